@@ -1,0 +1,47 @@
+# make demo: the whole method on the shipped weights, offline after the install
+# make test: the test suite; make test-slow: kills, wheels, whole commands
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-slow lint format typecheck constraints clean
+help:
+	@echo "make demo | test | test-slow | lint | format | typecheck | setup | constraints | clean"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m idinvert.cli.demo
+
+test: $(STAMP) lint typecheck
+	$(BIN)/python -m pytest -m "not slow" -n 2 --durations 10
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --durations 10
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints:
+	@echo "# What CI installs. Made by: make constraints" > constraints.new
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python $(BIN)/python >> constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,1 @@
+"""Compose the config, wire the parts, nothing else."""

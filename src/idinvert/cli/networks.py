@@ -1,0 +1,149 @@
+"""From configuration nodes to networks: loaded ones, fresh ones, and what must fit together."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from idinvert.config.build import build
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.weights.bundle import find_weights, open_network, sibling
+from idinvert.weights.release import fingerprint, load_network
+
+
+@dataclass
+class Contents:
+    """Content hashes of the files a run stands on, by top-level configuration key."""
+
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def note(self, key: str, path: Any) -> None:
+        """Remembers the hash of the file that ``key`` led to."""
+        self.hashes[key] = fingerprint(path)
+
+
+def loaded_generator(node: dict[str, Any] | None, contents: Contents) -> Any:
+    """The frozen generator of a node with a ``path``.
+
+    Raises:
+        ConfigError: The node describes an untrained one.
+    """
+    path = (node or {}).get("path")
+    if path is None:
+        raise ConfigError(
+            "this needs a trained generator, and the one chosen is fresh (generator=stylegan2 "
+            "and generator=stylegan are for experiment=gan). Use generator=shipped, or "
+            "generator=checkpoint generator.path=FILE."
+        )
+    contents.note("generator", find_weights(path, role="generator", key="generator.path"))
+    return open_network(path, role="generator", key="generator.path")
+
+
+def starting_discriminator(
+    node: dict[str, Any], *, generator_path: str | None, contents: Contents
+) -> nn.Module:
+    """D as training starts from it (``discriminator.init``).
+
+    Raises:
+        CheckpointError: ``init=generator`` and there is no D beside the generator.
+        ConfigError: An unknown ``init``.
+    """
+    init = node["init"]
+    if init == "scratch":
+        return build(node["network"], key="discriminator.network")
+    if init == "checkpoint":
+        path = node["path"] or ""
+        contents.note(
+            "discriminator", find_weights(path, role="discriminator", key="discriminator.path")
+        )
+        return open_network(path, role="discriminator", key="discriminator.path")
+    if init != "generator":
+        raise ConfigError(
+            f"discriminator.init={init} is unknown; it takes generator, checkpoint or scratch."
+        )
+    found = generator_path and sibling(
+        generator_path, role="discriminator", of="generator", key="generator.path"
+    )
+    if not found:
+        raise CheckpointError(
+            f"there is no discriminator beside generator.path={generator_path}. Give its file with "
+            "discriminator.init=checkpoint discriminator.path=FILE, or start an untrained one "
+            "with discriminator.init=scratch."
+        )
+    contents.note("discriminator", found)
+    return load_network(found, expect="discriminator", key="discriminator.path")
+
+
+def fresh_encoder(node: dict[str, Any], latent: dict[str, Any], *, generator: Any) -> nn.Module:
+    """E for a generator: its layers, its widths, its mean code (Eq. 6).
+
+    Raises:
+        ConfigError: ``latent=w`` for a multi-w generator, or an unknown ``latent.offset``.
+    """
+    if latent["space"] == "w" and generator.multi_w:
+        raise ConfigError(
+            "latent=w does not fit this generator: its mapping gives one w a layer, so its native "
+            "space is W+. Use latent=w_plus."
+        )
+    offset = uses_offset(latent["offset"], generator)
+    encoder = build(
+        node,
+        key="encoder",
+        num_layers=generator.num_layers,
+        w_dim=generator.w_dim,
+        latent=latent["space"],
+        offset=offset,
+    )
+    if offset:
+        encoder.set_offset(generator.w_avg)
+    return encoder
+
+
+def uses_offset(offset: str, generator: Any) -> bool:
+    """Whether w̄ is added to what E gives; by default for StyleGAN2 and not for StyleGAN.
+
+    Raises:
+        ConfigError: A value that is not auto, w_avg or none.
+    """
+    if offset == "auto":
+        return type(generator).__name__ == "StyleGAN2Generator"
+    if offset not in ("w_avg", "none"):
+        raise ConfigError(f"latent.offset={offset} is unknown; it takes auto, w_avg or none.")
+    return offset == "w_avg"
+
+
+def perceptual_network(node: dict[str, Any] | None, contents: Contents) -> nn.Module | None:
+    """F, or ``None`` without a perceptual term."""
+    if not node or node["network"] is None:
+        return None
+    network = build(node["network"], key="perceptual.network")
+    contents.hashes["perceptual"] = _state_hash(network)
+    return network
+
+
+def attribute_network(node: dict[str, Any] | None) -> Any:
+    """The trained attribute network, or ``None``."""
+    return None if node is None else build(node, key="attributes")
+
+
+def require_resolution(*, data: int, generator: int) -> None:
+    """Images and generator must be of one size.
+
+    Raises:
+        ConfigError: They are not; names both keys.
+    """
+    if data != generator:
+        raise ConfigError(
+            f"data.resolution={data} does not fit the generator, which makes images of {generator} "
+            f"px. Set data.resolution={generator}, or give another generator.path."
+        )
+
+
+def _state_hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""Where figures and weights come from: command, versions, commit, device."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import idinvert
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and what figures depend on."""
+    found = {"idinvert": idinvert.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def commit() -> str:
+    """The commit of the checkout this code runs from, with ``+`` if it has been changed since."""
+    folder = Path(idinvert.__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not a checkout"
+    return head + ("+" if changed else "")
+
+
+def command() -> str:
+    """The command line, without the folder of the program."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def device_name(accelerator: str) -> str:
+    """A GPU's name, or the CPU with the number of threads."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,58 @@
+"""Run identity: what makes two runs the same experiment."""
+
+import hashlib
+import json
+from typing import Any
+
+NOT_SCIENCE = (
+    "run",
+    "nimg",
+    "max_seconds",
+    "checkpoint",
+    "logging",
+    "logger",
+    "system",
+    "metric",
+    "eval_batch_size",
+)
+"""Top-level keys that change neither the networks nor the figures of a run."""
+
+
+def scientific_config(
+    config: dict[str, Any],
+    *,
+    contents: dict[str, str],
+    batch_norm_group: int | None,
+) -> dict[str, Any]:
+    """The part of the configuration that the run's identity is made of.
+
+    Args:
+        config: The resolved configuration as plain values.
+        contents: Top-level key (``data``, ``generator``, …) to the content hash of what its paths
+            point to; it replaces every ``path`` and ``cache_dir`` below that key.
+        batch_norm_group: Images that share BatchNorm statistics; ``None`` without BatchNorm.
+
+    Returns:
+        Plain values, the same wherever the run is started and on however many devices.
+    """
+    science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
+    precision = (science.pop("trainer", None) or {}).get("precision")
+    for key, digest in contents.items():
+        science[key] = {"content": digest, "choices": _without_paths(science.get(key))}
+    return science | {"precision": precision, "batch_norm_group": batch_norm_group}
+
+
+def run_identity(science: dict[str, Any]) -> str:
+    """Ten hexadecimal digits of the hash of :func:`scientific_config`."""
+    text = json.dumps(science, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _without_paths(value)
+            for key, value in node.items()
+            if key not in ("path", "cache_dir")
+        }
+    return node

@@ -1,0 +1,108 @@
+"""Finds a mistyped key or choice on the command line before any work, and names the nearest one."""
+
+import itertools
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from idinvert.config.paths import config_dir
+from idinvert.config.schema import register
+from idinvert.config.signature import check_signatures, nearest
+from idinvert.errors import ConfigError
+
+
+def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
+    """Composes, resolves and checks one configuration.
+
+    Args:
+        config_name: ``"train"`` or ``"evaluate"``.
+        overrides: Hydra overrides, no sweeps.
+
+    Returns:
+        The configuration as plain values.
+
+    Raises:
+        ConfigError: What Hydra or the signatures refuse, with the nearest valid key.
+    """
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
+        try:
+            config = compose(config_name, overrides=overrides)
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_explain(config_name, overrides, error)) from error
+    assert isinstance(plain, dict)
+    check_signatures(plain)
+    return plain
+
+
+def expand_sweep(overrides: list[str]) -> list[list[str]]:
+    """Every combination of a multirun's overrides, as the basic sweeper makes them.
+
+    Raises:
+        ConfigError: An override that cannot be parsed.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
+    choices = []
+    for override in parsed:
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        elif override.is_sweep_override():
+            continue  # a range for an optimising sweeper: it draws the values itself
+        else:
+            choices.append([str(override.input_line)])
+    return [list(combination) for combination in itertools.product(*choices)]
+
+
+def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
+    message = str(error).splitlines()[0]
+    cause = error.__cause__
+    if cause is not None and str(cause) not in message:
+        message += f" ({str(cause).splitlines()[0]})"
+    for override in OverridesParser.create().parse_overrides(overrides):
+        hint = _hint(config_name, overrides, override)
+        if hint:
+            return f"{override.input_line}: {hint}"
+    return message
+
+
+def _hint(config_name: str, overrides: list[str], override: Override) -> str | None:
+    """What is wrong with one override, or ``None`` if it is not this one."""
+    group_folder = config_dir() / override.key_or_group
+    if group_folder.is_dir() and "." not in override.key_or_group:
+        known = [path.stem for path in group_folder.glob("*.yaml")]
+        value = override.value()
+        if isinstance(value, str) and value not in known:
+            return f"there is no such {override.key_or_group}. " + nearest(value, known)
+        return None
+    without = [o for o in overrides if not o.lstrip("+~").startswith(override.key_or_group)]
+    try:
+        config = compose(config_name, overrides=without)
+    except (HydraException, OmegaConfBaseException):
+        return None
+    keys = list(_dotted(OmegaConf.to_container(config, resolve=False)))
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    if override.key_or_group not in keys + groups and not override.is_add():
+        return "there is no such key. " + nearest(override.key_or_group, keys + groups)
+    return None
+
+
+def _dotted(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = []
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        keys += [path, *_dotted(value, f"{path}.")]
+    return keys

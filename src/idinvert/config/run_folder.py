@@ -1,0 +1,80 @@
+"""The folder of a run: found by path or id, locked while a process works in it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from idinvert.config.signature import nearest
+from idinvert.errors import ConfigError, RunLockedError
+
+CONFIG = "config.yaml"
+
+
+def find_run(run: str, *, outputs: str | Path) -> Path:
+    """The run's folder from a path, or from the beginning of its id.
+
+    Args:
+        run: A path to a run's folder, or the first characters of a run id.
+        outputs: Where runs lie, as ``<outputs>/<experiment>/<id>``.
+
+    Raises:
+        ConfigError: No such run, or more than one.
+    """
+    if (Path(run) / CONFIG).is_file():
+        return Path(run)
+    folders = [path.parent for path in Path(outputs).glob(f"*/*/{CONFIG}")]
+    found = [folder for folder in folders if folder.name.startswith(run)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"run={run} fits {len(found)} runs: {', '.join(map(str, found))}.")
+    ids = [folder.name for folder in folders]
+    hint = nearest(run, ids) if ids else f"There are no runs in {outputs} (system.outputs)."
+    raise ConfigError(f"run={run} is neither a run's folder nor the id of one. {hint}")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration a run was started with."""
+    return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Stores the resolved configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{CONFIG}.partial"
+    partial.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    os.replace(partial, folder / CONFIG)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a run's folder; the lock dies with its process.
+
+    Ranks that Lightning or torchrun started beside rank zero do not lock.
+
+    Raises:
+        RunLockedError: Another process is at work there.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunLockedError(
+                f"{folder} is in use by process {file.read().strip() or '?'}: the same run is "
+                "already going on. Wait for it, or change what makes this run another one "
+                "(seed=1, for instance)."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

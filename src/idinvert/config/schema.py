@@ -1,0 +1,82 @@
+"""The top-level keys of the two commands, with their types; groups are checked by signature."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class Checkpoints:
+    """When checkpoints are written, and how many stay."""
+
+    every_nimg: int = 50_000
+    keep: int = 3
+
+
+@dataclass
+class Logging:
+    """Images between two rows, two validations and two pictures."""
+
+    every_nimg: int = 1_000
+    validate_every_nimg: int = 10_000
+    panel_every_nimg: int = 10_000
+
+
+@dataclass
+class TrainConfig:
+    """What ``train.py`` takes; a key that is not here is a typo."""
+
+    run: str | None = None
+    seed: int = 0
+    batch_size: int = 32
+    eval_batch_size: int = 64
+    nimg: int = 100_000
+    max_seconds: float | None = None
+    checkpoint: Checkpoints = field(default_factory=Checkpoints)
+    logging: Logging = field(default_factory=Logging)
+    scale: Any = None
+    data: Any = None
+    generator: Any = None
+    discriminator: Any = None
+    encoder: Any = None
+    latent: Any = None
+    perceptual: Any = None
+    attributes: Any = None
+    objective: Any = None
+    metric: Any = None
+    trainer: Any = None
+    logger: Any = None
+    system: Any = None
+
+
+@dataclass
+class EvaluateConfig:
+    """What ``evaluate.py`` takes; a key that is not here is a typo."""
+
+    run: str | None = None
+    split: str = "test"
+    n: int | None = None
+    images: str | None = None
+    recompute: bool = False
+    seed: int = 0
+    batch_size: int = 32
+    scale: Any = None
+    data: Any = None
+    generator: Any = None
+    encoder: Any = None
+    perceptual: Any = None
+    inversion: Any = None
+    task: Any = None
+    metric: Any = None
+    table: Any = None
+    trainer: Any = None
+    logger: Any = None
+    system: Any = None
+
+
+def register() -> None:
+    """Puts the schemas where the primary configs' defaults lists find them."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -1,0 +1,141 @@
+"""Feeds the splits of a domain to a Trainer: an exact stream to training, shards to evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from idinvert.data.domain import Domain
+from idinvert.data.stream import StreamSampler
+from idinvert.errors import ConfigError
+
+Batch = dict[str, Any]
+
+
+def collate(items: list[dict[str, Any]]) -> Batch:
+    """Stacks items: tensors along a new first axis, `id` to int64 `[b]`, `name` to a list."""
+    batch: Batch = {}
+    for key, first in items[0].items():
+        values = [item[key] for item in items]
+        if isinstance(first, torch.Tensor):
+            batch[key] = torch.stack(values)
+        elif isinstance(first, int):
+            batch[key] = torch.tensor(values, dtype=torch.int64)
+        else:
+            batch[key] = values
+    return batch
+
+
+def collate_train(items: list[dict[str, Any]]) -> Batch:
+    """`collate` without names, which training does not need."""
+    batch = collate(items)
+    batch.pop("name", None)
+    return batch
+
+
+class ImageDataModule(LightningDataModule):
+    """Loaders of one domain. Pixels stay uint8; they are normalised on the device.
+
+    A Trainer over several devices must be built with `use_distributed_sampler=False`: the order
+    of images is this module's business.
+
+    Args:
+        domain: The splits.
+        batch_size: GLOBAL batch, the images of all ranks together in one training step.
+        seed: Of the order in which training sees images.
+        eval_batch_size: Images a validation or test batch on one rank.
+        num_workers: Loader processes a rank.
+
+    Attributes:
+        start_nimg: Images already seen when training starts; used where the trained module has
+            no `nimg` of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        domain: Domain,
+        batch_size: int,
+        seed: int,
+        eval_batch_size: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1:
+            raise ConfigError(
+                f"got batch_size {batch_size} and eval_batch_size {eval_batch_size}, expected 1 or "
+                "more; change `batch_size` or `eval_batch_size`"
+            )
+        self.domain = domain
+        self.batch_size, self.seed = batch_size, seed
+        self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        self.start_nimg = 0
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """An endless stream that starts where training stopped.
+
+        Raises:
+            ConfigError: The global batch does not divide by the number of ranks.
+        """
+        rank, world_size = self._place()
+        if self.batch_size % world_size:
+            raise ConfigError(
+                f"got a global batch of {self.batch_size} images over {world_size} ranks, expected "
+                "a multiple of the ranks; change `batch_size` or `trainer.devices`"
+            )
+        sampler = StreamSampler(
+            length=len(self.domain.train),  # type: ignore[arg-type]
+            batch_size=self.batch_size // world_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            start=self._nimg(),
+        )
+        return DataLoader(
+            self.domain.train,
+            batch_sampler=sampler,
+            collate_fn=collate_train,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
+        return self._in_order(self.domain.val)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
+        return self._in_order(self.domain.test)
+
+    def _in_order(self, split: Dataset[dict[str, Any]]) -> DataLoader[Batch]:
+        rank, world_size = self._place()
+        mine = range(rank, len(split), world_size)  # type: ignore[arg-type]
+        return DataLoader(
+            Subset(split, mine),
+            batch_size=self.eval_batch_size,
+            shuffle=False,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _nimg(self) -> int:
+        module = getattr(self.trainer, "lightning_module", None)
+        return int(getattr(module, "nimg", self.start_nimg))
+
+    def _place(self) -> tuple[int, int]:
+        """(rank, number of ranks); (0, 1) without a Trainer."""
+        if self.trainer is None:
+            return 0, 1
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        connector = getattr(self.trainer, "_accelerator_connector", None)
+        if world_size > 1 and getattr(connector, "use_distributed_sampler", False):
+            raise ConfigError(
+                "got a Trainer that replaces samplers, which would repeat test images; expected "
+                "`trainer.use_distributed_sampler=false`"
+            )
+        return rank, world_size

@@ -1,0 +1,47 @@
+"""What every image source is to the rest of the house: three splits of one domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch.utils.data import Dataset
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One label of an image.
+
+    Attributes:
+        name: The word used in configs, records and edits, for instance `eyeglasses`.
+        kind: `continuous` (label in [-1, 1]) or `binary` (label 0 or 1).
+    """
+
+    name: str
+    kind: Literal["continuous", "binary"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Train, validation and test images of one domain at one resolution.
+
+    An item of a split is a dict: `image` uint8 `[3, R, R]`, `id` int (the same image has the same
+    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled.
+
+    Attributes:
+        name: Short name, for instance `faces_mini`.
+        resolution: R, pixels.
+        train: Images the networks learn from.
+        val: Images watched during training.
+        test: Images the tables are measured on; none of them is in `train`.
+        fingerprint: 16 hex digits that change when any image or split changes.
+        attributes: The A labels in the order of the label vector; empty if unlabelled.
+    """
+
+    name: str
+    resolution: int
+    train: Dataset[dict[str, Any]]
+    val: Dataset[dict[str, Any]]
+    test: Dataset[dict[str, Any]]
+    fingerprint: str
+    attributes: tuple[Attribute, ...] = ()

@@ -1,0 +1,101 @@
+"""A batched canvas: layers of antialiased coverage painted over one another, with a class map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Colour = tuple[float, float, float]
+
+
+def grid(size: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixel centres of a square picture, x to the right and y down, both in (-1, 1).
+
+    Returns:
+        x float32 `[1, 1, size]` and y float32 `[1, size, 1]`.
+    """
+    centre = (torch.arange(size, dtype=torch.float64, device=device) + 0.5) * (2.0 / size) - 1.0
+    centre = centre.to(torch.float32)
+    return centre[None, None, :], centre[None, :, None]
+
+
+def palette(position: Tensor, colours: tuple[Colour, ...]) -> Tensor:
+    """Reads colours along a polyline of `colours`.
+
+    Args:
+        position: `[N]`, -1 is the first colour and 1 the last.
+        colours: RGB in [0, 1].
+
+    Returns:
+        `[N, 3]` in the dtype of `position`.
+    """
+    table = position.new_tensor(colours)  # [K, 3]
+    place = (position.clamp(-1.0, 1.0) + 1.0) * 0.5 * (len(colours) - 1)
+    low = place.floor().clamp(max=len(colours) - 2).long()
+    return torch.lerp(table[low], table[low + 1], (place - low)[:, None])
+
+
+def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
+    """0 below `low`, 1 above `high`, cubic between."""
+    t = ((x - low) / (high - low)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+class Canvas:
+    """Pictures under way.
+
+    Attributes:
+        colour: float32 `[N, 3, S, S]`, RGB, about [0, 1].
+        classes: uint8 `[N, S, S]`, the class of the topmost layer that covers most of a sample.
+        sample: Width of one sample in the units of the grid: the width of soft edges.
+    """
+
+    def __init__(self, *, background: Tensor, size: int, sample: float) -> None:
+        self.colour = background.clone()
+        n = background.shape[0]
+        self.classes = background.new_zeros((n, size, size), dtype=torch.uint8)
+        self.sample = sample
+
+    def cover(self, distance: Tensor, *, soft: float = 1.0) -> Tensor:
+        """Coverage in [0, 1] from a signed distance (negative inside), edge `soft` samples wide."""
+        return (0.5 - distance / (self.sample * soft)).clamp_(0.0, 1.0)
+
+    def ellipse(
+        self, x: Tensor, y: Tensor, half_x: Tensor | float, half_y: Tensor | float
+    ) -> Tensor:
+        """Coverage of an ellipse about the origin of (x, y)."""
+        small = torch.as_tensor(half_x).minimum(torch.as_tensor(half_y)).to(x.device)
+        return self.cover((((x / half_x) ** 2 + (y / half_y) ** 2).sqrt() - 1.0) * small)
+
+    def paint(self, colour: Tensor, alpha: Tensor, *, part: int | None = None) -> None:
+        """Lays `colour` (`[N, 3, 1, 1]` or `[N, 3, S, S]`) over the picture with opacity `alpha`.
+
+        Args:
+            colour: RGB in [0, 1].
+            alpha: `[N, S, S]` in [0, 1].
+            part: The class that samples covered by more than a half take; None keeps them.
+        """
+        self.colour = torch.lerp(self.colour, colour, alpha[:, None])
+        if part is not None:
+            self.classes.masked_fill_(alpha > 0.5, part)
+
+    def shade(self, factor: Tensor) -> None:
+        """Multiplies all channels by `factor` `[N, S, S]`."""
+        self.colour = self.colour * factor[:, None]
+
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """Averages 2x2 samples to pixels.
+
+        Returns:
+            uint8 pictures `[N, 3, R, R]` and uint8 classes `[N, R, R]` with R = S / 2; of four
+            samples' classes the upper median is kept, so that thin parts, which have high class
+            numbers, survive where they fill half a pixel.
+        """
+        c = self.colour
+        mean = c[..., ::2, ::2] + c[..., 1::2, ::2] + c[..., ::2, 1::2] + c[..., 1::2, 1::2]
+        pictures = (mean * (255.0 / 4.0)).clamp_(0.0, 255.0).round_().to(torch.uint8)
+        k = self.classes
+        p, q, r, s = k[:, ::2, ::2], k[:, 1::2, ::2], k[:, ::2, 1::2], k[:, 1::2, 1::2]
+        low, high = p.minimum(q), p.maximum(q)
+        low_2, high_2 = r.minimum(s), r.maximum(s)
+        return pictures, low.maximum(low_2).maximum(high.minimum(high_2))

@@ -1,0 +1,204 @@
+"""Images people own: a folder or zip archive as a domain, or as a plain list to invert."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch.utils.data import Dataset
+
+from idinvert.data.cache import default_cache_dir
+from idinvert.data.decode import DECODER, check_size, decode, fit
+from idinvert.data.domain import Domain
+from idinvert.data.scan import Finding, scan
+from idinvert.data.source import FolderSource, ZipSource, open_source
+from idinvert.data.split import divide
+from idinvert.errors import ConfigError, CorruptImageError, DataError
+
+OnCorrupt = Literal["error", "skip"]
+
+
+def image_folder(
+    *,
+    path: str | Path,
+    resolution: int,
+    split: Mapping[str, Any],
+    val: int,
+    on_corrupt: OnCorrupt = "error",
+    allow_upscale: bool = False,
+    name: str = "folder",
+    cache_dir: str | Path | None = None,
+) -> Domain:
+    """A domain made of image files.
+
+    All files are decoded and hashed once (the index is kept in the cache), so that damage, small
+    images and leaks show before any work. An image whose bytes are also in the test set is removed
+    from train and val, one that is also in val is removed from train; a warning counts them.
+
+    Args:
+        path: A folder, searched recursively, or a .zip archive.
+        resolution: R, pixels; images are cropped to their central square and resized.
+        split: See `split.divide`.
+        val: Number of validation images.
+        on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
+        allow_upscale: Whether images smaller than R are enlarged rather than refused.
+        name: The domain's name.
+        cache_dir: Where the index is kept; None: see `cache.default_cache_dir`.
+
+    Raises:
+        ConfigError: A setting makes no sense.
+        CorruptImageError: A file is damaged and `on_corrupt` is `error`.
+        DataError: The folder, a size or the split cannot be used.
+    """
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    source = open_source(path, key="data.path")
+    findings = scan(source, cache_dir=folder)
+    places = divide(source.names, split=split, val=val)
+    good = set(_usable(source, findings, on_corrupt, resolution, allow_upscale))
+
+    def names(part: list[int]) -> list[str]:
+        return [source.names[i] for i in part if source.names[i] in good]
+
+    test, held, train = names(places.test), names(places.val), names(places.train)
+    if not train:
+        raise DataError(f"no usable training image is left in {path}; change `data.split.train`")
+    held = _without(held, test, findings, losing="val", keeping="test")
+    train = _without(train, [*test, *held], findings, losing="train", keeping="test or val")
+    if not train:
+        raise DataError(f"every training image of {path} is also a test image; change `data.split`")
+
+    digest = hashlib.sha256(f"{DECODER}/{resolution}\n".encode())
+    for part in (train, held, test):
+        digest.update("".join(f"{findings[file].sha256}\n" for file in part).encode() + b"\n")
+
+    def make(files: list[str]) -> ImageFiles:
+        return ImageFiles(
+            source=source, files=files, resolution=resolution, allow_upscale=allow_upscale
+        )
+
+    return Domain(
+        name=name,
+        resolution=resolution,
+        train=make(train),
+        val=make(held),
+        test=make(test),
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+def read_images(
+    path: str | Path,
+    *,
+    resolution: int,
+    on_corrupt: OnCorrupt = "error",
+    allow_upscale: bool = False,
+    key: str = "images",
+) -> ImageFiles:
+    """All images of a file, folder or zip archive, in the order of their names.
+
+    Args:
+        path: What to read.
+        resolution: R, pixels.
+        on_corrupt: `error` or `skip`.
+        allow_upscale: Whether images smaller than R are enlarged rather than refused.
+        key: The config key to blame where `path` is wrong.
+
+    Raises:
+        ConfigError: `on_corrupt` is neither `error` nor `skip`.
+        CorruptImageError: A file is damaged and `on_corrupt` is `error`.
+        DataError: Nothing usable is there, or an image is too small.
+    """
+    source = open_source(path, key=key)
+    findings = scan(source, cache_dir=None)
+    files = _usable(source, findings, on_corrupt, resolution, allow_upscale)
+    if not files:
+        raise DataError(f"every image of {path} is damaged; change `{key}`")
+    return ImageFiles(
+        source=source, files=files, resolution=resolution, allow_upscale=allow_upscale
+    )
+
+
+class ImageFiles(Dataset[dict[str, Any]]):
+    """Some files of a source; an item's id is its file's place among all names of the source."""
+
+    def __init__(
+        self,
+        *,
+        source: FolderSource | ZipSource,
+        files: list[str],
+        resolution: int,
+        allow_upscale: bool,
+    ) -> None:
+        self.source, self.files = source, files
+        self.resolution, self.allow_upscale = resolution, allow_upscale
+        place = {name: i for i, name in enumerate(source.names)}
+        self.ids = [place[name] for name in files]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} of {len(self)} images")
+        name = self.files[index]
+        image = decode(self.source.read(name), name=f"{name} in {self.source.where()}")
+        pixels = fit(image, resolution=self.resolution, name=name, allow_upscale=self.allow_upscale)
+        return {"image": pixels, "id": self.ids[index], "name": name}
+
+
+def _usable(
+    source: FolderSource | ZipSource,
+    findings: dict[str, Finding],
+    on_corrupt: str,
+    resolution: int,
+    allow_upscale: bool,
+) -> list[str]:
+    """Names of the files that decode, in order; refuses small ones."""
+    if on_corrupt not in ("error", "skip"):
+        raise ConfigError(f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt`")
+    damaged = [name for name in source.names if findings[name].damage]
+    if damaged and on_corrupt == "error":
+        more = f" ({len(damaged)} damaged files in all)" if len(damaged) > 1 else ""
+        raise CorruptImageError(f"{source.where()}: {findings[damaged[0]].damage}{more}")
+    if damaged:
+        warnings.warn(
+            f"left out {len(damaged)} damaged files of {source.where()}: {_some(damaged)}",
+            stacklevel=3,
+        )
+    good = [name for name in source.names if not findings[name].damage]
+    for name in good:
+        check_size(
+            findings[name].width,
+            findings[name].height,
+            resolution=resolution,
+            name=f"{name} in {source.where()}",
+            allow_upscale=allow_upscale,
+        )
+    return good
+
+
+def _without(
+    files: list[str],
+    others: list[str],
+    findings: dict[str, Finding],
+    *,
+    losing: str,
+    keeping: str,
+) -> list[str]:
+    """`files` less those whose content is also among `others`."""
+    content = {findings[name].sha256 for name in others}
+    leaks = [name for name in files if findings[name].sha256 in content]
+    if leaks:
+        warnings.warn(
+            f"removed {len(leaks)} images from {losing} whose content is also in {keeping}: "
+            f"{_some(leaks)}",
+            stacklevel=3,
+        )
+    return [name for name in files if findings[name].sha256 not in content]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

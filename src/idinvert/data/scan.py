@@ -1,0 +1,106 @@
+"""Looks at every file once, before any work: content, size, damage; keeps an index of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from idinvert.data.decode import DECODER, decode
+from idinvert.data.source import FolderSource, ZipSource
+from idinvert.errors import DataError
+
+
+class Finding(NamedTuple):
+    """What one file is.
+
+    Attributes:
+        stamp: The source's stamp of the file when it was looked at.
+        sha256: Of the file's bytes, hex; empty if they cannot be read.
+        width: Pixels, upright; 0 if damaged.
+        height: Pixels, upright; 0 if damaged.
+        damage: Why it cannot be decoded; empty if it can.
+    """
+
+    stamp: str
+    sha256: str
+    width: int
+    height: int
+    damage: str
+
+
+def scan(source: FolderSource | ZipSource, *, cache_dir: Path | None) -> dict[str, Finding]:
+    """Decodes and hashes all files of `source`, except those unchanged since the last time.
+
+    Args:
+        source: The files.
+        cache_dir: Where the index is kept; None keeps none.
+
+    Returns:
+        A finding for every name of the source.
+    """
+    index = None if cache_dir is None else _index_file(source, cache_dir)
+    known = {} if index is None else _load(index)
+    stamps = {name: source.stamp(name) for name in source.names}
+    fresh = [
+        name for name in source.names if name not in known or known[name].stamp != stamps[name]
+    ]
+    began, shown = time.monotonic(), 0.0
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        findings = pool.map(lambda name: _look(source, name, stamps[name]), fresh)
+        for done, (name, finding) in enumerate(zip(fresh, findings, strict=True), start=1):
+            known[name] = finding
+            seconds = time.monotonic() - began
+            if seconds - shown > 2.0 or (done == len(fresh) and shown > 0.0):
+                shown = seconds
+                end = "\n" if done == len(fresh) else "\r"
+                sys.stderr.write(f"checking images: {done:,} of {len(fresh):,}{end}")
+                sys.stderr.flush()
+    if index is not None and fresh:
+        _store(index, {name: known[name] for name in source.names})
+    return {name: known[name] for name in source.names}
+
+
+def _look(source: FolderSource | ZipSource, name: str, stamp: str) -> Finding:
+    try:
+        data = source.read(name)
+    except DataError as error:
+        return Finding(stamp, "", 0, 0, str(error))
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        width, height = decode(data, name=name).size
+    except DataError as error:
+        return Finding(stamp, sha256, 0, 0, str(error))
+    return Finding(stamp, sha256, width, height, "")
+
+
+def _index_file(source: FolderSource | ZipSource, cache_dir: Path) -> Path:
+    key = hashlib.sha256(f"{DECODER}\n{source.where()}".encode()).hexdigest()[:16]
+    return cache_dir / "index" / f"{key}.json"
+
+
+def _load(index: Path) -> dict[str, Finding]:
+    """The stored findings; an index that is missing or broken counts as empty."""
+    try:
+        stored = json.loads(index.read_text(encoding="utf-8"))
+        return {str(name): Finding(*row) for name, row in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _store(index: Path, findings: dict[str, Finding]) -> None:
+    """Writes atomically; a place that cannot be written only costs time at the next start."""
+    temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(findings), encoding="utf-8")
+        os.replace(temporary, index)
+    except OSError as error:
+        sys.stderr.write(f"cannot keep the image index {index}: {error}\n")
+        temporary.unlink(missing_ok=True)

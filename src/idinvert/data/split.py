@@ -1,0 +1,140 @@
+"""Which images train, which validate, which test: by order, by lists of names, or by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from idinvert.errors import ConfigError, DataError
+
+_KEYS = {
+    "order": {"kind", "train", "test"},
+    "list": {"kind", "train", "test", "val"},
+    "seed": {"kind", "train", "test", "seed"},
+}
+
+
+class Places(NamedTuple):
+    """Places in the sorted list of names, one list a split."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+
+
+def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:
+    """Divides `names` as `split` says.
+
+    `{kind: order, train: N, test: M}`: the first N and the last M. `{kind: list, train: file,
+    test: file, val: file}`: text files with one name a line. `{kind: seed, train: N, test: M,
+    seed: s}`: a random draw. `train: null` takes all that the others leave. Validation images are
+    those that follow the training images; where fewer than `val` are left over, the last of the
+    training images are held out instead.
+
+    Args:
+        names: Sorted.
+        split: One of the three kinds.
+        val: Number of validation images; kind `list` with a `val` file ignores it.
+
+    Raises:
+        ConfigError: The kind or a key of `split` is unknown or has a wrong value.
+        DataError: There are too few images, or a list names one that does not exist.
+    """
+    kind = split.get("kind")
+    if kind not in _KEYS:
+        raise ConfigError(
+            f"got kind {kind!r}, expected order, list or seed; change `data.split.kind`"
+        )
+    unknown = sorted(set(split) - _KEYS[kind])
+    if unknown:
+        expected = ", ".join(sorted(_KEYS[kind]))
+        raise ConfigError(f"got `data.split.{unknown[0]}`, expected the keys {expected} for {kind}")
+    if not isinstance(val, int) or val < 0:
+        raise ConfigError(f"got {val!r} validation images, expected 0 or more; change `data.val`")
+    if kind == "list":
+        return _by_list(names, split=split, val=val)
+    order = list(range(len(names)))
+    if kind == "seed":
+        seed = split.get("seed")
+        if not isinstance(seed, int):
+            raise ConfigError(f"got seed {seed!r}, expected an integer; change `data.split.seed`")
+        rng = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(names), generator=rng).tolist()
+    places = _by_order(order, train=split.get("train"), test=split.get("test"), val=val)
+    return Places(*(sorted(part) for part in places))
+
+
+def _by_order(order: list[int], *, train: int | None, test: int | None, val: int) -> Places:
+    total = len(order)
+    test = _count(test, "test")
+    if train is None:
+        train = total - test - val
+    train = _count(train, "train")
+    if train + test > total or train < 1:
+        raise DataError(
+            f"got {total} images, expected at least {max(train, 1)} to train and {test} to test; "
+            "change `data.split.train`, `data.split.test` or `data.val`"
+        )
+    rest = order[train : total - test]
+    return Places(*_hold_out(order[:train], rest, val), order[total - test :])
+
+
+def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:
+    place = {name: i for i, name in enumerate(names)}
+    test = _read_list(split.get("test"), place, key="test")
+    if split.get("val") is not None:
+        held = _read_list(split["val"], place, key="val")
+        taken = {*test, *held}
+        rest = [i for i in range(len(names)) if i not in taken]
+        named = split.get("train") is not None
+        return Places(_read_list(split["train"], place, key="train") if named else rest, held, test)
+    if split.get("train") is not None:
+        train = _read_list(split["train"], place, key="train")
+        taken = {*train, *test}
+        rest = [i for i in range(len(names)) if i not in taken]
+    else:
+        taken = set(test)
+        train, rest = [i for i in range(len(names)) if i not in taken], []
+    return Places(*_hold_out(train, rest, val), test)
+
+
+def _hold_out(train: list[int], rest: list[int], val: int) -> tuple[list[int], list[int]]:
+    """(train, val): from the rest if it suffices, else from the end of train."""
+    if len(rest) >= val:
+        return train, rest[:val]
+    if len(train) <= val:
+        raise DataError(
+            f"got {len(train)} training images, expected more than the {val} that validation takes "
+            "from them; change `data.val`"
+        )
+    return train[:-val], train[-val:]
+
+
+def _count(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"got {value!r}, expected a number of images; change `data.split.{key}`")
+    return value
+
+
+def _read_list(file: Any, place: dict[str, int], *, key: str) -> list[int]:
+    """Places of the names in a text file; blank lines and lines that start with # do not count."""
+    try:
+        text = Path(file).expanduser().read_text(encoding="utf-8")
+    except (OSError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read the list {file!r}: {error}; change `data.split.{key}`"
+        ) from error
+    lines = [line.strip() for line in text.splitlines()]
+    listed = [line for line in lines if line and not line.startswith("#")]
+    missing = [name for name in listed if name not in place]
+    if missing:
+        raise DataError(
+            f"{file} names {len(missing)} images that do not exist, the first is {missing[0]!r}; "
+            f"change `data.split.{key}` or `data.path`"
+        )
+    if len(set(listed)) < len(listed):
+        raise DataError(f"{file} names an image twice; change `data.split.{key}`")
+    return [place[name] for name in listed]

@@ -1,0 +1,1 @@
+"""Directions in latent space and what is done with them."""

@@ -1,0 +1,179 @@
+"""Edit directions n of Eq. (5): what they are, how they are kept, whether they fit a generator."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from idinvert.errors import CheckpointError, ConfigError
+
+FORMAT = "idinvert-directions-1"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A unit normal in code space and the layers that it moves.
+
+    Attributes:
+        name: the attribute, for example "eyeglasses".
+        vector: float32 [L, w_dim] (one normal a layer) or [1, w_dim] (the same for all layers);
+            every row has length 1.
+        layers: the layers that an edit moves, or None for all of them.
+        provenance: JSON-able facts: how it was trained, its held-out accuracy, its generator.
+    """
+
+    name: str
+    vector: Tensor
+    layers: tuple[int, ...] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.vector.ndim != 2:
+            raise ConfigError(
+                f"direction {self.name!r} has shape {list(self.vector.shape)}: expected [L, w_dim] "
+                "or [1, w_dim]"
+            )
+        lengths = self.vector.double().norm(dim=1)
+        if not torch.allclose(lengths, torch.ones_like(lengths), atol=1e-3):
+            raise ConfigError(
+                f"direction {self.name!r} has rows of length {lengths.min():.4g} to "
+                f"{lengths.max():.4g}: expected unit vectors, so that α means the same everywhere"
+            )
+
+
+def check_direction(
+    direction: Direction, *, num_layers: int, w_dim: int, generator: str | None = None
+) -> None:
+    """Refuse a direction that belongs to another code space.
+
+    Args:
+        num_layers: L of the generator.
+        w_dim: of the generator.
+        generator: the generator's fingerprint; compared where the direction knows its own, for
+            directions do not carry over between generators of the same shape.
+
+    Raises:
+        CheckpointError: naming what the direction has and what the generator expects.
+    """
+    name, (rows, width) = direction.name, direction.vector.shape
+    if width != w_dim or rows not in (1, num_layers):
+        raise CheckpointError(
+            f"direction {name!r} is [{rows}, {width}], but the generator's codes are "
+            f"[{num_layers}, {w_dim}]; give directions found for this generator (editing.path)"
+        )
+    outside = [k for k in direction.layers or () if not 0 <= k < num_layers]
+    if outside:
+        raise CheckpointError(
+            f"direction {name!r} moves layers {outside}, but the generator has layers 0 to "
+            f"{num_layers - 1}; give directions found for this generator (editing.path)"
+        )
+    origin = direction.provenance.get("generator")
+    if generator is not None and origin is not None and origin != generator:
+        raise CheckpointError(
+            f"direction {name!r} was found for generator {origin}, not for {generator}; train "
+            "directions for this generator, or give its own (editing.path)"
+        )
+
+
+def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
+    """Remove from a direction what it shares with others (InterFaceGAN's conditional boundary).
+
+    Args:
+        direction: n, [K, w_dim] with K = L or 1.
+        others: the directions to keep still, each [K, w_dim] or [1, w_dim].
+
+    Returns:
+        The normalised part of n at right angles to all `others`, layer by layer.
+
+    Raises:
+        ConfigError: if nothing of n is left.
+    """
+    rows = max(d.vector.shape[0] for d in (direction, *others))
+    n = direction.vector.double().expand(rows, -1)  # [K, w]
+    basis = torch.stack([d.vector.double().expand(rows, -1) for d in others], dim=2)  # [K, w, C]
+    share = torch.linalg.lstsq(basis, n[..., None]).solution  # [K, C, 1]
+    rest = n - (basis @ share)[..., 0]
+    lengths = rest.norm(dim=1, keepdim=True)
+    if (lengths < 1e-6).any():
+        raise ConfigError(
+            f"direction {direction.name!r} lies in the span of {[d.name for d in others]}: nothing "
+            "is left of it; drop one of them from editing.conditions"
+        )
+    kept = {**direction.provenance, "conditioned_on": [d.name for d in others]}
+    return Direction(direction.name, (rest / lengths).float(), direction.layers, kept)
+
+
+def save_directions(path: Path, directions: Iterable[Direction]) -> None:
+    """Write directions to one safetensors file, atomically.
+
+    Raises:
+        ConfigError: if two directions have the same name, or there is none.
+    """
+    directions = list(directions)
+    names = [d.name for d in directions]
+    if len(set(names)) != len(names) or not names:
+        raise ConfigError(f"directions must have different names, at least one; got {names}")
+    facts = {
+        d.name: {"layers": d.layers and list(d.layers), "provenance": d.provenance}
+        for d in directions
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(
+        {d.name: d.vector.detach().cpu().float().contiguous() for d in directions},
+        partial,
+        metadata={"format": FORMAT, "directions": json.dumps(facts, sort_keys=True)},
+    )
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_directions(
+    path: Path,
+    *,
+    num_layers: int | None = None,
+    w_dim: int | None = None,
+    generator: str | None = None,
+) -> dict[str, Direction]:
+    """Read directions, and check them against a generator where one is described.
+
+    Args:
+        path: a file of `save_directions`.
+        num_layers, w_dim: of the generator, or None to skip the check.
+        generator: the generator's fingerprint, or None.
+
+    Returns:
+        Direction by name, in the file's order.
+
+    Raises:
+        CheckpointError: if the file cannot be read, is none of ours, or does not fit.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot read directions from {path}: {error}; expected a file of task=directions "
+            "(editing.path)"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {metadata.get('format')!r}: expected {FORMAT!r} (editing.path)"
+        )
+    found: dict[str, Direction] = {}
+    for name, facts in json.loads(metadata["directions"]).items():
+        layers = None if facts["layers"] is None else tuple(facts["layers"])
+        found[name] = Direction(name, vectors[name], layers, facts["provenance"])
+        if num_layers is not None and w_dim is not None:
+            check_direction(found[name], num_layers=num_layers, w_dim=w_dim, generator=generator)
+    return found

@@ -1,0 +1,33 @@
+"""The error types a user may meet; each message says what was got, what was expected and which key to change."""
+
+
+class IdinvertError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it without a traceback."""
+
+
+class ConfigError(IdinvertError):
+    """The configuration cannot be used as it stands."""
+
+
+class DataError(IdinvertError):
+    """Images, folders or splits cannot be used as they stand."""
+
+
+class CorruptImageError(DataError):
+    """One image file cannot be decoded; the message names it."""
+
+
+class CheckpointError(IdinvertError):
+    """A checkpoint or weights file cannot be read, or does not fit."""
+
+
+class MissingWeightsError(CheckpointError):
+    """Weights are not on this machine; the message names file, URL, sha256 and the key."""
+
+
+class DivergenceError(IdinvertError):
+    """Training or optimisation left the finite numbers, or ended worse than the mean image."""
+
+
+class RunLockedError(IdinvertError):
+    """Another process is writing to the same run folder."""

@@ -1,0 +1,1 @@
+"""Tasks that turn a run into records."""

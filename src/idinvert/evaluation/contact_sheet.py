@@ -1,0 +1,83 @@
+"""A page that shows inverted images side by side; it needs no other file and no network."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+PER_PAGE = 200
+
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #202020; background: #fff; }
+h1 { font-size: 1.3rem; } .facts { color: #606060; }
+.image { margin: 1.2rem 0; } .image h2 { font-size: 1rem; margin: 0 0 .3rem; font-weight: 600; }
+.image h2 span { font-weight: 400; color: #606060; margin-left: .6em; }
+figure { display: inline-block; margin: 0 .5rem .5rem 0; text-align: center; }
+figure img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
+figcaption { color: #606060; font-size: .85rem; }
+nav a { margin-right: .6em; }
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image's line.
+
+    Attributes:
+        name: as the user knows it; escaped here.
+        facts: words beside the name.
+        pictures: caption and PNG file, in order.
+    """
+
+    name: str
+    facts: str
+    pictures: Sequence[tuple[str, Path]]
+
+
+def write_contact_sheet(
+    folder: Path, entries: Sequence[Entry], *, title: str, facts: str
+) -> list[Path]:
+    """Write `index.html`, and `index-2.html` … where there are many images.
+
+    Args:
+        folder: that exists.
+        entries: one an image.
+        title: of the pages.
+        facts: a line below the title: the method and its settings.
+
+    Returns:
+        The files.
+    """
+    pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
+    names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
+    links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
+    paths = []
+    for page, name in zip(pages, names, strict=True):
+        body = "\n".join(map(_entry, page))
+        nav = f"<nav>pages {links}</nav>" if len(pages) > 1 else ""
+        paths.append(folder / name)
+        paths[-1].write_text(
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+            f'<h1>{escape(title)}</h1><p class="facts">{escape(facts)}</p>{nav}\n{body}\n{nav}'
+            "</body></html>\n",
+            encoding="utf-8",
+        )
+    return paths
+
+
+def _entry(entry: Entry) -> str:
+    figures = "".join(
+        f'<figure><img alt="{escape(caption)}" src="{_data_uri(png)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, png in entry.pictures
+    )
+    return (
+        f'<div class="image"><h2>{escape(entry.name)}<span>{escape(entry.facts)}</span></h2>'
+        f"{figures}</div>"
+    )
+
+
+def _data_uri(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

@@ -1,0 +1,180 @@
+"""Task: invert one's own images; codes, pictures and a page come out."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from idinvert.evaluation.chunks import Chunks, limit
+from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
+from idinvert.evaluation.measures import ALWAYS, Measures
+from idinvert.evaluation.origin import Origin, device_in_words
+from idinvert.evaluation.pictures import to_image
+from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.reconstruction import identity_of, write_per_image
+from idinvert.inversion.inversion import Inverter
+from idinvert.metrics.protocol import protocol
+from idinvert.tables.record import Record
+
+
+def invert(
+    *,
+    inverter: Inverter,
+    name: str,
+    generator: nn.Module,
+    images: Dataset,
+    origin: Origin,
+    out: Path,
+    source: str = "images",
+    batch_size: int = 4,
+    trainer: Mapping[str, Any] | None = None,
+    num_workers: int = 0,
+    recompute: bool = False,
+) -> Record | None:
+    """Invert images and write everything one may want of them into `out`.
+
+    `codes.safetensors` (`codes` [N, L, w_dim]; metadata `names`, `generator`), `images/` with
+    `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a line an image), `losses.csv`
+    (a line an image and step), `index.html` (a page to look at, no other file needed), `parts/`
+    (a killed run goes on from there).
+
+    Args:
+        inverter: the method.
+        name: its name in the record.
+        generator: frozen G.
+        images: items with `image` uint8 [3, R, R], `id`, `name`.
+        origin: what the record says besides.
+        out: folder to write to.
+        source: what the images are called in the record.
+        batch_size: images inverted together; changes no result.
+        trainer: keywords of `pytorch_lightning.Trainer`.
+        num_workers: processes that read images.
+        recompute: forget what is there.
+
+    Returns:
+        The record on the first rank, None on the others.
+
+    Raises:
+        DataError: there are no images.
+        ConfigError: `out` holds the results of other images or another method.
+    """
+    count = limit(images, None)
+    data = {
+        "name": source,
+        "resolution": generator.resolution,
+        "fingerprint": content_hash(images),
+        "split": "all",
+    }
+    measures = Measures(names=ALWAYS)
+    found = predict(
+        inverter=inverter,
+        generator=generator,
+        dataset=images,
+        out=out,
+        identity=identity_of(inverter, origin=origin, data=data, trainer=trainer),
+        batch_size=batch_size,
+        suite=measures.paired_suite,
+        values=ALWAYS,
+        keep_start=True,
+        trainer=trainer,
+        num_workers=num_workers,
+        recompute=recompute,
+        label=name,
+    )
+    if found is None:
+        return None
+    values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
+    save_file(
+        {"codes": found.gather("codes")},
+        out / "codes.safetensors",
+        metadata={
+            "names": json.dumps(found.names()),
+            "generator": origin.checkpoints.get("generator", ""),
+        },
+    )
+    write_per_image(out / "per_image.csv", found, values=values)
+    _write_losses(out / "losses.csv", found)
+    entries = _write_pictures(out / "images", found, images, with_start=_moves(inverter))
+    settings = ", ".join(f"{key} {value}" for key, value in inverter.settings.items())
+    write_contact_sheet(out, entries, title=f"{count} inverted images", facts=settings)
+    metrics = {metric: column.double().mean().item() for metric, column in values.items()}
+    metrics["failed_images"] = int(found.gather("failed").sum())
+    return Record(
+        run=origin.run,
+        task="invert",
+        choices=origin.choices_with(name, inverter.settings),
+        metrics=metrics,
+        protocol={metric: protocol(metric) for metric in values},
+        n=count,
+        nimg=origin.nimg,
+        data=data,
+        checkpoints=dict(origin.checkpoints),
+        versions=dict(origin.versions),
+        device=device_in_words(found.device),
+        seconds=found.seconds(),
+        seed=origin.seed,
+        command=origin.command,
+    )
+
+
+def content_hash(images: Dataset) -> str:
+    """16 hex digits that change when a pixel or the order of the images changes."""
+    digest = hashlib.sha256()
+    for i in range(len(images)):  # type: ignore[arg-type]
+        digest.update(images[i]["image"].contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def file_stem(number: int, name: str) -> str:
+    """A file name that is unique, safe on every system and still recognisable."""
+    stem = re.sub(r"[^A-Za-z0-9-]+", "_", Path(name).with_suffix("").as_posix()).strip("_")
+    return f"{number:05d}_{stem[:60] or 'image'}"
+
+
+def _moves(inverter: Inverter) -> bool:
+    """Does the method leave its starting point, so that there are two pictures to show?"""
+    return bool(inverter.settings.get("steps", 1))
+
+
+def _write_pictures(
+    folder: Path, found: Predictions, images: Dataset, *, with_start: bool
+) -> list[Entry]:
+    """Write the PNGs, and return what the contact sheet shows of them."""
+    folder.mkdir(exist_ok=True)
+    entries = []
+    for chunk, part in zip(found.chunks, found.parts(), strict=True):
+        inputs = Chunks(images, [chunk])[0]["image"]
+        for j, name in enumerate(part.names):
+            pictures = [("input", to_image(inputs[j]))]
+            if with_start and part.start_images is not None:
+                pictures.append(("encoder", to_image(part.start_images[j])))
+            pictures.append(("inverted", to_image(part.images[j])))
+            stem = file_stem(chunk[0] + j, name)
+            files = [(caption, folder / f"{stem}_{caption}.png") for caption, _ in pictures]
+            for (_, picture), (_, file) in zip(pictures, files, strict=True):
+                picture.save(file)
+            facts = f"mse {part.values['mse'][j]:.4f} · ssim {part.values['ssim'][j]:.3f}"
+            facts += " · not finite" if part.failed[j] else ""
+            entries.append(Entry(name, facts, files))
+    return entries
+
+
+def _write_losses(path: Path, found: Predictions) -> None:
+    """Write a line an image and step: total loss and its weighted terms."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        for k, part in enumerate(found.parts()):
+            if k == 0:
+                table.writerow(["index", "name", "step", "total", *part.terms])
+            for j, name in enumerate(part.names):
+                for step in range(len(part.losses)):
+                    columns = [part.losses, *part.terms.values()]
+                    figures = [f"{column[step, j].item():.6g}" for column in columns]
+                    table.writerow([part.index[j].item(), name, step, *figures])

@@ -1,0 +1,139 @@
+"""Which metrics an evaluation measures, and what they need; checked before any work."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError
+from idinvert.metrics.attributes import attribute_agreement
+from idinvert.metrics.protocol import protocol
+from idinvert.metrics.suite import MetricSuite
+from idinvert.networks.attributes import AttributeNetwork
+
+ALWAYS = ("mse", "psnr", "ssim")
+SECONDS = "seconds_per_image"
+ATTRIBUTES = "attributes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """The metrics asked for, by name, with the networks and files that they stand on.
+
+    Attributes:
+        names: of `idinvert.metrics.suite.MetricSuite`, and `seconds_per_image` and `attributes`
+            (agreement and correlation of the attributes read from the outputs with the labels).
+        extractors: name to module with `embed`, for `fd_<name>` and `kd_<name>`.
+        attribute_network: with `names`, `kinds` and `predict`; for `attributes`.
+        inception_path, lpips_path, prc_vgg16_path: local weights, see MetricSuite.
+        seed: of SWD.
+        speed_images: how many images `seconds_per_image` is the median of.
+    """
+
+    names: Sequence[str]
+    extractors: Mapping[str, nn.Module] = field(default_factory=dict)
+    attribute_network: AttributeNetwork | None = None
+    inception_path: str | Path | None = None
+    lpips_path: str | Path | None = None
+    prc_vgg16_path: str | Path | None = None
+    seed: int = 0
+    speed_images: int = 3
+
+    @property
+    def paired_names(self) -> list[str]:
+        """Metrics of float pairs, measured while inverting: always the cheap three, and LPIPS."""
+        return [*ALWAYS, *(name for name in self.names if name.startswith("lpips_"))]
+
+    @property
+    def set_names(self) -> list[str]:
+        """Metrics of whole sets of uint8 images."""
+        outside = {*self.paired_names, SECONDS, ATTRIBUTES}
+        return [name for name in self.names if name not in outside]
+
+    def check(self, *, labels: Sequence[str]) -> None:
+        """Find out now what would fail after hours.
+
+        Args:
+            labels: the attributes that the data set is labelled with.
+
+        Raises:
+            ConfigError: an unknown metric or extractor, or `attributes` without a network or
+                without labels that it knows.
+            MissingWeightsError: weights that are not on this machine.
+        """
+        known = [name for name in self.names if name not in (SECONDS, ATTRIBUTES)]
+        MetricSuite(names=known, extractors=self.extractors, **self._paths)
+        if ATTRIBUTES not in self.names:
+            return
+        if self.attribute_network is None:
+            raise ConfigError(
+                "metric.names asks for attributes, but there is no attribute network: set "
+                "attributes, or leave this metric out"
+            )
+        if not set(labels) & set(self.attribute_network.names):
+            raise ConfigError(
+                f"metric.names asks for attributes, but the data is labelled with {list(labels)} "
+                f"and the attribute network reads {list(self.attribute_network.names)}: choose "
+                "labelled data (data), or leave this metric out"
+            )
+
+    def paired_suite(self, device: torch.device) -> MetricSuite:
+        """The suite of the paired metrics on a device."""
+        return MetricSuite(names=self.paired_names, device=device, lpips_path=self.lpips_path)
+
+    def set_suite(self, device: torch.device) -> MetricSuite:
+        """The suite of the set metrics; moves the extractors to the device."""
+        for extractor in self.extractors.values():
+            extractor.to(device)
+        return MetricSuite(
+            names=self.set_names,
+            extractors=self.extractors,
+            seed=self.seed,
+            device=device,
+            **self._paths,
+        )
+
+    @property
+    def _paths(self) -> dict[str, Any]:
+        return {
+            "inception_path": self.inception_path,
+            "lpips_path": self.lpips_path,
+            "prc_vgg16_path": self.prc_vgg16_path,
+        }
+
+
+@torch.no_grad()
+def measure_attributes(
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    *,
+    network: AttributeNetwork,
+    labels: Sequence[str],
+    device: torch.device,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Read the attributes of images and compare them with the labels of their inputs.
+
+    Args:
+        pairs: batches of outputs uint8 [n, 3, R, R] and labels float [n, A].
+        network: the attribute network.
+        labels: names of the A labels; those that the network does not know are left out.
+        device: where to compute.
+
+    Returns:
+        Metrics by name, and their protocols.
+    """
+    network.to(device).eval()
+    shared = [name for name in labels if name in network.names]
+    ours = [list(network.names).index(name) for name in shared]
+    theirs = [list(labels).index(name) for name in shared]
+    read: list[Tensor] = []
+    true: list[Tensor] = []
+    for images, truth in pairs:
+        read.append(network.predict(to_float(images.to(device))).cpu()[:, ours])
+        true.append(truth[:, theirs])
+    kinds = [network.kinds[k] for k in ours]
+    values = attribute_agreement(torch.cat(read), torch.cat(true), kinds=kinds, names=shared)
+    return values, {name: protocol(name) for name in values}

@@ -1,0 +1,150 @@
+"""Results on disk, a chunk of images a file, so that a killed evaluation goes on where it was."""
+
+import json
+import os
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from idinvert.errors import ConfigError
+
+FORMAT = "idinvert-part-1"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The inversions of the images `index` of a data set.
+
+    Attributes:
+        index: place in the data set, int64 [n].
+        ids: stable ids, int64 [n].
+        names: of the images.
+        codes: float32 [n, L, w_dim].
+        images: reconstructions, uint8 [n, 3, R, R].
+        losses: float32 [steps + 1, n].
+        best_step: int64 [n].
+        failed: bool [n].
+        terms: the losses' weighted terms by name, each [steps + 1, n].
+        values: paired metrics of the float images by name, each [n].
+        start_images: reconstructions at the starting point, uint8 [n, 3, R, R], where kept.
+    """
+
+    index: Tensor
+    ids: Tensor
+    names: list[str]
+    codes: Tensor
+    images: Tensor
+    losses: Tensor
+    best_step: Tensor
+    failed: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    start_images: Tensor | None = None
+
+
+def part_path(folder: Path, first: int, last: int) -> Path:
+    """The file of the images first … last − 1."""
+    return folder / f"part-{first:08d}-{last:08d}.safetensors"
+
+
+def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: float) -> None:
+    """Write a part, atomically: it is there as a whole or not at all.
+
+    The file's bytes depend on the results alone; the time it took stands in a small file beside it.
+
+    Args:
+        path: from `part_path`.
+        part: on any device.
+        identity: what made the result, JSON-able; a part of another identity is not reused.
+        seconds: that the inversion took.
+    """
+    tensors = {
+        "index": part.index,
+        "ids": part.ids,
+        "codes": part.codes.float(),
+        "images": part.images,
+        "losses": part.losses.float(),
+        "best_step": part.best_step,
+        "failed": part.failed,
+        **{f"term.{name}": term.float() for name, term in part.terms.items()},
+        **{f"value.{name}": value.float() for name, value in part.values.items()},
+    }
+    if part.start_images is not None:
+        tensors["start_images"] = part.start_images
+    facts = {"format": FORMAT, "identity": identity, "names": part.names}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(
+        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+        partial,
+        metadata={"part": json.dumps(facts, sort_keys=True)},
+    )
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
+    partial.replace(path)
+
+
+def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str]) -> bool:
+    """Is there a part of this identity, with all the tensors it needs?
+
+    A file that cannot be read counts as missing, with a warning.
+
+    Raises:
+        ConfigError: if it is the result of something else.
+    """
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("part", "{}"))
+            there = set(file.keys())
+    except (OSError, SafetensorError) as error:
+        warnings.warn(f"{path} cannot be read ({error}) and is made again", stacklevel=2)
+        return False
+    theirs, ours = facts.get("identity") or {}, json.loads(json.dumps(identity))
+    if theirs != ours:
+        changed = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k)]
+        raise ConfigError(
+            f"{path.parent} holds results of another evaluation ({', '.join(changed)} differ): "
+            "set recompute=true to replace them, or give another output folder"
+        )
+    return set(needs) <= there
+
+
+def read_part(path: Path) -> Part:
+    """Read a part that `has_part` found."""
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["part"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    terms = {k.removeprefix("term."): v for k, v in tensors.items() if k.startswith("term.")}
+    values = {k.removeprefix("value."): v for k, v in tensors.items() if k.startswith("value.")}
+    plain = {k: v for k, v in tensors.items() if not k.startswith(("term.", "value."))}
+    return Part(names=facts["names"], terms=terms, values=values, **plain)
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
+    """Read one tensor of a part."""
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
+
+
+def read_names(path: Path) -> list[str]:
+    """Read the names of a part's images."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["part"])["names"]
+
+
+def read_seconds(path: Path) -> float:
+    """How long the inversion of a part took; NaN where that was not noted."""
+    try:
+        return float(json.loads(path.with_suffix(".json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError):
+        return torch.nan

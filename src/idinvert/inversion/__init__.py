@@ -1,0 +1,1 @@
+"""Inverters behind one protocol, and the one optimisation loop."""

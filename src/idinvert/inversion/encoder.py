@@ -1,0 +1,84 @@
+"""Inversion by one pass of an encoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.inversion.inversion import (
+    Inversion,
+    Progress,
+    check_codes,
+    check_evaluating,
+    check_images,
+)
+from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.timing import now
+from idinvert.losses.pixel import pixel_loss
+
+
+class EncoderInverter:
+    """w = E(x): the domain-guided encoder of Sec. 3.1, or any other encoder, alone.
+
+    Args:
+        encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
+        noise: what G is given: its constant buffers, noise drawn by image id, or none.
+        seed: for noise drawn by image id.
+    """
+
+    def __init__(self, *, encoder: nn.Module, noise: NoiseKind = "const", seed: int = 0) -> None:
+        self.encoder = encoder
+        self.noise: NoiseKind = noise
+        self.seed = seed
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """E."""
+        return [self.encoder]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that a record keeps."""
+        return {"method": "encoder", "steps": 0, "noise": self.noise}
+
+    @torch.no_grad()
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Encode a batch and synthesise it again; see `Inverter.invert`.
+
+        Returns:
+            An Inversion of one iterate, whose only term is the pixel loss, [1, N].
+
+        Raises:
+            ConfigError: if images, encoder and generator do not fit, or E is in training mode.
+        """
+        check_images(images, generator=generator)
+        check_evaluating(self.encoder)
+        begin = now(images.device)
+        codes = self.encoder(images)  # [N, L, w_dim]
+        check_codes(codes, generator=generator)
+        noise, maps = noise_for(
+            self.noise, generator=generator, ids=ids, seed=self.seed, like=images
+        )
+        rebuilt = generator.synthesis(codes, noise=noise)
+        loss = pixel_loss(images, rebuilt)[None]  # [1, N]
+        if progress is not None:
+            progress(1, 1)
+        return Inversion(
+            codes=codes,
+            images=rebuilt,
+            losses=loss,
+            terms={"pixel": loss},
+            seconds=(now(images.device) - begin) / len(images),
+            start_images=rebuilt,
+            best_step=torch.zeros(len(images), dtype=torch.int64, device=images.device),
+            failed=~torch.isfinite(loss[0]),
+            noise=maps,
+        )

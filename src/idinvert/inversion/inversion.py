@@ -1,0 +1,115 @@
+"""What an inversion method takes and what it gives back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from idinvert.errors import ConfigError
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all) while a batch is inverted."""
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The result of inverting N images; row n depends on image n alone.
+
+    Attributes:
+        codes: the inverted codes w, [N, L, w_dim].
+        images: G(codes), [N, 3, R, R], about [-1, 1], not clamped.
+        losses: total objective of every iterate, [steps + 1, N]; row 0 is the starting point.
+        terms: the weighted terms that add up to `losses`, each [steps + 1, N].
+        seconds: wall time per image, synchronised, of the whole call divided by N.
+        noise: the noise maps that G was given, each [N, 1, h, w], or None for G's own buffers.
+        start_images: G of the starting point (the encoder's reconstruction), [N, 3, R, R].
+        best_step: which iterate was kept, int64 [N].
+        failed: True where the objective left the finite numbers and the image was frozen at its
+            best iterate, bool [N].
+    """
+
+    codes: Tensor
+    images: Tensor
+    losses: Tensor
+    terms: dict[str, Tensor] = field(repr=False)
+    seconds: float
+    start_images: Tensor = field(repr=False)
+    best_step: Tensor
+    failed: Tensor
+    noise: list[Tensor] | None = field(default=None, repr=False)
+
+
+@runtime_checkable
+class Inverter(Protocol):
+    """A method that finds the codes of images under a frozen generator."""
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The networks it calls besides G, for whoever moves them to a device."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that made it, JSON-able, for records."""
+        ...
+
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Invert a batch; the images do not influence one another.
+
+        Args:
+            images: targets x, float [N, 3, R, R] in [-1, 1].
+            generator: frozen G in eval mode (`networks.generator.Generator`).
+            ids: stable id of every image, int64 [N]; noise that is drawn is drawn by id.
+            progress: called with (steps done, steps in all).
+        """
+        ...
+
+
+def check_images(images: Tensor, *, generator: Any) -> None:
+    """Refuse images that G could not have made.
+
+    Raises:
+        ConfigError: if `images` is not a float tensor [N, 3, R, R] at G's resolution.
+    """
+    r = generator.resolution
+    if images.ndim != 4 or tuple(images.shape[1:]) != (3, r, r) or not images.is_floating_point():
+        raise ConfigError(
+            f"cannot invert a {images.dtype} tensor of shape {list(images.shape)}: expected float "
+            f"[N, 3, {r}, {r}] in [-1, 1], the generator's resolution; change data.resolution"
+        )
+
+
+def check_codes(codes: Tensor, *, generator: Any) -> None:
+    """Refuse an encoder whose codes do not fit G.
+
+    Raises:
+        ConfigError: if `codes` is not [N, L, w_dim] for this generator.
+    """
+    expected = (generator.num_layers, generator.w_dim)
+    if codes.ndim != 3 or tuple(codes.shape[1:]) != expected:
+        raise ConfigError(
+            f"the encoder gives codes of shape {list(codes.shape)}, but this generator takes "
+            f"[N, {expected[0]}, {expected[1]}]; change encoder or generator"
+        )
+
+
+def check_evaluating(*networks: nn.Module | None) -> None:
+    """Refuse networks in training mode: batch statistics would tie the images together.
+
+    Raises:
+        ConfigError: naming the first network that is in training mode.
+    """
+    for network in networks:
+        if network is not None and network.training:
+            raise ConfigError(
+                f"{type(network).__name__} is in training mode, where BatchNorm makes an image's "
+                "inversion depend on its batch mates; call .eval() on it first"
+            )

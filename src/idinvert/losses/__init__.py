@@ -1,0 +1,1 @@
+"""The terms of the paper's objectives, one a file, pure functions of tensors."""

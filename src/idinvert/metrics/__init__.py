@@ -1,0 +1,1 @@
+"""Metrics with their protocols pinned by name."""

@@ -1,0 +1,106 @@
+"""LPIPS by the lpips package, its backbone from a file on this machine."""
+
+import warnings
+from pathlib import Path
+
+import lpips
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from idinvert.errors import CheckpointError
+from idinvert.metrics.backbones import BACKBONES, find_backbone, sha256
+from idinvert.metrics.inputs import paired
+
+LPIPS_KEY = "metric.lpips_path"
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual distance, version 0.1.
+
+    The linear heads come with the package, the backbone from a file.
+
+    Args:
+        net: `alex`, `vgg` or `squeeze`.
+        path: torchvision's ImageNet weights of that network (`.pth` or `.safetensors`, whole or its
+            `features` alone); None for torch's own cache.
+
+    Attributes:
+        net: which backbone.
+        backbone_sha256: of the file; goes into the protocol.
+
+    Raises:
+        MissingWeightsError: not on this machine; names file, URL, sha256 and `metric.lpips_path`.
+        CheckpointError: the file is not that network's; the first tensors that do not fit are
+            named.
+    """
+
+    def __init__(self, *, net: str = "alex", path: str | Path | None = None) -> None:
+        super().__init__()
+        file = find_backbone(net, path=path, key=LPIPS_KEY)
+        self.net = net
+        self.backbone_sha256 = sha256(file)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # torchvision's `pretrained` is deprecated; it is off here
+            self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
+        _load_backbone(self.model.net, _read(file), file=file, net=net)
+        if not self.backbone_sha256.startswith(BACKBONES[net].sha256_prefix):
+            warnings.warn(
+                f"{file} is not torchvision's {BACKBONES[net].file} as published (sha256 "
+                f"{self.backbone_sha256[:8]}…); "
+                "LPIPS on other weights does not compare with published figures",
+                stacklevel=2,
+            )
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Distance of each pair.
+
+        Args:
+            outputs: float `[N, 3, H, W]`; clamped to [-1, 1] first.
+            targets: float `[N, 3, H, W]` in [-1, 1].
+
+        Returns:
+            float32 `[N]`.
+        """
+        outputs, targets = paired(outputs, targets)
+        return self.model(outputs.float(), targets.float()).flatten()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot read {file} as weights ({error}); give another with {LPIPS_KEY}=..."
+        ) from error
+
+
+def _load_backbone(slices: nn.Module, state: dict[str, Tensor], *, file: Path, net: str) -> None:
+    """Copy torchvision's `features.<i>.*` (or `<i>.*`) into the package's `slice<k>.<i>.*`."""
+    given = {name.removeprefix("features."): tensor for name, tensor in state.items()}
+    wanted = slices.state_dict()
+    faults = []
+    for name, tensor in wanted.items():
+        plain = name.split(".", 1)[1]  # slice2.3.weight -> 3.weight
+        if plain not in given:
+            faults.append(f"features.{plain} is missing")
+        elif given[plain].shape != tensor.shape:
+            faults.append(
+                f"features.{plain} is {list(given[plain].shape)}, expected {list(tensor.shape)}"
+            )
+        else:
+            tensor.copy_(given[plain])
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(
+            f"{file} does not fit LPIPS's {net} backbone: {'; '.join(faults[:3])}{more}. Expected "
+            "torchvision's "
+            f"{BACKBONES[net].file}; give its path with {LPIPS_KEY}=..."
+        )

@@ -1,0 +1,151 @@
+"""The attribute network: it reads labels, serves as F, and embeds for a Fréchet distance."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idinvert.errors import ConfigError
+
+KINDS = ("continuous", "binary")
+_GROUPS = 8
+_SMALLEST = 4  # the trunk ends at 4x4
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, group normalisation, SiLU; the spatial size stays."""
+
+    def __init__(self, *, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm = nn.GroupNorm(_GROUPS, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
+        return functional.silu(self.norm(self.conv(x)))
+
+
+class AttributeNetwork(nn.Module):
+    """Reads attributes from an image; its middle layer is the miniature's perceptual feature.
+
+    Group normalisation and SiLU only: nothing differs between training and evaluation mode, no
+    image sees its batch mates, and the gradient is smooth, as a perceptual loss wants it.
+
+    Args:
+        resolution: Side of the square images, a power of two from 8 up.
+        kinds: ``"continuous"`` or ``"binary"``, one an attribute.
+        names: Names of the attributes, in the order of the labels.
+        width: Channels at full resolution, a multiple of 8; twice as many below.
+        embedding: Length of the vector of `embed`.
+
+    Raises:
+        ConfigError: The sizes or the attribute lists do not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        kinds: Sequence[str],
+        names: Sequence[str],
+        width: int = 32,
+        embedding: int = 96,
+    ) -> None:
+        super().__init__()
+        if resolution < 8 or resolution & (resolution - 1):
+            raise ConfigError(
+                f"attribute network: got resolution {resolution}, expected a power of two from 8 "
+                "up; change data.resolution"
+            )
+        if width % _GROUPS:
+            raise ConfigError(
+                f"attribute network: got width {width}, expected a multiple of {_GROUPS}; "
+                "change attributes.width"
+            )
+        if len(kinds) != len(names) or not names:
+            raise ConfigError(
+                f"attribute network: got {len(names)} names and {len(kinds)} kinds, expected as "
+                "many of the one as of the other and at least one; change attributes.names"
+            )
+        unknown = sorted(set(kinds) - set(KINDS))
+        if unknown:
+            raise ConfigError(
+                f"attribute network: got kinds {unknown}, expected {list(KINDS)}; "
+                "change attributes.kinds"
+            )
+        self.architecture = {
+            "resolution": resolution,
+            "kinds": list(kinds),
+            "names": list(names),
+            "width": width,
+            "embedding": embedding,
+        }
+        self.resolution = resolution
+        self.names = tuple(names)
+        self.kinds = tuple(kinds)
+        self.register_buffer(
+            "is_binary", torch.tensor([kind == "binary" for kind in kinds]), persistent=False
+        )
+        features_at = max(resolution // 4, _SMALLEST)
+        self.stem = ConvBlock(in_channels=3, out_channels=width)
+        upper, lower = [], []
+        channels, side = width, resolution
+        while side > _SMALLEST:
+            side //= 2
+            blocks = upper if side >= features_at else lower
+            blocks.append(nn.AvgPool2d(2))
+            blocks.append(ConvBlock(in_channels=channels, out_channels=2 * width))
+            if side >= features_at:
+                blocks.append(ConvBlock(in_channels=2 * width, out_channels=2 * width))
+            channels = 2 * width
+        self.upper = nn.Sequential(*upper)  # [N, 2 * width, R / 4, R / 4]
+        self.lower = nn.Sequential(*lower)  # [N, 2 * width, 4, 4]
+        self.squeeze = nn.Conv2d(channels, width, 1)
+        self.embedding = nn.Linear(width * _SMALLEST**2, embedding)
+        self.heads = nn.Linear(embedding, len(names))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, 2 * width, R / 4, R / 4]``."""
+        if images.shape[-2:] != (self.resolution, self.resolution):
+            raise ConfigError(
+                f"attribute network: got images {tuple(images.shape[-2:])}, expected "
+                f"{self.resolution}x{self.resolution}; change data.resolution or take an "
+                "attribute network trained at this resolution"
+            )
+        return self.upper(self.stem(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, embedding]`` (no activation)."""
+        x = functional.silu(self.squeeze(self.lower(self.features(images))))
+        return self.embedding(x.flatten(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, A]``: logits where binary, else values."""
+        return self.heads(functional.silu(self.embed(images)))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Images to ``[N, A]`` on the labels' scale: probabilities, or values near [-1, 1]."""
+        outputs = self(images)
+        return torch.where(self.is_binary, outputs.sigmoid(), outputs)
+
+
+class AttributeFeatures(nn.Module):
+    """The attribute network as F: called on images, it returns features.
+
+    Args:
+        network: The trained attribute network.
+    """
+
+    def __init__(self, *, network: AttributeNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.architecture = {"network": {"class": "AttributeNetwork", **network.architecture}}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, C, R / 4, R / 4]``."""
+        return self.network.features(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, D]``."""
+        return self.network.embed(images)

@@ -1,0 +1,174 @@
+"""The convolutional part of the paper's own encoder, in the authors' two versions."""
+
+import itertools
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norm
+
+VARIANTS = ("v1", "v2")
+CHANNELS_MAX = {"v1": 1024, "v2": 512}
+_SLOPE = 0.2
+_STD = 0.02
+_SMALLEST = 4
+
+
+class Layer(nn.Module):
+    """One convolution with its normalisation and activation, in the order of its variant.
+
+    v1: convolution without bias, BN (beta only), leaky ReLU. v2: convolution with bias, leaky ReLU,
+    BN (gamma and beta).
+    """
+
+    def __init__(
+        self, *, in_channels: int, out_channels: int, kernel: int, variant: str, norm: str
+    ) -> None:
+        super().__init__()
+        self.variant = variant
+        # Without BN there is no beta: the convolution takes over as the place of the bias.
+        bias = variant == "v2" or norm == "none"
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
+        self.norm = batch_norm(channels=out_channels, norm=norm, scale=variant == "v2")
+        _initialise(self.conv, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
+        x = self.conv(x)
+        if self.variant == "v1":
+            return functional.leaky_relu(self.norm(x), _SLOPE)
+        return self.norm(functional.leaky_relu(x, _SLOPE))
+
+
+class Shortcut(nn.Module):
+    """1x1 convolution without bias, then BN; v1 adds a leaky ReLU."""
+
+    def __init__(self, *, in_channels: int, out_channels: int, variant: str, norm: str) -> None:
+        super().__init__()
+        self.variant = variant
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.norm = batch_norm(channels=out_channels, norm=norm, scale=variant == "v2")
+        _initialise(self.conv, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
+        x = self.norm(self.conv(x))
+        return functional.leaky_relu(x, _SLOPE) if self.variant == "v1" else x
+
+
+class Block(nn.Module):
+    """Halve the side, two layers and a shortcut around them; nothing after the sum."""
+
+    def __init__(self, *, in_channels: int, out_channels: int, variant: str, norm: str) -> None:
+        super().__init__()
+        self.first = Layer(
+            in_channels=in_channels,
+            out_channels=min(in_channels, out_channels),
+            kernel=3,
+            variant=variant,
+            norm=norm,
+        )
+        self.second = Layer(
+            in_channels=min(in_channels, out_channels),
+            out_channels=out_channels,
+            kernel=3,
+            variant=variant,
+            norm=norm,
+        )
+        self.shortcut = (
+            nn.Identity()
+            if in_channels == out_channels
+            else Shortcut(
+                in_channels=in_channels, out_channels=out_channels, variant=variant, norm=norm
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, in, h, w]`` to ``[N, out, h / 2, w / 2]``."""
+        x = functional.avg_pool2d(x, 2)
+        return self.second(self.first(x)) + self.shortcut(x)
+
+
+class BaseBackbone(nn.Module):
+    """Images to a 4x4 feature map: the paper's 14-layer CNN without its last dense layer.
+
+    Args:
+        resolution: Side of the images, a power of two from 8 up.
+        variant: ``"v1"`` (the authors' first release) or ``"v2"`` (their later, stabler one).
+        channels: Channels of the first layer; doubled by each block.
+        channels_max: Where the doubling stops; None for the variant's own, 1024 or 512.
+        norm: ``"batch"`` (statistics of each rank, as v1), ``"sync"`` (of all ranks, as v2) or
+            ``"none"``.
+
+    Raises:
+        ConfigError: A value is not one of these.
+
+    Source:
+        Sec. 5.1 names the "14-layer CNN"; its layers are those of the authors' code.
+
+    Differs from the paper:
+        ``norm="none"`` is ours; it starts from He's initialisation instead of N(0, 0.02).
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        variant: str = "v2",
+        channels: int = 64,
+        channels_max: int | None = None,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        if resolution < 2 * _SMALLEST or resolution & (resolution - 1):
+            raise ConfigError(
+                f"encoder: got resolution {resolution}, expected a power of two from "
+                f"{2 * _SMALLEST} up; change data.resolution"
+            )
+        if variant not in VARIANTS:
+            raise ConfigError(
+                f"encoder: got variant {variant!r}, expected one of {list(VARIANTS)}; "
+                "change encoder.backbone.variant"
+            )
+        if channels_max is None:
+            channels_max = CHANNELS_MAX[variant]
+        self.architecture = {
+            "resolution": resolution,
+            "variant": variant,
+            "channels": channels,
+            "channels_max": channels_max,
+            "norm": norm,
+        }
+        self.resolution, self.variant = resolution, variant
+        depth = int(math.log2(resolution // _SMALLEST))
+        widths = [min(channels * 2**i, channels_max) for i in range(depth + 1)]
+        self.stem = Layer(
+            in_channels=3,
+            out_channels=widths[0],
+            kernel=3 if variant == "v1" else 5,
+            variant=variant,
+            norm=norm,
+        )
+        self.blocks = nn.Sequential(
+            *(
+                Block(in_channels=fan_in, out_channels=fan_out, variant=variant, norm=norm)
+                for fan_in, fan_out in itertools.pairwise(widths)
+            )
+        )
+        self.out_channels = widths[-1]
+        self.out_size = _SMALLEST
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
+        return self.blocks(self.stem(images))
+
+
+def _initialise(conv: nn.Conv2d, *, norm: str) -> None:
+    if norm == "none":
+        nn.init.kaiming_normal_(conv.weight, a=_SLOPE)
+    else:
+        nn.init.normal_(conv.weight, std=_STD)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

@@ -1,0 +1,141 @@
+"""Layers shared by the StyleGAN family: raw parameters, gains applied at run time."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LRELU_SLOPE = 0.2
+LRELU_GAIN = math.sqrt(2)
+
+
+def lrelu(x: Tensor, *, gain: float = 1.0) -> Tensor:
+    """Leaky ReLU of slope 0.2, times a gain.
+
+    Args:
+        x: Tensor of any shape.
+        gain: Factor on the output; √2 keeps the variance in StyleGAN2.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    y = F.leaky_relu(x, LRELU_SLOPE)
+    return y if gain == 1.0 else y * gain
+
+
+def pixel_norm(x: Tensor, *, eps: float = 1e-8) -> Tensor:
+    """Scales every vector along dimension 1 to unit mean square.
+
+    Args:
+        x: Tensor [N, C] or [N, C, H, W].
+        eps: Added to the mean square.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
+def minibatch_stddev(x: Tensor, *, group: int = 4, channels: int = 1) -> Tensor:
+    """Appends the standard deviation over groups of images as extra feature maps.
+
+    Args:
+        x: Feature maps [N, C, H, W].
+        group: Images in a group. Where it does not divide N, the largest divisor of N below it is
+            used, so that any batch can be judged.
+        channels: Extra maps; each averages C / channels maps.
+
+    Returns:
+        Tensor [N, C + channels, H, W]. Image i stands in one group with i ± N / group, …
+
+    Source: Karras et al. 2018, Sec. 3; the grouping is StyleGAN2's.
+    """
+    n, c, h, w = x.shape
+    size = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
+    y = x.reshape(size, n // size, channels, c // channels, h, w)
+    y = (y.var(dim=0, correction=0) + 1e-8).sqrt()  # [N / size, channels, C / channels, H, W]
+    y = y.mean(dim=(2, 3, 4))  # [N / size, channels]
+    y = y.repeat(size, 1)[:, :, None, None].expand(n, channels, h, w)
+    return torch.cat([x, y], dim=1)
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer with equalised learning rate.
+
+    Computes x · (weight · gain · lr_mul / √in)ᵀ + bias · lr_mul. The weight is stored raw, drawn from
+    N(0, 1 / lr_mul²) by torch's default generator; the bias is stored raw too.
+
+    Args:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        lr_mul: Learning-rate multiplier (0.01 in mapping networks).
+        bias_init: Initial raw bias (1 in StyleGAN2's style layers).
+        gain: Extra factor on the weight (√2 before a leaky ReLU in StyleGAN).
+
+    Source: Karras et al. 2018, Sec. 4.1; parameters as NVlabs store them.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        lr_mul: float = 1.0,
+        bias_init: float = 0.0,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
+        self.weight_gain = gain * lr_mul / math.sqrt(in_features)
+        self.bias_gain = lr_mul
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x [..., in] to [..., out]."""
+        bias = self.bias if self.bias_gain == 1.0 else self.bias * self.bias_gain
+        return F.linear(x, self.weight * self.weight_gain, bias)
+
+    def extra_repr(self) -> str:
+        """Shows the widths and the gain."""
+        out_features, in_features = self.weight.shape
+        return f"{in_features}, {out_features}, weight_gain={self.weight_gain:.4g}"
+
+
+class EqualConv2d(nn.Module):
+    """Convolution with equalised learning rate, "same" zero padding.
+
+    The weight is stored raw, drawn from N(0, 1) by torch's default generator, and multiplied by
+    gain / √(in · k²) at run time.
+
+    Args:
+        in_channels: Input maps.
+        out_channels: Output maps.
+        kernel_size: Odd size of the filters.
+        bias: Whether a bias is learned.
+        gain: Extra factor on the weight.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        bias: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
+        self.padding = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x [N, in, H, W] to [N, out, H, W]."""
+        return F.conv2d(x, self.weight * self.weight_gain, self.bias, padding=self.padding)
+
+    def extra_repr(self) -> str:
+        """Shows the shape of the filters and the gain."""
+        return f"{tuple(self.weight.shape)}, weight_gain={self.weight_gain:.4g}"

@@ -1,0 +1,86 @@
+"""The mapping network M: z → w, one w for all layers or one w a layer (the paper's multi-w)."""
+
+import math
+
+from torch import Tensor, nn
+
+from idinvert.networks.layers import LRELU_GAIN, EqualLinear, lrelu, pixel_norm
+
+
+class MappingNetwork(nn.Module):
+    """Maps latent codes z to style codes w, one for every layer of the generator.
+
+    Pixel-normalises z, then `depth` fully connected layers with leaky ReLU and lr_mul 0.01.
+    With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the generator
+    gets its own w; otherwise one w is repeated.
+
+    Args:
+        z_dim: Width of z.
+        w_dim: Width of w and of the hidden layers.
+        num_layers: L, the number of w that the generator takes.
+        depth: Number of fully connected layers (8 in the paper).
+        multi_w: Whether M yields L different w (Sec. 5.1: 14 × 512 = 7,168 numbers at 256 px).
+        lr_mul: Learning-rate multiplier of all layers.
+        gain_first: Order of the gain √2: False scales the activation's output, bias included, as
+            StyleGAN2 does; True scales the weight only, as StyleGAN does.
+
+    Source: Karras et al. 2019, Sec. 2; multi-w: the authors' G_mapping.
+    """
+
+    def __init__(
+        self,
+        *,
+        z_dim: int,
+        w_dim: int,
+        num_layers: int,
+        depth: int,
+        multi_w: bool,
+        lr_mul: float = 0.01,
+        gain_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.architecture = {
+            "z_dim": z_dim,
+            "w_dim": w_dim,
+            "num_layers": num_layers,
+            "depth": depth,
+            "multi_w": multi_w,
+            "lr_mul": lr_mul,
+            "gain_first": gain_first,
+        }
+        if depth < 1:
+            raise ValueError(f"the mapping network needs at least one layer, got depth={depth}")
+        self.z_dim, self.w_dim, self.num_layers = z_dim, w_dim, num_layers
+        self.multi_w = multi_w
+        self.activation_gain = 1.0 if gain_first else LRELU_GAIN
+        widths = [z_dim] + [w_dim] * (depth - 1) + [w_dim * num_layers if multi_w else w_dim]
+        self.layers = nn.ModuleList(
+            EqualLinear(
+                widths[i],
+                widths[i + 1],
+                lr_mul=lr_mul,
+                gain=math.sqrt(2) if gain_first else 1.0,
+            )
+            for i in range(depth)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Maps z to w.
+
+        Args:
+            z: Latent codes [N, z_dim], drawn from N(0, I).
+
+        Returns:
+            Style codes [N, L, w_dim]; without multi_w all L are equal.
+
+        Raises:
+            ValueError: z has another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ValueError(f"z has shape {tuple(z.shape)}, expected [N, {self.z_dim}]")
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = lrelu(layer(x), gain=self.activation_gain)
+        if self.multi_w:
+            return x.reshape(-1, self.num_layers, self.w_dim)  # [N, L, w_dim]
+        return x[:, None, :].repeat(1, self.num_layers, 1)  # [N, L, w_dim]

@@ -1,0 +1,134 @@
+"""Blur, upsample and downsample feature maps with a small separable FIR filter."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fir_kernel(taps: Sequence[float]) -> Tensor:
+    """Builds a normalised 2-D filter from 1-D taps.
+
+    Args:
+        taps: 1-D filter, such as (1, 3, 3, 1) for StyleGAN2 or (1, 2, 1) for StyleGAN.
+
+    Returns:
+        Tensor [k, k], float32, outer product of the taps, sums to 1.
+    """
+    row = torch.tensor(taps, dtype=torch.float32)
+    kernel = row[:, None] * row[None, :]
+    return kernel / kernel.sum()
+
+
+def fir(
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    padding: int | tuple[int, int] = 0,
+    stride: int = 1,
+    gain: float = 1.0,
+) -> Tensor:
+    """Filters every channel with the same symmetric kernel; zero padding.
+
+    Args:
+        x: Feature maps [N, C, H, W].
+        kernel: Filter [k, k]; symmetric, so that correlation and convolution agree.
+        padding: Zeros added on every side, or (before, after) along both axes.
+        stride: Keep every stride-th output.
+        gain: Factor on the output.
+
+    Returns:
+        Tensor [N, C, (H + padding − k) // stride + 1, …].
+    """
+    channels = x.shape[1]
+    if isinstance(padding, tuple):
+        before, after = padding
+        if before == after:
+            padding = before
+        else:
+            x = F.pad(x, (before, after, before, after))
+            padding = 0
+    weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
+
+
+def blur(x: Tensor, kernel: Tensor) -> Tensor:
+    """Filters at unchanged size, for an odd kernel.
+
+    Args:
+        x: Feature maps [N, C, H, W].
+        kernel: Filter [k, k], k odd.
+
+    Returns:
+        Tensor [N, C, H, W].
+
+    Raises:
+        ValueError: The kernel is even and has no centre.
+    """
+    size = kernel.shape[-1]
+    if size % 2 == 0:
+        raise ValueError(f"blur keeps the size only with an odd kernel, got {size} taps")
+    return fir(x, kernel, padding=size // 2)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Doubles height and width: zeros between the samples, then the filter with gain 4.
+
+    Args:
+        x: Feature maps [N, C, H, W].
+        kernel: Filter [k, k], k even (4 in StyleGAN2).
+
+    Returns:
+        Tensor [N, C, 2H, 2W].
+    """
+    channels, size = x.shape[1], kernel.shape[-1]
+    weight = (kernel * 4).to(x.dtype).expand(channels, 1, size, size)
+    # A transposed convolution writes 2(H − 1) + k samples; the padding trims it to 2H.
+    return F.conv_transpose2d(x, weight, stride=2, padding=(size - 2) // 2, groups=channels)
+
+
+def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Halves height and width: the filter, then every second sample.
+
+    Args:
+        x: Feature maps [N, C, H, W], H and W even.
+        kernel: Filter [k, k], k even (4 in StyleGAN2).
+
+    Returns:
+        Tensor [N, C, H / 2, W / 2].
+    """
+    return fir(x, kernel, padding=(kernel.shape[-1] - 2) // 2, stride=2)
+
+
+def conv_up(x: Tensor, weight: Tensor, kernel: Tensor, *, gain: float = 1.0) -> Tensor:
+    """Transposed convolution with stride 2, then the filter with gain 4: StyleGAN2's upsampling.
+
+    Args:
+        x: Feature maps [N, C_in, H, W].
+        weight: Filters [C_out, C_in, 3, 3].
+        kernel: Filter [4, 4].
+        gain: Factor on the output.
+
+    Returns:
+        Tensor [N, C_out, 2H, 2W].
+    """
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
+    return fir(x, kernel, padding=1, gain=4 * gain)
+
+
+def conv_down(x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """The filter, then a convolution with stride 2: StyleGAN2's downsampling.
+
+    Args:
+        x: Feature maps [N, C_in, H, W], H and W even.
+        weight: Filters [C_out, C_in, k, k], k 1 or 3.
+        kernel: Filter [4, 4].
+        bias: Bias [C_out].
+
+    Returns:
+        Tensor [N, C_out, H / 2, W / 2].
+    """
+    if weight.shape[-1] == 1:
+        return F.conv2d(downsample(x, kernel), weight, bias)
+    return F.conv2d(fir(x, kernel, padding=2), weight, bias, stride=2)

@@ -1,0 +1,77 @@
+"""VGG16 up to relu4_3 on the Caffe scale: the F of the paper."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idinvert.errors import ConfigError
+
+# Channels of the convolutions, "pool" between them; the last is conv4_3.
+_PLAN: tuple[int | str, ...] = (
+    *(64, 64, "pool"),
+    *(128, 128, "pool"),
+    *(256, 256, 256, "pool"),
+    *(512, 512, 512),
+)
+CAFFE_MEANS = (123.68, 116.779, 103.939)  # R, G, B of 0-255
+CHANNEL_ORDERS = ("rgb", "bgr")
+
+
+class VGG16Features(nn.Module):
+    """F: images to relu4_3, from weights that expect 0-255 minus the ImageNet means.
+
+    ``features`` has torchvision's numbering (0 to 22), so that its state dicts fit.
+
+    Args:
+        resize: Side to which images are brought first, by nearest neighbour as the authors do;
+            None leaves them as they are.
+        channel_order: What the weights expect: ``"rgb"`` (torchvision's
+            ``VGG16_Weights.IMAGENET1K_FEATURES``) or ``"bgr"`` (Caffe, Keras, the authors' file).
+
+    Raises:
+        ConfigError: Unknown channel order.
+
+    Source:
+        F of Eq. (2) and (4); Sec. 4.1 takes conv4_3, the authors' code after its ReLU.
+
+    Differs from the paper:
+        torchvision's transform for these weights subtracts means rounded to 123.0, 117.0, 104.0;
+        here they are the authors' 123.68, 116.779, 103.939.
+    """
+
+    def __init__(self, *, resize: int | None = 256, channel_order: str = "rgb") -> None:
+        super().__init__()
+        if channel_order not in CHANNEL_ORDERS:
+            raise ConfigError(
+                f"VGG16: got channel order {channel_order!r}, expected one of "
+                f"{list(CHANNEL_ORDERS)}; change perceptual.channel_order"
+            )
+        self.architecture = {"resize": resize, "channel_order": channel_order}
+        self.resize, self.channel_order = resize, channel_order
+        layers: list[nn.Module] = []
+        channels = 3
+        for step in _PLAN:
+            if isinstance(step, int):
+                layers += [nn.Conv2d(channels, step, 3, padding=1), nn.ReLU()]
+                channels = step
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        means = torch.tensor(CAFFE_MEANS).view(1, 3, 1, 1)
+        self.register_buffer("means", means, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, H, W]`` in [-1, 1], RGB, to relu4_3 ``[N, 512, h / 8, w / 8]``.
+
+        ``h`` and ``w`` are `resize` where it is set, else H and W.
+        """
+        if self.resize is not None and images.shape[-2:] != (self.resize, self.resize):
+            images = functional.interpolate(images, size=(self.resize, self.resize), mode="nearest")
+        x = (images + 1) * 127.5 - self.means
+        if self.channel_order == "bgr":
+            x = x.flip(1)
+        return self.features(x)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, H, W]`` in [-1, 1] to ``[N, 512]``, the spatial mean of relu4_3."""
+        return self(images).mean((2, 3))

@@ -1,0 +1,1 @@
+"""Records and the tables selected from them; imports no torch."""

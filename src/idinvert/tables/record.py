@@ -1,0 +1,118 @@
+"""A record: what one evaluation measured, and all that made it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from idinvert.errors import DataError
+
+
+def now() -> str:
+    """This moment in UTC as records write it; such strings sort by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of `records.jsonl`.
+
+    Attributes:
+        run: run id.
+        task: for example `reconstruction`.
+        choices: what was chosen, for example `{"objective": "domain_guided", "encoder": "base"}`.
+        metrics: metric name to value; NaN where it is not a finite number.
+        n: images measured.
+        nimg: images the run had seen in training; 0 where nothing was trained.
+        data: `name`, `resolution`, `fingerprint`, `split`.
+        protocol: metric name to one line on how it was measured.
+        checkpoints: role to sha256, for example `{"encoder": "1f2e…"}`.
+        versions: package to version.
+        device: in words.
+        seconds: that the evaluation took.
+        created: UTC, ISO 8601; from `now()`.
+        seed: of the run.
+        command: that made the record.
+        extra: fields that this version does not know, kept as they were read.
+    """
+
+    run: str
+    task: str
+    choices: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    n: int
+    nimg: int
+    data: Mapping[str, Any]
+    protocol: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    seconds: float = 0.0
+    created: str = field(default_factory=now)
+    seed: int | None = None
+    command: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+_FIELDS = {item.name: item for item in dataclasses.fields(Record) if item.name != "extra"}
+_REQUIRED = [
+    name
+    for name, item in _FIELDS.items()
+    if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+]
+_TYPES: dict[str, tuple[type, ...]] = {
+    "run": (str,),
+    "task": (str,),
+    "choices": (Mapping,),
+    "metrics": (Mapping,),
+    "n": (int,),
+    "nimg": (int,),
+    "data": (Mapping,),
+    "protocol": (Mapping,),
+    "checkpoints": (Mapping,),
+    "versions": (Mapping,),
+    "device": (str,),
+    "seconds": (int, float),
+    "created": (str,),
+    "command": (str,),
+}
+
+
+def to_dict(record: Record) -> dict[str, Any]:
+    """Plain data for JSON: unknown fields beside the known ones, metrics that are not finite as null."""
+    plain = {name: getattr(record, name) for name in _FIELDS}
+    plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
+    return {**record.extra, **plain}
+
+
+def from_dict(plain: Mapping[str, Any]) -> Record:
+    """The record of a line of JSON.
+
+    Raises:
+        DataError: a field is missing or of a wrong type; it is named.
+    """
+    missing = [name for name in _REQUIRED if name not in plain]
+    if missing:
+        raise DataError(f"record without {', '.join(missing)}")
+    for name, types in _TYPES.items():
+        if name in plain and not isinstance(plain[name], types):
+            raise DataError(f"field {name!r} of a record is {type(plain[name]).__name__}")
+    known = {name: value for name, value in plain.items() if name in _FIELDS}
+    known["metrics"] = {
+        name: math.nan if value is None else _number(name, value)
+        for name, value in plain["metrics"].items()
+    }
+    return Record(**known, extra={k: v for k, v in plain.items() if k not in _FIELDS})
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"metric {name!r} of a record is {value!r}, not a number")
+    return float(value)
+
+
+def _finite(value: float) -> float | None:
+    value = float(value)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,100 @@
+"""Which record stands in a cell: where-clauses on the fields of records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idinvert.tables.record import Record, to_dict
+
+Where = Mapping[str, Any]
+"""Dotted path to what must stand there: one value, or a list of which any will do; None is "not set"."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The record to show, and what stood for choice.
+
+    Attributes:
+        record: with the most nimg, of these the newest; None if none matched.
+        matched: how many matched.
+        seeds: of all that matched.
+    """
+
+    record: Record | None
+    matched: int
+    seeds: tuple[int, ...] = ()
+
+
+def lookup(plain: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None if there is none.
+
+    A key may itself contain dots: `choices.inversion.steps` finds `{"choices": {"inversion.steps": 100}}` as well as
+    `{"choices": {"inversion": {"steps": 100}}}`.
+    """
+    if path in plain:
+        return plain[path]
+    parts = path.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        inner = plain.get(".".join(parts[:length]))
+        if isinstance(inner, Mapping):
+            value = lookup(inner, ".".join(parts[length:]))
+            if value is not None:
+                return value
+    return None
+
+
+def failures(record: Record, where: Where) -> list[str]:
+    """The clauses that a record does not meet, in words; empty if it matches."""
+    plain = to_dict(record)
+    return [
+        f"{path} is {_show(found)}, wanted {_show(wanted)}"
+        for path, wanted in where.items()
+        if not _meets(found := lookup(plain, path), wanted)
+    ]
+
+
+def matching(records: Iterable[Record], where: Where) -> list[Record]:
+    """Records that meet every clause: the most nimg first, of equal nimg the newest."""
+    found = [record for record in records if not failures(record, where)]
+    found.reverse()  # of equal age, the one that was written last
+    return sorted(found, key=lambda record: (record.nimg, record.created), reverse=True)
+
+
+def select(records: Sequence[Record], where: Where, *, metric: str | None = None) -> Selection:
+    """The record for a cell.
+
+    Args:
+        records: to choose from.
+        where: clauses, all of which must hold.
+        metric: that the record must have, if given.
+    """
+    found = matching(records, where)
+    if metric is not None:
+        found = [record for record in found if metric in record.metrics]
+    seeds = tuple(sorted({record.seed for record in found if record.seed is not None}))
+    return Selection(record=found[0] if found else None, matched=len(found), seeds=seeds)
+
+
+def nearest(records: Iterable[Record], where: Where) -> tuple[Record, list[str]] | None:
+    """The record that fails the fewest clauses, with these; None if there is no record."""
+    ranked = [(len(failed := failures(record, where)), record, failed) for record in records]
+    if not ranked:
+        return None
+    _, record, failed = min(ranked, key=lambda item: (item[0], -item[1].nimg))
+    return record, failed
+
+
+def _meets(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        return any(_meets(found, one) for one in wanted)
+    if isinstance(found, bool) != isinstance(wanted, bool):
+        return False
+    return found == wanted
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " or ".join(_show(one) for one in value)
+    return str(value)

@@ -1,0 +1,1 @@
+"""What goes to CSV and W&B."""

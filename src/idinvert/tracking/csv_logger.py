@@ -1,0 +1,101 @@
+"""The default logger: ``metrics.jsonl`` as it happens and ``metrics.csv`` for spreadsheets."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class CsvLogger(Logger):
+    """Appends one JSON object a row; rewrites the CSV from it.
+
+    A resumed run drops the rows that lie after its checkpoint, so that no images are counted
+    twice.
+
+    Args:
+        folder: The run's folder.
+        resume_nimg: Where training goes on; rows beyond it are dropped.
+    """
+
+    def __init__(self, *, folder: str | Path, resume_nimg: int = 0) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self._resume_nimg: int | None = resume_nimg
+
+    @property
+    def name(self) -> str:
+        """The kind of logger."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """One run, one folder, one version."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.folder)
+
+    @property
+    def path(self) -> Path:
+        """The file of rows."""
+        return self.folder / "metrics.jsonl"
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's ``config.yaml`` says it all."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Appends a row.
+
+        Args:
+            metrics: Name to value.
+            step: Images seen.
+        """
+        if self._resume_nimg is not None:
+            self._drop_after(self._resume_nimg)
+            self._resume_nimg = None
+        row = {"nimg": step} | {name: float(value) for name, value in metrics.items()}
+        row["nimg"] = int(row["nimg"] or 0)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes ``metrics.csv``, all columns of all rows."""
+        rows = read_rows(self.path)
+        if not rows:
+            return
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        partial = self.folder / "metrics.csv.partial"
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self.folder / "metrics.csv")
+
+    def _drop_after(self, nimg: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_rows(self.path) if row["nimg"] <= nimg]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        os.replace(partial, self.path)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.jsonl``; a last line torn by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,106 @@
+"""Training of the attribute network that reads labels, and serves as F in miniature."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+
+from idinvert.data.convert import to_float
+from idinvert.networks.attributes import AttributeNetwork
+from idinvert.training.clock import ImageClock, random_stream
+from idinvert.training.schedules import Schedule, set_learning_rate
+
+
+class AttributeTraining(pl.LightningModule):
+    """Supervised training on exact labels: cross-entropy for binary, squared error for the rest.
+
+    Images are never mirrored: pose and light have a left and a right.
+
+    Args:
+        network: The network; its ``kinds`` say which outputs are logits.
+        lr: Adam's learning rate.
+        schedule: Factor on the learning rate by images seen.
+        noise: Standard deviation of the Gaussian noise added to training images (in the
+            ``[-1, 1]`` range), so that features do not hang on the renderer's exact pixels.
+        seed: Seed of that noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: AttributeNetwork,
+        lr: float,
+        schedule: Schedule,
+        noise: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network.train().requires_grad_(True)
+        self.clock = ImageClock()
+        self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
+        binary = torch.tensor([kind == "binary" for kind in network.kinds])
+        self.register_buffer("binary", binary, persistent=False)
+
+    @property
+    def nimg(self) -> int:
+        """Images seen so far, over all ranks."""
+        return self.clock.nimg
+
+    @property
+    def trained_networks(self) -> dict[str, nn.Module]:
+        """What a finished run leaves in its ``weights`` folder."""
+        return {"attributes": self.network}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam with torch's defaults."""
+        return [torch.optim.Adam(self.network.parameters(), lr=self.lr)]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """One step; returns the detached losses."""
+        optimizer: Any = self.optimizers()
+        set_learning_rate(optimizer.optimizer, base=self.lr, factor=self.schedule(self.nimg))
+        images = to_float(batch["image"])
+        if self.noise > 0:
+            rng = random_stream(
+                purpose="image noise",
+                seed=self.seed,
+                nimg=self.nimg,
+                rank=self.global_rank,
+                device=images.device,
+            )
+            noise = torch.randn(images.shape, generator=rng, device=images.device)
+            images = images + self.noise * noise
+        outputs, labels = self.network(images), batch["attributes"]
+        chosen = self.binary
+        on_binary = binary_cross_entropy_with_logits(outputs[:, chosen], labels[:, chosen])
+        on_value = mse_loss(outputs[:, ~chosen], labels[:, ~chosen])
+        loss = on_binary + on_value
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.clock.nimg += len(images) * self.trainer.world_size
+        terms = {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
+        return {name: value.detach() for name, value in terms.items()}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Accuracy of the binary labels and squared error of the others, named by attribute."""
+        predicted = self.network.predict(to_float(batch["image"]))
+        labels = batch["attributes"]
+        right = ((predicted > 0.5) == (labels > 0.5)).float()
+        error = (predicted - labels) ** 2
+        for index, (name, kind) in enumerate(
+            zip(self.network.names, self.network.kinds, strict=True)
+        ):
+            measure, value = ("accuracy", right) if kind == "binary" else ("mse", error)
+            self.log(
+                f"val/{measure}_{name}",
+                value[:, index].mean(),
+                on_epoch=True,
+                on_step=False,
+                sync_dist=True,
+                batch_size=len(labels),
+                logger=False,
+            )

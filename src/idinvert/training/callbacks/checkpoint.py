@@ -1,0 +1,99 @@
+"""Checkpoints by images seen, written so that a crash never costs the one before."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from idinvert.errors import CheckpointError
+from idinvert.training.callbacks.finite import require_finite
+from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
+from idinvert.weights.release import save_network
+
+
+class NimgCheckpoint(Callback):
+    """Saves every ``every_nimg`` images and at the end; keeps the newest ``keep``.
+
+    A checkpoint is written beside its place, flushed to the disk and renamed: kill -9 or a full
+    disk leaves the earlier ones as they were. The trained networks go into ``weights`` in the
+    release format at the same time.
+
+    Args:
+        folder: The run's folder.
+        every_nimg: Images between two checkpoints.
+        keep: How many checkpoints stay.
+        provenance: What the weight files say about where they come from.
+    """
+
+    def __init__(
+        self, *, folder: Path, every_nimg: int, keep: int, provenance: dict[str, Any]
+    ) -> None:
+        self.checkpoints = Path(folder) / "checkpoints"
+        self.weights = Path(folder) / "weights"
+        self.every_nimg, self.keep, self.provenance = every_nimg, keep, provenance
+        self._saved_at: int | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Clears what a killed process left half written."""
+        if trainer.is_global_zero:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            for stale in self.checkpoints.glob("*.partial"):
+                stale.unlink(missing_ok=True)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Saves when a multiple of ``every_nimg`` has been passed."""
+        step = len(batch["image"]) * trainer.world_size
+        if module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg:
+            require_finite(outputs, nimg=module.nimg, newest=latest_checkpoint(self.checkpoints))
+            self.save(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves where the run stopped, unless that has just been done."""
+        if self._saved_at != module.nimg:
+            self.save(trainer, module)
+
+    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> Path:
+        """Writes checkpoint and weights; every rank must call it.
+
+        Raises:
+            CheckpointError: The disk refused; the earlier checkpoints are still there.
+        """
+        target = self.checkpoints / PATTERN.format(nimg=module.nimg)
+        partial = target.with_suffix(".partial")
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                with open(partial, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(partial, target)
+                self._save_weights(module)
+                for old in checkpoints_in(self.checkpoints)[: -self.keep]:
+                    old.unlink()
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"could not write {target}: {error}. The newest complete checkpoint is "
+                f"{latest_checkpoint(self.checkpoints)}. Free some space "
+                f"(checkpoint.keep={self.keep}) and give the same command again to go on."
+            ) from error
+        self._saved_at = module.nimg
+        return target
+
+    def _save_weights(self, module: pl.LightningModule) -> None:
+        self.weights.mkdir(parents=True, exist_ok=True)
+        for role, network in module.trained_networks.items():
+            save_network(
+                network,
+                self.weights / f"{role}.safetensors",
+                provenance=self.provenance | {"nimg": module.nimg},
+            )

@@ -1,0 +1,104 @@
+"""Pictures of how far training has come, always of the same images under the same key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.utils import make_grid
+
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.tracking.panels import log_panel, save_panel
+
+Draw = Callable[[Any], dict[str, Tensor]]
+
+
+def reconstruction_rows(dataset: Dataset, *, count: int = 8) -> Draw:
+    """Draws input and reconstruction of the first ``count`` images of ``dataset``.
+
+    Returns:
+        A function from the training module to caption (``image <id>``) → uint8 ``[2, 3, R, R]``.
+    """
+    items = [dataset[index] for index in range(min(count, len(dataset)))]  # type: ignore[arg-type]
+    images = torch.stack([item["image"] for item in items])
+    names = [f"image {item['id']}" for item in items]
+
+    def draw(module: Any) -> dict[str, Tensor]:
+        reconstructions = module.reconstruct(to_float(images.to(module.device)))
+        pairs = torch.stack([images, to_uint8(reconstructions).cpu()], dim=1)  # [N, 2, 3, R, R]
+        return dict(zip(names, pairs, strict=True))
+
+    return draw
+
+
+def sample_rows(*, z_dim: int, count: int = 32, seed: int = 0) -> Draw:
+    """Draws what the averaged generator makes of ``count`` fixed codes.
+
+    Returns:
+        A function from the GAN's training module to one caption → uint8 ``[count, 3, R, R]``.
+    """
+    z = torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
+
+    def draw(module: Any) -> dict[str, Tensor]:
+        codes = module.average.mapping(z.to(module.device))
+        images = module.average.synthesis(codes, noise="const")
+        return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
+
+    return draw
+
+
+class Panel(Callback):
+    """Draws every ``every_nimg`` images and when training ends.
+
+    Args:
+        key: The panel's name, the same at every step.
+        draw: What to draw.
+        folder: The run's folder, where PNG copies go.
+        every_nimg: Images between two drawings.
+        per_row: Pictures in a row of the PNG.
+        scale: Enlargement of the PNG.
+    """
+
+    def __init__(
+        self, *, key: str, draw: Draw, folder: str, every_nimg: int, per_row: int, scale: int
+    ) -> None:
+        self.key, self.draw, self.folder = key, draw, folder
+        self.every_nimg, self.per_row, self.scale = every_nimg, per_row, scale
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Draws when a multiple of ``every_nimg`` has been passed."""
+        step = len(batch["image"]) * trainer.world_size
+        if module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg:
+            self._log(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Draws the end."""
+        self._log(trainer, module)
+
+    @torch.no_grad()
+    def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        module.eval()
+        rows = self.draw(module)
+        module.train()
+        tiles = torch.cat(list(rows.values()))
+        save_panel(self.folder, self.key, self._picture(tiles, self.per_row), nimg=module.nimg)
+        pictures = {name: self._picture(tile, len(tile)) for name, tile in rows.items()}
+        log_panel(trainer.loggers, self.key, pictures, nimg=module.nimg)
+
+    def _picture(self, images: Tensor, per_row: int) -> np.ndarray:
+        tiled = make_grid(images, nrow=per_row, padding=1, pad_value=255)
+        large = tiled.repeat_interleave(self.scale, 1).repeat_interleave(self.scale, 2)
+        return large.permute(1, 2, 0).numpy()

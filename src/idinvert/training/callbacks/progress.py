@@ -1,0 +1,82 @@
+"""The bar a user watches: images seen, images a second, time left, the losses."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from tqdm import tqdm
+
+from idinvert.training.callbacks.history import History
+
+
+class Progress(Callback):
+    """A bar over images on a terminal; one line every ``line_seconds`` where output is a file.
+
+    Args:
+        nimg: Images after which training is complete.
+        history: Whose last row is shown.
+        max_seconds: A limit in time, shown instead of the images if it comes first.
+        line_seconds: Seconds between two lines when output is not a terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        nimg: int,
+        history: History,
+        max_seconds: float | None = None,
+        line_seconds: float = 15.0,
+    ) -> None:
+        self.nimg, self.history = nimg, history
+        self.max_seconds, self.line_seconds = max_seconds, line_seconds
+        self._bar: tqdm | None = None
+        self._started = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Opens the bar where the run stands."""
+        self._started = time.monotonic()
+        if trainer.is_global_zero:
+            terminal = sys.stderr.isatty()
+            self._bar = tqdm(
+                total=self.nimg,
+                initial=module.nimg,
+                unit="img",
+                unit_scale=True,
+                desc="training",
+                mininterval=0.5 if terminal else self.line_seconds,
+                maxinterval=1.0 if terminal else 2 * self.line_seconds,
+                dynamic_ncols=terminal,
+                ascii=not terminal,
+            )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Moves the bar."""
+        if self._bar is None:
+            return
+        row = self.history.last_row
+        shown = {
+            name.removeprefix("loss/"): f"{row[name]:.3g}"
+            for name in row
+            if name.startswith("loss/")
+        }
+        if self.max_seconds is not None:
+            left = max(0.0, self.max_seconds - (time.monotonic() - self._started))
+            shown["at_most_s"] = f"{left:.0f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(module.nimg - self._bar.n)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Closes the bar, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

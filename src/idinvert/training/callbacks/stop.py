@@ -1,0 +1,71 @@
+"""Stops at the run's number of images, or when the user or the cluster asks."""
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+
+class StopAtNimg(Callback):
+    """Ends the fit once ``nimg`` images have been seen, or ``max_seconds`` have passed.
+
+    The first Ctrl-C (or SIGTERM) finishes the step that is running, so that a checkpoint is saved;
+    a second one ends the process at once.
+
+    Args:
+        nimg: Images after which training is complete.
+        max_seconds: Seconds of training after which it stops short; ``None`` for no such limit.
+    """
+
+    def __init__(self, *, nimg: int, max_seconds: float | None = None) -> None:
+        self.nimg, self.max_seconds = nimg, max_seconds
+        self.interrupted_by: str | None = None
+        self._handlers: dict[int, Any] = {}
+        self._started = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Takes over SIGINT and SIGTERM (main thread only)."""
+        self._started = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._handlers[number] = signal.signal(number, self._ask_to_stop)
+            except ValueError:  # not in the main thread: the caller handles signals
+                return
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """A finished run that is started again stops before its first step."""
+        if module.nimg >= self.nimg:
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Asks Lightning to stop; all ranks agree on it."""
+        stop = self.interrupted_by is not None
+        if self.max_seconds is not None:
+            stop |= time.monotonic() - self._started >= self.max_seconds
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop or module.nimg >= self.nimg:
+            trainer.should_stop = True
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted_by = signal.Signals(number).name
+        previous = self._handlers.pop(number, signal.SIG_DFL)
+        signal.signal(number, previous)
+        print(f"\n{self.interrupted_by}: finishing this step and saving; once more to quit now.")

@@ -1,0 +1,1 @@
+"""Weights in and out: the release format, the registry, the shipped assets."""

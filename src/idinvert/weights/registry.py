@@ -1,0 +1,160 @@
+"""Where weights by others come from: name, URL, sha256, licence; and where they lie here."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from idinvert.errors import CheckpointError, MissingWeightsError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of weights that this project uses and does not ship.
+
+    Args:
+        name: What the code asks for.
+        filename: Name of the file in the cache.
+        url: Where its publisher offers it.
+        sha256: The first digits of its sha256; as many as its publisher states (in the name).
+        licence: As far as its publisher states one.
+        megabytes: Size, about.
+        purpose: What it is needed for.
+    """
+
+    name: str
+    filename: str
+    url: str
+    sha256: str
+    licence: str
+    megabytes: float
+    purpose: str
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+_VGG_LICENCE = "CC BY 4.0 (VGG's own release); port: BSD-3-Clause (torchvision)"
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            name="vgg16_caffe",
+            filename="vgg16_features-amdegroot-88682ab5.pth",
+            url=f"{_TORCHVISION}vgg16_features-amdegroot-88682ab5.pth",
+            sha256="88682ab5",
+            licence=_VGG_LICENCE,
+            megabytes=527.8,
+            purpose="the paper's perceptual loss (VGG16_Weights.IMAGENET1K_FEATURES)",
+        ),
+        Entry(
+            name="vgg16_imagenet",
+            filename="vgg16-397923af.pth",
+            url=f"{_TORCHVISION}vgg16-397923af.pth",
+            sha256="397923af",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=527.8,
+            purpose="precision and recall, LPIPS with VGG (VGG16_Weights.IMAGENET1K_V1)",
+        ),
+        Entry(
+            name="alexnet",
+            filename="alexnet-owt-7be5be79.pth",
+            url=f"{_TORCHVISION}alexnet-owt-7be5be79.pth",
+            sha256="7be5be79",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=233.1,
+            purpose="LPIPS with AlexNet (AlexNet_Weights.IMAGENET1K_V1)",
+        ),
+        Entry(
+            name="squeezenet",
+            filename="squeezenet1_1-b8a52dc0.pth",
+            url=f"{_TORCHVISION}squeezenet1_1-b8a52dc0.pth",
+            sha256="b8a52dc0",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=4.7,
+            purpose="a small perceptual loss, fd_squeezenet, LPIPS with SqueezeNet",
+        ),
+        Entry(
+            name="inception",
+            filename="weights-inception-2015-12-05-6726825d.pth",
+            url=f"{_FIDELITY}weights-inception-2015-12-05-6726825d.pth",
+            sha256="6726825d",
+            licence="Apache-2.0 (torch-fidelity; ported from TensorFlow)",
+            megabytes=91.2,
+            purpose="fid, kid and isc (inception-v3-compat)",
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """``$IDINVERT_CACHE/weights``, or ``~/.cache/idinvert/weights``."""
+    root = os.environ.get("IDINVERT_CACHE")
+    base = Path(root).expanduser() if root else Path.home() / ".cache" / "idinvert"
+    return base / "weights"
+
+
+def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
+    """Find a file of weights on this machine; nothing is ever downloaded here.
+
+    Args:
+        name: A key of `ENTRIES`.
+        path: A local file, taken as it is; None looks into this project's cache folder, then into
+            torch's own, and checks the sha256.
+        key: The config key that takes a local path, for messages.
+
+    Raises:
+        MissingWeightsError: The file is not here; the message names file, URL, sha256 and key.
+        CheckpointError: Unknown name, or the cached file has another sha256.
+    """
+    if name not in ENTRIES:
+        raise CheckpointError(
+            f"weights: got name {name!r}, expected one of {sorted(ENTRIES)}; change {key}"
+        )
+    entry = ENTRIES[name]
+    if path is not None:
+        local = Path(path).expanduser()
+        if not local.is_file():
+            raise MissingWeightsError(_missing(entry, f"{local} (from {key}) is no file", key=key))
+        return local
+    folders = (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints")
+    for folder in folders:
+        candidate = folder / entry.filename
+        if candidate.is_file():
+            verify(candidate, entry=entry, key=key)
+            return candidate
+    tried = " or ".join(str(folder) for folder in folders)
+    raise MissingWeightsError(_missing(entry, f"{entry.filename} is not in {tried}", key=key))
+
+
+def verify(path: Path, *, entry: Entry, key: str) -> None:
+    """Compare a file's sha256 with the digits that its publisher states.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    found = sha256(path)
+    if not found.startswith(entry.sha256):
+        raise CheckpointError(
+            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256}...; the file is damaged "
+            f"or another one. Delete it and fetch it anew from {entry.url}, or set {key} to a "
+            "local file"
+        )
+
+
+def sha256(path: str | Path) -> str:
+    """The file's sha256 in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _missing(entry: Entry, reason: str, *, key: str) -> str:
+    return (
+        f"weights {entry.name!r} for {entry.purpose}: {reason}.\n"
+        f"  file:    {entry.filename} ({entry.megabytes:.0f} MB, {entry.licence})\n"
+        f"  url:     {entry.url}\n"
+        f"  sha256:  {entry.sha256}... (the first digits, as published)\n"
+        f"Put the file into {cache_folder()}, or set {key} to where it lies."
+    )

@@ -1,0 +1,246 @@
+"""The release format: one network a safetensors file that knows how to rebuild it."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from idinvert.errors import CheckpointError, IdinvertError
+
+FORMAT = "idinvert-1"
+_PREFIX = "idinvert-"
+_NAMED = 6  # tensors named in a message before "and n more"
+
+# Class name -> (role, module). Nothing else is ever built from a file.
+CLASSES: dict[str, tuple[str, str]] = {
+    "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
+    "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
+    "StyleGANDiscriminator": ("discriminator", "idinvert.networks.stylegan_discriminator"),
+    "StyleGAN2Discriminator": ("discriminator", "idinvert.networks.stylegan2_discriminator"),
+    "Encoder": ("encoder", "idinvert.networks.encoder"),
+    "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a release file says about itself.
+
+    Args:
+        class_name: Class of the network, a key of `CLASSES`.
+        role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
+        architecture: Arguments that rebuild the network.
+        provenance: How the weights came about: command, seed, commit, nimg.
+        shapes: Tensor name to shape.
+    """
+
+    class_name: str
+    role: str
+    architecture: dict[str, Any]
+    provenance: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def save_network(module: nn.Module, path: str | Path, *, provenance: dict[str, Any]) -> None:
+    """Write a network; the file appears whole or not at all, an older one stays until then.
+
+    Args:
+        module: A network of `CLASSES`, with its ``architecture``.
+        path: Where to; folders are made.
+        provenance: JSON-able; how the weights came about.
+
+    Raises:
+        CheckpointError: The class is not one of `CLASSES`, or the disk refused the file.
+    """
+    path = Path(path)
+    name = type(module).__name__
+    if name not in CLASSES:
+        raise CheckpointError(f"{path}: cannot save a {name}, expected one of {sorted(CLASSES)}")
+    metadata = {
+        "format": FORMAT,
+        "class": name,
+        "architecture": json.dumps(module.architecture),
+        "provenance": json.dumps(provenance),
+    }
+    # Clones: the format refuses tensors that share memory, and a cast would hide that.
+    tensors = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in module.state_dict().items()
+    }
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+        )
+        os.close(handle)
+        save_file(tensors, temporary, metadata=metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared run folder
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({error}); an older file there is unchanged. "
+            "Free the disk or change the output folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+    _sync_folder(path.parent)
+
+
+def read_header(path: str | Path, *, key: str = "path") -> Header:
+    """Read what a release file says about itself, without its tensors.
+
+    Args:
+        path: The file.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: Missing, broken, of another or a newer format, or of an unknown class.
+    """
+    path = Path(path)
+    _check_is_file(path, key=key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: is truncated or no safetensors file ({error}); expected a file written by "
+            f"this project; change {key}"
+        ) from error
+    _check_format(path, found=metadata.get("format"), key=key)
+    name = metadata.get("class", "")
+    if name not in CLASSES:
+        raise CheckpointError(
+            f"{path}: holds a network of class {name!r}, expected one of {sorted(CLASSES)}; "
+            f"change {key}"
+        )
+    try:
+        architecture = json.loads(metadata["architecture"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its header does not describe the architecture ({error}); change {key}"
+        ) from error
+    return Header(name, CLASSES[name][0], architecture, provenance, shapes)
+
+
+def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn.Module:
+    """Rebuild a network from its file: ``eval()``, no gradients, on the CPU.
+
+    Args:
+        path: The file.
+        key: The config key that named it, for messages.
+        expect: The role it must have (see `Header`); None for any.
+
+    Raises:
+        CheckpointError: As `read_header`; or another role; or tensors that do not fit.
+    """
+    path = Path(path)
+    header = read_header(path, key=key)
+    if expect is not None and header.role != expect:
+        raise CheckpointError(
+            f"{path}: holds a {header.role} ({header.class_name}), expected a network of role "
+            f"{expect!r}; change {key}"
+        )
+    module = _build(header, path=path, key=key)
+    _check_shapes(module.state_dict(), header.shapes, path=path, key=key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in header.shapes}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: could not be read ({error}); change {key}") from error
+    module.load_state_dict(tensors)
+    return module.eval().requires_grad_(False)
+
+
+def fingerprint(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of the file's sha256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _build(header: Header, *, path: Path, key: str) -> nn.Module:
+    cls = getattr(importlib.import_module(CLASSES[header.class_name][1]), header.class_name)
+    try:
+        # A network draws its first weights from the global generator; loading one leaves no trace.
+        with torch.random.fork_rng(devices=[]):
+            return cls(**header.architecture)
+    except (IdinvertError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: {header.class_name} cannot be rebuilt from the architecture in the file "
+            f"({error}); it may come from another version of idinvert; change {key}"
+        ) from error
+
+
+def _check_is_file(path: Path, *, key: str) -> None:
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file, expected a network's weights; change {key}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is a folder, expected a network's weights; change {key}")
+
+
+def _check_format(path: Path, *, found: str | None, key: str) -> None:
+    if found == FORMAT:
+        return
+    if found is None or not found.startswith(_PREFIX):
+        raise CheckpointError(
+            f"{path}: is a safetensors file of another kind (format {found!r}), expected "
+            f"{FORMAT!r}; change {key}"
+        )
+    raise CheckpointError(
+        f"{path}: has the newer format {found!r}, this version reads {FORMAT!r}; upgrade idinvert "
+        f"or change {key}"
+    )
+
+
+def _check_shapes(
+    expected: dict[str, Tensor], found: dict[str, tuple[int, ...]], *, path: Path, key: str
+) -> None:
+    complaints = []
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(found.keys() - expected.keys())
+    misshapen = [
+        f"{name} {found[name]} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != tuple(expected[name].shape)
+    ]
+    for what, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
+        if names:
+            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            complaints.append(f"{what}: {', '.join(names[:_NAMED])}{rest}")
+    if complaints:
+        raise CheckpointError(
+            f"{path}: tensors do not fit the architecture in the file ({'; '.join(complaints)}); "
+            f"change {key}"
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can sync a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

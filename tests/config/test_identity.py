@@ -1,0 +1,44 @@
+"""Run identity changes with the science and with nothing else."""
+
+from idinvert.config.identity import run_identity, scientific_config
+from idinvert.config.overrides import compose_plain
+
+CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
+
+
+def identity(*overrides: str, contents: dict[str, str] = CONTENTS, group: int = 32) -> str:
+    config = compose_plain("train", list(overrides))
+    return run_identity(scientific_config(config, contents=contents, batch_norm_group=group))
+
+
+def test_science_changes_the_identity() -> None:
+    base = identity()
+    for override in (
+        "seed=1",
+        "batch_size=16",
+        "objective.lambda_adv=0.2",
+        "encoder.backbone.variant=v1",
+        "trainer.precision=bf16-mixed",
+        "latent=w",
+    ):
+        assert identity(override) != base, override
+    assert identity(group=16) != base
+    assert identity(contents=CONTENTS | {"generator": "h" * 16}) != base
+
+
+def test_where_how_long_and_on_what_do_not() -> None:
+    base = identity()
+    for override in (
+        "nimg=1000",
+        "max_seconds=10",
+        "trainer.devices=4",
+        "trainer=cpu",
+        "logger=wandb_offline",
+        "system.outputs=elsewhere",
+        "system.num_workers=4",
+        "system.cache=elsewhere",
+        "checkpoint.keep=9",
+        "logging.every_nimg=64",
+        "generator.path=elsewhere",
+    ):
+        assert identity(override) == base, override

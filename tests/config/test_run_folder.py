@@ -1,0 +1,50 @@
+"""Runs are found by path or id, and belong to one process at a time."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from idinvert.config.run_folder import find_run, locked, read_config, write_config
+from idinvert.errors import ConfigError, RunLockedError
+
+
+def test_a_run_is_found_by_path_and_by_the_start_of_its_id(tmp_path: Path) -> None:
+    for name in ("aa11", "ab22"):
+        write_config(tmp_path / "gan" / name, {"seed": 0})
+    assert find_run("aa", outputs=tmp_path) == tmp_path / "gan" / "aa11"
+    assert find_run(str(tmp_path / "gan" / "ab22"), outputs=tmp_path).name == "ab22"
+    assert read_config(tmp_path / "gan" / "aa11") == {"seed": 0}
+    with pytest.raises(ConfigError, match="2 runs"):
+        find_run("a", outputs=tmp_path)
+    with pytest.raises(ConfigError, match="aa11"):
+        find_run("aa12", outputs=tmp_path)
+
+
+def test_no_runs_at_all_names_the_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"system\.outputs"):
+        find_run("x", outputs=tmp_path)
+
+
+def _try(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
+    try:
+        with locked(folder):
+            answers.put("entered")
+    except RunLockedError as error:
+        answers.put(str(error))
+
+
+def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    for inside in (True, False):
+        process = context.Process(target=_try, args=(tmp_path, answers))
+        if inside:
+            with locked(tmp_path):
+                process.start()
+                process.join()
+        else:
+            process.start()
+            process.join()
+    assert "in use by process" in answers.get(timeout=5)
+    assert answers.get(timeout=5) == "entered"

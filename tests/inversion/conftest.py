@@ -1,0 +1,72 @@
+"""A tiny literal world: G, E and F of a few lines each, float64, with curvature in every part."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+
+class TinyGenerator(nn.Module):
+    """Three layers of codes to 8×8 images; noise is added where it is given."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.resolution, self.num_layers, self.z_dim, self.w_dim = 8, 3, 5, 5
+        self.noise_shapes = [(4, 4), (8, 8)]
+        self.const = nn.Parameter(torch.randn(1, 6, 4, 4, generator=rng, dtype=torch.float64))
+        self.style = nn.ParameterList(
+            nn.Parameter(torch.randn(5, 6, generator=rng, dtype=torch.float64) / 2)
+            for _ in range(3)
+        )
+        self.rgb = nn.Parameter(torch.randn(3, 6, 3, 3, generator=rng, dtype=torch.float64) / 4)
+        self.register_buffer("noise_0", torch.randn(4, 4, generator=rng, dtype=torch.float64))
+        self.register_buffer("noise_1", torch.randn(8, 8, generator=rng, dtype=torch.float64))
+
+    def synthesis(self, w, noise="const"):
+        if noise == "const":
+            noise = [self.noise_0, self.noise_1]
+        x = self.const * (1 + w[:, 0] @ self.style[0])[:, :, None, None]
+        x = torch.tanh(x + (0 if noise == "none" else 0.1 * noise[0]))
+        x = nn.functional.interpolate(x, scale_factor=2)
+        x = x * (1 + w[:, 1] @ self.style[1])[:, :, None, None]
+        x = torch.tanh(x + (0 if noise == "none" else 0.1 * noise[1]))
+        x = x * (1 + w[:, 2] @ self.style[2])[:, :, None, None]
+        return nn.functional.conv2d(x, self.rgb, padding=1)
+
+
+class TinyEncoder(nn.Module):
+    """A convolution, BatchNorm with trained-looking statistics, a dense layer: [N, 3, 5]."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.conv = nn.Parameter(torch.randn(4, 3, 3, 3, generator=rng, dtype=torch.float64) / 3)
+        self.bn = nn.BatchNorm2d(4, dtype=torch.float64)
+        self.bn.running_mean.copy_(torch.randn(4, generator=rng, dtype=torch.float64) / 5)
+        self.dense = nn.Parameter(torch.randn(64, 15, generator=rng, dtype=torch.float64) / 8)
+
+    def forward(self, x):
+        x = torch.tanh(self.bn(nn.functional.conv2d(x, self.conv, stride=2, padding=1)))
+        return (x.flatten(1) @ self.dense).view(-1, 3, 5)
+
+
+class TinyFeatures(nn.Module):
+    """One convolution and a softplus: [N, 5, 8, 8]."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.conv = nn.Parameter(torch.randn(5, 3, 3, 3, generator=rng, dtype=torch.float64) / 2)
+
+    def forward(self, x):
+        return nn.functional.softplus(nn.functional.conv2d(x, self.conv, padding=1))
+
+
+@pytest.fixture
+def world():
+    """G, E, F in eval mode with trainable flags left ON, and six target images in [-1, 1]."""
+    rng = torch.Generator().manual_seed(1)
+    nets = [TinyGenerator(rng), TinyEncoder(rng), TinyFeatures(rng)]
+    images = torch.rand(6, 3, 8, 8, generator=rng, dtype=torch.float64) * 2 - 1
+    for net in nets:
+        net.eval()
+    return SimpleNamespace(generator=nets[0], encoder=nets[1], features=nets[2], images=images)

@@ -1,0 +1,185 @@
+"""Domain-regularised optimisation against Eq. (4) written out, one image at a time."""
+
+import pytest
+import torch
+
+from idinvert.errors import ConfigError
+from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.inversion import Inverter
+
+LAMBDA_VGG, LAMBDA_DOM = 0.3, 2.0
+
+
+def inverter(world, **changes):
+    choices = dict(lambda_vgg=LAMBDA_VGG, lambda_dom=LAMBDA_DOM, steps=20, lr=0.02) | changes
+    return InDomainInverter(encoder=world.encoder, perceptual=world.features, **choices)
+
+
+def reference(world, x, *, steps, lr, lambda_vgg=LAMBDA_VGG, lambda_dom=LAMBDA_DOM):
+    """Eq. (4) for one image x [1, 3, R, R], with torch.optim.Adam; every iterate and its terms."""
+    w = world.encoder(x).detach().clone().requires_grad_()
+    adam = torch.optim.Adam([w], lr=lr)
+    codes, losses = [], []
+    for _ in range(steps + 1):
+        g = world.generator.synthesis(w)
+        pixel = ((x - g) ** 2).sum() / x.numel()
+        f = world.features(x).detach()
+        perceptual = lambda_vgg * ((f - world.features(g)) ** 2).sum() / f.numel()
+        domain = lambda_dom * ((w - world.encoder(g)) ** 2).sum() / w.numel()
+        loss = pixel + perceptual + domain
+        codes.append(w.detach().clone())
+        losses.append([v.item() for v in (loss, pixel, perceptual, domain)])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return codes, torch.tensor(losses, dtype=torch.float64)
+
+
+def test_equals_the_literal_reference(world):
+    found = inverter(world, keep_best=False).invert(world.images, generator=world.generator)
+    best = inverter(world).invert(world.images, generator=world.generator)
+    for n in range(len(world.images)):
+        codes, losses = reference(world, world.images[n : n + 1], steps=20, lr=0.02)
+        torch.testing.assert_close(found.codes[n], codes[-1][0], rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(found.losses[:, n], losses[:, 0], rtol=1e-8, atol=0)
+        for column, name in enumerate(["pixel", "perceptual", "domain"], start=1):
+            torch.testing.assert_close(
+                found.terms[name][:, n], losses[:, column], rtol=1e-8, atol=0
+            )
+        least = int(losses[:, 0].argmin())
+        assert best.best_step[n] == least
+        torch.testing.assert_close(best.codes[n], codes[least][0], rtol=1e-8, atol=1e-10)
+    assert (found.losses[-1] < 0.7 * found.losses[0]).all(), "nothing was learned"
+
+
+def test_does_not_depend_on_batch_mates(world):
+    method = inverter(world)
+    together = method.invert(world.images, generator=world.generator)
+    order = [4, 1]
+    apart = method.invert(world.images[order], generator=world.generator)
+    torch.testing.assert_close(apart.codes, together.codes[order], rtol=1e-8, atol=0)
+    torch.testing.assert_close(apart.losses, together.losses[:, order], rtol=1e-8, atol=0)
+    torch.testing.assert_close(apart.images, together.images[order], rtol=1e-8, atol=1e-12)
+
+
+def test_does_not_depend_on_batch_mates_in_single_precision(world):
+    for net in (world.generator, world.encoder, world.features):
+        net.float()
+    x = world.images.float()
+    method = inverter(world, steps=10)
+    together = method.invert(x, generator=world.generator)
+    for n in range(len(x)):
+        alone = method.invert(x[n : n + 1], generator=world.generator)
+        torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-3, atol=0)
+
+
+def test_noise_drawn_by_id_does_not_depend_on_batch_mates(world):
+    method = inverter(world, noise="random", steps=5)
+    ids = torch.tensor([10, 11, 12, 13, 14, 15])
+    together = method.invert(world.images, generator=world.generator, ids=ids)
+    apart = method.invert(world.images[2:3], generator=world.generator, ids=ids[2:3])
+    torch.testing.assert_close(apart.codes[0], together.codes[2], rtol=1e-8, atol=0)
+    assert torch.equal(apart.noise[1][0], together.noise[1][2])
+    again = world.generator.synthesis(together.codes, noise=together.noise)
+    torch.testing.assert_close(again, together.images)
+
+
+def test_regulariser_gradient_flows_through_e_of_g(world):
+    """Adam's first step is −lr·sign(gradient); the gradient is taken by differences here."""
+    x = world.images[:1]
+    found = inverter(world, lambda_vgg=0.0, lambda_dom=50.0, steps=1, lr=1e-3, keep_best=False)
+    moved = found.invert(x, generator=world.generator).codes - world.encoder(x)
+
+    def loss(w):
+        g = world.generator.synthesis(w)
+        return ((x - g) ** 2).mean() + 50 * ((w - world.encoder(g)) ** 2).mean()
+
+    w, h = world.encoder(x).detach(), 1e-5
+    slope = torch.zeros_like(w)
+    for i in range(w.numel()):
+        e = torch.zeros_like(w).view(-1)
+        e[i] = h
+        e = e.view_as(w)
+        slope.view(-1)[i] = (loss(w + e) - loss(w - e)).detach() / (2 * h)
+    assert torch.equal(moved.sign(), -slope.sign())
+    # The check can fail: without the path through E∘G, some signs differ.
+    w_ = w.clone().requires_grad_()
+    g = world.generator.synthesis(w_)
+    cut = ((x - g) ** 2).mean() + 50 * ((w_ - world.encoder(g).detach()) ** 2).mean()
+    (blocked,) = torch.autograd.grad(cut, w_)
+    assert not torch.equal(blocked.sign(), slope.sign())
+
+
+def test_weights_of_zero_drop_their_terms(world):
+    calls = []
+    world.encoder.register_forward_hook(lambda *_: calls.append(1))
+    plain = inverter(world, lambda_dom=0.0, lambda_vgg=0.0, steps=7)
+    found = plain.invert(world.images, generator=world.generator)
+    assert list(found.terms) == ["pixel"] and len(calls) == 1
+    assert torch.equal(found.terms["pixel"], found.losses)
+
+
+def test_target_features_are_computed_once(world):
+    calls = []
+    world.features.register_forward_hook(lambda *_: calls.append(1))
+    inverter(world, steps=4).invert(world.images, generator=world.generator)
+    assert len(calls) == 1 + 5
+
+
+def test_frozen_parameters_stay_and_get_no_gradients(world):
+    nets = (world.generator, world.encoder, world.features)
+    before = [t.clone() for net in nets for t in net.state_dict().values()]
+    inverter(world).invert(world.images, generator=world.generator)
+    after = [t for net in nets for t in net.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(p.grad is None for net in nets for p in net.parameters())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_under_callers_without_gradients(world, mode):
+    free = inverter(world, steps=3).invert(world.images, generator=world.generator)
+    with mode():
+        x = world.images + 0  # an inference tensor under inference_mode
+        found = inverter(world, steps=3).invert(x, generator=world.generator)
+    torch.testing.assert_close(found.codes, free.codes)
+    assert not found.codes.requires_grad and not found.images.requires_grad
+
+
+def test_nan_image_is_reported_and_leaves_the_others_alone(world):
+    x = world.images.clone()
+    x[2, 0, 0, 0] = torch.nan
+    found = inverter(world, steps=5).invert(x, generator=world.generator)
+    clean = inverter(world, steps=5).invert(world.images, generator=world.generator)
+    assert found.failed.tolist() == [False, False, True, False, False, False]
+    rest = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(found.codes[rest], clean.codes[rest], rtol=1e-12, atol=0)
+
+
+def test_single_w_stays_one_code_for_all_layers(world):
+    found = inverter(world, latent="w", steps=6).invert(world.images, generator=world.generator)
+    assert found.codes.shape == (6, 3, 5)
+    assert torch.equal(found.codes[:, 0], found.codes[:, 2])
+    assert (found.losses[-1] < found.losses[0]).all()
+
+
+def test_settings_are_plain_and_the_protocol_is_met(world):
+    import json
+
+    method = inverter(world)
+    assert json.loads(json.dumps(method.settings))["lambda_dom"] == LAMBDA_DOM
+    assert isinstance(method, Inverter)
+    assert list(method.networks) == [world.encoder, world.features]
+
+
+def test_errors_name_the_key(world):
+    with pytest.raises(ConfigError, match=r"inversion\.lambda_vgg=0"):
+        InDomainInverter(encoder=world.encoder, perceptual=None)
+    with pytest.raises(ConfigError, match="steps=-1"):
+        inverter(world, steps=-1)
+    with pytest.raises(ConfigError, match="w_plus or w"):
+        inverter(world, latent="z")
+    with pytest.raises(ConfigError, match=r"data\.resolution"):
+        inverter(world).invert(world.images[..., :4], generator=world.generator)
+    with pytest.raises(ConfigError, match="training mode"):
+        world.encoder.train()
+        inverter(world).invert(world.images, generator=world.generator)

@@ -1,0 +1,5 @@
+"""Trains one run or a sweep: python train.py experiment=domain_guided"""
+
+from idinvert.cli.train import main
+
+main()
