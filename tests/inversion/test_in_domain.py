@@ -145,6 +145,19 @@ def test_works_under_callers_without_gradients(world, mode):
     assert not found.codes.requires_grad and not found.images.requires_grad
 
 
+def test_codes_stay_in_single_precision_under_autocast(world):
+    for net in (world.generator, world.encoder, world.features):
+        net.float()
+    x = world.images.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = inverter(world, steps=10).invert(x, generator=world.generator)
+    full = inverter(world, steps=10).invert(x, generator=world.generator)
+    assert found.codes.dtype == torch.float32 and found.losses.dtype == torch.float32
+    torch.testing.assert_close(found.losses[-1], full.losses[-1], rtol=0.05, atol=0)
+    # Small steps on codes would be lost in bfloat16.
+    assert not torch.equal(found.codes, found.codes.bfloat16().float())
+
+
 def test_nan_image_is_reported_and_leaves_the_others_alone(world):
     x = world.images.clone()
     x[2, 0, 0, 0] = torch.nan

@@ -32,7 +32,10 @@ def is_whole(path: Path, shape: tuple[int, ...]) -> bool:
         array = open_array(path, shape)
     except (ValueError, OSError, EOFError):  # missing, foreign, or cut off
         return False
-    return array.shape == shape and array.dtype == np.uint8
+    fits = array.shape == shape and array.dtype == np.uint8
+    if isinstance(array, np.memmap):
+        fits = fits and path.stat().st_size == array.offset + array.nbytes
+    return fits
 
 
 def open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -15,6 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DECODER = 1  # raise whenever a decoded or fitted pixel changes: fingerprints carry it
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -42,7 +43,7 @@ def decode(data: bytes, *, name: str) -> Image.Image:
             if upright.mode in _SIXTEEN_BITS:
                 wide = np.asarray(upright).astype(np.float64).clip(0, 65535)
                 upright = Image.fromarray(np.rint(wide / 257.0).astype(np.uint8))
-            if upright.has_transparency_data:
+            if upright.mode in _WITH_ALPHA or "transparency" in upright.info:
                 white = Image.new("RGBA", upright.size, "white")
                 upright = Image.alpha_composite(white, upright.convert("RGBA"))
             return upright.convert("RGB")

@@ -151,10 +151,9 @@ def nose(canvas: Canvas, head: Head) -> None:
 
     xt, yt = head.x - tip_x, head.y - tip_y
     bulb = canvas.ellipse(xt, yt, 0.085, 0.06)
-    canvas.paint(head.shaded(torch.lerp(head.skin, head.lips, 0.16)), bulb * 0.5, part=None)
-    canvas.classes.masked_fill_(
-        (bulb > 0.5) | ((along * ridge > 0.55) & (head.inside > 0.5)), PART["nose"]
-    )
+    canvas.paint(head.shaded(torch.lerp(head.skin, head.lips, 0.16)), bulb * 0.5)
+    on_ridge = (along * ridge > 0.55) & (head.inside > 0.5)
+    canvas.classes.masked_fill_((bulb > 0.5) | on_ridge, PART["nose"])
     under = torch.exp(-((xt / 0.085) ** 2) - ((yt - 0.062) / 0.02) ** 2)
     canvas.shade(1.0 - 0.4 * under)
     holes = canvas.ellipse(xt.abs() - 0.038 * head.cos_yaw, yt - 0.05, 0.02, 0.014)
@@ -170,9 +169,8 @@ def mouth(canvas: Canvas, head: Head) -> None:
     half = 0.18 + 0.045 * smile.clamp(min=-0.4)
     t = head.u * head.a / half
     rise = (1.0 - t * t).clamp(min=0.0)
-    centre = 0.425 + (0.085 * glad - 0.055 * (-smile).clamp(min=0.0)) * (
-        rise - 0.55
-    )  # corners up when glad, down when sad
+    bend = 0.085 * glad - 0.055 * (-smile).clamp(min=0.0)  # corners up when glad, down when sad
+    centre = 0.425 + bend * (rise - 0.55)
     gap = 0.105 * smoothstep(smile, 0.1, 1.0) * rise
     lip = 0.036 - 0.008 * head.p["gender"]
     y = head.y - centre

@@ -54,9 +54,10 @@ def image_folder(
         DataError: The folder, a size or the split cannot be used.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    _check_on_corrupt(on_corrupt)
     source = open_source(path, key="data.path")
-    findings = scan(source, cache_dir=folder)
     places = divide(source.names, split=split, val=val)
+    findings = scan(source, cache_dir=folder)
     good = set(_usable(source, findings, on_corrupt, resolution, allow_upscale))
 
     def names(part: list[int]) -> list[str]:
@@ -111,6 +112,7 @@ def read_images(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: Nothing usable is there, or an image is too small.
     """
+    _check_on_corrupt(on_corrupt)
     source = open_source(path, key=key)
     findings = scan(source, cache_dir=None)
     files = _usable(source, findings, on_corrupt, resolution, allow_upscale)
@@ -149,6 +151,11 @@ class ImageFiles(Dataset[dict[str, Any]]):
         return {"image": pixels, "id": self.ids[index], "name": name}
 
 
+def _check_on_corrupt(on_corrupt: str) -> None:
+    if on_corrupt not in ("error", "skip"):
+        raise ConfigError(f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt`")
+
+
 def _usable(
     source: FolderSource | ZipSource,
     findings: dict[str, Finding],
@@ -157,8 +164,6 @@ def _usable(
     allow_upscale: bool,
 ) -> list[str]:
     """Names of the files that decode, in order; refuses small ones."""
-    if on_corrupt not in ("error", "skip"):
-        raise ConfigError(f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt`")
     damaged = [name for name in source.names if findings[name].damage]
     if damaged and on_corrupt == "error":
         more = f" ({len(damaged)} damaged files in all)" if len(damaged) > 1 else ""

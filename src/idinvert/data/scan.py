@@ -63,7 +63,8 @@ def scan(source: FolderSource | ZipSource, *, cache_dir: Path | None) -> dict[st
                 sys.stderr.write(f"checking images: {done:,} of {len(fresh):,}{end}")
                 sys.stderr.flush()
     if index is not None and fresh:
-        _store(index, {name: known[name] for name in source.names})
+        # What could not even be read may be readable next time without a new stamp.
+        _store(index, {name: known[name] for name in source.names if known[name].sha256})
     return {name: known[name] for name in source.names}
 
 

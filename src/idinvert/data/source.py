@@ -62,7 +62,10 @@ class FolderSource:
 
     def stamp(self, name: str) -> str:
         """Changes when the file does: its size and time of modification."""
-        stat = (self.root / name).stat()
+        try:
+            stat = (self.root / name).stat()
+        except OSError:  # a dangling link: reading it will say so
+            return "unreadable"
         return f"{stat.st_size}/{stat.st_mtime_ns}"
 
     def where(self) -> str:

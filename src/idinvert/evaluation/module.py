@@ -56,6 +56,8 @@ class InversionModule(pl.LightningModule):
         num_workers: int,
     ) -> None:
         super().__init__()
+        # A rank may find all its chunks done by an earlier run.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.inverter, self.generator = inverter, generator
         self.networks = nn.ModuleList(inverter.networks)  # so that the Trainer moves them
         self.dataset, self.chunks, self.folder = dataset, list(chunks), folder
@@ -110,9 +112,10 @@ class InversionModule(pl.LightningModule):
         if self.progress_line is not None:
             self.progress_line.__exit__(None, None, None)
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Invert a chunk and write its part."""
-        x = to_float(batch["image"])  # [n, 3, R, R]
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Invert a chunk and write its part; returns which images it were."""
+        dtype = next(self.generator.parameters()).dtype  # float32, or what the precision made it
+        x = to_float(batch["image"]).to(dtype)  # [n, 3, R, R]
         n, line = len(x), self.progress_line
         assert line is not None, "predict_dataloader comes first"
         before = line.completed
@@ -124,7 +127,8 @@ class InversionModule(pl.LightningModule):
         )
         values: dict[str, Tensor] = {}
         if self.suite is not None:
-            values = self.suite.update(found.images.float(), x)
+            with torch.autocast(self.device.type, enabled=False):  # metrics in full precision
+                values = self.suite.update(found.images.float(), to_float(batch["image"]))
         index = batch["index"]
         write_part(
             part_path(self.folder, int(index[0]), int(index[-1]) + 1),
@@ -145,3 +149,4 @@ class InversionModule(pl.LightningModule):
             seconds=found.seconds * n,
         )
         line.update(before + n)
+        return index

@@ -82,7 +82,7 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(
-        {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
         partial,
         metadata={"part": json.dumps(facts, sort_keys=True)},
     )

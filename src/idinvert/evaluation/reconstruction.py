@@ -193,10 +193,7 @@ def _measure(
     text["failed_images"] = "images whose objective left the finite numbers"
 
     write_per_image(out / "per_image.csv", found, values=values)
-    first, batch = next(_pairs(found, loader))
-    shown = slice(0, SHOWN)
-    picture = grid([list(batch["image"][shown]), list(first.images[shown])], labels=["input", name])
-    picture.save(out / "reconstructions.png")
+    _write_picture(out / "reconstructions.png", _pairs(found, loader), name=name)
     return Record(
         run=origin.run,
         task="reconstruction",
@@ -218,6 +215,18 @@ def _measure(
 def _pairs(found: Predictions, loader: DataLoader) -> Iterator[tuple[Part, dict[str, Any]]]:
     """Each part with the batch of images it was made from."""
     return zip(found.parts(), loader, strict=True)
+
+
+def _write_picture(path: Path, pairs: Iterator[tuple[Part, dict[str, Any]]], *, name: str) -> None:
+    """Show the first images: inputs above, reconstructions below."""
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    for part, batch in pairs:
+        inputs += batch["image"]
+        outputs += part.images
+        if len(inputs) >= SHOWN:
+            break
+    grid([inputs[:SHOWN], outputs[:SHOWN]], labels=["input", name]).save(path)
 
 
 def write_per_image(path: Path, found: Predictions, *, values: Mapping[str, Tensor]) -> None:

@@ -62,7 +62,7 @@ class EncoderInverter:
         check_images(images, generator=generator)
         check_evaluating(self.encoder)
         begin = now(images.device)
-        codes = self.encoder(images)  # [N, L, w_dim]
+        codes = self.encoder(images).to(images.dtype)  # [N, L, w_dim]
         check_codes(codes, generator=generator)
         noise, maps = noise_for(
             self.noise, generator=generator, ids=ids, seed=self.seed, like=images

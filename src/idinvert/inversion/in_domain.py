@@ -139,11 +139,13 @@ class InDomainInverter:
         with gradients():
             x = plain(images)
             with torch.no_grad():
-                w = encode(x)  # [N, L, w_dim]
+                w = encode(x).to(x.dtype)  # [N, L, w_dim]; never optimised in half precision
                 check_codes(w, generator=generator)
                 if self.latent == "w":
                     w = w.mean(1, keepdim=True)  # [N, 1, w_dim]
-                target = features(x) if features is not None and self.lambda_vgg else None
+                target = None
+                if features is not None and self.lambda_vgg:
+                    target = features(x).to(x.dtype)  # once, not every step
             noise, maps = noise_for(
                 self.noise, generator=generator, ids=ids, seed=self.seed, like=x
             )
@@ -154,10 +156,10 @@ class InDomainInverter:
             def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
                 terms = {"pixel": pixel_loss(x, g)}  # Eq. (4), first term
                 if target is not None and features is not None:
-                    f = feature_loss(target, features(g))
+                    f = feature_loss(target, features(g).to(x.dtype))
                     terms["perceptual"] = self.lambda_vgg * f  # Eq. (4), second term
                 if self.lambda_dom:
-                    d = code_loss(w.expand(-1, layers, -1), encode(g))
+                    d = code_loss(w.expand(-1, layers, -1), encode(g).to(x.dtype))
                     terms["domain"] = self.lambda_dom * d  # Eq. (4), third term
                 return terms
 

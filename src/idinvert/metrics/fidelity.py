@@ -1,6 +1,5 @@
 """FID, KID, Inception score and precision/recall by torch-fidelity, from local weights only."""
 
-import hashlib
 import pickle
 from collections.abc import Collection
 from pathlib import Path
@@ -10,8 +9,8 @@ import torch_fidelity
 from torch import Tensor
 
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.metrics.backbones import find_backbone
 from idinvert.metrics.image_set import image_sets
+from idinvert.weights.registry import locate, sha256
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -45,10 +44,8 @@ def inception_weights(path: str | Path | None = None) -> Path:
             `metric.inception_path`.
         CheckpointError: another file; a distance on other weights must not be called FID.
     """
-    from idinvert.weights.registry import locate
-
     found = locate("inception", path=path, key=INCEPTION_KEY)
-    digest = hashlib.sha256(found.read_bytes()).hexdigest()
+    digest = sha256(found)
     if digest != INCEPTION_SHA256:
         raise CheckpointError(
             f"{found} is not the Inception of FID: sha256 {digest}, expected {INCEPTION_SHA256}. "
@@ -137,8 +134,7 @@ def precision_recall(
             `metric.prc_vgg16_path`.
     """
     first, second = image_sets(outputs, reals, metric="prc")
-    path = find_backbone("vgg", path=vgg16_path, key=PRC_KEY)
-    _refuse_code(path, key=PRC_KEY)
+    path = prc_weights(vgg16_path)
     values = torch_fidelity.calculate_metrics(
         input1=first,
         input2=second,
@@ -148,6 +144,19 @@ def precision_recall(
         **_common(cuda, batch_size),
     )
     return {_RENAMED[key]: value for key, value in values.items()}
+
+
+def prc_weights(path: str | Path | None = None) -> Path:
+    """Find torchvision's VGG16 (IMAGENET1K_V1) for precision and recall.
+
+    Raises:
+        MissingWeightsError: not on this machine; names file, URL, sha256 and
+            `metric.prc_vgg16_path`.
+        CheckpointError: a file that holds more than tensors.
+    """
+    found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
+    _refuse_code(found, key=PRC_KEY)
+    return found
 
 
 def _common(cuda: bool, batch_size: int) -> dict:

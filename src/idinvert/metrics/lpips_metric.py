@@ -9,11 +9,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from idinvert.errors import CheckpointError
-from idinvert.metrics.backbones import BACKBONES, find_backbone, sha256
+from idinvert.errors import CheckpointError, ConfigError
 from idinvert.metrics.inputs import paired
+from idinvert.weights.registry import ENTRIES, locate, sha256
 
 LPIPS_KEY = "metric.lpips_path"
+BACKBONES = {"alex": "alexnet", "vgg": "vgg16_imagenet", "squeeze": "squeezenet"}
 
 
 class LPIPS(nn.Module):
@@ -38,7 +39,9 @@ class LPIPS(nn.Module):
 
     def __init__(self, *, net: str = "alex", path: str | Path | None = None) -> None:
         super().__init__()
-        file = find_backbone(net, path=path, key=LPIPS_KEY)
+        if net not in BACKBONES:
+            raise ConfigError(f"lpips_{net}: unknown network; expected {', '.join(BACKBONES)}")
+        file = locate(BACKBONES[net], path=path, key=LPIPS_KEY)
         self.net = net
         self.backbone_sha256 = sha256(file)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():

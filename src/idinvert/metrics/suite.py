@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from idinvert.data.convert import to_uint8
 from idinvert.errors import ConfigError
-from idinvert.metrics.backbones import find_backbone
 from idinvert.metrics.fidelity import (
     INCEPTION_METRICS,
-    PRC_KEY,
     inception_metrics,
     inception_weights,
+    prc_weights,
     precision_recall,
 )
 from idinvert.metrics.frechet import extractor_distances
@@ -72,7 +71,7 @@ class MetricSuite:
         if set(self.names) & set(INCEPTION_METRICS):
             inception_weights(inception_path)
         if "prc" in self.names:
-            find_backbone("vgg", path=prc_vgg16_path, key=PRC_KEY)
+            prc_weights(prc_vgg16_path)
         self.paired = {name: RunningMean(PAIRED[name]) for name in self.names if name in PAIRED}
         self._details: dict[str, str] = {"swd": f"seed {seed}"}
         for name in self.names:

@@ -43,6 +43,8 @@ class AttributeNetwork(nn.Module):
         ConfigError: The sizes or the attribute lists do not fit.
     """
 
+    is_binary: Tensor
+
     def __init__(
         self,
         *,
@@ -89,7 +91,8 @@ class AttributeNetwork(nn.Module):
         )
         features_at = max(resolution // 4, _SMALLEST)
         self.stem = ConvBlock(in_channels=3, out_channels=width)
-        upper, lower = [], []
+        upper: list[nn.Module] = []
+        lower: list[nn.Module] = []
         channels, side = width, resolution
         while side > _SMALLEST:
             side //= 2

@@ -21,6 +21,9 @@ class BatchNorm(nn.Module):
         eps: Added to the variance.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(
         self,
         *,

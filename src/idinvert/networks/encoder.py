@@ -40,6 +40,8 @@ class Encoder(nn.Module):
         E of Eq. (2), (4) and (6); Sec. 3.1, 5.1, 5.2.
     """
 
+    w_offset: Tensor
+
     def __init__(
         self,
         *,
@@ -76,7 +78,7 @@ class Encoder(nn.Module):
         }
         self.num_layers, self.w_dim, self.latent, self.offset = num_layers, w_dim, latent, offset
         self.resolution: int = self.backbone.resolution  # type: ignore[assignment]
-        fan_in = self.backbone.out_channels * self.backbone.out_size**2  # type: ignore[operator]
+        fan_in: int = self.backbone.out_channels * self.backbone.out_size**2  # type: ignore[operator, assignment]
         fan_out = w_dim * (num_layers if latent == "w_plus" else 1)
         self.dense = nn.Linear(fan_in, fan_out, bias=head == "v2" or norm == "none")
         nn.init.normal_(self.dense.weight, std=0.02 if norm != "none" else fan_in**-0.5)

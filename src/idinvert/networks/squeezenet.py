@@ -31,6 +31,9 @@ class SqueezeNetFeatures(nn.Module):
         The paper's F is VGG16. Values obtained with this network are named after it.
     """
 
+    gains: Tensor
+    means: Tensor
+
     def __init__(
         self, *, layer: int = 12, resize: int | None = None, input_scale: str = "caffe"
     ) -> None:
@@ -51,6 +54,7 @@ class SqueezeNetFeatures(nn.Module):
         for module in self.features.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # an output handed out must stay what it was
+        gains: tuple[float, ...]
         if input_scale == "caffe":
             gains, means = (127.5, 127.5, 127.5), [mean - 127.5 for mean in _CAFFE_MEANS]
         else:

@@ -39,6 +39,8 @@ class VGG16Features(nn.Module):
         here they are the authors' 123.68, 116.779, 103.939.
     """
 
+    means: Tensor
+
     def __init__(self, *, resize: int | None = 256, channel_order: str = "rgb") -> None:
         super().__init__()
         if channel_order not in CHANNEL_ORDERS:

@@ -18,7 +18,8 @@ class Entry:
         name: What the code asks for.
         filename: Name of the file in the cache.
         url: Where its publisher offers it.
-        sha256: The first digits of its sha256; as many as its publisher states (in the name).
+        sha256: Its sha256, or the first digits of it where the publisher states no more (in the
+            file's name).
         licence: As far as its publisher states one.
         megabytes: Size, about.
         purpose: What it is needed for.
@@ -53,7 +54,7 @@ ENTRIES = {
             name="vgg16_imagenet",
             filename="vgg16-397923af.pth",
             url=f"{_TORCHVISION}vgg16-397923af.pth",
-            sha256="397923af",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
             licence="BSD-3-Clause (torchvision)",
             megabytes=527.8,
             purpose="precision and recall, LPIPS with VGG (VGG16_Weights.IMAGENET1K_V1)",
@@ -62,7 +63,7 @@ ENTRIES = {
             name="alexnet",
             filename="alexnet-owt-7be5be79.pth",
             url=f"{_TORCHVISION}alexnet-owt-7be5be79.pth",
-            sha256="7be5be79",
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
             licence="BSD-3-Clause (torchvision)",
             megabytes=233.1,
             purpose="LPIPS with AlexNet (AlexNet_Weights.IMAGENET1K_V1)",
@@ -80,9 +81,9 @@ ENTRIES = {
             name="inception",
             filename="weights-inception-2015-12-05-6726825d.pth",
             url=f"{_FIDELITY}weights-inception-2015-12-05-6726825d.pth",
-            sha256="6726825d",
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
             licence="Apache-2.0 (torch-fidelity; ported from TensorFlow)",
-            megabytes=91.2,
+            megabytes=95.6,
             purpose="fid, kid and isc (inception-v3-compat)",
         ),
     )
@@ -130,7 +131,7 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
 
 
 def verify(path: Path, *, entry: Entry, key: str) -> None:
-    """Compare a file's sha256 with the digits that its publisher states.
+    """Compare a file's sha256 with the digits that are known.
 
     Raises:
         CheckpointError: They differ.
@@ -138,9 +139,9 @@ def verify(path: Path, *, entry: Entry, key: str) -> None:
     found = sha256(path)
     if not found.startswith(entry.sha256):
         raise CheckpointError(
-            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256}...; the file is damaged "
-            f"or another one. Delete it and fetch it anew from {entry.url}, or set {key} to a "
-            "local file"
+            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file "
+            f"is damaged or another one. Delete it and fetch it anew from {entry.url}, or set "
+            f"{key} to a local file"
         )
 
 
@@ -155,6 +156,6 @@ def _missing(entry: Entry, reason: str, *, key: str) -> str:
         f"weights {entry.name!r} for {entry.purpose}: {reason}.\n"
         f"  file:    {entry.filename} ({entry.megabytes:.0f} MB, {entry.licence})\n"
         f"  url:     {entry.url}\n"
-        f"  sha256:  {entry.sha256}... (the first digits, as published)\n"
+        f"  sha256:  {entry.sha256}{'' if len(entry.sha256) == 64 else '... (the digits known)'}\n"
         f"Put the file into {cache_folder()}, or set {key} to where it lies."
     )

@@ -8,7 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -86,6 +86,7 @@ def save_network(module: nn.Module, path: str | Path, *, provenance: dict[str, A
         os.close(handle)
         save_file(tensors, temporary, metadata=metadata)
         with open(temporary, "rb+") as file:
+            _order_header(file)
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared run folder
         os.replace(temporary, path)
@@ -154,7 +155,7 @@ def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn
     header = read_header(path, key=key)
     if expect is not None and header.role != expect:
         raise CheckpointError(
-            f"{path}: holds a {header.role} ({header.class_name}), expected a network of role "
+            f"{path}: holds a network of role {header.role!r} ({header.class_name}), expected "
             f"{expect!r}; change {key}"
         )
     module = _build(header, path=path, key=key)
@@ -228,6 +229,22 @@ def _check_shapes(
             f"{path}: tensors do not fit the architecture in the file ({'; '.join(complaints)}); "
             f"change {key}"
         )
+
+
+def _order_header(file: BinaryIO) -> None:
+    """Sort the header's entries in place: equal networks give equal bytes, so equal fingerprints.
+
+    A safetensors file is the header's length (8 bytes, little endian), the header as JSON padded
+    with spaces, then the tensors; its writer leaves the order of the metadata to chance.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(length))
+    ordered = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    data = ordered.encode().ljust(length)
+    if len(data) == length:
+        file.seek(8)
+        file.write(data)
+        file.flush()
 
 
 def _umask() -> int:

@@ -1,0 +1,127 @@
+"""The rendered domain: splits, and a cache that survives damage and company."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from idinvert.data.domain import Domain
+from idinvert.data.faces import ATTRIBUTES, render, sample_labels
+from idinvert.data.miniature import faces_mini
+from idinvert.errors import DataError
+
+
+def small(cache: Path, **changes) -> Domain:
+    settings = {"resolution": 16, "train": 20, "test": 6, "val": 4, "cache_dir": cache}
+    return faces_mini(**{**settings, **changes})
+
+
+def test_items_are_what_the_renderer_draws(tmp_path: Path) -> None:
+    domain = small(tmp_path, masks=True)
+    labels = sample_labels(torch.arange(30), seed=0)
+    pictures, masks = render(labels, resolution=16)
+    assert domain.attributes == ATTRIBUTES and domain.name == "faces_mini"
+    rows = {"train": range(0, 20), "test": range(20, 26), "val": range(26, 30)}
+    for split, expected in rows.items():
+        dataset = getattr(domain, split)
+        assert len(dataset) == len(expected)
+        for item, row in zip((dataset[i] for i in range(len(dataset))), expected, strict=True):
+            assert item["id"] == row and isinstance(item["name"], str)
+            assert torch.equal(item["image"], pictures[row])
+            assert torch.equal(item["mask"], masks[row])
+            assert torch.equal(item["attributes"], labels[row])
+    with pytest.raises(IndexError):
+        domain.train[20]
+
+
+def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Path) -> None:
+    one, two = small(tmp_path), small(tmp_path, train=10, test=5, val=0)
+    assert torch.equal(one.train[7]["image"], two.train[7]["image"])
+    assert torch.equal(one.train[12]["image"], two.test[2]["image"])
+    assert len(two.val) == 0
+    prints = {small(tmp_path, **c).fingerprint for c in ({}, {"train": 19, "test": 7}, {"seed": 1})}
+    assert len(prints) == 3 and one.fingerprint in prints
+    assert "mask" not in one.train[0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty"])
+def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    sound = small(tmp_path).train[3]["image"]
+    (file,) = tmp_path.glob("*.images.npy")
+    data = file.read_bytes()
+    if damage in ("cut", "longer", "garbage", "empty"):
+        broken = {"cut": data[:-100], "longer": data + b"x", "garbage": b"no array", "empty": b""}
+        file.write_bytes(broken[damage])
+    else:
+        kind = np.float32 if damage == "dtype" else np.uint8
+        np.save(file, np.zeros((30, 3, 16, 16 if damage == "dtype" else 17), dtype=kind))
+    assert torch.equal(small(tmp_path).train[3]["image"], sound)
+    assert file.read_bytes() == data
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_whole_cache_is_not_written_again(tmp_path: Path) -> None:
+    small(tmp_path)
+    (file,) = tmp_path.glob("*.images.npy")
+    before = file.stat().st_mtime_ns
+    small(tmp_path)
+    assert file.stat().st_mtime_ns == before
+
+
+def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("idinvert.data.miniature.render", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small(tmp_path)
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob(".*.tmp"))
+    assert len(small(tmp_path).train) == 20
+
+
+def test_two_processes_write_one_cache(tmp_path: Path) -> None:
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from idinvert.data.miniature import faces_mini\n"
+        f"d = faces_mini(resolution=16, train=300, test=4, val=0, cache_dir={str(tmp_path)!r})\n"
+        "print(sum(int(d.train[i]['image'].long().sum()) for i in range(300)))\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    sums = [process.communicate(timeout=120)[0].strip() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    pictures, _ = render(sample_labels(torch.arange(300), seed=0), resolution=16)
+    assert sums == [str(int(pictures.long().sum()))] * 2
+    assert len(list(tmp_path.glob("*.npy"))) == 1 and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
+    split = faces_mini(resolution=64, train=40, test=1, val=0, cache_dir=tmp_path).train
+    expected = split[5]["image"]
+    packed = pickle.dumps(split)
+    assert len(packed) < 20_000
+    assert torch.equal(pickle.loads(packed)[5]["image"], expected)
+
+
+def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
+    faces_mini(resolution=8, train=2, test=1, val=0)
+    assert list((tmp_path / "there").glob("faces_mini*.npy"))
+
+
+def test_errors_name_the_key(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.resolution"):
+        small(tmp_path, resolution=4)
+    with pytest.raises(DataError, match=r"data\.test"):
+        small(tmp_path, test=-1)
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(DataError, match=r"data\.cache_dir"):
+        small(blocked / "below")

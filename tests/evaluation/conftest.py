@@ -1,0 +1,88 @@
+"""A tiny real world: StyleGAN2, the base encoder and attribute network at 16 px, untrained."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from idinvert.data.domain import Attribute, Domain
+from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+
+R = 16
+
+
+class Smooth(Dataset):
+    """`count` smooth random images with two labels; image i is always the same."""
+
+    def __init__(self, count, first_id=0, labelled=True):
+        self.count, self.first_id, self.labelled = count, first_id, labelled
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        rng = torch.Generator().manual_seed(1000 + self.first_id + i)
+        coarse = torch.rand(1, 3, 4, 4, generator=rng)
+        fine = torch.nn.functional.interpolate(coarse, size=R, mode="bilinear")[0]
+        item = {
+            "image": (fine * 255).round().to(torch.uint8),
+            "id": self.first_id + i,
+            "name": f"{i:03d}.png",
+        }
+        labels = torch.tensor([float(coarse.mean() * 2 - 1), float(i % 2)])
+        return item | ({"attributes": labels} if self.labelled else {})
+
+
+@pytest.fixture(scope="session")
+def networks():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = StyleGAN2Generator(
+            resolution=R, z_dim=8, w_dim=8, channels=[8, 8, 8], mapping_depth=1
+        )
+        backbone = BaseBackbone(resolution=R, channels=8, channels_max=8)
+        encoder = Encoder(backbone=backbone, num_layers=generator.num_layers, w_dim=8)
+        attributes = AttributeNetwork(
+            resolution=R, kinds=["binary", "continuous"], names=["glasses", "light"], width=8,
+            embedding=6,
+        )  # fmt: skip
+    for net in (generator, encoder, attributes):
+        net.eval().requires_grad_(False)
+    features = AttributeFeatures(network=attributes).eval()
+    return SimpleNamespace(
+        generator=generator, encoder=encoder, attributes=attributes, features=features
+    )
+
+
+@pytest.fixture
+def in_domain(networks):
+    """A maker of in-domain inverters."""
+
+    def make(kind=InDomainInverter, **changes):
+        choices = dict(lambda_vgg=0.1, steps=3, noise="random") | changes
+        return kind(encoder=networks.encoder, perceptual=networks.features, **choices)
+
+    return make
+
+
+@pytest.fixture
+def domain():
+    return Domain(
+        name="smooth",
+        resolution=R,
+        train=Smooth(4),
+        val=Smooth(4, first_id=50),
+        test=Smooth(10, first_id=100),
+        fingerprint="00ff",
+        attributes=(Attribute("light", "continuous"), Attribute("glasses", "binary")),
+    )
+
+
+@pytest.fixture(scope="session")
+def cpu():
+    return {"accelerator": "cpu", "devices": 1}

@@ -1,0 +1,126 @@
+"""One's own images: odd files in; codes, pictures, tables and a page out."""
+
+import base64
+import csv
+import html.parser
+import io
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from idinvert.data.folder import read_images
+from idinvert.errors import ConfigError
+from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
+from idinvert.evaluation.invert import file_stem, invert
+from idinvert.evaluation.origin import Origin
+from idinvert.inversion.encoder import EncoderInverter
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Grey, palette, alpha, tall, in a subfolder, of one stem, and with a name that is HTML."""
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    noise = torch.randint(0, 256, (40, 30, 3), generator=torch.Generator().manual_seed(0))
+    rgb = Image.fromarray(noise.to(torch.uint8).numpy())
+    rgb.convert("L").save(root / "grey.png")
+    rgb.convert("P").save(root / "palette.png")
+    rgb.convert("RGBA").save(root / "sub" / "grey.png")
+    rgb.resize((20, 90)).save(root / "tall.jpg")
+    rgb.save(root / "grey.jpg")
+    rgb.save(root / "<b>&'é.png")
+    return root
+
+
+@pytest.fixture
+def go(networks, folder, cpu, tmp_path):
+    def run(inverter, **changes):
+        images = read_images(folder, resolution=16)
+        return invert(
+            inverter=inverter, name="mine", generator=networks.generator, images=images,
+            origin=Origin(run="abc", checkpoints={"generator": "12"}), out=tmp_path / "out",
+            trainer=cpu, **changes,
+        )  # fmt: skip
+
+    return run
+
+
+def test_everything_comes_out(go, in_domain, tmp_path):
+    record = go(in_domain(steps=2, noise="const"))
+    out = tmp_path / "out"
+    assert record.n == 6 and record.task == "invert" and record.metrics["mse"] > 0
+    with safe_open(out / "codes.safetensors", framework="pt") as file:
+        codes, facts = file.get_tensor("codes"), file.metadata()
+    assert codes.shape == (6, 6, 8) and facts["generator"] == "12"
+    names = json.loads(facts["names"])
+    assert sorted(names) == sorted(
+        ["grey.png", "palette.png", "sub/grey.png", "tall.jpg", "grey.jpg", "<b>&'é.png"]
+    )
+    files = sorted(path.name for path in (out / "images").iterdir())
+    assert len(files) == 18 and all(re.fullmatch(r"[\w-]+\.png", name) for name in files)
+    assert all(Image.open(out / "images" / name).size == (16, 16) for name in files)
+    with (out / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * 3 and {row["name"] for row in rows} == set(names)
+    for row in rows:
+        parts = sum(float(row[term]) for term in ("pixel", "perceptual", "domain"))
+        assert parts == pytest.approx(float(row["total"]), rel=1e-4)
+    assert len((out / "per_image.csv").read_text().splitlines()) == 7
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_stands_alone_and_names_are_escaped(go, in_domain, tmp_path):
+    go(in_domain(steps=1))
+    page = Page((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert "b" not in page.tags and "<b>&'é.png" in page.text
+    assert len(page.sources) == 18
+    for source in page.sources:
+        head, data = source.split(",", 1)
+        assert head == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (16, 16)
+
+
+def test_an_encoder_has_no_third_picture(go, networks, tmp_path):
+    go(EncoderInverter(encoder=networks.encoder))
+    files = [path.name for path in (tmp_path / "out" / "images").iterdir()]
+    assert len(files) == 12 and not any("encoder" in name for name in files)
+
+
+def test_changed_images_are_not_mistaken_for_the_old_ones(go, in_domain, folder):
+    go(in_domain(steps=0))
+    Image.new("RGB", (30, 30), (255, 0, 0)).save(folder / "grey.png")
+    with pytest.raises(ConfigError, match=r"data differ.*recompute=true"):
+        go(in_domain(steps=0))
+    assert go(in_domain(steps=0), recompute=True).n == 6
+
+
+def test_many_images_take_several_pages(tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    entries = [Entry(f"image {i}", "", [("input", tmp_path / "a.png")]) for i in range(401)]
+    pages = write_contact_sheet(tmp_path, entries, title="t", facts="<f>")
+    assert [path.name for path in pages] == ["index.html", "index-2.html", "index-3.html"]
+    last = Page(pages[-1].read_text())
+    assert "image 400" in last.text and "image 399" not in last.text and "<f>" in last.text
+
+
+def test_file_stems_are_safe_and_unique():
+    assert file_stem(3, "a/b c.JPG") == "00003_a_b_c"
+    assert file_stem(4, "../..") == "00004_image"
+    assert len(file_stem(5, "x" * 300 + ".png")) < 80

@@ -1,0 +1,129 @@
+"""Inverting a data set under a Trainer: the same bytes however it is broken off or shared."""
+
+import hashlib
+
+import pytest
+import torch
+
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.measures import Measures
+from idinvert.evaluation.predict import predict
+from idinvert.inversion.in_domain import InDomainInverter
+
+MEASURES = Measures(names=["mse"])
+
+
+class Dies(InDomainInverter):
+    """Breaks off in its third batch, as a killed process does."""
+
+    calls = 0
+
+    def invert(self, images, **kw):
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyError("killed")
+        return super().invert(images, **kw)
+
+
+@pytest.fixture
+def run(networks, domain, cpu, tmp_path):
+    def go(inverter, folder="a", **changes):
+        choices = dict(
+            n=10, batch_size=2, trainer=cpu, identity={"x": 1}, suite=MEASURES.paired_suite,
+            values=MEASURES.paired_names, dataset=domain.test,
+        ) | changes  # fmt: skip
+        return predict(
+            inverter=inverter, generator=networks.generator, out=tmp_path / folder, **choices
+        )
+
+    return go
+
+
+def digests(found):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found.paths}
+
+
+def test_equals_inverting_by_hand(run, in_domain, networks, domain):
+    found = run(in_domain(), keep_start=True)
+    assert len(found) == 10 and len(found.paths) == 5
+    items = [domain.test[i] for i in range(10)]
+    x = to_float(torch.stack([item["image"] for item in items]))
+    ids = torch.tensor([item["id"] for item in items])
+    by_hand = in_domain().invert(x, generator=networks.generator, ids=ids)
+    torch.testing.assert_close(found.gather("codes"), by_hand.codes, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.gather("losses", dim=1), by_hand.losses, rtol=1e-3, atol=1e-6)
+    assert torch.equal(found.gather("ids"), ids)
+    assert found.names() == [item["name"] for item in items]
+    images = torch.cat([part.images for part in found.parts()])
+    assert (images.int() - to_uint8(by_hand.images).int()).abs().max() <= 1
+    start = torch.cat([part.start_images for part in found.parts()])
+    assert (start.int() - to_uint8(by_hand.start_images).int()).abs().max() <= 1
+    mse = (by_hand.images.clamp(-1, 1) - x).square().flatten(1).mean(1)  # of floats, not of uint8
+    torch.testing.assert_close(found.gather("value.mse"), mse, rtol=1e-3, atol=1e-6)
+    assert found.seconds() > 0
+
+
+def test_killed_and_continued_gives_the_same_bytes(run, in_domain):
+    whole = digests(run(in_domain()))
+    with pytest.raises(KeyError):
+        run(in_domain(Dies), folder="b")
+    done = in_domain(Dies)
+    done.calls = -10
+    found = run(done, folder="b")
+    assert done.calls == -10 + 3, "two of five chunks were there"
+    assert digests(found) == whole
+    again = in_domain(Dies)
+    assert digests(run(again, folder="b")) == whole and again.calls == 0
+
+
+def test_more_images_reuse_the_parts(run, in_domain):
+    run(in_domain(), n=5)
+    more = in_domain(Dies)
+    more.calls = -10
+    found = run(more, n=10)
+    assert more.calls == -10 + 3, "images 0 to 3 were there; 4 stood in a short chunk"
+    assert len(found.gather("codes")) == 10
+
+
+def test_two_ranks_give_the_same_bytes_as_one(run, in_domain):
+    one = digests(run(in_domain()))
+    ranks = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_fork"}
+    two = run(in_domain(), folder="b", trainer=ranks)
+    assert digests(two) == one
+    # A rank with nothing left to do must not hold the others up.
+    two.paths[1].unlink()
+    assert digests(run(in_domain(), folder="b", trainer=ranks)) == one
+
+
+def test_other_results_are_refused_and_replaced_on_demand(run, in_domain):
+    run(in_domain())
+    with pytest.raises(ConfigError, match=r"\(x differ\).*recompute=true"):
+        run(in_domain(), identity={"x": 2})
+    found = run(in_domain(steps=1), identity={"x": 2}, recompute=True)
+    assert found.gather("losses", dim=1).shape == (2, 10)
+
+
+def test_a_broken_part_is_made_again(run, in_domain):
+    found = run(in_domain())
+    whole = digests(found)
+    found.paths[2].write_bytes(found.paths[2].read_bytes()[:100])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert digests(run(in_domain())) == whole
+
+
+def test_parts_without_what_is_asked_are_made_again(run, in_domain):
+    run(in_domain(), suite=None, values=())
+    found = run(in_domain())
+    assert found.gather("value.ssim").shape == (10,)
+
+
+def test_counts_and_ids_are_checked(run, in_domain, domain):
+    with pytest.raises(DataError, match="asked for n=11 images, but the split has 10"):
+        run(in_domain(), n=11)
+    same = type("Same", (), {
+        "__len__": lambda self: 4,
+        "__getitem__": lambda self, i: domain.test[i] | {"id": 7},
+    })()  # fmt: skip
+    with pytest.raises(DataError, match="3 of 4 image ids occur twice"):
+        run(in_domain(), folder="c", dataset=same, n=4)

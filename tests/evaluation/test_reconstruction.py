@@ -1,0 +1,112 @@
+"""The reconstruction task: its figures against figures computed by hand, and its files."""
+
+import csv
+
+import pytest
+import torch
+from PIL import Image
+
+from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError
+from idinvert.evaluation.measures import Measures
+from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.reconstruction import reconstruction
+from idinvert.inversion.encoder import EncoderInverter
+from idinvert.metrics.frechet import extractor_distances
+from idinvert.metrics.ssim import ssim
+from idinvert.metrics.swd import swd
+from idinvert.tables.record import from_dict, to_dict
+
+NAMES = ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes", "attributes",
+         "seconds_per_image"]  # fmt: skip
+ORIGIN = Origin(
+    run="abc", choices={"encoder": "base"}, nimg=77, checkpoints={"generator": "12"}, seed=3,
+    command="python evaluate.py",
+)  # fmt: skip
+
+
+@pytest.fixture
+def go(networks, domain, cpu, tmp_path):
+    def run(inverters, names=NAMES, **changes):
+        measures = Measures(
+            names=names, extractors={"attributes": networks.attributes},
+            attribute_network=networks.attributes, speed_images=2,
+        )  # fmt: skip
+        choices = dict(domain=domain, n=9, batch_size=4) | changes
+        return reconstruction(
+            inverters=inverters, generator=networks.generator, measures=measures, origin=ORIGIN,
+            out=tmp_path, trainer=cpu, **choices,
+        )  # fmt: skip
+
+    return run
+
+
+def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, tmp_path):
+    encoder = EncoderInverter(encoder=networks.encoder)
+    records = go({"encoder": encoder, "in_domain": in_domain(steps=2, noise="const")})
+    record = records[0]
+    items = [domain.test[i] for i in range(9)]
+    reals = torch.stack([item["image"] for item in items])
+    x = to_float(reals)
+    y = networks.generator.synthesis(networks.encoder(x)).clamp(-1, 1)
+    fakes = (y * 127.5 + 127.5).round().to(torch.uint8)
+    mse = (x - y).double().square().flatten(1).mean(1)
+    m = record.metrics
+    assert m["mse"] == pytest.approx(mse.mean().item(), rel=1e-5)
+    assert m["psnr"] == pytest.approx((10 * torch.log10(4 / mse)).mean().item(), rel=1e-5)
+    assert m["ssim"] == pytest.approx(ssim(y, x).mean().item(), rel=1e-4)
+    assert m["swd"] == pytest.approx(swd(fakes, reals)["swd"], rel=1e-2)
+    assert m["swd_floor"] == pytest.approx(swd(reals, reals)["swd"], rel=1e-6)
+    distance = extractor_distances(fakes, reals, extractor=networks.attributes, name="attributes")
+    assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
+    read = networks.attributes(to_float(fakes))  # network: glasses, light; labels: light, glasses
+    labels = torch.stack([item["attributes"] for item in items])
+    agree = ((read[:, 0] > 0) == (labels[:, 1] > 0.5)).float().mean().item()
+    assert m["agreement_glasses"] == pytest.approx(agree)
+    pearson = torch.corrcoef(torch.stack([read[:, 1], labels[:, 0]]))[0, 1].item()
+    assert m["correlation_light"] == pytest.approx(pearson, abs=1e-4)
+    assert m["seconds_per_image"] > 0 and m["failed_images"] == 0
+    assert "E's forward alone" in record.protocol["seconds_per_image"]
+    assert "whole inversion" in records[1].protocol["seconds_per_image"]
+
+    assert (record.run, record.task, record.n, record.nimg) == ("abc", "reconstruction", 9, 77)
+    assert record.choices["encoder"] == "base" and record.seed == 3
+    assert records[1].choices["inversion"]["name"] == "in_domain"
+    assert records[1].choices["inversion"]["steps"] == 2
+    assert record.data == {
+        "name": "smooth", "resolution": 16, "fingerprint": "00ff", "split": "test",
+    }  # fmt: skip
+    assert from_dict(to_dict(record)) == record
+    assert set(record.protocol) >= set(record.metrics) - {"swd_16", "kd_attributes_std",
+                                                          "agreement", "correlation"}  # fmt: skip
+
+    with (tmp_path / "encoder" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [item["name"] for item in items]
+    assert float(rows[4]["mse"]) == pytest.approx(mse[4].item(), rel=1e-4)
+    with Image.open(tmp_path / "in_domain" / "reconstructions.png") as picture:
+        assert picture.height > 2 * 128 and picture.width > 8 * 128  # 8 of 9, from parts of 4
+
+
+def test_optimising_lowers_the_loss_and_the_order_of_work_is_kept(go, in_domain, tmp_path):
+    go({"in_domain": in_domain(steps=4, lr=0.05)}, names=["mse"])
+    with (tmp_path / "in_domain" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["loss_kept"]) < float(row["loss_start"]) for row in rows)
+    assert [int(row["id"]) for row in rows] == list(range(100, 109))
+
+
+def test_mistakes_show_before_any_work(go, networks, domain, tmp_path):
+    inverters = {"encoder": EncoderInverter(encoder=networks.encoder)}
+    with pytest.raises(ConfigError, match="did you mean 'ssim'"):
+        go(inverters, names=["sim"])
+    with pytest.raises(ConfigError, match="no feature extractor 'vgg'"):
+        go(inverters, names=["fd_vgg"])
+    with pytest.raises(ConfigError, match="expected train, val or test"):
+        go(inverters, split="tset")
+    bare = type(domain)(**{**vars(domain), "attributes": ()})
+    with pytest.raises(ConfigError, match="leave this metric out"):
+        go(inverters, domain=bare)
+    with pytest.raises(ConfigError, match="cannot be a folder's name"):
+        go({"../up": inverters["encoder"]}, names=["mse"])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,48 @@
+"""The paper's parts together: StyleGAN2, the base encoder and the attribute features."""
+
+import pytest
+import torch
+
+from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+
+
+@pytest.fixture
+def parts():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = StyleGAN2Generator(
+            resolution=16, z_dim=8, w_dim=8, channels=[8, 8, 8], mapping_depth=1
+        )
+        backbone = BaseBackbone(resolution=16, channels=8, channels_max=16)
+        encoder = Encoder(backbone=backbone, num_layers=generator.num_layers, w_dim=8)
+        network = AttributeNetwork(resolution=16, kinds=["binary"], names=["x"], width=8)
+        x = torch.rand(4, 3, 16, 16, dtype=torch.float64) * 2 - 1
+    nets = generator, encoder, AttributeFeatures(network=network)
+    for net in nets:
+        net.double().eval().requires_grad_(False)
+    return *nets, x
+
+
+def test_images_do_not_influence_one_another(parts):
+    generator, encoder, features, x = parts
+    method = InDomainInverter(encoder=encoder, perceptual=features, lambda_vgg=0.1, steps=20)
+    together = method.invert(x, generator=generator)
+    assert (together.losses[-1] < together.losses[0]).all()
+    for n in range(len(x)):
+        alone = method.invert(x[n : n + 1], generator=generator)
+        torch.testing.assert_close(alone.codes[0], together.codes[n], rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-8, atol=0)
+
+
+def test_single_precision_losses_agree_after_ten_steps(parts):
+    generator, encoder, features = (net.float() for net in parts[:3])
+    x = parts[3].float()
+    method = InDomainInverter(encoder=encoder, perceptual=features, lambda_vgg=0.1, steps=10)
+    together = method.invert(x, generator=generator)
+    for n in range(len(x)):
+        alone = method.invert(x[n : n + 1], generator=generator)
+        torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-3, atol=0)

@@ -1,0 +1,110 @@
+"""E: shapes, the three kinds of code, the offset of Eq. 6, evaluation mode."""
+
+import pytest
+import torch
+
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+
+
+def encoder(resolution: int = 16, **arguments) -> Encoder:
+    torch.manual_seed(0)
+    variant = arguments.pop("variant", "v2")
+    backbone = BaseBackbone(resolution=resolution, variant=variant, channels=4, channels_max=16)
+    return Encoder(backbone=backbone, **({"num_layers": 6, "w_dim": 8} | arguments))
+
+
+def images(count: int, resolution: int = 16) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(1)
+    return torch.rand(count, 3, resolution, resolution, generator=rng) * 2 - 1
+
+
+@pytest.mark.parametrize("variant", ["v1", "v2"])
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64])
+@pytest.mark.parametrize("latent", ["w_plus", "w"])
+def test_shapes(variant: str, resolution: int, latent: str) -> None:
+    net = encoder(resolution, variant=variant, latent=latent)
+    assert net(images(2, resolution)).shape == (2, 6, 8)
+
+
+def test_one_code_for_all_layers() -> None:
+    net = encoder(latent="w")
+    codes = net(images(3))
+    assert net.dense.out_features == 8
+    torch.testing.assert_close(codes, codes[:, :1].repeat(1, 6, 1), rtol=0, atol=0)
+    assert codes[:, 0].std() > 0.1
+
+
+def test_w_plus_layers_differ() -> None:
+    codes = encoder()(images(3))
+    assert (codes[:, 0] - codes[:, 1]).abs().max() > 0.1
+
+
+def test_codes_in_training_have_zero_mean_and_unit_variance() -> None:
+    codes = encoder().train()(images(16)).flatten(1)
+    assert codes.mean(0).abs().max() < 1e-4
+    torch.testing.assert_close(codes.var(0, unbiased=False), torch.ones(48), rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("latent", ["w_plus", "w"])
+def test_offset_is_added(latent: str) -> None:
+    net, plain = encoder(offset=True, latent=latent), encoder(latent=latent)
+    plain.load_state_dict(net.state_dict())
+    w_avg = torch.arange(48.0).view(6, 8)
+    net.set_offset(w_avg)
+    x = images(2)
+    torch.testing.assert_close(net(x), plain(x) + w_avg)  # Eq. (6)
+    net.set_offset(w_avg[2])
+    torch.testing.assert_close(net.w_offset, w_avg[2].repeat(6, 1))
+
+
+def test_offset_errors() -> None:
+    with pytest.raises(ConfigError, match=r"latent\.offset=w_avg"):
+        encoder().set_offset(torch.zeros(6, 8))
+    with pytest.raises(ConfigError, match=r"\(4, 8\).*\(6, 8\)"):
+        encoder(offset=True).set_offset(torch.zeros(4, 8))
+
+
+@pytest.mark.parametrize("norm", ["batch", "sync", "none"])
+def test_evaluation_is_deterministic_and_each_image_alone(norm: str) -> None:
+    net = encoder(norm=norm).double()
+    x = images(4).double()
+    net.train()(x)
+    net.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    together = net(x)
+    torch.testing.assert_close(net(x), together, rtol=0, atol=0)
+    torch.testing.assert_close(net(x[1:2]), together[1:2], rtol=1e-10, atol=1e-12)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_the_regulariser_reaches_the_images_in_evaluation_mode() -> None:
+    net = encoder().eval().requires_grad_(False)
+    x = images(2).requires_grad_()
+    net(x).square().sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("variant", ["v1", "v2"])
+def test_the_architecture_rebuilds_it(variant: str) -> None:
+    net = encoder(variant=variant, latent="w", offset=True, norm="sync")
+    assert net.architecture["backbone"]["class"] == "BaseBackbone"
+    assert net.architecture["head"] == variant
+    twin = Encoder(**net.architecture)
+    assert twin.architecture == net.architecture
+    twin.load_state_dict(net.state_dict())
+    x = images(2)
+    torch.testing.assert_close(twin.eval()(x), net.eval()(x), rtol=0, atol=0)
+
+
+def test_errors() -> None:
+    with pytest.raises(ConfigError, match=r"'z'.*w_plus.*change latent"):
+        encoder(latent="z")
+    with pytest.raises(ConfigError, match=r"\(32, 32\).*16x16.*data\.resolution"):
+        encoder()(images(1, 32))
+    with pytest.raises(ConfigError, match=r"one image a rank.*batch_size"):
+        encoder().train()(images(1))
+    with pytest.raises(CheckpointError, match=r"'Evil'.*BaseBackbone"):
+        Encoder(backbone={"class": "Evil"}, num_layers=6, w_dim=8)
