@@ -125,3 +125,18 @@ def test_errors_name_the_key(tmp_path: Path) -> None:
     blocked.write_text("in the way")
     with pytest.raises(DataError, match=r"data\.cache_dir"):
         small(blocked / "below")
+
+
+def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) -> None:
+    counts = {"resolution": 16, "train": 12, "test": 4, "val": 2, "cache_dir": tmp_path}
+    whole, part = faces_mini(**counts), faces_mini(**counts, skip=9)
+    assert len(part.train) == 3
+    assert part.fingerprint != whole.fingerprint
+    for split, offset in (("train", 9), ("test", 0), ("val", 0)):
+        theirs, ours = getattr(whole, split), getattr(part, split)
+        for index in range(len(ours)):
+            assert ours[index]["id"] == theirs[index + offset]["id"]
+            assert torch.equal(ours[index]["image"], theirs[index + offset]["image"])
+            assert torch.equal(ours[index]["attributes"], theirs[index + offset]["attributes"])
+    with pytest.raises(DataError, match=r"data\.skip"):
+        faces_mini(**counts, skip=13)

@@ -1,7 +1,7 @@
 """What both commands share: checking before work, and errors a person can read."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
@@ -17,12 +17,13 @@ from idinvert.errors import IdinvertError
 VALUED_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 
 
-def run_app(config_name: str, work: Callable[[dict[str, Any]], Any]) -> None:
+def run_app(config_name: str, work: Callable[..., Any]) -> None:
     """Checks the command line, then lets Hydra run ``work`` once or as a sweep.
 
     Args:
         config_name: ``"train"`` or ``"evaluate"``.
-        work: Takes the resolved configuration as plain values.
+        work: Takes the resolved configuration as plain values, and ``given``: the top-level keys
+            that stand on the command line.
     """
     arguments = sys.argv[1:]
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
@@ -39,13 +40,18 @@ def run_app(config_name: str, work: Callable[[dict[str, Any]], Any]) -> None:
     def job(config: DictConfig) -> Any:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         try:
-            return work(plain)  # type: ignore[arg-type]
+            return work(plain, given=_given(HydraConfig.get().overrides.task))
         except IdinvertError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             _fail(error)
 
     job()
+
+
+def _given(overrides: Sequence[str]) -> frozenset[str]:
+    words = [word.lstrip("+~").split("=", 1)[0] for word in overrides]
+    return frozenset(word.split(".", 1)[0].split("@", 1)[0] for word in words)
 
 
 def _without_hydra(overrides: list[str]) -> list[str]:

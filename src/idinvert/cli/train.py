@@ -1,6 +1,6 @@
 """``train.py``: composes the configuration, wires the parts, fits."""
 
-import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 
 from idinvert.cli import networks as wire
 from idinvert.cli.app import run_app
+from idinvert.cli.choices import choices_of
 from idinvert.cli.provenance import command, commit, versions
 from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
@@ -47,17 +48,18 @@ def main() -> None:
     run_app("train", train)
 
 
-def train(config: dict[str, Any]) -> Path:
+def train(config: dict[str, Any], *, given: Collection[str] = ()) -> Path:
     """Trains one run, or goes on with it.
 
     Args:
         config: The resolved configuration as plain values.
+        given: Top-level keys that stand on the command line.
 
     Returns:
         The run's folder.
     """
     if config["run"] is not None:
-        config = _config_of_run(config)
+        config = _config_of_run(config, given=given)
     if config["system"]["num_threads"]:
         torch.set_num_threads(config["system"]["num_threads"])
     parts = assemble(config)
@@ -147,7 +149,7 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
         eval_batch_size=config["eval_batch_size"],
         num_workers=config["system"]["num_workers"],
     )
-    callbacks = _callbacks(parts, folder=folder)
+    callbacks = _callbacks(parts, folder=folder, identity=identity)
     trainer_config = config["trainer"]
     every = config["logging"]["validate_every_nimg"] // config["batch_size"]
     trainer = build(
@@ -171,7 +173,7 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
     write_status(folder, state="running", nimg=0)
     state = "failed"
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         state = "finished" if module.nimg >= config["nimg"] else "stopped"
     except DivergenceError:
         state = "diverged"
@@ -184,11 +186,18 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
     _report(trainer, callbacks, folder=folder, state=state, nimg=module.nimg)
 
 
-def _callbacks(parts: Parts, *, folder: Path) -> list[pl.Callback]:
+def _callbacks(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback]:
     config, module = parts.config, parts.module
     history = History(every_nimg=config["logging"]["every_nimg"])
     limits = {"nimg": config["nimg"], "max_seconds": config["max_seconds"]}
+    networks = {
+        "generator": getattr(module, "generator", None),
+        "encoder": getattr(module, "encoder", None),
+    }
     provenance = {
+        "run": identity,
+        "choices": choices_of(config, **networks),
+        "stands_on": parts.contents,
         "command": command(),
         "commit": commit(),
         "seed": config["seed"],
@@ -236,12 +245,11 @@ def _loggers(config: dict[str, Any], *, folder: Path, identity: str, experiment:
     return loggers
 
 
-def _config_of_run(config: dict[str, Any]) -> dict[str, Any]:
+def _config_of_run(config: dict[str, Any], *, given: Collection[str]) -> dict[str, Any]:
     """The stored configuration of ``run=RUN``, with what may change taken from this command."""
     folder = find_run(config["run"], outputs=config["system"]["outputs"])
     stored = read_config(folder)
-    given = {word.split("=", 1)[0].split(".", 1)[0].lstrip("+~") for word in sys.argv[1:]}
-    refused = sorted(given & set(stored) - set(MAY_CHANGE))
+    refused = sorted(set(given) & set(stored) - set(MAY_CHANGE))
     if refused:
         raise ConfigError(
             f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "

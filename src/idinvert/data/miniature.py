@@ -28,6 +28,7 @@ def faces_mini(
     train: int = 65_000,
     test: int = 5_000,
     val: int = 500,
+    skip: int = 0,
     seed: int = 0,
     cache_dir: str | Path | None = None,
     masks: bool = False,
@@ -42,6 +43,8 @@ def faces_mini(
         train: Images to train on.
         test: Images the tables are measured on.
         val: Images watched during training.
+        skip: The first images to train on that are left out, so as not to be rendered: a short
+            run needs but a part of them, and its test images are still those of the tables.
         seed: Of the labels; another seed gives other faces of the same kind.
         cache_dir: Where rendered images are kept; None: see `cache.default_cache_dir`.
         masks: Whether items also carry `mask`, uint8 `[R, R]`, indices into `faces.MASK_CLASSES`.
@@ -58,55 +61,71 @@ def faces_mini(
             raise DataError(
                 f"faces_mini: got {count} images, expected 0 or more; change `data.{key}`"
             )
-    total = train + test + val
+    if not 0 <= skip <= train:
+        raise DataError(
+            f"faces_mini: got skip {skip}, expected 0 to {train} (`data.train`); change `data.skip`"
+        )
+    total = train + test + val - skip
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
-    stem = f"faces_mini-v{RENDERER}-{resolution}px-seed{seed}-{total}"
+    stem = f"faces_mini-v{RENDERER}-{resolution}px-seed{seed}-{skip}-{total}"
     images = folder / f"{stem}.images.npy"
     mask_file = folder / f"{stem}.masks.npy" if masks else None
     wanted: list[tuple[Path, tuple[int, ...]]] = [(images, (total, 3, resolution, resolution))]
     if mask_file is not None:
         wanted.append((mask_file, (total, resolution, resolution)))
-    labels = sample_labels(torch.arange(total), seed=seed)
+    labels = sample_labels(torch.arange(skip, skip + total), seed=seed)
     _ensure(wanted, labels=labels, resolution=resolution, stem=stem)
 
     def split(start: int, stop: int) -> RenderedSplit:
+        rows = slice(start - skip, stop - skip)
         return RenderedSplit(
-            images=images, masks=mask_file, labels=labels[start:stop], start=start, stop=stop
+            images=images, masks=mask_file, labels=labels[rows], first=skip, rows=rows
         )
 
     identity = f"faces_mini/{RENDERER}/{resolution}/{seed}/{train}/{test}/{val}"
+    if skip:
+        identity += f"/{skip}"
     return Domain(
         name="faces_mini",
         resolution=resolution,
-        train=split(0, train),
+        train=split(skip, train),
         test=split(train, train + test),
-        val=split(train + test, total),
+        val=split(train + test, skip + total),
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
         attributes=ATTRIBUTES,
     )
 
 
 class RenderedSplit(Dataset[dict[str, Any]]):
-    """Rows `start` to `stop` of a cache file; the file is opened in the process that reads it."""
+    """Rows of a cache file; the file is opened in the process that reads it.
+
+    Args:
+        images: The cache of pictures.
+        masks: The cache of masks, if items carry them.
+        labels: `[n, A]`, of these rows.
+        first: The id of the file's row 0.
+        rows: Which rows of the file.
+    """
 
     def __init__(
-        self, *, images: Path, masks: Path | None, labels: Tensor, start: int, stop: int
+        self, *, images: Path, masks: Path | None, labels: Tensor, first: int, rows: slice
     ) -> None:
         self.images, self.masks, self.labels = images, masks, labels
-        self.start, self.stop = start, stop
+        self.first, self.rows = first, rows
         self._open: dict[Path, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return self.rows.stop - self.rows.start
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a split of {len(self)} images")
-        row = self.start + index
+        row = self.rows.start + index
+        number = self.first + row
         item = {
             "image": torch.from_numpy(self._array(self.images)[row].copy()),
-            "id": row,
-            "name": f"{row:06d}",
+            "id": number,
+            "name": f"{number:06d}",
             "attributes": self.labels[index].clone(),
         }
         if self.masks is not None:

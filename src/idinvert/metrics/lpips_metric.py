@@ -45,16 +45,15 @@ class LPIPS(nn.Module):
         self.net = net
         self.backbone_sha256 = sha256(file)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torchvision's `pretrained` is deprecated; it is off here
+            warnings.simplefilter("ignore")  # torchvision calls `pretrained` (False here) outdated
             self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
         _load_backbone(self.model.net, _read(file), file=file, net=net)
-        if not self.backbone_sha256.startswith(BACKBONES[net].sha256_prefix):
+        published = ENTRIES[BACKBONES[net]]
+        if not self.backbone_sha256.startswith(published.sha256):
             warnings.warn(
-                f"{file} is not torchvision's {BACKBONES[net].file} as published (sha256 "
-                f"{self.backbone_sha256[:8]}…); "
-                "LPIPS on other weights does not compare with published figures",
+                f"{file} is not {published.filename} as published (sha256 "
+                f"{self.backbone_sha256[:8]}); LPIPS on other weights does not compare with "
+                "published figures",
                 stacklevel=2,
             )
         self.requires_grad_(False).eval()
@@ -105,5 +104,5 @@ def _load_backbone(slices: nn.Module, state: dict[str, Tensor], *, file: Path, n
         raise CheckpointError(
             f"{file} does not fit LPIPS's {net} backbone: {'; '.join(faults[:3])}{more}. Expected "
             "torchvision's "
-            f"{BACKBONES[net].file}; give its path with {LPIPS_KEY}=..."
+            f"{ENTRIES[BACKBONES[net]].filename}; give its path with {LPIPS_KEY}=..."
         )

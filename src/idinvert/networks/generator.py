@@ -100,8 +100,8 @@ def widths(
         return [min(channel_base // side, channel_max) for side in sides]
     if len(channels) != len(sides):
         raise ValueError(
-            f"channels={list(channels)} has {len(channels)} entries, expected {len(sides)}: one for "
-            f"each of {sides} (generator.channels, discriminator.channels)"
+            f"channels={list(channels)} has {len(channels)} entries, expected {len(sides)}: "
+            f"one for each of {sides} (generator.channels, discriminator.channels)"
         )
     return list(channels)
 
@@ -116,6 +116,31 @@ def check_codes(w: Tensor, *, num_layers: int, w_dim: int) -> None:
         raise ValueError(
             f"w has shape {tuple(w.shape)}, expected [N, {num_layers}, {w_dim}] "
             "(do encoder and generator belong together?)"
+        )
+
+
+def check_span(first: int, last: int, *, num_layers: int) -> None:
+    """Refuses a run of layers that is not in order or leaves the network.
+
+    Raises:
+        ValueError: Not 0 <= first <= last <= num_layers.
+    """
+    if not 0 <= first <= last <= num_layers:
+        raise ValueError(
+            f"cannot run from layer {first} to {last}: expected 0 <= first <= last <= {num_layers}"
+        )
+
+
+def check_images(images: Tensor, resolution: int) -> None:
+    """Refuses images that do not fit a discriminator.
+
+    Raises:
+        ValueError: They are not [N, 3, resolution, resolution].
+    """
+    if images.ndim != 4 or images.shape[1:] != (3, resolution, resolution):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}, expected "
+            f"[N, 3, {resolution}, {resolution}] (data.resolution)"
         )
 
 
@@ -185,3 +210,15 @@ def truncate(w: Tensor, w_avg: Tensor, truncation: float) -> Tensor:
         Tensor [N, L, w_dim].
     """
     return w if truncation == 1.0 else w_avg + truncation * (w - w_avg)
+
+
+@torch.no_grad()
+def move_average(w_avg: Tensor, w: Tensor, *, decay: float) -> None:
+    """Moves the average codes in place towards the mean of a batch.
+
+    Args:
+        w_avg: Average codes [L, w_dim]; changed to decay · w_avg + (1 − decay) · mean(w).
+        w: Style codes [N, L, w_dim].
+        decay: Share of the old average, 0 … 1.
+    """
+    w_avg.lerp_(w.mean(dim=0).to(w_avg.dtype), 1 - decay)

@@ -54,7 +54,8 @@ def minibatch_stddev(x: Tensor, *, group: int = 4, channels: int = 1) -> Tensor:
     n, c, h, w = x.shape
     size = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
     y = x.reshape(size, n // size, channels, c // channels, h, w)
-    y = (y.var(dim=0, correction=0) + 1e-8).sqrt()  # [N / size, channels, C / channels, H, W]
+    y = (y - y.mean(dim=0)).square().mean(dim=0)  # [N / size, channels, C / channels, H, W]
+    y = (y + 1e-8).sqrt()
     y = y.mean(dim=(2, 3, 4))  # [N / size, channels]
     y = y.repeat(size, 1)[:, :, None, None].expand(n, channels, h, w)
     return torch.cat([x, y], dim=1)
@@ -63,8 +64,8 @@ def minibatch_stddev(x: Tensor, *, group: int = 4, channels: int = 1) -> Tensor:
 class EqualLinear(nn.Module):
     """Fully connected layer with equalised learning rate.
 
-    Computes x · (weight · gain · lr_mul / √in)ᵀ + bias · lr_mul. The weight is stored raw, drawn from
-    N(0, 1 / lr_mul²) by torch's default generator; the bias is stored raw too.
+    Computes x · (weight · gain · lr_mul / √in)ᵀ + bias · lr_mul. The weight is stored raw, drawn
+    from N(0, 1 / lr_mul²) by torch's default generator; the bias is stored raw too.
 
     Args:
         in_features: Width of the input.
@@ -132,9 +133,13 @@ class EqualConv2d(nn.Module):
         self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
         self.padding = kernel_size // 2
 
+    def filters(self) -> Tensor:
+        """Gives the weight as it enters the convolution [out, in, k, k]."""
+        return self.weight * self.weight_gain
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, in, H, W] to [N, out, H, W]."""
-        return F.conv2d(x, self.weight * self.weight_gain, self.bias, padding=self.padding)
+        return F.conv2d(x, self.filters(), self.bias, padding=self.padding)
 
     def extra_repr(self) -> str:
         """Shows the shape of the filters and the gain."""

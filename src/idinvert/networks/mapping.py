@@ -1,7 +1,5 @@
 """The mapping network M: z → w, one w for all layers or one w a layer (the paper's multi-w)."""
 
-import math
-
 from torch import Tensor, nn
 
 from idinvert.networks.layers import LRELU_GAIN, EqualLinear, lrelu, pixel_norm
@@ -11,8 +9,8 @@ class MappingNetwork(nn.Module):
     """Maps latent codes z to style codes w, one for every layer of the generator.
 
     Pixel-normalises z, then `depth` fully connected layers with leaky ReLU and lr_mul 0.01.
-    With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the generator
-    gets its own w; otherwise one w is repeated.
+    With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the
+    generator gets its own w; otherwise one w is repeated.
 
     Args:
         z_dim: Width of z.
@@ -21,8 +19,11 @@ class MappingNetwork(nn.Module):
         depth: Number of fully connected layers (8 in the paper).
         multi_w: Whether M yields L different w (Sec. 5.1: 14 × 512 = 7,168 numbers at 256 px).
         lr_mul: Learning-rate multiplier of all layers.
-        gain_first: Order of the gain √2: False scales the activation's output, bias included, as
-            StyleGAN2 does; True scales the weight only, as StyleGAN does.
+        gain_on: Where the gain √2 stands: "activation" scales the output of the leaky ReLU, bias
+            included, as StyleGAN2 does; "weight" leaves the bias out, as StyleGAN does.
+
+    Raises:
+        ValueError: depth or gain_on is out of range.
 
     Source: Karras et al. 2019, Sec. 2; multi-w: the authors' G_mapping.
     """
@@ -36,7 +37,7 @@ class MappingNetwork(nn.Module):
         depth: int,
         multi_w: bool,
         lr_mul: float = 0.01,
-        gain_first: bool = False,
+        gain_on: str = "activation",
     ) -> None:
         super().__init__()
         self.architecture = {
@@ -46,21 +47,19 @@ class MappingNetwork(nn.Module):
             "depth": depth,
             "multi_w": multi_w,
             "lr_mul": lr_mul,
-            "gain_first": gain_first,
+            "gain_on": gain_on,
         }
         if depth < 1:
             raise ValueError(f"the mapping network needs at least one layer, got depth={depth}")
+        if gain_on not in ("activation", "weight"):
+            raise ValueError(f'gain_on={gain_on!r}, expected "activation" or "weight"')
         self.z_dim, self.w_dim, self.num_layers = z_dim, w_dim, num_layers
         self.multi_w = multi_w
-        self.activation_gain = 1.0 if gain_first else LRELU_GAIN
+        self.activation_gain = LRELU_GAIN if gain_on == "activation" else 1.0
+        weight_gain = LRELU_GAIN if gain_on == "weight" else 1.0
         widths = [z_dim] + [w_dim] * (depth - 1) + [w_dim * num_layers if multi_w else w_dim]
         self.layers = nn.ModuleList(
-            EqualLinear(
-                widths[i],
-                widths[i + 1],
-                lr_mul=lr_mul,
-                gain=math.sqrt(2) if gain_first else 1.0,
-            )
+            EqualLinear(widths[i], widths[i + 1], lr_mul=lr_mul, gain=weight_gain)
             for i in range(depth)
         )
 

@@ -111,7 +111,7 @@ class StyledConv(nn.Module):
         Returns:
             Feature maps [N, C_out, h, w].
         """
-        # The activation's gain √2 moves in front of the leaky ReLU, which scales with it: one pass less.
+        # Leaky ReLU scales with its input: its gain √2 goes in front, which spares a pass.
         offset = (self.bias * LRELU_GAIN)[:, None, None]
         if noise is not None:
             offset = noise * (self.noise_strength * LRELU_GAIN) + offset

@@ -25,7 +25,7 @@ def fir(
     x: Tensor,
     kernel: Tensor,
     *,
-    padding: int | tuple[int, int] = 0,
+    padding: int = 0,
     stride: int = 1,
     gain: float = 1.0,
 ) -> Tensor:
@@ -34,21 +34,14 @@ def fir(
     Args:
         x: Feature maps [N, C, H, W].
         kernel: Filter [k, k]; symmetric, so that correlation and convolution agree.
-        padding: Zeros added on every side, or (before, after) along both axes.
+        padding: Zeros added on every side.
         stride: Keep every stride-th output.
         gain: Factor on the output.
 
     Returns:
-        Tensor [N, C, (H + padding − k) // stride + 1, …].
+        Tensor [N, C, (H + 2·padding − k) // stride + 1, …].
     """
     channels = x.shape[1]
-    if isinstance(padding, tuple):
-        before, after = padding
-        if before == after:
-            padding = before
-        else:
-            x = F.pad(x, (before, after, before, after))
-            padding = 0
     weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
     return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
 
@@ -132,3 +125,42 @@ def conv_down(x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None 
     if weight.shape[-1] == 1:
         return F.conv2d(downsample(x, kernel), weight, bias)
     return F.conv2d(fir(x, kernel, padding=2), weight, bias, stride=2)
+
+
+def box_conv_up(x: Tensor, weight: Tensor, *, flip: bool) -> Tensor:
+    """Nearest-neighbour upsampling and a 3×3 convolution in one: StyleGAN's upsampling.
+
+    Both together are one transposed convolution with a 4×4 filter, of fewer multiplications.
+
+    Args:
+        x: Feature maps [N, C_in, H, W].
+        weight: Filters [C_out, C_in, 3, 3].
+        flip: True gives upsampling, then `conv2d`. False uses the filters upside down and mirrored,
+            as NVlabs' fused layers do from 128 px on, where they transpose without flipping.
+
+    Returns:
+        Tensor [N, C_out, 2H, 2W].
+    """
+    if flip:
+        weight = weight.flip((2, 3))
+    return F.conv_transpose2d(x, _box(weight).transpose(0, 1), stride=2, padding=1)
+
+
+def box_conv_down(x: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """A 3×3 convolution and the mean of 2×2 pixels in one: StyleGAN's downsampling.
+
+    Args:
+        x: Feature maps [N, C_in, H, W], H and W even.
+        weight: Filters [C_out, C_in, 3, 3].
+        bias: Bias [C_out].
+
+    Returns:
+        Tensor [N, C_out, H / 2, W / 2].
+    """
+    return F.conv2d(x, _box(weight) / 4, bias, stride=2, padding=1)
+
+
+def _box(weight: Tensor) -> Tensor:
+    """Convolves filters [..., 3, 3] with a 2×2 box of ones, to [..., 4, 4]."""
+    w = F.pad(weight, (1, 1, 1, 1))
+    return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]

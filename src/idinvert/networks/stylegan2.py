@@ -10,6 +10,8 @@ from idinvert.networks.generator import (
     SynthesisState,
     check_codes,
     check_noise,
+    check_span,
+    move_average,
     noise_map,
     resolutions,
     truncate,
@@ -93,44 +95,42 @@ class StyleGAN2Synthesis(nn.Module):
         """
         check_codes(w, num_layers=self.num_layers, w_dim=self.w_dim)
         check_noise(noise, self.noise_shapes)
-        batch = w.shape[0]
-        if resume is None:
-            # channels_last spares the CPU's convolutions a reordering on the way in and out.
-            x = self.const.expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            image, first = None, 0
-        else:
-            x, image, first = resume
+        first = 0 if resume is None else resume.layer
         last = self.num_layers if stop is None else stop
-        if not 0 <= first <= last <= self.num_layers:
-            raise ValueError(
-                f"cannot run from layer {first} to {last}: expected 0 <= first <= last <= "
-                f"{self.num_layers}"
-            )
+        check_span(first, last, num_layers=self.num_layers)
+        image: Tensor | None = None
+        if resume is None:
+            x = self.const.expand(w.shape[0], -1, -1, -1)
+            # channels_last spares the CPU's convolutions a reordering on the way in and out.
+            x = x.contiguous(memory_format=torch.channels_last)
+        else:
+            x, image = resume.features, resume.image
         for i in range(first, last):
             if i % 2 == 1:
                 rgb = self.to_rgb[i // 2](x, w[:, i])
                 image = rgb if image is None else upsample(image, self.up_kernel) + rgb
             if i < len(self.convs):
                 stored = self.get_buffer(f"noise_{i}")
-                maps = noise_map(noise, i, stored=stored, batch=batch, rng=rng)
+                maps = noise_map(noise, i, stored=stored, batch=w.shape[0], rng=rng)
                 x = self.convs[i](x, w[:, i], maps)
         if stop is not None:
             return SynthesisState(x, image, last)
-        assert image is not None  # layer L − 1 is odd, so an image was shown
+        assert image is not None  # layer L − 1 was run, now or before
         return image
 
 
 class StyleGAN2Generator(nn.Module):
     """StyleGAN2: mapping M and synthesis G.
 
-    Parameters are stored raw with gains at run time, exactly as NVlabs store them, so that converted
-    weights match.
+    Parameters are stored raw with gains at run time, exactly as NVlabs store them, so that
+    converted weights match.
 
     Args:
         resolution: Side of the image in pixels, a power of two.
         z_dim: Width of z.
         w_dim: Width of w.
-        channels: Feature maps at 4, 8, …, resolution; None for min(channel_base / res, channel_max).
+        channels: Feature maps at 4, 8, …, resolution; None for the rule
+            min(channel_base / side, channel_max).
         channel_base: Numerator of that rule (32768: config F; 16384: half width).
         channel_max: Its upper bound.
         mapping_depth: Fully connected layers of M.
@@ -193,10 +193,9 @@ class StyleGAN2Generator(nn.Module):
         )
         self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim))
 
-    @torch.no_grad()
     def track_w_avg(self, w: Tensor, *, decay: float = 0.995) -> None:
         """Moves w_avg towards the mean of w [N, L, w_dim], by 1 − decay."""
-        self.w_avg.lerp_(w.detach().mean(dim=0).to(self.w_avg.dtype), 1 - decay)
+        move_average(self.w_avg, w, decay=decay)
 
     def forward(
         self,

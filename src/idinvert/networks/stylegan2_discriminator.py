@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idinvert.networks.generator import resolutions, widths
+from idinvert.networks.generator import check_images, resolutions, widths
 from idinvert.networks.layers import (
     LRELU_GAIN,
     EqualConv2d,
@@ -18,7 +18,7 @@ from idinvert.networks.layers import (
 from idinvert.networks.resample import conv_down, fir_kernel
 
 
-class ActivatedConv(EqualConv2d):
+class ActivatedConv(nn.Module):
     """Convolution with bias and leaky ReLU of gain √2, on demand with halved resolution.
 
     Args:
@@ -42,9 +42,13 @@ class ActivatedConv(EqualConv2d):
         out_gain: float = 1.0,
         conv_clamp: float | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=kernel_size)
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.padding = kernel_size // 2
         # Leaky ReLU scales with its input: the gain goes into filters and bias, sparing a pass.
-        self.out_gain = LRELU_GAIN * out_gain
+        self.bias_gain = LRELU_GAIN * out_gain
+        self.weight_gain = self.bias_gain / math.sqrt(in_channels * kernel_size**2)
         self.clamp = None if conv_clamp is None else conv_clamp * out_gain
         self.register_buffer(
             "down_kernel", fir_kernel((1, 3, 3, 1)) if down else None, persistent=False
@@ -52,7 +56,7 @@ class ActivatedConv(EqualConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, C_in, H, W] to [N, C_out, H, W], or to half that size."""
-        weight, bias = self.weight * (self.weight_gain * self.out_gain), self.bias * self.out_gain
+        weight, bias = self.weight * self.weight_gain, self.bias * self.bias_gain
         if self.down_kernel is not None:
             x = conv_down(x, weight, self.down_kernel, bias=bias)
         else:
@@ -91,8 +95,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
-        weight = self.skip.weight * self.skip.weight_gain
-        return self.conv1(self.conv0(x)) + conv_down(x, weight, self.down_kernel)
+        shortcut = conv_down(x, self.skip.filters(), self.down_kernel)
+        return self.conv1(self.conv0(x)) + shortcut
 
 
 class StyleGAN2Discriminator(nn.Module):
@@ -100,11 +104,13 @@ class StyleGAN2Discriminator(nn.Module):
 
     Args:
         resolution: Side of the image in pixels, a power of two.
-        channels: Feature maps at 4, 8, …, resolution; None for min(channel_base / res, channel_max).
+        channels: Feature maps at 4, 8, …, resolution; None for the rule
+            min(channel_base / side, channel_max).
         channel_base: Numerator of that rule.
         channel_max: Its upper bound.
         mbstd_group: Images in a group of the minibatch standard deviation.
-        mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image alone.
+        mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
+            alone.
         conv_clamp: Bound on the magnitude of every layer's output, or None.
 
     Source: Karras et al. 2020, Fig. 7c.
@@ -157,11 +163,8 @@ class StyleGAN2Discriminator(nn.Module):
         Raises:
             ValueError: The images have another shape.
         """
-        if images.shape[1:] != (3, self.resolution, self.resolution):
-            raise ValueError(
-                f"images have shape {tuple(images.shape)}, expected "
-                f"[N, 3, {self.resolution}, {self.resolution}] (data.resolution)"
-            )
+        check_images(images, self.resolution)
+        # channels_last spares the CPU's convolutions a reordering on the way in and out.
         x = self.from_rgb(images.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)

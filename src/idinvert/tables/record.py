@@ -81,7 +81,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Plain data for JSON: unknown fields beside the known ones, metrics that are not finite as null."""
+    """Plain data for JSON; metrics that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
     return {**record.extra, **plain}

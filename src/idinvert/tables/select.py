@@ -7,7 +7,7 @@ from typing import Any
 from idinvert.tables.record import Record, to_dict
 
 Where = Mapping[str, Any]
-"""Dotted path to what must stand there: one value, or a list of which any will do; None is "not set"."""
+"""Dotted path to what must stand there: a value, or a list of which any will do; None: not set."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Selection:
 def lookup(plain: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, None if there is none.
 
-    A key may itself contain dots: `choices.inversion.steps` finds `{"choices": {"inversion.steps": 100}}` as well as
+    A key may itself contain dots: `choices.inversion.steps` finds `{"choices": {"inversion.steps":
+    100}}` as well as
     `{"choices": {"inversion": {"steps": 100}}}`.
     """
     if path in plain:
@@ -85,6 +86,7 @@ def nearest(records: Iterable[Record], where: Where) -> tuple[Record, list[str]]
 
 
 def _meets(found: Any, wanted: Any) -> bool:
+    found = _name(found)
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         return any(_meets(found, one) for one in wanted)
     if isinstance(found, bool) != isinstance(wanted, bool):
@@ -92,7 +94,13 @@ def _meets(found: Any, wanted: Any) -> bool:
     return found == wanted
 
 
+def _name(value: Any) -> Any:
+    """A choice with settings, such as `{"name": "in_domain", "steps": 100}`, goes by its name."""
+    return value["name"] if isinstance(value, Mapping) and "name" in value else value
+
+
 def _show(value: Any) -> str:
+    value = _name(value)
     if value is None:
         return "not set"
     if isinstance(value, Sequence) and not isinstance(value, str):

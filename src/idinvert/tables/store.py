@@ -16,8 +16,8 @@ FILE = "records.jsonl"
 def append(path: str | Path, record: Record) -> None:
     """Add a record to a file; safe with several processes writing to it, and on disk when this returns.
 
-    A last line that a killed writer left unfinished is cut off first, with a warning: nothing that was ever reported as
-    written is lost by it.
+    A last line that a killed writer left unfinished is cut off first, with a warning: nothing that
+    was ever reported as written is lost by it.
 
     Args:
         path: of the `.jsonl` file; made, with its folders, if it does not exist.
@@ -48,15 +48,16 @@ def read_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
     """Read records in the order of the files and their lines; a line that occurs twice counts once.
 
     Args:
-        paths: files, or folders that are searched for `records.jsonl`; a folder that does not exist is empty.
+        paths: files, or folders that are searched for `records.jsonl`; a folder that does not exist
+            is empty.
 
     Raises:
-        DataError: a file does not exist, or a line is broken; file and line are named. Only a torn last line, from a
-            writer that was killed, is left out with a warning.
+        DataError: a file does not exist, or a line is broken; file and line are named. Only a torn
+            last line, from a writer that was killed, is left out with a warning.
     """
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
     records: dict[str, Record] = {}
-    for path in map(Path, paths):
+    for path in map(Path, given):
         for file in _files(path):
             for line, record in _read_file(file):
                 records.setdefault(line, record)
@@ -86,7 +87,8 @@ def _read_file(file: Path) -> list[tuple[str, Record]]:
             found.append((text, _parse(text, file=file, number=len(lines) + 1)))
         except DataError:
             warnings.warn(
-                f"{file}: the last line is unfinished (its writer was killed); left out", stacklevel=3
+                f"{file}: the last line is unfinished (its writer was killed); left out",
+                stacklevel=3,
             )
     return found
 

@@ -62,7 +62,7 @@ class AttributeTraining(pl.LightningModule):
         """One step; returns the detached losses."""
         optimizer: Any = self.optimizers()
         set_learning_rate(optimizer.optimizer, base=self.lr, factor=self.schedule(self.nimg))
-        images = to_float(batch["image"])
+        images = to_float(batch["image"]).to(self.dtype)
         if self.noise > 0:
             rng = random_stream(
                 purpose="image noise",
@@ -87,7 +87,7 @@ class AttributeTraining(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Accuracy of the binary labels and squared error of the others, named by attribute."""
-        predicted = self.network.predict(to_float(batch["image"]))
+        predicted = self.network.predict(to_float(batch["image"]).to(self.dtype))
         labels = batch["attributes"]
         right = ((predicted > 0.5) == (labels > 0.5)).float()
         error = (predicted - labels) ** 2

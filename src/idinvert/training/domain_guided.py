@@ -129,7 +129,7 @@ class DomainGuidedTraining(pl.LightningModule):
         for optimizer in optimizers:
             set_learning_rate(optimizer.optimizer, base=self.lr, factor=factor)
         world = self.trainer.world_size
-        images = to_float(batch["image"])
+        images = to_float(batch["image"]).to(self.dtype)
         if self.mirror:
             images = mirror_at_random(
                 images, seed=self.seed, nimg=self.nimg, rank=self.global_rank, world_size=world
@@ -155,7 +155,7 @@ class DomainGuidedTraining(pl.LightningModule):
             terms["loss/perceptual"] = self.lambda_vgg * perceptual
         if self.discriminator is not None:
             with full_precision(images.device):
-                logits = self.discriminator(reconstructions.float())
+                logits = self.discriminator(reconstructions.to(self.dtype))
             adversarial = encoder_adversarial(logits, kind=self.adversarial).mean()
             loss = loss + self.lambda_adv * adversarial  # Eq. (2)
             terms["loss/adversarial"] = self.lambda_adv * adversarial
@@ -176,9 +176,9 @@ class DomainGuidedTraining(pl.LightningModule):
         set_trainable(self.discriminator, True)
         penalised = self._penalty_is_due(len(images))
         with full_precision(images.device):
-            real = images.detach().float().requires_grad_(penalised)
+            real = images.detach().requires_grad_(penalised)
             real_logits = self.discriminator(real)
-            fake_logits = self.discriminator(reconstructions.float())
+            fake_logits = self.discriminator(reconstructions.to(self.dtype))
             on_real, on_fake = discriminator_adversarial(
                 real_logits, fake_logits, kind=self.adversarial
             )
@@ -203,7 +203,7 @@ class DomainGuidedTraining(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Mean squared error of the reconstructions, beside that of G at the mean code."""
-        images = to_float(batch["image"])
+        images = to_float(batch["image"]).to(self.dtype)
         with torch.no_grad():
             mean_code = self.generator.w_avg.expand(len(images), -1, -1)
             mean_image = self.generator.synthesis(mean_code, noise="const")

@@ -127,7 +127,7 @@ class GANTraining(pl.LightningModule):
             base = optimizer.optimizer.defaults["lr"]
             set_learning_rate(optimizer.optimizer, base=base, factor=factor)
         world = self.trainer.world_size
-        real = to_float(batch["image"])
+        real = to_float(batch["image"]).to(self.dtype)
         if self.mirror:
             real = mirror_at_random(
                 real, seed=self.seed, nimg=self.nimg, rank=self.global_rank, world_size=world
@@ -158,7 +158,7 @@ class GANTraining(pl.LightningModule):
         step = self.nimg // (len(real) * self.trainer.world_size)
         penalised = self.r1_gamma > 0 and step % self.r1_every == 0
         with full_precision(real.device):
-            shown = fakes.detach().float().requires_grad_(True)
+            shown = fakes.detach().to(self.dtype).requires_grad_(True)
             fake_logits = self.discriminator(shown)
             loss_g = softplus(-fake_logits).mean()
             (gradient,) = torch.autograd.grad(loss_g, shown, retain_graph=True)

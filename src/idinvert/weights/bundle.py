@@ -1,10 +1,11 @@
-"""A bundle is a folder of weight files named by role: a run, a run's ``weights``, or a shipped one."""
+"""A bundle is a folder of weight files named by role: a run's, or one that is shipped."""
 
 from pathlib import Path
 from typing import Any
 
 from idinvert.errors import CheckpointError
 from idinvert.weights.assets import asset
+from idinvert.weights.perceptual import attribute_features
 from idinvert.weights.release import load_network
 
 SHIPPED = "shipped:"
@@ -40,6 +41,11 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
 def open_network(path: str, *, role: str, key: str) -> Any:
     """Loads one network of a bundle, frozen and in evaluation mode."""
     return load_network(find_weights(path, role=role, key=key), expect=role, key=key)
+
+
+def open_features(path: str, *, key: str) -> Any:
+    """The attribute network of a bundle as F of the perceptual term."""
+    return attribute_features(find_weights(path, role="attributes", key=key), key=key)
 
 
 def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:

@@ -28,7 +28,7 @@ def reconstruction_rows(dataset: Dataset, *, count: int = 8) -> Draw:
     names = [f"image {item['id']}" for item in items]
 
     def draw(module: Any) -> dict[str, Tensor]:
-        reconstructions = module.reconstruct(to_float(images.to(module.device)))
+        reconstructions = module.reconstruct(to_float(images.to(module.device)).to(module.dtype))
         pairs = torch.stack([images, to_uint8(reconstructions).cpu()], dim=1)  # [N, 2, 3, R, R]
         return dict(zip(names, pairs, strict=True))
 
@@ -44,7 +44,7 @@ def sample_rows(*, z_dim: int, count: int = 32, seed: int = 0) -> Draw:
     z = torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
 
     def draw(module: Any) -> dict[str, Tensor]:
-        codes = module.average.mapping(z.to(module.device))
+        codes = module.average.mapping(z.to(module.device, module.dtype))
         images = module.average.synthesis(codes, noise="const")
         return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
 

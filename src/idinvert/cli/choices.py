@@ -1,0 +1,67 @@
+"""What was chosen to make an encoder, in the words that tables select by."""
+
+from typing import Any
+
+from torch import nn
+
+
+def choices_of(
+    config: dict[str, Any], *, generator: nn.Module | None, encoder: nn.Module | None
+) -> dict[str, Any]:
+    """The choices of a training run, JSON-able.
+
+    They travel in the provenance of the weights, so that a shipped encoder and one of this
+    machine's runs are told apart, or matched, by the same words.
+
+    Args:
+        config: The resolved configuration as plain values.
+        generator: G that was trained, or that the encoder belongs to.
+        encoder: E, where one is trained.
+
+    Returns:
+        ``scale``, ``objective`` (``name`` and its numbers) and what there is of ``generator``,
+        ``encoder``, ``latent`` and ``perceptual``.
+    """
+    objective = config["objective"]
+    choices: dict[str, Any] = {
+        "scale": config["scale"]["name"],
+        "objective": {"name": room_name(objective["_target_"])} | _settings(objective),
+        "batch_size": config["batch_size"],
+        "precision": (config["trainer"] or {}).get("precision"),
+    }
+    if generator is not None:
+        choices["generator"] = _network(generator)
+    if encoder is not None:
+        choices["encoder"] = _network(encoder.backbone)
+        choices["latent"] = {
+            "space": config["latent"]["space"],
+            "offset": "w_avg" if encoder.architecture["offset"] else "none",
+        }
+        choices["perceptual"] = perceptual_name(config["perceptual"])
+    return choices
+
+
+def room_name(target: str) -> str:
+    """The file that a ``_target_`` stands in: ``…training.domain_guided.X`` is domain_guided."""
+    return target.rsplit(".", 2)[-2]
+
+
+def perceptual_name(node: dict[str, Any] | None) -> str:
+    """What F is made by, ``none`` without F."""
+    if not node or node["network"] is None:
+        return "none"
+    name = node["network"]["_target_"].rsplit(".", 1)[-1]
+    return "attributes" if name == "open_features" else name
+
+
+def _network(network: nn.Module) -> dict[str, Any]:
+    name = type(network).__module__.rsplit(".", 1)[-1].removeprefix("encoder_")
+    return {"name": name} | _settings(network.architecture)
+
+
+def _settings(node: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in node.items()
+        if not key.startswith("_") and isinstance(value, str | int | float | bool)
+    }

@@ -1,0 +1,53 @@
+"""``evaluate.py``: evaluates a run, inverts one's own images, or renders a table."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from idinvert.cli.app import run_app
+from idinvert.cli.setup import open_setup, with_run
+from idinvert.cli.tables import render_table
+from idinvert.config.build import build
+from idinvert.tables.record import Record
+from idinvert.tables.store import append
+
+
+def main() -> None:
+    """Entry point of ``evaluate.py`` and ``idinvert-evaluate``."""
+    run_app("evaluate", evaluate)
+
+
+def evaluate(config: dict[str, Any], *, given: set[str] = frozenset()) -> list[Record]:
+    """Runs one task, or renders one table.
+
+    Args:
+        config: The resolved configuration as plain values.
+        given: Top-level keys that stand on the command line.
+
+    Returns:
+        The records that were made; they also stand in ``<outputs>/records.jsonl``.
+    """
+    if config["system"]["num_threads"]:
+        torch.set_num_threads(config["system"]["num_threads"])
+    if config["table"] is not None:
+        return render_table(config, evaluate=run_task)
+    return run_task(with_run(config, given=given))
+
+
+def run_task(config: dict[str, Any]) -> list[Record]:
+    """Runs the task of a configuration and keeps its records."""
+    setup = open_setup(config)
+    records = build(config["task"], key="task", setup=setup)
+    for record in records:
+        append(records_path(config), record)
+    return records
+
+
+def records_path(config: dict[str, Any]) -> Path:
+    """Where the user's own records lie."""
+    return Path(config["system"]["outputs"]) / "records.jsonl"
+
+
+if __name__ == "__main__":
+    main()

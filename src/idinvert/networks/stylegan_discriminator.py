@@ -1,0 +1,110 @@
+"""StyleGAN's discriminator: plain convolutions, blurred downsampling."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.networks.generator import check_images, resolutions, widths
+from idinvert.networks.layers import (
+    LRELU_GAIN,
+    EqualConv2d,
+    EqualLinear,
+    lrelu,
+    minibatch_stddev,
+)
+from idinvert.networks.resample import blur, box_conv_down, fir_kernel
+
+
+class DownBlock(nn.Module):
+    """A 3×3 convolution, then blur and a second one that halves the resolution.
+
+    Args:
+        in_channels: Input maps.
+        out_channels: Output maps.
+    """
+
+    blur_kernel: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv0 = EqualConv2d(in_channels, in_channels, kernel_size=3, gain=LRELU_GAIN)
+        self.conv1 = EqualConv2d(in_channels, out_channels, kernel_size=3, gain=LRELU_GAIN)
+        self.register_buffer("blur_kernel", fir_kernel((1, 2, 1)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
+        x = blur(lrelu(self.conv0(x)), self.blur_kernel)
+        return lrelu(box_conv_down(x, self.conv1.filters(), bias=self.conv1.bias))
+
+
+class StyleGANDiscriminator(nn.Module):
+    """Judges images: one logit each, high for real.
+
+    Args:
+        resolution: Side of the image in pixels, a power of two.
+        channels: Feature maps at 4, 8, …, resolution; None for the rule
+            min(channel_base / side, channel_max).
+        channel_base: Numerator of that rule; 16384 is NVlabs' fmap_base 8192.
+        channel_max: Its upper bound.
+        mbstd_group: Images in a group of the minibatch standard deviation.
+        mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
+            alone.
+
+    Source: Karras et al. 2018, Table 2, with StyleGAN's blur.
+    Differs from the paper: no progressive growing, hence one FromRGB only.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        channels: Sequence[int] | None = None,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mbstd_group: int = 4,
+        mbstd_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        self.architecture = {
+            "resolution": resolution,
+            "channels": None if channels is None else list(channels),
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "mbstd_group": mbstd_group,
+            "mbstd_channels": mbstd_channels,
+        }
+        self.resolution = resolution
+        self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
+        width = widths(resolution, channels, channel_base=channel_base, channel_max=channel_max)
+        self.from_rgb = EqualConv2d(3, width[-1], kernel_size=1, gain=LRELU_GAIN)
+        self.blocks = nn.ModuleList(
+            DownBlock(width[i], width[i - 1])
+            for i in range(len(resolutions(resolution)) - 1, 0, -1)
+        )
+        self.conv = EqualConv2d(width[0] + mbstd_channels, width[0], kernel_size=3, gain=LRELU_GAIN)
+        self.fc = EqualLinear(width[0] * 16, width[0], gain=LRELU_GAIN)
+        self.out = EqualLinear(width[0], 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Judges images.
+
+        Args:
+            images: Images [N, 3, R, R] in [-1, 1].
+
+        Returns:
+            Logits [N].
+
+        Raises:
+            ValueError: The images have another shape.
+        """
+        check_images(images, self.resolution)
+        # channels_last spares the CPU's convolutions a reordering on the way in and out.
+        x = lrelu(self.from_rgb(images.contiguous(memory_format=torch.channels_last)))
+        for block in self.blocks:
+            x = block(x)
+        if self.mbstd_channels:
+            x = minibatch_stddev(x, group=self.mbstd_group, channels=self.mbstd_channels)
+        x = lrelu(self.conv(x))
+        x = lrelu(self.fc(x.flatten(1)))  # [N, C]
+        return self.out(x).squeeze(1)  # [N]

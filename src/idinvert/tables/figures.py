@@ -1,0 +1,131 @@
+"""How figures, headers and their provenance read, the same in every format."""
+
+from collections.abc import Sequence
+
+from idinvert.tables.fill import Cell, FilledTable
+from idinvert.tables.record import Record
+from idinvert.tables.select import lookup
+from idinvert.tables.table import Column, Group, Row
+
+STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
+
+
+def figure(value: float, digits: int) -> str:
+    """A figure with the paper's decimals, or with three significant digits where they show less."""
+    text = f"{value:.{digits}f}"
+    if value != 0 and abs(value) < 10 ** (2 - digits):
+        text = f"{value:#.3g}"
+    return text
+
+
+def measured_header(column: Column, metric: str | None) -> str:
+    """The metric's name in records unless the paper's label says the same, for example `FID`."""
+    if metric is None:
+        return f"{column.label} {column.arrow}"
+    name = column.label if metric == column.label.lower() else metric
+    return f"{name} {column.arrow}"
+
+
+def paper_header(column: Column, group: Group) -> str:
+    """Says whose figures these are, of which data and which metric."""
+    return f"paper ({group.paper_data}, {column.label}) {column.arrow}"
+
+
+def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
+    """The best measured and the best printed figure of a column; None where fewer than two stand."""
+    pick = min if cells[0].column.better == "down" else max
+    values = [cell.value for cell in cells if cell.value is not None]
+    printed = [cell.printed for cell in cells if cell.printed is not None]
+    return (
+        pick(values) if len(values) > 1 else None,
+        pick(printed) if len(printed) > 1 else None,
+    )
+
+
+def agreement(cells: Sequence[Cell]) -> tuple[int, int]:
+    """Of the pairs of rows with both figures: how many are in the paper's order, and how many."""
+    both = [
+        (cell.value, cell.printed)
+        for cell in cells
+        if cell.value is not None and cell.printed is not None
+    ]
+    pairs = [(a, b) for i, a in enumerate(both) for b in both[:i] if a[1] != b[1]]
+    same = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
+    return same, len(pairs)
+
+
+def steps(record: Record) -> str:
+    """Optimisation steps of the inversion, "–" where there are none."""
+    plain = {"choices": record.choices}
+    found = next((value for path in STEPS if (value := lookup(plain, path)) is not None), None)
+    return "–" if found is None else f"{found:,}" if isinstance(found, int) else str(found)
+
+
+def sources(filled: FilledTable, row: Row, group: Group) -> list[tuple[Record, list[Cell]]]:
+    """The records behind a row, each with its cells."""
+    found: dict[int, tuple[Record, list[Cell]]] = {}
+    for cell in filled.row(row, group):
+        if cell.value is not None and cell.record is not None:
+            found.setdefault(id(cell.record), (cell.record, []))[1].append(cell)
+    return list(found.values())
+
+
+def data_line(records: Sequence[Record], group: Group) -> str:
+    """Which images the measured figures of a group are of."""
+    if not records:
+        return f"{group.data}: nothing measured yet"
+    parts = [
+        f"{_several(record.data.get('resolution') for record in records)} px",
+        f"split {_several(record.data.get('split') for record in records)}",
+        f"fingerprint {_several(str(record.data.get('fingerprint'))[:12] for record in records)}",
+        f"n = {_several(f'{record.n:,}' for record in records)} images",
+    ]
+    return f"{group.data}, {', '.join(parts)}"
+
+
+def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
+    """Each metric shown in a group: how it was measured, and its floor where one was measured."""
+    lines = []
+    for column in filled.table.columns:
+        cells = [cell for cell in filled.column(column, group) if cell.value is not None]
+        if not cells:
+            continue
+        metric, records = cells[0].metric, [cell.record for cell in cells if cell.record]
+        texts = {record.protocol.get(metric, "protocol not recorded") for record in records}
+        line = f"{metric}: {' / '.join(sorted(texts))}"
+        floors = {
+            figure(record.metrics[f"{metric}_floor"], column.digits)
+            for record in records
+            if f"{metric}_floor" in record.metrics
+        }
+        lines.append(line + (f"; floor (reals against reals) {_several(floors)}" if floors else ""))
+    return lines
+
+
+def cautions(filled: FilledTable, group: Group) -> list[str]:
+    """What rows of a group do not share though a fair comparison needs it."""
+    found = []
+    records = [cell.record for cell in _valued(filled, group) if cell.record]
+    shared = {
+        "data fingerprints": {record.data.get("fingerprint") for record in records},
+        "resolutions": {record.data.get("resolution") for record in records},
+        "numbers of images": {record.n for record in records},
+        "generators": {record.checkpoints.get("generator") for record in records},
+    }
+    for what, values in shared.items():
+        if len(values) > 1:
+            listed = " and ".join(sorted(str(value) for value in values))
+            found.append(f"the rows of {group.label} stand on different {what}: {listed}")
+    for column in filled.table.columns:
+        cells = [cell for cell in filled.column(column, group) if cell.value is not None]
+        if len({cell.record.protocol.get(cell.metric) for cell in cells if cell.record}) > 1:
+            found.append(f"the rows of {group.label} measured {cells[0].metric} in different ways")
+    return found
+
+
+def _valued(filled: FilledTable, group: Group) -> list[Cell]:
+    return [c for c in filled.cells if c.group is group and c.value is not None]
+
+
+def _several(values) -> str:
+    return " / ".join(sorted({str(value) for value in values}))

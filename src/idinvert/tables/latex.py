@@ -1,0 +1,104 @@
+"""A table in LaTeX (booktabs), one tabular a group, measured and printed figures side by side."""
+
+from idinvert.tables.figures import (
+    best,
+    cautions,
+    data_line,
+    figure,
+    measured_header,
+    paper_header,
+    protocol_lines,
+    sources,
+    steps,
+)
+from idinvert.tables.fill import FilledTable
+from idinvert.tables.table import Group
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "—": "---",
+    "–": "--",
+    "×": r"$\times$",
+    "σ": r"$\sigma$",
+    "λ": r"$\lambda$",
+}
+
+
+def to_latex(filled: FilledTable) -> str:
+    """A `table*` environment; needs `\\usepackage{booktabs,graphicx}`."""
+    table = filled.table
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{_caption(filled)}}}"]
+    lines += [rf"\label{{tab:{table.name}}}"]
+    for group in table.groups:
+        lines += _tabular(filled, group)
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+
+
+def _tabular(filled: FilledTable, group: Group) -> list[str]:
+    columns = filled.table.columns
+    header = [escape(f"{group.label} ({group.data})")]
+    for column in columns:
+        metric = filled.column(column, group)[0].metric
+        header += [escape(measured_header(column, metric)), escape(paper_header(column, group))]
+    bests = {column.label: best(filled.column(column, group)) for column in columns}
+    lines = [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'rr' * len(columns)}}}"]
+    lines += [r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
+    for row in filled.table.rows:
+        cells = [escape(row.label)]
+        for cell in filled.row(row, group):
+            digits = cell.column.digits
+            measured, printed = bests[cell.column.label]
+            cells.append(
+                _bold(
+                    cell.value, measured, None if cell.value is None else figure(cell.value, digits)
+                )
+            )
+            cells.append(
+                _bold(
+                    cell.printed,
+                    printed,
+                    None if cell.printed is None else f"{cell.printed:.{digits}f}",
+                )
+            )
+        lines.append(" & ".join(cells) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
+
+
+def _bold(value: float | None, best_value: float | None, text: str | None) -> str:
+    if value is None or text is None:
+        return "---"
+    return rf"\textbf{{{text}}}" if value == best_value else text
+
+
+def _caption(filled: FilledTable) -> str:
+    table = filled.table
+    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes]
+    for group in table.groups:
+        records = [c.record for c in filled.cells if c.group is group and c.value is not None]
+        sentences.append(f"{group.label}: {data_line([r for r in records if r], group)}.")
+        sentences += [f"{line}." for line in protocol_lines(filled, group)]
+        for row in table.rows:
+            for record, cells in sources(filled, row, group):
+                sentences.append(
+                    f"{row.label}: run {record.run}, nimg {record.nimg:,}, steps {steps(record)}, "
+                    f"seed {record.seed}, n {record.n:,}, "
+                    f"matched {max(cell.matched for cell in cells)}."
+                )
+        sentences += [f"Caution: {line}." for line in cautions(filled, group)]
+    return escape(" ".join(sentences))

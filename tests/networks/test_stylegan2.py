@@ -1,0 +1,187 @@
+"""StyleGAN2's generator against its layers written out, in NVlabs' order, in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+
+from .synthesis_checks import (
+    awake,
+    check_average,
+    check_batch_independence,
+    check_double_backward,
+    check_every_code_counts,
+    check_noise_modes,
+    check_round_trip,
+    check_stop_and_resume,
+    rand,
+)
+
+
+def small(**choices: object) -> StyleGAN2Generator:
+    settings = {"resolution": 16, "z_dim": 6, "w_dim": 5, "channels": [5, 4, 3], "mapping_depth": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return awake(StyleGAN2Generator(**{**settings, **choices}))
+
+
+def up2(x: Tensor) -> Tensor:
+    """Zeros between, filter [1, 3, 3, 1] along both axes, gain 4."""
+    n, c, h, w = x.shape
+    y = x.new_zeros(n, c, 2 * h, 2 * w)
+    y[:, :, ::2, ::2] = x
+    return filtered(F.pad(y, (2, 1, 2, 1)))
+
+
+def filtered(x: Tensor) -> Tensor:
+    """Filter [1, 3, 3, 1] / 4 along both axes, without padding."""
+    taps = (0.25, 0.75, 0.75, 0.25)
+    x = sum(t * x[:, :, i : x.shape[2] - 3 + i] for i, t in enumerate(taps))
+    return sum(t * x[:, :, :, i : x.shape[3] - 3 + i] for i, t in enumerate(taps))
+
+
+def modulated(x: Tensor, weight: Tensor, styles: Tensor, *, up: bool, demodulate: bool) -> Tensor:
+    """One image at a time, with filters of its own."""
+    images = []
+    for image, style in zip(x, styles, strict=True):
+        w = weight * style[None, :, None, None]
+        if demodulate:
+            w = w / torch.sqrt((w**2).sum(dim=(1, 2, 3), keepdim=True) + 1e-8)
+        if up:
+            y = F.conv_transpose2d(image[None], w.transpose(0, 1), stride=2)
+            images.append(filtered(F.pad(y, (1, 1, 1, 1))))
+        else:
+            images.append(F.conv2d(image[None], w, padding=w.shape[-1] // 2))
+    return torch.cat(images)
+
+
+def by_hand(generator: StyleGAN2Generator, w: Tensor) -> Tensor:
+    """Blocks as in NVlabs' networks: (conv0 up), conv1, ToRGB with the next w, skip image."""
+    p = {k.removeprefix("synthesis."): v for k, v in generator.state_dict().items()}
+
+    def styles(name: str, w: Tensor) -> Tensor:
+        scale = 1 / math.sqrt(w.shape[1])
+        return w @ (p[f"{name}.affine.weight"] * scale).T + p[f"{name}.affine.bias"]
+
+    def layer(x: Tensor, i: int, w: Tensor, *, up: bool) -> Tensor:
+        name = f"convs.{i}"
+        x = modulated(x, p[f"{name}.weight"], styles(name, w), up=up, demodulate=True)
+        x = x + p[f"noise_{i}"] * p[f"{name}.noise_strength"]
+        return F.leaky_relu(x + p[f"{name}.bias"][:, None, None], 0.2) * math.sqrt(2)
+
+    x = p["const"][None].repeat(w.shape[0], 1, 1, 1)
+    image, conv, code = None, 0, 0
+    for block in range(3):
+        if block > 0:
+            x = layer(x, conv, w[:, code], up=True)
+            conv, code = conv + 1, code + 1
+        x = layer(x, conv, w[:, code], up=False)
+        conv, code = conv + 1, code + 1
+        name = f"to_rgb.{block}"
+        weight = p[f"{name}.weight"]
+        s = styles(name, w[:, code]) / math.sqrt(weight.shape[1])  # shares w with the next conv0
+        rgb = modulated(x, weight, s, up=False, demodulate=False) + p[f"{name}.bias"][:, None, None]
+        image = rgb if image is None else up2(image) + rgb
+    assert image is not None
+    return image
+
+
+def test_synthesis_equals_the_layers_written_out() -> None:
+    generator = small()
+    w = rand(2, 6, 5)
+    torch.testing.assert_close(generator.synthesis(w).detach(), by_hand(generator, w))
+
+
+def test_clamp_bounds_and_changes_the_image_only_where_it_bites() -> None:
+    w = rand(2, 6, 5)
+    plain, loose, tight = small(), small(conv_clamp=256.0), small(conv_clamp=0.1)
+    torch.testing.assert_close(loose.synthesis(w), plain.synthesis(w))
+    state = tight.synthesis(w, stop=5)
+    assert state.features.abs().max().item() == pytest.approx(0.1 * math.sqrt(2))
+    assert state.image.abs().max() < 0.3  # two ToRGB of at most 0.1, upsampled
+
+
+@pytest.mark.parametrize("multi_w", [False, True])
+def test_mapping_gives_one_code_a_layer(multi_w: bool) -> None:
+    generator = small(multi_w=multi_w)
+    w = generator.mapping(rand(3, 6))
+    assert w.shape == (3, 6, 5)
+    assert generator.multi_w is multi_w
+    assert torch.equal(w[:, 0], w[:, 5]) is not multi_w
+
+
+@pytest.mark.parametrize(("resolution", "layers"), [(8, 4), (32, 8), (256, 14)])
+def test_counts(resolution: int, layers: int) -> None:
+    sides = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
+    generator = StyleGAN2Generator(
+        resolution=resolution, z_dim=2, w_dim=3, channels=[2] * len(sides), mapping_depth=1
+    )
+    assert generator.num_layers == layers
+    expected = [(4, 4)] + [(s, s) for s in sides[1:] for _ in (0, 1)]
+    assert generator.noise_shapes == expected and len(expected) == layers - 1
+    with torch.no_grad():
+        assert generator(torch.zeros(1, 2)).shape == (1, 3, resolution, resolution)
+
+
+def test_parameters_at_full_scale_are_config_f() -> None:
+    """30.37 M parameters at 1024 px, as NVlabs print for config F (noise and w_avg apart)."""
+    with torch.device("meta"):
+        generator = StyleGAN2Generator(resolution=1024)
+    assert sum(p.numel() for p in generator.parameters()) == 30_370_060
+    assert generator.num_layers == 18
+
+
+def test_images_start_at_unit_scale() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = StyleGAN2Generator(resolution=16, z_dim=32, w_dim=32, channels=[32, 32, 32])
+    with torch.no_grad():
+        deviation = generator(rand(64, 32).float()).std().item()
+    assert 0.3 < deviation < 3
+
+
+def test_stop_and_resume() -> None:
+    check_stop_and_resume(small())
+
+
+def test_image_of_a_state_holds_what_was_shown() -> None:
+    generator, w = small(), rand(1, 6, 5)
+    assert generator.synthesis(w, stop=1).image is None
+    assert generator.synthesis(w, stop=2).image.shape == (1, 3, 4, 4)
+    assert generator.synthesis(w, stop=4).image.shape == (1, 3, 8, 8)
+    torch.testing.assert_close(generator.synthesis(w, stop=6).image, generator.synthesis(w))
+
+
+def test_noise_modes() -> None:
+    check_noise_modes(small())
+
+
+def test_batch_independence() -> None:
+    check_batch_independence(small())
+
+
+def test_every_code_counts() -> None:
+    check_every_code_counts(small())
+
+
+def test_average() -> None:
+    check_average(small(multi_w=True))
+
+
+def test_round_trip() -> None:
+    check_round_trip(small(multi_w=True, conv_clamp=256.0), rand(2, 6))
+
+
+def test_double_backward() -> None:
+    """Path-length regularisation differentiates the gradient with respect to w."""
+    generator = small(resolution=8, channels=[3, 2])
+    check_double_backward(lambda w: generator.synthesis(w), rand(2, 4, 5))
+
+
+def test_codes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected \[N, 6, 5\]"):
+        small().synthesis(rand(2, 5, 5))

@@ -1,0 +1,127 @@
+"""StyleGAN2's discriminator against its layers written out in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
+
+from .synthesis_checks import awake, check_double_backward, check_round_trip, rand
+
+
+def small(**choices: object) -> StyleGAN2Discriminator:
+    settings = {"resolution": 16, "channels": [5, 4, 3]}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return awake(StyleGAN2Discriminator(**{**settings, **choices}))
+
+
+def filtered(x: Tensor, padding: int) -> Tensor:
+    """Filter [1, 3, 3, 1] / 8 along both axes."""
+    x = F.pad(x, (padding,) * 4)
+    taps = (0.125, 0.375, 0.375, 0.125)
+    x = sum(t * x[:, :, i : x.shape[2] - 3 + i] for i, t in enumerate(taps))
+    return sum(t * x[:, :, :, i : x.shape[3] - 3 + i] for i, t in enumerate(taps))
+
+
+def by_hand(network: StyleGAN2Discriminator, x: Tensor, clamp: float | None) -> Tensor:
+    """NVlabs' order: bias, activation, gain, clamp; √½ on both branches of a block."""
+    p = network.state_dict()
+
+    def act(x: Tensor, name: str, gain: float = 1.0) -> Tensor:
+        bias = p[f"{name}.bias"]
+        x = x + bias.reshape(1, -1, *[1] * (x.ndim - 2))
+        x = F.leaky_relu(x, 0.2) * (math.sqrt(2) * gain)
+        return x if clamp is None or x.ndim == 2 else x.clamp(-clamp * gain, clamp * gain)
+
+    def weight(name: str) -> Tensor:
+        raw = p[f"{name}.weight"]
+        return raw / math.sqrt(raw[0].numel())
+
+    x = act(F.conv2d(x, weight("from_rgb")), "from_rgb")
+    for b in range(2):
+        skip = F.conv2d(filtered(x, 1)[:, :, ::2, ::2], weight(f"blocks.{b}.skip"))
+        name = f"blocks.{b}.conv0"
+        x = act(F.conv2d(x, weight(name), padding=1), name)
+        name = f"blocks.{b}.conv1"
+        x = act(F.conv2d(filtered(x, 2), weight(name), stride=2), name, math.sqrt(0.5))
+        x = skip * math.sqrt(0.5) + x
+    groups = x.reshape(2, x.shape[0] // 2, *x.shape[1:])
+    deviation = ((groups - groups.mean(dim=0)) ** 2).mean(dim=0).add(1e-8).sqrt()
+    deviation = deviation.mean(dim=(1, 2, 3)).repeat(2)[:, None, None, None]
+    x = torch.cat([x, deviation.expand(-1, 1, 4, 4)], dim=1)
+    x = act(F.conv2d(x, weight("conv"), padding=1), "conv")
+    x = act(x.flatten(1) @ weight("fc").T, "fc")
+    return (x @ weight("out").T + p["out.bias"])[:, 0]
+
+
+@pytest.mark.parametrize("clamp", [None, 0.2])
+def test_logits_equal_the_layers_written_out(clamp: float | None) -> None:
+    network = small(mbstd_group=2, conv_clamp=clamp)
+    x = rand(4, 3, 16, 16)
+    logits = network(x)
+    assert logits.shape == (4,)
+    torch.testing.assert_close(logits.detach(), by_hand(network, x, clamp))
+
+
+def test_without_minibatch_stddev_images_are_judged_alone() -> None:
+    x = rand(4, 3, 16, 16)
+    alone = small(mbstd_channels=0)
+    together = torch.cat([alone(x[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(alone(x), together)
+    mixed = small()
+    together = torch.cat([mixed(x[i : i + 1]) for i in range(4)])
+    assert not torch.allclose(mixed(x), together)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_any_batch_size(n: int) -> None:
+    assert torch.isfinite(small()(rand(n, 3, 16, 16))).all()
+
+
+def test_double_backward() -> None:
+    """R1 differentiates the gradient with respect to the images."""
+    network = small(resolution=8, channels=[3, 2])
+    check_double_backward(network, rand(2, 3, 8, 8))
+
+
+def test_r1_reaches_every_weight_with_the_right_gradient() -> None:
+    """The derivative of ‖∇_x D‖² along a direction of all parameters, against differences."""
+    network = small(resolution=8, channels=[3, 2])
+    x = rand(2, 3, 8, 8).requires_grad_()
+    parameters = [p for p in network.parameters() if p is not network.out.bias]
+
+    def penalty() -> Tensor:
+        (gradient,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
+        return gradient.square().sum()
+
+    gradients = torch.autograd.grad(penalty(), parameters, allow_unused=True)
+    directions = [rand(*p.shape, seed=i) for i, p in enumerate(parameters)]
+    slope = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True) if g is not None)
+    values = []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for p, d in zip(parameters, directions, strict=True):
+                p.add_(sign * 1e-6 * d)
+        values.append(penalty().item())
+    assert (values[0] - values[1]) / 2e-6 == pytest.approx(slope.item(), rel=1e-5)
+    weights = [g for g, p in zip(gradients, parameters, strict=True) if p.ndim > 1]
+    assert all(g is not None and (g != 0).any() for g in weights)
+
+
+def test_round_trip() -> None:
+    check_round_trip(small(mbstd_group=2, conv_clamp=256.0), rand(2, 3, 16, 16))
+
+
+def test_parameters_at_full_scale_are_config_f() -> None:
+    with torch.device("meta"):
+        network = StyleGAN2Discriminator(resolution=1024)
+    assert sum(p.numel() for p in network.parameters()) == 29_012_513
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\[N, 3, 16, 16\]"):
+        small()(rand(1, 3, 8, 8))
