@@ -22,8 +22,7 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
 
     Args:
         config_name: ``"train"`` or ``"evaluate"``.
-        work: Takes the resolved configuration as plain values, and ``given``: the top-level keys
-            that stand on the command line.
+        work: Takes the resolved configuration as plain values, and ``given``: see `given_keys`.
     """
     arguments = sys.argv[1:]
     overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
@@ -40,7 +39,7 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
     def job(config: DictConfig) -> Any:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         try:
-            return work(plain, given=_given(HydraConfig.get().overrides.task))
+            return work(plain, given=given_keys(HydraConfig.get().overrides.task))
         except IdinvertError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -49,9 +48,13 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
     job()
 
 
-def _given(overrides: Sequence[str]) -> frozenset[str]:
-    words = [word.lstrip("+~").split("=", 1)[0] for word in overrides]
-    return frozenset(word.split(".", 1)[0].split("@", 1)[0] for word in words)
+def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The top-level keys that overrides name, each with the dotted keys that stand there."""
+    given: dict[str, list[str]] = {}
+    for override in overrides:
+        word = override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
+        given.setdefault(word.split(".", 1)[0], []).append(word)
+    return given
 
 
 def _without_hydra(overrides: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from idinvert.cli.app import run_app
 from idinvert.cli.setup import open_setup, with_run
 from idinvert.cli.tables import render_table
-from idinvert.config.build import build
+from idinvert.config.build import bind
 from idinvert.tables.record import Record
 from idinvert.tables.store import append
 
@@ -38,7 +38,7 @@ def evaluate(config: dict[str, Any], *, given: set[str] = frozenset()) -> list[R
 def run_task(config: dict[str, Any]) -> list[Record]:
     """Runs the task of a configuration and keeps its records."""
     setup = open_setup(config)
-    records = build(config["task"], key="task", setup=setup)
+    records = bind(config["task"], key="task")(setup=setup)
     for record in records:
         append(records_path(config), record)
     return records

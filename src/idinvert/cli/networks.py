@@ -123,9 +123,13 @@ def perceptual_network(node: dict[str, Any] | None, contents: Contents) -> nn.Mo
     return network
 
 
-def attribute_network(node: dict[str, Any] | None) -> Any:
+def attribute_network(node: dict[str, Any] | None, contents: Contents) -> Any:
     """The trained attribute network, or ``None``."""
-    return None if node is None else build(node, key="attributes")
+    if node is None:
+        return None
+    network = build(node, key="attributes")
+    contents.hashes["attributes"] = _state_hash(network)
+    return network
 
 
 def require_resolution(*, data: int, generator: int) -> None:

@@ -1,5 +1,7 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,16 @@ class Setup:
     def out(self) -> Path:
         """Where the results of this run and task go."""
         return Path(self.config["system"]["outputs"]) / "evaluations" / self.origin.run
+
+    def mark(self, *contents: str) -> str:
+        """Six digits that tell results apart which may not be mixed: method, networks, precision.
+
+        Args:
+            contents: Further content hashes, of the data.
+        """
+        precision = self.config["trainer"]["precision"]
+        parts = [self.inverter.settings, dict(self.origin.checkpoints), precision, *contents]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:6]
 
     @property
     def measures(self) -> Measures:
@@ -94,6 +106,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
     _require_fit(encoder, generator)
     contents.note("encoder", path)
     perceptual = wire.perceptual_network(config["perceptual"], contents)
+    attributes = wire.attribute_network(config["attributes"], contents)
     provenance = read_header(path, key="encoder.path").provenance
     inverter = build_inverter(config, encoder=encoder, perceptual=perceptual)
     return Setup(
@@ -102,7 +115,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
         encoder=encoder,
         inverter=inverter,
         inverter_name=room_name(config["inversion"]["_target_"]),
-        attributes=wire.attribute_network(config["attributes"]),
+        attributes=attributes,
         origin=Origin(
             run=provenance.get("run", contents.hashes["encoder"]),
             choices=provenance.get("choices", {}),

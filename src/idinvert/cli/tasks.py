@@ -1,6 +1,9 @@
 """The tasks of ``evaluate.py``: from a setup to records."""
 
+import time
 from pathlib import Path
+
+import torch
 
 from idinvert.cli import networks as wire
 from idinvert.cli.provenance import commit
@@ -13,7 +16,10 @@ from idinvert.editing.directions import save_directions
 from idinvert.editing.scored import scored_codes
 from idinvert.editing.svm import train_direction
 from idinvert.errors import ConfigError
+from idinvert.evaluation.chunks import Chunks, limit, spans
 from idinvert.evaluation.invert import invert
+from idinvert.evaluation.measures import measure_attributes
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.reconstruction import reconstruction
 from idinvert.tables.record import Record
 
@@ -23,7 +29,8 @@ def reconstruct(*, setup: Setup) -> list[Record]:
     config = setup.config
     domain = build(config["data"], key="data")
     wire.require_resolution(data=domain.resolution, generator=setup.generator.resolution)
-    out = setup.out / f"reconstruction-{domain.name}-{config['split']}"
+    mark = setup.mark(domain.fingerprint)
+    out = setup.out / f"reconstruction-{domain.name}-{config['split']}-{mark}"
     with locked(out):
         records = reconstruction(
             inverters={setup.inverter_name: setup.inverter},
@@ -60,7 +67,7 @@ def invert_own(*, setup: Setup, on_corrupt: str, allow_upscale: bool) -> list[Re
         on_corrupt=on_corrupt,
         allow_upscale=allow_upscale,
     )
-    out = setup.out / f"invert-{source.stem}" / setup.inverter_name
+    out = setup.out / f"invert-{source.stem}-{setup.inverter_name}-{setup.mark()}"
     with locked(out):
         record = invert(
             inverter=setup.inverter,
@@ -132,3 +139,49 @@ def train_directions(
         accuracy = direction.provenance["accuracy"]
         print(f"  {direction.name:24s} held-out accuracy {min(accuracy):.3f}")
     return []
+
+
+def read_labels(*, setup: Setup) -> list[Record]:
+    """Measures the attribute network on the images themselves.
+
+    Raises:
+        ConfigError: No attribute network.
+    """
+    config, network = setup.config, setup.attributes
+    if network is None:
+        raise ConfigError("task=attributes needs an attribute network: attributes=shipped.")
+    domain = build(config["data"], key="data")
+    wire.require_resolution(data=domain.resolution, generator=setup.generator.resolution)
+    count = limit(getattr(domain, config["split"]), config["n"])
+    chunks = Chunks(getattr(domain, config["split"]), spans(count, size=config["batch_size"]))
+    began = time.monotonic()
+    batches = (chunks[index] for index in range(len(chunks)))
+    metrics, words = measure_attributes(
+        ((batch["image"], batch["attributes"]) for batch in batches),
+        network=network,
+        labels=[attribute.name for attribute in domain.attributes],
+        device=torch.device("cpu"),
+    )
+    record = Record(
+        run=setup.origin.checkpoints["attributes"],
+        task="attributes",
+        choices={"scale": config["scale"]["name"]},
+        metrics=metrics,
+        protocol=words,
+        n=count,
+        nimg=0,
+        data={
+            "name": domain.name,
+            "resolution": domain.resolution,
+            "fingerprint": domain.fingerprint,
+            "split": config["split"],
+        },
+        checkpoints={"attributes": setup.origin.checkpoints["attributes"]},
+        versions=dict(setup.origin.versions),
+        device=device_in_words(torch.device("cpu")),
+        seconds=time.monotonic() - began,
+        seed=config["seed"],
+        command=setup.origin.command,
+    )
+    show(record, Path(config["system"]["outputs"]))
+    return [record]

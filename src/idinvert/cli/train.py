@@ -1,6 +1,6 @@
 """``train.py``: composes the configuration, wires the parts, fits."""
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from idinvert.cli import networks as wire
 from idinvert.cli.app import run_app
 from idinvert.cli.choices import choices_of
 from idinvert.cli.provenance import command, commit, versions
+from idinvert.cli.run_config import config_of_run
 from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
-from idinvert.config.run_folder import find_run, locked, read_config, write_config
+from idinvert.config.run_folder import find_run, is_first_process, locked, write_config
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DivergenceError
@@ -28,9 +29,6 @@ from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.panel import Panel, reconstruction_rows, sample_rows
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.stop import StopAtNimg
-
-MAY_CHANGE = ("run", "nimg", "max_seconds", "trainer", "logger", "system", "logging", "checkpoint")
-"""Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
 
 
 @dataclass
@@ -48,18 +46,18 @@ def main() -> None:
     run_app("train", train)
 
 
-def train(config: dict[str, Any], *, given: Collection[str] = ()) -> Path:
+def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None = None) -> Path:
     """Trains one run, or goes on with it.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Top-level keys that stand on the command line.
+        given: Keys that stand on the command line, as `given_keys` sorts them.
 
     Returns:
         The run's folder.
     """
     if config["run"] is not None:
-        config = _config_of_run(config, given=given)
+        config = config_of_run(config, given=given or {})
     if config["system"]["num_threads"]:
         torch.set_num_threads(config["system"]["num_threads"])
     parts = assemble(config)
@@ -72,8 +70,10 @@ def train(config: dict[str, Any], *, given: Collection[str] = ()) -> Path:
     folder = Path(config["system"]["outputs"]) / experiment / identity
     if config["run"] is not None:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
+        identity = folder.name
     with locked(folder):
-        write_config(folder, config | {"run": None})
+        if is_first_process():
+            write_config(folder, config | {"run": None})
         _fit(parts, folder=folder, identity=identity, experiment=experiment)
     return folder
 
@@ -142,6 +142,10 @@ def _fresh_attribute_network(config: dict[str, Any], domain: Domain) -> Any:
 def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
     config, module = parts.config, parts.module
     checkpoint = latest_checkpoint(folder / "checkpoints")
+    start = nimg_of(checkpoint)
+    if checkpoint is not None and start >= config["nimg"]:
+        _report_done(folder, nimg=start)
+        return
     data = ImageDataModule(
         domain=parts.domain,
         batch_size=config["batch_size"],
@@ -159,7 +163,9 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
         val_check_interval=max(1, every),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        logger=_loggers(config, folder=folder, identity=identity, experiment=experiment),
+        logger=_loggers(
+            config, folder=folder, identity=identity, experiment=experiment, start=start
+        ),
         callbacks=callbacks,
         default_root_dir=str(folder),
         enable_checkpointing=False,
@@ -170,7 +176,7 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
     if trainer.is_global_zero:
         word = "continuing" if checkpoint else "starting"
         print(f"{word} {experiment} {identity} in {folder}")
-    write_status(folder, state="running", nimg=0)
+        write_status(folder, state="running", nimg=start)
     state = "failed"
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -210,7 +216,6 @@ def _callbacks(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback
         history,
         Progress(history=history, **limits),
         StopAtNimg(**limits),
-        NimgCheckpoint(folder=folder, provenance=provenance, **config["checkpoint"]),
     ]
     panel: dict[str, Any] = {
         "folder": str(folder),
@@ -223,15 +228,17 @@ def _callbacks(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback
     elif hasattr(module, "average"):
         draw = sample_rows(z_dim=module.generator.z_dim)
         callbacks.append(Panel(key="samples", draw=draw, per_row=8, **panel))
+    # Last, so that all that belongs to a checkpoint's images has been written before it.
+    callbacks.append(NimgCheckpoint(folder=folder, provenance=provenance, **config["checkpoint"]))
     return callbacks
 
 
-def _loggers(config: dict[str, Any], *, folder: Path, identity: str, experiment: str) -> list[Any]:
-    newest = latest_checkpoint(folder / "checkpoints")
-    resume_nimg = int(newest.stem.removeprefix("nimg-")) if newest else 0
-    loggers: list[Any] = [CsvLogger(folder=folder, resume_nimg=resume_nimg)]
+def _loggers(
+    config: dict[str, Any], *, folder: Path, identity: str, experiment: str, start: int
+) -> list[Any]:
+    loggers: list[Any] = [CsvLogger(folder=folder, resume_nimg=start)]
     options = config["logger"]["wandb"]
-    if options is not None:
+    if options is not None and is_first_process():
         wandb_logger = open_wandb(
             folder=folder,
             run_id=identity,
@@ -240,24 +247,8 @@ def _loggers(config: dict[str, Any], *, folder: Path, identity: str, experiment:
             name=f"{experiment}_{identity}_seed{config['seed']}",
             **(options | {"group": options["group"] or experiment}),
         )
-        if wandb_logger is not None:
-            loggers.append(wandb_logger)
+        loggers.append(wandb_logger)
     return loggers
-
-
-def _config_of_run(config: dict[str, Any], *, given: Collection[str]) -> dict[str, Any]:
-    """The stored configuration of ``run=RUN``, with what may change taken from this command."""
-    folder = find_run(config["run"], outputs=config["system"]["outputs"])
-    stored = read_config(folder)
-    refused = sorted(set(given) & set(stored) - set(MAY_CHANGE))
-    if refused:
-        raise ConfigError(
-            f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "
-            f"Leave that out, or start another run without run=. May change: "
-            f"{', '.join(MAY_CHANGE[1:])}."
-        )
-    changed = {key: config[key] for key in MAY_CHANGE if key in given}
-    return stored | changed | {"run": config["run"]}
 
 
 def _experiment_of(config: dict[str, Any]) -> str:
@@ -270,12 +261,31 @@ def _batch_norm_group(config: dict[str, Any], parts: Parts) -> int | None:
     norm = ((config["encoder"] or {}).get("backbone") or {}).get("norm", "none")
     if norm == "none" or not hasattr(parts.module, "encoder"):
         return None
-    devices = config["trainer"]["devices"]
     if norm == "sync":
         return config["batch_size"]
-    if devices == "auto":
-        devices = max(1, torch.cuda.device_count())
-    return config["batch_size"] // (int(devices) * config["trainer"]["num_nodes"])
+    return config["batch_size"] // (_devices(config["trainer"]) * config["trainer"]["num_nodes"])
+
+
+def _devices(trainer: dict[str, Any]) -> int:
+    """How many devices of one machine Lightning's ``devices`` means."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([part for part in devices.split(",") if part.strip()])
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
+    return int(devices)
+
+
+def _report_done(folder: Path, *, nimg: int) -> None:
+    """Says that all images were seen before, by a run that may have been killed at its end."""
+    state = read_status(folder)["state"]
+    if is_first_process():
+        if state != "diverged":
+            state = "finished"
+            write_status(folder, state=state, nimg=nimg)
+        print(f"{state} already, at {nimg:,} images: {folder} (a larger nimg goes on)")
 
 
 def _report(
@@ -284,8 +294,8 @@ def _report(
     if not trainer.is_global_zero:
         return
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    error, mean_error = metrics.get("val/mse"), metrics.get("val/mse_of_mean_image")
-    if error is not None and mean_error is not None and error > mean_error:
+    error, mean_error = metrics.get("val/mse", 0.0), metrics.get("val/mse_of_mean_image", 0.0)
+    if state == "finished" and not error <= mean_error:  # so that NaN is caught as well
         write_status(folder, state="diverged", nimg=nimg)
         raise DivergenceError(
             f"training ended at {nimg:,} images with a validation error of {error:.4f}, above that "

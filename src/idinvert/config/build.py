@@ -1,5 +1,6 @@
 """The one wrapper around Hydra's instantiate: plain values in, objects out, readable errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hydra.errors import HydraException
@@ -8,8 +9,31 @@ from hydra.utils import instantiate
 from idinvert.errors import ConfigError, IdinvertError
 
 
+def bind(node: dict[str, Any], *, key: str) -> Callable[..., Any]:
+    """The callable that a node names, with its keys filled in and inner nodes built.
+
+    What only the program knows (networks, data sets) is handed to the result: Hydra would take a
+    dataclass among its own arguments for configuration and copy it.
+
+    Args:
+        node: Plain values with a ``_target_``.
+        key: Where the node stands in the configuration, for the error.
+
+    Raises:
+        ConfigError: An inner node's target refused its arguments.
+        IdinvertError: An inner node's own error, as it is.
+    """
+    try:
+        return instantiate({**node, "_partial_": True}, _convert_="all")
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, IdinvertError):
+            raise cause from None
+        raise ConfigError(f"{key}: {cause or error}") from error
+
+
 def build(node: dict[str, Any], *, key: str, **runtime: Any) -> Any:
-    """Calls a node's ``_target_`` with its keys and with what only the program knows.
+    """Builds the object that a node describes.
 
     Args:
         node: Plain values with a ``_target_``.
@@ -20,10 +44,8 @@ def build(node: dict[str, Any], *, key: str, **runtime: Any) -> Any:
         ConfigError: The target refused its arguments.
         IdinvertError: The target's own error, as it is.
     """
+    target = bind(node, key=key)
     try:
-        return instantiate(node, **runtime, _convert_="all")
-    except HydraException as error:
-        cause = error.__cause__
-        if isinstance(cause, IdinvertError):
-            raise cause from None
-        raise ConfigError(f"{key}: {cause or error}") from error
+        return target(**runtime)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error

@@ -60,12 +60,13 @@ class EvaluateConfig:
     images: str | None = None
     recompute: bool = False
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     scale: Any = None
     data: Any = None
     generator: Any = None
     encoder: Any = None
     perceptual: Any = None
+    attributes: Any = None
     inversion: Any = None
     task: Any = None
     metric: Any = None

@@ -56,7 +56,7 @@ class AttributeTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam with torch's defaults."""
-        return [torch.optim.Adam(self.network.parameters(), lr=self.lr)]
+        return [torch.optim.Adam(self.network.parameters(), lr=self.lr, fused=True)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the detached losses."""

@@ -105,7 +105,7 @@ class DomainGuidedTraining(pl.LightningModule):
         if self.discriminator is not None:
             networks.append(self.discriminator)
         return [
-            torch.optim.Adam(network.parameters(), lr=self.lr, betas=self.betas)
+            torch.optim.Adam(network.parameters(), lr=self.lr, betas=self.betas, fused=True)
             for network in networks
         ]
 

@@ -90,7 +90,7 @@ class GANTraining(pl.LightningModule):
         ratio = self.r1_every / (self.r1_every + 1) if self.r1_every > 1 else 1.0
         lazy_betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
         return [
-            torch.optim.Adam(self.generator.parameters(), lr=self.lr, betas=self.betas),
+            torch.optim.Adam(self.generator.parameters(), lr=self.lr, betas=self.betas, fused=True),
             torch.optim.Adam(self.discriminator.parameters(), lr=self.lr * ratio, betas=lazy_betas),
         ]
 

@@ -76,7 +76,16 @@ class Progress(Callback):
         self._bar.update(module.nimg - self._bar.n)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Closes the bar, also after an error."""
+        """Closes the bar."""
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Closes the bar before the error is printed."""
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

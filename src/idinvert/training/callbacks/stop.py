@@ -1,6 +1,7 @@
 """Stops at the run's number of images, or when the user or the cluster asks."""
 
 import signal
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopAtNimg(Callback):
@@ -24,20 +27,23 @@ class StopAtNimg(Callback):
     def __init__(self, *, nimg: int, max_seconds: float | None = None) -> None:
         self.nimg, self.max_seconds = nimg, max_seconds
         self.interrupted_by: str | None = None
-        self._handlers: dict[int, Any] = {}
+        self._before: dict[int, Any] = {}
         self._started = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Takes over SIGINT and SIGTERM (main thread only)."""
+        """Remembers who handles signals (in the main thread; elsewhere the caller does)."""
         self._started = time.monotonic()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._handlers[number] = signal.signal(number, self._ask_to_stop)
-            except ValueError:  # not in the main thread: the caller handles signals
-                return
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """A finished run that is started again stops before its first step."""
+        """Takes over SIGINT and SIGTERM; a run that has all its images stops before a step.
+
+        Not before this hook: Lightning has just put a SIGTERM handler of its own in place, which
+        ends a fit without saving.
+        """
+        for number in self._before:
+            signal.signal(number, self._ask_to_stop)
         if module.nimg >= self.nimg:
             trainer.should_stop = True
 
@@ -60,12 +66,20 @@ class StopAtNimg(Callback):
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         """Gives the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        self._give_back()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Gives the signals back; Lightning tears nothing down after an error."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        self._before = {}
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self.interrupted_by = signal.Signals(number).name
-        previous = self._handlers.pop(number, signal.SIG_DFL)
-        signal.signal(number, previous)
+        signal.signal(number, self._before.get(number) or signal.SIG_DFL)
         print(f"\n{self.interrupted_by}: finishing this step and saving; once more to quit now.")
