@@ -135,7 +135,7 @@ def _table(records: list[Record]) -> str:
     rows = []
     for row in spec["rows"]:
         row["printed"] = {"Face": row["printed"]["Face"]}
-        wanted = row["where"].get("choices.objective.name")
+        wanted = row["where"].get("choices.objective")
         if wanted != "domain_guided":
             rows.append(row)
             continue
