@@ -40,7 +40,7 @@ format: $(STAMP)
 
 constraints:
 	@echo "# What CI installs. Made by: make constraints" > constraints.new
-	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python $(BIN)/python >> constraints.new
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-header --no-annotate --python $(BIN)/python >> constraints.new
 	mv constraints.new constraints.txt
 
 clean:
