@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch_fidelity
@@ -82,7 +83,7 @@ def extractor_distances(
 
 def _adapter(extractor: nn.Module) -> type[FeatureExtractorBase]:
     """A class as torch-fidelity registers it, around a module that exists already."""
-    embed: Callable[[Tensor], Tensor] = extractor.embed
+    embed = cast(Callable[[Tensor], Tensor], extractor.embed)
 
     class Adapter(FeatureExtractorBase):
         def __init__(self, name: str, features_list: list[str], **_) -> None:
@@ -108,7 +109,5 @@ def _adapter(extractor: nn.Module) -> type[FeatureExtractorBase]:
 
 
 def _device(module: nn.Module) -> torch.device:
-    tensor = next(module.parameters(), None)
-    if tensor is None:
-        tensor = next(module.buffers(), None)
-    return torch.device("cpu") if tensor is None else tensor.device
+    tensors = [*module.parameters(), *module.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")

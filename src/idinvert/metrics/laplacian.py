@@ -1,4 +1,4 @@
-"""Laplacian pyramid of the sliced Wasserstein distance (5×5 binomial filter, mirrored borders)."""
+"""Laplacian pyramid of the sliced Wasserstein distance (5×5 binomial filter: 1 4 6 4 1 over 16)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from idinvert.errors import DataError
 
-BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 COARSEST = 16
 
 
@@ -32,33 +31,55 @@ def pyramid_resolutions(resolution: int) -> list[int]:
     return levels
 
 
-def smooth(images: Tensor) -> Tensor:
-    """Binomial 5×5 filter, separable; borders are mirrored without repeating the edge.
+def down(images: Tensor) -> Tensor:
+    """Binomial 5×5 filter, borders mirrored without repeating the edge; then every second pixel.
 
     Args:
-        images: float `[N, C, H, W]`.
+        images: float `[N, C, H, W]`, H and W even.
 
     Returns:
-        float `[N, C, H, W]`.
+        float `[N, C, H/2, W/2]`.
     """
-    taps = torch.tensor(BINOMIAL, dtype=images.dtype, device=images.device)
-    channels = images.shape[1]
-    padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
-    rows = F.conv2d(padded, taps.view(1, 1, 5, 1).expand(channels, 1, 5, 1), groups=channels)
-    return F.conv2d(rows, taps.view(1, 1, 1, 5).expand(channels, 1, 1, 5), groups=channels)
-
-
-def down(images: Tensor) -> Tensor:
-    """Smooth and keep every second pixel: `[N, C, H, W]` to `[N, C, H/2, W/2]`."""
-    return smooth(images)[:, :, ::2, ::2]
+    return _down(_down(images, dim=2), dim=3)
 
 
 def up(images: Tensor) -> Tensor:
-    """Put zeros between the pixels and smooth, ×4: `[N, C, H, W]` to `[N, C, 2H, 2W]`."""
-    n, channels, height, width = images.shape
-    spread = images.new_zeros(n, channels, 2 * height, 2 * width)
-    spread[:, :, ::2, ::2] = images
-    return 4 * smooth(spread)
+    """Zeros between the pixels, then four times the filter of `down`: `[N, C, H, W]` to 2H, 2W."""
+    return _up(_up(images, dim=2), dim=3)
+
+
+def _down(images: Tensor, *, dim: int) -> Tensor:
+    """Filter and halve one axis; sums of slices, many times faster than a grouped convolution."""
+    size = images.shape[dim]
+    pad = (0, 0, 2, 2) if dim == 2 else (2, 2, 0, 0)
+    even, odd = _alternate(F.pad(images, pad, mode="reflect"), dim=dim)
+    half = size // 2
+    # kept pixel k stands on padded pixels 2k … 2k + 4: three even ones and two odd ones
+    total = (even.narrow(dim, 0, half) + even.narrow(dim, 2, half)).mul_(1 / 16)
+    total.add_(even.narrow(dim, 1, half), alpha=6 / 16)
+    total.add_(odd.narrow(dim, 0, half), alpha=4 / 16)
+    return total.add_(odd.narrow(dim, 1, half), alpha=4 / 16)
+
+
+def _up(images: Tensor, *, dim: int) -> Tensor:
+    """Double one axis: with zeros between, an even pixel sees three pixels and an odd one two."""
+    size = images.shape[dim]
+    # mirrored zeros-between reads x[1], x[0], …, x[n-1], x[n-1]
+    ends = (images.narrow(dim, 1, 1), images, images.narrow(dim, size - 1, 1))
+    padded = torch.cat(ends, dim=dim)
+    centre, after = padded.narrow(dim, 1, size), padded.narrow(dim, 2, size)
+    even = (padded.narrow(dim, 0, size) + after).mul_(2 / 16).add_(centre, alpha=12 / 16)
+    odd = (centre + after).mul_(8 / 16)
+    shape = list(images.shape)
+    shape[dim] *= 2
+    return torch.stack((even, odd), dim=dim + 1).view(shape)
+
+
+def _alternate(images: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
+    """The pixels of even and of odd index along an axis."""
+    if dim == 2:
+        return images[:, :, ::2], images[:, :, 1::2]
+    return images[..., ::2], images[..., 1::2]
 
 
 def laplacian_level(images: Tensor, level: int, *, resolutions: Sequence[int]) -> Tensor:

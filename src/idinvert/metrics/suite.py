@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,17 +125,19 @@ class MetricSuite:
     def _distances(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         values: dict[str, float] = {}
         if "swd" in self.names:
-            options = {"seed": self.seed, "batch_size": self.batch_size, "device": self.device}
+            options: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
+            options["device"] = self.device
             values |= swd(outputs, targets, **options)
             values["swd_floor"] = swd_floor(targets, **options)
-        options = {"cuda": self.device.type == "cuda", "batch_size": self.batch_size}
+        networks: dict[str, Any] = {"cuda": self.device.type == "cuda"}
+        networks["batch_size"] = self.batch_size
         inception = [name for name in self.names if name in INCEPTION_METRICS]
         if inception:
             values |= inception_metrics(
-                inception, outputs, targets, inception_path=self.inception_path, **options
+                inception, outputs, targets, inception_path=self.inception_path, **networks
             )
         if "prc" in self.names:
-            values |= precision_recall(outputs, targets, vgg16_path=self.prc_vgg16_path, **options)
+            values |= precision_recall(outputs, targets, vgg16_path=self.prc_vgg16_path, **networks)
         for name, extractor in self.extractors.items():
             frechet, kernel = f"fd_{name}" in self.names, f"kd_{name}" in self.names
             if frechet or kernel:

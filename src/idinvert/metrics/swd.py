@@ -69,7 +69,7 @@ def swd(
     resolutions = pyramid_resolutions(resolution)
     distances = {}
     for level, size in enumerate(resolutions):
-        descriptors = []
+        descriptors: list[Tensor] = []
         for name, images in (("outputs", outputs), ("reals", reals)):
             corners = draw_corners(n, size, patches=patches, seed=seed, name=name)
             levels = (
@@ -81,7 +81,7 @@ def swd(
             descriptors.append(_descriptors(levels, corners))
         units = draw_directions(seed=seed, size=size, repeats=repeats, directions=directions)
         distances[f"swd_{size}"] = SCALE * _sliced_distance(
-            *descriptors, units.to(device=device, dtype=dtype)
+            descriptors[0], descriptors[1], units.to(device=device, dtype=dtype)
         )
     return {"swd": sum(distances.values()) / len(distances), **distances}
 
@@ -154,13 +154,14 @@ def gather_patches(images: Tensor, corners: Tensor) -> Tensor:
 def _descriptors(levels: Iterable[Tensor], corners: Tensor) -> Tensor:
     """Standardised patches `[n·P, 147]` of one set at one level."""
     n, patches, _ = corners.shape
-    descriptors, filled = torch.empty(0), 0
-    total, squares = 0, 0
+    descriptors = total = squares = torch.zeros(())
+    filled = 0
     for images in levels:
         count = len(images)
         found = gather_patches(images, corners[filled : filled + count].to(images.device))
         if filled == 0:
             descriptors = found.new_empty(n * patches, *found.shape[1:])
+            total = squares = found.new_zeros(found.shape[1], dtype=torch.float64)  # [3]
         descriptors[filled * patches : (filled + count) * patches] = found
         wide = found.double()
         total, squares = total + wide.sum(dim=(0, 2)), squares + wide.square().sum(dim=(0, 2))

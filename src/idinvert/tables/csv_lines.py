@@ -5,7 +5,27 @@ import io
 
 from idinvert.tables.fill import FilledTable
 
-HEADER = ["table", "scale", "group", "row", "column", "better", "metric", "measured", "data", "resolution", "n", "run", "nimg", "seed", "matched", "created", "paper", "paper_data", "reason"]
+HEADER = [
+    "table",
+    "scale",
+    "group",
+    "row",
+    "column",
+    "better",
+    "metric",
+    "measured",
+    "data",
+    "resolution",
+    "n",
+    "run",
+    "nimg",
+    "seed",
+    "matched",
+    "created",
+    "paper",
+    "paper_data",
+    "reason",
+]
 
 
 def to_csv(filled: FilledTable) -> str:

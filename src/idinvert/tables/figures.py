@@ -1,6 +1,7 @@
 """How figures, headers and their provenance read, the same in every format."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 from idinvert.tables.fill import Cell, FilledTable
 from idinvert.tables.record import Record
@@ -32,7 +33,7 @@ def paper_header(column: Column, group: Group) -> str:
 
 
 def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
-    """The best measured and the best printed figure of a column; None where fewer than two stand."""
+    """The best measured and the best printed figure of a column; None with fewer than two."""
     pick = min if cells[0].column.better == "down" else max
     values = [cell.value for cell in cells if cell.value is not None]
     printed = [cell.printed for cell in cells if cell.printed is not None]
@@ -44,12 +45,12 @@ def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
 
 def agreement(cells: Sequence[Cell]) -> tuple[int, int]:
     """Of the pairs of rows with both figures: how many are in the paper's order, and how many."""
-    both = [
-        (cell.value, cell.printed)
-        for cell in cells
-        if cell.value is not None and cell.printed is not None
-    ]
-    pairs = [(a, b) for i, a in enumerate(both) for b in both[:i] if a[1] != b[1]]
+    both: dict[float, float] = {}  # printed to measured; rows that share a printed row count once
+    for cell in cells:
+        if cell.value is not None and cell.printed is not None:
+            both.setdefault(cell.printed, cell.value)
+    ours = [(value, printed) for printed, value in both.items()]
+    pairs = list(itertools.combinations(ours, 2))
     same = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
     return same, len(pairs)
 
@@ -91,7 +92,7 @@ def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
         if not cells:
             continue
         metric, records = cells[0].metric, [cell.record for cell in cells if cell.record]
-        texts = {record.protocol.get(metric, "protocol not recorded") for record in records}
+        texts = {record.protocol.get(str(metric), "protocol not recorded") for record in records}
         line = f"{metric}: {' / '.join(sorted(texts))}"
         floors = {
             figure(record.metrics[f"{metric}_floor"], column.digits)
@@ -106,7 +107,7 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
     """What rows of a group do not share though a fair comparison needs it."""
     found = []
     records = [cell.record for cell in _valued(filled, group) if cell.record]
-    shared = {
+    shared: dict[str, set] = {
         "data fingerprints": {record.data.get("fingerprint") for record in records},
         "resolutions": {record.data.get("resolution") for record in records},
         "numbers of images": {record.n for record in records},
@@ -118,7 +119,7 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
             found.append(f"the rows of {group.label} stand on different {what}: {listed}")
     for column in filled.table.columns:
         cells = [cell for cell in filled.column(column, group) if cell.value is not None]
-        if len({cell.record.protocol.get(cell.metric) for cell in cells if cell.record}) > 1:
+        if len({cell.record.protocol.get(str(cell.metric)) for cell in cells if cell.record}) > 1:
             found.append(f"the rows of {group.label} measured {cells[0].metric} in different ways")
     return found
 
@@ -127,5 +128,5 @@ def _valued(filled: FilledTable, group: Group) -> list[Cell]:
     return [c for c in filled.cells if c.group is group and c.value is not None]
 
 
-def _several(values) -> str:
+def _several(values: Iterable[object]) -> str:
     return " / ".join(sorted({str(value) for value in values}))

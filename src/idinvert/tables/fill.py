@@ -1,12 +1,16 @@
 """Put records into the cells of a table, and say of each empty cell why it is empty."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from idinvert.tables.record import Record
 from idinvert.tables.select import matching, nearest, select
 from idinvert.tables.table import Column, Group, Row, Table
+
+EVALUATED = ("task", "n", "choices.inversion", "data.split")
+"""Clauses that an evaluation decides, whatever the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,7 @@ def _cell(
     records: Sequence[Record],
 ) -> Cell:
     where = table.clauses(row, group, column)
-    place = {
+    place: dict[str, Any] = {
         "row": row,
         "group": group,
         "column": column,
@@ -144,24 +148,43 @@ def _cell(
         found = select(records, where, metric=metric)
         if found.record is not None:
             value = found.record.metrics[metric]
-            selected = {**place, "record": found.record, "matched": found.matched}
+            selected: dict[str, Any] = {**place, "record": found.record, "matched": found.matched}
             if math.isfinite(value):
                 return Cell(**selected, seeds=found.seeds, value=value)
             run = found.record.run
             return Cell(**selected, reason=f"{metric} is not a finite number in run {run}")
     evaluate = table.command(row.evaluate, group)
     others = matching(records, where)
-    if others:  # evaluated, but not with this metric
-        run = others[0].run
-        reason = f"run {run} was evaluated without {metric or ' or '.join(column.metric)}"
-        commands = (evaluate.replace("RUN", run),) if evaluate else ()
-        return Cell(**place, record=others[0], reason=reason, commands=commands)
+    run_clauses = {path: value for path, value in where.items() if not path.startswith(EVALUATED)}
+    trained = others or matching(records, run_clauses)
+    if trained:  # the run is there; it lacks an evaluation, or this metric of it
+        run = trained[0].run
+        lacking = f"run {run} was evaluated without {metric or ' or '.join(column.metric)}"
+        if not others:
+            lacking = f"no record of run {run} with {_in_words(where, run_clauses)}"
+        commands = [evaluate.replace("RUN", run)]
+        return _empty(place, reason=lacking, commands=commands, record=trained[0])
     train = table.command(row.train, group)
-    commands = tuple(command for command in (train, evaluate) if command)
-    return Cell(**place, reason=_why_none(where, records), commands=commands)
+    return _empty(place, reason=_why_none(where, records), commands=[train, evaluate])
 
 
-def _why_none(where: dict, records: Sequence[Record]) -> str:
+def _empty(
+    place: Mapping[str, Any],
+    *,
+    reason: str,
+    commands: Sequence[str],
+    record: Record | None = None,
+) -> Cell:
+    given = tuple(command for command in commands if command)
+    return Cell(**place, reason=reason, commands=given, record=record)
+
+
+def _in_words(where: Mapping[str, Any], run_clauses: Mapping[str, Any]) -> str:
+    """The clauses that an evaluation decides, not the run."""
+    return ", ".join(f"{path} {value}" for path, value in where.items() if path not in run_clauses)
+
+
+def _why_none(where: Mapping[str, Any], records: Sequence[Record]) -> str:
     closest = nearest(records, where)
     if closest is None:
         return "there are no records"

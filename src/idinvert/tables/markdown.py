@@ -22,10 +22,9 @@ def to_markdown(filled: FilledTable) -> str:
     """The whole table, one section a group; ends in a newline."""
     table = filled.table
     missing = filled.missing()
-    lines = [f"# {table.title}", "", f"Scale: {table.scale}.", *table.notes]
-    lines += [
-        "Bold: the best of a column, once among the measured, once among the printed figures."
-    ]
+    bold = "Bold: the best of a column, once among the measured, once among the printed figures."
+    lines = [f"# {table.title}", "", f"- Scale: {table.scale}."]
+    lines += [f"- {note}" for note in (*table.notes, bold)]
     for group in table.groups:
         lines += ["", f"## {group.label}", "", *_figures(filled, group, missing)]
         lines += ["", *_caption(filled, group)]
@@ -47,9 +46,9 @@ def _figures(filled: FilledTable, group: Group, missing: list[Missing]) -> list[
     for row in filled.table.rows:
         line = [row.label]
         for cell in filled.row(row, group):
-            measured, printed = bests[cell.column.label]
-            line.append(_measured(cell, measured, missing))
-            line.append(_bold(cell.printed, printed, digits=cell.column.digits, exact=True))
+            ours, theirs = bests[cell.column.label]
+            line.append(_measured(cell, ours, missing))
+            line.append(_bold(cell.printed, theirs, digits=cell.column.digits, exact=True))
         body.append(line)
     return _grid(header, body)
 
@@ -105,7 +104,7 @@ def _footnotes(missing: list[Missing]) -> list[str]:
     for index, entry in enumerate(missing):
         place = f"{entry.group.label}, {entry.row.label} ({', '.join(entry.columns)})"
         lines.append(f"- ({_letters(index)}) {place}: {entry.reason}.")
-        lines += [f"  `{command}`" for command in entry.commands]
+        lines += [f"  - `{command}`" for command in entry.commands]
     return lines
 
 

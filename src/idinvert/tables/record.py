@@ -84,7 +84,7 @@ def to_dict(record: Record) -> dict[str, Any]:
     """Plain data for JSON; metrics that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
-    return {**record.extra, **plain}
+    return {**plain, **record.extra}
 
 
 def from_dict(plain: Mapping[str, Any]) -> Record:

@@ -15,7 +15,7 @@ class Selection:
     """The record to show, and what stood for choice.
 
     Attributes:
-        record: with the most nimg, of these the newest; None if none matched.
+        record: the first of `matching`; None if none matched.
         matched: how many matched.
         seeds: of all that matched.
     """
@@ -55,10 +55,14 @@ def failures(record: Record, where: Where) -> list[str]:
 
 
 def matching(records: Iterable[Record], where: Where) -> list[Record]:
-    """Records that meet every clause: the most nimg first, of equal nimg the newest."""
+    """Records that meet every clause, the one to show first.
+
+    That is the one with the most nimg; of these the one with the most images measured, lest a quick
+    trial replace a figure; of these the newest.
+    """
     found = [record for record in records if not failures(record, where)]
     found.reverse()  # of equal age, the one that was written last
-    return sorted(found, key=lambda record: (record.nimg, record.created), reverse=True)
+    return sorted(found, key=lambda r: (r.nimg, r.n, r.created), reverse=True)
 
 
 def select(records: Sequence[Record], where: Where, *, metric: str | None = None) -> Selection:

@@ -14,7 +14,7 @@ FILE = "records.jsonl"
 
 
 def append(path: str | Path, record: Record) -> None:
-    """Add a record to a file; safe with several processes writing to it, and on disk when this returns.
+    """Add a record to a file, under a lock; it is on disk when this returns.
 
     A last line that a killed writer left unfinished is cut off first, with a warning: nothing that
     was ever reported as written is lost by it.
@@ -48,12 +48,12 @@ def read_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
     """Read records in the order of the files and their lines; a line that occurs twice counts once.
 
     Args:
-        paths: files, or folders that are searched for `records.jsonl`; a folder that does not exist
-            is empty.
+        paths: files, or folders that are searched for `records.jsonl`. One that does not exist
+            holds no records: nothing was evaluated yet.
 
     Raises:
-        DataError: a file does not exist, or a line is broken; file and line are named. Only a torn
-            last line, from a writer that was killed, is left out with a warning.
+        DataError: a line is broken; file and line are named. Only a torn last line, from a writer
+            that was killed, is left out with a warning.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     records: dict[str, Record] = {}
@@ -67,8 +67,6 @@ def read_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(path.rglob(FILE))
-    if path.suffix == ".jsonl" and not path.is_file():
-        raise DataError(f"no records at {path}")
     return [path] if path.is_file() else []
 
 

@@ -1,4 +1,4 @@
-"""What a table shows: rows and columns as selections of records, and the paper's printed figures."""
+"""What a table shows: rows and columns as selections of records, and the paper's figures."""
 
 import dataclasses
 import difflib
@@ -57,7 +57,7 @@ class Row:
     Attributes:
         label: as the paper prints it.
         where: which records are of this method.
-        train: command that makes the run; `{data}` and `{scale}` are filled in.
+        train: command that makes the run; `{arguments}`, `{data}` and `{scale}` are filled in.
         evaluate: command that makes the record; `RUN` stands for the run.
         printed: group label to column label to the paper's figure.
     """
@@ -81,6 +81,7 @@ class Table:
         groups: data sets.
         columns: metrics, the same in every group.
         where: clauses on every cell, those of the scale included.
+        arguments: of a training command at this scale, `{arguments}` in `Row.train`.
         notes: sentences above the table.
     """
 
@@ -91,6 +92,7 @@ class Table:
     groups: Sequence[Group]
     columns: Sequence[Column]
     where: Where = field(default_factory=dict)
+    arguments: str = ""
     notes: Sequence[str] = ()
 
     def clauses(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
@@ -100,7 +102,8 @@ class Table:
 
     def command(self, template: str, group: Group) -> str:
         """A command of a row for the data set of a group."""
-        return template.replace("{data}", group.data).replace("{scale}", self.scale)
+        text = template.replace("{arguments}", self.arguments)
+        return text.replace("{data}", group.data).replace("{scale}", self.scale)
 
 
 _KEYS = {"name", "title", "notes", "where", "scales", "rows", "groups", "columns"}
@@ -111,7 +114,8 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
 
     Args:
         spec: `name`, `title`, `rows`, `groups`, `columns` as the classes here have them, `where`,
-            `notes`, and `scales`: scale to `{where, notes}`. A group's `data` maps scale to name.
+            `notes`, and `scales`: scale to `{where, notes, arguments}`. A group's `data` maps scale
+            to name.
         scale: to show. Records of another scale are left out.
 
     Raises:
@@ -128,7 +132,9 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
             "(key scale)"
         )
     chosen = scales[scale] or {}
-    _check_keys(chosen, known={"where", "notes"}, needed=set(), at=f"table.scales.{scale}")
+    _check_keys(
+        chosen, known={"where", "notes", "arguments"}, needed=set(), at=f"table.scales.{scale}"
+    )
     columns = [
         _make(Column, {**plain, "metric": _names(plain.get("metric"))}, at=f"table.columns[{i}]")
         for i, plain in enumerate(spec["columns"])
@@ -153,6 +159,7 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
         groups=groups,
         columns=columns,
         where={**(spec.get("where") or {}), **(chosen.get("where") or {})},
+        arguments=chosen.get("arguments") or "",
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
     )
 

@@ -1,0 +1,109 @@
+"""Fréchet and kernel distance through torch-fidelity against the formulas written out."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor, nn
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from idinvert.errors import DataError
+from idinvert.metrics.frechet import extractor_distances
+
+
+class TinyExtractor(nn.Module):
+    """A linear map of pixels, with dropout that must be off."""
+
+    def __init__(self, size: int = 8, dim: int = 5) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.register_buffer("weight", torch.randn(3 * size * size, dim, generator=rng) / size)
+        self.dropout = nn.Dropout(0.5)
+
+    def embed(self, images: Tensor) -> Tensor:
+        assert images.min() >= -1
+        assert images.max() <= 1
+        return self.dropout(images.flatten(1) @ self.weight)
+
+
+def images(n: int, *, seed: int, low: int = 0) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(low, 256, (n, 3, 8, 8), generator=rng, dtype=torch.uint8)
+
+
+def features(extractor: TinyExtractor, batch: Tensor) -> np.ndarray:
+    scaled = (batch.float() / 127.5 - 1).flatten(1) @ extractor.weight
+    return scaled.double().numpy()
+
+
+def test_frechet_distance_is_the_formula_with_the_matrix_root():
+    extractor, a, b = TinyExtractor(), images(60, seed=1), images(60, seed=2, low=100)
+    x, y = features(extractor, a), features(extractor, b)
+    covariances = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    gap = x.mean(axis=0) - y.mean(axis=0)
+    expected = gap @ gap + np.trace(covariances[0] + covariances[1] - 2 * root)
+    got = extractor_distances(a, b, extractor=extractor, name="tiny")
+    assert list(got) == ["fd_tiny"]
+    assert got["fd_tiny"] == pytest.approx(expected, rel=1e-8)
+
+
+def test_kernel_distance_is_the_unbiased_mmd_with_a_cubic_kernel():
+    extractor, a, b = TinyExtractor(), images(12, seed=3), images(12, seed=4, low=80)
+    x, y = features(extractor, a), features(extractor, b)
+    n, dim = x.shape
+
+    def kernel(u: np.ndarray, v: np.ndarray) -> float:
+        return float((u @ v / dim + 1) ** 3)
+
+    within = sum(
+        kernel(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j
+    ) / (n * (n - 1))
+    across = sum(kernel(x[i], y[j]) for i in range(n) for j in range(n)) / (n * n)
+    got = extractor_distances(a, b, extractor=extractor, name="tiny", frechet=False, kernel=True)
+    assert list(got) == ["kd_tiny", "kd_tiny_std"]
+    assert got["kd_tiny"] == pytest.approx(within - 2 * across, rel=1e-8)  # one subset: all images
+    assert got["kd_tiny_std"] == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_sets_are_at_distance_zero_and_batches_do_not_matter():
+    extractor, a, b = TinyExtractor(), images(30, seed=5), images(30, seed=6)
+    assert extractor_distances(a, a, extractor=extractor, name="t")["fd_t"] == pytest.approx(
+        0, abs=1e-6
+    )
+    small = extractor_distances(a, b, extractor=extractor, name="t", batch_size=7)["fd_t"]
+    large = extractor_distances(a, b, extractor=extractor, name="t", batch_size=64)["fd_t"]
+    assert small == pytest.approx(large, rel=1e-5)
+
+
+def test_new_images_under_an_old_name_give_a_new_number():
+    extractor = TinyExtractor()
+    first = extractor_distances(
+        images(20, seed=7), images(20, seed=8), extractor=extractor, name="t"
+    )
+    second = extractor_distances(
+        images(20, seed=9, low=128), images(20, seed=8), extractor=extractor, name="t"
+    )
+    assert second["fd_t"] > 2 * first["fd_t"]
+
+
+def test_the_extractor_and_the_registry_are_left_as_they_were():
+    extractor, before = TinyExtractor().train(), set(FEATURE_EXTRACTORS_REGISTRY)
+    extractor_distances(images(4, seed=0), images(4, seed=1), extractor=extractor, name="tiny")
+    assert extractor.training
+    assert set(FEATURE_EXTRACTORS_REGISTRY) == before
+    with pytest.raises(RuntimeError):  # a failing extractor leaves nothing behind either
+        extractor_distances(
+            images(4, seed=0), images(4, seed=1), extractor=TinyExtractor(size=9), name="tiny"
+        )
+    assert set(FEATURE_EXTRACTORS_REGISTRY) == before
+
+
+def test_errors_say_what_was_got():
+    extractor = TinyExtractor()
+    with pytest.raises(DataError, match=r"fd_tiny.*3 outputs and 4 real"):
+        extractor_distances(images(3, seed=0), images(4, seed=1), extractor=extractor, name="tiny")
+    with pytest.raises(DataError, match=r"reals is torch\.float32"):
+        extractor_distances(
+            images(4, seed=0), images(4, seed=1).float(), extractor=extractor, name="tiny"
+        )

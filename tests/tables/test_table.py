@@ -1,0 +1,69 @@
+"""The description of a table is checked, and fitted to a scale."""
+
+import copy
+
+import pytest
+
+from idinvert.errors import ConfigError
+from idinvert.tables.table import table_from_dict
+
+SPEC = {
+    "name": "t",
+    "title": "Table",
+    "where": {"task": "reconstruction", "n": 5},
+    "scales": {
+        "miniature": {"where": {"n": 7}, "notes": ["small"], "arguments": "data={data} {scale}"},
+        "full": None,
+    },
+    "groups": [{"label": "Face", "data": {"miniature": "mini", "full": "ffhq"}, "paper_data": "F"}],
+    "columns": [{"label": "MSE", "metric": "mse", "better": "down", "where": {"split": "val"}}],
+    "rows": [
+        {
+            "label": "Ours",
+            "where": {"choices.inversion": "in_domain"},
+            "train": "python train.py {arguments}",
+            "printed": {"Face": {"MSE": 0.05}},
+        }
+    ],
+}
+
+
+def test_a_table_is_fitted_to_its_scale():
+    small, full = table_from_dict(SPEC, scale="miniature"), table_from_dict(SPEC, scale="full")
+    (row,), (group,), (column,) = small.rows, small.groups, small.columns
+    assert small.clauses(row, group, column) == {
+        "task": "reconstruction",
+        "n": 7,
+        "data.name": "mini",
+        "split": "val",
+        "choices.inversion": "in_domain",
+    }
+    assert small.command(row.train, group) == "python train.py data=mini miniature"
+    assert (small.notes, full.notes) == (["small"], [])
+    assert full.groups[0].data == "ffhq"
+    assert full.where["n"] == 5
+    assert column.metric == ["mse"]
+    assert column.arrow == "↓"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(row=[]), "table: unknown key 'row'; did you mean 'rows'"),
+        (lambda s: s.pop("title"), "table: missing title"),
+        (lambda s: s["rows"][0].update(wher={}), r"table.rows\[0\]: unknown key 'wher'"),
+        (lambda s: s["rows"][0].pop("where"), r"table.rows\[0\]: missing where"),
+        (lambda s: s["columns"][0].update(better="less"), r"table.columns\[0\].*'less'"),
+        (lambda s: s["columns"][0].update(metric=[]), r"table.columns\[0\].*at least one"),
+        (lambda s: s["groups"][0].update(data={"full": "x"}), r"table.groups\[0\].data.*miniature"),
+        (lambda s: s["rows"][0]["printed"].update(Cat={}), r"rows\[0\].printed.*'Cat'"),
+        (lambda s: s["rows"][0]["printed"]["Face"].update(FID=1), r"rows\[0\].printed.*'FID'"),
+        (lambda s: s["scales"].pop("miniature"), "knows the scales full; got 'miniature'"),
+        (lambda s: s["scales"]["miniature"].update(n=1), "table.scales.miniature: unknown key 'n'"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(change, message):
+    spec = copy.deepcopy(SPEC)
+    change(spec)
+    with pytest.raises(ConfigError, match=message):
+        table_from_dict(spec, scale="miniature")
