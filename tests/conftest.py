@@ -1,11 +1,12 @@
 """What every test stands under: no network, no GPU, one thread, a cache of its own."""
 
+import ipaddress
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-
-LOOPBACK = ("127.", "::1", "localhost")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,21 +18,31 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection to anything but loopback is an error, so that nothing downloads unseen."""
-    connect = socket.socket.connect
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
-    def guarded(self: socket.socket, address: object) -> None:
-        host = address[0] if isinstance(address, tuple) else ""
-        if self.family != socket.AF_UNIX and not str(host).startswith(LOOPBACK):
+
+def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, for loopback only; sockets that are files are not the network."""
+
+    def to_loopback(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not is_loopback(address[0]):
             raise ConnectionRefusedError(f"a test tried to reach {address}")
-        connect(self, address)  # type: ignore[arg-type]
+        return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    return to_loopback
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by address or by its one sure name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @pytest.fixture(autouse=True)
-def own_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rendered images go to a folder of this test process, not to the user's cache."""
     base = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("IDINVERT_CACHE", str(base))

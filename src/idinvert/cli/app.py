@@ -1,11 +1,14 @@
 """What both commands share: checking before work, and errors a person can read."""
 
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,7 +17,15 @@ from idinvert.config.paths import config_dir
 from idinvert.config.schema import register
 from idinvert.errors import IdinvertError
 
-VALUED_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+NOT_OURS = ("-cd", "-cn", "-cp", "-sc", "--shell-completion")  # and what starts with --config
+"""Flags with which the command line is another configuration's, or no job's at all."""
+BESIDE_THE_POINT = (
+    r".*module\(s\) in eval mode",  # G and F are frozen, and stay in evaluation mode
+    r".*have no `validation_step`",  # a GAN has nothing to validate
+    r".*does not have many workers",  # images come from a memory map
+    r".*isinstance\(treespec",  # between Lightning and torch
+)
+"""Warnings of Lightning that tell a user of this program nothing."""
 
 
 def run_app(config_name: str, work: Callable[..., Any]) -> None:
@@ -25,8 +36,8 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         work: Takes the resolved configuration as plain values, and ``given``: see `given_keys`.
     """
     arguments = sys.argv[1:]
-    overrides = [word for word in arguments if not word.startswith("-") and "=" in word]
-    if not any(word in VALUED_FLAGS or word.startswith("--config") for word in arguments):
+    overrides = [word for word in arguments if word[:1] == "~" or (word[:1] != "-" and "=" in word)]
+    if not any(word in NOT_OURS or word.startswith("--config") for word in arguments):
         try:
             multirun = any(word in ("-m", "--multirun") for word in arguments)
             for one in expand_sweep(overrides) if multirun else [overrides]:
@@ -34,6 +45,7 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         except IdinvertError as error:
             _fail(error)
     register()
+    quieten_lightning()
 
     @hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
     def job(config: DictConfig) -> Any:
@@ -42,10 +54,18 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
             return work(plain, given=given_keys(HydraConfig.get().overrides.task))
         except IdinvertError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
+                # The sweep's other jobs go on; Hydra prints this one's message at the end.
+                raise CompactHydraException(f"error: {error}") from error
             _fail(error)
 
     job()
+
+
+def quieten_lightning() -> None:
+    """Leaves Lightning its warnings, without those that mean nothing here, tips and greetings."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in BESIDE_THE_POINT:
+        warnings.filterwarnings("ignore", message)
 
 
 def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:

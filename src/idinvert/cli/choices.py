@@ -2,12 +2,8 @@
 
 from typing import Any
 
-from torch import nn
 
-
-def choices_of(
-    config: dict[str, Any], *, generator: nn.Module | None, encoder: nn.Module | None
-) -> dict[str, Any]:
+def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[str, Any]:
     """The choices of a training run, JSON-able.
 
     They travel in the provenance of the weights, so that a shipped encoder and one of this
@@ -54,7 +50,7 @@ def perceptual_name(node: dict[str, Any] | None) -> str:
     return "attributes" if name == "open_features" else name
 
 
-def _network(network: nn.Module) -> dict[str, Any]:
+def _network(network: Any) -> dict[str, Any]:
     name = type(network).__module__.rsplit(".", 1)[-1].removeprefix("encoder_")
     return {"name": name} | _settings(network.architecture)
 

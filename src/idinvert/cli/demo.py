@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import records_path, run_task
 from idinvert.cli.setup import Setup, open_setup, with_run
 from idinvert.cli.train import train
@@ -81,9 +82,8 @@ def _training(seconds: float) -> dict[str, Any]:
 
 def _evaluation(source: str | None, inversion: str, images: int) -> dict[str, Any]:
     overrides = [*DATA, f"system.outputs={OUT}", f"inversion={inversion}", f"n={images}"]
-    given = {"data", "system", "inversion", "n"}
     config = compose_plain("evaluate", [*overrides, *([source] if source else [])])
-    return with_run(config, given=given)
+    return with_run(config, given=given_keys(overrides))
 
 
 def _targets(setup: Setup) -> Tensor:

@@ -1,12 +1,13 @@
 """``evaluate.py``: evaluates a run, inverts one's own images, or renders a table."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from idinvert.cli.app import run_app
-from idinvert.cli.setup import open_setup, with_run
+from idinvert.cli.setup import with_run
 from idinvert.cli.tables import render_table
 from idinvert.config.build import bind
 from idinvert.tables.record import Record
@@ -18,12 +19,14 @@ def main() -> None:
     run_app("evaluate", evaluate)
 
 
-def evaluate(config: dict[str, Any], *, given: set[str] = frozenset()) -> list[Record]:
+def evaluate(
+    config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None = None
+) -> list[Record]:
     """Runs one task, or renders one table.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Top-level keys that stand on the command line.
+        given: Keys that stand on the command line, as `given_keys` sorts them.
 
     Returns:
         The records that were made; they also stand in ``<outputs>/records.jsonl``.
@@ -31,14 +34,13 @@ def evaluate(config: dict[str, Any], *, given: set[str] = frozenset()) -> list[R
     if config["system"]["num_threads"]:
         torch.set_num_threads(config["system"]["num_threads"])
     if config["table"] is not None:
-        return render_table(config, evaluate=run_task)
-    return run_task(with_run(config, given=given))
+        return render_table(config, evaluate=run_task, given=given or {})
+    return run_task(with_run(config, given=given or {}))
 
 
 def run_task(config: dict[str, Any]) -> list[Record]:
     """Runs the task of a configuration and keeps its records."""
-    setup = open_setup(config)
-    records = bind(config["task"], key="task")(setup=setup)
+    records = bind(config["task"], key="task")(config=config)
     for record in records:
         append(records_path(config), record)
     return records

@@ -46,8 +46,9 @@ def commit() -> str:
 
 
 def command() -> str:
-    """The command line, without the folder of the program."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line, without what belongs to this machine alone (``system.*``)."""
+    words = [word for word in sys.argv[1:] if not word.startswith("system.")]
+    return " ".join([Path(sys.argv[0]).name, *words])
 
 
 def device_name(accelerator: str) -> str:

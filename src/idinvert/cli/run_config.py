@@ -1,6 +1,6 @@
 """The configuration of ``run=RUN``: the run's own, with what this command may change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from idinvert.config.run_folder import find_run, read_config
@@ -33,14 +33,17 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
             f"{', '.join(MAY_CHANGE[1:])}."
         )
     precision = stored["trainer"]["precision"]
-    # Whole groups first (trainer=ddp), then single keys (trainer.devices=4).
-    for word in sorted(words, key=lambda word: word.count(".")):
-        _take(stored, config, word.split("."))
+    take(stored, config, words)
     stored["trainer"]["precision"] = precision
     return stored | {"run": config["run"]}
 
 
-def _take(stored: dict[str, Any], config: dict[str, Any], path: Sequence[str]) -> None:
-    for key in path[:-1]:
-        stored, config = stored.setdefault(key, {}), config[key]
-    stored[path[-1]] = config[path[-1]]
+def take(stored: dict[str, Any], config: dict[str, Any], words: Iterable[str]) -> None:
+    """Puts what stands at dotted keys of ``config`` into ``stored``."""
+    # Whole groups first (trainer=ddp), then single keys (trainer.devices=4).
+    for word in sorted(words, key=lambda word: word.count(".")):
+        *path, last = word.split(".")
+        there, here = stored, config
+        for key in path:
+            there, here = there.setdefault(key, {}), here[key]
+        there[last] = here[last]

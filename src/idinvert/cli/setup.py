@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from idinvert.cli import networks as wire
-from idinvert.cli.choices import room_name
+from idinvert.cli.choices import perceptual_name, room_name
 from idinvert.cli.provenance import command, versions
+from idinvert.cli.run_config import take
 from idinvert.config.build import build
 from idinvert.config.run_folder import find_run, read_config
 from idinvert.errors import ConfigError
@@ -33,6 +35,7 @@ class Setup:
     encoder: nn.Module
     inverter: Inverter
     inverter_name: str
+    perceptual: nn.Module | None
     attributes: Any
     origin: Origin
 
@@ -55,10 +58,12 @@ class Setup:
     def measures(self) -> Measures:
         """The metrics of the configuration, with their networks."""
         metric = self.config["metric"]
-        extractors = {} if self.attributes is None else {"attributes": self.attributes}
+        extractors = {"attributes": self.attributes}
+        if self.perceptual is not None:
+            extractors.setdefault(perceptual_name(self.config["perceptual"]), self.perceptual)
         return Measures(
             names=metric["names"],
-            extractors=extractors,
+            extractors={name: network for name, network in extractors.items() if network},
             attribute_network=self.attributes,
             inception_path=metric["inception_path"],
             lpips_path=metric["lpips_path"],
@@ -66,30 +71,48 @@ class Setup:
         )
 
 
-def with_run(config: dict[str, Any], *, given: set[str]) -> dict[str, Any]:
+def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The configuration with what ``run=RUN`` brings along.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Top-level keys that stand on the command line, which win over the run's.
+        given: Keys that stand on the command line, as `given_keys` sorts them; they win over the
+            run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
 
     Returns:
         A configuration whose ``n`` and ``batch_size`` are numbers.
+
+    Raises:
+        ConfigError: No such run, or a number that makes no sense.
     """
     config = dict(config)
     if config["run"] is not None:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
-        stored = read_config(folder)
-        for key in FROM_RUN:
-            if key not in given and stored.get(key) is not None:
-                config[key] = stored[key]
+        config |= _brought_by(read_config(folder), config, given=given)
         if "encoder" not in given:
             config["encoder"] = {"path": str(folder)}
     if config["n"] is None:
         config["n"] = config["scale"]["n_test"]
     if config["batch_size"] is None:
         config["batch_size"] = config["scale"]["inversion_batch_size"]
+    if config["batch_size"] < 1:
+        raise ConfigError(f"batch_size={config['batch_size']}: expected 1 or more.")
     return config
+
+
+def _brought_by(
+    stored: dict[str, Any], config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """What a run brings along, with the single keys that stand on the command line."""
+    brought = {
+        key: stored[key]
+        for key in FROM_RUN
+        if key in stored and key not in given.get(key, ()) and (stored[key] or key not in given)
+    }
+    take(brought, config, [word for key in brought for word in given.get(key, ())])
+    if "cache_dir" in brought.get("data", {}) and "data.cache_dir" not in given.get("data", ()):
+        brought["data"]["cache_dir"] = config["system"]["cache"]  # this machine's
+    return brought
 
 
 def open_setup(config: dict[str, Any]) -> Setup:
@@ -103,11 +126,12 @@ def open_setup(config: dict[str, Any]) -> Setup:
     generator = wire.loaded_generator(config["generator"], contents)
     path = find_weights(config["encoder"]["path"], role="encoder", key="encoder.path")
     encoder = load_network(path, expect="encoder", key="encoder.path")
+    provenance = read_header(path, key="encoder.path").provenance
     _require_fit(encoder, generator)
+    _require_same(provenance, generator=contents.hashes["generator"])
     contents.note("encoder", path)
     perceptual = wire.perceptual_network(config["perceptual"], contents)
     attributes = wire.attribute_network(config["attributes"], contents)
-    provenance = read_header(path, key="encoder.path").provenance
     inverter = build_inverter(config, encoder=encoder, perceptual=perceptual)
     return Setup(
         config=config,
@@ -115,6 +139,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
         encoder=encoder,
         inverter=inverter,
         inverter_name=room_name(config["inversion"]["_target_"]),
+        perceptual=perceptual,
         attributes=attributes,
         origin=Origin(
             run=provenance.get("run", contents.hashes["encoder"]),
@@ -149,4 +174,14 @@ def _require_fit(encoder: Any, generator: Any) -> None:
             f"the encoder gives {theirs[0]} codes of {theirs[1]} numbers and the generator takes "
             f"{ours[0]} of {ours[1]}. Give the generator it was trained for (generator.path), or "
             "another encoder (encoder.path, run)."
+        )
+
+
+def _require_same(provenance: dict[str, Any], *, generator: str) -> None:
+    trained_for = provenance.get("stands_on", {}).get("generator", generator)
+    if trained_for != generator:
+        raise ConfigError(
+            f"the encoder was trained for generator {trained_for} and this is {generator}: codes "
+            "do not carry over between generators of the same shape. Give its generator "
+            "(generator.path), or another encoder (encoder.path, run)."
         )

@@ -1,10 +1,11 @@
 """``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.cli.app import given_keys
 from idinvert.cli.setup import with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import CheckpointError, IdinvertError
@@ -22,14 +23,21 @@ Evaluate = Callable[[dict[str, Any]], list[Record]]
 
 NOT_OF_A_RUN = ("task", "n", "choices.inversion", "data.split")
 """Clauses that an evaluation meets or not, whatever the run."""
+OF_THE_COMMAND = ("system", "trainer", "n", "batch_size", "seed", "recompute")
+"""Keys that all evaluations of a table take from the command that asks for it."""
+WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
+"""Keys that they take from there where they were given; else each run brings its own."""
 
 
-def render_table(config: dict[str, Any], *, evaluate: Evaluate) -> list[Record]:
+def render_table(
+    config: dict[str, Any], *, evaluate: Evaluate, given: Mapping[str, Sequence[str]]
+) -> list[Record]:
     """Fills a table, prints it and writes it as Markdown, CSV and LaTeX.
 
     Args:
         config: The resolved configuration as plain values, with a ``table``.
         evaluate: Runs one evaluation and keeps its records.
+        given: Keys that stand on the command line, as `given_keys` sorts them.
 
     Returns:
         The records that were made on the way.
@@ -46,7 +54,7 @@ def render_table(config: dict[str, Any], *, evaluate: Evaluate) -> list[Record]:
         done.add((run.run, row.evaluate))
         print(f"{table.name}: evaluating {row.label}, {group.label}, run {run.run}")
         try:
-            made += evaluate(_evaluation(config, table, row, group, run))
+            made += evaluate(_evaluation(config, table, row, group, run, given=given))
         except IdinvertError as error:
             print(f"  not done: {error}")
     filled = fill(table, read_records(outputs / "records.jsonl"))
@@ -103,7 +111,13 @@ def _run_for(table: Table, row: Row, group: Group, runs: list[Record]) -> Record
 
 
 def _evaluation(
-    config: dict[str, Any], table: Table, row: Row, group: Group, run: Record
+    config: dict[str, Any],
+    table: Table,
+    row: Row,
+    group: Group,
+    run: Record,
+    *,
+    given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """The configuration of the command that stands in the table's row."""
     words = shlex.split(table.command(row.evaluate, group))
@@ -111,8 +125,8 @@ def _evaluation(
     folder = str(run.extra["folder"])
     if not folder.startswith(SHIPPED):
         overrides.append(f"run={folder}")
-    given = frozenset(word.split("=", 1)[0].split(".", 1)[0] for word in overrides)
     chosen = compose_plain("evaluate", overrides)
-    for key in ("system", "trainer", "n", "batch_size", "seed", "recompute"):
-        chosen[key] = config[key] if config[key] is not None else chosen[key]
-    return with_run(chosen, given=given)
+    handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
+    for key in (*OF_THE_COMMAND, *handed_on):
+        chosen[key] = config[key]
+    return with_run(chosen, given=given_keys(overrides) | handed_on)

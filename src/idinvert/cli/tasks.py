@@ -2,15 +2,18 @@
 
 import time
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch.utils.data import Dataset
 
 from idinvert.cli import networks as wire
-from idinvert.cli.provenance import commit
-from idinvert.cli.setup import Setup
+from idinvert.cli.provenance import command, commit, versions
+from idinvert.cli.setup import open_setup
 from idinvert.config.build import build
 from idinvert.config.run_folder import locked
 from idinvert.config.signature import nearest
+from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
 from idinvert.editing.directions import save_directions
 from idinvert.editing.scored import scored_codes
@@ -24,9 +27,18 @@ from idinvert.evaluation.reconstruction import reconstruction
 from idinvert.tables.record import Record
 
 
-def reconstruct(*, setup: Setup) -> list[Record]:
-    """Inverts and measures the first n images of a split (Sec. 4.2)."""
-    config = setup.config
+def reconstruct(*, config: dict[str, Any]) -> list[Record]:
+    """Inverts and measures the first n images of a split (Sec. 4.2).
+
+    Raises:
+        ConfigError: ``images=`` was given, which is another task's.
+    """
+    if config["images"] is not None:
+        raise ConfigError(
+            f"task=reconstruction measures the images of data and does not read images="
+            f"{config['images']}. Add task=invert, or set data=folder data.path={config['images']}."
+        )
+    setup = open_setup(config)
     domain = build(config["data"], key="data")
     wire.require_resolution(data=domain.resolution, generator=setup.generator.resolution)
     mark = setup.mark(domain.fingerprint)
@@ -51,15 +63,17 @@ def reconstruct(*, setup: Setup) -> list[Record]:
     return records
 
 
-def invert_own(*, setup: Setup, on_corrupt: str, allow_upscale: bool) -> list[Record]:
+def invert_own(
+    *, config: dict[str, Any], on_corrupt: Literal["error", "skip"], allow_upscale: bool
+) -> list[Record]:
     """Inverts images of one's own: codes, pictures, losses and a page come out.
 
     Raises:
         ConfigError: No ``images=`` was given.
     """
-    config = setup.config
     if config["images"] is None:
         raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
+    setup = open_setup(config)
     source = Path(config["images"])
     dataset = read_images(
         source,
@@ -102,24 +116,26 @@ def show(record: Record, out: Path) -> None:
 
 
 def train_directions(
-    *, setup: Setup, names: list[str], samples: int, fraction: float
+    *, config: dict[str, Any], names: list[str], samples: int, fraction: float
 ) -> list[Record]:
     """Trains an edit direction an attribute and stores them in one file (Sec. 4.3).
 
     Raises:
         ConfigError: No attribute network, or one that does not know a name.
     """
-    network, config = setup.attributes, setup.config
-    if network is None:
-        raise ConfigError("task=directions needs an attribute network: attributes=shipped.")
+    contents = wire.Contents()
+    network = _attribute_network(config, contents)
     for name in names:
         if name not in network.names:
             raise ConfigError(f"task.names: {name} is not read. " + nearest(name, network.names))
-    codes, scores = scored_codes(setup.generator, network, n=samples, seed=config["seed"])
+    generator = wire.loaded_generator(config["generator"], contents)
+    codes, scores = scored_codes(generator, network, n=samples, seed=config["seed"])
     facts = {
-        "generator": setup.origin.checkpoints["generator"],
-        "command": setup.origin.command,
+        "generator": contents.hashes["generator"],
+        "attributes": contents.hashes["attributes"],
+        "command": command(),
         "commit": commit(),
+        "seed": config["seed"],
     }
     directions = [
         train_direction(
@@ -132,7 +148,8 @@ def train_directions(
         )
         for name in names
     ]
-    path = setup.out / "directions.safetensors"
+    folder = Path(config["system"]["outputs"]) / "evaluations" / contents.hashes["generator"]
+    path = folder / "directions.safetensors"
     save_directions(path, directions)
     print(f"{len(directions)} directions: {path}")
     for direction in directions:
@@ -141,29 +158,34 @@ def train_directions(
     return []
 
 
-def read_labels(*, setup: Setup) -> list[Record]:
+def read_labels(*, config: dict[str, Any]) -> list[Record]:
     """Measures the attribute network on the images themselves.
 
     Raises:
-        ConfigError: No attribute network.
+        ConfigError: No attribute network, or images that it cannot read or that have no labels.
     """
-    config, network = setup.config, setup.attributes
-    if network is None:
-        raise ConfigError("task=attributes needs an attribute network: attributes=shipped.")
+    contents = wire.Contents()
+    network = _attribute_network(config, contents)
     domain = build(config["data"], key="data")
-    wire.require_resolution(data=domain.resolution, generator=setup.generator.resolution)
-    count = limit(getattr(domain, config["split"]), config["n"])
-    chunks = Chunks(getattr(domain, config["split"]), spans(count, size=config["batch_size"]))
+    labels = [attribute.name for attribute in domain.attributes]
+    if not set(labels) & set(network.names):
+        raise ConfigError(
+            f"data={domain.name} is labelled with {labels} and the attribute network reads "
+            f"{list(network.names)}. Choose labelled data, such as data=faces_mini."
+        )
+    images = _split(domain, config["split"])
+    count = limit(images, config["n"])
+    chunks = Chunks(images, spans(count, size=config["batch_size"]))
     began = time.monotonic()
     batches = (chunks[index] for index in range(len(chunks)))
     metrics, words = measure_attributes(
         ((batch["image"], batch["attributes"]) for batch in batches),
         network=network,
-        labels=[attribute.name for attribute in domain.attributes],
+        labels=labels,
         device=torch.device("cpu"),
     )
     record = Record(
-        run=setup.origin.checkpoints["attributes"],
+        run=contents.hashes["attributes"],
         task="attributes",
         choices={"scale": config["scale"]["name"]},
         metrics=metrics,
@@ -176,12 +198,25 @@ def read_labels(*, setup: Setup) -> list[Record]:
             "fingerprint": domain.fingerprint,
             "split": config["split"],
         },
-        checkpoints={"attributes": setup.origin.checkpoints["attributes"]},
-        versions=dict(setup.origin.versions),
+        checkpoints={"attributes": contents.hashes["attributes"]},
+        versions=versions(),
         device=device_in_words(torch.device("cpu")),
         seconds=time.monotonic() - began,
         seed=config["seed"],
-        command=setup.origin.command,
+        command=command(),
     )
     show(record, Path(config["system"]["outputs"]))
     return [record]
+
+
+def _attribute_network(config: dict[str, Any], contents: wire.Contents) -> Any:
+    network = wire.attribute_network(config["attributes"], contents)
+    if network is None:
+        raise ConfigError("this task needs an attribute network: attributes=shipped.")
+    return network
+
+
+def _split(domain: Domain, name: str) -> Dataset:
+    if name not in ("train", "val", "test"):
+        raise ConfigError(f"split={name} is unknown; it takes train, val or test.")
+    return getattr(domain, name)

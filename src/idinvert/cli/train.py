@@ -20,11 +20,11 @@ from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DivergenceError
 from idinvert.tracking.csv_logger import CsvLogger
-from idinvert.tracking.status import write_status
+from idinvert.tracking.status import read_status, write_status
 from idinvert.tracking.wandb_logger import open_wandb
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.finite import StopWhenNotFinite
-from idinvert.training.callbacks.folder import latest_checkpoint
+from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.panel import Panel, reconstruction_rows, sample_rows
 from idinvert.training.callbacks.progress import Progress
@@ -222,7 +222,7 @@ def _callbacks(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback
         "every_nimg": config["logging"]["panel_every_nimg"],
         "scale": max(1, 96 // parts.domain.resolution),
     }
-    if hasattr(module, "reconstruct"):
+    if hasattr(module, "reconstruct") and len(parts.domain.val) > 0:  # type: ignore[arg-type]
         draw = reconstruction_rows(parts.domain.val)
         callbacks.append(Panel(key="reconstructions", draw=draw, per_row=8, **panel))
     elif hasattr(module, "average"):

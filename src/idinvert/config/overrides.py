@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from idinvert.config.paths import config_dir
 from idinvert.config.schema import register
@@ -35,10 +35,10 @@ def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
     with initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
         try:
             config = compose(config_name, overrides=overrides)
-            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        except (HydraException, OmegaConfBaseException) as error:
+            plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        # ValueError: Hydra's own word for a group that is set to null.
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(config_name, overrides, error)) from error
-    assert isinstance(plain, dict)
     check_signatures(plain)
     return plain
 
@@ -66,11 +66,17 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
 
 
 def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} has no value yet: give {error.full_key}=…"
     message = str(error).splitlines()[0]
     cause = error.__cause__
     if cause is not None and str(cause) not in message:
         message += f" ({str(cause).splitlines()[0]})"
-    for override in OverridesParser.create().parse_overrides(overrides):
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException:
+        return message  # it says which word cannot be read
+    for override in parsed:
         hint = _hint(config_name, overrides, override)
         if hint:
             return f"{override.input_line}: {hint}"
@@ -79,10 +85,14 @@ def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
 
 def _hint(config_name: str, overrides: list[str], override: Override) -> str | None:
     """What is wrong with one override, or ``None`` if it is not this one."""
+    if override.is_sweep_override():
+        return "several values are a sweep: add -m. A list is written [1,2]."
     group_folder = config_dir() / override.key_or_group
     if group_folder.is_dir() and "." not in override.key_or_group:
         known = [path.stem for path in group_folder.glob("*.yaml")]
         value = override.value()
+        if value is None and not override.is_delete():
+            return f"to do without {override.key_or_group}, write ~{override.key_or_group}"
         if isinstance(value, str) and value not in known:
             return f"there is no such {override.key_or_group}. " + nearest(value, known)
         return None

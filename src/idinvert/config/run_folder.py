@@ -13,6 +13,13 @@ from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError, RunLockedError
 
 CONFIG = "config.yaml"
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+"""What torchrun, Lightning and Slurm call a process that is not the first; 0 for the first."""
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the run's files: the only one, or rank zero of several."""
+    return not any(int(os.environ.get(name, 0)) for name in RANKS)
 
 
 def find_run(run: str, *, outputs: str | Path) -> Path:
@@ -55,12 +62,12 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a second process out of a run's folder; the lock dies with its process.
 
-    Ranks that Lightning or torchrun started beside rank zero do not lock.
+    Ranks beside rank zero do not lock.
 
     Raises:
         RunLockedError: Another process is at work there.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
+    if not is_first_process():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,8 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     except Exception as error:
         raise CorruptImageError(
             f"cannot decode {name}: {error or type(error).__name__}; expected a whole PNG, JPEG or "
-            "WebP file; mend or remove it, or set `data.on_corrupt=skip`"
+            "WebP file; mend or remove it, or set `data.on_corrupt=skip` (with task=invert: "
+            "`task.on_corrupt=skip`)"
         ) from error
 
 
@@ -89,5 +90,6 @@ def check_size(width: int, height: int, *, resolution: int, name: str, allow_ups
     if min(width, height) < resolution and not allow_upscale:
         raise DataError(
             f"{name} has {width}x{height} pixels, expected at least {resolution} on the shorter "
-            "side; change `data.resolution`, or set `data.allow_upscale=true` to enlarge it"
+            "side; change `data.resolution`, or enlarge it with `data.allow_upscale=true` (with "
+            "task=invert: `task.allow_upscale=true`)"
         )

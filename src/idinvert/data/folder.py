@@ -153,7 +153,10 @@ class ImageFiles(Dataset[dict[str, Any]]):
 
 def _check_on_corrupt(on_corrupt: str) -> None:
     if on_corrupt not in ("error", "skip"):
-        raise ConfigError(f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt`")
+        raise ConfigError(
+            f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt` (with "
+            "task=invert: `task.on_corrupt`)"
+        )
 
 
 def _usable(

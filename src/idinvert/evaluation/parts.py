@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, DataError
 
 FORMAT = "idinvert-part-1"
 
@@ -64,6 +64,9 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
         part: on any device.
         identity: what made the result, JSON-able; a part of another identity is not reused.
         seconds: that the inversion took.
+
+    Raises:
+        DataError: the disk refused it; parts written before are as they were.
     """
     tensors = {
         "index": part.index,
@@ -79,17 +82,24 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
     if part.start_images is not None:
         tensors["start_images"] = part.start_images
     facts = {"format": FORMAT, "identity": identity, "names": part.names}
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(
-        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-        partial,
-        metadata={"part": json.dumps(facts, sort_keys=True)},
-    )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
+            partial,
+            metadata={"part": json.dumps(facts, sort_keys=True)},
+        )
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} could not be written ({error}); what was written before is kept. Free the "
+            "disk and give the same command again, or change system.outputs"
+        ) from error
 
 
 def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str]) -> bool:

@@ -27,7 +27,7 @@ def encoder_adversarial(logits: Tensor, kind: str = "logistic") -> Tensor:
     Differs from the paper:
         The default is the non-saturating logistic loss of the authors' code.
     """
-    _check(kind)
+    check_kind(kind)
     if kind == "wgan":
         return -logits  # Eq. (2): -E[D(G(E(x)))]
     return functional.softplus(-logits)
@@ -55,13 +55,18 @@ def discriminator_adversarial(
     Differs from the paper:
         The default is the logistic loss of the authors' code.
     """
-    _check(kind)
+    check_kind(kind)
     if kind == "wgan":
         return -real_logits, fake_logits  # Eq. (3): E[D(G(E(x)))] - E[D(x)]
     return functional.softplus(-real_logits), functional.softplus(fake_logits)
 
 
-def _check(kind: str) -> None:
+def check_kind(kind: str) -> None:
+    """Refuses a kind that is not one of `KINDS`.
+
+    Raises:
+        ConfigError: Unknown kind.
+    """
     if kind not in KINDS:
         raise ConfigError(
             f"adversarial loss: got {kind!r}, expected one of {list(KINDS)}; "

@@ -1,6 +1,5 @@
 """W&B with images seen as the x-axis, one run id for each run identity."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ def open_wandb(
     name: str,
     tags: list[str],
     entity: str | None = None,
-) -> WandbLogger | None:
-    """Opens, or goes on with, the W&B run of this run identity.
+) -> "NimgWandbLogger":
+    """Opens, or goes on with, the W&B run of this run identity; for rank zero alone.
 
     Args:
         folder: The run's folder; W&B's files go to ``<folder>/wandb``.
@@ -34,12 +33,7 @@ def open_wandb(
         name: The name shown.
         tags: Tags.
         entity: W&B team; ``None`` for the account's default.
-
-    Returns:
-        The logger, or ``None`` on ranks other than zero.
     """
-    if int(os.environ.get("LOCAL_RANK", 0)) or int(os.environ.get("NODE_RANK", 0)):
-        return None
     run = wandb.init(
         dir=str(folder),
         id=run_id,

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
-from idinvert.losses.adversarial import discriminator_adversarial, encoder_adversarial
+from idinvert.losses.adversarial import (
+    check_kind,
+    discriminator_adversarial,
+    encoder_adversarial,
+)
 from idinvert.losses.gradient_penalty import r1
 from idinvert.losses.perceptual import feature_loss
 from idinvert.losses.pixel import pixel_loss
@@ -47,6 +51,9 @@ class DomainGuidedTraining(pl.LightningModule):
         mirror: Flip training images left to right with probability one half.
         seed: Seed of the flips.
 
+    Raises:
+        ConfigError: Unknown ``adversarial``.
+
     Differs from the paper:
         The printed Eq. 2-3 are linear in D; the authors' code, and so the default here, is the
         non-saturating logistic loss.
@@ -72,6 +79,7 @@ class DomainGuidedTraining(pl.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        check_kind(adversarial)
         self.automatic_optimization = False
         self.generator = freeze(generator)
         self.perceptual = None if perceptual is None else freeze(perceptual)

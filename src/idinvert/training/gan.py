@@ -114,7 +114,7 @@ class GANTraining(pl.LightningModule):
     @torch.no_grad()
     def _track_mean_code(self, w: Tensor) -> None:
         decay = 0.5 ** (len(w) * self.trainer.world_size / self.w_avg_half_life)
-        mean = w.mean(dim=0)
+        mean = w.to(self.generator.w_avg.dtype).mean(dim=0)  # [L, w_dim]
         if self.trainer.world_size > 1:
             mean = self.all_gather(mean).mean(dim=0)
         self.generator.w_avg.lerp_(mean, 1.0 - decay)

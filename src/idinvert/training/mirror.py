@@ -24,6 +24,6 @@ def mirror_at_random(images: Tensor, *, seed: int, nimg: int, rank: int, world_s
     """
     count = len(images)
     stream = random_stream(purpose="mirror", seed=seed, nimg=nimg)
-    coins = torch.rand(count * world_size, generator=stream)[rank * count : (rank + 1) * count]
-    flipped = (coins < 0.5).to(images.device).view(-1, 1, 1, 1)
+    coins = torch.randint(0, 2, (count * world_size,), generator=stream)
+    flipped = (coins[rank * count : (rank + 1) * count] == 0).to(images.device).view(-1, 1, 1, 1)
     return torch.where(flipped, images.flip(-1), images)

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from idinvert.errors import CheckpointError
-from idinvert.training.callbacks.finite import require_finite
+from idinvert.training.callbacks.finite import require_finite_weights
 from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
 from idinvert.weights.release import save_network
 
@@ -19,7 +19,8 @@ class NimgCheckpoint(Callback):
 
     A checkpoint is written beside its place, flushed to the disk and renamed: kill -9 or a full
     disk leaves the earlier ones as they were. The trained networks go into ``weights`` in the
-    release format at the same time.
+    release format at the same time. Where a validation is due as well it comes first, so that a
+    run killed between the two does not lose its row.
 
     Args:
         folder: The run's folder.
@@ -34,7 +35,7 @@ class NimgCheckpoint(Callback):
         self.checkpoints = Path(folder) / "checkpoints"
         self.weights = Path(folder) / "weights"
         self.every_nimg, self.keep, self.provenance = every_nimg, keep, provenance
-        self._saved_at: int | None = None
+        self._due = False
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Clears what a killed process left half written."""
@@ -53,25 +54,35 @@ class NimgCheckpoint(Callback):
     ) -> None:
         """Saves when a multiple of ``every_nimg`` has been passed."""
         step = len(batch["image"]) * trainer.world_size
-        if module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg:
-            require_finite(outputs, nimg=module.nimg, newest=latest_checkpoint(self.checkpoints))
+        self._due |= module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg
+        if self._due and not _validates(trainer, module.nimg // step) and not trainer.should_stop:
+            self.save(trainer, module)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves what waited for the validation."""
+        if self._due and not trainer.should_stop:
             self.save(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Saves where the run stopped, unless that has just been done."""
-        if self._saved_at != module.nimg:
-            self.save(trainer, module)
+        """Saves where the run stopped."""
+        self.save(trainer, module)
 
     def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> Path:
         """Writes checkpoint and weights; every rank must call it.
 
         Raises:
             CheckpointError: The disk refused; the earlier checkpoints are still there.
+            DivergenceError: The weights are not finite; likewise.
         """
+        require_finite_weights(
+            module.trained_networks,
+            nimg=module.nimg,
+            newest=latest_checkpoint(self.checkpoints),
+        )
         target = self.checkpoints / PATTERN.format(nimg=module.nimg)
         partial = target.with_suffix(".partial")
         try:
-            trainer.save_checkpoint(partial)
+            trainer.save_checkpoint(partial, weights_only=False)
             if trainer.is_global_zero:
                 with open(partial, "rb") as file:
                     os.fsync(file.fileno())
@@ -86,7 +97,7 @@ class NimgCheckpoint(Callback):
                 f"{latest_checkpoint(self.checkpoints)}. Free some space "
                 f"(checkpoint.keep={self.keep}) and give the same command again to go on."
             ) from error
-        self._saved_at = module.nimg
+        self._due = False
         return target
 
     def _save_weights(self, module: pl.LightningModule) -> None:
@@ -97,3 +108,9 @@ class NimgCheckpoint(Callback):
                 self.weights / f"{role}.safetensors",
                 provenance=self.provenance | {"nimg": module.nimg},
             )
+
+
+def _validates(trainer: pl.Trainer, step: int) -> bool:
+    """Whether a validation comes right after this step."""
+    images = trainer.enable_validation and sum(trainer.num_val_batches) > 0
+    return bool(images) and step % int(trainer.val_check_batch) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from idinvert.errors import DivergenceError
 from idinvert.training.callbacks.folder import latest_checkpoint
@@ -22,11 +22,28 @@ def require_finite(outputs: dict[str, Tensor], *, nimg: int, newest: Path | None
     finite = torch.stack([outputs[name].float() for name in names]).isfinite().tolist()
     broken = [name for name, good in zip(names, finite, strict=True) if not good]
     if broken:
-        raise DivergenceError(
-            f"training diverged at {nimg:,} images: {', '.join(broken)} not finite. "
-            f"The last good checkpoint is {newest}. Try a smaller objective.lr (a tenth), "
-            "encoder=base encoder.variant=v2, a larger batch_size, or trainer.precision=32-true."
-        )
+        raise _diverged(", ".join(broken), nimg=nimg, newest=newest)
+
+
+def require_finite_weights(
+    networks: dict[str, nn.Module], *, nimg: int, newest: Path | None
+) -> None:
+    """Raises if a weight is infinite or not a number: the step after a finite loss can do that.
+
+    Raises:
+        DivergenceError: Names the network, the last good checkpoint and what to try.
+    """
+    for role, network in networks.items():
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise _diverged(f"weights of the {role}", nimg=nimg, newest=newest)
+
+
+def _diverged(what: str, *, nimg: int, newest: Path | None) -> DivergenceError:
+    return DivergenceError(
+        f"training diverged at {nimg:,} images: {what} not finite. The last good checkpoint is "
+        f"{newest}. Try a smaller objective.lr (a tenth), encoder.backbone.variant=v2, a larger "
+        "batch_size, or trainer.precision=32-true."
+    )
 
 
 class StopWhenNotFinite(Callback):

@@ -14,3 +14,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint in ``folder``, or ``None``."""
     found = checkpoints_in(folder)
     return found[-1] if found else None
+
+
+def nimg_of(checkpoint: Path | None) -> int:
+    """The images seen at a checkpoint of this folder; 0 without one."""
+    return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("nimg-"))

@@ -90,9 +90,11 @@ class Panel(Callback):
     def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        modes = [(part, part.training) for part in module.modules()]
         module.eval()
         rows = self.draw(module)
-        module.train()
+        for part, mode in modes:  # not train(): frozen parts stay in evaluation mode
+            part.training = mode
         tiles = torch.cat(list(rows.values()))
         save_panel(self.folder, self.key, self._picture(tiles, self.per_row), nimg=module.nimg)
         pictures = {name: self._picture(tile, len(tile)) for name, tile in rows.items()}

@@ -1,0 +1,48 @@
+"""`make demo`, with two seconds of training for three minutes."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from idinvert.cli import demo
+from idinvert.tables.store import read_records
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_demo_leaves_what_it_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo.main(seconds=2, images=4)
+    printed = capsys.readouterr().out
+    out = tmp_path / "outputs" / "demo"
+    for name, least in (("reconstructions.png", 600), ("edits.png", 500), ("losses.png", 300)):
+        assert Image.open(out / name).width >= least, name
+        assert f"outputs/demo/{name}" in printed
+
+    table = (out / "table.md").read_text(encoding="utf-8")
+    assert table in printed
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line[:2] == "| "}
+    records = read_records(out / "records.jsonl")
+    assert len(records) == 4 and all(record.n == 4 for record in records)
+    for source in ("fresh", "shipped"):
+        for method in ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"):
+            cells = [cell.strip() for cell in rows[f"{method}, {source}"].strip("|").split("|")]
+            measured = [float(cell.strip("*")) for cell in cells[1::2]]
+            assert all(value >= 0 for value in measured) and len(measured) == 4
+    assert "16.43" in table, "the paper's figure beside ours"
+    assert "faces_mini" in table and "fd_attributes" in table
+    assert "What to try next" in printed
+
+
+def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    left = tmp_path / "outputs" / "demo" / "left from last time"
+    left.parent.mkdir(parents=True)
+    left.write_text("")
+    monkeypatch.setattr(demo, "train", lambda config: (_ for _ in ()).throw(InterruptedError))
+    with pytest.raises(InterruptedError):
+        demo.main(seconds=2, images=4)
+    assert not left.exists()

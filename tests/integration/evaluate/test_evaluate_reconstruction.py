@@ -1,0 +1,150 @@
+"""`task=reconstruction`: records that say everything, and work that is never done twice."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from idinvert.data.convert import to_float
+from idinvert.data.miniature import faces_mini
+from idinvert.evaluation import module
+from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.tables.record import Record
+from idinvert.tables.store import read_records
+from idinvert.weights.release import fingerprint, load_network
+
+Go = Callable[..., list[Record]]
+
+
+@pytest.fixture
+def inverted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each call of an inverter was given."""
+    calls: list[int] = []
+    for kind in (EncoderInverter, InDomainInverter):
+
+        def counted(self, images, _invert=kind.invert, **kw):
+            calls.append(len(images))
+            return _invert(self, images, **kw)
+
+        monkeypatch.setattr(kind, "invert", counted)
+    return calls
+
+
+@pytest.mark.parametrize("inversion", ["encoder", "in_domain"])
+def test_a_record_says_what_was_measured_and_what_made_it(
+    on_run: Go, world: SimpleNamespace, outputs: Path, inversion: str
+) -> None:
+    steps = {"in_domain": ["inversion.steps=2"], "encoder": []}[inversion]
+    names = "[mse,ssim,psnr,swd,fd_attributes,kd_attributes,attributes,seconds_per_image]"
+    (record,) = on_run(f"inversion={inversion}", *steps, f"metric.names={names}")
+    assert read_records(outputs / "records.jsonl") == [record]
+    asked = {"mse", "ssim", "psnr", "swd", "fd_attributes", "kd_attributes", "seconds_per_image"}
+    read = {"agreement_eyeglasses", "correlation_pose", "failed_images", "swd_floor"}
+    assert asked | read <= set(record.metrics)
+    assert set(record.metrics) - set(record.protocol) <= {"swd_16", "kd_attributes_std"}
+    assert (record.task, record.n, record.nimg, record.run) == (
+        "reconstruction", 6, 4, world.run.name,
+    )  # fmt: skip
+    assert record.metrics["failed_images"] == 0 and record.metrics["mse"] > 0
+    assert record.choices["inversion"]["name"] == inversion
+    assert record.choices["encoder"]["name"] == "base"
+    assert record.choices["objective"]["lambda_adv"] == 0.1
+    assert record.data["name"] == "faces_mini" and record.data["split"] == "test"
+    assert record.data["resolution"] == 16
+    weights = {role: folder / "weights" / f"{role}.safetensors" for role, folder in (
+        ("generator", world.gan), ("encoder", world.run),
+    )}  # fmt: skip
+    for role, path in weights.items():
+        assert record.checkpoints[role] == fingerprint(path)
+    assert {"perceptual", "attributes"} <= set(record.checkpoints)
+    assert record.versions["torch"] == torch.__version__.split("+")[0]
+
+
+def test_the_encoders_error_is_the_one_computed_by_hand(on_run: Go, world: SimpleNamespace) -> None:
+    (record,) = on_run("inversion=encoder")
+    domain = faces_mini(resolution=16, train=16, val=4, test=8, cache_dir=world.cache)
+    x = to_float(torch.stack([domain.test[i]["image"] for i in range(6)]))
+    generator, encoder = (
+        load_network(folder / "weights" / f"{role}.safetensors", key="path")
+        for role, folder in (("generator", world.gan), ("encoder", world.run))
+    )
+    rebuilt = generator.synthesis(encoder(x)).clamp(-1, 1)
+    error = (rebuilt.double() - x.double()).square().mean().item()
+    assert record.metrics["mse"] == pytest.approx(error, rel=1e-5)
+    assert record.data["fingerprint"] == domain.fingerprint
+
+
+def test_a_second_call_inverts_nothing_again(
+    on_run: Go, outputs: Path, inverted: list[int]
+) -> None:
+    words = ("inversion=in_domain", "inversion.steps=2")
+    (first,) = on_run(*words)
+    assert inverted == [4, 2]
+    (second,) = on_run(*words)
+    assert inverted == [4, 2], "the parts on disk were used"
+    assert second.metrics == first.metrics
+    on_run(*words, "recompute=true")
+    assert inverted == [4, 2, 4, 2]
+    (folder,) = (outputs / "evaluations" / first.run).iterdir()
+    with (folder / "in_domain" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(6))
+    mean = sum(float(row["mse"]) for row in rows) / 6
+    assert mean == pytest.approx(first.metrics["mse"], rel=1e-4)
+    picture = Image.open(folder / "in_domain" / "reconstructions.png")
+    assert picture.width > 6 * 128, "six images, enlarged"
+
+
+@pytest.mark.parametrize("fault", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_broken_off_and_continued_gives_the_same_figures(
+    on_run: Go, outputs: Path, inverted: list[int], monkeypatch: pytest.MonkeyPatch, fault
+) -> None:
+    write, written = module.write_part, []
+
+    def breaks(path, *rest, **kw):
+        if len(written) == 2:
+            raise fault
+        written.append(path)
+        write(path, *rest, **kw)
+
+    words = ("inversion.steps=2", "n=8", "batch_size=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_part", breaks)
+        with pytest.raises((OSError, KeyboardInterrupt, SystemExit)):
+            on_run(*words)
+    assert not (outputs / "records.jsonl").exists(), "half an evaluation leaves no record"
+    assert inverted == [2, 2, 2]
+    (continued,) = on_run(*words)
+    assert inverted == [2, 2, 2, 2, 2], "two of four chunks were there"
+    (whole,) = on_run(*words, "recompute=true")
+    assert continued.metrics == whole.metrics
+
+
+def test_two_settings_do_not_get_in_each_others_way(
+    on_run: Go, outputs: Path, inverted: list[int]
+) -> None:
+    (one,) = on_run("inversion.steps=1")
+    (two,) = on_run("inversion.steps=2")
+    (alone,) = on_run("inversion=encoder")
+    assert len(inverted) == 6
+    assert len(list((outputs / "evaluations" / one.run).iterdir())) == 3
+    assert len({record.metrics["mse"] for record in (one, two, alone)}) == 3
+    again = on_run("inversion.steps=1")[0]
+    assert again.metrics == one.metrics and len(inverted) == 6
+    steps = [record.choices["inversion"]["steps"] for record in (one, two, alone)]
+    assert steps == [1, 2, 0]
+
+
+def test_what_changes_no_result_does_not_make_it_another_one(
+    on_run: Go, inverted: list[int], outputs: Path
+) -> None:
+    (one,) = on_run("inversion.steps=1")
+    (other,) = on_run("inversion.steps=1", "batch_size=3", "system.num_workers=0", "logger=csv")
+    assert len(list((outputs / "evaluations" / one.run).iterdir())) == 1
+    assert inverted == [4, 2, 3, 3]
+    assert other.metrics["mse"] == pytest.approx(one.metrics["mse"], rel=1e-4)

@@ -1,0 +1,97 @@
+"""The weights that come with the package: whole, of one piece, small, and good for something."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from idinvert.data.convert import to_float
+from idinvert.data.faces import render, sample_labels
+from idinvert.editing.directions import load_directions
+from idinvert.weights.assets import assets_folder
+from idinvert.weights.bundle import find_weights
+from idinvert.weights.release import fingerprint, load_network, read_header
+
+ROLES = ("generator", "discriminator", "encoder", "attributes")
+FIRST_TEST_FACE = 65_000  # data=faces_mini trains on the images before
+
+
+def path_of(role: str) -> Path:
+    return find_weights("shipped:faces_mini", role=role, key="path")
+
+
+def load(role: str) -> torch.nn.Module:
+    return load_network(path_of(role), expect=role, key="path")
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict:
+    return {role: load(role) for role in ROLES}
+
+
+@pytest.fixture(scope="module")
+def faces() -> tuple[torch.Tensor, torch.Tensor]:
+    """16 test faces in [-1, 1] at 32 px, and their labels."""
+    labels = sample_labels(torch.arange(FIRST_TEST_FACE, FIRST_TEST_FACE + 16), seed=0)
+    resolution = read_header(path_of("generator")).architecture["resolution"]
+    return to_float(render(labels, resolution=resolution)[0]), labels
+
+
+def test_they_fit_one_another(networks: dict, faces: tuple[torch.Tensor, torch.Tensor]) -> None:
+    generator, encoder = networks["generator"], networks["encoder"]
+    x, _ = faces
+    assert networks["discriminator"].architecture["resolution"] == generator.resolution
+    assert networks["attributes"].resolution == generator.resolution
+    codes = encoder(x)
+    assert codes.shape == (16, generator.num_layers, generator.w_dim)
+    assert generator.synthesis(codes).shape == x.shape
+    assert networks["discriminator"](x).shape == (16,)
+    stands_on = read_header(path_of("encoder")).provenance["stands_on"]
+    assert stands_on["generator"] == fingerprint(path_of("generator"))
+    assert stands_on["discriminator"] == fingerprint(path_of("discriminator"))
+
+
+def test_the_directions_belong_to_the_generator(networks: dict) -> None:
+    generator = networks["generator"]
+    found = load_directions(
+        path_of("directions"),
+        num_layers=generator.num_layers,
+        w_dim=generator.w_dim,
+        generator=fingerprint(path_of("generator")),
+    )
+    assert {"eyeglasses", "smile", "age"} <= set(found), "those that the demo shows"
+    assert set(found) <= set(networks["attributes"].names)
+    for direction in found.values():
+        assert {"generator", "command", "commit"} <= set(direction.provenance)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_says_how_it_came_about(role: str) -> None:
+    provenance = read_header(path_of(role)).provenance
+    assert "train.py" in provenance["command"] or "idinvert" in provenance["command"]
+    assert len(provenance["commit"].rstrip("+")) >= 7
+    assert isinstance(provenance["seed"], int) and provenance["nimg"] > 0
+    assert provenance["data"] == "faces_mini"
+
+
+def test_all_together_are_small() -> None:
+    sizes = [path.stat().st_size for path in assets_folder().rglob("*") if path.is_file()]
+    assert sum(sizes) < 30e6
+
+
+def test_the_encoder_sees_more_than_the_mean_face(
+    networks: dict, faces: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    generator, (x, _) = networks["generator"], faces
+    rebuilt = generator.synthesis(networks["encoder"](x)).clamp(-1, 1)
+    mean_face = generator.synthesis(generator.w_avg[None]).clamp(-1, 1)
+    error, of_mean = ((y - x).square().mean().item() for y in (rebuilt, mean_face))
+    assert error < 0.7 * of_mean
+
+
+def test_the_attribute_network_reads_labels(
+    networks: dict, faces: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    network, (x, labels) = networks["attributes"], faces
+    read, pose = network.predict(x), network.names.index("pose")
+    assert torch.corrcoef(torch.stack([read[:, pose], labels[:, pose]]))[0, 1] > 0.8

@@ -1,0 +1,159 @@
+"""Whole training runs in miniature's miniature: 8 px, 8 channels, 64 images."""
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.cli.app import given_keys, quieten_lightning
+from idinvert.cli.train import train
+from idinvert.config.overrides import compose_plain
+from idinvert.tracking.csv_logger import read_rows
+
+TINY = (
+    "scale.resolution=8",
+    "scale.channels=[8,8]",
+    "scale.w_dim=8",
+    "scale.mapping_depth=2",
+    "scale.encoder_channels=4",
+    "scale.encoder_channels_max=8",
+    "batch_size=4",
+    "data.train=64",
+    "data.test=16",
+    "data.val=8",
+    "trainer=cpu",
+    "nimg=8",
+    "checkpoint.every_nimg=16",
+    "logging.every_nimg=12",
+    "logging.validate_every_nimg=16",
+    "logging.panel_every_nimg=1000000",
+)
+ATTRIBUTES = ("experiment=attributes", "attributes.width=8")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides that make every experiment tiny, with a cache that the tests share."""
+    return (*TINY, f"data.cache_dir={tmp_path_factory.getbasetemp() / 'tiny_cache'}")
+
+
+def run(overrides: Sequence[str]) -> Path:
+    """What ``python train.py overrides`` does, in this process."""
+    with warnings.catch_warnings():
+        quieten_lightning()
+        return train(compose_plain("train", list(overrides)), given=given_keys(overrides))
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of two steps that the encoder's training stands on: G with its D, and F."""
+    outputs = f"system.outputs={tmp_path_factory.mktemp('bundle')}"
+    return {
+        "generator": run(["experiment=gan", *tiny, outputs]),
+        "stylegan": run(
+            ["experiment=gan", "generator=stylegan", "discriminator=stylegan", *tiny, outputs]
+        ),
+        "multi_w": run(["experiment=gan", "generator.multi_w=true", *tiny, outputs]),
+        "attributes": run([*ATTRIBUTES, *tiny, outputs]),
+    }
+
+
+@pytest.fixture
+def overrides(
+    tiny: tuple[str, ...], bundle: dict[str, Path], tmp_path: Path
+) -> Callable[..., list[str]]:
+    """The command line of a tiny run; its outputs go to ``tmp_path / where``."""
+
+    def words(experiment: str, *more: str, where: str = "outputs") -> list[str]:
+        special = {
+            "gan": ["experiment=gan"],
+            "attributes": list(ATTRIBUTES),
+            "domain_guided": [
+                "experiment=domain_guided",
+                f"generator.path={bundle['generator']}",
+                f"perceptual.network.path={bundle['attributes']}",
+            ][: 2 if "perceptual=none" in more else 3],
+        }[experiment]
+        return [*special, *tiny, f"system.outputs={tmp_path / where}", *more]
+
+    return words
+
+
+@pytest.fixture
+def train_tiny(overrides: Callable[..., list[str]]) -> Callable[..., Path]:
+    """Trains a tiny run in this process and returns its folder."""
+
+    def go(experiment: str, *more: str, where: str = "outputs") -> Path:
+        return run(overrides(experiment, *more, where=where))
+
+    return go
+
+
+@pytest.fixture
+def command() -> Callable[..., Path]:
+    """``train.py`` in this process, with exactly the words given."""
+    return lambda *words: run(words)
+
+
+@pytest.fixture
+def shell() -> Callable[..., list[str]]:
+    """The words that start ``train.py`` as a process of its own."""
+    return lambda words: [sys.executable, "-m", "idinvert.cli.train", *words]
+
+
+class Difference(AssertionError):
+    """Two runs are not the same."""
+
+
+def _compare(one: Any, other: Any, path: str) -> None:
+    if isinstance(one, torch.Tensor):
+        same = torch.equal(one, other) and one.dtype == other.dtype
+    elif isinstance(one, dict):
+        same = list(one) == list(other)
+        for key in one if same else ():
+            _compare(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list | tuple):
+        same = len(one) == len(other)
+        for index, (a, b) in enumerate(zip(one, other, strict=False)):
+            _compare(a, b, f"{path}/{index}")
+    else:
+        same = one == other
+    if not same:
+        raise Difference(f"{path}: {one!r} is not {other!r}")
+
+
+@pytest.fixture
+def same_checkpoints() -> Callable[[Path, Path], None]:
+    """Compares the newest checkpoints of two runs bit for bit: weights, optimisers, callbacks."""
+
+    def compare(one: Path, other: Path) -> None:
+        states = []
+        for folder in (one, other):
+            newest = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
+            stored = torch.load(newest, weights_only=True)
+            states.append(
+                {key: stored[key] for key in ("state_dict", "optimizer_states", "callbacks")}
+                | {"name": newest.name}
+            )
+        assert states[0]["state_dict"] and states[0]["optimizer_states"]
+        _compare(states[0], states[1], "")
+
+    return compare
+
+
+@pytest.fixture
+def rows_of() -> Callable[..., list[dict[str, float]]]:
+    """The rows of a run without its speed, and without validations where it was stopped."""
+
+    def rows(folder: Path, *, stopped_at: Sequence[int] = ()) -> list[dict[str, float]]:
+        return [
+            {name: value for name, value in row.items() if name != "images_per_second"}
+            for row in read_rows(folder / "metrics.jsonl")
+            if not (row["nimg"] in stopped_at and any(name.startswith("val/") for name in row))
+        ]
+
+    return rows

@@ -1,0 +1,207 @@
+"""Every file in conf composes and fits its target; every experiment and variant trains."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.tracking.status import read_status
+from idinvert.weights.release import read_header
+
+pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
+EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+OF_TRAINING = (
+    "attributes",
+    "data",
+    "discriminator",
+    "encoder",
+    "generator",
+    "latent",
+    "logger",
+    "objective",
+    "perceptual",
+    "scale",
+    "system",
+    "trainer",
+)
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in OF_TRAINING
+    for path in sorted((config_dir() / group).glob("*.yaml"))
+]
+NEEDED = {"data=folder": ["data.path=photos"], "generator=checkpoint": ["generator.path=run"]}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_fits_what_it_names(choice: str) -> None:
+    group, name = choice.split("=")
+    config = compose_plain("train", [choice, *NEEDED.get(choice, [])])
+    assert config[group], name
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_says_its_command(experiment: str) -> None:
+    config = compose_plain("train", [f"experiment={experiment}"])
+    assert config["objective"]["_target_"].startswith("idinvert.training.")
+    lines = (config_dir() / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert f"experiment={experiment}" in lines[1]
+
+
+@pytest.mark.parametrize("path", sorted(config_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_opens_with_its_command(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert first.startswith(("# python train.py", "# python evaluate.py")), path
+
+
+def weights_of(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "weights").iterdir()}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_two_steps(
+    train_tiny: Callable[..., Path], experiment: str
+) -> None:
+    folder = train_tiny(experiment)
+    assert read_status(folder) == {"state": "finished", "nimg": 8}
+    roles = {
+        "gan": {"generator", "discriminator"},
+        "attributes": {"attributes"},
+        "domain_guided": {"encoder", "discriminator"},
+    }
+    assert weights_of(folder) == roles[experiment]
+    for role in roles[experiment]:
+        provenance = read_header(folder / "weights" / f"{role}.safetensors").provenance
+        assert provenance["nimg"] == 8 and provenance["run"] == folder.name
+        json.dumps(provenance)
+    assert not list(folder.rglob("*.partial"))
+
+
+GANS = [
+    ("generator=stylegan2", "generator.multi_w=true"),
+    ("generator=stylegan", "discriminator=stylegan"),
+    ("generator=stylegan", "discriminator=stylegan", "generator.multi_w=true"),
+    ("trainer.precision=bf16-mixed",),
+    ("objective.style_mixing=0", "objective.ema_rampup=null", "objective.mirror=false"),
+]
+
+
+@pytest.mark.parametrize("more", GANS, ids="+".join)
+def test_every_kind_of_gan_trains_two_steps(
+    train_tiny: Callable[..., Path], more: Sequence[str]
+) -> None:
+    folder = train_tiny("gan", *more)
+    header = read_header(folder / "weights" / "generator.safetensors")
+    assert header.architecture["multi_w"] is ("generator.multi_w=true" in more)
+    stylegan = "generator=stylegan" in more
+    assert header.class_name == ("StyleGANGenerator" if stylegan else "StyleGAN2Generator")
+
+
+ENCODERS = [
+    ("latent=w",),
+    ("encoder.backbone.variant=v1",),
+    ("encoder.backbone.norm=none",),
+    ("encoder.backbone.norm=sync",),
+    ("latent.offset=w_avg",),
+    ("latent.offset=none",),
+    ("objective=authors_code",),
+    ("objective.adversarial=wgan",),
+    ("perceptual=none",),
+    ("objective.lambda_adv=0",),
+    ("objective.lambda_adv=0", "perceptual=none"),
+    ("discriminator.init=scratch",),
+    ("objective.r1_every=16",),
+    ("trainer.precision=bf16-mixed",),
+]
+
+
+@pytest.mark.parametrize("more", ENCODERS, ids="+".join)
+def test_every_kind_of_encoder_trains_two_steps(
+    train_tiny: Callable[..., Path], more: Sequence[str]
+) -> None:
+    folder = train_tiny("domain_guided", "data.val=0", *more)
+    assert read_status(folder) == {"state": "finished", "nimg": 8}
+    architecture = read_header(folder / "weights" / "encoder.safetensors").architecture
+    assert architecture["latent"] == ("w" if "latent=w" in more else "w_plus")
+    assert architecture["offset"] is ("latent.offset=none" not in more)
+    assert ("discriminator" in weights_of(folder)) is ("objective.lambda_adv=0" not in more)
+
+
+@pytest.mark.parametrize(("kind", "offset"), [("stylegan", False), ("multi_w", True)])
+def test_the_offset_is_for_stylegan2_and_not_for_stylegan(
+    train_tiny: Callable[..., Path], bundle: dict[str, Path], kind: str, offset: bool
+) -> None:
+    folder = train_tiny("domain_guided", "data.val=0", f"generator.path={bundle[kind]}")
+    header = read_header(folder / "weights" / "encoder.safetensors")
+    assert header.architecture["offset"] is offset
+
+
+def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
+    train_tiny: Callable[..., Path],
+    bundle: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each way of starting D gives the weights it says, and another run."""
+    from idinvert.training.domain_guided import DomainGuidedTraining
+    from idinvert.weights.release import load_network
+
+    starts: dict[str, Any] = {}
+    build = DomainGuidedTraining.__init__
+
+    def remember(self: Any, **kwargs: Any) -> None:
+        weights = kwargs["discriminator"].state_dict()
+        starts[name] = {key: value.clone() for key, value in weights.items()}
+        build(self, **kwargs)
+
+    monkeypatch.setattr(DomainGuidedTraining, "__init__", remember)
+    other = bundle["multi_w"] / "weights" / "discriminator.safetensors"
+    folders = set()
+    for name, more in {  # noqa: B007 -- `remember` reads it
+        "generator": [],
+        "checkpoint": ["discriminator.init=checkpoint", f"discriminator.path={other}"],
+        "scratch": ["discriminator.init=scratch"],
+    }.items():
+        folders.add(train_tiny("domain_guided", *more).name)
+    assert len(folders) == 3
+    files = {
+        "generator": bundle["generator"] / "weights" / "discriminator.safetensors",
+        "checkpoint": other,
+    }
+    for name, path in files.items():
+        expected = load_network(path, key="test").state_dict()
+        assert all(torch.equal(starts[name][key], value) for key, value in expected.items())
+    assert not torch.equal(starts["scratch"]["out.weight"], starts["generator"]["out.weight"])
+
+
+def test_g_and_f_come_out_of_a_whole_run_as_they_went_in(
+    train_tiny: Callable[..., Path],
+    bundle: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from idinvert.cli import train as command
+    from idinvert.weights.release import load_network
+
+    parts: list[Any] = []
+    assemble = command.assemble
+    monkeypatch.setattr(
+        command, "assemble", lambda config: parts.append(assemble(config)) or parts[-1]
+    )
+    train_tiny("domain_guided", "nimg=24", "logging.panel_every_nimg=8")
+    module = parts[0].module
+    pairs = [
+        (module.generator, bundle["generator"] / "weights" / "generator.safetensors"),
+        (module.perceptual.network, bundle["attributes"] / "weights" / "attributes.safetensors"),
+    ]
+    for network, path in pairs:
+        before = load_network(path, key="test").state_dict()
+        after = network.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(after[key], value) for key, value in before.items())
+        assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
+        assert not network.training

@@ -1,0 +1,156 @@
+"""What goes wrong while training: no finite numbers, a full disk, a second process."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.cli.train import main
+from idinvert.config.run_folder import locked
+from idinvert.errors import CheckpointError, DivergenceError, RunLockedError
+from idinvert.tracking.status import read_status
+from idinvert.training.domain_guided import DomainGuidedTraining
+
+
+@pytest.fixture
+def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes G(E(x)) not a number wherever ``when`` is true of the training module."""
+    whole = DomainGuidedTraining.reconstruct
+
+    def arrange(when: Callable[[Any], bool]) -> None:
+        def reconstruct(self: Any, images: torch.Tensor) -> torch.Tensor:
+            result = whole(self, images)
+            return result * float("nan") if when(self) else result
+
+        monkeypatch.setattr(DomainGuidedTraining, "reconstruct", reconstruct)
+
+    return arrange
+
+
+def only_run(folder: Path) -> Path:
+    (status,) = folder.glob("*/*/status.json")
+    return status.parent
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
+    train_tiny: Callable[..., Path],
+    same_checkpoints: Callable[..., None],
+    breaks: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    train_tiny("domain_guided", "nimg=16", where="broken")
+    run = only_run(tmp_path / "broken")
+    before = contents(run / "checkpoints"), contents(run / "weights")
+    with monkeypatch.context():
+        breaks(lambda module: module.nimg == 24)
+        with pytest.raises(DivergenceError, match=r"at 28 images: .*loss/pixel") as caught:
+            train_tiny("domain_guided", "nimg=32", where="broken")
+    assert str(run / "checkpoints" / "nimg-000000016.ckpt") in str(caught.value)
+    assert "objective.lr" in str(caught.value)
+    assert read_status(run) == {"state": "diverged", "nimg": 28}
+    assert (contents(run / "checkpoints"), contents(run / "weights")) == before
+
+    monkeypatch.undo()  # whatever it was has been mended: the same command goes on
+    train_tiny("domain_guided", "nimg=32", where="broken")
+    unbroken = train_tiny("domain_guided", "nimg=32", where="unbroken")
+    same_checkpoints(run, unbroken)
+
+
+@pytest.mark.parametrize("how", ["nan", "worse"])
+def test_a_run_that_ends_worse_than_the_mean_image_has_diverged(
+    train_tiny: Callable[..., Path], breaks: Callable[..., None], tmp_path: Path, how: str
+) -> None:
+    more = []
+    if how == "nan":
+        breaks(lambda module: not module.encoder.training)
+    else:
+        more = ["objective.lr=3.0", "nimg=24"]
+    with pytest.raises(DivergenceError, match="that of G at the mean code"):
+        train_tiny("domain_guided", *more)
+    run = only_run(tmp_path / "outputs")
+    assert read_status(run)["state"] == "diverged"
+    train_tiny("domain_guided", *more)  # it has all its images, and is still called diverged
+    assert read_status(run)["state"] == "diverged"
+
+
+def test_a_run_that_only_stopped_is_not_judged(
+    train_tiny: Callable[..., Path], breaks: Callable[..., None]
+) -> None:
+    breaks(lambda module: not module.encoder.training)
+    folder = train_tiny("domain_guided", "max_seconds=0")
+    assert read_status(folder) == {"state": "stopped", "nimg": 4}
+
+
+@pytest.mark.parametrize("place", ["rename", "write"])
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on_from_the_older_checkpoint(
+    train_tiny: Callable[..., Path],
+    same_checkpoints: Callable[..., None],
+    rows_of: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: str,
+) -> None:
+    def full(what: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            if any("nimg-000000032" in str(arg) for arg in args):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return what(*args, **kwargs)
+
+        return refuse
+
+    with monkeypatch.context() as patch:
+        if place == "rename":
+            patch.setattr(os, "replace", full(os.replace))
+        else:
+            save = "lightning_fabric.plugins.io.torch_io._atomic_save"
+            patch.setattr(save, full(_atomic_save()))
+        with pytest.raises(CheckpointError, match="No space left on device") as caught:
+            train_tiny("domain_guided", "nimg=48", where="broken")
+    run = only_run(tmp_path / "broken")
+    assert str(run / "checkpoints" / "nimg-000000016.ckpt") in str(caught.value)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["nimg-000000016.ckpt"]
+    assert read_status(run) == {"state": "failed", "nimg": 32}
+
+    train_tiny("domain_guided", "nimg=48", where="broken")
+    unbroken = train_tiny("domain_guided", "nimg=48", where="unbroken")
+    same_checkpoints(run, unbroken)
+    assert rows_of(run) == rows_of(unbroken)
+
+
+def _atomic_save() -> Callable[..., Any]:
+    from lightning_fabric.plugins.io import torch_io
+
+    return torch_io._atomic_save
+
+
+def test_two_processes_in_one_run_folder_are_one_too_many(
+    train_tiny: Callable[..., Path],
+    overrides: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = train_tiny("attributes")
+    before = (folder / "config.yaml").read_bytes()
+    with locked(folder):
+        with pytest.raises(RunLockedError, match=f"in use by process {os.getpid()}"):
+            train_tiny("attributes")
+        monkeypatch.setattr("sys.argv", ["train.py", *overrides("attributes", "nimg=12")])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert f"error: {folder} is in use by process {os.getpid()}" in error
+    assert "Traceback" not in error
+    assert (folder / "config.yaml").read_bytes() == before
+    train_tiny("attributes", "nimg=12")  # the lock ends with its owner
+    assert json.loads((folder / "status.json").read_text())["nimg"] == 12

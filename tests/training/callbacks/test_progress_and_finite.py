@@ -1,0 +1,72 @@
+"""The bar a user watches, and the look at the losses that ends a diverged run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from idinvert.errors import DivergenceError
+from idinvert.training.callbacks.finite import StopWhenNotFinite, require_finite
+from idinvert.training.callbacks.history import History
+from idinvert.training.callbacks.progress import Progress
+
+
+def test_the_bar_counts_images_from_where_the_run_stands(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = attribute_training()
+    module.clock.nimg = 8
+    history = History(every_nimg=4)
+    bar = Progress(nimg=16, history=history, max_seconds=60)
+    fit(module, labelled_batches(count=2, size=4), callbacks=[history, bar])
+    lines = capsys.readouterr().err
+    assert "8.00/16.0" in lines and "16.0/16.0" in lines
+    assert "total=" in lines and "at_most_s=" in lines
+    assert bar._bar is None
+
+
+def test_the_bar_is_closed_after_an_error(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+) -> None:
+    class Fail(pl.Callback):
+        def on_train_batch_end(self, *args: Any) -> None:
+            raise RuntimeError("broken")
+
+    bar = Progress(nimg=16, history=History(every_nimg=4))
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(attribute_training(), labelled_batches(), callbacks=[bar, Fail()])
+    assert bar._bar is None
+
+
+def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too() -> None:
+    outputs = {name: torch.tensor(1.0) for name in ("loss/pixel", "loss/r1", "logit/real")}
+    require_finite(outputs, nimg=64, newest=None)
+    outputs["loss/r1"], outputs["logit/real"] = torch.tensor(torch.inf), torch.tensor(torch.nan)
+    with pytest.raises(DivergenceError, match=r"at 64 images: loss/r1, logit/real") as caught:
+        require_finite(outputs, nimg=64, newest=Path("nimg-000000032.ckpt"))
+    assert "nimg-000000032.ckpt" in str(caught.value) and "objective.lr" in str(caught.value)
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 3), (4, 5)])
+def test_it_looks_every_so_many_batches(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+    tmp_path: Path,
+    every: int,
+    steps: int,
+) -> None:
+    module = attribute_training()
+    batches = labelled_batches(count=8, size=4)
+    batches[2]["attributes"] = batches[2]["attributes"] * float("nan")
+    with pytest.raises(DivergenceError):
+        fit(module, batches, callbacks=[StopWhenNotFinite(folder=tmp_path, every=every)])
+    assert module.nimg == 4 * steps

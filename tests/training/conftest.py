@@ -1,0 +1,199 @@
+"""Tiny networks, and a real Trainer over given batches."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from idinvert.cli.app import quieten_lightning
+from idinvert.networks.attributes import AttributeNetwork
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
+from idinvert.training.attributes import AttributeTraining
+from idinvert.training.schedules import Constant
+
+RESOLUTION, WIDTH = 8, 8
+
+
+class Features(nn.Module):
+    """A stand-in for F: one convolution and a smooth non-linearity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tanh(self.conv(images))
+
+
+@pytest.fixture
+def tiny_generator() -> Callable[..., StyleGAN2Generator]:
+    def make(*, seed: int = 0, **kwargs: Any) -> StyleGAN2Generator:
+        torch.manual_seed(seed)
+        generator = StyleGAN2Generator(
+            resolution=RESOLUTION,
+            z_dim=WIDTH,
+            w_dim=WIDTH,
+            channels=[WIDTH, WIDTH],
+            mapping_depth=2,
+            **kwargs,
+        )
+        generator.w_avg.normal_(std=0.1)
+        return generator
+
+    return make
+
+
+@pytest.fixture
+def tiny_discriminator() -> Callable[..., StyleGAN2Discriminator]:
+    def make(*, seed: int = 1, mbstd_channels: int = 0) -> StyleGAN2Discriminator:
+        torch.manual_seed(seed)
+        return StyleGAN2Discriminator(
+            resolution=RESOLUTION, channels=[WIDTH, WIDTH], mbstd_channels=mbstd_channels
+        )
+
+    return make
+
+
+@pytest.fixture
+def tiny_encoder() -> Callable[..., Encoder]:
+    def make(*, seed: int = 2, norm: str = "batch", num_layers: int = 4) -> Encoder:
+        torch.manual_seed(seed)
+        backbone = BaseBackbone(resolution=RESOLUTION, channels=8, channels_max=16, norm=norm)
+        encoder = Encoder(
+            backbone=backbone, num_layers=num_layers, w_dim=WIDTH, offset=True, norm=norm
+        )
+        return encoder
+
+    return make
+
+
+@pytest.fixture
+def tiny_features() -> Callable[..., Features]:
+    def make(*, seed: int = 3) -> Features:
+        torch.manual_seed(seed)
+        return Features()
+
+    return make
+
+
+@pytest.fixture
+def attribute_training() -> Callable[..., AttributeTraining]:
+    """The smallest training there is: three attributes, no noise."""
+
+    def make(**settings: Any) -> AttributeTraining:
+        torch.manual_seed(4)
+        network = AttributeNetwork(
+            resolution=RESOLUTION,
+            kinds=["continuous", "binary", "continuous"],
+            names=["pose", "glasses", "age"],
+            width=8,
+        )
+        defaults = dict(lr=3e-3, schedule=Constant(), noise=0.0, seed=4)
+        return AttributeTraining(network=network, **(defaults | settings))
+
+    return make
+
+
+@pytest.fixture
+def labelled_batches(
+    image_batches: Callable[..., list[dict[str, Tensor]]],
+) -> Callable[..., list[dict[str, Tensor]]]:
+    """Batches of noise with labels for `attribute_training`."""
+
+    def make(*, count: int = 1, size: int = 4) -> list[dict[str, Tensor]]:
+        rng = torch.Generator().manual_seed(1)
+        batches = image_batches(count=count, size=size)
+        for batch in batches:
+            labels = torch.rand(size, 3, generator=rng) * 2 - 1
+            labels[:, 1] = (labels[:, 1] > 0).float()
+            batch["attributes"] = labels
+        return batches
+
+    return make
+
+
+class Recorder(pl.Callback):
+    """Keeps what every step returned, and the gradients each optimiser was about to use."""
+
+    def __init__(self) -> None:
+        self.outputs: list[dict[str, Tensor]] = []
+        self.gradients: list[dict[str, Tensor]] = []
+        """One dict for each ``optimizer.step()``: every parameter of the module with a gradient."""
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self.gradients.append(
+            {
+                name: parameter.grad.clone()
+                for name, parameter in module.named_parameters()
+                if parameter.grad is not None and id(parameter) in mine
+            }
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.outputs.append(dict(outputs))
+
+
+@pytest.fixture
+def fit() -> Callable[..., Recorder]:
+    """Trains a module on a list of batches and returns what was recorded."""
+
+    def run(
+        module: pl.LightningModule,
+        batches: Sequence[dict[str, Tensor]],
+        *,
+        precision: str = "32-true",
+        callbacks: Sequence[pl.Callback] = (),
+    ) -> Recorder:
+        recorder = Recorder()
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            precision=precision,
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[recorder, *callbacks],
+        )
+        with warnings.catch_warnings():
+            quieten_lightning()
+            warnings.filterwarnings("ignore", ".*have no `val_dataloader`")
+            trainer.fit(module, DataLoader(list(batches), batch_size=None))
+        return recorder
+
+    return run
+
+
+@pytest.fixture
+def image_batches() -> Callable[..., list[dict[str, Tensor]]]:
+    """Batches of uint8 noise, ``count`` of ``size`` images."""
+
+    def make(*, count: int = 1, size: int = 4, seed: int = 5) -> list[dict[str, Tensor]]:
+        rng = torch.Generator().manual_seed(seed)
+        shape = (size, 3, RESOLUTION, RESOLUTION)
+        return [
+            {"image": torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)}
+            for _ in range(count)
+        ]
+
+    return make

@@ -1,0 +1,50 @@
+"""Training of the attribute network: its loss written out, its noise, and that it learns."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def test_the_loss_is_cross_entropy_of_the_binary_and_squared_error_of_the_others(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+) -> None:
+    (batch,) = labelled_batches(size=8)
+    (output,) = fit(attribute_training(), [batch], precision="64-true").outputs
+    x = (batch["image"].float() / 127.5 - 1).double()
+    labels = batch["attributes"].double()
+    y = attribute_training().network.double()(x).detach()
+    p = 1 / (1 + torch.exp(-y[:, 1]))
+    on_binary = -(labels[:, 1] * p.log() + (1 - labels[:, 1]) * (1 - p).log()).mean()
+    on_value = ((y[:, [0, 2]] - labels[:, [0, 2]]) ** 2).mean()
+    torch.testing.assert_close(output["loss/binary"], on_binary, rtol=1e-9, atol=0)
+    torch.testing.assert_close(output["loss/value"], on_value, rtol=1e-9, atol=0)
+    torch.testing.assert_close(output["loss/total"], on_binary + on_value, rtol=1e-9, atol=0)
+
+
+def test_noise_changes_the_loss_and_follows_the_seed(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+) -> None:
+    def loss(**settings: Any) -> float:
+        record = fit(attribute_training(**settings), labelled_batches())
+        return record.outputs[0]["loss/total"].item()
+
+    assert loss(noise=0.5) != loss(noise=0.0)
+    assert loss(noise=0.5) == loss(noise=0.5)
+    assert loss(noise=0.5) != loss(noise=0.5, seed=5)
+
+
+def test_eight_images_are_learned_by_heart(
+    attribute_training: Callable[..., Any],
+    fit: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+) -> None:
+    module = attribute_training()
+    record = fit(module, labelled_batches(size=8) * 200)
+    losses = [output["loss/total"].item() for output in record.outputs]
+    assert losses[-1] < 0.05 * losses[0]
+    assert module.nimg == 1600

@@ -1,0 +1,282 @@
+"""Eq. 2 and 3: each step's loss and gradients against formulas written out in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from idinvert.config.overrides import compose_plain
+from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.mirror import mirror_at_random
+from idinvert.training.schedules import Constant, ExponentialDecay
+
+TIGHT = dict(rtol=1e-9, atol=1e-12)
+BATCH = 4
+
+
+def preset(name: str, *overrides: str) -> dict[str, Any]:
+    """The numbers of an objective in ``conf``, without what only the program knows."""
+    node = dict(compose_plain("train", [f"objective={name}", *overrides])["objective"])
+    assert node.pop("_target_").endswith("DomainGuidedTraining")
+    schedule = dict(node.pop("schedule"))
+    assert schedule.pop("_target_").endswith("ExponentialDecay")
+    assert node.pop("mirror") is True
+    fixed = {"schedule": ExponentialDecay(**schedule), "lambda_vgg": 0.3}
+    return node | fixed | {"mirror": False, "seed": 0}
+
+
+@pytest.fixture
+def make(
+    tiny_generator: Callable[..., Any],
+    tiny_discriminator: Callable[..., Any],
+    tiny_encoder: Callable[..., Any],
+    tiny_features: Callable[..., Any],
+) -> Callable[..., DomainGuidedTraining]:
+    def training(**settings: Any) -> DomainGuidedTraining:
+        generator = tiny_generator()
+        encoder = tiny_encoder(norm=settings.pop("norm", "batch"))
+        encoder.set_offset(generator.w_avg)
+        return DomainGuidedTraining(
+            generator=generator,
+            discriminator=tiny_discriminator(mbstd_channels=settings.pop("mbstd_channels", 0)),
+            encoder=encoder,
+            perceptual=tiny_features(),
+            **settings,
+        )
+
+    return training
+
+
+def pixels(batch: dict[str, Tensor]) -> Tensor:
+    """Images as training sees them: normalised in float32, whatever the networks compute in."""
+    return (batch["image"].float() / 127.5 - 1).double()
+
+
+def log_one_plus_exp(x: Tensor) -> Tensor:
+    return torch.log(1 + torch.exp(x))
+
+
+def encoder_loss(module: Any, x: Tensor, *, lambda_vgg: float, lambda_adv: float, kind: str) -> Any:
+    """Eq. (2), image by image, term by term."""
+    y = module.generator.synthesis(module.encoder(x), noise="const")
+    f_x, f_y, logits = module.perceptual(x), module.perceptual(y), module.discriminator(y)
+    pixel = sum(((x[i] - y[i]) ** 2).sum() / x[i].numel() for i in range(len(x))) / len(x)
+    vgg = sum(((f_x[i] - f_y[i]) ** 2).sum() / f_x[i].numel() for i in range(len(x))) / len(x)
+    adversarial = (-logits if kind == "wgan" else log_one_plus_exp(-logits)).sum() / len(x)
+    return pixel + lambda_vgg * vgg + lambda_adv * adversarial, y.detach()
+
+
+def discriminator_loss(module: Any, x: Tensor, y: Tensor, *, gamma: float, kind: str) -> Any:
+    """Eq. (3); the gradient penalty one image at a time."""
+    real, fake = module.discriminator(x), module.discriminator(y)
+    if kind == "wgan":
+        loss = fake.mean() - real.mean()
+    else:
+        loss = log_one_plus_exp(fake).mean() + log_one_plus_exp(-real).mean()
+    penalty = torch.zeros((), dtype=x.dtype)
+    for image in x if gamma else []:
+        one = image[None].clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(module.discriminator(one), one, create_graph=True)
+        penalty = penalty + (gradient**2).sum() / len(x)
+    return loss + gamma / 2 * penalty
+
+
+def gradients(loss: Tensor, network: Any, prefix: str) -> dict[str, Tensor]:
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    values = torch.autograd.grad(loss, parameters)
+    return {f"{prefix}.{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def adam_first_step(network: Any, gradient: dict[str, Tensor], prefix: str, *, lr: float) -> None:
+    """Adam from rest moves every weight by lr * g / (|g| + eps)."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            g = gradient[f"{prefix}.{name}"]
+            parameter -= lr * g / (g.abs() + 1e-8)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "wgan"])
+@pytest.mark.parametrize("name", ["paper", "authors_code"])
+def test_both_steps_are_the_equations(
+    make: Callable[..., Any],
+    fit: Callable[..., Any],
+    image_batches: Callable[..., Any],
+    name: str,
+    kind: str,
+) -> None:
+    settings = preset(name, f"objective.adversarial={kind}")
+    assert settings["lambda_adv"] == {"paper": 0.1, "authors_code": 0.08}[name]
+    assert settings["refresh_fakes"] is (name == "authors_code")
+    assert settings["r1_gamma"] == 10.0 and settings["r1_every"] == 1
+    batches = image_batches(size=BATCH)
+    record = fit(make(**settings), batches, precision="64-true")
+
+    reference = make(**settings).double()
+    reference.discriminator.requires_grad_(True)
+    x = pixels(batches[0])
+    loss_e, y = encoder_loss(
+        reference, x, lambda_vgg=0.3, lambda_adv=settings["lambda_adv"], kind=kind
+    )
+    of_e = gradients(loss_e, reference.encoder, "encoder")
+    if name == "authors_code":  # the second session call encodes with the encoder just updated
+        adam_first_step(reference.encoder, of_e, "encoder", lr=settings["lr"])
+        y = reference.generator.synthesis(reference.encoder(x), noise="const").detach()
+    loss_d = discriminator_loss(reference, x, y, gamma=10.0, kind=kind)
+    of_d = gradients(loss_d, reference.discriminator, "discriminator")
+
+    (output,) = record.outputs
+    torch.testing.assert_close(output["loss/encoder"], loss_e.detach(), **TIGHT)
+    torch.testing.assert_close(output["loss/discriminator"], loss_d.detach(), **TIGHT)
+    torch.testing.assert_close(record.gradients[0], of_e, **TIGHT)
+    torch.testing.assert_close(record.gradients[1], of_d, **TIGHT)
+
+
+def test_e_and_d_see_the_same_flipped_images(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    settings = preset("paper") | {"mirror": True}
+    batches = image_batches(size=8)
+    (output,) = fit(make(**settings), batches, precision="64-true").outputs
+    reference = make(**settings).double()
+    reference.discriminator.requires_grad_(True)
+    x = pixels(batches[0])
+    flipped = mirror_at_random(x, seed=0, nimg=0, rank=0, world_size=1)
+    assert not torch.equal(x, flipped)
+    loss_e, y = encoder_loss(reference, flipped, lambda_vgg=0.3, lambda_adv=0.1, kind="logistic")
+    loss_d = discriminator_loss(reference, flipped, y, gamma=10.0, kind="logistic")
+    torch.testing.assert_close(output["loss/encoder"], loss_e.detach(), **TIGHT)
+    torch.testing.assert_close(output["loss/discriminator"], loss_d.detach(), **TIGHT)
+
+
+def test_the_terms_add_up_to_the_loss(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    (output,) = fit(make(**preset("paper")), image_batches()).outputs
+    terms = [output[f"loss/{term}"] for term in ("pixel", "perceptual", "adversarial")]
+    torch.testing.assert_close(sum(terms), output["loss/encoder"])
+
+
+def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    settings = preset("paper", "objective.r1_every=16")
+    batches = image_batches(count=3, size=BATCH)
+    module = make(**settings)
+    module.clock.nimg = 15 * BATCH
+    states = []
+
+    def before(batch: Any, batch_idx: int) -> None:
+        states.append({k: v.detach().clone().double() for k, v in module.state_dict().items()
+                       if k != "clock._extra_state"})  # fmt: skip
+
+    module.on_train_batch_start = before
+    record = fit(module, batches, precision="64-true")
+    assert ["loss/r1" in output for output in record.outputs] == [False, True, False]
+    for step in range(3):
+        reference = make(**settings).double()
+        reference.load_state_dict(states[step], strict=False)
+        reference.discriminator.requires_grad_(True)
+        x = pixels(batches[step])
+        y = reference.reconstruct(x).detach()
+        gamma = 160.0 if step == 1 else 0.0
+        loss = discriminator_loss(reference, x, y, gamma=gamma, kind="logistic")
+        torch.testing.assert_close(
+            record.outputs[step]["loss/discriminator"], loss.detach(), **TIGHT
+        )
+
+
+def test_gradients_reach_e_alone_and_then_d_alone(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    seen: list[set[str]] = []
+    module = make(**preset("paper"))
+
+    def watch(optimizer: Any) -> None:
+        seen.append({n.split(".")[0] for n, p in module.named_parameters() if p.grad is not None})
+        optimizer.zero_grad(set_to_none=True)
+
+    module.on_before_optimizer_step = watch
+    fit(module, image_batches(count=2))
+    assert seen == [{"encoder"}, {"discriminator"}] * 2
+
+
+def test_each_step_moves_its_own_network_alone(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    module = make(**preset("paper"))
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    after_e: dict[str, Tensor] = {}
+    step = module._discriminator_step
+
+    def between(*args: Any) -> Any:
+        after_e.update({name: value.detach().clone() for name, value in module.named_parameters()})
+        return step(*args)
+
+    module._discriminator_step = between
+    fit(module, image_batches())
+    moved_by_e = {n.split(".")[0] for n in before if not torch.equal(before[n], after_e[n])}
+    moved_by_d = {
+        name.split(".")[0]
+        for name, value in module.named_parameters()
+        if not torch.equal(value, after_e[name])
+    }
+    assert (moved_by_e, moved_by_d) == ({"encoder"}, {"discriminator"})
+
+
+def test_g_and_f_stay_bit_for_bit(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    module = make(**preset("paper"))
+    frozen = {
+        name: value.clone()
+        for name, value in module.state_dict().items()
+        if name.startswith(("generator.", "perceptual."))
+    }
+    fit(module, image_batches(count=5))
+    state = module.state_dict()
+    assert frozen and all(torch.equal(state[name], value) for name, value in frozen.items())
+    parts = (module.generator, module.perceptual)
+    assert not any(p.requires_grad or p.grad is not None for m in parts for p in m.parameters())
+    assert not any(m.training for part in parts for m in part.modules())
+    assert all(m.training for m in module.encoder.modules())
+
+
+def test_without_an_adversarial_weight_there_is_no_discriminator(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    module = make(**preset("paper", "objective.lambda_adv=0"))
+    (output,) = fit(module, image_batches()).outputs
+    assert set(output) == {"loss/pixel", "loss/perceptual", "loss/encoder"}
+    assert list(module.trained_networks) == ["encoder"]
+
+
+def test_both_learning_rates_follow_the_schedule_of_images(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    decay = ExponentialDecay(factor=0.8, every_nimg=2 * BATCH)
+    module = make(**(preset("paper") | {"schedule": decay, "lr": 1e-3}))
+    rates: list[float] = []
+    module.on_before_optimizer_step = lambda optimizer: rates.append(
+        optimizer.param_groups[0]["lr"]
+    )
+    fit(module, image_batches(count=3, size=BATCH))
+    assert rates == pytest.approx([1e-3] * 2 + [1e-3 * 0.8**0.5] * 2 + [1e-3 * 0.8] * 2)
+    assert module.nimg == 3 * BATCH
+
+
+def test_the_encoder_overfits_eight_images(
+    make: Callable[..., Any],
+    fit: Callable[..., Any],
+) -> None:
+    settings = preset("paper") | {"lambda_adv": 0.0, "lambda_vgg": 0.0, "lr": 1e-2}
+    module = make(**(settings | {"schedule": Constant()}))
+    rng = torch.Generator().manual_seed(6)
+    z = torch.randn(8, module.generator.z_dim, generator=rng)
+    with torch.no_grad():
+        targets = module.generator.synthesis(module.generator.mapping(z), noise="const")
+    targets = (targets / targets.abs().max() * 127.5 + 127.5).round().to(torch.uint8)
+    record = fit(module, [{"image": targets}] * 300)
+    losses = [output["loss/pixel"].item() for output in record.outputs]
+    assert losses[-1] < 0.15 * losses[0]
