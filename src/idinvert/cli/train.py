@@ -218,7 +218,7 @@ def _callbacks(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback
         StopAtNimg(**limits),
     ]
     panel: dict[str, Any] = {
-        "folder": str(folder),
+        "folder": folder,
         "every_nimg": config["logging"]["panel_every_nimg"],
         "scale": max(1, 96 // parts.domain.resolution),
     }

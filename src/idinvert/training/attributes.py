@@ -41,6 +41,7 @@ class AttributeTraining(pl.LightningModule):
         self.network = network.train().requires_grad_(True)
         self.clock = ImageClock()
         self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
+        self.binary: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
         self.register_buffer("binary", binary, persistent=False)
 

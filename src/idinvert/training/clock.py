@@ -25,6 +25,11 @@ class ImageClock(nn.Module):
         self.nimg = int(state["nimg"])
 
 
+def passed(nimg: int, *, step: int, every: int) -> bool:
+    """Whether the last step, of ``step`` images, reached or passed a multiple of ``every``."""
+    return nimg // every > (nimg - step) // every
+
+
 def random_stream(
     *, purpose: str, seed: int, nimg: int, rank: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:

@@ -15,7 +15,6 @@ from idinvert.losses.adversarial import (
 from idinvert.losses.gradient_penalty import r1
 from idinvert.losses.perceptual import feature_loss
 from idinvert.losses.pixel import pixel_loss
-from idinvert.networks.generator import Generator
 from idinvert.training.clock import ImageClock
 from idinvert.training.frozen import (
     drop_frozen,
@@ -34,7 +33,7 @@ class DomainGuidedTraining(pl.LightningModule):
     """E against D around a frozen G: one E step, then one D step, on the same real images.
 
     Args:
-        generator: The frozen G; codes ``[N, L, w_dim]`` to images.
+        generator: The frozen G (`networks.generator.Generator`); codes ``[N, L, w_dim]`` to images.
         discriminator: D, as it came out of the GAN's training; it goes on learning here.
         encoder: E; images to codes ``[N, L, w_dim]``.
         perceptual: F; images to features. ``None`` only with ``lambda_vgg=0``.
@@ -62,7 +61,7 @@ class DomainGuidedTraining(pl.LightningModule):
     def __init__(
         self,
         *,
-        generator: Generator,
+        generator: nn.Module,
         discriminator: nn.Module | None,
         encoder: nn.Module,
         perceptual: nn.Module | None,
@@ -81,9 +80,9 @@ class DomainGuidedTraining(pl.LightningModule):
         super().__init__()
         check_kind(adversarial)
         self.automatic_optimization = False
-        self.generator = freeze(generator)
-        self.perceptual = None if perceptual is None else freeze(perceptual)
-        self.discriminator = discriminator if lambda_adv > 0 else None
+        self.generator: Any = freeze(generator)
+        self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
+        self.discriminator: nn.Module | None = discriminator if lambda_adv > 0 else None
         if self.discriminator is not None:
             set_trainable(self.discriminator, True)
         self.encoder = encoder

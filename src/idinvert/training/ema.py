@@ -33,6 +33,6 @@ def update_ema(
     decay = 0.5 ** (batch_size / max(half_life, 1e-8))
     for theirs, ours in zip(network.parameters(), average.parameters(), strict=True):
         ours.lerp_(theirs, 1.0 - decay)
-    for theirs, ours in zip(network.buffers(), average.buffers(), strict=True):
-        ours.copy_(theirs)
+    for source, target in zip(network.buffers(), average.buffers(), strict=True):
+        target.copy_(source)
     return decay

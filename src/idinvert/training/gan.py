@@ -10,7 +10,6 @@ from torch.nn.functional import softplus
 
 from idinvert.data.convert import to_float
 from idinvert.losses.gradient_penalty import r1
-from idinvert.networks.generator import Generator
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.ema import update_ema
 from idinvert.training.frozen import freeze, full_precision
@@ -26,7 +25,7 @@ class GANTraining(pl.LightningModule):
     against the D of before the step, and a third of the work is saved.
 
     Args:
-        generator: G, freshly initialised.
+        generator: G (`networks.generator.Generator`), freshly initialised.
         discriminator: D, freshly initialised.
         r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``).
         r1_every: Steps between two penalties; each counts ``r1_every`` times.
@@ -47,7 +46,7 @@ class GANTraining(pl.LightningModule):
     def __init__(
         self,
         *,
-        generator: Generator,
+        generator: nn.Module,
         discriminator: nn.Module,
         r1_gamma: float,
         r1_every: int,
@@ -63,9 +62,9 @@ class GANTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.generator = generator.train().requires_grad_(True)
+        self.generator: Any = generator.train().requires_grad_(True)
         self.discriminator = discriminator.train().requires_grad_(True)
-        self.average = freeze(copy.deepcopy(generator))
+        self.average: Any = freeze(copy.deepcopy(generator))
         self.clock = ImageClock()
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
         self.style_mixing = style_mixing
@@ -116,12 +115,14 @@ class GANTraining(pl.LightningModule):
         decay = 0.5 ** (len(w) * self.trainer.world_size / self.w_avg_half_life)
         mean = w.to(self.generator.w_avg.dtype).mean(dim=0)  # [L, w_dim]
         if self.trainer.world_size > 1:
-            mean = self.all_gather(mean).mean(dim=0)
+            gathered: Any = self.all_gather(mean)  # [ranks, L, w_dim]
+            mean = gathered.mean(dim=0)
         self.generator.w_avg.lerp_(mean, 1.0 - decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of D and of G; returns the detached means of every term."""
-        optimizer_g, optimizer_d = self.optimizers()
+        optimizers: Any = self.optimizers()
+        optimizer_g, optimizer_d = optimizers
         factor = self.schedule(self.nimg)
         for optimizer in (optimizer_g, optimizer_d):
             base = optimizer.optimizer.defaults["lr"]

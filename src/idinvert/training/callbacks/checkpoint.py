@@ -6,11 +6,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
 from idinvert.errors import CheckpointError
 from idinvert.training.callbacks.finite import require_finite_weights
 from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
+from idinvert.training.clock import passed
 from idinvert.weights.release import save_network
 
 
@@ -37,7 +37,7 @@ class NimgCheckpoint(Callback):
         self.every_nimg, self.keep, self.provenance = every_nimg, keep, provenance
         self._due = False
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Clears what a killed process left half written."""
         if trainer.is_global_zero:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -47,27 +47,27 @@ class NimgCheckpoint(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
         """Saves when a multiple of ``every_nimg`` has been passed."""
         step = len(batch["image"]) * trainer.world_size
-        self._due |= module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg
+        self._due |= passed(module.nimg, step=step, every=self.every_nimg)
         if self._due and not _validates(trainer, module.nimg // step) and not trainer.should_stop:
             self.save(trainer, module)
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Saves what waited for the validation."""
         if self._due and not trainer.should_stop:
             self.save(trainer, module)
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Saves where the run stopped."""
         self.save(trainer, module)
 
-    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> Path:
+    def save(self, trainer: pl.Trainer, module: Any) -> Path:
         """Writes checkpoint and weights; every rank must call it.
 
         Raises:
@@ -100,7 +100,7 @@ class NimgCheckpoint(Callback):
         self._due = False
         return target
 
-    def _save_weights(self, module: pl.LightningModule) -> None:
+    def _save_weights(self, module: Any) -> None:
         self.weights.mkdir(parents=True, exist_ok=True)
         for role, network in module.trained_networks.items():
             save_network(
@@ -113,4 +113,4 @@ class NimgCheckpoint(Callback):
 def _validates(trainer: pl.Trainer, step: int) -> bool:
     """Whether a validation comes right after this step."""
     images = trainer.enable_validation and sum(trainer.num_val_batches) > 0
-    return bool(images) and step % int(trainer.val_check_batch) == 0
+    return bool(images) and step % int(trainer.val_check_batch or 1) == 0

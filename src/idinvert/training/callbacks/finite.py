@@ -6,13 +6,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import nn
 
 from idinvert.errors import DivergenceError
 from idinvert.training.callbacks.folder import latest_checkpoint
 
 
-def require_finite(outputs: dict[str, Tensor], *, nimg: int, newest: Path | None) -> None:
+def require_finite(outputs: Any, *, nimg: int, newest: Path | None) -> None:
     """Raises if any term of a training step is infinite or not a number.
 
     Raises:
@@ -55,8 +55,8 @@ class StopWhenNotFinite(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:

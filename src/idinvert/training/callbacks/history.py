@@ -8,6 +8,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from idinvert.training.clock import passed
+
 
 class History(Callback):
     """Averages what the steps return over ``every_nimg`` images and hands a row to every logger.
@@ -35,7 +37,7 @@ class History(Callback):
         """Takes the half-filled tick back."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Starts the clock of images per second."""
         self._since, self._images = time.monotonic(), 0
         self._sums = {name: value.to(module.device) for name, value in self._sums.items()}
@@ -43,8 +45,8 @@ class History(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -54,10 +56,10 @@ class History(Callback):
             self._counts[name] = self._counts.get(name, 0) + 1
         step = len(batch["image"]) * trainer.world_size
         self._images += step
-        if module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg:
+        if passed(module.nimg, step=step, every=self.every_nimg):
             self._write(trainer, module)
 
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Writes the validation row, where Lightning runs one during training."""
         row = {
             name: float(value)
@@ -68,7 +70,7 @@ class History(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics({"nimg": module.nimg} | row, step=module.nimg)
 
-    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _write(self, trainer: pl.Trainer, module: Any) -> None:
         row = {
             name: float(self._reduced(trainer, value)) / self._counts[name]
             for name, value in self._sums.items()

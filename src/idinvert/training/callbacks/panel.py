@@ -1,6 +1,7 @@
 """Pictures of how far training has come, always of the same images under the same key."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchvision.utils import make_grid
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.tracking.panels import log_panel, save_panel
+from idinvert.training.clock import passed
 
 Draw = Callable[[Any], dict[str, Tensor]]
 
@@ -64,7 +66,7 @@ class Panel(Callback):
     """
 
     def __init__(
-        self, *, key: str, draw: Draw, folder: str, every_nimg: int, per_row: int, scale: int
+        self, *, key: str, draw: Draw, folder: Path, every_nimg: int, per_row: int, scale: int
     ) -> None:
         self.key, self.draw, self.folder = key, draw, folder
         self.every_nimg, self.per_row, self.scale = every_nimg, per_row, scale
@@ -72,22 +74,22 @@ class Panel(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
         """Draws when a multiple of ``every_nimg`` has been passed."""
         step = len(batch["image"]) * trainer.world_size
-        if module.nimg // self.every_nimg > (module.nimg - step) // self.every_nimg:
+        if passed(module.nimg, step=step, every=self.every_nimg):
             self._log(trainer, module)
 
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Draws the end."""
         self._log(trainer, module)
 
     @torch.no_grad()
-    def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _log(self, trainer: pl.Trainer, module: Any) -> None:
         if not trainer.is_global_zero:
             return
         modes = [(part, part.training) for part in module.modules()]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 from tqdm import tqdm
 
 from idinvert.training.callbacks.history import History
@@ -35,7 +34,7 @@ class Progress(Callback):
         self._bar: tqdm | None = None
         self._started = 0.0
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Opens the bar where the run stands."""
         self._started = time.monotonic()
         if trainer.is_global_zero:
@@ -55,8 +54,8 @@ class Progress(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -75,13 +74,11 @@ class Progress(Callback):
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(module.nimg - self._bar.n)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
         """Closes the bar."""
         self._close()
 
-    def on_exception(
-        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
         """Closes the bar before the error is printed."""
         self._close()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,13 +29,13 @@ class StopAtNimg(Callback):
         self._before: dict[int, Any] = {}
         self._started = 0.0
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Remembers who handles signals (in the main thread; elsewhere the caller does)."""
         self._started = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Takes over SIGINT and SIGTERM; a run that has all its images stops before a step.
 
         Not before this hook: Lightning has just put a SIGTERM handler of its own in place, which
@@ -50,8 +49,8 @@ class StopAtNimg(Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        module: Any,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -64,13 +63,11 @@ class StopAtNimg(Callback):
         if stop or module.nimg >= self.nimg:
             trainer.should_stop = True
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
         """Gives the signals back."""
         self._give_back()
 
-    def on_exception(
-        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
         """Gives the signals back; Lightning tears nothing down after an error."""
         self._give_back()
 
