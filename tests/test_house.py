@@ -97,3 +97,33 @@ def test_only_config_and_cli_see_omegaconf() -> None:
         if here not in ("cli", "config"):
             text = path.read_text(encoding="utf-8")
             assert "omegaconf" not in text and "DictConfig" not in text, path
+
+
+STATEMENTS = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign,
+    ast.AugAssign,
+)  # fmt: skip
+"""What may stand at the left margin of a file, besides docstrings and the start of a program."""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_works_at_import_time(path: Path) -> None:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        words = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.If):  # the start of a program, or imports for a type checker
+            words = ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING")
+        assert words or isinstance(node, STATEMENTS), f"{path}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_no_file_does(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        line = f"{path}, line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{line}: imports name the room they come from"
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else node.names
+            heads = {(name if isinstance(name, str) else name.name).split(".")[0] for name in names}
+            assert "lightning" not in heads, f"{line}: import pytorch_lightning"
+        if isinstance(node, ast.Attribute):
+            assert node.attr != "cuda" or ast.unparse(node.value) == "torch", f"{line}: .cuda()"

@@ -1,8 +1,8 @@
-"""The error types a user may meet; each message says what was got, what was expected and which key to change."""
+"""The errors a user may meet; each says what was got, what was expected, which key to change."""
 
 
 class IdinvertError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it without a traceback."""
+    """Base of every error that is the user's to mend; printed without a traceback."""
 
 
 class ConfigError(IdinvertError):

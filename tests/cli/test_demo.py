@@ -24,7 +24,8 @@ def test_the_demo_leaves_what_it_promises(
 
     table = (out / "table.md").read_text(encoding="utf-8")
     assert table in printed
-    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line[:2] == "| "}
+    figures = table.split("- Measured on")[0]  # below it stands where they come from
+    rows = {line.split("|")[1].strip(): line for line in figures.splitlines() if "|" in line}
     records = read_records(out / "records.jsonl")
     assert len(records) == 4 and all(record.n == 4 for record in records)
     for source in ("fresh", "shipped"):
@@ -32,6 +33,7 @@ def test_the_demo_leaves_what_it_promises(
             cells = [cell.strip() for cell in rows[f"{method}, {source}"].strip("|").split("|")]
             measured = [float(cell.strip("*")) for cell in cells[1::2]]
             assert all(value >= 0 for value in measured) and len(measured) == 4
+    assert len([label for label in rows if "(Ours)" in label]) == 4
     assert "16.43" in table, "the paper's figure beside ours"
     assert "faces_mini" in table and "fd_attributes" in table
     assert "What to try next" in printed

@@ -135,8 +135,9 @@ def _table(records: list[Record]) -> str:
     rows = []
     for row in spec["rows"]:
         row["printed"] = {"Face": row["printed"]["Face"]}
-        wanted = row["where"].get("choices.objective")
-        if wanted != "domain_guided":
+        if row["where"].get("choices.inversion.steps") == 1000:
+            continue  # a quarter of an hour that the demo has not
+        if row["where"].get("choices.objective") != "domain_guided":
             rows.append(row)
             continue
         runs = list(dict.fromkeys(record.run for record in records))

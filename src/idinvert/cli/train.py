@@ -263,10 +263,10 @@ def _batch_norm_group(config: dict[str, Any], parts: Parts) -> int | None:
         return None
     if norm == "sync":
         return config["batch_size"]
-    return config["batch_size"] // (_devices(config["trainer"]) * config["trainer"]["num_nodes"])
+    return config["batch_size"] // (devices_of(config["trainer"]) * config["trainer"]["num_nodes"])
 
 
-def _devices(trainer: dict[str, Any]) -> int:
+def devices_of(trainer: dict[str, Any]) -> int:
     """How many devices of one machine Lightning's ``devices`` means."""
     devices = trainer["devices"]
     if isinstance(devices, list):

@@ -99,7 +99,7 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     without = [o for o in overrides if not o.lstrip("+~").startswith(override.key_or_group)]
     try:
         config = compose(config_name, overrides=without)
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError):
         return None
     keys = list(_dotted(OmegaConf.to_container(config, resolve=False)))
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]

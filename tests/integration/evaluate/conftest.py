@@ -1,4 +1,4 @@
-"""A tiny world made by the project's own commands: a GAN, attribute network and encoder at 16 px."""
+"""A tiny world made by the project's own commands: GAN, attribute network, encoder at 16 px."""
 
 import shutil
 from collections.abc import Callable

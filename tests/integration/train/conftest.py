@@ -1,8 +1,12 @@
 """Whole training runs in miniature's miniature: 8 px, 8 channels, 64 images."""
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +104,31 @@ def command() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def shell() -> Callable[..., list[str]]:
-    """The words that start ``train.py`` as a process of its own."""
-    return lambda words: [sys.executable, "-m", "idinvert.cli.train", *words]
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts ``train.py`` as a process of its own; none outlives the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def go(words: Sequence[str], *, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        process = subprocess.Popen(
+            [sys.executable, *before, "-m", "idinvert.cli.train", *words, "system.num_threads=1"],
+            cwd=Path(__file__).parents[3],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield go
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and the ranks that it started
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 class Difference(AssertionError):

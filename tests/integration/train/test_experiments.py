@@ -29,19 +29,25 @@ OF_TRAINING = (
     "system",
     "trainer",
 )
+OF_EVALUATION = ("inversion", "metric", "table", "task")
 CHOICES = [
-    f"{group}={path.stem}"
-    for group in OF_TRAINING
+    (command, f"{group}={path.stem}")
+    for command, groups in (("train", OF_TRAINING), ("evaluate", OF_EVALUATION))
+    for group in groups
     for path in sorted((config_dir() / group).glob("*.yaml"))
 ]
 NEEDED = {"data=folder": ["data.path=photos"], "generator=checkpoint": ["generator.path=run"]}
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes_and_fits_what_it_names(choice: str) -> None:
-    group, name = choice.split("=")
-    config = compose_plain("train", [choice, *NEEDED.get(choice, [])])
-    assert config[group], name
+@pytest.mark.parametrize(("command", "choice"), CHOICES, ids=lambda word: word)
+def test_every_choice_composes_and_fits_what_it_names(command: str, choice: str) -> None:
+    config = compose_plain(command, [choice, *NEEDED.get(choice, [])])
+    assert config[choice.split("=")[0]]
+
+
+def test_no_group_is_forgotten() -> None:
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    assert groups - {"experiment", "hydra", "hparams_search"} == {*OF_TRAINING, *OF_EVALUATION}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -9,8 +9,9 @@ import pytest
 
 from idinvert.cli.app import given_keys
 from idinvert.cli.run_config import config_of_run
+from idinvert.cli.train import devices_of
 from idinvert.config.overrides import compose_plain
-from idinvert.config.run_folder import read_config, write_config
+from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.tracking.status import read_status
 
@@ -116,6 +117,26 @@ def test_what_belongs_to_the_machine_is_taken_key_by_key(stored: Path) -> None:
     assert config["logger"]["wandb"]["project"] == "mine"
     science = ("seed", "objective", "generator", "discriminator", "data", "batch_size", "scale")
     assert {key: config[key] for key in science} == {key: before[key] for key in science}
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"), [(1, 1), ("3", 3), ([0, 2], 2), ("0,2", 2), ("auto", 1), (-1, 1)]
+)
+def test_devices_are_counted_as_lightning_means_them(devices: Any, count: int) -> None:
+    assert devices_of({"devices": devices, "accelerator": "cpu"}) == count
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_only_the_first_process_of_several_locks_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "0")
+    assert is_first_process()
+    with locked(tmp_path / "run"):
+        monkeypatch.setenv(variable, "1")
+        assert not is_first_process()
+        with locked(tmp_path / "run"):  # a rank beside the first is let in
+            pass
 
 
 def test_without_a_discriminator_beside_the_generator_the_keys_are_named(

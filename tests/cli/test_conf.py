@@ -1,0 +1,96 @@
+"""Every file in conf/ composes, validates, and opens with a command that does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from idinvert.config.overrides import compose_plain, expand_sweep
+from idinvert.config.paths import config_dir
+
+CONF = config_dir()
+GROUPS = sorted(CONF.glob("*/*.yaml"))
+COMMAND = re.compile(r"^# python (train|evaluate)\.py (.*)$", re.MULTILINE)
+README = re.compile(r"^(?:torchrun \S+ |python )(train|evaluate)\.py (.*)$", re.MULTILINE)
+GIVEN = {"data=folder": "data.path=FOLDER", "generator=checkpoint": "generator.path=FILE"}
+"""What must be given with a choice."""
+BELOW_SCALE = ("perceptual", "attributes", "metric")
+"""Groups whose choice is made by scale."""
+
+
+def choice(path: Path) -> str:
+    return f"{path.parent.name}={path.stem}"
+
+
+def takes(program: str, group: str) -> bool:
+    text = (CONF / f"{program}.yaml").read_text(encoding="utf-8")
+    return group in BELOW_SCALE or re.search(rf"^  - {group}: ", text, re.MULTILINE) is not None
+
+
+def with_needed(words: list[str]) -> list[str]:
+    """The words, and what must be given with them and is not."""
+    needed = [more for word, more in GIVEN.items() if word in words]
+    keys = {word.split("=", 1)[0] for word in words}
+    return [*words, *(more for more in needed if more.split("=", 1)[0] not in keys)]
+
+
+def opening(path: Path) -> tuple[str, list[str]]:
+    """The program and the words of the command that a file opens with."""
+    head = "\n".join(path.read_text(encoding="utf-8").splitlines()[:2])
+    found = COMMAND.search(head)
+    assert found, f"{path} does not open with its command"
+    return found[1], [word for word in shlex.split(found[2]) if "=" in word]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=choice)
+def test_every_choice_composes(path: Path) -> None:
+    group = path.parent.name
+    programs = [program for program in ("train", "evaluate") if takes(program, group)]
+    assert programs, f"no program takes {group}"
+    for program in programs:
+        words = with_needed([choice(path)])
+        if program == "train" and "A fresh" in path.read_text(encoding="utf-8"):
+            words.append("experiment=gan")
+        config = compose_plain(program, words)
+        assert group == "experiment" or config[group] is not None
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=choice)
+def test_every_file_says_what_it_is_and_the_command_that_takes_it(path: Path) -> None:
+    program, words = opening(path)
+    compose_plain(program, with_needed(words))
+    lines = path.read_text(encoding="utf-8").splitlines()[:4]
+    assert any(line.startswith("# ") and not COMMAND.match(line) for line in lines[1:])
+
+    named = any(word.startswith((choice(path), f"{path.parent.name}.")) for word in words)
+    standard = f"{path.parent.name}: {path.stem}"
+    chosen_anyway = any(
+        standard in (CONF / file).read_text(encoding="utf-8")
+        for file in (f"{program}.yaml", "scale/miniature.yaml")
+    )
+    by_experiment = any(
+        standard in (CONF / "experiment" / f"{word.removeprefix('experiment=')}.yaml").read_text()
+        for word in words
+        if word.startswith("experiment=")
+    )
+    assert named or chosen_anyway or by_experiment, f"{words} does not take {choice(path)}"
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_the_programs_files_open_with_a_command(program: str) -> None:
+    found, words = opening(CONF / f"{program}.yaml")
+    assert found == program
+    compose_plain(program, words)
+
+
+def test_the_readmes_commands_compose() -> None:
+    readme = (CONF.parent / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = README.findall(readme)
+    assert len(lines) > 10
+    for program, rest in lines:
+        words = shlex.split(rest, comments=True)
+        sweep = "-m" in words
+        words = [word for word in words if word != "-m"]
+        for one in expand_sweep(words) if sweep else [words]:
+            compose_plain(program, one)

@@ -1,0 +1,103 @@
+"""Real processes: killed at any moment, asked to stop, and started again."""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idinvert.tracking.status import read_status
+
+pytestmark = pytest.mark.slow
+SECONDS = 240
+SETTINGS = ("checkpoint.every_nimg=160", "logging.validate_every_nimg=320", "checkpoint.keep=2")
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], outputs: Path) -> Path:
+    """Polls until the process has written a checkpoint; returns the run's folder."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        found = list(outputs.glob("*/*/checkpoints/*.ckpt"))
+        if found:
+            return found[0].parents[1]
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
+
+
+def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, output
+    return output
+
+
+@pytest.mark.parametrize("experiment", ["domain_guided", "gan", "attributes"])
+def test_killed_at_a_random_moment_and_started_again_equals_unbroken(
+    train_tiny: Callable[..., Path],
+    overrides: Callable[..., list[str]],
+    start: Callable[..., subprocess.Popen[str]],
+    same_checkpoints: Callable[..., None],
+    rows_of: Callable[..., Any],
+    tmp_path: Path,
+    experiment: str,
+) -> None:
+    words = overrides(experiment, "nimg=3200", *SETTINGS, where="broken")
+    process = start(words)
+    folder = wait_for_checkpoint(process, tmp_path / "broken")
+    delay = random.Random().uniform(0.0, 2.0)
+    print(f"killed {delay:.3f} s after the first checkpoint")
+    try:
+        process.wait(timeout=delay)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    process.communicate()
+    assert process.returncode in (-signal.SIGKILL, 0)
+    finish(start(words))
+    assert read_status(folder) == {"state": "finished", "nimg": 3200}
+    unbroken = train_tiny(experiment, "nimg=3200", *SETTINGS, "system.num_threads=1", where="whole")
+    assert unbroken.name == folder.name
+    same_checkpoints(unbroken, folder)
+    assert rows_of(unbroken) == rows_of(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
+    overrides: Callable[..., list[str]],
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    process = start(overrides("domain_guided", "nimg=1000000", *SETTINGS))
+    folder = wait_for_checkpoint(process, tmp_path / "outputs")
+    process.send_signal(number)
+    output = finish(process)
+    assert f"{number.name}: finishing this step and saving" in output
+    assert f"to go on: python train.py run={folder}" in output
+    status = read_status(folder)
+    assert status["state"] == "stopped"
+    nimg = int(status["nimg"])
+    assert (folder / "checkpoints" / f"nimg-{nimg:09d}.ckpt").is_file()
+
+    output = finish(start([f"run={folder}", f"nimg={nimg + 8}"]))
+    assert "continuing domain_guided" in output
+    assert read_status(folder) == {"state": "finished", "nimg": nimg + 8}
+
+
+def test_a_second_process_in_the_same_folder_ends_with_code_2(
+    overrides: Callable[..., list[str]],
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    words = overrides("attributes", "nimg=1000000", *SETTINGS)
+    first = start(words)
+    folder = wait_for_checkpoint(first, tmp_path / "outputs")
+    output = finish(start(words), code=2)
+    assert f"error: {folder} is in use by process {first.pid}" in output
+    assert "Traceback" not in output
+    assert first.poll() is None  # the first one goes on
