@@ -20,6 +20,8 @@ def test_science_changes_the_identity() -> None:
         "encoder.backbone.variant=v1",
         "trainer.precision=bf16-mixed",
         "latent=w",
+        "scale.lr=1e-4",
+        "scale.encoder_channels=16",
     ):
         assert identity(override) != base, override
     assert identity(group=16) != base
@@ -40,5 +42,8 @@ def test_where_how_long_and_on_what_do_not() -> None:
         "checkpoint.keep=9",
         "logging.every_nimg=64",
         "generator.path=elsewhere",
+        "attributes.path=elsewhere",
+        "scale.n_test=7",
+        "scale.log_every_nimg=64",
     ):
         assert identity(override) == base, override

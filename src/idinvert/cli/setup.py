@@ -19,7 +19,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
 from idinvert.inversion.inversion import Inverter
-from idinvert.weights.bundle import find_weights
+from idinvert.weights.bundle import SHIPPED, find_weights
 from idinvert.weights.release import load_network, read_header
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
@@ -86,8 +86,8 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         ConfigError: No such run, or a number that makes no sense.
     """
     config = dict(config)
-    if config["run"] is not None:
-        folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    folder = _run_folder(config)
+    if folder is not None:
         config |= _brought_by(read_config(folder), config, given=given)
         if "encoder" not in given:
             config["encoder"] = {"path": str(folder)}
@@ -98,6 +98,28 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
     if config["batch_size"] < 1:
         raise ConfigError(f"batch_size={config['batch_size']}: expected 1 or more.")
     return config
+
+
+def _run_folder(config: dict[str, Any]) -> Path | None:
+    """The folder of ``run``; ``None`` without one, or for the shipped run, which has none here.
+
+    Tables print commands with the shipped run's id.
+    """
+    if config["run"] is None:
+        return None
+    try:
+        return find_run(config["run"], outputs=config["system"]["outputs"])
+    except ConfigError:
+        path = find_weights(f"{SHIPPED}faces_mini", role="encoder", key="run")
+        if read_header(path, key="run").provenance.get("run") != config["run"]:
+            raise
+        return None
+
+
+def is_shipped(run: str) -> bool:
+    """Whether a run id is that of the encoder that comes with this package."""
+    path = find_weights(f"{SHIPPED}faces_mini", role="encoder", key="run")
+    return read_header(path, key="run").provenance.get("run") == run
 
 
 def _brought_by(

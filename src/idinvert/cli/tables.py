@@ -90,7 +90,9 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
 
 
 def _to_evaluate(config: dict[str, Any], table: Table, outputs: Path) -> list[tuple[Row, Group]]:
-    """What has no figures yet; with ``recompute=true``, everything."""
+    """What has no figures yet; with ``recompute`` all, without ``evaluate_missing`` nothing."""
+    if not config["evaluate_missing"]:
+        return []
     if config["recompute"]:
         return [(row, group) for group in table.groups for row in table.rows]
     filled: FilledTable = fill(table, read_records(outputs / "records.jsonl"))

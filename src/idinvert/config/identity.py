@@ -14,8 +14,12 @@ NOT_SCIENCE = (
     "system",
     "metric",
     "eval_batch_size",
+    "scale",
 )
-"""Top-level keys that change neither the networks nor the figures of a run."""
+"""Top-level keys that change neither the networks nor the figures of a run.
+
+What ``scale`` sets stands resolved where it is used.
+"""
 
 
 def scientific_config(
@@ -37,6 +41,8 @@ def scientific_config(
     """
     science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
     precision = (science.pop("trainer", None) or {}).get("precision")
+    if "path" in (science.get("attributes") or {}):
+        del science["attributes"]  # a trained one only reads labels afterwards
     for key, digest in contents.items():
         science[key] = {"content": digest, "choices": _without_paths(science.get(key))}
     return science | {"precision": precision, "batch_norm_group": batch_norm_group}

@@ -59,6 +59,7 @@ class EvaluateConfig:
     n: int | None = None
     images: str | None = None
     recompute: bool = False
+    evaluate_missing: bool = True
     seed: int = 0
     batch_size: int | None = None
     scale: Any = None

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from idinvert.cli.setup import is_shipped, with_run
+from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.faces import render, sample_labels
 from idinvert.editing.directions import load_directions
@@ -95,3 +97,11 @@ def test_the_attribute_network_reads_labels(
     network, (x, labels) = networks["attributes"], faces
     read, pose = network.predict(x), network.names.index("pose")
     assert torch.corrcoef(torch.stack([read[:, pose], labels[:, pose]]))[0, 1] > 0.8
+
+
+def test_the_shipped_encoder_answers_to_its_run_id() -> None:
+    path = find_weights("shipped:faces_mini", role="encoder", key="run")
+    run = read_header(path).provenance["run"]
+    config = with_run(compose_plain("evaluate", [f"run={run}"]), given={"run": ["run"]})
+    assert config["encoder"]["path"] == "shipped:faces_mini"
+    assert is_shipped(run) and not is_shipped(run[:4] + "000000")

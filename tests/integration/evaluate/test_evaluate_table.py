@@ -110,6 +110,15 @@ def test_what_is_missing_is_evaluated_once(
     assert [record.metrics["mse"] for record in again] == [record.metrics["mse"] for record in made]
 
 
+def test_rendering_alone_evaluates_nothing(
+    table1: Callable[..., list[Record]], outputs: Path, world: SimpleNamespace
+) -> None:
+    assert table1("evaluate_missing=false", outputs=outputs) == []
+    text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
+    assert row_of(text, "Domain-Guided Encoder (Ours)")[0].startswith("—")
+    assert not (outputs / "evaluations").exists()
+
+
 def test_a_broken_run_does_not_keep_the_others_from_the_table(
     table1: Callable[..., list[Record]], world: SimpleNamespace, outputs: Path, capsys
 ) -> None:
