@@ -110,8 +110,7 @@ def _run_folder(config: dict[str, Any]) -> Path | None:
     try:
         return find_run(config["run"], outputs=config["system"]["outputs"])
     except ConfigError:
-        path = find_weights(f"{SHIPPED}faces_mini", role="encoder", key="run")
-        if read_header(path, key="run").provenance.get("run") != config["run"]:
+        if not is_shipped(config["run"]):
             raise
         return None
 

@@ -13,8 +13,6 @@ from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
 from idinvert.tables.record import Record
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import read_header
 
 Go = Callable[..., list[Record]]
 FEW = ("n=4", "batch_size=4", "metric.names=[mse]", "inversion=encoder")
@@ -78,14 +76,6 @@ def test_the_command_line_wins_over_the_run(
     assert whole["perceptual"] == {"network": None, "lambda_vgg": 0.0}
     assert whole["encoder"] == {"path": "mine"}
     assert config("data.cache_dir=/d")["data"]["cache_dir"] == "/d"
-
-
-def test_the_shipped_runs_id_stands_for_the_shipped_networks(tmp_path: Path) -> None:
-    """Tables print it, and there is no folder of that name on a fresh machine."""
-    shipped = find_weights("shipped:faces_mini", role="encoder", key="path")
-    words = [f"run={read_header(shipped).provenance['run']}", f"system.outputs={tmp_path}"]
-    found = with_run(compose_plain("evaluate", words), given=given_keys(words))
-    assert found["encoder"]["path"] == found["generator"]["path"] == "shipped:faces_mini"
 
 
 def test_a_choice_of_nothing_is_brought_along_too(
