@@ -16,7 +16,7 @@ from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
-from idinvert.weights import release
+from idinvert.weights import release, tensor_file
 from idinvert.weights.release import fingerprint, load_network, read_header, save_network
 
 KEY = "encoder.path"
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_old_file(saved: Path, monkeypatch, stage: str) -
             Path(arguments[1]).write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(release if stage == "save_file" else release.os, stage, full)
+    monkeypatch.setattr(tensor_file if stage == "save_file" else tensor_file.os, stage, full)
     with pytest.raises(CheckpointError, match=r"No space left.*unchanged"):
         save_network(attributes(), saved, provenance={"seed": 4})
     monkeypatch.undo()
@@ -239,7 +239,7 @@ def test_an_interrupt_leaves_the_old_file(saved: Path, monkeypatch) -> None:
     def interrupted(*arguments, **keywords) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(release, "save_file", interrupted)
+    monkeypatch.setattr(tensor_file, "save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_network(attributes(), saved, provenance={})
     assert saved.read_bytes() == before

@@ -36,7 +36,7 @@ IMAGES = 64
 SHOWN = 8
 STEPS = (0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)
 ALPHAS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-EDITS = ("eyeglasses", "smile", "age")
+EDITS = ("eyeglasses", "pose", "age")
 
 
 def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
@@ -164,7 +164,7 @@ def _close(run: Path, *, seconds: float) -> None:
     for name, what in made.items():
         print(f"  {OUT / name}: {what}")
     print(
-        "\nWhat to try next:\n"
+        "\nWhat to try next (python is .venv/bin/python after make):\n"
         f"  python train.py run={run} max_seconds=null          # train the fresh encoder on\n"
         "  python evaluate.py task=invert images=FOLDER        # invert images of your own\n"
         "  python evaluate.py inversion.lambda_dom=0           # what the regulariser is worth\n"

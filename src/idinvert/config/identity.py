@@ -48,10 +48,16 @@ def scientific_config(
     return science | {"precision": precision, "batch_norm_group": batch_norm_group}
 
 
+LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+
+
 def run_identity(science: dict[str, Any]) -> str:
-    """Ten hexadecimal digits of the hash of :func:`scientific_config`."""
+    """Ten letters from the hash of :func:`scientific_config`.
+
+    Letters alone: on a command line, ``run=12e4567890`` would be read as a number.
+    """
     text = json.dumps(science, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(text.encode()).hexdigest()[:10].translate(LETTERS)
 
 
 def _without_paths(node: Any) -> Any:

@@ -1,7 +1,6 @@
 """Edit directions n of Eq. (5): what they are, how they are kept, whether they fit a generator."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from idinvert.errors import CheckpointError, ConfigError
+from idinvert.weights.tensor_file import write_tensors
 
 FORMAT = "idinvert-directions-1"
 
@@ -124,17 +123,11 @@ def save_directions(path: Path, directions: Iterable[Direction]) -> None:
         d.name: {"layers": d.layers and list(d.layers), "provenance": d.provenance}
         for d in directions
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(
+    write_tensors(
+        Path(path),
         {d.name: d.vector.detach().cpu().float().contiguous() for d in directions},
-        partial,
         metadata={"format": FORMAT, "directions": json.dumps(facts, sort_keys=True)},
     )
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_directions(
@@ -152,7 +145,7 @@ def load_directions(
         generator: the generator's fingerprint, or None.
 
     Returns:
-        Direction by name, in the file's order.
+        Direction by name, sorted by name.
 
     Raises:
         CheckpointError: if the file cannot be read, is none of ours, or does not fit.

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -22,6 +21,7 @@ from idinvert.evaluation.reconstruction import identity_of, write_per_image
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import protocol
 from idinvert.tables.record import Record
+from idinvert.weights.tensor_file import write_tensors
 
 
 def invert(
@@ -91,9 +91,9 @@ def invert(
     if found is None:
         return None
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
-    save_file(
-        {"codes": found.gather("codes")},
+    write_tensors(
         out / "codes.safetensors",
+        {"codes": found.gather("codes").contiguous()},
         metadata={
             "names": json.dumps(found.names()),
             "generator": origin.checkpoints.get("generator", ""),

@@ -1,7 +1,6 @@
 """Results on disk, a chunk of images a file, so that a killed evaluation goes on where it was."""
 
 import json
-import os
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from idinvert.errors import ConfigError, DataError
+from idinvert.weights.tensor_file import write_tensors
 
 FORMAT = "idinvert-part-1"
 
@@ -82,20 +81,15 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
     if part.start_images is not None:
         tensors["start_images"] = part.start_images
     facts = {"format": FORMAT, "identity": identity, "names": part.names}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
+        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
+        write_tensors(
+            path,
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-            partial,
             metadata={"part": json.dumps(facts, sort_keys=True)},
         )
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
-        partial.replace(path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise DataError(
             f"{path} could not be written ({error}); what was written before is kept. Free the "
             "disk and give the same command again, or change system.outputs"

@@ -1,21 +1,18 @@
 """The release format: one network a safetensors file that knows how to rebuild it."""
 
-import contextlib
 import hashlib
 import importlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.weights.tensor_file import write_tensors
 
 FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
@@ -77,29 +74,13 @@ def save_network(module: nn.Module, path: str | Path, *, provenance: dict[str, A
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in module.state_dict().items()
     }
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-        )
-        os.close(handle)
-        save_file(tensors, temporary, metadata=metadata)
-        with open(temporary, "rb+") as file:
-            _order_header(file)
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared run folder
-        os.replace(temporary, path)
+        write_tensors(path, tensors, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: could not be written ({error}); an older file there is unchanged. "
             "Free the disk or change the output folder"
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-    _sync_folder(path.parent)
 
 
 def read_header(path: str | Path, *, key: str = "path") -> Header:
@@ -229,35 +210,3 @@ def _check_shapes(
             f"{path}: tensors do not fit the architecture in the file ({'; '.join(complaints)}); "
             f"change {key}"
         )
-
-
-def _order_header(file: BinaryIO) -> None:
-    """Sort the header's entries in place: equal networks give equal bytes, so equal fingerprints.
-
-    A safetensors file is the header's length (8 bytes, little endian), the header as JSON padded
-    with spaces, then the tensors; its writer leaves the order of the metadata to chance.
-    """
-    length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length))
-    ordered = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    data = ordered.encode().ljust(length)
-    if len(data) == length:
-        file.seek(8)
-        file.write(data)
-        file.flush()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can sync a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -19,9 +19,9 @@ from idinvert.errors import (
     IdinvertError,
     RunLockedError,
 )
-from idinvert.evaluation import parts
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.tables.record import Record
+from idinvert.weights import tensor_file
 from idinvert.weights.release import load_network, save_network
 
 Go = Callable[..., list[Record]]
@@ -168,7 +168,7 @@ def test_two_processes_in_one_evaluation(on_run: Go, outputs: Path, world: Simpl
 def test_a_full_disk_loses_nothing_that_was_done(
     on_run: Go, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, saved = parts.save_file, []
+    save, saved = tensor_file.save_file, []
 
     def full(tensors, path, **kw):
         if saved:
@@ -178,7 +178,7 @@ def test_a_full_disk_loses_nothing_that_was_done(
         save(tensors, path, **kw)
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "save_file", full)
+        patch.setattr(tensor_file, "save_file", full)
         with pytest.raises(DataError, match=r"No space left.*system\.outputs"):
             on_run("inversion.steps=1")
     assert not (outputs / "records.jsonl").exists()
