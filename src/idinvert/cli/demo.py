@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from idinvert.cli.app import given_keys
+from idinvert.cli.app import quieten_lightning
 from idinvert.cli.evaluate import records_path, run_task
 from idinvert.cli.setup import Setup, open_setup, with_run
 from idinvert.cli.train import train
@@ -47,6 +48,7 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
         images: Held-out images that are inverted and measured.
     """
     began = time.monotonic()
+    quieten_lightning()
     shutil.rmtree(OUT, ignore_errors=True)
     _say(f"1/4  training a fresh domain-guided encoder for {seconds:.0f} s (Sec. 3.1)")
     run = train(_training(seconds))
