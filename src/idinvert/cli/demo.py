@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.cli.app import given_keys
-from idinvert.cli.app import quieten_lightning
+from idinvert.cli.app import given_keys, quieten_lightning
 from idinvert.cli.evaluate import records_path, run_task
 from idinvert.cli.setup import Setup, open_setup, with_run
 from idinvert.cli.train import train
