@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)
 
-# Threads that sleep while they wait: a quarter slower on a quiet machine, several times faster on a busy one.
+# Threads that sleep while they wait: a little slower on a quiet machine, much faster on a busy one.
 demo: $(STAMP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m idinvert.cli.demo
 

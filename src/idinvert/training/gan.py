@@ -22,7 +22,7 @@ class GANTraining(pl.LightningModule):
 
     G and D learn from one shared forward pass: D sees each fake once; the gradient of G's loss
     with respect to the fakes is kept, D learns, then that gradient goes on into G. Both so learn
-    against the D of before the step, and a third of the work is saved.
+    against the D of before the step, and a forward pass of G and of D is saved.
 
     Args:
         generator: G (`networks.generator.Generator`), freshly initialised.
