@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.config.run_folder import find_run, locked, read_config, write_config
+from idinvert.config.run_folder import (
+    find_run,
+    first_command,
+    locked,
+    read_config,
+    write_config,
+)
 from idinvert.errors import ConfigError, RunLockedError
 
 
@@ -48,3 +54,16 @@ def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path: Path) -> N
             process.join()
     assert "in use by process" in answers.get(timeout=5)
     assert answers.get(timeout=5) == "entered"
+
+
+def test_the_command_that_started_a_run_heads_its_configuration_for_good(tmp_path: Path) -> None:
+    write_config(tmp_path, {"seed": 0}, command="train.py experiment=gan")
+    write_config(tmp_path, {"seed": 0, "nimg": 8}, command="train.py run=abc nimg=8")
+    assert first_command(tmp_path) == "train.py experiment=gan"
+    assert read_config(tmp_path) == {"seed": 0, "nimg": 8}
+
+
+def test_a_configuration_without_a_heading_has_no_first_command(tmp_path: Path) -> None:
+    write_config(tmp_path, {"seed": 0})
+    assert first_command(tmp_path) is None
+    assert first_command(tmp_path / "nowhere") is None

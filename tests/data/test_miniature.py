@@ -3,15 +3,19 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from idinvert.data.bedrooms import BEDROOMS
+from idinvert.data.churches import CHURCHES
 from idinvert.data.domain import Domain
-from idinvert.data.faces import ATTRIBUTES, render, sample_labels
-from idinvert.data.miniature import faces_mini
+from idinvert.data.faces import ATTRIBUTES, FACES, render, sample_labels
+from idinvert.data.miniature import bedrooms_mini, churches_mini, faces_mini, towers_mini
+from idinvert.data.towers import TOWERS
 from idinvert.errors import DataError
 
 
@@ -77,7 +81,7 @@ def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("idinvert.data.miniature.render", interrupted)
+        patch.setattr("idinvert.data.miniature.FACES", replace(FACES, render=interrupted))
         with pytest.raises(KeyboardInterrupt):
             small(tmp_path)
     assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob(".*.tmp"))
@@ -140,3 +144,117 @@ def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) ->
             assert torch.equal(ours[index]["attributes"], theirs[index + offset]["attributes"])
     with pytest.raises(DataError, match=r"data\.skip"):
         faces_mini(**counts, skip=13)
+
+
+FINGERPRINT = "15f14577e6678d56"
+STORED = [[336302, 442346, 507128, 134665], [665211, 606248, 618716, 616930], [697244, 697514]]
+DRAWN = (towers_mini, bedrooms_mini, churches_mini)
+
+
+@pytest.fixture(params=DRAWN, ids=lambda domain: domain.__name__)
+def drawn_domain(request: pytest.FixtureRequest):
+    """A domain whose split is a random draw, at 8 px."""
+
+    def make(cache: Path, **changes) -> Domain:
+        settings = {"resolution": 8, "train": 40, "test": 12, "val": 6, "cache_dir": cache}
+        return request.param(**{**settings, **changes})
+
+    return make
+
+
+RENDERERS = {one.name: one for one in (TOWERS, BEDROOMS, CHURCHES)}
+
+
+def ids(split) -> list[int]:
+    return [split[i]["id"] for i in range(len(split))]
+
+
+def test_drawn_items_are_what_the_renderer_draws(tmp_path: Path, drawn_domain) -> None:
+    domain = drawn_domain(tmp_path, masks=True, seed=5)
+    renderer = RENDERERS[domain.name]
+    assert domain.attributes == renderer.attributes
+    for split in (domain.train, domain.test, domain.val):
+        numbers = torch.tensor(ids(split))
+        labels = renderer.sample_labels(numbers, seed=5)
+        pictures, masks = renderer.render(labels, resolution=8)
+        for place in range(len(split)):
+            item = split[place]
+            assert torch.equal(item["image"], pictures[place])
+            assert torch.equal(item["mask"], masks[place])
+            assert torch.equal(item["attributes"], labels[place])
+            assert item["name"] == f"{item['id']:06d}"
+
+
+def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> None:
+    domain = drawn_domain(tmp_path)
+    train, test, val = (ids(split) for split in (domain.train, domain.test, domain.val))
+    assert len(set(train)) == 40 and len(set(test)) == 12 and len(set(val)) == 6
+    assert not set(train) & set(test) and not set(train) & set(val) and not set(test) & set(val)
+    assert max(train) < 600_000 <= min(test + val)
+    assert max(test) < 690_000 <= min(val) and max(val) < 700_000
+    assert train != sorted(train) and test != sorted(test)
+    assert max(train) - min(train) > 300_000  # all over the first part
+
+
+def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path, monkeypatch) -> None:
+    """The default counts, of all three domains, without rendering them."""
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def kept(renderer, *, ids, **settings):
+        seen[renderer.name] = list(ids)
+        return [[], [], []]
+
+    monkeypatch.setattr("idinvert.data.miniature.rendered_splits", kept)
+    for domain in DRAWN:
+        domain(resolution=8, cache_dir=tmp_path)
+    for parts in seen.values():
+        assert [len(part) for part in parts] == [65_000, 5_000, 500]
+        assert len(torch.cat(parts).unique()) == 70_500
+        assert abs(float(parts[0].double().mean()) - 300_000) < 3_000
+    firsts = [tuple(parts[1][:5].tolist()) for parts in seen.values()]
+    assert len(set(firsts)) == 3
+
+
+def test_the_stored_draw_is_this_one(tmp_path: Path) -> None:
+    """Another draw would be another benchmark: records of the two could not be compared."""
+    domain = towers_mini(resolution=8, train=4, test=4, val=2, cache_dir=tmp_path)
+    found = [ids(split) for split in (domain.train, domain.test, domain.val)]
+    assert found == STORED
+
+
+def test_more_images_are_the_same_and_others(tmp_path: Path, drawn_domain) -> None:
+    small, large = drawn_domain(tmp_path), drawn_domain(tmp_path, train=50, test=20, val=9)
+    for split in ("train", "test", "val"):
+        ours = ids(getattr(small, split))
+        assert ids(getattr(large, split))[: len(ours)] == ours
+    part = drawn_domain(tmp_path, skip=30)
+    assert ids(part.train) == ids(small.train)[30:] and ids(part.test) == ids(small.test)
+    prints = {
+        drawn_domain(tmp_path, **changes).fingerprint
+        for changes in ({}, {"skip": 30}, {"seed": 1}, {"test": 11, "val": 7}, {"resolution": 9})
+    }
+    assert len(prints) == 5
+    again = drawn_domain(tmp_path)
+    assert again.fingerprint == small.fingerprint
+    assert torch.equal(again.test[3]["image"], small.test[3]["image"])
+
+
+def test_a_drawn_split_travels_to_workers(tmp_path: Path) -> None:
+    split = towers_mini(resolution=8, train=6, test=2, val=1, cache_dir=tmp_path).test
+    expected = split[1]
+    found = pickle.loads(pickle.dumps(split))[1]
+    assert found["id"] == expected["id"] and torch.equal(found["image"], expected["image"])
+
+
+def test_draws_of_too_many_images_are_refused(tmp_path: Path, drawn_domain) -> None:
+    for key, count in (("train", 600_001), ("test", 90_001), ("val", 10_001), ("test", -1)):
+        with pytest.raises(DataError, match=rf"data\.{key}"):
+            drawn_domain(tmp_path, **{key: count})
+    with pytest.raises(DataError, match=r"towers_mini: got resolution 4"):
+        towers_mini(resolution=4, cache_dir=tmp_path)
+
+
+def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) -> None:
+    domain = faces_mini(resolution=8, train=2, test=1, val=1, cache_dir=tmp_path)
+    assert domain.fingerprint == FINGERPRINT
+    assert (tmp_path / "faces_mini-v1-8px-seed0-0-4.images.npy").is_file()

@@ -7,6 +7,11 @@ import torch
 from torch.utils.data import Dataset
 
 from idinvert.data.domain import Attribute, Domain
+from idinvert.editing.directions import Direction
+from idinvert.evaluation.measures import Measures
+from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.subject import Subject
+from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
@@ -86,3 +91,72 @@ def domain():
 @pytest.fixture(scope="session")
 def cpu():
     return {"accelerator": "cpu", "devices": 1}
+
+
+@pytest.fixture
+def measures(networks):
+    return Measures(
+        names=["mse", "swd", "fd_attributes"],
+        extractors={"attributes": networks.attributes},
+        attribute_network=networks.attributes,
+    )
+
+
+@pytest.fixture
+def subject(networks, domain, measures, cpu, tmp_path):
+    """A maker of subjects: the encoder alone on eight images, unless told otherwise."""
+
+    def make(inverter=None, **changes):
+        inverter = inverter or EncoderInverter(encoder=networks.encoder)
+        choices = dict(
+            inverter=inverter, name=inverter.settings["method"], generator=networks.generator,
+            domain=domain, measures=measures, n=8, batch_size=3, trainer=cpu,
+            origin=Origin(run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5),
+            inversions=tmp_path / "inversions" / inverter.settings["method"],
+        ) | changes  # fmt: skip
+        return Subject(**choices)
+
+    return make
+
+
+@pytest.fixture
+def by_hand(networks, domain):
+    """Inputs [-1, 1], their uint8 originals and the encoder's codes of the first eight images."""
+    items = [domain.test[i] for i in range(8)]
+    reals = torch.stack([item["image"] for item in items])
+    x = reals.double() / 127.5 - 1
+    return SimpleNamespace(reals=reals, x=x.float(), codes=networks.encoder(x.float()), items=items)
+
+
+@pytest.fixture
+def rounded():
+    """What a picture file would hold of float images: clamped, scaled and rounded."""
+    return lambda images: (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+
+
+@pytest.fixture
+def directions():
+    """Two directions for the tiny generator: one of all layers, one of a row a layer."""
+    rng = torch.Generator().manual_seed(3)
+    unit = torch.nn.functional.normalize
+    return {
+        "glasses": Direction("glasses", unit(torch.randn(1, 8, generator=rng)), None),
+        "light": Direction("light", unit(torch.randn(6, 8, generator=rng)), (1, 2)),
+    }
+
+
+class Interrupted(EncoderInverter):
+    """An encoder whose second batch is its last, as where the process is killed."""
+
+    batches = 0
+
+    def invert(self, images, **kw):
+        self.batches += 1
+        if self.batches == 2:
+            raise KeyError("killed")
+        return super().invert(images, **kw)
+
+
+@pytest.fixture
+def dies(networks):
+    return Interrupted(encoder=networks.encoder)

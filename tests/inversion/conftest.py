@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from idinvert.networks.encoding import Encoding
+
 
 class TinyGenerator(nn.Module):
     """Three layers of codes to 8×8 images; noise is added where it is given."""
 
     def __init__(self, rng):
         super().__init__()
-        self.resolution, self.num_layers, self.z_dim, self.w_dim = 8, 3, 5, 5
+        self.resolution, self.num_layers, self.z_dim, self.w_dim = 8, 3, 4, 5
+        self.multi_w = False
         self.noise_shapes = [(4, 4), (8, 8)]
         self.const = nn.Parameter(torch.randn(1, 6, 4, 4, generator=rng, dtype=torch.float64))
         self.style = nn.ParameterList(
@@ -22,6 +25,20 @@ class TinyGenerator(nn.Module):
         self.rgb = nn.Parameter(torch.randn(3, 6, 3, 3, generator=rng, dtype=torch.float64) / 4)
         self.register_buffer("noise_0", torch.randn(4, 4, generator=rng, dtype=torch.float64))
         self.register_buffer("noise_1", torch.randn(8, 8, generator=rng, dtype=torch.float64))
+        self.m = nn.Parameter(torch.randn(3, 4, 5, generator=rng, dtype=torch.float64) / 2)
+        average = torch.randn(3, 5, generator=rng, dtype=torch.float64) / 4
+        self.register_buffer("w_avg", average[:1].repeat(3, 1))
+        self.register_buffer("w_avg_each", average)
+
+    def mapping(self, z):
+        """One w for all layers; with `multi_w` another one a layer."""
+        if self.multi_w:
+            return torch.tanh(torch.einsum("nz,lzw->nlw", z, self.m)) + 0.3
+        return (torch.tanh(z @ self.m[0]) + 0.3)[:, None].repeat(1, 3, 1)
+
+    def become_multi_w(self):
+        self.multi_w, self.w_avg = True, self.w_avg_each
+        return self
 
     def synthesis(self, w, noise="const"):
         if noise == "const":
@@ -49,16 +66,24 @@ class TinyEncoder(nn.Module):
         x = torch.tanh(self.bn(nn.functional.conv2d(x, self.conv, stride=2, padding=1)))
         return (x.flatten(1) @ self.dense).view(-1, 3, 5)
 
+    def encode(self, x):
+        return Encoding(self(x))
+
 
 class TinyFeatures(nn.Module):
-    """One convolution and a softplus: [N, 5, 8, 8]."""
+    """One convolution and a softplus, [N, 5, 8, 8]; a second, coarser layer as another tap."""
 
     def __init__(self, rng):
         super().__init__()
         self.conv = nn.Parameter(torch.randn(5, 3, 3, 3, generator=rng, dtype=torch.float64) / 2)
+        self.down = nn.Parameter(torch.randn(4, 5, 3, 3, generator=rng, dtype=torch.float64) / 3)
 
     def forward(self, x):
         return nn.functional.softplus(nn.functional.conv2d(x, self.conv, padding=1))
+
+    def taps(self, x):
+        first = self(x)
+        return [first, torch.tanh(nn.functional.conv2d(first, self.down, stride=2, padding=1))]
 
 
 @pytest.fixture

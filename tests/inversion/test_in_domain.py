@@ -6,6 +6,7 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.inversion.inversion import Inverter
+from idinvert.networks.encoding import Encoding
 
 LAMBDA_VGG, LAMBDA_DOM = 0.3, 2.0
 
@@ -169,7 +170,7 @@ def test_nan_image_is_reported_and_leaves_the_others_alone(world):
 
 
 def test_single_w_stays_one_code_for_all_layers(world):
-    found = inverter(world, latent="w", steps=6).invert(world.images, generator=world.generator)
+    found = inverter(world, space="w", steps=6).invert(world.images, generator=world.generator)
     assert found.codes.shape == (6, 3, 5)
     assert torch.equal(found.codes[:, 0], found.codes[:, 2])
     assert (found.losses[-1] < found.losses[0]).all()
@@ -190,9 +191,56 @@ def test_errors_name_the_key(world):
     with pytest.raises(ConfigError, match="steps=-1"):
         inverter(world, steps=-1)
     with pytest.raises(ConfigError, match="w_plus or w"):
-        inverter(world, latent="z")
+        inverter(world, space="z")
     with pytest.raises(ConfigError, match=r"data\.resolution"):
         inverter(world).invert(world.images[..., :4], generator=world.generator)
     with pytest.raises(ConfigError, match="training mode"):
         world.encoder.train()
         inverter(world).invert(world.images, generator=world.generator)
+
+
+def test_the_maps_of_a_noise_encoder_stay_as_they_are(world):
+    """The codes move as they would under a generator whose buffers are those maps."""
+    rng = torch.Generator().manual_seed(5)
+    maps = [torch.randn(1, 1, s, s, generator=rng, dtype=torch.float64) for s in (4, 8)]
+    plain = inverter(world, steps=6).invert(world.images, generator=world.generator)
+    world.encoder.encode = lambda x: Encoding(world.encoder(x), maps)
+    found = inverter(world, steps=6).invert(world.images, generator=world.generator)
+    assert all(torch.equal(m, f[3:4]) for m, f in zip(maps, found.noise, strict=True))
+    assert not torch.allclose(found.codes, plain.codes, rtol=1e-3)
+    world.encoder.encode = lambda x: Encoding(world.encoder(x))
+    world.generator.noise_0, world.generator.noise_1 = maps[0][0, 0], maps[1][0, 0]
+    expected = inverter(world, steps=6).invert(world.images, generator=world.generator)
+    torch.testing.assert_close(found.codes, expected.codes, rtol=1e-10, atol=0)
+    torch.testing.assert_close(found.images, expected.images)
+
+
+@pytest.mark.parametrize("latent", ["w", "z"])
+def test_the_space_is_the_encoders_own_unless_it_is_given(world, latent):
+    own = InDomainInverter(
+        encoder=world.encoder, perceptual=None, lambda_vgg=0, latent=latent, steps=2
+    )
+    found = own.invert(world.images, generator=world.generator)
+    assert torch.equal(found.codes[:, 0], found.codes[:, 2])
+    given = InDomainInverter(
+        encoder=world.encoder, perceptual=None, lambda_vgg=0, latent=latent, steps=2, space="w_plus"
+    )
+    found = given.invert(world.images, generator=world.generator)
+    assert not torch.equal(found.codes[:, 0], found.codes[:, 2])
+    assert given.settings["space"] == "w_plus"
+    if latent == "z":
+        found = own.invert(world.images, generator=world.generator.become_multi_w())
+        assert not torch.equal(found.codes[:, 0], found.codes[:, 2])
+
+
+def test_a_start_without_the_encoder(world):
+    mean = inverter(world, init="mean", steps=0).invert(world.images, generator=world.generator)
+    assert torch.equal(mean.codes[2], world.generator.w_avg)
+    ids = torch.arange(6)
+    random = inverter(world, init="normal", steps=8, early_stop=2, early_stop_gain=0.1)
+    together = random.invert(world.images, generator=world.generator, ids=ids)
+    apart = random.invert(world.images[4:5], generator=world.generator, ids=ids[4:5])
+    torch.testing.assert_close(apart.codes[0], together.codes[4], rtol=1e-8, atol=0)
+    torch.testing.assert_close(apart.losses[:, 0], together.losses[:, 4], rtol=1e-8, atol=0)
+    with pytest.raises(ConfigError, match=r"inversion\.init is 'e': expected encoder, mean"):
+        inverter(world, init="e")

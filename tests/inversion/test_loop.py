@@ -111,3 +111,112 @@ def test_a_term_that_is_not_per_image_is_refused():
             start=[torch.zeros(2, 1)], synthesise=as_images,
             objective=lambda images, v: {"q": v.square().mean()}, steps=1, lr=0.1,
         )  # fmt: skip
+
+
+def test_early_stop_freezes_each_image_on_its_own():
+    """One image gains to the end, one not at all, one until it has arrived."""
+    target = torch.tensor([[9.0], [0.0], [0.35]], dtype=torch.float64)
+    start = torch.zeros(3, 1, dtype=torch.float64)
+    calls = []
+    kw = dict(synthesise=as_images, steps=20, lr=0.1, early_stop=3, early_stop_gain=0.001)
+    found = optimise(
+        start=[start], objective=quadratic(target), progress=lambda *a: calls.append(a), **kw
+    )
+    free = optimise(
+        start=[start], objective=quadratic(target), synthesise=as_images, steps=20, lr=0.1
+    )
+    torch.testing.assert_close(found.losses[:, 0], free.losses[:, 0], rtol=1e-12, atol=0)
+    # At its optimum from the start: frozen after three more looks, at step 0.
+    assert found.best_step[1] == 0 and torch.equal(found.losses[4:, 1], torch.zeros(17).double())
+    # Arrived near step 4, overshoots: three looks without a gain, then its best row is repeated.
+    best = int(free.losses[:8, 2].argmin())
+    assert found.best_step[2] == best
+    torch.testing.assert_close(found.losses[: best + 4, 2], free.losses[: best + 4, 2])
+    torch.testing.assert_close(found.losses[best + 4 :, 2], free.losses[best, 2].expand(17 - best))
+    torch.testing.assert_close((found.variables[0][2] - 0.35).square()[0], free.losses[best, 2])
+    assert calls[-1] == (20, 20)
+    for n in range(3):
+        alone = optimise(start=[start[n : n + 1]], objective=quadratic(target[n : n + 1]), **kw)
+        torch.testing.assert_close(alone.losses[:, 0], found.losses[:, n], rtol=1e-12, atol=0)
+        torch.testing.assert_close(alone.variables[0][0], found.variables[0][n], rtol=1e-12, atol=0)
+        assert alone.best_step[0] == found.best_step[n]
+
+
+def test_when_all_have_stopped_nothing_is_computed_any_more():
+    looks, calls = [], []
+
+    def objective(images, v):
+        looks.append(1)
+        return {"a": 0 * v.square().mean(1) + 2, "b": v.square().mean(1) * 0}
+
+    found = optimise(
+        start=[torch.ones(2, 1)], synthesise=as_images, objective=objective, steps=50, lr=0.1,
+        early_stop=4, progress=lambda *a: calls.append(a),
+    )  # fmt: skip
+    assert len(looks) == 5 and found.losses.shape == (51, 2) and calls[-1] == (50, 50)
+    assert torch.equal(found.terms["a"], torch.full((51, 2), 2.0))
+    assert not found.terms["b"].any()
+
+
+def test_without_keep_best_an_early_stop_keeps_the_last():
+    target = torch.full((1, 1), 0.15)
+    found = optimise(
+        start=[torch.zeros(1, 1)], synthesise=as_images, objective=quadratic(target),
+        steps=9, lr=0.1, early_stop=2, early_stop_gain=0.0, keep_best=False,
+    )  # fmt: skip
+    last = int(found.best_step[0])
+    assert last < 9 and found.losses[last, 0] > found.losses[:, 0].min()
+    torch.testing.assert_close(found.losses[last:, 0], found.losses[last, 0].expand(10 - last))
+    torch.testing.assert_close((found.variables[0] - target).square()[0], found.losses[-1])
+
+
+def test_perturb_is_what_is_seen_and_kept_and_knows_where_it_is():
+    """v goes down its own path; what is looked at, and kept, is v + 1 until the last look."""
+    target = torch.tensor([[5.0]], dtype=torch.float64)
+    seen, at = [], []
+
+    def perturb(t, v):
+        at.append(t)
+        return [v + (1.0 if t < 1 else 0.0)]
+
+    kw = dict(
+        start=[torch.zeros(1, 1, dtype=torch.float64)],
+        synthesise=lambda v: (seen.append(v.item()), as_images(v))[1],
+        objective=quadratic(target), steps=4, lr=0.1, perturb=perturb,
+    )  # fmt: skip
+    last = optimise(**kw, keep_best=False)
+    assert at == [0, 0.25, 0.5, 0.75, 1.0]
+    assert seen == pytest.approx([1.0, 1.1, 1.2, 1.3, 0.4], abs=1e-3)
+    assert last.variables[0].item() == pytest.approx(0.4, abs=1e-3)
+    best = optimise(**kw)
+    assert best.best_step.tolist() == [3]
+    assert best.variables[0].item() == pytest.approx(1.3, abs=1e-3)
+    torch.testing.assert_close((best.variables[0] - target).square()[0], best.losses[3])
+
+
+def test_project_is_applied_after_every_step():
+    found = optimise(
+        start=[torch.zeros(1, 1), torch.zeros(1, 1)],
+        synthesise=lambda a, b: as_images(a + b),
+        objective=lambda images, a, b: {"q": ((a - 5).square() + (b - 5).square()).mean(1)},
+        steps=3, lr=1.0, project=lambda a, b: (a.clamp(max=0.5), b),
+    )  # fmt: skip
+    assert found.variables[0].item() == 0.5
+    assert found.variables[1].item() == pytest.approx(3.0, abs=0.05)
+
+
+def test_a_frozen_image_shows_its_kept_row_whatever_its_batch_mates_do():
+    """The noise that batch mates still see does not enter the rows of one that has stopped."""
+    target = torch.tensor([[0.0], [9.0]], dtype=torch.float64)
+    start = torch.zeros(2, 1, dtype=torch.float64)
+    kw = dict(
+        synthesise=as_images, steps=12, lr=0.1, early_stop=2, early_stop_gain=0.0, keep_best=False,
+        perturb=lambda t, v: [v + (1 - t)],
+    )  # fmt: skip
+    both = optimise(start=[start], objective=quadratic(target), **kw)
+    alone = optimise(start=[start[:1]], objective=quadratic(target[:1]), **kw)
+    stop = int(both.best_step[0])
+    assert 1 < stop < 12 and both.best_step[1] == 12
+    assert torch.equal(both.losses[stop:, 0], both.losses[stop, 0].expand(13 - stop))
+    assert torch.equal(alone.losses[:, 0], both.losses[:, 0])
+    assert torch.equal(alone.terms["q"][:, 0], both.terms["q"][:, 0])

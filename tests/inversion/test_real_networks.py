@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from idinvert.inversion.free import FreeInverter
+from idinvert.inversion.image2stylegan import Image2StyleGANInverter
 from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.projector import ProjectorInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
@@ -46,3 +49,32 @@ def test_single_precision_losses_agree_after_ten_steps(parts):
     for n in range(len(x)):
         alone = method.invert(x[n : n + 1], generator=generator)
         torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("kind", [Image2StyleGANInverter, ProjectorInverter, FreeInverter])
+def test_methods_without_an_encoder_do_not_mix_images_either(parts, kind):
+    generator, _, features, x = parts
+    ids = torch.tensor([3, 1, 4, 15])
+    method = kind(perceptual=features, lambda_vgg=0.1, steps=20)
+    together = method.invert(x, generator=generator, ids=ids)
+    assert (together.losses[-1] < together.losses[0]).all()
+    for n in range(0, len(x), 3):
+        alone = method.invert(x[n : n + 1], generator=generator, ids=ids[n : n + 1])
+        torch.testing.assert_close(alone.codes[0], together.codes[n], rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-8, atol=0)
+    noise = together.noise or "const"
+    rebuilt = generator.synthesis(together.codes, noise=noise)
+    torch.testing.assert_close(rebuilt, together.images, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [Image2StyleGANInverter, ProjectorInverter, FreeInverter])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_methods_work_under_callers_without_gradients(parts, kind, mode):
+    generator, _, features, x = parts
+    method = kind(perceptual=features, lambda_vgg=0.1, steps=2)
+    free = method.invert(x, generator=generator, ids=torch.arange(4))
+    method = kind(perceptual=features, lambda_vgg=0.1, steps=2)
+    with mode():
+        found = method.invert(x + 0, generator=generator, ids=torch.arange(4))
+    torch.testing.assert_close(found.codes, free.codes)
+    assert not found.codes.requires_grad

@@ -6,6 +6,7 @@ import torch
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.mapping import MappingNetwork
 
 
 def encoder(resolution: int = 16, **arguments) -> Encoder:
@@ -99,9 +100,85 @@ def test_the_architecture_rebuilds_it(variant: str) -> None:
     torch.testing.assert_close(twin.eval()(x), net.eval()(x), rtol=0, atol=0)
 
 
+def mapping(*, multi_w: bool, seed: int = 5) -> MappingNetwork:
+    torch.manual_seed(seed)
+    return MappingNetwork(z_dim=5, w_dim=8, num_layers=6, depth=2, multi_w=multi_w)
+
+
+@pytest.mark.parametrize("multi_w", [False, True])
+def test_z_goes_through_the_generators_mapping(multi_w: bool) -> None:
+    m = mapping(multi_w=multi_w)
+    net = encoder(latent="z", mapping=m.architecture).eval()
+    assert net.dense.out_features == 5
+    net.set_mapping(m)
+    x = images(3)
+    z = net.norm(net.dense(net.backbone(x).flatten(1)))
+    torch.testing.assert_close(net(x), m(z), rtol=0, atol=0)
+    assert net.code_space == ("w_plus" if multi_w else "w")
+    assert net.encode(x).noise is None
+
+
+def test_the_mapping_is_a_frozen_copy_that_travels_with_the_encoder() -> None:
+    m = mapping(multi_w=True)
+    net = encoder(latent="z", mapping=m.architecture)
+    net.set_mapping(m)
+    before = {name: value.clone() for name, value in m.state_dict().items()}
+    trained = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1.0)
+    net(images(4)).square().mean().backward()
+    optimizer.step()
+    assert all(torch.equal(net.mapping.state_dict()[k], v) for k, v in before.items())
+    assert all(p is not q for p in m.parameters() for q in net.parameters())
+    twin = Encoder(**net.architecture)
+    twin.load_state_dict(net.state_dict())
+    torch.testing.assert_close(twin.eval()(images(2)), net.eval()(images(2)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_deltas_start_at_zero_and_are_let_go_one_by_one(norm: str) -> None:
+    net = encoder(deltas=True, norm=norm).eval()
+    x = images(3)
+    codes = net(x)
+    torch.testing.assert_close(codes, codes[:, :1].repeat(1, 6, 1), rtol=0, atol=0)
+    with torch.no_grad():  # as if they had learned
+        (net.dense if norm == "none" else net.norm).weight[8:] += 0.3
+    numbers = net.norm(net.dense(net.backbone(x).flatten(1))).view(3, 6, 8)
+    for stage in range(6):
+        net.set_stage(stage)
+        for i, layer in enumerate(net(x).unbind(1)):
+            expected = numbers[:, 0] + (numbers[:, i] if 0 < i <= stage else 0)
+            torch.testing.assert_close(layer, expected)
+    twin = Encoder(**net.architecture)
+    net.set_stage(2)
+    twin.load_state_dict(net.state_dict())
+    torch.testing.assert_close(twin.eval()(x), net(x), rtol=0, atol=0)
+
+
+def test_held_back_deltas_get_no_gradient_and_the_first_step_lets_them_leave_zero() -> None:
+    net = encoder(deltas=True)
+    net.set_stage(2)
+    target = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0))
+    (net(images(3)) - target).square().mean().backward()
+    of_layer = net.norm.weight.grad.view(6, 8).abs().sum(1)
+    assert (of_layer[:3] > 0).all() and (of_layer[3:] == 0).all()
+
+
 def test_errors() -> None:
-    with pytest.raises(ConfigError, match=r"'z'.*w_plus.*change latent"):
+    with pytest.raises(ConfigError, match=r"'v'.*w_plus.*change latent"):
+        encoder(latent="v")
+    with pytest.raises(ConfigError, match=r"'z' without a mapping"):
         encoder(latent="z")
+    with pytest.raises(ConfigError, match=r"latent\.offset=none"):
+        encoder(latent="z", mapping=mapping(multi_w=False).architecture, offset=True)
+    with pytest.raises(ConfigError, match="do not belong together"):
+        encoder(latent="z", mapping=mapping(multi_w=True).architecture).set_mapping(
+            mapping(multi_w=False)
+        )
+    for wrong in ({"latent": "w"}, {"variant": "v1"}):
+        with pytest.raises(ConfigError, match="deltas with latent"):
+            encoder(deltas=True, **wrong)
+    with pytest.raises(ConfigError, match="latent=deltas"):
+        encoder().set_stage(1)
     with pytest.raises(ConfigError, match=r"\(32, 32\).*16x16.*data\.resolution"):
         encoder()(images(1, 32))
     with pytest.raises(ConfigError, match=r"one image a rank.*batch_size"):

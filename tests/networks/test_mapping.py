@@ -67,6 +67,25 @@ def test_round_trip_of_the_architecture() -> None:
     assert torch.equal(again(z), network(z))
 
 
+def test_labels_are_embedded_normalised_and_appended() -> None:
+    network = MappingNetwork(
+        z_dim=6, w_dim=5, num_layers=4, depth=3, multi_w=False, c_dim=3, embed_dim=4, hidden_dim=7
+    ).double()
+    rng = torch.Generator().manual_seed(0)
+    z, c = torch.randn(2, 6, generator=rng).double(), torch.randn(2, 3, generator=rng).double()
+    assert [tuple(layer.weight.shape) for layer in network.layers] == [(7, 10), (7, 7), (5, 7)]
+    y = c @ network.embed.weight.T / math.sqrt(3) + network.embed.bias
+    x = z / torch.sqrt((z**2).mean(dim=1, keepdim=True) + 1e-8)
+    x = torch.cat([x, y / torch.sqrt((y**2).mean(dim=1, keepdim=True) + 1e-8)], dim=1)
+    for layer in network.layers:
+        scale = 0.01 / math.sqrt(layer.weight.shape[1])
+        x = torch.nn.functional.leaky_relu(x @ (layer.weight * scale).T + layer.bias * 0.01, 0.2)
+        x = x * math.sqrt(2)
+    torch.testing.assert_close(network(z, c)[:, 1], x)
+    with pytest.raises(ValueError, match=r"conditional: labels c have shape None"):
+        network(z)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     network = MappingNetwork(z_dim=3, w_dim=4, num_layers=2, depth=1, multi_w=False)
     with pytest.raises(ValueError, match=r"\[N, 3\]"):

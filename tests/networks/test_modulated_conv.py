@@ -91,7 +91,7 @@ def test_styled_conv_is_noise_bias_lrelu_gain_clamp_in_this_order(
         y = y + noise * 0.7 + layer.bias[None, :, None, None]
         y = torch.where(y > 0, y, 0.2 * y) * math.sqrt(2)
         if clamp is not None:
-            y = y.clamp(-clamp * math.sqrt(2), clamp * math.sqrt(2))
+            y = y.clamp(-clamp, clamp)  # after the gain, as NVlabs' bias_act does
         torch.testing.assert_close(layer(x, w, noise), y)
 
 

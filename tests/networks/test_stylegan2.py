@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_synthesis import CONNECTIONS
 
 from .synthesis_checks import (
     awake,
@@ -101,7 +102,7 @@ def test_clamp_bounds_and_changes_the_image_only_where_it_bites() -> None:
     plain, loose, tight = small(), small(conv_clamp=256.0), small(conv_clamp=0.1)
     torch.testing.assert_close(loose.synthesis(w), plain.synthesis(w))
     state = tight.synthesis(w, stop=5)
-    assert state.features.abs().max().item() == pytest.approx(0.1 * math.sqrt(2))
+    assert state.features.abs().max().item() == pytest.approx(0.1)
     assert state.image.abs().max() < 0.3  # two ToRGB of at most 0.1, upsampled
 
 
@@ -144,8 +145,9 @@ def test_images_start_at_unit_scale() -> None:
     assert 0.3 < deviation < 3
 
 
-def test_stop_and_resume() -> None:
-    check_stop_and_resume(small())
+@pytest.mark.parametrize("connections", CONNECTIONS)
+def test_stop_and_resume(connections: str) -> None:
+    check_stop_and_resume(small(connections=connections))
 
 
 def test_image_of_a_state_holds_what_was_shown() -> None:
@@ -156,16 +158,56 @@ def test_image_of_a_state_holds_what_was_shown() -> None:
     torch.testing.assert_close(generator.synthesis(w, stop=6).image, generator.synthesis(w))
 
 
-def test_noise_modes() -> None:
-    check_noise_modes(small())
+@pytest.mark.parametrize("connections", CONNECTIONS)
+def test_noise_modes(connections: str) -> None:
+    check_noise_modes(small(connections=connections))
 
 
-def test_batch_independence() -> None:
-    check_batch_independence(small())
+@pytest.mark.parametrize("connections", CONNECTIONS)
+def test_batch_independence(connections: str) -> None:
+    check_batch_independence(small(connections=connections))
 
 
-def test_every_code_counts() -> None:
-    check_every_code_counts(small())
+@pytest.mark.parametrize("connections", CONNECTIONS)
+def test_every_code_counts(connections: str) -> None:
+    check_every_code_counts(small(connections=connections))
+
+
+@pytest.mark.parametrize(("connections", "count"), [("skip", 3), ("resnet", 1), ("orig", 1)])
+def test_layers_of_each_architecture(connections: str, count: int) -> None:
+    generator = small(connections=connections)
+    assert len(generator.synthesis.to_rgb) == count
+    assert len(generator.synthesis.shortcuts) == (2 if connections == "resnet" else 0)
+    state = generator.synthesis(rand(1, 6, 5), stop=4)
+    assert (state.image is None) is (connections != "skip")
+    assert (state.shortcut is None) is (connections != "resnet")
+
+
+def test_a_residual_block_keeps_the_scale() -> None:
+    """Both branches of a sum are scaled by √½ (NVlabs' order: clamp to the bound times √½)."""
+    generator = small(connections="resnet", conv_clamp=0.1)
+    state = generator.synthesis(rand(2, 6, 5), stop=4)  # the first convolution of 16 px is done
+    before = generator.synthesis(rand(2, 6, 5), stop=2)
+    assert before.features.abs().max().item() == pytest.approx(0.1)
+    after = generator.synthesis(rand(2, 6, 5), resume=state, stop=5).features - state.shortcut
+    assert after.abs().max().item() == pytest.approx(0.1 * math.sqrt(0.5))
+
+
+def test_labels() -> None:
+    generator = small(c_dim=3, embed_dim=4, mapping_width=7)
+    z, c = rand(2, 6), rand(2, 3, seed=1)
+    w = generator.mapping(z, c)
+    torch.testing.assert_close(generator(z, c), generator.synthesis(w))
+    assert not torch.allclose(generator.mapping(z, c + 1), w)
+    for wrong in (None, rand(2, 4), rand(3, 3)):
+        with pytest.raises(ValueError, match=r"conditional: labels c .*expected \[2, 3\]"):
+            generator(z, wrong)
+    check_round_trip(generator, z, c)
+
+
+def test_unknown_connections_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"connections='unet'.*generator\.connections"):
+        small(connections="unet")
 
 
 def test_average() -> None:

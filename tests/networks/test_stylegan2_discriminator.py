@@ -112,6 +112,48 @@ def test_r1_reaches_every_weight_with_the_right_gradient() -> None:
     assert all(g is not None and (g != 0).any() for g in weights)
 
 
+@pytest.mark.parametrize("connections", ["skip", "orig"])
+def test_other_architectures(connections: str) -> None:
+    """The images and gradients of their layers are checked in tests/weights/families."""
+    network = small(connections=connections, mbstd_group=None)
+    assert all(block.skip is None for block in network.blocks)
+    assert len(network.from_rgbs) == (2 if connections == "skip" else 0)
+    check_round_trip(network, rand(2, 3, 16, 16))
+    check_double_backward(
+        small(connections=connections, resolution=8, channels=[3, 2]), rand(2, 3, 8, 8)
+    )
+
+
+def test_whole_batch_as_one_group() -> None:
+    x = rand(6, 3, 16, 16)
+    torch.testing.assert_close(small(mbstd_group=None)(x), small(mbstd_group=6)(x))
+    assert not torch.allclose(small(mbstd_group=None)(x), small(mbstd_group=3)(x))
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_labels_are_projected(depth: int) -> None:
+    network = small(c_dim=3, cmap_dim=4, cmap_depth=depth, cmap_lr_mul=0.5)
+    x, c = rand(4, 3, 16, 16), rand(4, 3, seed=1)
+    logits = network(x, c)
+    assert logits.shape == (4,) and not torch.allclose(network(x, c + 1), logits)
+    p = network.state_dict()
+    label = c @ p["cmap.embed.weight"].T / math.sqrt(3) + p["cmap.embed.bias"]
+    label = label / torch.sqrt((label**2).mean(dim=1, keepdim=True) + 1e-8)
+    for i in range(depth):
+        label = (
+            label @ p[f"cmap.layers.{i}.weight"].T * (0.5 / 2) + p[f"cmap.layers.{i}.bias"] * 0.5
+        )
+        label = F.leaky_relu(label, 0.2) * math.sqrt(2)
+    seen = []
+    network.out.register_forward_hook(lambda module, args, output: seen.append(output))
+    again = network(x, c)
+    torch.testing.assert_close(again, (seen[0] * label).sum(dim=1) / 2)
+    for wrong in (None, rand(4, 2), rand(3, 3)):
+        with pytest.raises(ValueError, match=r"conditional: labels c .*expected \[4, 3\]"):
+            network(x, wrong)
+    check_round_trip(network, x, c)
+
+
 def test_round_trip() -> None:
     check_round_trip(small(mbstd_group=2, conv_clamp=256.0), rand(2, 3, 16, 16))
 

@@ -147,3 +147,30 @@ def test_folders_are_searched_and_missing_ones_are_empty(tmp_path):
     assert read_records([tmp_path / "nothing", tmp_path / "nothing.jsonl"]) == []
     both = read_records([tmp_path, tmp_path / "a" / "other.jsonl"])
     assert [found.run for found in both] == ["a", "b", "not searched"]
+
+
+def test_series_are_kept_and_written_only_where_there_are_any(tmp_path):
+    path = tmp_path / "records.jsonl"
+    append(path, record())
+    curve = {"pose/recall": [0.0, 0.5, 1.0], "pose/precision": [1.0, math.nan, 0.25]}
+    append(path, record(run="b", series=curve, evaluation="12ab"))
+    plain, with_series = (json.loads(line) for line in path.read_text().splitlines())
+    assert "series" not in plain and "evaluation" not in plain
+    assert with_series["series"]["pose/precision"] == [1.0, None, 0.25]
+    found = read_records(path)[1]
+    assert found.series["pose/recall"] == [0.0, 0.5, 1.0] and found.evaluation == "12ab"
+    assert math.isnan(found.series["pose/precision"][1])
+    assert read_records(path)[0].series == {}
+
+
+@pytest.mark.parametrize(
+    ("series", "why"),
+    [
+        ([1, 2], "'series' of a record is list"),
+        ({"a": 3}, "series 'a' of a record is int, not a list"),
+        ({"a": ["x"]}, "a number in series 'a' of a record is 'x'"),
+    ],
+)
+def test_broken_series_are_named(series, why):
+    with pytest.raises(DataError, match=why):
+        from_dict({**to_dict(record()), "series": series})

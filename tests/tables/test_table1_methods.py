@@ -15,7 +15,7 @@ from idinvert.tables.fill import FilledTable, fill
 from idinvert.tables.latex import escape, to_latex
 from idinvert.tables.markdown import to_markdown
 from idinvert.tables.record import Record
-from idinvert.tables.render import write_table
+from idinvert.tables.render import write
 from idinvert.tables.table import Table, table_from_dict
 
 GROUPS = Path(__file__).parents[2] / "conf" / "table"
@@ -56,8 +56,8 @@ def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any
         "choices": {
             "scale": "miniature",
             "objective": {"name": objective, "lambda_adv": 0.1},
-            "generator": {"name": "stylegan2", "multi_w": False},
-            "encoder": {"name": "base", "variant": "v2"},
+            "generator": {"name": "stylegan", "multi_w": True},
+            "encoder": {"name": "base", "variant": "v2", "noise_blocks": 0},
             "latent": {"space": "w_plus", "offset": "w_avg"},
             "inversion": inversion,
             **(choices or {}),
@@ -124,6 +124,9 @@ def test_each_row_takes_its_own_records():
         {"task": "interpolation"},
         {"choices": {"scale": "full"}},
         {"choices": {"encoder": {"name": "resnet18"}}},
+        {"choices": {"encoder": {"name": "base", "noise_blocks": 2}}},
+        {"choices": {"generator": {"name": "stylegan", "multi_w": False}}},
+        {"choices": {"generator": {"name": "stylegan2", "multi_w": True}}},
         {"choices": {"objective": {"name": "domain_guided", "lambda_adv": 0.08}}},
         {"choices": {"latent": {"space": "w"}}},
         {"choices": {"inversion": {"name": "in_domain", "steps": 100, "lambda_dom": 10.0}}},
@@ -140,7 +143,7 @@ def test_a_scale_shows_its_own_records_only():
     label = "Domain-Guided Encoder (Ours)"
     full = record(
         label,
-        choices={"scale": "full", "generator": {"name": "stylegan", "multi_w": True}},
+        choices={"scale": "full"},
         data={"name": "ffhq256", "resolution": 256, "split": "test"},
         metrics={"fid": 17.0, "mse": 0.08},
     )
@@ -205,7 +208,8 @@ def test_an_empty_cell_says_why_and_how_to_fill_it():
     assert line_of(section(text, "Face"), label)[1] == "— (d)"
     entry = text[text.index("- (d) Face") :].split("\n- (")[0]
     assert "(FID, SWD, SSIM, MSE): there are no records." in entry
-    assert "`python train.py experiment=domain_guided data=faces_mini scale=miniature`" in entry
+    train = "python train.py experiment=domain_guided data=faces_mini scale=miniature"
+    assert f"`{train} generator.path=trained:stylegan_multi_w`" in entry
     command = "python evaluate.py run=RUN task=reconstruction inversion=in_domain"
     assert f"`{command} inversion.steps=100`" in entry
 
@@ -243,6 +247,9 @@ def test_what_rows_do_not_share_is_said():
     face = section(to_markdown(fill(table(), records)), "Face")
     assert "**Caution**: the rows of Face stand on different numbers of images: 100 and 500" in face
     assert "**Caution**: the rows of Face measured swd in different ways" in face
+    other = record("Image2StyleGAN [16]", choices={"task": {"steps": [1]}})
+    face = section(to_markdown(fill(table(), [record("Conventional Encoder [9]"), other])), "Face")
+    assert "**Caution**: the rows of Face measured mse with other options of the task" in face
     same = section(to_markdown(fill(table(), [record("Conventional Encoder [9]")])), "Face")
     assert "Caution" not in same
 
@@ -262,7 +269,7 @@ def test_the_order_of_the_methods_is_compared():
 def test_csv_has_a_line_a_cell():
     filled = fill(table(), [record("Domain-Guided Encoder (Ours)")])
     lines = list(csv.DictReader(io.StringIO(to_csv(filled))))
-    assert len(lines) == 5 * 3 * 4
+    assert len(lines) == 8 * 3 * 4
     (line,) = [
         one
         for one in lines
@@ -283,7 +290,7 @@ def test_latex_is_escaped_and_balanced():
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}")
     assert r"fd\_attributes $\downarrow$ & paper (FFHQ, FID) $\downarrow$" in text
     body = re.findall(r"^.* \\\\$", text, flags=re.MULTILINE)
-    assert len(body) == 3 * (1 + 5)
+    assert len(body) == 3 * (1 + 8)
     assert {line.count(" & ") for line in body} == {8}
     assert re.search(r"(?<!\\)_", text.replace("tab:table1_methods", "")) is None
     assert escape("50% & a_b {x}") == r"50\% \& a\_b \{x\}"
@@ -291,7 +298,7 @@ def test_latex_is_escaped_and_balanced():
 
 def test_files_are_written_whole(tmp_path):
     filled = fill(table(), [])
-    paths = write_table(filled, tmp_path / "new")
+    paths = write(filled, tmp_path / "new")
     assert [path.name for path in paths] == [
         "table1_methods.miniature.md",
         "table1_methods.miniature.csv",

@@ -12,6 +12,8 @@ from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import Constant, ExponentialDecay
 
+from .equations import adam_first_step, discriminator_loss, encoder_loss, gradients, pixels
+
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
 
@@ -47,54 +49,6 @@ def make(
         )
 
     return training
-
-
-def pixels(batch: dict[str, Tensor]) -> Tensor:
-    """Images as training sees them: normalised in float32, whatever the networks compute in."""
-    return (batch["image"].float() / 127.5 - 1).double()
-
-
-def log_one_plus_exp(x: Tensor) -> Tensor:
-    return torch.log(1 + torch.exp(x))
-
-
-def encoder_loss(module: Any, x: Tensor, *, lambda_vgg: float, lambda_adv: float, kind: str) -> Any:
-    """Eq. (2), image by image, term by term."""
-    y = module.generator.synthesis(module.encoder(x), noise="const")
-    f_x, f_y, logits = module.perceptual(x), module.perceptual(y), module.discriminator(y)
-    pixel = sum(((x[i] - y[i]) ** 2).sum() / x[i].numel() for i in range(len(x))) / len(x)
-    vgg = sum(((f_x[i] - f_y[i]) ** 2).sum() / f_x[i].numel() for i in range(len(x))) / len(x)
-    adversarial = (-logits if kind == "wgan" else log_one_plus_exp(-logits)).sum() / len(x)
-    return pixel + lambda_vgg * vgg + lambda_adv * adversarial, y.detach()
-
-
-def discriminator_loss(module: Any, x: Tensor, y: Tensor, *, gamma: float, kind: str) -> Any:
-    """Eq. (3); the gradient penalty one image at a time."""
-    real, fake = module.discriminator(x), module.discriminator(y)
-    if kind == "wgan":
-        loss = fake.mean() - real.mean()
-    else:
-        loss = log_one_plus_exp(fake).mean() + log_one_plus_exp(-real).mean()
-    penalty = torch.zeros((), dtype=x.dtype)
-    for image in x if gamma else []:
-        one = image[None].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(module.discriminator(one), one, create_graph=True)
-        penalty = penalty + (gradient**2).sum() / len(x)
-    return loss + gamma / 2 * penalty
-
-
-def gradients(loss: Tensor, network: Any, prefix: str) -> dict[str, Tensor]:
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    values = torch.autograd.grad(loss, parameters)
-    return {f"{prefix}.{name}": value for name, value in zip(names, values, strict=True)}
-
-
-def adam_first_step(network: Any, gradient: dict[str, Tensor], prefix: str, *, lr: float) -> None:
-    """Adam from rest moves every weight by lr * g / (|g| + eps)."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            g = gradient[f"{prefix}.{name}"]
-            parameter -= lr * g / (g.abs() + 1e-8)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])

@@ -68,6 +68,34 @@ def test_vgg16_takes_what_it_needs_from_a_whole_network(tmp_path: Path) -> None:
     torch.testing.assert_close(net(x), source(x), rtol=0, atol=0)
 
 
+def keras_state(source: VGG16Features) -> dict[str, Tensor]:
+    """The authors' vgg16.pth: layer0 … layer28, deeper ones than F's too."""
+    state = {k.replace("features.", "layer"): v for k, v in source.state_dict().items()}
+    return state | {"layer24.weight": torch.zeros(512, 512, 3, 3), "layer24.bias": torch.zeros(512)}
+
+
+def test_the_authors_port_of_keras_vgg16_takes_bgr(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = VGG16Features(resize=None)
+    path = write(keras_state(source), tmp_path / "vgg16.pth")
+    net = vgg16(path, resize=None)
+    assert net.channel_order == "bgr" and not any(p.requires_grad for p in net.parameters())
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    # As their model prepares it: 0 to 255, B before G before R, minus Keras' means.
+    y = (x + 1) * 255 / 2
+    y = y[:, [2, 1, 0]] - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+    torch.testing.assert_close(net(x), source.features(y))
+    with pytest.raises(CheckpointError, match=r"takes BGR; got channel_order 'rgb'.*my\.key"):
+        vgg16(path, channel_order="rgb", key="my.key")
+
+
+def test_missing_layers_of_the_authors_port_are_named(tmp_path: Path) -> None:
+    state = keras_state(VGG16Features(resize=None))
+    del state["layer21.bias"]
+    with pytest.raises(CheckpointError, match=r"21\.bias is missing"):
+        vgg16(write(state, tmp_path / "vgg16.pth"), resize=None)
+
+
 def test_vgg16_of_the_wrong_scale_is_refused(tmp_path: Path, monkeypatch) -> None:
     path = write({"0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
     monkeypatch.setattr(perceptual, "sha256", lambda file: ENTRIES["vgg16_imagenet"].sha256)

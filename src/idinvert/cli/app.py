@@ -12,6 +12,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
 from idinvert.config.overrides import compose_plain, expand_sweep
 from idinvert.config.paths import config_dir
 from idinvert.config.schema import register
@@ -39,9 +40,13 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
     overrides = [word for word in arguments if word[:1] == "~" or (word[:1] != "-" and "=" in word)]
     if not any(word in NOT_OURS or word.startswith("--config") for word in arguments):
         try:
-            multirun = any(word in ("-m", "--multirun") for word in arguments)
-            for one in expand_sweep(overrides) if multirun else [overrides]:
-                compose_plain(config_name, _without_hydra(one))
+            jobs = [overrides]
+            if any(word in ("-m", "--multirun") for word in arguments):
+                words = with_rows(config_name, overrides)
+                sys.argv += words[len(overrides) :]
+                jobs = expand_sweep(words)
+            for one in jobs:
+                compose_plain(config_name, chosen_row(config_name, _without_hydra(one)))
         except IdinvertError as error:
             _fail(error)
     register()
@@ -49,14 +54,26 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
 
     @hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
     def job(config: DictConfig) -> Any:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        given = list(HydraConfig.get().overrides.task)
+        argv = sys.argv
         try:
-            return work(plain, given=given_keys(HydraConfig.get().overrides.task))
+            words = chosen_row(config_name, given)
+            if words is not given or HydraConfig.get().mode == RunMode.MULTIRUN:
+                # What this job's records and weights say made them, and what its ranks are given.
+                sys.argv = [argv[0], *(word for word in words if not word.startswith("row="))]
+            if words is given:
+                plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            else:
+                plain = compose_plain(config_name, words)
+                print(f"python {config_name}.py {' '.join(sys.argv[1:])}", flush=True)
+            return work(plain, given=given_keys([*words, *chosen_by_experiment(words)]))
         except IdinvertError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 # The sweep's other jobs go on; Hydra prints this one's message at the end.
                 raise CompactHydraException(f"error: {error}") from error
             _fail(error)
+        finally:
+            sys.argv = argv
 
     job()
 

@@ -26,12 +26,17 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
         "precision": (config["trainer"] or {}).get("precision"),
     }
     if generator is not None:
-        choices["generator"] = _network(generator)
+        choices["generator"] = network_choices(generator)
     if encoder is not None:
-        choices["encoder"] = _network(encoder.backbone)
+        noise = {key: encoder.architecture.get(key) for key in ("noise_blocks", "noise_std")}
+        choices["encoder"] = network_choices(encoder.backbone) | {
+            "noise_blocks": noise["noise_blocks"] or 0,
+            "noise_std": noise["noise_std"] if noise["noise_blocks"] else None,
+        }
         choices["latent"] = {
             "space": config["latent"]["space"],
             "offset": "w_avg" if encoder.architecture["offset"] else "none",
+            "deltas": getattr(encoder, "deltas", False),
         }
         choices["perceptual"] = perceptual_name(config["perceptual"])
     return choices
@@ -50,8 +55,9 @@ def perceptual_name(node: dict[str, Any] | None) -> str:
     return "attributes" if name == "open_features" else name
 
 
-def _network(network: Any) -> dict[str, Any]:
-    name = type(network).__module__.rsplit(".", 1)[-1].removeprefix("encoder_")
+def network_choices(network: Any) -> dict[str, Any]:
+    """A network's name (its own, else its file's) and the numbers of its architecture."""
+    name = getattr(network, "name", type(network).__module__.rsplit(".", 1)[-1])
     return {"name": name} | _settings(network.architecture)
 
 

@@ -96,6 +96,7 @@ def _draw_reconstructions(shipped: Setup, fresh: Setup, targets: Tensor) -> Tens
     """Input, then each encoder alone and with in-domain inversion; returns the shipped codes."""
     rows, labels = [targets], ["input"]
     for name, setup in (("fresh", fresh), ("shipped", shipped)):
+        assert setup.encoder is not None  # both stand on an encoder
         alone = EncoderInverter(encoder=setup.encoder)
         first = alone.invert(targets, generator=setup.generator)
         found = setup.inverter.invert(targets, generator=setup.generator)
@@ -133,8 +134,13 @@ def _table(records: list[Record]) -> str:
     config = compose_plain("evaluate", ["table=table1_methods"])
     spec = copy.deepcopy(config["table"])
     spec["groups"] = [group for group in spec["groups"] if group["label"] == "Face"]
+    # The demo's generator is the shipped one, of whatever kind.
+    kept = {path: one for path, one in spec["where"].items() if "generator" not in path}
+    spec["where"] = kept
     rows = []
     for row in spec["rows"]:
+        if "printed" not in row:
+            continue  # not the paper's
         row["printed"] = {"Face": row["printed"]["Face"]}
         if row["where"].get("choices.inversion.steps") == 1000:
             continue  # a quarter of an hour that the demo has not

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,28 +77,48 @@ def starting_discriminator(
     return load_network(found, expect="discriminator", key="discriminator.path")
 
 
-def fresh_encoder(node: dict[str, Any], latent: dict[str, Any], *, generator: Any) -> nn.Module:
-    """E for a generator: its layers, its widths, its mean code (Eq. 6).
+def fresh_encoder(
+    node: dict[str, Any],
+    latent: dict[str, Any],
+    *,
+    generator: Any,
+    contents: Contents | None = None,
+) -> nn.Module:
+    """E for a generator: its layers, its widths, and what E takes over from it.
+
+    That is its mean code (Eq. 6), its M (``latent=z``), and its noise (``encoder=noise``).
 
     Raises:
         ConfigError: ``latent=w`` for a multi-w generator, or an unknown ``latent.offset``.
     """
-    if latent["space"] == "w" and generator.multi_w:
+    space = latent["space"]
+    if space == "w" and generator.multi_w:
         raise ConfigError(
             "latent=w does not fit this generator: its mapping gives one w a layer, so its native "
             "space is W+. Use latent=w_plus."
         )
-    offset = uses_offset(latent["offset"], generator)
+    offset = uses_offset(latent["offset"], generator) and (
+        space != "z" or latent["offset"] != "auto"
+    )
     encoder = build(
         node,
         key="encoder",
         num_layers=generator.num_layers,
         w_dim=generator.w_dim,
-        latent=latent["space"],
+        latent=space,
         offset=offset,
+        deltas=latent.get("deltas", False),
+        mapping=generator.mapping.architecture if space == "z" else None,
+        noise_shapes=generator.noise_shapes,
     )
+    if contents is not None and node.get("path") is not None:  # it starts from weights
+        contents.note("encoder", Path(node["path"]).expanduser())
     if offset:
         encoder.set_offset(generator.w_avg)
+    if space == "z":
+        encoder.set_mapping(generator.mapping)
+    if encoder.noise_head is not None:
+        encoder.noise_head.adopt(generator.synthesis)
     return encoder
 
 

@@ -1,24 +1,28 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
 from torch import nn
 
 from idinvert.cli import networks as wire
-from idinvert.cli.choices import perceptual_name, room_name
+from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.provenance import command, versions
 from idinvert.cli.run_config import take
 from idinvert.config.build import build
+from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run, read_config
-from idinvert.errors import ConfigError
+from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
 from idinvert.inversion.inversion import Inverter
+from idinvert.weights.assets import assets_folder
 from idinvert.weights.bundle import SHIPPED, find_weights
 from idinvert.weights.release import load_network, read_header
 
@@ -32,12 +36,13 @@ class Setup:
 
     config: dict[str, Any]
     generator: Any
-    encoder: nn.Module
+    encoder: nn.Module | None
     inverter: Inverter
     inverter_name: str
     perceptual: nn.Module | None
     attributes: Any
     origin: Origin
+    trained_on: str | None = None
 
     @property
     def out(self) -> Path:
@@ -86,11 +91,11 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         ConfigError: No such run, or a number that makes no sense.
     """
     config = dict(config)
-    folder = _run_folder(config)
-    if folder is not None:
-        config |= _brought_by(read_config(folder), config, given=given)
+    if config["run"] is not None:
+        stored, encoder = _stored(config)
+        config |= _brought_by(stored, config, given=given)
         if "encoder" not in given:
-            config["encoder"] = {"path": str(folder)}
+            config["encoder"] = {"path": encoder}
     if config["n"] is None:
         config["n"] = config["scale"]["n_test"]
     if config["batch_size"] is None:
@@ -100,25 +105,37 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
     return config
 
 
-def _run_folder(config: dict[str, Any]) -> Path | None:
-    """The folder of ``run``; ``None`` without one, or for the shipped run, which has none here.
+def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The configuration of ``run``, and where its encoder is.
 
-    Tables print commands with the shipped run's id.
+    A shipped run has no folder here; what it stands on is shipped with it. Tables print commands
+    with its id.
+
+    Raises:
+        ConfigError: No such run, here or shipped.
     """
-    if config["run"] is None:
-        return None
     try:
-        return find_run(config["run"], outputs=config["system"]["outputs"])
+        folder = find_run(config["run"], outputs=config["system"]["outputs"])
     except ConfigError:
-        if not is_shipped(config["run"]):
+        bundle = shipped_bundle(config["run"])
+        if bundle is None:
             raise
-        return None
+        data, path = bundle
+        return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
+    return read_config(folder), str(folder)
 
 
-def is_shipped(run: str) -> bool:
-    """Whether a run id is that of the encoder that comes with this package."""
-    path = find_weights(f"{SHIPPED}faces_mini", role="encoder", key="run")
-    return read_header(path, key="run").provenance.get("run") == run
+def shipped_bundle(run: str) -> tuple[str, str] | None:
+    """The data set and the place (``shipped:NAME``) of an encoder that comes with this package.
+
+    Args:
+        run: The id of the run that trained it.
+    """
+    for path in sorted(assets_folder().glob("*/encoder.safetensors")):
+        provenance = read_header(path, key="run").provenance
+        if provenance.get("run") == run:
+            return provenance["data"], f"{SHIPPED}{path.parent.name}"
+    return None
 
 
 def _brought_by(
@@ -139,21 +156,25 @@ def _brought_by(
 def open_setup(config: dict[str, Any]) -> Setup:
     """Loads the networks and builds the inverter; whatever does not fit fails here.
 
+    A method that takes no encoder is a matter of the generator alone: no encoder is opened, and its
+    records carry the generator's run.
+
     Raises:
         CheckpointError: Weights are missing, broken or of another kind.
-        ConfigError: The encoder belongs to another generator.
+        ConfigError: The encoder belongs to another generator, or the method takes one and there is
+            none.
     """
     contents = wire.Contents()
     generator = wire.loaded_generator(config["generator"], contents)
-    path = find_weights(config["encoder"]["path"], role="encoder", key="encoder.path")
-    encoder = load_network(path, expect="encoder", key="encoder.path")
-    provenance = read_header(path, key="encoder.path").provenance
-    _require_fit(encoder, generator)
-    _require_same(provenance, generator=contents.hashes["generator"])
-    contents.note("encoder", path)
+    encoder = None
+    provenance = _provenance(config["generator"]["path"])
+    if takes(config["inversion"], "encoder"):
+        encoder, provenance = _open_encoder(config, generator=generator, contents=contents)
     perceptual = wire.perceptual_network(config["perceptual"], contents)
     attributes = wire.attribute_network(config["attributes"], contents)
     inverter = build_inverter(config, encoder=encoder, perceptual=perceptual)
+    made = {"scale": config["scale"]["name"], "generator": network_choices(generator)}
+    role = "generator" if encoder is None else "encoder"
     return Setup(
         config=config,
         generator=generator,
@@ -163,28 +184,83 @@ def open_setup(config: dict[str, Any]) -> Setup:
         perceptual=perceptual,
         attributes=attributes,
         origin=Origin(
-            run=provenance.get("run", contents.hashes["encoder"]),
-            choices=provenance.get("choices", {}),
+            run=provenance.get("run", contents.hashes[role]),
+            choices=provenance.get("choices", made if encoder is None else {}),
             nimg=provenance.get("nimg", 0),
             checkpoints=contents.hashes,
             seed=provenance.get("seed", 0),
             command=command(),
             versions=versions(),
         ),
+        trained_on=provenance.get("data"),
     )
 
 
 def build_inverter(
-    config: dict[str, Any], *, encoder: nn.Module, perceptual: nn.Module | None
+    config: dict[str, Any], *, encoder: nn.Module | None, perceptual: nn.Module | None
 ) -> Inverter:
-    """The inverter of the configuration's ``inversion``."""
-    node = dict(config["inversion"])
-    if "lambda_vgg" not in node:
-        return build(node, key="inversion", encoder=encoder)
-    if node["lambda_vgg"] is None:
+    """The inverter of the configuration's ``inversion``, given what its constructor asks for."""
+    return build_method(config["inversion"], config, encoder=encoder, perceptual=perceptual)
+
+
+def build_method(
+    node: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    key: str = "inversion",
+    encoder: nn.Module | None,
+    perceptual: nn.Module | None,
+    **more: Any,
+) -> Any:
+    """Builds a method from its node and those networks that its signature names.
+
+    Args:
+        node: With a ``_target_``; ``lambda_vgg: null`` becomes the weight that belongs to F.
+        config: The whole configuration.
+        key: Where the node stands in it.
+        encoder: E, for a parameter ``encoder``; its own space for a parameter ``latent``.
+        perceptual: F, for a parameter ``perceptual``.
+        more: Further arguments.
+    """
+    node = dict(node)
+    if node.get("lambda_vgg", 0.0) is None:
         node["lambda_vgg"] = config["perceptual"]["lambda_vgg"] if perceptual else 0.0
-    latent = getattr(encoder, "architecture", {}).get("latent", "w_plus")
-    return build(node, key="inversion", encoder=encoder, perceptual=perceptual, latent=latent)
+    latent = getattr(encoder, "code_space", "w_plus")
+    known = {"encoder": encoder, "perceptual": perceptual, "latent": latent}
+    return build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)
+
+
+def takes(node: dict[str, Any], name: str) -> bool:
+    """Whether what a node names has a parameter ``name`` that the node leaves open."""
+    return name not in node and name in inspect.signature(get_object(node["_target_"])).parameters
+
+
+def _open_encoder(
+    config: dict[str, Any], *, generator: Any, contents: wire.Contents
+) -> tuple[nn.Module, dict[str, Any]]:
+    """E with its provenance."""
+    if not config["encoder"] or config["encoder"].get("path") is None:
+        raise ConfigError(
+            f"inversion={room_name(config['inversion']['_target_'])} takes an encoder: give "
+            "run=RUN or encoder.path=FILE, or choose a method without one (inversion="
+            "image2stylegan, projector or free)."
+        )
+    path = find_weights(config["encoder"]["path"], role="encoder", key="encoder.path")
+    encoder = load_network(path, expect="encoder", key="encoder.path")
+    provenance = read_header(path, key="encoder.path").provenance
+    _require_fit(encoder, generator)
+    _require_same(provenance, generator=contents.hashes["generator"])
+    contents.note("encoder", path)
+    return encoder, provenance
+
+
+def _provenance(path: str) -> dict[str, Any]:
+    """What a generator's file says of its making; nothing where it is another program's."""
+    try:
+        found = find_weights(path, role="generator", key="generator.path")
+        return read_header(found, key="generator.path").provenance
+    except CheckpointError:
+        return {}
 
 
 def _require_fit(encoder: Any, generator: Any) -> None:

@@ -8,21 +8,19 @@ from typing import Any
 from idinvert.cli.app import given_keys
 from idinvert.cli.setup import with_run
 from idinvert.config.overrides import compose_plain
-from idinvert.errors import CheckpointError, IdinvertError
-from idinvert.tables.fill import FilledTable, Missing, fill
-from idinvert.tables.markdown import to_markdown
+from idinvert.config.run_folder import find_run
+from idinvert.errors import CheckpointError, ConfigError, IdinvertError
+from idinvert.tables.lack import Need, run_clauses
 from idinvert.tables.record import Record
-from idinvert.tables.render import write_table
+from idinvert.tables.render import described, filled, page, write
 from idinvert.tables.select import failures
 from idinvert.tables.store import read_records
-from idinvert.tables.table import Group, Row, Table, table_from_dict
+from idinvert.weights.assets import assets_folder
 from idinvert.weights.bundle import SHIPPED, find_weights
 from idinvert.weights.release import read_header
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
-NOT_OF_A_RUN = ("task", "n", "choices.inversion", "data.split")
-"""Clauses that an evaluation meets or not, whatever the run."""
 OF_THE_COMMAND = ("system", "trainer", "n", "batch_size", "seed", "recompute")
 """Keys that all evaluations of a table take from the command that asks for it."""
 WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
@@ -32,44 +30,42 @@ WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
 def render_table(
     config: dict[str, Any], *, evaluate: Evaluate, given: Mapping[str, Sequence[str]]
 ) -> list[Record]:
-    """Fills a table, prints it and writes it as Markdown, CSV and LaTeX.
+    """Fills a table or a figure of curves, prints it and writes it in every format.
 
     Args:
-        config: The resolved configuration as plain values, with a ``table``.
-        evaluate: Runs one evaluation and keeps its records.
+        config: The resolved configuration as plain values, with a ``table``. With a ``run``, of
+            the encoders only that one's records are shown.
+        evaluate: Runs one evaluation and keeps its records, or gives those that are there.
         given: Keys that stand on the command line, as `given_keys` sorts them.
 
     Returns:
         The records that were made on the way.
     """
     outputs = Path(config["system"]["outputs"])
-    table = table_from_dict(config["table"], scale=config["scale"]["name"])
-    runs = list(trained_runs(outputs))
+    table = described(config["table"], scale=config["scale"]["name"])
+    only = _only(config, outputs)
     made: list[Record] = []
-    done: set[tuple[str, str]] = set()
-    for row, group in _to_evaluate(config, table, outputs):
-        run = _run_for(table, row, group, runs)
-        if run is None or (run.run, row.evaluate) in done:
-            continue
-        done.add((run.run, row.evaluate))
-        print(f"{table.name}: evaluating {row.label}, {group.label}, run {run.run}")
-        try:
-            made += evaluate(_evaluation(config, table, row, group, run, given=given))
-        except IdinvertError as error:
-            print(f"  not done: {error}")
-    filled = fill(table, read_records(outputs / "records.jsonl"))
-    print(to_markdown(filled))
-    for path in write_table(filled, outputs / "tables"):
+    if config["evaluate_missing"]:
+        known = _records(outputs, only)
+        shown = filled(table, known)
+        runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
+        for need in shown.needs(everything=config["recompute"]):
+            found = _satisfy(need, runs, config, table.name, evaluate=evaluate, given=given)
+            made += [record for record in found if record not in known]
+    shown = filled(table, _records(outputs, only))
+    print(page(shown))
+    for path in write(shown, outputs / "tables"):
         print(f"written: {path}")
     return made
 
 
 def trained_runs(outputs: Path) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped one, as records without figures."""
+    """The encoders of this machine's runs, and the shipped ones, as records without figures."""
     folders = [
         str(path.parents[1]) for path in sorted(outputs.glob("*/*/weights/encoder.safetensors"))
     ]
-    for folder in [*folders, f"{SHIPPED}faces_mini"]:
+    shipped = sorted(assets_folder().glob("*/encoder.safetensors"))
+    for folder in [*folders, *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
         try:
             path = find_weights(folder, role="encoder", key="run")
             provenance = read_header(path, key="run").provenance
@@ -89,46 +85,68 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
             )
 
 
-def _to_evaluate(config: dict[str, Any], table: Table, outputs: Path) -> list[tuple[Row, Group]]:
-    """What has no figures yet; with ``recompute`` all, without ``evaluate_missing`` nothing."""
-    if not config["evaluate_missing"]:
-        return []
-    if config["recompute"]:
-        return [(row, group) for group in table.groups for row in table.rows]
-    filled: FilledTable = fill(table, read_records(outputs / "records.jsonl"))
-    missing: list[Missing] = filled.missing()
-    return [(entry.row, entry.group) for entry in missing]
+def _only(config: dict[str, Any], outputs: Path) -> str | None:
+    """The id of ``run=RUN``, which may be a folder or the start of an id."""
+    if config["run"] is None:
+        return None
+    try:
+        return find_run(config["run"], outputs=outputs).name
+    except ConfigError:
+        known = [run.run for run in trained_runs(outputs)]
+        if config["run"] not in known:
+            raise
+        return config["run"]
 
 
-def _run_for(table: Table, row: Row, group: Group, runs: list[Record]) -> Record | None:
-    """The run of a row with the most images seen."""
-    clauses = {
-        path: wanted
-        for column in table.columns
-        for path, wanted in table.clauses(row, group, column).items()
-        if not path.startswith(NOT_OF_A_RUN)
-    }
+def _records(outputs: Path, only: str | None) -> list[Record]:
+    """The user's records; those of methods without an encoder belong to no run's encoder."""
+    records = read_records(outputs / "records.jsonl")
+    return [r for r in records if only in (None, r.run) or "encoder" not in r.choices]
+
+
+def _satisfy(
+    need: Need,
+    runs: Sequence[Record],
+    config: dict[str, Any],
+    table: str,
+    *,
+    evaluate: Evaluate,
+    given: Mapping[str, Sequence[str]],
+) -> list[Record]:
+    """Evaluates what a place lacks, where there is a run for it; the run with the most images."""
+    clauses = run_clauses(need.where)
     fitting = [run for run in runs if not failures(run, clauses)]
-    return max(fitting, key=lambda run: run.nimg, default=None)
+    run = max(fitting, key=lambda run: run.nimg, default=None)
+    if run is None:
+        return []
+    print(f"{table}: evaluating {need.label}, run {run.run}")
+    try:
+        return evaluate(_evaluation(config, need, run, given=given))
+    except IdinvertError as error:
+        print(f"  not done: {error}")
+        return []
 
 
 def _evaluation(
     config: dict[str, Any],
-    table: Table,
-    row: Row,
-    group: Group,
+    need: Need,
     run: Record,
     *,
     given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """The configuration of the command that stands in the table's row."""
-    words = shlex.split(table.command(row.evaluate, group))
-    overrides = [word for word in words if "=" in word and not word.startswith("run=")]
+    words = [word for word in shlex.split(need.evaluate) if "=" in word]
+    overrides = [word for word in words if not word.startswith("run=")]
     folder = str(run.extra["folder"])
-    if not folder.startswith(SHIPPED):
-        overrides.append(f"run={folder}")
+    overrides += _of_shipped(folder) if folder.startswith(SHIPPED) else [f"run={folder}"]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
     for key in (*OF_THE_COMMAND, *handed_on):
         chosen[key] = config[key]
     return with_run(chosen, given=given_keys(overrides) | handed_on)
+
+
+def _of_shipped(folder: str) -> list[str]:
+    """What stands for ``run=`` with networks that come with this package."""
+    name = folder.removeprefix(SHIPPED)
+    return [f"data={name}", f"generator.path={folder}", f"encoder.path={folder}"]

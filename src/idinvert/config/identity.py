@@ -15,6 +15,8 @@ NOT_SCIENCE = (
     "metric",
     "eval_batch_size",
     "scale",
+    "sweep",
+    "row",
 )
 """Top-level keys that change neither the networks nor the figures of a run.
 

@@ -50,12 +50,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
 
 
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Stores the resolved configuration."""
+def write_config(folder: Path, config: dict[str, Any], *, command: str | None = None) -> None:
+    """Stores the resolved configuration under the command that first made the folder.
+
+    Args:
+        folder: The run's folder; made if need be.
+        config: Plain values.
+        command: The command line; only a folder without one takes it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    first = first_command(folder) or command
+    heading = f"# {first}\n" if first else ""
     partial = folder / f"{CONFIG}.partial"
-    partial.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    partial.write_text(heading + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     os.replace(partial, folder / CONFIG)
+
+
+def first_command(folder: Path) -> str | None:
+    """The command line that a run was started with, as its configuration is headed."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return None
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("# ") if first.startswith("# ") else None
 
 
 @contextmanager

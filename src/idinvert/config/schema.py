@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 
 @dataclass
@@ -48,6 +49,8 @@ class TrainConfig:
     trainer: Any = None
     logger: Any = None
     system: Any = None
+    sweep: Any = None
+    row: int | None = None
 
 
 @dataclass
@@ -75,10 +78,23 @@ class EvaluateConfig:
     trainer: Any = None
     logger: Any = None
     system: Any = None
+    sweep: Any = None
+    row: int | None = None
+
+
+def shipped_for(data: str) -> str:
+    """The name of the shipped bundle that belongs to a data set; the faces' to what has none.
+
+    Args:
+        data: The ``_target_`` of its node; a miniature domain's ends in the domain's name.
+    """
+    name = data.rsplit(".", 1)[-1]
+    return name if name.endswith("_mini") else "faces_mini"
 
 
 def register() -> None:
     """Puts the schemas where the primary configs' defaults lists find them."""
+    OmegaConf.register_new_resolver("shipped_for", shipped_for, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -19,6 +19,16 @@ def grid(size: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
     return centre[None, None, :], centre[None, :, None]
 
 
+def column(value: Tensor) -> Tensor:
+    """`[N]` in float64 to `[N, 1, 1]` in float32."""
+    return value.to(torch.float32)[:, None, None]
+
+
+def rgb(value: Tensor) -> Tensor:
+    """`[N, 3]` in float64 to `[N, 3, 1, 1]` in float32."""
+    return value.to(torch.float32)[:, :, None, None]
+
+
 def palette(position: Tensor, colours: tuple[Colour, ...]) -> Tensor:
     """Reads colours along a polyline of `colours`.
 

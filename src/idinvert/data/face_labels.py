@@ -7,8 +7,9 @@ from torch import Tensor
 
 from idinvert.data.counter import uniform
 from idinvert.data.domain import Attribute
+from idinvert.data.labels import Kind, attribute_list, index_of
 
-_CONTINUOUS_OR_BINARY = (
+_CONTINUOUS_OR_BINARY: tuple[tuple[str, Kind], ...] = (
     ("pose", "continuous"),  # yaw, -40 to 40 degrees
     ("tilt", "continuous"),  # roll of the head, -11 to 11 degrees
     ("age", "continuous"),  # young to old: proportions, wrinkles, grey hair
@@ -27,11 +28,8 @@ _CONTINUOUS_OR_BINARY = (
     ("parting", "continuous"),  # side to which the hairline sweeps
     ("cloth", "continuous"),  # along a palette of seven colours
 )
-ATTRIBUTES: tuple[Attribute, ...] = tuple(
-    Attribute(name=name, kind=kind)  # type: ignore[arg-type]
-    for name, kind in _CONTINUOUS_OR_BINARY
-)
-INDEX: dict[str, int] = {attribute.name: i for i, attribute in enumerate(ATTRIBUTES)}
+ATTRIBUTES: tuple[Attribute, ...] = attribute_list(_CONTINUOUS_OR_BINARY)
+INDEX: dict[str, int] = index_of(ATTRIBUTES)
 
 _GLASSES = 0.4  # share of faces with eyeglasses
 _BEARD = 0.5  # share of masculine faces with a beard

@@ -12,11 +12,20 @@ from torch import Tensor
 
 from idinvert.data import face_parts as parts
 from idinvert.data.domain import Attribute
-from idinvert.data.drawing import Canvas, grid, palette, smoothstep
+from idinvert.data.drawing import Canvas, column, grid, palette, rgb, smoothstep
 from idinvert.data.face_labels import ATTRIBUTES, INDEX, sample_labels
 from idinvert.data.face_parts import MASK_CLASSES, PART, Head
+from idinvert.data.renderer import Renderer, in_blocks
 
-__all__ = ["ATTRIBUTES", "MASK_CLASSES", "RENDERER", "Attribute", "render", "sample_labels"]
+__all__ = [
+    "ATTRIBUTES",
+    "FACES",
+    "MASK_CLASSES",
+    "RENDERER",
+    "Attribute",
+    "render",
+    "sample_labels",
+]
 
 _ZOOM = 1.13  # how much of the picture the head fills
 RENDERER = 1  # raise whenever a pixel changes: caches and fingerprints carry it
@@ -50,9 +59,6 @@ _HAIR_LIGHT = ((0.96, 0.55, 0.30), (0.88, 0.74, 0.52), (1.00, 0.90, 0.50))
 def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
     """Draws faces.
 
-    Work is done in blocks of a fixed size, padded at the end, so that a picture does not depend on
-    which others are drawn with it.
-
     Args:
         labels: float `[N, A]` in the order of `ATTRIBUTES`.
         resolution: R, pixels.
@@ -63,31 +69,7 @@ def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: `labels` is not `[N, A]`.
     """
-    if labels.ndim != 2 or labels.shape[1] != len(ATTRIBUTES):
-        raise ValueError(f"labels must be [N, {len(ATTRIBUTES)}], got {list(labels.shape)}")
-    n = labels.shape[0]
-    block = 16 if resolution <= 64 else 8
-    pictures = labels.new_empty((n, 3, resolution, resolution), dtype=torch.uint8)
-    masks = labels.new_empty((n, resolution, resolution), dtype=torch.uint8)
-    with torch.no_grad():
-        for start in range(0, n, block):
-            rows = labels[start : start + block].to(torch.float64)
-            filled = rows.shape[0]
-            rows = torch.cat([rows, rows[-1:].expand(block - filled, -1)])
-            picture, mask = _draw(rows, size=2 * resolution)
-            pictures[start : start + filled] = picture[:filled]
-            masks[start : start + filled] = mask[:filled]
-    return pictures, masks
-
-
-def _column(value: Tensor) -> Tensor:
-    """`[N]` in float64 to `[N, 1, 1]` in float32."""
-    return value.to(torch.float32)[:, None, None]
-
-
-def _rgb(value: Tensor) -> Tensor:
-    """`[N, 3]` in float64 to `[N, 3, 1, 1]` in float32."""
-    return value.to(torch.float32)[:, :, None, None]
+    return in_blocks(_draw, labels, attributes=len(ATTRIBUTES), resolution=resolution)
 
 
 def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
@@ -100,10 +82,10 @@ def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
     return torch.lerp(colour, grey, 0.8 * smoothstep(age, 0.25, 1.0)[:, None])
 
 
-def _draw(rows: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
+def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """One block: labels float64 `[N, A]` to pictures and masks; `size` is in samples."""
     value = {name: rows[:, i] for name, i in INDEX.items()}
-    p = {name: _column(column) for name, column in value.items()}
+    p = {name: column(numbers) for name, numbers in value.items()}
     x, y = grid(size, device=rows.device)
     x, y = x / _ZOOM, y / _ZOOM
 
@@ -113,16 +95,14 @@ def _draw(rows: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
     lips = torch.lerp(lips, red, (0.3 - 0.35 * value["gender"]).clamp(0.0, 1.0)[:, None])
     hair = _hair_colour(value["hair_hue"], value["hair_lightness"], value["age"])
     yaw64 = value["pose"] * math.radians(40.0)
-    yaw, sin_yaw, cos_yaw = _column(yaw64), _column(yaw64.sin()), _column(yaw64.cos())
+    yaw, sin_yaw, cos_yaw = column(yaw64), column(yaw64.sin()), column(yaw64.cos())
     roll = value["tilt"] * math.radians(11.0)
-    sin_roll, cos_roll = _column(roll.sin()), _column(roll.cos())
+    sin_roll, cos_roll = column(roll.sin()), column(roll.cos())
 
     # Background: one colour, brighter around the head and towards the light.
     glow = 1.02 - 0.2 * ((x * 0.7) ** 2 + (y + 0.2) ** 2) + 0.1 * p["light"] * x
     canvas = Canvas(
-        background=(_rgb(palette(value["background"], _BACKGROUND)) * glow[:, None]).clamp(
-            0.0, 1.0
-        ),
+        background=(rgb(palette(value["background"], _BACKGROUND)) * glow[:, None]).clamp(0.0, 1.0),
         size=size,
         sample=2.0 / size / _ZOOM,
     )
@@ -154,13 +134,13 @@ def _draw(rows: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
     lit = 0.60 + 0.46 * (0.62 * p["light"] * nx - 0.28 * ny + 0.84 * nz).clamp(min=0.0)
 
     head = Head(
-        x=hx, y=hy, u=u, a=a, inside=inside, lit=lit, p=p, skin=_rgb(skin), hair=_rgb(hair),
-        iris=_rgb(palette(value["eye_colour"], _IRIS)), lips=_rgb(lips),
+        x=hx, y=hy, u=u, a=a, inside=inside, lit=lit, p=p, skin=rgb(skin), hair=rgb(hair),
+        iris=rgb(palette(value["eye_colour"], _IRIS)), lips=rgb(lips),
         sin_yaw=sin_yaw, cos_yaw=cos_yaw, yaw=yaw,
     )  # fmt: skip
     length = 0.78 - 0.86 * masculine  # where the hair ends, y
     _hair_behind(canvas, head, length=length, masculine=masculine)
-    _body(canvas, head, x=x, y=y, cloth=_rgb(palette(value["cloth"], _CLOTH)), masculine=masculine)
+    _body(canvas, head, x=x, y=y, cloth=rgb(palette(value["cloth"], _CLOTH)), masculine=masculine)
     canvas.paint(head.shaded(head.skin), inside, part=PART["skin"])
     parts.cheeks_and_wrinkles(canvas, head)
     parts.beard(canvas, head)
@@ -242,3 +222,13 @@ def _ears(canvas: Canvas, head: Head, *, masculine: Tensor) -> None:
         canvas.paint(head.shaded(head.skin * 0.93), ear * seen, part=PART["skin"])
         hollow = canvas.ellipse(x, head.y - 0.03, 0.03, 0.075)
         canvas.paint(head.shaded(head.skin * 0.62), hollow * seen * 0.7)
+
+
+FACES = Renderer(
+    name="faces_mini",
+    version=RENDERER,
+    attributes=ATTRIBUTES,
+    mask_classes=MASK_CLASSES,
+    sample_labels=sample_labels,
+    render=render,
+)

@@ -1,10 +1,10 @@
-"""Images people own: a folder or zip archive as a domain, or as a plain list to invert."""
+"""Images people own: a folder, zip archive or LMDB as a domain, or as a plain list to invert."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,8 @@ from idinvert.data.cache import default_cache_dir
 from idinvert.data.decode import DECODER, check_size, decode, fit
 from idinvert.data.domain import Domain
 from idinvert.data.scan import Finding, scan
-from idinvert.data.source import FolderSource, ZipSource, open_source
-from idinvert.data.split import divide
+from idinvert.data.source import ImageSource, open_source
+from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError
 
 OnCorrupt = Literal["error", "skip"]
@@ -39,7 +39,7 @@ def image_folder(
     from train and val, one that is also in val is removed from train; a warning counts them.
 
     Args:
-        path: A folder, searched recursively, or a .zip archive.
+        path: A folder, searched recursively, a .zip archive or an LMDB.
         resolution: R, pixels; images are cropped to their central square and resized.
         split: See `split.divide`.
         val: Number of validation images.
@@ -53,11 +53,57 @@ def image_folder(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The folder, a size or the split cannot be used.
     """
-    folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     _check_on_corrupt(on_corrupt)
     source = open_source(path, key="data.path")
-    places = divide(source.names, split=split, val=val)
-    findings = scan(source, cache_dir=folder)
+    return assemble(
+        source,
+        divide(source.names, split=split, val=val),
+        looked_at=source.names,
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        allow_upscale=allow_upscale,
+        name=name,
+        cache_dir=cache_dir,
+        key="data.split",
+    )
+
+
+def assemble(
+    source: ImageSource,
+    places: Places,
+    *,
+    looked_at: Sequence[str],
+    resolution: int,
+    on_corrupt: OnCorrupt,
+    allow_upscale: bool,
+    name: str,
+    cache_dir: str | Path | None,
+    key: str,
+) -> Domain:
+    """A domain of those places of a source; `image_folder` says what is checked.
+
+    A validation image that is itself among the training images stays in both.
+
+    Args:
+        source: The files.
+        places: Which of the source's names train, validate and test.
+        looked_at: Names to decode and hash before any work; those of `places` at least.
+        resolution: R, pixels.
+        on_corrupt: `error` or `skip`.
+        allow_upscale: Whether images smaller than R are enlarged rather than refused.
+        name: The domain's name.
+        cache_dir: Where the index is kept; None: see `cache.default_cache_dir`.
+        key: The config key of the split, to blame.
+
+    Raises:
+        ConfigError: `on_corrupt` is neither `error` nor `skip`.
+        CorruptImageError: A file is damaged and `on_corrupt` is `error`.
+        DataError: A size cannot be used, or nothing is left to train on.
+    """
+    _check_on_corrupt(on_corrupt)
+    path = source.where()
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    findings = scan(source, cache_dir=folder, names=looked_at)
     good = set(_usable(source, findings, on_corrupt, resolution, allow_upscale))
 
     def names(part: list[int]) -> list[str]:
@@ -65,11 +111,13 @@ def image_folder(
 
     test, held, train = names(places.test), names(places.val), names(places.train)
     if not train:
-        raise DataError(f"no usable training image is left in {path}; change `data.split.train`")
+        raise DataError(f"no usable training image is left in {path}; change `{key}`")
     held = _without(held, test, findings, losing="val", keeping="test")
-    train = _without(train, [*test, *held], findings, losing="train", keeping="test or val")
+    also = set(held) & set(train)
+    others = [*test, *(file for file in held if file not in also)]
+    train = _without(train, others, findings, losing="train", keeping="test or val")
     if not train:
-        raise DataError(f"every training image of {path} is also a test image; change `data.split`")
+        raise DataError(f"every training image of {path} is also a test image; change `{key}`")
 
     digest = hashlib.sha256(f"{DECODER}/{resolution}\n".encode())
     for part in (train, held, test):
@@ -129,7 +177,7 @@ class ImageFiles(Dataset[dict[str, Any]]):
     def __init__(
         self,
         *,
-        source: FolderSource | ZipSource,
+        source: ImageSource,
         files: list[str],
         resolution: int,
         allow_upscale: bool,
@@ -160,14 +208,14 @@ def _check_on_corrupt(on_corrupt: str) -> None:
 
 
 def _usable(
-    source: FolderSource | ZipSource,
+    source: ImageSource,
     findings: dict[str, Finding],
     on_corrupt: str,
     resolution: int,
     allow_upscale: bool,
 ) -> list[str]:
     """Names of the files that decode, in order; refuses small ones."""
-    damaged = [name for name in source.names if findings[name].damage]
+    damaged = [name for name in findings if findings[name].damage]
     if damaged and on_corrupt == "error":
         more = f" ({len(damaged)} damaged files in all)" if len(damaged) > 1 else ""
         raise CorruptImageError(f"{source.where()}: {findings[damaged[0]].damage}{more}")
@@ -176,7 +224,7 @@ def _usable(
             f"left out {len(damaged)} damaged files of {source.where()}: {_some(damaged)}",
             stacklevel=3,
         )
-    good = [name for name in source.names if not findings[name].damage]
+    good = [name for name in findings if not findings[name].damage]
     for name in good:
         check_size(
             findings[name].width,

@@ -8,12 +8,13 @@ import os
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from idinvert.data.decode import DECODER, decode
-from idinvert.data.source import FolderSource, ZipSource
+from idinvert.data.source import ImageSource
 from idinvert.errors import DataError
 
 
@@ -35,22 +36,24 @@ class Finding(NamedTuple):
     damage: str
 
 
-def scan(source: FolderSource | ZipSource, *, cache_dir: Path | None) -> dict[str, Finding]:
-    """Decodes and hashes all files of `source`, except those unchanged since the last time.
+def scan(
+    source: ImageSource, *, cache_dir: Path | None, names: Sequence[str] | None = None
+) -> dict[str, Finding]:
+    """Decodes and hashes files of `source`, except those unchanged since the last time.
 
     Args:
         source: The files.
         cache_dir: Where the index is kept; None keeps none.
+        names: Which of them; None: all.
 
     Returns:
-        A finding for every name of the source.
+        A finding for every name, in their order.
     """
+    names = source.names if names is None else names
     index = None if cache_dir is None else _index_file(source, cache_dir)
     known = {} if index is None else _load(index)
-    stamps = {name: source.stamp(name) for name in source.names}
-    fresh = [
-        name for name in source.names if name not in known or known[name].stamp != stamps[name]
-    ]
+    stamps = {name: source.stamp(name) for name in names}
+    fresh = [name for name in names if name not in known or known[name].stamp != stamps[name]]
     began, shown = time.monotonic(), 0.0
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         findings = pool.map(lambda name: _look(source, name, stamps[name]), fresh)
@@ -64,11 +67,11 @@ def scan(source: FolderSource | ZipSource, *, cache_dir: Path | None) -> dict[st
                 sys.stderr.flush()
     if index is not None and fresh:
         # What could not even be read may be readable next time without a new stamp.
-        _store(index, {name: known[name] for name in source.names if known[name].sha256})
-    return {name: known[name] for name in source.names}
+        _store(index, {n: known[n] for n in source.names if n in known and known[n].sha256})
+    return {name: known[name] for name in names}
 
 
-def _look(source: FolderSource | ZipSource, name: str, stamp: str) -> Finding:
+def _look(source: ImageSource, name: str, stamp: str) -> Finding:
     try:
         data = source.read(name)
     except DataError as error:
@@ -81,7 +84,7 @@ def _look(source: FolderSource | ZipSource, name: str, stamp: str) -> Finding:
     return Finding(stamp, sha256, width, height, "")
 
 
-def _index_file(source: FolderSource | ZipSource, cache_dir: Path) -> Path:
+def _index_file(source: ImageSource, cache_dir: Path) -> Path:
     key = hashlib.sha256(f"{DECODER}\n{source.where()}".encode()).hexdigest()[:16]
     return cache_dir / "index" / f"{key}.json"
 

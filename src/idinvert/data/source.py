@@ -1,4 +1,4 @@
-"""Where files come from: a folder, a zip archive or a single file, behind one small interface."""
+"""Where files come from: a folder, a zip archive, an LMDB, one file; one small interface."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from idinvert.data.decode import SUFFIXES
+from idinvert.data.lsun import LmdbSource, is_lmdb
 from idinvert.errors import DataError
 
 
-def open_source(path: str | Path, *, key: str) -> FolderSource | ZipSource:
+def open_source(path: str | Path, *, key: str) -> ImageSource:
     """Lists the image files of `path`.
 
     Args:
-        path: A folder (searched recursively), a .zip archive, or one image file.
+        path: A folder (searched recursively), a .zip archive, an LMDB, or one image file.
         key: The config key to blame.
 
     Raises:
@@ -23,8 +24,10 @@ def open_source(path: str | Path, *, key: str) -> FolderSource | ZipSource:
     """
     path = Path(path).expanduser()
     try:
-        if path.is_dir():
-            source: FolderSource | ZipSource = FolderSource(root=path, names=_walk(path))
+        if is_lmdb(path):
+            source: ImageSource = LmdbSource(path=path, key=key)
+        elif path.is_dir():
+            source = FolderSource(root=path, names=_walk(path))
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
@@ -33,7 +36,7 @@ def open_source(path: str | Path, *, key: str) -> FolderSource | ZipSource:
             source = FolderSource(root=path.parent, names=(path.name,))
         else:
             raise DataError(
-                f"got {path}, expected a folder, a .zip archive or a file that ends in "
+                f"got {path}, expected a folder, a .zip archive, an LMDB or a file that ends in "
                 f"{', '.join(SUFFIXES)}; change `{key}`"
             )
     except (OSError, zipfile.BadZipFile) as error:
@@ -115,6 +118,10 @@ class ZipSource:
         if self._handle is None or self._handle[0] != os.getpid():
             self._handle = (os.getpid(), zipfile.ZipFile(self.path))
         return self._handle[1]
+
+
+ImageSource = FolderSource | ZipSource | LmdbSource
+"""What can be read; `names`, `read(name)`, `stamp(name)` and `where()` are all one needs."""
 
 
 def _is_image(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Semantic manipulation: move codes along a direction (Sec. 4.3)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ def manipulate(
     alphas: Sequence[float] | Tensor,
     *,
     layers: Sequence[int] | None = None,
+    unit: Literal["length", "sigma"] = "length",
 ) -> Tensor:
     """Add α·n to the codes, for every step α.
 
@@ -23,15 +25,17 @@ def manipulate(
     Args:
         codes: z_inv, float [N, L, w_dim].
         direction: n, unit rows.
-        alphas: the S steps, in units of the direction's length 1.
+        alphas: the S steps.
         layers: the layers to move; None for the direction's own, or all where it has none.
+        unit: of the steps: "length", the direction's own length 1; or "sigma", the standard
+            deviation along it, for directions that know theirs (GANSpace).
 
     Returns:
         Edited codes, [N, S, L, w_dim].
 
     Raises:
         CheckpointError: if the direction does not fit the codes.
-        ConfigError: if a layer does not exist.
+        ConfigError: if a layer does not exist, or the direction does not know its sigma.
     """
     _, num_layers, w_dim = codes.shape
     check_direction(direction, num_layers=num_layers, w_dim=w_dim)
@@ -43,6 +47,26 @@ def manipulate(
             f"editing.layers is {list(chosen)}: the generator has layers 0 to {num_layers - 1}"
         )
     n = torch.zeros(num_layers, w_dim, dtype=codes.dtype, device=codes.device)
-    n[list(chosen)] = direction.vector.to(n).expand(num_layers, -1)[list(chosen)]
+    vector = direction.vector.to(n)
+    if unit == "sigma":
+        vector = vector * _sigma(direction).to(n)
+    n[list(chosen)] = vector.expand(num_layers, -1)[list(chosen)]
     alpha = torch.as_tensor(alphas, dtype=codes.dtype, device=codes.device)  # [S]
     return codes[:, None] + alpha[None, :, None, None] * n  # Eq. (5)
+
+
+def _sigma(direction: Direction) -> Tensor:
+    """The standard deviation along a direction, a number a row: [K, 1]."""
+    sigma = direction.provenance.get("sigma")
+    if sigma is None:
+        raise ConfigError(
+            f"direction {direction.name!r} does not know how far codes spread along it: expected "
+            "provenance.sigma, as GANSpace's directions have; take steps in unit=length"
+        )
+    column = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1, 1)
+    if len(column) not in (1, len(direction.vector)):
+        raise ConfigError(
+            f"direction {direction.name!r} has {len(direction.vector)} rows and {len(column)} "
+            "sigmas: expected one a row"
+        )
+    return column

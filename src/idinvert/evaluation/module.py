@@ -144,6 +144,7 @@ class InversionModule(pl.LightningModule):
                 terms=found.terms,
                 values=values,
                 start_images=to_uint8(found.start_images) if self.keep_start else None,
+                noise=dict(enumerate(found.noise or [])),
             ),
             identity=self.identity,
             seconds=found.seconds * n,

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Part:
         terms: the losses' weighted terms by name, each [steps + 1, n].
         values: paired metrics of the float images by name, each [n].
         start_images: reconstructions at the starting point, uint8 [n, 3, R, R], where kept.
+        noise: the noise maps that G was given by their place, each [n or 1, 1, h, w]; empty where
+            it was its own or none.
     """
 
     index: Tensor
@@ -46,6 +48,7 @@ class Part:
     terms: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
     start_images: Tensor | None = None
+    noise: dict[int, Tensor] = field(default_factory=dict)
 
 
 def part_path(folder: Path, first: int, last: int) -> Path:
@@ -77,10 +80,23 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
         "failed": part.failed,
         **{f"term.{name}": term.float() for name, term in part.terms.items()},
         **{f"value.{name}": value.float() for name, value in part.values.items()},
+        **{f"noise.{place}": maps.float() for place, maps in part.noise.items()},
     }
     if part.start_images is not None:
         tensors["start_images"] = part.start_images
-    facts = {"format": FORMAT, "identity": identity, "names": part.names}
+    store(path, tensors, names=part.names, identity=identity, seconds=seconds)
+
+
+def store(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    names: list[str],
+    identity: Mapping[str, Any],
+    seconds: float,
+) -> None:
+    """Write the tensors of a chunk of images as a part; see `write_part`."""
+    facts = {"format": FORMAT, "identity": identity, "names": names}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
@@ -130,14 +146,29 @@ def read_part(path: Path) -> Part:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     terms = {k.removeprefix("term."): v for k, v in tensors.items() if k.startswith("term.")}
     values = {k.removeprefix("value."): v for k, v in tensors.items() if k.startswith("value.")}
-    plain = {k: v for k, v in tensors.items() if not k.startswith(("term.", "value."))}
-    return Part(names=facts["names"], terms=terms, values=values, **plain)
+    noise = {int(k[6:]): v for k, v in tensors.items() if k.startswith("noise.")}
+    plain = {k: v for k, v in tensors.items() if "." not in k}
+    return Part(names=facts["names"], terms=terms, values=values, noise=noise, **plain)
 
 
 def read_tensor(path: Path, name: str) -> Tensor:
     """Read one tensor of a part."""
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(name)
+
+
+def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
+    """Read some rows of one tensor of a part, None if it has no such tensor.
+
+    A tensor of one row, which all images share, gives that row each time.
+    """
+    with safe_open(path, framework="pt") as file:
+        if name not in file.keys():  # noqa: SIM118
+            return None
+        found = file.get_slice(name)
+        if found.get_shape()[0] == 1:
+            return found[0:1].expand(len(rows), *found.get_shape()[1:])
+        return torch.stack([found[row] for row in rows])
 
 
 def read_names(path: Path) -> list[str]:

@@ -97,6 +97,12 @@ def make_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer
     return pl.Trainer(**{**defaults, **(settings or {}), **FORCED})
 
 
+def one_device(settings: Mapping[str, Any] | None, *, out: Path) -> torch.device:
+    """The first device of a Trainer with these settings, for work that is not shared out."""
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return make_trainer({**(settings or {}), **alone}, out=out).strategy.root_device
+
+
 def predict(
     *,
     inverter: Inverter,

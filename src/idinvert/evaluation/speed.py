@@ -54,14 +54,26 @@ def seconds_per_image(
         Seconds, and the protocol in words.
     """
     if isinstance(inverter, EncoderInverter):
-        with torch.no_grad():
-            times = seconds_per_call(inverter.encoder, images, warm_up=max(warm_up, 3))
-        what = "E's forward alone"
+        times, what = forward_seconds(inverter.encoder, images), "E's forward alone"
     else:
-        ids = torch.arange(len(images), device=images.device)
-
-        def invert(image: Tensor) -> None:
-            inverter.invert(image, generator=generator, ids=ids[:1])
-
-        times, what = seconds_per_call(invert, images, warm_up=warm_up), "the whole inversion"
+        times = inversion_seconds(inverter, generator=generator, images=images, warm_up=warm_up)
+        what = "the whole inversion"
     return statistics.median(times), PROTOCOL.format(n=len(times), what=what)
+
+
+def forward_seconds(encoder: nn.Module, images: Tensor) -> list[float]:
+    """Seconds of E's forward on each image [N, 3, R, R] alone, after three that warm up."""
+    with torch.no_grad():
+        return seconds_per_call(encoder, images, warm_up=3)
+
+
+def inversion_seconds(
+    inverter: Inverter, *, generator: nn.Module, images: Tensor, warm_up: int
+) -> list[float]:
+    """Seconds of the inversion of each image [N, 3, R, R] alone."""
+    ids = torch.arange(len(images), device=images.device)
+
+    def invert(image: Tensor) -> None:
+        inverter.invert(image, generator=generator, ids=ids[:1])
+
+    return seconds_per_call(invert, images, warm_up=warm_up)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.inversion.draw import seed_of
 from idinvert.inversion.inversion import (
     Inversion,
     Progress,
@@ -23,7 +24,8 @@ class EncoderInverter:
 
     Args:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
-        noise: what G is given: its constant buffers, noise drawn by image id, or none.
+        noise: what G is given: its constant buffers (or the maps of an encoder that gives some,
+            Sec. 6.3), noise drawn by image id, or none.
         seed: for noise drawn by image id.
     """
 
@@ -40,7 +42,8 @@ class EncoderInverter:
     @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
-        return {"method": "encoder", "steps": 0, "noise": self.noise}
+        drawn = seed_of(self.seed, drawn=self.noise == "random")
+        return {"method": "encoder", "steps": 0, "noise": self.noise, **drawn}
 
     @torch.no_grad()
     def invert(
@@ -62,10 +65,16 @@ class EncoderInverter:
         check_images(images, generator=generator)
         check_evaluating(self.encoder)
         begin = now(images.device)
-        codes = self.encoder(images).to(images.dtype)  # [N, L, w_dim]
+        encoding = self.encoder.encode(images)  # type: ignore[operator]
+        codes = encoding.codes.to(images.dtype)  # [N, L, w_dim]
         check_codes(codes, generator=generator)
         noise, maps = noise_for(
-            self.noise, generator=generator, ids=ids, seed=self.seed, like=images
+            self.noise,
+            generator=generator,
+            ids=ids,
+            seed=self.seed,
+            like=images,
+            encoded=encoding.noise,
         )
         rebuilt = generator.synthesis(codes, noise=noise)
         loss = pixel_loss(images, rebuilt)[None]  # [1, N]

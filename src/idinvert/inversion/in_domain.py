@@ -6,7 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from idinvert.errors import ConfigError
+from idinvert.inversion.descent import Descent
+from idinvert.inversion.draw import seed_of
+from idinvert.inversion.fit import fit_codes
 from idinvert.inversion.inversion import (
     Inversion,
     Progress,
@@ -14,11 +16,22 @@ from idinvert.inversion.inversion import (
     check_evaluating,
     check_images,
 )
-from idinvert.inversion.loop import gradients, optimise, plain
+from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
+from idinvert.inversion.starts import (
+    DRAWN,
+    INITS,
+    SPACES,
+    Init,
+    Space,
+    check_choice,
+    check_space,
+    native_space,
+    start_codes,
+)
 from idinvert.inversion.timing import now
 from idinvert.losses.codes import code_loss
-from idinvert.losses.perceptual import feature_loss
 from idinvert.losses.pixel import pixel_loss
 
 
@@ -26,25 +39,35 @@ class InDomainInverter:
     """Start at E(x) and minimise Eq. (4) over the codes, with E as a regulariser.
 
     The three terms are means over their elements, as in the authors' code; the regulariser's
-    gradient flows through E∘G. E includes its offset (Eq. 6) where it has one.
+    gradient flows through E∘G. E includes its offset (Eq. 6) where it has one. The noise maps of an
+    encoder that gives some (Sec. 6.3) stay as they are.
 
     Args:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
+        latent: E's own space: "w_plus", "w" or "z" (whose codes come out of M).
         lambda_vgg: weight of the perceptual term.
         lambda_dom: weight of the domain regulariser; 0 leaves E as the starting point only.
         steps: Adam steps. Differs from the paper: it does not say; the authors' code takes 100,
             and 1,000 by their word for Table 1.
         lr: Adam's learning rate.
         betas: Adam's constants.
-        latent: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's).
-        noise: what G is given, fixed throughout: constant buffers, drawn by image id, or none.
-        seed: for noise drawn by image id.
+        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        init: "encoder" (E(x)), or a start that knows nothing of the image, as `starts.start_codes`
+            has them.
+        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's);
+            None for E's own.
+        noise: what G is given, fixed throughout: constant buffers (or the encoder's maps), drawn
+            by image id, or none.
+        seed: for whatever is drawn by image id.
+        early_stop: freeze an image after this many steps without a gain; None for never.
+        early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
         keep_best: return the iterate of least loss of every image, not the last one.
 
     Raises:
-        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, or a weight is negative.
+        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, or a value makes no
+            sense.
     """
 
     def __init__(
@@ -52,39 +75,41 @@ class InDomainInverter:
         *,
         encoder: nn.Module,
         perceptual: nn.Module | None,
+        latent: str = "w_plus",
         lambda_vgg: float = 5e-5,
         lambda_dom: float = 2.0,
         steps: int = 100,
         lr: float = 0.01,
-        betas: tuple[float, float] = (0.9, 0.999),
-        latent: Literal["w_plus", "w"] = "w_plus",
+        betas: Sequence[float] = (0.9, 0.999),
+        schedule: str = "constant",
+        init: Literal["encoder"] | Init = "encoder",
+        space: Space | None = None,
         noise: NoiseKind = "const",
         seed: int = 0,
+        early_stop: int | None = None,
+        early_stop_gain: float = 0.01,
         keep_best: bool = True,
     ) -> None:
-        if perceptual is None and lambda_vgg != 0:
-            raise ConfigError(
-                f"inversion.lambda_vgg is {lambda_vgg}, but there is no perceptual network: "
-                "give one, or set inversion.lambda_vgg=0"
-            )
-        if lambda_vgg < 0 or lambda_dom < 0 or steps < 0 or lr <= 0:
-            raise ConfigError(
-                f"got lambda_vgg={lambda_vgg}, lambda_dom={lambda_dom}, steps={steps}, lr={lr}: "
-                "expected weights and steps of 0 or more and lr above 0; change inversion.*"
-            )
-        if latent not in ("w_plus", "w"):
-            raise ConfigError(f"inversion.latent is {latent!r}: expected w_plus or w")
-        self.encoder = encoder
-        self.perceptual = perceptual
-        self.lambda_vgg = lambda_vgg
-        self.lambda_dom = lambda_dom
-        self.steps = steps
-        self.lr = lr
-        self.betas = (float(betas[0]), float(betas[1]))
-        self.latent = latent
+        check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg, lambda_dom=lambda_dom)
+        check_choice(init, ("encoder", *INITS), key="inversion.init")
+        check_choice(latent, (*SPACES, "z"), key="latent")
+        if space is not None:
+            check_choice(space, SPACES, key="inversion.space")
+        self.encoder, self.perceptual = encoder, perceptual
+        self.lambda_vgg, self.lambda_dom = lambda_vgg, lambda_dom
+        self.descent = Descent(
+            steps=steps,
+            lr=lr,
+            betas=betas,
+            schedule=schedule,
+            early_stop=early_stop,
+            early_stop_gain=early_stop_gain,
+            keep_best=keep_best,
+        )
+        self.init = init
+        self.space: str | None = space or (None if latent == "z" else latent)
         self.noise: NoiseKind = noise
         self.seed = seed
-        self.keep_best = keep_best
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -96,14 +121,13 @@ class InDomainInverter:
         """The choices that a record keeps."""
         return {
             "method": "in_domain",
-            "steps": self.steps,
-            "lr": self.lr,
-            "betas": list(self.betas),
+            **self.descent.settings,
             "lambda_vgg": self.lambda_vgg,
             "lambda_dom": self.lambda_dom,
-            "latent": self.latent,
+            "init": self.init,
+            "space": self.space or "native",
             "noise": self.noise,
-            "keep_best": self.keep_best,
+            **seed_of(self.seed, drawn=self.noise == "random" or self.init in DRAWN),
         }
 
     def invert(
@@ -132,55 +156,51 @@ class InDomainInverter:
         """
         check_images(images, generator=generator)
         check_evaluating(self.encoder, self.perceptual, generator)
-        encode, features = self.encoder, self.perceptual
-        layers = generator.num_layers
+        encoder = self.encoder
+        space = native_space(self.space, generator=generator)
+        check_space(space, generator=generator)
         begin = now(images.device)
 
         with gradients():
             x = plain(images)
             with torch.no_grad():
-                w = encode(x).to(x.dtype)  # [N, L, w_dim]; never optimised in half precision
-                check_codes(w, generator=generator)
-                if self.latent == "w":
-                    w = w.mean(1, keepdim=True)  # [N, 1, w_dim]
-                target = None
-                if features is not None and self.lambda_vgg:
-                    target = features(x).to(x.dtype)  # once, not every step
-            noise, maps = noise_for(
-                self.noise, generator=generator, ids=ids, seed=self.seed, like=x
+                encoding = encoder.encode(x)  # type: ignore[operator]
+                check_codes(encoding.codes, generator=generator)
+            if self.init == "encoder":
+                w = encoding.codes.to(x.dtype)  # [N, L, w_dim]; never optimised in half precision
+                w = w.mean(1, keepdim=True) if space == "w" else w
+            else:
+                w = start_codes(
+                    self.init, space=space, generator=generator, ids=ids, seed=self.seed, like=x
+                )
+            perceptual = None
+            if self.perceptual is not None and self.lambda_vgg:
+                features = one_layer(self.perceptual)
+                perceptual = PerceptualTerm(features, weight=self.lambda_vgg, target=x)
+            noise = noise_for(
+                self.noise,
+                generator=generator,
+                ids=ids,
+                seed=self.seed,
+                like=x,
+                encoded=encoding.noise,
             )
-
-            def synthesise(w: Tensor) -> Tensor:
-                return generator.synthesis(w.expand(-1, layers, -1), noise=noise)
 
             def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
                 terms = {"pixel": pixel_loss(x, g)}  # Eq. (4), first term
-                if target is not None and features is not None:
-                    f = feature_loss(target, features(g).to(x.dtype))
-                    terms["perceptual"] = self.lambda_vgg * f  # Eq. (4), second term
+                if perceptual is not None:
+                    terms["perceptual"] = perceptual(g)  # Eq. (4), second term
                 if self.lambda_dom:
-                    d = code_loss(w.expand(-1, layers, -1), encode(g).to(x.dtype))
+                    d = code_loss(*torch.broadcast_tensors(w, encoder(g).to(x.dtype)))
                     terms["domain"] = self.lambda_dom * d  # Eq. (4), third term
                 return terms
 
-            found = optimise(
-                start=[w],
-                synthesise=synthesise,
+            return fit_codes(
+                w,
+                generator=generator,
+                noise=noise,
                 objective=objective,
-                steps=self.steps,
-                lr=self.lr,
-                betas=self.betas,
-                keep_best=self.keep_best,
+                descent=self.descent,
+                begin=begin,
                 progress=progress,
             )
-        return Inversion(
-            codes=found.variables[0].expand(-1, layers, -1).contiguous(),
-            images=found.images,
-            losses=found.losses,
-            terms=found.terms,
-            seconds=(now(images.device) - begin) / len(images),
-            start_images=found.start_images,
-            best_step=found.best_step,
-            failed=found.failed,
-            noise=maps,
-        )

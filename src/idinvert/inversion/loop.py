@@ -12,6 +12,8 @@ from idinvert.inversion.inversion import Progress
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
 Schedule = Callable[[float], float]
+Perturb = Callable[..., Sequence[Tensor]]
+Project = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Optimised:
         terms: its weighted terms, each [steps + 1, N].
         best_step: the iterate that was kept, int64 [N].
         failed: True where an iterate was not finite, bool [N].
+
+    From where an image was frozen (it failed, or stopped early), its rows of `losses` and `terms`
+    repeat those of the iterate that was kept.
     """
 
     variables: tuple[Tensor, ...]
@@ -60,13 +65,18 @@ def optimise(
     eps: float = 1e-8,
     schedule: Schedule | None = None,
     keep_best: bool = True,
+    early_stop: int | None = None,
+    early_stop_gain: float = 0.01,
+    perturb: Perturb | None = None,
+    project: Project | None = None,
     progress: Progress | None = None,
 ) -> Optimised:
     """Minimise a per-image objective over per-image variables with Adam, N images at once.
 
     The losses are summed over images and Adam works element by element, so an image's path is the
     one it would take alone. An image whose objective leaves the finite numbers is frozen at its
-    best iterate and reported; the others go on. Nothing but `start`'s copies gets a gradient.
+    kept iterate and reported; one that gains no more is frozen there too; the others go on.
+    Nothing but `start`'s copies gets a gradient.
 
     Args:
         start: the starting point of each variable, each float [N, ...].
@@ -77,6 +87,11 @@ def optimise(
         betas, eps: Adam's other constants.
         schedule: factor on `lr` as a function of progress in [0, 1); None is constant.
         keep_best: keep every image's iterate of least total loss, otherwise the last one.
+        early_stop: freeze an image after this many steps without a gain; None for never.
+        early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
+        perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
+            is evaluated, and kept, in their stead; progress 1 is the last look.
+        project: called with the variables after each step, gives their new values.
         progress: called with (steps done, steps in all).
 
     Raises:
@@ -88,31 +103,40 @@ def optimise(
         variables = [plain(v).clone().requires_grad_() for v in start]
         n, device = variables[0].shape[0], variables[0].device
         adam = torch.optim.Adam(variables, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
-        history: list[dict[str, Tensor]] = []
-        totals: list[Tensor] = []
+        history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
         failed = torch.zeros(n, dtype=torch.bool, device=device)
-        best_step = torch.zeros(n, dtype=torch.int64, device=device)
+        frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
+        best_step = torch.zeros_like(idle)
         best = [v.detach().clone() for v in variables]
 
         for step in range(steps + 1):
             with torch.set_grad_enabled(step < steps):  # the last iterate is only looked at
-                images = synthesise(*variables)
-                terms = objective(images, *variables)
+                seen = variables if perturb is None else perturb(step / max(steps, 1), *variables)
+                images = synthesise(*seen)
+                terms = objective(images, *seen)
                 loss = _total(terms, n)  # [N]
             with torch.no_grad():
-                history.append({name: term.detach() for name, term in terms.items()})
-                totals.append(loss.detach())
+                rows = torch.stack([loss, *terms.values()]).detach()
                 if step == 0:
                     start_images = best_images = images.detach().clone()
-                    least = torch.full_like(loss, torch.inf)
-                failed = failed | ~torch.isfinite(loss)
-                kept = ~failed & (loss < least) if keep_best else ~failed
-                least = torch.where(kept, loss, least)
+                    least = milestone = torch.full_like(rows[0], torch.inf)
+                    kept_rows = rows
+                history.append(torch.where(frozen, kept_rows, rows))
+                failed = failed | ~frozen & ~torch.isfinite(rows[0])
+                frozen = frozen | failed
+                kept = ~frozen & (rows[0] < least) if keep_best else ~frozen
+                least = torch.where(kept, rows[0], least)
+                kept_rows = torch.where(kept, rows, kept_rows)
                 best_step = torch.where(kept, step, best_step)
                 best_images = torch.where(_over(kept, images), images, best_images)
-                for b, v in zip(best, variables, strict=True):
+                for b, v in zip(best, seen, strict=True):
                     b.copy_(torch.where(_over(kept, v), v, b))
-            if step == steps:
+                if early_stop is not None:
+                    gained = rows[0] < milestone * (1 - early_stop_gain)
+                    milestone = torch.where(gained, rows[0], milestone)
+                    idle = torch.where(gained, 0, idle + 1)
+                    frozen = frozen | (idle >= early_stop)
+            if step == steps or (early_stop is not None and bool(frozen.all())):
                 break
             if schedule is not None:
                 for group in adam.param_groups:
@@ -121,19 +145,25 @@ def optimise(
             grads = torch.autograd.grad(loss.sum(), variables)
             with torch.no_grad():
                 for v, grad in zip(variables, grads, strict=True):
-                    v.grad = torch.where(_over(failed, grad), 0.0, grad)
+                    v.grad = torch.where(_over(frozen, grad), 0.0, grad)
                 adam.step()
-                for v, b in zip(variables, best, strict=True):
-                    v.copy_(torch.where(_over(failed, v), b, v))
+                moved = variables if project is None else project(*variables)
+                for v, m, b in zip(variables, moved, best, strict=True):
+                    v.copy_(torch.where(_over(frozen, v), b, m))
             if progress is not None:
                 progress(step + 1, steps)
 
+    if len(history) <= steps:  # all images stopped early
+        history += [kept_rows] * (steps + 1 - len(history))
+        if progress is not None:
+            progress(steps, steps)
+    table = torch.stack(history, dim=1)  # [1 + terms, steps + 1, N]
     return Optimised(
         variables=tuple(best),
         images=best_images,
         start_images=start_images,
-        losses=torch.stack(totals),
-        terms={name: torch.stack([row[name] for row in history]) for name in history[0]},
+        losses=table[0],
+        terms={name: table[1 + k] for k, name in enumerate(terms)},
         best_step=best_step,
         failed=failed,
     )

@@ -1,13 +1,13 @@
 """The noise that G is given while an image is inverted: fixed, and drawn by image id."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.draw import image_rng, require_ids
 
 NoiseKind = Literal["const", "random", "none"]
 
@@ -33,33 +33,42 @@ def draw_noise(
     """
     rows: list[list[Tensor]] = []
     for image_id in ids.tolist():
-        state = np.random.SeedSequence([seed, image_id % 2**63]).generate_state(2, np.uint32)
-        rng = torch.Generator().manual_seed(int(state[0]) << 31 | int(state[1]) >> 1)
+        rng = image_rng(seed, image_id)
         rows.append([torch.randn(1, h, w, generator=rng) for h, w in shapes])
     return [torch.stack(maps).to(device, dtype) for maps in zip(*rows, strict=True)]
 
 
 def noise_for(
-    kind: NoiseKind, *, generator, ids: Tensor | None, seed: int, like: Tensor
+    kind: NoiseKind,
+    *,
+    generator: Any,
+    ids: Tensor | None,
+    seed: int,
+    like: Tensor,
+    encoded: Sequence[Tensor] | None = None,
 ) -> tuple[str | list[Tensor], list[Tensor] | None]:
-    """What to hand to `synthesis(noise=)`, and the maps if any were drawn.
+    """What to hand to `synthesis(noise=)`, and the maps if any were drawn or encoded.
 
     Args:
         kind: "const" (G's own buffers), "none", or "random" (drawn once by image id, then fixed).
         generator: G, for its `noise_shapes`.
         ids: image ids [N]; needed for "random".
         seed: the experiment's seed.
-        like: a tensor on the device and of the dtype that the maps shall have.
+        like: images [N, ...] on the device and of the dtype that the maps shall have.
+        encoded: the maps of an encoder that gives some (Sec. 6.3), each [N or 1, 1, h, w]; they
+            stand in for the constant buffers.
 
     Raises:
         ConfigError: for an unknown kind, or "random" without ids.
     """
+    if kind == "const" and encoded is not None:
+        maps = [noise.to(like).expand(len(like), -1, -1, -1) for noise in encoded]
+        return maps, maps
     if kind in ("const", "none"):
         return kind, None
     if kind != "random":
         raise ConfigError(f"inversion.noise is {kind!r}: expected const, random or none")
-    if ids is None:
-        raise ConfigError("inversion.noise=random draws noise by image id, but no ids were given")
+    ids = require_ids(ids, key="inversion.noise=random draws noise")
     maps = draw_noise(
         shapes=generator.noise_shapes, ids=ids, seed=seed, dtype=like.dtype, device=like.device
     )

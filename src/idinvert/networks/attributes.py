@@ -110,13 +110,23 @@ class AttributeNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, 2 * width, R / 4, R / 4]``."""
+        return self.taps(images)[-1]
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to each block's output, from R down to R / 4."""
         if images.shape[-2:] != (self.resolution, self.resolution):
             raise ConfigError(
                 f"attribute network: got images {tuple(images.shape[-2:])}, expected "
                 f"{self.resolution}x{self.resolution}; change data.resolution or take an "
                 "attribute network trained at this resolution"
             )
-        return self.upper(self.stem(images))
+        x = self.stem(images)
+        found = [x]
+        for module in self.upper:
+            x = module(x)
+            if isinstance(module, ConvBlock):
+                found.append(x)
+        return found
 
     def embed(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, embedding]`` (no activation)."""
@@ -148,6 +158,10 @@ class AttributeFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, C, R / 4, R / 4]``."""
         return self.network.features(images)
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to the outputs of all blocks up to F(x), F(x) last."""
+        return self.network.taps(images)
 
     def embed(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, D]``."""

@@ -1,6 +1,7 @@
 """The encoder E: a backbone, one dense layer, and codes."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,39 +9,56 @@ from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.encoding import Encoding
+from idinvert.networks.mapping import MappingNetwork
+from idinvert.networks.noise_head import NoiseHead
 
-LATENTS = ("w_plus", "w")
+LATENTS = ("w_plus", "w", "z")
 HEADS = ("v1", "v2")
 # Class name -> module: what a saved encoder may name as its backbone.
-BACKBONES = {"BaseBackbone": "idinvert.networks.encoder_base"}
+BACKBONES = {
+    "BaseBackbone": "idinvert.networks.encoder_base",
+    "ResNetBackbone": "idinvert.networks.encoder_resnet",
+    "MobileNetBackbone": "idinvert.networks.encoder_mobilenet",
+}
 
 
 class Encoder(nn.Module):
-    """E: images to codes.
+    """E: images to codes, and to noise maps if it has a noise head.
 
     The backbone's 4x4 map is flattened, one dense layer predicts all codes, and batch
     normalisation gives them zero mean and unit variance before gamma and beta.
 
     Args:
         backbone: Module from images to ``[N, out_channels, out_size, out_size]`` with the
-            attributes ``resolution``, ``out_channels``, ``out_size`` and ``architecture``; or its
-            architecture, ``{"class": name, **its arguments}``.
+            attributes ``resolution``, ``out_channels``, ``out_size`` and ``architecture`` (and
+            ``channels_at`` and ``features`` for a noise head); or its architecture,
+            ``{"class": name, **its arguments}``.
         num_layers: L of the generator.
         w_dim: Length of one layer's code.
-        latent: ``"w_plus"``, a code for each layer, or ``"w"``, one code for all layers.
+        latent: ``"w_plus"``, a code for each layer, ``"w"``, one code for all layers, or ``"z"``,
+            a z that goes through the generator's M.
         offset: Add the buffer ``w_offset`` to the codes (Eq. 6); see `set_offset`.
         norm: Of the dense layer's output: ``"batch"``, ``"sync"`` or ``"none"``.
         head: ``"v2"`` (dense with bias, gamma and beta) or ``"v1"`` (no bias, beta only); None for
             the backbone's own variant, ``"v2"`` where it has none.
+        deltas: Layer i's code is layer 0's plus a difference of its own, which `set_stage` can
+            still hold back (e4e's progressive training); they start at zero.
+        mapping: Arguments of the generator's M; for ``latent="z"`` alone. See `set_mapping`.
+        noise_blocks: Blocks of G whose noise this encoder gives (Sec. 6.3); 0 for none.
+        noise_shapes: ``(h, w)`` of each noise input of G; read with ``noise_blocks`` alone.
+        noise_std: ``std`` of the `NoiseHead`.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is not one of these, or two do not go together.
 
     Source:
-        E of Eq. (2), (4) and (6); Sec. 3.1, 5.1, 5.2.
+        E of Eq. (2), (4) and (6); Sec. 3.1, 5.1, 5.2, 6.3. Deltas: Tov et al. 2021
+        (arXiv 2102.02766).
     """
 
     w_offset: Tensor
+    unlocked: Tensor
 
     def __init__(
         self,
@@ -52,18 +70,15 @@ class Encoder(nn.Module):
         offset: bool = False,
         norm: str = "batch",
         head: str | None = None,
+        deltas: bool = False,
+        mapping: dict[str, Any] | None = None,
+        noise_blocks: int = 0,
+        noise_shapes: Sequence[Sequence[int]] | None = None,
+        noise_std: float | None = None,
     ) -> None:
         super().__init__()
-        if latent not in LATENTS:
-            raise ConfigError(
-                f"encoder: got latent {latent!r}, expected one of {list(LATENTS)}; change latent"
-            )
         self.backbone = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)
-        head = head or getattr(self.backbone, "variant", "v2")
-        if head not in HEADS:
-            raise ConfigError(
-                f"encoder: got head {head!r}, expected one of {list(HEADS)}; change encoder.head"
-            )
+        head = head or str(getattr(self.backbone, "variant", "v2"))
         self.architecture = {
             "backbone": {
                 "class": type(self.backbone).__name__,
@@ -75,17 +90,44 @@ class Encoder(nn.Module):
             "offset": offset,
             "norm": norm,
             "head": head,
+            "deltas": deltas,
+            "mapping": mapping,
+            "noise_blocks": noise_blocks,
+            "noise_shapes": [list(shape) for shape in noise_shapes or ()] if noise_blocks else None,
+            "noise_std": noise_std,
         }
+        _check(self.architecture)
         self.num_layers, self.w_dim, self.latent, self.offset = num_layers, w_dim, latent, offset
         self.resolution: int = self.backbone.resolution  # type: ignore[assignment]
         fan_in: int = self.backbone.out_channels * self.backbone.out_size**2  # type: ignore[operator, assignment]
-        fan_out = w_dim * (num_layers if latent == "w_plus" else 1)
+        fan_out = mapping["z_dim"] if mapping else w_dim * (num_layers if latent == "w_plus" else 1)
         self.dense = nn.Linear(fan_in, fan_out, bias=head == "v2" or norm == "none")
         nn.init.normal_(self.dense.weight, std=0.02 if norm != "none" else fan_in**-0.5)
         if self.dense.bias is not None:
             nn.init.zeros_(self.dense.bias)
         self.norm = batch_norm(channels=fan_out, norm=norm, scale=head == "v2")
         self.register_buffer("w_offset", torch.zeros(num_layers, w_dim))
+        self.mapping = MappingNetwork(**mapping).requires_grad_(False) if mapping else None
+        self.deltas = deltas
+        if deltas:
+            nn.init.zeros_((self.dense if norm == "none" else self.norm).weight[w_dim:])  # type: ignore[index, union-attr, arg-type]
+            self.register_buffer("unlocked", torch.ones(num_layers, 1))
+            self.set_stage(num_layers - 1)
+        self.noise_head = None
+        if noise_blocks:
+            self.noise_head = NoiseHead(
+                blocks=noise_blocks,
+                shapes=[(shape[0], shape[1]) for shape in noise_shapes or ()],
+                channels_at=self.backbone.channels_at,  # type: ignore[arg-type]
+                std=noise_std,
+            )
+
+    @property
+    def code_space(self) -> str:
+        """``"w"`` where every layer gets the same code, else ``"w_plus"``; M decides for z."""
+        if self.mapping is not None:
+            return "w_plus" if self.mapping.multi_w else "w"
+        return self.latent
 
     @torch.no_grad()
     def set_offset(self, w_avg: Tensor) -> None:
@@ -110,23 +152,97 @@ class Encoder(nn.Module):
             )
         self.w_offset.copy_(w_avg.expand(shape))
 
+    def set_mapping(self, mapping: nn.Module) -> None:
+        """Take a copy of the generator's M, through which ``latent="z"`` goes; it stays frozen.
+
+        Raises:
+            ConfigError: The encoder does not end in z, or M is another one.
+        """
+        if self.mapping is None or mapping.architecture != self.mapping.architecture:
+            raise ConfigError(
+                f"encoder: got the mapping network {mapping.architecture}, expected "
+                f"{self.architecture['mapping']}; encoder and generator do not belong together, "
+                "change encoder, generator or latent"
+            )
+        self.mapping.load_state_dict(mapping.state_dict())
+
+    def set_stage(self, stage: int) -> None:
+        """Let layers 1 to ``stage`` differ from layer 0; the differences of later ones are zero.
+
+        Raises:
+            ConfigError: The encoder has no deltas.
+        """
+        if not self.deltas:
+            raise ConfigError("encoder: this one has no deltas to hold back; set latent=deltas")
+        layer = torch.arange(self.num_layers, device=self.unlocked.device)
+        self.unlocked.copy_(((layer > 0) & (layer <= stage))[:, None])
+
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to codes ``[N, L, w_dim]``.
 
         Raises:
             ConfigError: The images are not R x R.
         """
+        self._check_images(images)
+        return self._codes(self.backbone(images))
+
+    def encode(self, images: Tensor) -> Encoding:
+        """Codes as `forward` gives them, with all noise maps of G if there is a noise head.
+
+        Raises:
+            ConfigError: The images are not R x R.
+        """
+        if self.noise_head is None:
+            return Encoding(self(images))
+        self._check_images(images)
+        features = self.backbone.features(images)  # type: ignore[operator]
+        return Encoding(self._codes(features[self.backbone.out_size]), self.noise_head(features))
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """The backbone's last map ``[N, C, 4, 4]`` to codes ``[N, L, w_dim]``."""
+        numbers = self.norm(self.dense(x.flatten(1)))
+        if self.mapping is not None:
+            return self.mapping(numbers)  # [N, L, w_dim]
+        codes = numbers.unflatten(1, (-1, self.w_dim))  # [N, L or 1, w_dim]
+        if self.deltas:
+            codes = codes[:, :1] + self.unlocked * codes  # w_i = w_0 + delta_i
+        codes = codes.expand(-1, self.num_layers, -1)  # [N, L, w_dim]
+        if self.offset:
+            codes = codes + self.w_offset  # Eq. (6): E(x) + mean w
+        return codes
+
+    def _check_images(self, images: Tensor) -> None:
         if images.shape[-2:] != (self.resolution, self.resolution):
             raise ConfigError(
                 f"encoder: got images {tuple(images.shape[-2:])}, expected "
                 f"{self.resolution}x{self.resolution}; change data.resolution or the encoder"
             )
-        codes = self.norm(self.dense(self.backbone(images).flatten(1)))
-        codes = codes.unflatten(1, (-1, self.w_dim))  # [N, L or 1, w_dim]
-        codes = codes.expand(-1, self.num_layers, -1)  # [N, L, w_dim]
-        if self.offset:
-            codes = codes + self.w_offset  # Eq. (6): E(x) + mean w
-        return codes
+
+
+def _check(chosen: dict[str, Any]) -> None:
+    latent, head, mapping = chosen["latent"], chosen["head"], chosen["mapping"]
+    for name, value, known in (("latent", latent, LATENTS), ("head", head, HEADS)):
+        if value not in known:
+            key = "latent" if name == "latent" else "encoder.head"
+            raise ConfigError(
+                f"encoder: got {name} {value!r}, expected one of {list(known)}; change {key}"
+            )
+    if (latent == "z") != (mapping is not None):
+        raise ConfigError(
+            f"encoder: got latent {latent!r} {'with' if mapping else 'without'} a mapping network; "
+            "latent=z needs the generator's, and no other takes one"
+        )
+    if mapping and (chosen["offset"] or mapping.get("c_dim")):
+        raise ConfigError(
+            "encoder: got latent 'z' with an offset or a conditional mapping network; M gives "
+            "codes around the average by itself (set latent.offset=none) and must need no label"
+        )
+    if chosen["deltas"] and (latent != "w_plus" or (head == "v1" and chosen["norm"] != "none")):
+        raise ConfigError(
+            f"encoder: got deltas with latent {latent!r}, head {head!r} and norm "
+            f"{chosen['norm']!r}, expected w_plus, and v2 (a gamma that starts at zero) or none; "
+            "change latent, encoder.head or encoder.norm"
+        )
 
 
 def build_backbone(architecture: dict[str, Any]) -> nn.Module:

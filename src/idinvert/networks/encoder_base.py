@@ -102,6 +102,9 @@ class BaseBackbone(nn.Module):
         norm: ``"batch"`` (statistics of each rank, as v1), ``"sync"`` (of all ranks, as v2) or
             ``"none"``.
 
+    Attributes:
+        channels_at: Side -> channels of the feature map that `features` gives at that side.
+
     Raises:
         ConfigError: A value is not one of these.
 
@@ -141,7 +144,7 @@ class BaseBackbone(nn.Module):
             "channels_max": channels_max,
             "norm": norm,
         }
-        self.resolution, self.variant = resolution, variant
+        self.resolution, self.variant, self.name = resolution, variant, "base"
         depth = int(math.log2(resolution // _SMALLEST))
         widths = [min(channels * 2**i, channels_max) for i in range(depth + 1)]
         self.stem = Layer(
@@ -159,10 +162,20 @@ class BaseBackbone(nn.Module):
         )
         self.out_channels = widths[-1]
         self.out_size = _SMALLEST
+        self.channels_at = {resolution >> i: width for i, width in enumerate(widths)}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
         return self.blocks(self.stem(images))
+
+    def features(self, images: Tensor) -> dict[int, Tensor]:
+        """Side -> the feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
+        x = self.stem(images)
+        found = {self.resolution: x}
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            found[self.resolution >> (i + 1)] = x
+        return found
 
 
 def _initialise(conv: nn.Conv2d, *, norm: str) -> None:

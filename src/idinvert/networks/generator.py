@@ -17,11 +17,13 @@ class SynthesisState(NamedTuple):
         features: Feature maps [N, C, h, w].
         image: Image so far [N, 3, h', w'] of a skip architecture, or None.
         layer: Number of layers done, 0 … L.
+        shortcut: What a residual architecture adds after the next layer [N, C', 2h, 2w], or None.
     """
 
     features: Tensor
     image: Tensor | None
     layer: int
+    shortcut: Tensor | None = None
 
 
 @runtime_checkable
@@ -38,7 +40,7 @@ class Generator(Protocol):
     architecture: dict
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Maps z [N, z_dim] to w [N, L, w_dim]."""
+        """Maps z [N, z_dim] to w [N, L, w_dim]; a conditional one takes labels c [N, c_dim] too."""
         ...
 
     def synthesis(

@@ -1,5 +1,6 @@
 """The mapping network M: z → w, one w for all layers or one w a layer (the paper's multi-w)."""
 
+import torch
 from torch import Tensor, nn
 
 from idinvert.networks.layers import LRELU_GAIN, EqualLinear, lrelu, pixel_norm
@@ -10,17 +11,21 @@ class MappingNetwork(nn.Module):
 
     Pixel-normalises z, then `depth` fully connected layers with leaky ReLU and lr_mul 0.01.
     With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the
-    generator gets its own w; otherwise one w is repeated.
+    generator gets its own w; otherwise one w is repeated. A conditional M embeds the label c,
+    normalises the embedding by itself and appends it to z, as StyleGAN2-ADA does.
 
     Args:
         z_dim: Width of z.
-        w_dim: Width of w and of the hidden layers.
+        w_dim: Width of w.
         num_layers: L, the number of w that the generator takes.
         depth: Number of fully connected layers (8 in the paper).
         multi_w: Whether M yields L different w (Sec. 5.1: 14 × 512 = 7,168 numbers at 256 px).
         lr_mul: Learning-rate multiplier of all layers.
         gain_on: Where the gain √2 stands: "activation" scales the output of the leaky ReLU, bias
             included, as StyleGAN2 does; "weight" leaves the bias out, as StyleGAN does.
+        c_dim: Width of the label c; 0 for an unconditional M.
+        embed_dim: Width of the label's embedding; None for w_dim.
+        hidden_dim: Width of the hidden layers; None for w_dim.
 
     Raises:
         ValueError: depth or gain_on is out of range.
@@ -38,6 +43,9 @@ class MappingNetwork(nn.Module):
         multi_w: bool,
         lr_mul: float = 0.01,
         gain_on: str = "activation",
+        c_dim: int = 0,
+        embed_dim: int | None = None,
+        hidden_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.architecture = {
@@ -48,6 +56,9 @@ class MappingNetwork(nn.Module):
             "multi_w": multi_w,
             "lr_mul": lr_mul,
             "gain_on": gain_on,
+            "c_dim": c_dim,
+            "embed_dim": embed_dim,
+            "hidden_dim": hidden_dim,
         }
         if depth < 1:
             raise ValueError(f"the mapping network needs at least one layer, got depth={depth}")
@@ -57,29 +68,82 @@ class MappingNetwork(nn.Module):
         self.multi_w = multi_w
         self.activation_gain = LRELU_GAIN if gain_on == "activation" else 1.0
         weight_gain = LRELU_GAIN if gain_on == "weight" else 1.0
-        widths = [z_dim] + [w_dim] * (depth - 1) + [w_dim * num_layers if multi_w else w_dim]
+        self.c_dim = c_dim
+        embed_dim = embed_dim or w_dim
+        if c_dim > 0:
+            self.embed = EqualLinear(c_dim, embed_dim)
+        first = z_dim + (embed_dim if c_dim > 0 else 0)
+        last = w_dim * num_layers if multi_w else w_dim
+        widths = [first] + [hidden_dim or w_dim] * (depth - 1) + [last]
         self.layers = nn.ModuleList(
             EqualLinear(widths[i], widths[i + 1], lr_mul=lr_mul, gain=weight_gain)
             for i in range(depth)
         )
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Maps z to w.
 
         Args:
             z: Latent codes [N, z_dim], drawn from N(0, I).
+            c: Labels [N, c_dim] of a conditional M, such as one-hot classes.
 
         Returns:
             Style codes [N, L, w_dim]; without multi_w all L are equal.
 
         Raises:
-            ValueError: z has another shape.
+            ValueError: z or c has another shape, or c is missing.
         """
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected [N, {self.z_dim}]")
         x = pixel_norm(z)
+        if self.c_dim > 0:
+            x = torch.cat([x, pixel_norm(self.embed(check_labels(c, len(z), self.c_dim)))], dim=1)
         for layer in self.layers:
             x = lrelu(layer(x), gain=self.activation_gain)
         if self.multi_w:
             return x.reshape(-1, self.num_layers, self.w_dim)  # [N, L, w_dim]
         return x[:, None, :].repeat(1, self.num_layers, 1)  # [N, L, w_dim]
+
+
+class LabelMapping(nn.Module):
+    """Maps labels to the direction on which a conditional discriminator projects its features.
+
+    Args:
+        c_dim: Width of the label c.
+        width: Width of the embedding and of every layer.
+        depth: Fully connected layers after the normalised embedding, 0 or more.
+        lr_mul: Their learning-rate multiplier.
+
+    Source: Karras et al. 2020 (arXiv 2006.06676), D's mapping network.
+    """
+
+    def __init__(self, c_dim: int, width: int, *, depth: int, lr_mul: float) -> None:
+        super().__init__()
+        self.embed = EqualLinear(c_dim, width)
+        self.layers = nn.ModuleList(EqualLinear(width, width, lr_mul=lr_mul) for _ in range(depth))
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Maps c [N, c_dim] to [N, width]."""
+        x = pixel_norm(self.embed(c))
+        for layer in self.layers:
+            x = lrelu(layer(x), gain=LRELU_GAIN)
+        return x
+
+
+def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:
+    """Gives the labels back, or refuses them.
+
+    Args:
+        c: Labels [N, c_dim], or None.
+        batch: N.
+        c_dim: Width of the labels of a conditional network.
+
+    Raises:
+        ValueError: There are none, or they have another shape.
+    """
+    found = None if c is None else tuple(c.shape)
+    if c is None or found != (batch, c_dim):
+        raise ValueError(
+            f"this network is conditional: labels c have shape {found}, expected [{batch}, {c_dim}]"
+        )
+    return c

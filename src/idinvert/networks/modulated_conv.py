@@ -74,7 +74,8 @@ class StyledConv(nn.Module):
         out_channels: Output maps.
         w_dim: Width of w.
         up: Whether the layer doubles the resolution.
-        conv_clamp: Bound on the output's magnitude, or None.
+        conv_clamp: Bound on the output's magnitude, scaled by out_gain, or None.
+        out_gain: Factor on the output, beside the activation's √2.
 
     Source: Karras et al. 2020, Fig. 2 and Sec. 2.2.
     """
@@ -89,13 +90,16 @@ class StyledConv(nn.Module):
         w_dim: int,
         up: bool,
         conv_clamp: float | None = None,
+        out_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        self.conv_clamp = conv_clamp
+        self.gain = LRELU_GAIN * out_gain
+        # As NVlabs write it: clamped after the gain, to the bound times out_gain.
+        self.clamp = None if conv_clamp is None else conv_clamp * out_gain
         self.register_buffer(
             "up_kernel", fir_kernel((1, 3, 3, 1)) if up else None, persistent=False
         )
@@ -111,22 +115,20 @@ class StyledConv(nn.Module):
         Returns:
             Feature maps [N, C_out, h, w].
         """
-        # Leaky ReLU scales with its input: its gain √2 goes in front, which spares a pass.
-        offset = (self.bias * LRELU_GAIN)[:, None, None]
+        # Leaky ReLU scales with its input: its gain goes in front, which spares a pass.
+        offset = (self.bias * self.gain)[:, None, None]
         if noise is not None:
-            offset = noise * (self.noise_strength * LRELU_GAIN) + offset
+            offset = noise * (self.noise_strength * self.gain) + offset
         x = modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
             up_kernel=self.up_kernel,
-            gain=LRELU_GAIN,
+            gain=self.gain,
             offset=offset,
         )
         x = lrelu(x)
-        if self.conv_clamp is not None:
-            x = x.clamp(-self.conv_clamp * LRELU_GAIN, self.conv_clamp * LRELU_GAIN)
-        return x
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class ToRGB(nn.Module):

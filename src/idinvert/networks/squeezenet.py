@@ -8,6 +8,7 @@ from torchvision.models import squeezenet1_1
 from idinvert.errors import ConfigError
 
 LAYERS = 13
+TAPS = (1, 4, 7, 9, 10, 11, 12)  # the last module of each size and width, as LPIPS takes them
 INPUT_SCALES = ("caffe", "torchvision")
 _CAFFE_MEANS = (123.68, 116.779, 103.939)  # R, G, B of 0-255
 _TORCHVISION_MEANS = (0.485, 0.456, 0.406)  # R, G, B of 0-1
@@ -70,13 +71,17 @@ class SqueezeNetFeatures(nn.Module):
         Raises:
             ConfigError: The images are too small for the network's three poolings.
         """
+        return self._run(images, last=self.layer)[-1]
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Images ``[N, 3, H, W]`` to the layers of `TAPS` up to `layer`, and `layer` itself."""
         return self._run(images, last=self.layer)
 
     def embed(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, H, W]`` in [-1, 1] to ``[N, 512]``, the last layer's spatial mean."""
-        return self._run(images, last=LAYERS - 1).mean((2, 3))
+        return self._run(images, last=LAYERS - 1)[-1].mean((2, 3))
 
-    def _run(self, images: Tensor, *, last: int) -> Tensor:
+    def _run(self, images: Tensor, *, last: int) -> list[Tensor]:
         if self.resize is not None and images.shape[-2:] != (self.resize, self.resize):
             images = functional.interpolate(images, size=(self.resize, self.resize), mode="nearest")
         if min(images.shape[-2:]) < 17:
@@ -87,4 +92,9 @@ class SqueezeNetFeatures(nn.Module):
         x = images * self.gains - self.means
         if self.input_scale == "caffe":
             x = x.flip(1)
-        return self.features[: last + 1](x)
+        found = []
+        for index, module in enumerate(self.features[: last + 1]):
+            x = module(x)
+            if index in TAPS or index == last:
+                found.append(x)
+        return found

@@ -150,6 +150,7 @@ class StyleGANGenerator(nn.Module):
         channel_base: Numerator of that rule; 16384 is NVlabs' fmap_base 8192, 64 maps at 256 px.
         channel_max: Its upper bound.
         mapping_depth: Fully connected layers of M.
+        mapping_width: Width of its hidden layers; None for w_dim.
         multi_w: Whether M yields one w a layer (the paper's retraining, Sec. 5.1).
         final_tanh: Whether tanh bounds the image; the authors' PyTorch port does, their TensorFlow
             code does not.
@@ -175,6 +176,7 @@ class StyleGANGenerator(nn.Module):
         channel_base: int = 16384,
         channel_max: int = 512,
         mapping_depth: int = 8,
+        mapping_width: int | None = None,
         multi_w: bool = False,
         final_tanh: bool = False,
         fused_from: int = FUSED_FROM,
@@ -188,6 +190,7 @@ class StyleGANGenerator(nn.Module):
             "channel_base": channel_base,
             "channel_max": channel_max,
             "mapping_depth": mapping_depth,
+            "mapping_width": mapping_width,
             "multi_w": multi_w,
             "final_tanh": final_tanh,
             "fused_from": fused_from,
@@ -211,6 +214,7 @@ class StyleGANGenerator(nn.Module):
             depth=mapping_depth,
             multi_w=multi_w,
             gain_on="weight",
+            hidden_dim=mapping_width,
         )
         self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim))
 

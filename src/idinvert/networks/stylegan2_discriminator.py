@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator (residual architecture)."""
+"""StyleGAN2's discriminator: residual, skip or plain connections."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ from idinvert.networks.layers import (
     lrelu,
     minibatch_stddev,
 )
-from idinvert.networks.resample import conv_down, fir_kernel
+from idinvert.networks.mapping import LabelMapping, check_labels
+from idinvert.networks.resample import conv_down, downsample, fir_kernel
+from idinvert.networks.stylegan2_synthesis import HALF, check_connections
 
 
 class ActivatedConv(nn.Module):
@@ -65,36 +67,45 @@ class ActivatedConv(nn.Module):
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
-class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, the second with halved resolution, beside a 1×1 shortcut.
+class DiscriminatorBlock(nn.Module):
+    """Two 3×3 convolutions, the second with halved resolution, on demand beside a 1×1 shortcut.
 
     Args:
         in_channels: Input maps.
         out_channels: Output maps.
         conv_clamp: Bound on the magnitude of the convolutions' outputs, or None.
+        residual: Whether the shortcut is there.
     """
 
     down_kernel: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, conv_clamp: float | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        conv_clamp: float | None = None,
+        residual: bool = True,
     ) -> None:
         super().__init__()
-        half = math.sqrt(0.5)  # keeps the variance of the sum
         self.conv0 = ActivatedConv(in_channels, in_channels, kernel_size=3, conv_clamp=conv_clamp)
         self.conv1 = ActivatedConv(
             in_channels,
             out_channels,
             kernel_size=3,
             down=True,
-            out_gain=half,
+            out_gain=HALF if residual else 1.0,
             conv_clamp=conv_clamp,
         )
-        self.skip = EqualConv2d(in_channels, out_channels, kernel_size=1, bias=False, gain=half)
+        self.skip: EqualConv2d | None = None
+        if residual:
+            self.skip = EqualConv2d(in_channels, out_channels, kernel_size=1, bias=False, gain=HALF)
         self.register_buffer("down_kernel", fir_kernel((1, 3, 3, 1)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
+        if self.skip is None:
+            return self.conv1(self.conv0(x))
         shortcut = conv_down(x, self.skip.filters(), self.down_kernel)
         return self.conv1(self.conv0(x)) + shortcut
 
@@ -102,19 +113,30 @@ class ResidualBlock(nn.Module):
 class StyleGAN2Discriminator(nn.Module):
     """Judges images: one logit each, high for real.
 
+    A conditional one projects its last features on the embedded label.
+
     Args:
         resolution: Side of the image in pixels, a power of two.
         channels: Feature maps at 4, 8, …, resolution; None for the rule
             min(channel_base / side, channel_max).
         channel_base: Numerator of that rule.
         channel_max: Its upper bound.
-        mbstd_group: Images in a group of the minibatch standard deviation.
+        mbstd_group: Images in a group of the minibatch standard deviation; None for the whole
+            batch.
         mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
             alone.
         conv_clamp: Bound on the magnitude of every layer's output, or None.
+        connections: "resnet" adds a 1×1 shortcut around both convolutions of a resolution; "skip"
+            shows every resolution the image of that size; "orig" has neither.
+        c_dim: Width of the labels c of a conditional discriminator; 0 for an unconditional one.
+        cmap_dim: Width of the projection; None for the feature maps at 4 px.
+        cmap_depth: Fully connected layers between the label's embedding and the projection.
+        cmap_lr_mul: Their learning-rate multiplier.
 
-    Source: Karras et al. 2020, Fig. 7c.
+    Source: Karras et al. 2020, Fig. 7; labels as in Karras et al. 2020 (arXiv 2006.06676).
     """
+
+    down_kernel: Tensor
 
     def __init__(
         self,
@@ -123,9 +145,14 @@ class StyleGAN2Discriminator(nn.Module):
         channels: Sequence[int] | None = None,
         channel_base: int = 32768,
         channel_max: int = 512,
-        mbstd_group: int = 4,
+        mbstd_group: int | None = 4,
         mbstd_channels: int = 1,
         conv_clamp: float | None = None,
+        connections: str = "resnet",
+        c_dim: int = 0,
+        cmap_dim: int | None = None,
+        cmap_depth: int = 8,
+        cmap_lr_mul: float = 0.01,
     ) -> None:
         super().__init__()
         self.architecture = {
@@ -136,40 +163,67 @@ class StyleGAN2Discriminator(nn.Module):
             "mbstd_group": mbstd_group,
             "mbstd_channels": mbstd_channels,
             "conv_clamp": conv_clamp,
+            "connections": connections,
+            "c_dim": c_dim,
+            "cmap_dim": cmap_dim,
+            "cmap_depth": cmap_depth,
+            "cmap_lr_mul": cmap_lr_mul,
         }
-        self.resolution = resolution
+        check_connections(connections)
+        self.resolution, self.c_dim = resolution, c_dim
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
         width = widths(resolution, channels, channel_base=channel_base, channel_max=channel_max)
         self.from_rgb = ActivatedConv(3, width[-1], kernel_size=1, conv_clamp=conv_clamp)
+        residual = connections == "resnet"
         self.blocks = nn.ModuleList(
-            ResidualBlock(width[i], width[i - 1], conv_clamp=conv_clamp)
+            DiscriminatorBlock(width[i], width[i - 1], conv_clamp=conv_clamp, residual=residual)
             for i in range(len(resolutions(resolution)) - 1, 0, -1)
         )
+        # One a block, for the image after it; NVlabs leave the last, at 4 px, unclamped.
+        self.from_rgbs = nn.ModuleList()
+        if connections == "skip":
+            for i in range(len(width) - 2, -1, -1):
+                clamp = conv_clamp if i > 0 else None
+                self.from_rgbs.append(ActivatedConv(3, width[i], kernel_size=1, conv_clamp=clamp))
         self.conv = ActivatedConv(
             width[0] + mbstd_channels, width[0], kernel_size=3, conv_clamp=conv_clamp
         )
         self.fc = EqualLinear(width[0] * 16, width[0])
-        self.out = EqualLinear(width[0], 1)
+        self.cmap: LabelMapping | None = None
+        if c_dim > 0:
+            cmap_dim = cmap_dim or width[0]
+            self.cmap = LabelMapping(c_dim, cmap_dim, depth=cmap_depth, lr_mul=cmap_lr_mul)
+        self.out = EqualLinear(width[0], cmap_dim if c_dim > 0 and cmap_dim else 1)
+        self.register_buffer("down_kernel", fir_kernel((1, 3, 3, 1)), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
         """Judges images.
 
         Args:
             images: Images [N, 3, R, R] in [-1, 1].
+            c: Labels [N, c_dim] of a conditional discriminator.
 
         Returns:
             Logits [N].
 
         Raises:
-            ValueError: The images have another shape.
+            ValueError: The images or labels have another shape, or labels are missing.
         """
         check_images(images, self.resolution)
         # channels_last spares the CPU's convolutions a reordering on the way in and out.
         x = self.from_rgb(images.contiguous(memory_format=torch.channels_last))
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             x = block(x)
+            if len(self.from_rgbs) > 0:
+                images = downsample(images, self.down_kernel)
+                x = x + self.from_rgbs[i](images)
         if self.mbstd_channels:
-            x = minibatch_stddev(x, group=self.mbstd_group, channels=self.mbstd_channels)
+            group = len(x) if self.mbstd_group is None else self.mbstd_group
+            x = minibatch_stddev(x, group=group, channels=self.mbstd_channels)
         x = self.conv(x)
         x = lrelu(self.fc(x.flatten(1)), gain=LRELU_GAIN)  # [N, C]
-        return self.out(x).squeeze(1)  # [N]
+        x = self.out(x)  # [N, 1 or cmap_dim]
+        if self.cmap is not None:
+            labels = self.cmap(check_labels(c, len(x), self.c_dim))
+            return (x * labels).sum(dim=1) / math.sqrt(labels.shape[1])  # [N]
+        return x.squeeze(1)  # [N]

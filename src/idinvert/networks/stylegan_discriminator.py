@@ -50,6 +50,7 @@ class StyleGANDiscriminator(nn.Module):
         mbstd_group: Images in a group of the minibatch standard deviation.
         mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
             alone.
+        fc_width: Outputs of the first dense layer; None for as many as feature maps at 4 px.
 
     Source: Karras et al. 2018, Table 2, with StyleGAN's blur.
     Differs from the paper: no progressive growing, hence one FromRGB only.
@@ -64,6 +65,7 @@ class StyleGANDiscriminator(nn.Module):
         channel_max: int = 512,
         mbstd_group: int = 4,
         mbstd_channels: int = 1,
+        fc_width: int | None = None,
     ) -> None:
         super().__init__()
         self.architecture = {
@@ -73,6 +75,7 @@ class StyleGANDiscriminator(nn.Module):
             "channel_max": channel_max,
             "mbstd_group": mbstd_group,
             "mbstd_channels": mbstd_channels,
+            "fc_width": fc_width,
         }
         self.resolution = resolution
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
@@ -83,8 +86,9 @@ class StyleGANDiscriminator(nn.Module):
             for i in range(len(resolutions(resolution)) - 1, 0, -1)
         )
         self.conv = EqualConv2d(width[0] + mbstd_channels, width[0], kernel_size=3, gain=LRELU_GAIN)
-        self.fc = EqualLinear(width[0] * 16, width[0], gain=LRELU_GAIN)
-        self.out = EqualLinear(width[0], 1)
+        fc_width = width[0] if fc_width is None else fc_width
+        self.fc = EqualLinear(width[0] * 16, fc_width, gain=LRELU_GAIN)
+        self.out = EqualLinear(fc_width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Judges images.

@@ -15,6 +15,7 @@ _PLAN: tuple[int | str, ...] = (
 )
 CAFFE_MEANS = (123.68, 116.779, 103.939)  # R, G, B of 0-255
 CHANNEL_ORDERS = ("rgb", "bgr")
+TAPS = (1, 3, 13, 20)  # modules of `features`: conv1_1, conv1_2, conv3_2, conv4_2, after their ReLU
 
 
 class VGG16Features(nn.Module):
@@ -67,13 +68,27 @@ class VGG16Features(nn.Module):
 
         ``h`` and ``w`` are `resize` where it is set, else H and W.
         """
-        if self.resize is not None and images.shape[-2:] != (self.resize, self.resize):
-            images = functional.interpolate(images, size=(self.resize, self.resize), mode="nearest")
-        x = (images + 1) * 127.5 - self.means
-        if self.channel_order == "bgr":
-            x = x.flip(1)
-        return self.features(x)
+        return self.features(self._prepare(images))
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Images ``[N, 3, H, W]`` to four layers, each ``[N, C, h', w']``.
+
+        conv1_1, conv1_2, conv3_2 and conv4_2 after their ReLU: the layers of Image2StyleGAN.
+        """
+        x, found = self._prepare(images), []
+        for index, module in enumerate(self.features[: TAPS[-1] + 1]):
+            x = module(x)
+            if index in TAPS:
+                found.append(x)
+        return found
 
     def embed(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, H, W]`` in [-1, 1] to ``[N, 512]``, the spatial mean of relu4_3."""
         return self(images).mean((2, 3))
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """To the size and the scale that the weights expect."""
+        if self.resize is not None and images.shape[-2:] != (self.resize, self.resize):
+            images = functional.interpolate(images, size=(self.resize, self.resize), mode="nearest")
+        x = (images + 1) * 127.5 - self.means
+        return x.flip(1) if self.channel_order == "bgr" else x

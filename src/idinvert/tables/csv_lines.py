@@ -39,7 +39,7 @@ def to_csv(filled: FilledTable) -> str:
             "scale": filled.table.scale,
             "group": cell.group.label,
             "row": cell.row.label,
-            "column": cell.column.label,
+            "column": cell.column.name,
             "better": cell.column.better,
             "metric": cell.metric,
             "measured": cell.value,

@@ -1,6 +1,7 @@
 """How figures, headers and their provenance read, the same in every format."""
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 
 from idinvert.tables.fill import Cell, FilledTable
@@ -19,17 +20,21 @@ def figure(value: float, digits: int) -> str:
     return text
 
 
+def printed(value: float, digits: int) -> str:
+    """A figure of the paper as it prints it: with its decimals, or with more where it has more."""
+    text = f"{value:.{digits}f}"
+    return text if float(text) == value else f"{value:.10f}".rstrip("0")
+
+
 def measured_header(column: Column, metric: str | None) -> str:
     """The metric's name in records unless the paper's label says the same, for example `FID`."""
-    if metric is None:
-        return f"{column.label} {column.arrow}"
-    name = column.label if metric == column.label.lower() else metric
-    return f"{name} {column.arrow}"
+    name = column.label if metric in (None, column.label.lower()) else metric
+    return f"{column.part} {name} {column.arrow}".strip()
 
 
 def paper_header(column: Column, group: Group) -> str:
     """Says whose figures these are, of which data and which metric."""
-    return f"paper ({group.paper_data}, {column.label}) {column.arrow}"
+    return f"paper ({group.paper_data}, {column.name}) {column.arrow}"
 
 
 def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
@@ -86,8 +91,8 @@ def data_line(records: Sequence[Record], group: Group) -> str:
 
 def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
     """Each metric shown in a group: how it was measured, and its floor where one was measured."""
-    lines = []
-    for column in filled.table.columns:
+    lines: dict[str, None] = {}  # a metric of several tasks is measured in one way, said once
+    for column in filled.table.columns_of(group):
         cells = [cell for cell in filled.column(column, group) if cell.value is not None]
         if not cells:
             continue
@@ -99,8 +104,9 @@ def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
             for record in records
             if f"{metric}_floor" in record.metrics
         }
-        lines.append(line + (f"; floor (reals against reals) {_several(floors)}" if floors else ""))
-    return lines
+        line += f"; floor (reals against reals) {_several(floors)}" if floors else ""
+        lines.setdefault(line)
+    return list(lines)
 
 
 def cautions(filled: FilledTable, group: Group) -> list[str]:
@@ -117,10 +123,16 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
         if len(values) > 1:
             listed = " and ".join(sorted(str(value) for value in values))
             found.append(f"the rows of {group.label} stand on different {what}: {listed}")
-    for column in filled.table.columns:
+    for column in filled.table.columns_of(group):
         cells = [cell for cell in filled.column(column, group) if cell.value is not None]
         if len({cell.record.protocol.get(str(cell.metric)) for cell in cells if cell.record}) > 1:
             found.append(f"the rows of {group.label} measured {cells[0].metric} in different ways")
+        options = {json.dumps(cell.record.choices.get("task")) for cell in cells if cell.record}
+        if len(options) > 1:
+            what = f"{column.part} {cells[0].metric}".strip()
+            found.append(
+                f"the rows of {group.label} measured {what} with other options of the task"
+            )
     return found
 
 

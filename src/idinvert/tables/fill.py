@@ -1,16 +1,14 @@
 """Put records into the cells of a table, and say of each empty cell why it is empty."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from idinvert.tables.lack import Need, why_empty
 from idinvert.tables.record import Record
-from idinvert.tables.select import matching, nearest, select
+from idinvert.tables.select import matching, select
 from idinvert.tables.table import Column, Group, Row, Table
-
-EVALUATED = ("task", "n", "choices.inversion", "data.split")
-"""Clauses that an evaluation decides, whatever the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class Missing:
 
     Attributes:
         row, group: where.
-        columns: labels of the empty columns.
+        columns: names of the empty columns.
         reason: of all of them.
         run: that exists and lacks only an evaluation; None where a run must be trained first.
         commands: that would fill the cells, in order.
@@ -88,13 +86,30 @@ class FilledTable:
             Missing(
                 row=cells[0].row,
                 group=cells[0].group,
-                columns=tuple(cell.column.label for cell in cells),
+                columns=tuple(cell.column.name for cell in cells),
                 reason=cells[0].reason,
                 run=cells[0].record.run if cells[0].record else None,
                 commands=cells[0].commands,
             )
             for cells in found.values()
         ]
+
+    def needs(self, *, everything: bool) -> list[Need]:
+        """The evaluations that would fill what is empty, or all that the table stands on."""
+        found: dict[tuple[str, str, str], Need] = {}
+        for cell in self.cells:
+            absent = self.table.scale in cell.row.absent
+            if absent or not cell.row.evaluate or (cell.value is not None and not everything):
+                continue
+            place = (cell.row, cell.group, cell.column)
+            command = self.table.command(cell.row.evaluate, *place)
+            need = Need(
+                label=f"{cell.row.label}, {cell.group.label}",
+                where=self.table.clauses(*place),
+                evaluate=command,
+            )
+            found.setdefault((cell.group.label, cell.row.label, command), need)
+        return list(found.values())
 
 
 def fill(table: Table, records: Sequence[Record]) -> FilledTable:
@@ -109,10 +124,11 @@ def fill(table: Table, records: Sequence[Record]) -> FilledTable:
     """
     cells = []
     for group in table.groups:
-        metrics = {column.label: _shown(table, group, column, records) for column in table.columns}
+        columns = table.columns_of(group)
+        metrics = {column.name: _shown(table, group, column, records) for column in columns}
         for row in table.rows:
-            for column in table.columns:
-                metric = metrics[column.label]
+            for column in columns:
+                metric = metrics[column.name]
                 cells.append(_cell(table, row, group, column, metric, records))
     return FilledTable(table=table, cells=cells)
 
@@ -142,8 +158,10 @@ def _cell(
         "group": group,
         "column": column,
         "metric": metric,
-        "printed": row.printed.get(group.label, {}).get(column.label),
+        "printed": row.printed.get(group.label, {}).get(column.name),
     }
+    if table.scale in row.absent:
+        return Cell(**place, reason=row.absent[table.scale])
     if metric is not None:
         found = select(records, where, metric=metric)
         if found.record is not None:
@@ -153,42 +171,11 @@ def _cell(
                 return Cell(**selected, seeds=found.seeds, value=value)
             run = found.record.run
             return Cell(**selected, reason=f"{metric} is not a finite number in run {run}")
-    evaluate = table.command(row.evaluate, group)
-    others = matching(records, where)
-    run_clauses = {path: value for path, value in where.items() if not path.startswith(EVALUATED)}
-    trained = others or matching(records, run_clauses)
-    if trained:  # the run is there; it lacks an evaluation, or this metric of it
-        run = trained[0].run
-        lacking = f"run {run} was evaluated without {metric or ' or '.join(column.metric)}"
-        if not others:
-            lacking = f"no record of run {run} with {_in_words(where, run_clauses)}"
-        commands = [evaluate.replace("RUN", run)]
-        return _empty(place, reason=lacking, commands=commands, record=trained[0])
-    train = table.command(row.train, group)
-    return _empty(place, reason=_why_none(where, records), commands=[train, evaluate])
-
-
-def _empty(
-    place: Mapping[str, Any],
-    *,
-    reason: str,
-    commands: Sequence[str],
-    record: Record | None = None,
-) -> Cell:
-    given = tuple(command for command in commands if command)
-    return Cell(**place, reason=reason, commands=given, record=record)
-
-
-def _in_words(where: Mapping[str, Any], run_clauses: Mapping[str, Any]) -> str:
-    """The clauses that an evaluation decides, not the run."""
-    return ", ".join(f"{path} {value}" for path, value in where.items() if path not in run_clauses)
-
-
-def _why_none(where: Mapping[str, Any], records: Sequence[Record]) -> str:
-    closest = nearest(records, where)
-    if closest is None:
-        return "there are no records"
-    record, failed = closest
-    if len(failed) > 3:
-        return "no record comes near"
-    return f"no record; the closest is of run {record.run}, but {'; '.join(failed)}"
+    lack = why_empty(
+        records,
+        where,
+        wanted=metric or " or ".join(column.metric),
+        train=table.command(row.train, row, group, column),
+        evaluate=table.command(row.evaluate, row, group, column),
+    )
+    return Cell(**place, reason=lack.reason, commands=lack.commands, record=lack.record)

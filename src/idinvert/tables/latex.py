@@ -7,6 +7,7 @@ from idinvert.tables.figures import (
     figure,
     measured_header,
     paper_header,
+    printed,
     protocol_lines,
     sources,
     steps,
@@ -51,19 +52,19 @@ def escape(text: str) -> str:
 
 
 def _tabular(filled: FilledTable, group: Group) -> list[str]:
-    columns = filled.table.columns
+    columns = filled.table.columns_of(group)
     header = [escape(f"{group.label} ({group.data})")]
     for column in columns:
         metric = filled.column(column, group)[0].metric
         header += [escape(measured_header(column, metric)), escape(paper_header(column, group))]
-    bests = {column.label: best(filled.column(column, group)) for column in columns}
+    bests = {column.name: best(filled.column(column, group)) for column in columns}
     lines = [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'rr' * len(columns)}}}"]
     lines += [r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
     for row in filled.table.rows:
         cells = [escape(row.label)]
         for cell in filled.row(row, group):
             digits = cell.column.digits
-            measured, printed = bests[cell.column.label]
+            measured, theirs = bests[cell.column.name]
             cells.append(
                 _bold(
                     cell.value, measured, None if cell.value is None else figure(cell.value, digits)
@@ -72,8 +73,8 @@ def _tabular(filled: FilledTable, group: Group) -> list[str]:
             cells.append(
                 _bold(
                     cell.printed,
-                    printed,
-                    None if cell.printed is None else f"{cell.printed:.{digits}f}",
+                    theirs,
+                    None if cell.printed is None else printed(cell.printed, digits),
                 )
             )
         lines.append(" & ".join(cells) + r" \\")

@@ -8,6 +8,7 @@ from idinvert.tables.figures import (
     figure,
     measured_header,
     paper_header,
+    printed,
     protocol_lines,
     sources,
     steps,
@@ -35,18 +36,18 @@ def to_markdown(filled: FilledTable) -> str:
 
 
 def _figures(filled: FilledTable, group: Group, missing: list[Missing]) -> list[str]:
-    columns = filled.table.columns
+    columns = filled.table.columns_of(group)
     header = ["Method"]
     for column in columns:
         metric = filled.column(column, group)[0].metric
         measured = measured_header(column, metric)
         header += [f"{measured} ({group.data})", paper_header(column, group)]
-    bests = {column.label: best(filled.column(column, group)) for column in columns}
+    bests = {column.name: best(filled.column(column, group)) for column in columns}
     body = []
     for row in filled.table.rows:
         line = [row.label]
         for cell in filled.row(row, group):
-            ours, theirs = bests[cell.column.label]
+            ours, theirs = bests[cell.column.name]
             line.append(_measured(cell, ours, missing))
             line.append(_bold(cell.printed, theirs, digits=cell.column.digits, exact=True))
         body.append(line)
@@ -62,7 +63,7 @@ def _measured(cell: Cell, best_value: float | None, missing: list[Missing]) -> s
 def _bold(value: float | None, best_value: float | None, *, digits: int, exact: bool) -> str:
     if value is None:
         return EMPTY
-    text = f"{value:.{digits}f}" if exact else figure(value, digits)
+    text = printed(value, digits) if exact else figure(value, digits)
     return f"**{text}**" if value == best_value else text
 
 
@@ -73,11 +74,11 @@ def _caption(filled: FilledTable, group: Group) -> list[str]:
     lines = [f"- Measured on {data_line([r for r in records if r], group)}."]
     lines += [f"- {line}." for line in protocol_lines(filled, group)]
     orders = []
-    for column in filled.table.columns:
+    for column in filled.table.columns_of(group):
         cells = filled.column(column, group)
         same, pairs = agreement(cells)
         if pairs:
-            orders.append(f"{cells[0].metric} {same} of {pairs}")
+            orders.append(f"{column.part} {cells[0].metric} {same} of {pairs}".strip())
     if orders:
         lines.append(f"- Pairs of methods in the paper's order: {', '.join(orders)}.")
     lines += [f"- **Caution**: {line}." for line in cautions(filled, group)]
@@ -87,12 +88,16 @@ def _caption(filled: FilledTable, group: Group) -> list[str]:
 def _provenance(filled: FilledTable, group: Group) -> list[str]:
     header = ["Method", "run", "nimg", "steps", "seed", "n", "matched", "measured", "device"]
     body = []
+    tasks = {
+        c.record.task for c in filled.cells if c.group is group and c.value is not None and c.record
+    }
     for row in filled.table.rows:
         for record, cells in sources(filled, row, group):
+            name = f"{row.label}: {record.task}" if len(tasks) > 1 else row.label
             matched = max(cell.matched for cell in cells)
             seeds = sorted({seed for cell in cells for seed in cell.seeds})
             of = f" (seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ""
-            line = [row.label, record.run, f"{record.nimg:,}", steps(record)]
+            line = [name, record.run, f"{record.nimg:,}", steps(record)]
             line += ["–" if record.seed is None else str(record.seed), f"{record.n:,}"]
             line += [f"{matched}{of}", record.created[:10], record.device or "–"]
             body.append(line)
@@ -111,7 +116,7 @@ def _footnotes(missing: list[Missing]) -> list[str]:
 def _mark(cell: Cell, missing: list[Missing]) -> str:
     for index, entry in enumerate(missing):
         here = entry.row is cell.row and entry.group is cell.group
-        if here and cell.column.label in entry.columns:
+        if here and cell.column.name in entry.columns and cell.reason == entry.reason:
             return _letters(index)
     raise AssertionError("every empty cell has an entry")
 

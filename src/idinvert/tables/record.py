@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +35,9 @@ class Record:
         created: UTC, ISO 8601; from `now()`.
         seed: of the run.
         command: that made the record.
+        evaluation: hash of all that the figures depend on, so that a sweep does nothing twice.
+        series: name to a curve's numbers, for example `{"pose/recall": [0.1, …]}`; in the file
+            only where there are any.
         extra: fields that this version does not know, kept as they were read.
     """
 
@@ -53,6 +56,8 @@ class Record:
     created: str = field(default_factory=now)
     seed: int | None = None
     command: str = ""
+    evaluation: str = ""
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,13 +82,22 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seconds": (int, float),
     "created": (str,),
     "command": (str,),
+    "evaluation": (str,),
+    "series": (Mapping,),
 }
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Plain data for JSON; metrics that are not finite numbers become null."""
+    """Plain data for JSON; figures that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
+    del plain["series"], plain["evaluation"]
+    if record.evaluation:
+        plain["evaluation"] = record.evaluation
+    if record.series:
+        plain["series"] = {
+            name: [_finite(value) for value in values] for name, values in record.series.items()
+        }
     return {**plain, **record.extra}
 
 
@@ -101,15 +115,24 @@ def from_dict(plain: Mapping[str, Any]) -> Record:
             raise DataError(f"field {name!r} of a record is {type(plain[name]).__name__}")
     known = {name: value for name, value in plain.items() if name in _FIELDS}
     known["metrics"] = {
-        name: math.nan if value is None else _number(name, value)
-        for name, value in plain["metrics"].items()
+        name: _read(f"metric {name!r}", value) for name, value in plain["metrics"].items()
     }
+    if "series" in known:
+        known["series"] = {name: _curve(name, values) for name, values in plain["series"].items()}
     return Record(**known, extra={k: v for k, v in plain.items() if k not in _FIELDS})
 
 
-def _number(name: str, value: Any) -> float:
+def _curve(name: str, values: Any) -> list[float]:
+    if not isinstance(values, list | tuple):
+        raise DataError(f"series {name!r} of a record is {type(values).__name__}, not a list")
+    return [_read(f"a number in series {name!r}", value) for value in values]
+
+
+def _read(what: str, value: Any) -> float:
+    if value is None:
+        return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"metric {name!r} of a record is {value!r}, not a number")
+        raise DataError(f"{what} of a record is {value!r}, not a number")
     return float(value)
 
 

@@ -1,27 +1,64 @@
-"""Write a filled table in every format."""
+"""From a description and records to a table or figure, written in every format."""
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from idinvert.errors import ConfigError
 from idinvert.tables.csv_lines import to_csv
-from idinvert.tables.fill import FilledTable
+from idinvert.tables.curve import Curves, curves_from_dict
+from idinvert.tables.curve_page import curves_to_csv, curves_to_markdown
+from idinvert.tables.fill import FilledTable, fill
 from idinvert.tables.latex import to_latex
 from idinvert.tables.markdown import to_markdown
+from idinvert.tables.plot import draw_curves
+from idinvert.tables.record import Record
+from idinvert.tables.table import Table, table_from_dict
+from idinvert.tables.trace import TracedCurves, trace
 
-FORMATS: dict[str, Callable[[FilledTable], str]] = {
+TABLE_FORMATS: dict[str, Callable[[FilledTable], str]] = {
     ".md": to_markdown,
     ".csv": to_csv,
     ".tex": to_latex,
 }
+CURVE_FORMATS: dict[str, Callable[[TracedCurves], str]] = {
+    ".md": curves_to_markdown,
+    ".csv": curves_to_csv,
+}
+PICTURES = (".png", ".pdf")
 
 
-def write_table(filled: FilledTable, folder: str | Path) -> list[Path]:
-    """Write `<name>.<scale>.md`, `.csv` and `.tex`, each whole or not at all.
+def described(spec: Mapping[str, Any], *, scale: str) -> Table | Curves:
+    """The table, or the figure of curves, that a plain description is of (key `kind`).
+
+    Raises:
+        ConfigError: another kind, or what `table_from_dict` and `curves_from_dict` refuse.
+    """
+    kind = spec.get("kind", "table")
+    if kind not in ("table", "curve"):
+        raise ConfigError(f"table.kind is {kind!r}: expected table or curve")
+    return (curves_from_dict if kind == "curve" else table_from_dict)(spec, scale=scale)
+
+
+def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | TracedCurves:
+    """Select the records that it shows."""
+    return trace(table, records) if isinstance(table, Curves) else fill(table, records)
+
+
+def page(shown: FilledTable | TracedCurves) -> str:
+    """It in Markdown."""
+    if isinstance(shown, TracedCurves):
+        return curves_to_markdown(shown)
+    return to_markdown(shown)
+
+
+def write(shown: FilledTable | TracedCurves, folder: str | Path) -> list[Path]:
+    """Write `<name>.<scale>` in every format, each file whole or not at all.
 
     Args:
-        filled: the table.
+        shown: a table (`.md`, `.csv`, `.tex`) or curves (`.md`, `.csv`, `.png`, `.pdf`).
         folder: made if it does not exist.
 
     Returns:
@@ -29,18 +66,25 @@ def write_table(filled: FilledTable, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{shown.table.name}.{shown.table.scale}"
     written = []
-    for suffix, render in FORMATS.items():
-        path = folder / f"{filled.table.name}.{filled.table.scale}{suffix}"
-        _replace(path, render(filled))
-        written.append(path)
+    formats: Any = CURVE_FORMATS if isinstance(shown, TracedCurves) else TABLE_FORMATS
+    for suffix, render in formats.items():
+        written.append(_replace(folder / f"{stem}{suffix}", render(shown).encode()))
+    if isinstance(shown, TracedCurves):
+        with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=folder) as drawn:
+            for suffix in PICTURES:
+                picture = Path(drawn) / f"picture{suffix}"
+                draw_curves(shown, picture)
+                written.append(_replace(folder / f"{stem}{suffix}", picture.read_bytes()))
     return written
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> Path:
     with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
-        file.write(text)
+        file.write(content)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+    return path

@@ -1,13 +1,20 @@
 """What a table shows: rows and columns as selections of records, and the paper's figures."""
 
-import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from idinvert.errors import ConfigError
 from idinvert.tables.select import Where
+from idinvert.tables.spec import (
+    at_scale,
+    check_keys,
+    filled_in,
+    make,
+    named_data,
+    names,
+    with_shared,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,18 +22,27 @@ class Column:
     """A metric.
 
     Attributes:
-        label: as the paper prints it; keys `Row.printed`.
+        label: as the paper prints it.
         metric: names in records, in order of preference; one of them is shown in all rows.
         better: `up` or `down`.
+        part: the heading that the paper prints above several columns, such as `Interpolation`.
         digits: decimals of the printed figures.
         where: further clauses, for columns of another task.
+        fill: what stands for `{places}` in commands.
     """
 
     label: str
     metric: Sequence[str]
     better: str
+    part: str = ""
     digits: int = 3
     where: Where = field(default_factory=dict)
+    fill: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Part and label; keys `Row.printed`."""
+        return f"{self.part} {self.label}".strip()
 
     @property
     def arrow(self) -> str:
@@ -42,12 +58,16 @@ class Group:
         data: name of the data set at the scale shown.
         paper_data: what the paper measured on.
         where: further clauses.
+        columns: names of the columns that it has; empty: all.
+        fill: what stands for `{places}` in commands.
     """
 
     label: str
     data: str
     paper_data: str
     where: Where = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    fill: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +77,11 @@ class Row:
     Attributes:
         label: as the paper prints it.
         where: which records are of this method.
-        train: command that makes the run; `{arguments}`, `{data}` and `{scale}` are filled in.
+        train: command that makes the run; its `{places}` are filled in, see `Table.command`.
         evaluate: command that makes the record; `RUN` stands for the run.
-        printed: group label to column label to the paper's figure.
+        printed: group label to column name to the paper's figure.
+        absent: scale to the reason why there can be no figure at it.
+        fill: what stands for `{places}` in commands.
     """
 
     label: str
@@ -67,6 +89,8 @@ class Row:
     train: str = ""
     evaluate: str = ""
     printed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +103,10 @@ class Table:
         scale: the scale shown; no other scale's record comes in.
         rows: methods.
         groups: data sets.
-        columns: metrics, the same in every group.
+        columns: metrics; a group may have only some of them.
         where: clauses on every cell, those of the scale included.
         arguments: of a training command at this scale, `{arguments}` in `Row.train`.
+        fill: what stands for `{places}` in commands, unless a group, column or row says it.
         notes: sentences above the table.
     """
 
@@ -93,50 +118,72 @@ class Table:
     columns: Sequence[Column]
     where: Where = field(default_factory=dict)
     arguments: str = ""
+    fill: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    def columns_of(self, group: Group) -> list[Column]:
+        """The columns that a group has."""
+        return [c for c in self.columns if not group.columns or c.name in group.columns]
 
     def clauses(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
         """All clauses on a cell; a group's data set is always one of them."""
         own = {"data.name": group.data}
         return {**self.where, **group.where, **own, **column.where, **row.where}
 
-    def command(self, template: str, group: Group) -> str:
-        """A command of a row for the data set of a group."""
-        text = template.replace("{arguments}", self.arguments)
-        return text.replace("{data}", group.data).replace("{scale}", self.scale)
+    def command(self, template: str, row: Row, group: Group, column: Column) -> str:
+        """A command of a row for a cell.
+
+        Its `{places}`: `{arguments}`, `{data}`, `{scale}`, `{task}` (the cell's), and what `fill`
+        says.
+        """
+        words = {"arguments": self.arguments, "data": group.data, "scale": self.scale}
+        words["task"] = self.clauses(row, group, column).get("task", "reconstruction")
+        words |= {**self.fill, **group.fill, **column.fill, **row.fill}
+        return filled_in(template, words, at=f"table {self.name}, row {row.label!r}")
+
+    def train_commands(self) -> list[str]:
+        """The commands that train all its runs, each once, in the order of groups and rows."""
+        commands: dict[str, None] = {}
+        for group in self.groups:
+            column = self.columns_of(group)[0]
+            for row in self.rows:
+                if row.train and self.scale not in row.absent:
+                    commands.setdefault(self.command(row.train, row, group, column))
+        return list(commands)
 
 
-_KEYS = {"name", "title", "notes", "where", "scales", "rows", "groups", "columns"}
+_KEYS = {
+    "kind",
+    "name",
+    "title",
+    "notes",
+    "where",
+    "fill",
+    "scales",
+    "row",
+    "rows",
+    "groups",
+    "columns",
+}
 
 
 def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
     """Check a table's plain description (conf/table/*.yaml) and fit it to a scale.
 
     Args:
-        spec: `name`, `title`, `rows`, `groups`, `columns` as the classes here have them, `where`,
-            `notes`, and `scales`: scale to `{where, notes, arguments}`. A group's `data` maps scale
-            to name.
+        spec: `name`, `title`, `rows`, `groups`, `columns` as the classes here have them, `row`
+            (what all rows share), `where`, `fill`, `notes`, and `scales`: scale to `{where, notes,
+            arguments, fill}`. A group's `data` maps scale to name.
         scale: to show. Records of another scale are left out.
 
     Raises:
-        ConfigError: an unknown scale or key, a missing key, or figures printed for a group or
-            column that is not there; the place is named.
+        ConfigError: an unknown scale or key, a missing key, figures printed for a group or column
+            that is not there, or a command with a place that nothing fills; the place is named.
     """
-    _check_keys(
-        spec, known=_KEYS, needed={"name", "title", "rows", "groups", "columns"}, at="table"
-    )
-    scales = spec.get("scales") or {}
-    if scale not in scales:
-        raise ConfigError(
-            f"table {spec['name']} knows the scales {', '.join(scales) or 'none'}; got {scale!r} "
-            "(key scale)"
-        )
-    chosen = scales[scale] or {}
-    _check_keys(
-        chosen, known={"where", "notes", "arguments"}, needed=set(), at=f"table.scales.{scale}"
-    )
+    check_keys(spec, known=_KEYS, needed={"name", "title", "rows", "groups", "columns"}, at="table")
+    chosen = at_scale(spec, scale)
     columns = [
-        _make(Column, {**plain, "metric": _names(plain.get("metric"))}, at=f"table.columns[{i}]")
+        make(Column, {**plain, "metric": names(plain.get("metric"))}, at=f"table.columns[{i}]")
         for i, plain in enumerate(spec["columns"])
     ]
     for i, column in enumerate(columns):
@@ -145,13 +192,15 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
                 f"table.columns[{i}]: better is up or down and metric names at least one; got "
                 f"{column.better!r} and {list(column.metric)}"
             )
-    groups = [
-        _make(Group, {**plain, "data": _data(plain, scale, i)}, at=f"table.groups[{i}]")
-        for i, plain in enumerate(spec["groups"])
+    groups = []
+    for i, plain in enumerate(spec["groups"]):
+        data = named_data(plain.get("data"), scale=scale, at=f"table.groups[{i}].data")
+        groups.append(make(Group, {**plain, "data": data}, at=f"table.groups[{i}]"))
+    rows = [
+        make(Row, with_shared(plain, spec.get("row") or {}), at=f"table.rows[{i}]")
+        for i, plain in enumerate(spec["rows"])
     ]
-    rows = [_make(Row, plain, at=f"table.rows[{i}]") for i, plain in enumerate(spec["rows"])]
-    _check_printed(rows, groups, columns)
-    return Table(
+    table = Table(
         name=spec["name"],
         title=spec["title"],
         scale=scale,
@@ -160,50 +209,27 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
         columns=columns,
         where={**(spec.get("where") or {}), **(chosen.get("where") or {})},
         arguments=chosen.get("arguments") or "",
+        fill={**(spec.get("fill") or {}), **(chosen.get("fill") or {})},
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
     )
+    _check(table)
+    return table
 
 
-def _make(cls: type, plain: Mapping[str, Any], *, at: str) -> Any:
-    items = dataclasses.fields(cls)
-    needed = {
-        item.name
-        for item in items
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    }
-    _check_keys(plain, known={item.name for item in items}, needed=needed, at=at)
-    return cls(**plain)
-
-
-def _check_keys(plain: Mapping[str, Any], *, known: set[str], needed: set[str], at: str) -> None:
-    for key in plain:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(sorted(known))}"
-            )
-            raise ConfigError(f"{at}: unknown key {key!r}{hint}")
-    if missing := sorted(needed - set(plain)):
-        raise ConfigError(f"{at}: missing {', '.join(missing)}")
-
-
-def _names(metric: Any) -> list[str]:
-    return [metric] if isinstance(metric, str) else list(metric or [])
-
-
-def _data(plain: Mapping[str, Any], scale: str, index: int) -> str:
-    data = plain.get("data")
-    if not isinstance(data, Mapping) or scale not in data:
-        raise ConfigError(f"table.groups[{index}].data must name a data set for scale {scale!r}")
-    return data[scale]
-
-
-def _check_printed(rows: Sequence[Row], groups: Sequence[Group], columns: Sequence[Column]) -> None:
-    group_labels, column_labels = {g.label for g in groups}, {c.label for c in columns}
-    for i, row in enumerate(rows):
-        for group, figures in row.printed.items():
-            unknown = {group} - group_labels or set(figures) - column_labels
-            if unknown:
+def _check(table: Table) -> None:
+    """Labels that name nothing, and commands with a place that nothing fills."""
+    known = {column.name for column in table.columns}
+    for i, group in enumerate(table.groups):
+        if unknown := set(group.columns) - known:
+            raise ConfigError(f"table.groups[{i}].columns: no column {sorted(unknown)[0]!r}")
+    has = {group.label: {c.name for c in table.columns_of(group)} for group in table.groups}
+    for i, row in enumerate(table.rows):
+        for label, figures in row.printed.items():
+            if unknown := {label} - set(has) or set(figures) - has[label]:
                 raise ConfigError(
                     f"table.rows[{i}].printed: no group or column {sorted(unknown)[0]!r}"
                 )
+        for group in table.groups:
+            for column in table.columns_of(group):
+                for template in (row.train, row.evaluate):
+                    table.command(template, row, group, column)

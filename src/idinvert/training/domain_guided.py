@@ -6,25 +6,22 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from idinvert.data.convert import to_float
-from idinvert.losses.adversarial import (
-    check_kind,
-    discriminator_adversarial,
-    encoder_adversarial,
-)
-from idinvert.losses.gradient_penalty import r1
-from idinvert.losses.perceptual import feature_loss
-from idinvert.losses.pixel import pixel_loss
+from idinvert.losses.adversarial import check_kind
+from idinvert.training.adversary import adversarial_term, discriminator_loss
 from idinvert.training.clock import ImageClock
-from idinvert.training.frozen import (
-    drop_frozen,
-    freeze,
-    full_precision,
-    restore_frozen,
-    set_trainable,
+from idinvert.training.frozen import drop_frozen, freeze, restore_frozen, set_trainable
+from idinvert.training.schedules import Schedule
+from idinvert.training.steps import (
+    adam,
+    descend,
+    detached,
+    log_reconstruction_error,
+    reconstruct,
+    reconstruction_terms,
+    scheduled_optimizers,
+    total,
+    training_images,
 )
-from idinvert.training.mirror import mirror_at_random
-from idinvert.training.schedules import Schedule, set_learning_rate
 
 FROZEN = ("generator", "perceptual")
 
@@ -108,13 +105,8 @@ class DomainGuidedTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for E, and for D where there is one."""
-        networks = [self.encoder]
-        if self.discriminator is not None:
-            networks.append(self.discriminator)
-        return [
-            torch.optim.Adam(network.parameters(), lr=self.lr, betas=self.betas, fused=True)
-            for network in networks
-        ]
+        networks = [net for net in (self.encoder, self.discriminator) if net is not None]
+        return [adam(network, lr=self.lr, betas=self.betas) for network in networks]
 
     def train(self, mode: bool = True) -> "DomainGuidedTraining":
         """Training mode for E and D alone: G and F stay in evaluation mode."""
@@ -125,53 +117,30 @@ class DomainGuidedTraining(pl.LightningModule):
         return self
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise."""
-        return self.generator.synthesis(self.encoder(images), noise="const")
+        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise or E's own."""
+        return reconstruct(self, images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One E step and one D step; returns the detached means of every term."""
-        optimizers = self.optimizers()
-        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        factor = self.schedule(self.nimg)
-        for optimizer in optimizers:
-            set_learning_rate(optimizer.optimizer, base=self.lr, factor=factor)
-        world = self.trainer.world_size
-        images = to_float(batch["image"]).to(self.dtype)
-        if self.mirror:
-            images = mirror_at_random(
-                images, seed=self.seed, nimg=self.nimg, rank=self.global_rank, world_size=world
-            )
+        optimizers = scheduled_optimizers(self)
+        images = training_images(self, batch)
         terms, reconstructions = self._encoder_step(images, optimizers[0])
         if self.discriminator is not None:
             terms |= self._discriminator_step(images, reconstructions, optimizers[1])
-        self.clock.nimg += len(images) * world
+        self.clock.nimg += len(images) * self.trainer.world_size
         return terms
 
     def _encoder_step(self, images: Tensor, optimizer: Any) -> tuple[dict[str, Tensor], Tensor]:
-        if self.discriminator is not None:
-            set_trainable(self.discriminator, False)
         reconstructions = self.reconstruct(images)
-        pixel = pixel_loss(images, reconstructions).mean()
-        loss = pixel
-        terms = {"loss/pixel": pixel}
-        if self.perceptual is not None and self.lambda_vgg > 0:
-            with torch.no_grad():
-                target = self.perceptual(images)
-            perceptual = feature_loss(target, self.perceptual(reconstructions)).mean()
-            loss = loss + self.lambda_vgg * perceptual
-            terms["loss/perceptual"] = self.lambda_vgg * perceptual
+        terms = reconstruction_terms(
+            images, reconstructions, perceptual=self.perceptual, lambda_vgg=self.lambda_vgg
+        )
         if self.discriminator is not None:
-            with full_precision(images.device):
-                logits = self.discriminator(reconstructions.to(self.dtype))
-            adversarial = encoder_adversarial(logits, kind=self.adversarial).mean()
-            loss = loss + self.lambda_adv * adversarial  # Eq. (2)
-            terms["loss/adversarial"] = self.lambda_adv * adversarial
-        terms["loss/encoder"] = loss
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        terms = {name: value.detach() for name, value in terms.items()}
-        return terms, reconstructions.detach()
+            paid = adversarial_term(self.discriminator, reconstructions, kind=self.adversarial)
+            terms["loss/adversarial"] = self.lambda_adv * paid
+        terms["loss/encoder"] = total(terms)  # Eq. (2)
+        descend(self, terms["loss/encoder"], optimizer)
+        return detached(terms), reconstructions.detach()
 
     def _discriminator_step(
         self, images: Tensor, reconstructions: Tensor, optimizer: Any
@@ -180,47 +149,21 @@ class DomainGuidedTraining(pl.LightningModule):
         if self.refresh_fakes:
             with torch.no_grad():
                 reconstructions = self.reconstruct(images)
-        set_trainable(self.discriminator, True)
-        penalised = self._penalty_is_due(len(images))
-        with full_precision(images.device):
-            real = images.detach().requires_grad_(penalised)
-            real_logits = self.discriminator(real)
-            fake_logits = self.discriminator(reconstructions.to(self.dtype))
-            on_real, on_fake = discriminator_adversarial(
-                real_logits, fake_logits, kind=self.adversarial
-            )
-            loss = on_real.mean() + on_fake.mean()
-            terms = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
-            if penalised:
-                penalty = r1(real_logits, real).mean()
-                loss = loss + self.r1_gamma / 2 * self.r1_every * penalty  # Eq. (3)
-                terms["loss/r1"] = self.r1_gamma / 2 * penalty
-        terms["loss/discriminator"] = loss
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        return {name: value.detach() for name, value in terms.items()}
-
-    def _penalty_is_due(self, batch_size: int) -> bool:
-        """Lazy R1 by images seen, so that a resumed run penalises where an unbroken one does."""
-        if self.r1_gamma == 0:
-            return False
-        step = self.nimg // (batch_size * self.trainer.world_size)
-        return step % self.r1_every == 0
+        loss, terms = discriminator_loss(
+            self.discriminator,
+            images,
+            reconstructions,
+            kind=self.adversarial,
+            r1_gamma=self.r1_gamma,
+            r1_every=self.r1_every,
+            step=self.nimg // (len(images) * self.trainer.world_size),
+        )  # Eq. (3)
+        descend(self, loss, optimizer)
+        return detached(terms)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Mean squared error of the reconstructions, beside that of G at the mean code."""
-        images = to_float(batch["image"]).to(self.dtype)
-        with torch.no_grad():
-            mean_code = self.generator.w_avg.expand(len(images), -1, -1)
-            mean_image = self.generator.synthesis(mean_code, noise="const")
-            error = pixel_loss(images, self.reconstruct(images).clamp(-1, 1))
-            floor = pixel_loss(images, mean_image.clamp(-1, 1))
-        kwargs: dict[str, Any] = dict(
-            on_epoch=True, on_step=False, sync_dist=True, batch_size=len(images), logger=False
-        )
-        self.log("val/mse", error.mean(), **kwargs)
-        self.log("val/mse_of_mean_image", floor.mean(), **kwargs)
+        log_reconstruction_error(self, batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen networks out."""

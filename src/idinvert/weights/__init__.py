@@ -1,1 +1,12 @@
-"""Weights in and out: the release format, the registry, the shipped assets."""
+"""Weights in and out: any checkpoint family, the release format, the registry, shipped assets."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """``idinvert.weights.open_checkpoint``; imported when asked for, so that the room is light."""
+    if name == "open_checkpoint":
+        from idinvert.weights.checkpoint import open_checkpoint
+
+        return open_checkpoint
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,33 +1,34 @@
-"""A bundle is a folder of weight files named by role: a run's, or one that is shipped."""
+"""Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
 
 from pathlib import Path
 from typing import Any
 
 from idinvert.errors import CheckpointError
 from idinvert.weights.assets import asset
+from idinvert.weights.checkpoint import ROLES, SHIPPED, is_native
+from idinvert.weights.opened import native_copies
 from idinvert.weights.perceptual import attribute_features
 from idinvert.weights.release import load_network
 
-SHIPPED = "shipped:"
-
 
 def find_weights(path: str, *, role: str, key: str) -> Path:
-    """The file of one network.
+    """The native file of one network.
 
     Args:
-        path: A ``.safetensors`` file, a run's folder, a folder holding ``<role>.safetensors``, or
-            ``shipped:<name>`` for one that comes with this package.
+        path: A ``.safetensors`` file of this project; a run's folder; a folder holding
+            ``<role>.safetensors``; ``shipped:<name>`` for one that comes with this package; or a
+            checkpoint of a foreign family (docs/checkpoints.md), of which a native copy is made.
         role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
         key: The configuration key that gave ``path``, for the error.
 
     Raises:
-        CheckpointError: Nothing of that role is there.
+        CheckpointError: Nothing of that role is there, or a foreign file cannot be read.
     """
     if path.startswith(SHIPPED):
         return asset(f"{path.removeprefix(SHIPPED)}/{role}.safetensors")
     given = Path(path).expanduser()
     if given.is_file():
-        return given
+        return given if role not in ROLES or is_native(given) else _foreign(given, role, key=key)
     for folder in (given, given / "weights"):
         if (folder / f"{role}.safetensors").is_file():
             return folder / f"{role}.safetensors"
@@ -39,7 +40,7 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
 
 
 def open_network(path: str, *, role: str, key: str) -> Any:
-    """Loads one network of a bundle, frozen and in evaluation mode."""
+    """Loads one network of a bundle or a checkpoint, frozen and in evaluation mode."""
     return load_network(find_weights(path, role=role, key=key), expect=role, key=key)
 
 
@@ -49,7 +50,11 @@ def open_features(path: str, *, key: str) -> Any:
 
 
 def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
-    """The file of another role beside the one that ``path`` leads to, if there is one.
+    """The file of another role that belongs to the one ``path`` leads to, if there is one.
+
+    Beside ``ffhq.safetensors`` that is ``ffhq.discriminator.safetensors``, as ``python -m
+    idinvert.weights convert`` writes it, or else ``discriminator.safetensors``; of a foreign
+    checkpoint, what the same file holds.
 
     Args:
         path: As in :func:`find_weights`.
@@ -57,5 +62,23 @@ def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
         of: The role that ``path`` was given for.
         key: The configuration key that gave ``path``.
     """
-    beside = find_weights(path, role=of, key=key).with_name(f"{role}.safetensors")
-    return beside if beside.is_file() else None
+    file = find_weights(path, role=of, key=key)
+    for name in (f"{file.stem}.{role}.safetensors", f"{role}.safetensors"):
+        if file.with_name(name).is_file():
+            return file.with_name(name)
+    return None
+
+
+def _foreign(given: Path, role: str, *, key: str) -> Path:
+    folder = native_copies(given, key=key)
+    file = folder / f"{role}.safetensors"
+    if file.is_file():
+        return file
+    there = " and ".join(name for name in ROLES if (folder / f"{name}.safetensors").is_file())
+    advice = {
+        "generator": "Give its generator's own file",
+        "discriminator": "Set discriminator.init=checkpoint with the file of a discriminator, or "
+        "discriminator.init=scratch",
+        "encoder": "Give an encoder's own file",
+    }[role]
+    raise CheckpointError(f"{key}={given} holds {there}, but no {role}. {advice} ({key}).")

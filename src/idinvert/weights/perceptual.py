@@ -17,6 +17,7 @@ from idinvert.weights.registry import ENTRIES, locate, sha256
 from idinvert.weights.release import load_network
 
 _PREFIX = "features."
+_KERAS_PREFIX = "layer"  # the authors' vgg16.pth: layer0.weight, …, ported from Keras, hence BGR
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -25,15 +26,17 @@ def vgg16(
     *,
     key: str = "perceptual.path",
     resize: int | None = 256,
-    channel_order: str = "rgb",
+    channel_order: str | None = None,
 ) -> VGG16Features:
     """The paper's F, ready to use: ``eval()``, no gradients for its weights.
 
     Args:
-        path: A local file (torch or safetensors); None takes the registry's.
+        path: A local file (torch or safetensors), in torchvision's layout or in that of the
+            authors' ``vgg16.pth``; None takes the registry's.
         key: The config key that takes the local path.
         resize: As in `VGG16Features`.
-        channel_order: As in `VGG16Features`; the registry's file is ``"rgb"``.
+        channel_order: As in `VGG16Features`; None is ``"bgr"`` for the authors' layout and
+            ``"rgb"`` for torchvision's, in which the registry's file is.
 
     Raises:
         MissingWeightsError: The file is not here.
@@ -46,8 +49,16 @@ def vgg16(
             f"{file}: is torchvision's IMAGENET1K_V1, which expects another input scale; expected "
             f"{ENTRIES['vgg16_caffe'].filename} (IMAGENET1K_FEATURES); change {key}"
         )
-    network = VGG16Features(resize=resize, channel_order=channel_order)
-    return _fill(network, file, key=key)
+    found = read_state_dict(file, key=key)
+    keras = f"{_KERAS_PREFIX}0.weight" in found
+    order = channel_order or ("bgr" if keras else "rgb")
+    if keras and order != "bgr":
+        raise CheckpointError(
+            f"{file}: is the authors' port of Keras' VGG16, which takes BGR; got channel_order "
+            f"{order!r}, expected 'bgr' or null; change {key}"
+        )
+    network = VGG16Features(resize=resize, channel_order=order)
+    return _fill(network, found, file, key=key, prefix=_KERAS_PREFIX if keras else _PREFIX)
 
 
 def squeezenet(
@@ -77,7 +88,7 @@ def squeezenet(
         published = sha256(file).startswith(ENTRIES["squeezenet"].sha256)
         input_scale = "torchvision" if published else "caffe"
     network = SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
-    return _fill(network, file, key=key)
+    return _fill(network, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
 
 
 def attribute_features(path: str | Path, *, key: str = "perceptual.path") -> AttributeFeatures:
@@ -124,9 +135,11 @@ def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
     return state
 
 
-def _fill(network: Network, path: Path, *, key: str) -> Network:
+def _fill(
+    network: Network, tensors: dict[str, Tensor], path: Path, *, key: str, prefix: str
+) -> Network:
     """Copy ``features`` from a file that may hold more (a classifier, deeper layers)."""
-    found = {k.removeprefix(_PREFIX): v for k, v in read_state_dict(path, key=key).items()}
+    found = {k.removeprefix(prefix): v for k, v in tensors.items()}
     own = network.state_dict()
     complaints = []
     for name, value in own.items():

@@ -19,9 +19,9 @@ class Entry:
         filename: Name of the file in the cache.
         url: Where its publisher offers it.
         sha256: Its sha256, or the first digits of it where the publisher states no more (in the
-            file's name).
+            file's name), or nothing where the publisher states none.
         licence: As far as its publisher states one.
-        megabytes: Size, about.
+        megabytes: Size, about; None where the publisher states none.
         purpose: What it is needed for.
     """
 
@@ -30,7 +30,7 @@ class Entry:
     url: str
     sha256: str
     licence: str
-    megabytes: float
+    megabytes: float | None
     purpose: str
 
 
@@ -97,6 +97,11 @@ def cache_folder() -> Path:
     return base / "weights"
 
 
+def opened_folder() -> Path:
+    """Where native copies of foreign checkpoints are kept, each folder named by a sha256."""
+    return cache_folder() / "opened"
+
+
 def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
     """Find a file of weights on this machine; nothing is ever downloaded here.
 
@@ -131,13 +136,13 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
 
 
 def verify(path: Path, *, entry: Entry, key: str) -> None:
-    """Compare a file's sha256 with the digits that are known.
+    """Compare a file's sha256 with the digits that are known, if any are.
 
     Raises:
         CheckpointError: They differ.
     """
     found = sha256(path)
-    if not found.startswith(entry.sha256):
+    if not found.startswith(entry.sha256):  # of no digits, any file is the right one
         raise CheckpointError(
             f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file "
             f"is damaged or another one. Delete it and fetch it anew from {entry.url}, or set "
@@ -154,8 +159,21 @@ def sha256(path: str | Path) -> str:
 def _missing(entry: Entry, reason: str, *, key: str) -> str:
     return (
         f"weights {entry.name!r} for {entry.purpose}: {reason}.\n"
-        f"  file:    {entry.filename} ({entry.megabytes:.0f} MB, {entry.licence})\n"
+        f"  file:    {entry.filename} ({size_in_words(entry)}, {entry.licence})\n"
         f"  url:     {entry.url}\n"
-        f"  sha256:  {entry.sha256}{'' if len(entry.sha256) == 64 else '... (the digits known)'}\n"
-        f"Put the file into {cache_folder()}, or set {key} to where it lies."
+        f"  sha256:  {digest_in_words(entry)}\n"
+        f"Fetch it (python -m idinvert.weights fetch {entry.name}), put the file into "
+        f"{cache_folder()}, or set {key} to where it lies."
     )
+
+
+def size_in_words(entry: Entry) -> str:
+    """Megabytes, as far as they are known."""
+    return "size unknown" if entry.megabytes is None else f"{entry.megabytes:.0f} MB"
+
+
+def digest_in_words(entry: Entry) -> str:
+    """The sha256, as far as it is known."""
+    if not entry.sha256:
+        return "unknown (its publisher states none)"
+    return entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}... (the digits known)"

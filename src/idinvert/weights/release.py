@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.weights.registry import opened_folder
+from idinvert.weights.skeleton import without_memory
 from idinvert.weights.tensor_file import write_tensors
 
 FORMAT = "idinvert-1"
@@ -24,9 +26,17 @@ CLASSES: dict[str, tuple[str, str]] = {
     "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
     "StyleGANDiscriminator": ("discriminator", "idinvert.networks.stylegan_discriminator"),
     "StyleGAN2Discriminator": ("discriminator", "idinvert.networks.stylegan2_discriminator"),
+    "LatentDiscriminator": ("latent_discriminator", "idinvert.networks.latent_discriminator"),
     "Encoder": ("encoder", "idinvert.networks.encoder"),
+    "E4eEncoder": ("encoder", "idinvert.networks.e4e_encoder"),
+    "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
 }
+
+BUILD_ERRORS = (
+    IdinvertError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a network's constructor makes of arguments that are nonsense."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,8 @@ class Header:
 
     Args:
         class_name: Class of the network, a key of `CLASSES`.
-        role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
+        role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"`` or
+            ``"attributes"``.
         architecture: Arguments that rebuild the network.
         provenance: How the weights came about: command, seed, commit, nimg.
         shapes: Tensor name to shape.
@@ -139,8 +150,11 @@ def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn
             f"{path}: holds a network of role {header.role!r} ({header.class_name}), expected "
             f"{expect!r}; change {key}"
         )
+    # Without memory first, so that a file cannot ask for more of it than it holds.
+    with without_memory():
+        shapes = _build(header, path=path, key=key).state_dict()
+    _check_shapes(shapes, header.shapes, path=path, key=key)
     module = _build(header, path=path, key=key)
-    _check_shapes(module.state_dict(), header.shapes, path=path, key=key)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in header.shapes}
@@ -151,7 +165,13 @@ def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn
 
 
 def fingerprint(path: str | Path) -> str:
-    """The first 16 hexadecimal digits of the file's sha256."""
+    """The first 16 hexadecimal digits of the file's sha256.
+
+    Of a native copy of a foreign checkpoint, those of the checkpoint: what a user named.
+    """
+    folder = Path(path).parent
+    if folder.parent == opened_folder():
+        return folder.name[:16]
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -162,7 +182,7 @@ def _build(header: Header, *, path: Path, key: str) -> nn.Module:
         # A network draws its first weights from the global generator; loading one leaves no trace.
         with torch.random.fork_rng(devices=[]):
             return cls(**header.architecture)
-    except (IdinvertError, TypeError, ValueError) as error:
+    except BUILD_ERRORS as error:
         raise CheckpointError(
             f"{path}: {header.class_name} cannot be rebuilt from the architecture in the file "
             f"({error}); it may come from another version of idinvert; change {key}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.cli.setup import is_shipped, with_run
+from idinvert.cli.setup import shipped_bundle, with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.faces import render, sample_labels
@@ -104,4 +104,17 @@ def test_the_shipped_encoder_answers_to_its_run_id() -> None:
     run = read_header(path).provenance["run"]
     config = with_run(compose_plain("evaluate", [f"run={run}"]), given={"run": ["run"]})
     assert config["encoder"]["path"] == "shipped:faces_mini"
-    assert is_shipped(run) and not is_shipped(run[:4] + "000000")
+    assert shipped_bundle(run) == ("faces_mini", "shipped:faces_mini")
+    assert shipped_bundle(run[:4] + "000000") is None
+
+
+def test_a_shipped_run_brings_its_networks_to_other_images() -> None:
+    run = read_header(find_weights("shipped:faces_mini", role="encoder", key="run")).provenance[
+        "run"
+    ]
+    words = [f"run={run}", "data=folder", "data.path=FOLDER"]
+    given = {"run": ["run"], "data": ["data", "data.path"]}
+    config = with_run(compose_plain("evaluate", words), given=given)
+    assert config["data"]["path"] == "FOLDER"
+    assert config["generator"]["path"] == "shipped:faces_mini"
+    assert config["attributes"]["path"] == "shipped:faces_mini"

@@ -1,6 +1,7 @@
 """`table=…`: evaluates what is missing, reuses what is there, never trains."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,38 @@ import pytorch_lightning as pl
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.tables.record import Record
 from idinvert.tables.store import read_records
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped", "no_training")
+
+
+@pytest.fixture(scope="session")
+def retrained(train_one: Callable[..., Path], world: SimpleNamespace) -> Path:
+    """An encoder for the generator that Table 1 stands on: StyleGAN with one w a layer."""
+    train_one(
+        "experiment=gan",
+        "generator=stylegan",
+        "discriminator=stylegan",
+        "generator.multi_w=true",
+    )
+    return train_one(
+        "experiment=domain_guided",
+        "generator.path=trained:stylegan_multi_w",
+        "data.test=12",
+        "logging.every_nimg=4",
+        f"perceptual.network.path={world.attributes}",
+        f"attributes.path={world.attributes}",
+    )
+
+
+@pytest.fixture
+def outputs(retrained: Path, tmp_path: Path) -> Path:
+    """An outputs folder of this test's own, with that encoder's run in it."""
+    shutil.copytree(retrained, tmp_path / "out" / "domain_guided" / retrained.name)
+    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -31,10 +59,11 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def quicker(table: dict[str, Any]) -> dict[str, Any]:
-    """Table 1 as it stands, with two steps for 100 and without the row of 1,000."""
+    """Table 1 as it stands, with two steps for all and without the row of 1,000."""
     text = json.dumps([row for row in table["rows"] if "1,000" not in row["label"]])
     for steps in ("inversion.steps=%d", '"choices.inversion.steps": %d'):
         text = text.replace(steps % 100, steps % 2)
+    table["scales"]["miniature"]["fill"]["steps"] = 2
     return table | {"rows": json.loads(text)}
 
 
@@ -68,13 +97,14 @@ def test_without_runs_it_says_how_to_train_them(
     assert all(cell.startswith("—") for cell in cells[0::2]), "measured"
     assert [cell.strip("*") for cell in cells[1::2]] == ["15.07", "14.92", "0.568", "0.053"]
     assert "there are no records" in text
-    assert "`python train.py experiment=domain_guided data=faces_mini scale=miniature`" in text
-    assert "`python train.py experiment=conventional data=towers_mini scale=miniature`" in text
+    more = "scale=miniature generator.path=trained:stylegan_multi_w`"
+    assert f"`python train.py experiment=domain_guided data=faces_mini {more}" in text
+    assert f"`python train.py experiment=conventional data=towers_mini {more}" in text
 
 
 def test_what_is_missing_is_evaluated_once(
     table1: Callable[..., list[Record]],
-    world: SimpleNamespace,
+    retrained: Path,
     outputs: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -82,19 +112,24 @@ def test_what_is_missing_is_evaluated_once(
     invert = InDomainInverter.invert
 
     def counted(self, images, **kw):
-        calls.append(self.steps)
+        calls.append(self.settings["steps"])
         return invert(self, images, **kw)
 
     monkeypatch.setattr(InDomainInverter, "invert", counted)
     metrics = "metric.names=[mse,ssim,swd,fd_attributes]"
     made = table1(metrics, outputs=outputs)
-    assert [record.choices["inversion"]["name"] for record in made] == ["encoder", "in_domain"]
-    assert all(record.n == 6 and record.run == world.run.name for record in made)
+    names = [record.choices["inversion"]["name"] for record in made]
+    assert names == ["image2stylegan", "encoder", "in_domain", "free", "free", "projector"]
+    assert all(record.n == 6 for record in made)
+    of_encoder = [record for record in made if "encoder" in record.choices]
+    assert [record.run for record in of_encoder] == [retrained.name] * 2
+    others = {record.run for record in made} - {retrained.name}
+    assert len(others) == 1, "methods without an encoder are the generator's"
     assert calls == [2]
 
     text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
     for record, label in zip(
-        made, ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"), strict=True
+        of_encoder, ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"), strict=True
     ):
         cells = [cell.strip("*") for cell in row_of(text, label)[0::2]]
         for cell, metric in zip(cells, ("fd_attributes", "swd", "ssim", "mse"), strict=True):
@@ -103,15 +138,15 @@ def test_what_is_missing_is_evaluated_once(
     assert "fd_attributes" in text and "faces_mini" in text, "no miniature figure as the paper's"
 
     assert table1(metrics, outputs=outputs) == [], "all records are there"
-    assert calls == [2] and len(read_records(outputs / "records.jsonl")) == 2
+    assert calls == [2] and len(read_records(outputs / "records.jsonl")) == 6
 
     again = table1(metrics, "recompute=true", outputs=outputs)
-    assert len(again) == 2 and calls == [2, 2]
+    assert len(again) == 6 and calls == [2, 2]
     assert [record.metrics["mse"] for record in again] == [record.metrics["mse"] for record in made]
 
 
 def test_rendering_alone_evaluates_nothing(
-    table1: Callable[..., list[Record]], outputs: Path, world: SimpleNamespace
+    table1: Callable[..., list[Record]], outputs: Path
 ) -> None:
     assert table1("evaluate_missing=false", outputs=outputs) == []
     text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
@@ -120,13 +155,14 @@ def test_rendering_alone_evaluates_nothing(
 
 
 def test_a_broken_run_does_not_keep_the_others_from_the_table(
-    table1: Callable[..., list[Record]], world: SimpleNamespace, outputs: Path, capsys
+    table1: Callable[..., list[Record]], retrained: Path, outputs: Path, capsys
 ) -> None:
     broken = outputs / "domain_guided" / "0000000000" / "weights" / "encoder.safetensors"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"half a file")
     made = table1("metric.names=[mse]", outputs=outputs)
-    assert {record.run for record in made} == {world.run.name}
+    runs = {record.run for record in made if "encoder" in record.choices}
+    assert runs == {retrained.name}
     assert "Image2StyleGAN" in capsys.readouterr().out
 
 
@@ -138,4 +174,62 @@ def test_another_scale_shows_nothing_of_this_one(
     text = (outputs / "tables" / "table1_methods.full.md").read_text(encoding="utf-8")
     for label in ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"):
         assert all(cell.startswith("—") for cell in row_of(text, label)[0::2])
-    assert "scale=full data=folder data.name=ffhq256" in text
+    assert "scale=full data=ffhq256 data.path=FOLDER" in text
+
+
+@pytest.fixture
+def of_run(world: SimpleNamespace, outputs: Path) -> Callable[..., list[Record]]:
+    """`evaluate.py` with these overrides, on six images and two metrics."""
+
+    def go(*overrides: str) -> list[Record]:
+        place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
+        words = [*place, "n=6", "batch_size=6", "metric.names=[mse,ssim]", *overrides]
+        return evaluate(compose_plain("evaluate", words), given=given_keys(words))
+
+    return go
+
+
+def test_a_row_may_need_records_of_several_tasks(
+    of_run: Callable[..., list[Record]], retrained: Path, outputs: Path
+) -> None:
+    made = of_run("table=table3_encoders")
+    assert [record.task for record in made] == ["reconstruction", "speed"]
+    text = (outputs / "tables" / "table3_encoders.miniature.md").read_text(encoding="utf-8")
+    face, church, speed = (
+        part
+        for part in text.split("\n## ")
+        if part.startswith("Face\n") or part.startswith("Church\n") or part.startswith("Speed\n")
+    )
+    assert float(row_of(face, "Base")[0].strip("*")) == pytest.approx(
+        made[0].metrics["mse"], rel=0.05
+    )
+    assert row_of(church, "Base")[0].startswith("—")
+    assert row_of(speed, "Base")[1] == "0.0042" and float(row_of(speed, "Base")[0]) > 0
+    assert "encoder=resnet18 data=faces_mini scale=miniature" in text
+    assert of_run("table=table3_encoders") == []
+
+
+def test_curves_are_drawn_over_the_weight_of_the_regulariser(
+    of_run: Callable[..., list[Record]], retrained: Path, outputs: Path
+) -> None:
+    for weight in ("0.5", "40"):
+        of_run(f"run={retrained.name}", f"inversion.lambda_dom={weight}", "inversion.steps=100")
+    assert of_run("table=fig10_lambda_dom", "evaluate_missing=false") == []
+    folder = outputs / "tables"
+    assert (folder / "fig10_lambda_dom.miniature.png").stat().st_size > 10_000
+    assert (folder / "fig10_lambda_dom.miniature.pdf").read_bytes().startswith(b"%PDF")
+    text = (folder / "fig10_lambda_dom.miniature.md").read_text(encoding="utf-8")
+    assert "lambda_dom: 0.5: " in text and ", 40: " in text
+    assert f"run={retrained.name} task=reconstruction inversion=in_domain" in text
+    only = of_run(f"run={retrained.name}", "table=fig10_lambda_dom", "evaluate_missing=false")
+    assert only == []
+
+
+def test_a_runs_losses_become_a_record(
+    of_run: Callable[..., list[Record]], retrained: Path
+) -> None:
+    (record,) = of_run(f"run={retrained.name}", "task=training_curves")
+    assert record.series["loss/encoder/nimg"] == [4.0]
+    assert record.choices["generator"]["multi_w"] is True
+    with pytest.raises(ConfigError, match="needs run=RUN"):
+        of_run("task=training_curves")

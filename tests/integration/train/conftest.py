@@ -73,15 +73,14 @@ def overrides(
     """The command line of a tiny run; its outputs go to ``tmp_path / where``."""
 
     def words(experiment: str, *more: str, where: str = "outputs") -> list[str]:
+        stands_on = [
+            f"generator.path={bundle['generator']}",
+            f"perceptual.network.path={bundle['attributes']}",
+        ][: 1 if "perceptual=none" in more else 2]
         special = {
             "gan": ["experiment=gan"],
             "attributes": list(ATTRIBUTES),
-            "domain_guided": [
-                "experiment=domain_guided",
-                f"generator.path={bundle['generator']}",
-                f"perceptual.network.path={bundle['attributes']}",
-            ][: 2 if "perceptual=none" in more else 3],
-        }[experiment]
+        }.get(experiment, [f"experiment={experiment}", *stands_on])
         return [*special, *tiny, f"system.outputs={tmp_path / where}", *more]
 
     return words

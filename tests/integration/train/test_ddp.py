@@ -38,18 +38,31 @@ def stored(folder: Path) -> dict[str, Any]:
     return torch.load(newest, weights_only=True)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+OBJECTIVES = {
+    "domain_guided": [],
+    "conventional": [],
+    "e4e": ["objective.pool_size=10", "objective.delta_start=8", "objective.delta_every=8"],
+    "force_in_domain": ["objective.pool_size=10", "objective.w_r1_every=2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "launcher"),
+    [(experiment, "lightning") for experiment in OBJECTIVES] + [("domain_guided", "torchrun")],
+)
 def test_three_steps_on_two_ranks_equal_three_on_one(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., subprocess.Popen[str]],
     rows_of: Callable[..., Any],
     tmp_path: Path,
+    experiment: str,
     launcher: str,
 ) -> None:
     more = [*EXACT, *NO_MBSTD, "encoder.backbone.norm=none", "nimg=24", "data.val=0"]
-    alone = train_tiny("domain_guided", *more, where="alone")
-    finish(start(overrides("domain_guided", *more, TWO, where="two"), before=LAUNCHERS[launcher]))
+    more += OBJECTIVES[experiment]
+    alone = train_tiny(experiment, *more, where="alone")
+    finish(start(overrides(experiment, *more, TWO, where="two"), before=LAUNCHERS[launcher]))
     two = run_in(tmp_path / "two")
     assert two.name == alone.name  # no BatchNorm: the number of devices is not science
     one_state, two_state = stored(alone)["state_dict"], stored(two)["state_dict"]
@@ -58,6 +71,8 @@ def test_three_steps_on_two_ranks_equal_three_on_one(
     for name, value in one_state.items():
         if isinstance(value, Tensor):
             torch.testing.assert_close(two_state[name], value, rtol=1e-6, atol=1e-12, msg=name)
+        else:
+            assert two_state[name] == value, name
     for one, other in zip(rows_of(alone), rows_of(two), strict=True):
         assert other == pytest.approx(one, rel=1e-6)
 
@@ -114,7 +129,7 @@ def test_batch_norm_takes_the_statistics_of_each_rank_alone(
         torch.testing.assert_close(state[f"encoder.{name}"], value, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("experiment", ["domain_guided", "gan"])
+@pytest.mark.parametrize("experiment", ["domain_guided", "gan", "e4e"])
 def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
     overrides: Callable[..., list[str]],
     start: Callable[..., subprocess.Popen[str]],

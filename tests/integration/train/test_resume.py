@@ -10,15 +10,28 @@ import pytorch_lightning as pl
 from idinvert.tracking.status import read_status
 from idinvert.training.attributes import AttributeTraining
 from idinvert.training.callbacks.history import History
+from idinvert.training.conventional import ConventionalTraining
 from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.e4e import E4eTraining
+from idinvert.training.force_in_domain import ForceInDomainTraining
 from idinvert.training.gan import GANTraining
 
 MODULES = {
     "attributes": AttributeTraining,
     "domain_guided": DomainGuidedTraining,
     "gan": GANTraining,
+    "conventional": ConventionalTraining,
+    "e4e": E4eTraining,
+    "force_in_domain": ForceInDomainTraining,
 }
-LAZY = {"gan": ["objective.r1_every=4"], "domain_guided": ["objective.r1_every=3"]}
+LAZY = {
+    "gan": ["objective.r1_every=4"],
+    "domain_guided": ["objective.r1_every=3"],
+    # A pool that is full before the first stop, and a stage that changes right before and after.
+    "e4e": ["objective.r1_every=5", "objective.pool_size=10", "objective.delta_start=20",
+            "objective.delta_every=28"],
+    "force_in_domain": ["objective.w_r1_every=3", "objective.pool_size=6"],
+}  # fmt: skip
 
 
 class Killed(BaseException):
@@ -71,6 +84,11 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
         ("domain_guided", "validation_step", 32),  # where a checkpoint is due as well
         ("gan", "training_step", 32),  # right after a checkpoint
         ("gan", "_discriminator_step", 44),
+        ("conventional", "training_step", 32),
+        ("conventional", "validation_step", 32),
+        ("e4e", "training_step", 40),
+        ("e4e", "validation_step", 32),
+        ("force_in_domain", "training_step", 40),
         ("attributes", "training_step", 32),
         ("attributes", "validation_step", 32),
     ],

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from idinvert.cli.app import given_keys
+from idinvert.cli.assemble import devices_of
 from idinvert.cli.run_config import config_of_run
-from idinvert.cli.train import devices_of
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError

@@ -63,6 +63,15 @@ class NimgCheckpoint(Callback):
         if self._due and not trainer.should_stop:
             self.save(trainer, module)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Says how the networks are built, so that the file can be opened away from its run."""
+        checkpoint["idinvert_networks"] = {
+            role: {"class": type(network).__name__, "architecture": network.architecture}
+            for role, network in pl_module.trained_networks.items()
+        }
+
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Saves where the run stopped."""
         self.save(trainer, module)

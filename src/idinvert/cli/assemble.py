@@ -1,0 +1,173 @@
+"""From a configuration to the parts of a training run; whatever can fail early fails here."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra.utils import get_object
+
+from idinvert.cli import networks as wire
+from idinvert.config.build import build
+from idinvert.config.identity import run_identity, scientific_config
+from idinvert.data.domain import Domain
+from idinvert.errors import ConfigError
+
+
+@dataclass
+class Parts:
+    """What a training run is made of, before there is a folder for it.
+
+    Args:
+        config: The resolved configuration as plain values.
+        module: The LightningModule.
+        domain: The images.
+        contents: Content hashes of the files it stands on, by top-level key.
+        unused: Top-level keys of networks that this objective does not ask for.
+    """
+
+    config: dict[str, Any]
+    module: Any
+    domain: Domain
+    contents: dict[str, str]
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        """The run's id: what of the configuration changes its networks or figures."""
+        science = scientific_config(
+            self.config | dict.fromkeys(self.unused),
+            contents=self.contents,
+            batch_norm_group=batch_norm_group(self.config, self.module),
+        )
+        return run_identity(science)
+
+
+def assemble(config: dict[str, Any]) -> Parts:
+    """Builds data, networks and the LightningModule.
+
+    The objective's class is given what its signature asks for by name; see `Supplies`.
+    """
+    contents = wire.Contents()
+    torch.manual_seed(config["seed"])  # the networks' initial weights
+    domain = build(config["data"], key="data")
+    contents.hashes["data"] = domain.fingerprint
+    objective = config["objective"]
+    asked = inspect.signature(get_object(objective["_target_"])).parameters
+    supplies = Supplies(config=config, domain=domain, contents=contents, asked=frozenset(asked))
+    runtime = {name: make() for name, make in supplies.makers().items() if name in asked}
+    module = build(objective, key="objective", **runtime)
+    networks = ("generator", "discriminator", "encoder", "perceptual")
+    return Parts(
+        config=config,
+        module=module,
+        domain=domain,
+        contents=contents.hashes,
+        unused=[name for name in networks if name not in asked],
+    )
+
+
+@dataclass
+class Supplies:
+    """What an objective may ask for by the name of a parameter.
+
+    One that asks for an encoder stands on a trained generator; one that asks for a generator
+    alone trains it.
+    """
+
+    config: dict[str, Any]
+    domain: Domain
+    contents: wire.Contents
+    asked: frozenset[str]
+    _generator: Any = None
+
+    def makers(self) -> dict[str, Callable[[], Any]]:
+        """Parameter -> what makes its value, in the order in which they are made."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "encoder": self.encoder,
+            "perceptual": lambda: wire.perceptual_network(self.config["perceptual"], self.contents),
+            "network": self.attribute_network,
+            "seed": lambda: self.config["seed"],
+        }
+
+    def generator(self) -> Any:
+        """G, loaded or fresh.
+
+        Raises:
+            ConfigError: It is not the kind that the objective needs, or of another resolution.
+        """
+        if self._generator is None:
+            node = self.config["generator"]
+            if "encoder" in self.asked:
+                self._generator = wire.loaded_generator(node, self.contents)
+            else:
+                self._generator = build(node, key="generator")
+            wire.require_resolution(
+                data=self.domain.resolution, generator=self._generator.resolution
+            )
+        return self._generator
+
+    def discriminator(self) -> Any:
+        """D as training starts from it; ``None`` where the objective gives it no weight."""
+        if not self.config["objective"].get("lambda_adv", 1.0) > 0:
+            return None
+        path = self.config["generator"]["path"] if "encoder" in self.asked else None
+        return wire.starting_discriminator(
+            self.config["discriminator"], generator_path=path, contents=self.contents
+        )
+
+    def encoder(self) -> Any:
+        """A fresh E for the generator, or one that starts from a file's weights."""
+        path = self.config["encoder"].get("path")
+        if path is not None:
+            self.contents.note("encoder", path)
+        return wire.fresh_encoder(
+            self.config["encoder"],
+            self.config["latent"],
+            generator=self.generator(),
+            contents=self.contents,
+        )
+
+    def attribute_network(self) -> Any:
+        """A fresh attribute network for the labels of the data.
+
+        Raises:
+            ConfigError: The data has none.
+        """
+        if not self.domain.attributes:
+            raise ConfigError(
+                f"data={self.domain.name} has no labels to learn from; experiment=attributes needs "
+                "a miniature domain, such as data=faces_mini."
+            )
+        return build(
+            self.config["attributes"],
+            key="attributes",
+            names=[attribute.name for attribute in self.domain.attributes],
+            kinds=[attribute.kind for attribute in self.domain.attributes],
+        )
+
+
+def batch_norm_group(config: dict[str, Any], module: Any) -> int | None:
+    """Images that share BatchNorm statistics; ``None`` without an encoder that has BatchNorm."""
+    node = config["encoder"] or {}
+    norm = (node.get("backbone") or node).get("norm", "none")
+    if norm == "none" or not hasattr(module, "encoder"):
+        return None
+    if norm == "sync":
+        return config["batch_size"]
+    return config["batch_size"] // (devices_of(config["trainer"]) * config["trainer"]["num_nodes"])
+
+
+def devices_of(trainer: dict[str, Any]) -> int:
+    """How many devices of one machine Lightning's ``devices`` means."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([part for part in devices.split(",") if part.strip()])
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
+    return int(devices)

@@ -1,0 +1,1 @@
+"""The tasks of ``evaluate.py``, each from a configuration to records."""

@@ -1,0 +1,88 @@
+"""``task=attributes``: how well the attribute network reads the images themselves."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from idinvert.cli import networks as wire
+from idinvert.cli.provenance import command, versions
+from idinvert.cli.tasks.opening import show
+from idinvert.config.build import build
+from idinvert.data.domain import Domain
+from idinvert.errors import ConfigError
+from idinvert.evaluation.chunks import Chunks, limit, spans
+from idinvert.evaluation.measures import measure_attributes
+from idinvert.evaluation.origin import device_in_words
+from idinvert.tables.record import Record
+
+
+def read_labels(*, config: dict[str, Any]) -> list[Record]:
+    """Measures the attribute network on the images themselves.
+
+    Raises:
+        ConfigError: No attribute network, or images that it cannot read or that have no labels.
+    """
+    contents = wire.Contents()
+    network = needed_attribute_network(config, contents)
+    domain = build(config["data"], key="data")
+    labels = [attribute.name for attribute in domain.attributes]
+    if not set(labels) & set(network.names):
+        raise ConfigError(
+            f"data={domain.name} is labelled with {labels} and the attribute network reads "
+            f"{list(network.names)}. Choose labelled data, such as data=faces_mini."
+        )
+    images = _split(domain, config["split"])
+    count = limit(images, config["n"])
+    chunks = Chunks(images, spans(count, size=config["batch_size"]))
+    began = time.monotonic()
+    batches = (chunks[index] for index in range(len(chunks)))
+    metrics, words = measure_attributes(
+        ((batch["image"], batch["attributes"]) for batch in batches),
+        network=network,
+        labels=labels,
+        device=torch.device("cpu"),
+    )
+    record = Record(
+        run=contents.hashes["attributes"],
+        task="attributes",
+        choices={"scale": config["scale"]["name"]},
+        metrics=metrics,
+        protocol=words,
+        n=count,
+        nimg=0,
+        data={
+            "name": domain.name,
+            "resolution": domain.resolution,
+            "fingerprint": domain.fingerprint,
+            "split": config["split"],
+        },
+        checkpoints={"attributes": contents.hashes["attributes"]},
+        versions=versions(),
+        device=device_in_words(torch.device("cpu")),
+        seconds=time.monotonic() - began,
+        seed=config["seed"],
+        command=command(),
+    )
+    show(record, Path(config["system"]["outputs"]))
+    return [record]
+
+
+def needed_attribute_network(config: dict[str, Any], contents: wire.Contents) -> Any:
+    """The trained attribute network.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    network = wire.attribute_network(config["attributes"], contents)
+    if network is None:
+        raise ConfigError("this task needs an attribute network: attributes=shipped.")
+    return network
+
+
+def _split(domain: Domain, name: str) -> Dataset:
+    if name not in ("train", "val", "test"):
+        raise ConfigError(f"split={name} is unknown; it takes train, val or test.")
+    return getattr(domain, name)

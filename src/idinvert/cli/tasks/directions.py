@@ -1,0 +1,194 @@
+"""``task=directions``: edit directions of a generator, and where tasks find them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from idinvert.cli import networks as wire
+from idinvert.cli.provenance import command, commit
+from idinvert.cli.setup import Setup
+from idinvert.cli.tasks.attributes import needed_attribute_network
+from idinvert.config.signature import nearest
+from idinvert.editing.direction_files import open_directions as open_file
+from idinvert.editing.directions import Direction, conditioned, save_directions
+from idinvert.editing.ganspace import ganspace
+from idinvert.editing.scored import scored_codes
+from idinvert.editing.sefa import sefa
+from idinvert.editing.svm import train_direction
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.tables.record import Record
+from idinvert.weights.bundle import sibling
+
+METHODS = ("svm", "sefa", "ganspace")
+
+
+def train_directions(
+    *,
+    config: dict[str, Any],
+    method: Literal["svm", "sefa", "ganspace"],
+    names: list[str] | None,
+    samples: int,
+    fraction: float,
+    layerwise: bool,
+    conditions: dict[str, list[str]],
+    count: int,
+    layers: list[int] | None,
+) -> list[Record]:
+    """Finds edit directions of a generator and stores them in one file (Sec. 4.3).
+
+    Args:
+        config: Of the command.
+        method: ``svm`` (InterFaceGAN, an attribute each), ``sefa`` or ``ganspace``.
+        names: The attributes; ``None`` for all that the attribute network reads. Of ``svm`` alone,
+            as are the next three.
+        samples: Codes that are sampled; of ``ganspace`` as well.
+        fraction: Of the samples, taken from either end of the scores.
+        layerwise: Whether a single-w generator gets one normal a layer too.
+        conditions: Attribute to those that shall stay as they are while it is edited.
+        count: How many directions ``sefa`` and ``ganspace`` give.
+        layers: The layers that the directions move; ``None`` for all.
+
+    Raises:
+        ConfigError: No attribute network, or one that does not know a name.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"task.method={method} is unknown; it takes {', '.join(METHODS)}.")
+    contents = wire.Contents()
+    network = None
+    if method == "svm":
+        network = needed_attribute_network(config, contents)
+        names = list(network.names) if names is None else names
+        for name in [*names, *conditions, *(c for kept in conditions.values() for c in kept)]:
+            known = list(network.names) if name in names else names
+            if name not in known:
+                raise ConfigError(f"task.names: {name} is not read. " + nearest(name, known))
+    generator = wire.loaded_generator(config["generator"], contents)
+    facts = {
+        "generator": contents.hashes["generator"],
+        "command": command(),
+        "commit": commit(),
+        "seed": config["seed"],
+    }
+    chosen = None if layers is None else tuple(layers)
+    if network is not None and names is not None:
+        facts["attributes"] = contents.hashes["attributes"]
+        codes, scores = scored_codes(
+            generator, network, n=samples, seed=config["seed"], mixing=layerwise
+        )
+        found = {
+            name: train_direction(
+                codes,
+                scores[:, network.names.index(name)],
+                name=name,
+                fraction=fraction,
+                seed=config["seed"],
+                layers=chosen,
+                provenance=facts,
+            )
+            for name in names
+        }
+        found |= {
+            name: conditioned(found[name], [found[kept] for kept in others])
+            for name, others in conditions.items()
+        }
+        directions = list(found.values())
+    elif method == "sefa":
+        directions = sefa(generator, layers=layers, count=count, provenance=facts)
+    else:
+        directions = ganspace(
+            generator,
+            samples=samples,
+            count=count,
+            seed=config["seed"],
+            layers=chosen,
+            provenance=facts,
+        )
+    folder = Path(config["system"]["outputs"]) / "evaluations" / contents.hashes["generator"]
+    path = folder / ("directions.safetensors" if method == "svm" else f"{method}.safetensors")
+    save_directions(path, directions)
+    print(f"{len(directions)} directions: {path}")
+    for direction in directions:
+        print(f"  {direction.name:24s} {_merit(direction)}")
+    return []
+
+
+def _merit(direction: Direction) -> str:
+    """One line on how good or how large a direction is."""
+    facts = direction.provenance
+    if "accuracy" in facts:
+        known = [value for value in facts["accuracy"] if value is not None]
+        return f"held-out accuracy {min(known):.3f}" if known else "no images held out"
+    if "share" in facts:
+        return f"{100 * facts['share']:.1f} % of the variance"
+    return f"eigenvalue {facts['eigenvalue']:.4g}"
+
+
+def open_directions(
+    setup: Setup,
+    *,
+    path: str | None,
+    names: Sequence[str] | None,
+    found_for: str | None = None,
+) -> dict[str, Direction]:
+    """The edit directions of a setup's generator.
+
+    Args:
+        setup: Opened.
+        path: A file of directions, ours or another project's; ``None`` for those of
+            ``task=directions``, or those that come with the generator; ``"sefa"`` or
+            ``"ganspace"`` for those of ``task=directions task.method=…``.
+        names: Which of them, in this order; ``None`` for all, by name.
+        found_for: ``"stylegan"`` or ``"stylegan2"``, for files that do not say.
+
+    Raises:
+        CheckpointError: They cannot be read, or belong to another generator.
+        ConfigError: There are none, or none of such a name.
+    """
+    generator = setup.generator
+    opened = open_file(
+        _resolved(setup, path),
+        generator=generator,
+        fingerprint=setup.origin.checkpoints["generator"],
+        found_for=found_for,
+        key="task.directions",
+        origin_key="task.found_for",
+    )
+    for note in opened.notes:
+        print(f"note: {note}")
+    found = opened.directions
+    if names is None:
+        return found
+    for name in names:
+        if name not in found:
+            raise ConfigError(f"there is no direction {name}. " + nearest(name, list(found)))
+    return {name: found[name] for name in names}
+
+
+def _resolved(setup: Setup, path: str | None) -> Path:
+    """The file that ``path`` means."""
+    if path is not None and path not in METHODS:
+        return Path(path)
+    of_generator = setup.origin.checkpoints["generator"]
+    folder = Path(setup.config["system"]["outputs"]) / "evaluations" / of_generator
+    name = "directions" if path in (None, "svm") else path
+    trained = folder / f"{name}.safetensors"
+    if trained.is_file():
+        return trained
+    if name != "directions":
+        raise ConfigError(
+            f"{trained} does not exist. Make it with python evaluate.py task=directions "
+            f"task.method={name} generator=checkpoint "
+            f"generator.path={setup.config['generator']['path']}"
+        )
+    given = setup.config["generator"]["path"]
+    try:
+        beside = sibling(given, role="directions", of="generator", key="generator.path")
+    except CheckpointError:
+        beside = None
+    if beside is None:
+        raise ConfigError(
+            f"there are no edit directions for generator.path={given}. Train them with python "
+            f"evaluate.py task=directions generator=checkpoint generator.path={given}, or give a "
+            "file with task.directions=FILE."
+        )
+    return beside

@@ -1,0 +1,91 @@
+"""Methods that one task compares: the command it was given, with some words changed."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from idinvert.cli.app import given_keys
+from idinvert.cli.run_config import take
+from idinvert.cli.setup import Setup, open_setup, with_run
+from idinvert.cli.tables import trained_runs
+from idinvert.cli.trained import with_trained_generator
+from idinvert.config.overrides import compose_plain
+from idinvert.config.signature import nearest
+from idinvert.errors import ConfigError
+from idinvert.tables.select import failures
+from idinvert.weights.bundle import SHIPPED
+
+KEYS = ("label", "words", "where")
+
+
+def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
+    """Refuses what is no method or section, before any work.
+
+    Args:
+        methods: Each with a ``label``, ``words`` (overrides as on the command line) and ``where``
+            (clauses as in a table, which choose a run); the last two may be left out.
+        key: Where they stand, for the error.
+
+    Raises:
+        ConfigError: A key is unknown, or words that the command line would refuse.
+    """
+    if not methods:
+        raise ConfigError(f"{key} is empty: expected one entry or more")
+    for place, method in enumerate(methods):
+        here = f"{key}[{place}]"
+        if not isinstance(method, Mapping) or not isinstance(method.get("label"), str):
+            raise ConfigError(
+                f"{here} is {method!r}: expected {{label: TEXT, words: OVERRIDES, where: CLAUSES}}"
+            )
+        for name in method:
+            if name not in KEYS:
+                raise ConfigError(f"{here}.{name} is unknown. " + nearest(name, list(KEYS)))
+        try:
+            compose_plain("evaluate", _words(method))
+        except ConfigError as error:
+            raise ConfigError(f"{here}.words: {error}") from error
+
+
+def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the words of some entries, later ones over earlier.
+
+    Args:
+        config: Of the command, with what its run brings along.
+        entries: Sections and methods. A ``where`` chooses, of this machine's runs and the shipped
+            one, the fitting one with the most images seen.
+
+    Raises:
+        ConfigError: No run fits.
+    """
+    words = [word for entry in entries for word in _words(entry)]
+    where = {k: v for entry in entries for k, v in (entry.get("where") or {}).items()}
+    if where:
+        words += _of_run(config, where)
+    given = given_keys(words)
+    config = copy.deepcopy(config)
+    take(config, compose_plain("evaluate", words), [w for below in given.values() for w in below])
+    if "run" in given:
+        config = with_run(config, given=given)
+    return with_trained_generator(config)
+
+
+def open_method(config: dict[str, Any], *entries: Mapping[str, Any]) -> Setup:
+    """The setup of a method: `changed`, opened."""
+    return open_setup(changed(config, *entries))
+
+
+def _words(entry: Mapping[str, Any]) -> list[str]:
+    return str(entry.get("words") or "").split()
+
+
+def _of_run(config: dict[str, Any], where: Mapping[str, Any]) -> list[str]:
+    """The words that choose the fitting run with the most images seen."""
+    runs = list(trained_runs(Path(config["system"]["outputs"])))
+    fitting = [run for run in runs if not failures(run, where)]
+    if not fitting:
+        clauses = ", ".join(f"{path}={wanted}" for path, wanted in where.items())
+        raise ConfigError(f"no run fits {clauses}; train one, or give run=RUN in its words")
+    chosen = max(fitting, key=lambda run: run.nimg)
+    folder = str(chosen.extra["folder"])
+    return [f"run={chosen.run if folder.startswith(SHIPPED) else folder}"]

@@ -1,0 +1,126 @@
+"""``python -m idinvert.data``: prepare a data set, and look at one."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from idinvert.errors import IdinvertError
+
+_SHOWN = 10  # dropped images printed; the report has all
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; errors a user can mend are printed without a traceback.
+
+    Args:
+        arguments: The command line; None takes the process's.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 for Ctrl-C.
+    """
+    given = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+    try:
+        given.work(given)
+    except IdinvertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
+        sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m idinvert.data", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="prepare | inspect")
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="crop, resize and store images once; the same command goes on where it was stopped",
+    )
+    prepare.add_argument("source", metavar="SRC", help="a folder, a .zip archive or an LMDB")
+    prepare.add_argument("out", metavar="OUT", help="OUT.zip, or a folder")
+    prepare.add_argument("--resolution", type=int, required=True, help="pixels, for instance 256")
+    prepare.add_argument("--workers", type=int, default=_cores(), help="processes (%(default)s)")
+    prepare.add_argument("--format", dest="form", help="zip or folder; by default by OUT's name")
+    prepare.add_argument(
+        "--on-corrupt", default="skip", help="skip damaged images (default), or stop with an error"
+    )
+    prepare.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    prepare.add_argument(
+        "--only", metavar="NAME", help="only the images of a split: lsun_bedroom256, …"
+    )
+    prepare.add_argument("--json", action="store_true", help="print the report as JSON")
+    prepare.set_defaults(work=_prepare)
+
+    inspect = commands.add_parser(
+        "inspect", help="count images, sizes, modes, damage and duplicates"
+    )
+    inspect.add_argument(
+        "source", metavar="SRC", help="a folder, a .zip archive, an LMDB or one image"
+    )
+    inspect.add_argument("--json", action="store_true", help="as JSON")
+    inspect.set_defaults(work=_inspect)
+    return parser
+
+
+def _prepare(given: argparse.Namespace) -> None:
+    from idinvert.data.prepare import prepare, report_file
+
+    report = prepare(
+        given.source,
+        given.out,
+        resolution=given.resolution,
+        workers=given.workers,
+        form=given.form,
+        on_corrupt=given.on_corrupt,
+        limit=given.limit,
+        only=given.only,
+    )
+    if given.json:
+        print(json.dumps(report, indent=2))
+        return
+    out = Path(given.out).expanduser()
+    print("\n".join(_in_lines(report, out=out, beside=report_file(out))))
+
+
+def _in_lines(report: dict[str, Any], *, out: Path, beside: Path) -> list[str]:
+    settings, dropped = report["settings"], report["dropped_images"]
+    counts = ", ".join(f"{count:,} {why}" for why, count in report["dropped"].items())
+    lines = [
+        f"{out}: {report['kept']:,} of {report['looked_at']:,} images, "
+        f"{settings['resolution']} pixels, {settings['format']}",
+        f"dropped   {counts}",
+    ]
+    lines += [f"  {row['why']:9s} {row['name']}: {row['detail']}" for row in dropped[:_SHOWN]]
+    if len(dropped) > _SHOWN:
+        lines.append(f"  … and {len(dropped) - _SHOWN:,} more")
+    lines.append(f"content   sha256 {report['content_sha256']}")
+    lines.append(f"report    {beside}")
+    lines.append(f"use it    data={settings['only'] or 'folder'} data.path={out}")
+    return lines
+
+
+def _inspect(given: argparse.Namespace) -> None:
+    from idinvert.data.inspection import in_lines, inspect
+
+    facts = inspect(given.source)
+    print(json.dumps(facts, indent=2) if given.json else "\n".join(in_lines(facts)))
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

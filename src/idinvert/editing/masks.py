@@ -1,0 +1,125 @@
+"""Which part of a target image is diffused into a context: a crop box or any mask."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from idinvert.errors import ConfigError, DataError
+
+# The authors' crop, in shares of the side: 110 px around (125, 145) at 256 px.
+CROP_SIZE = 110 / 256
+CROP_CENTRE = (125 / 256, 145 / 256)
+_HALF = 128
+
+
+def crop_mask(
+    resolution: int, *, size: int | None = None, centre: tuple[int, int] | None = None
+) -> Tensor:
+    """A square box.
+
+    Args:
+        resolution: side of the images, R.
+        size: side of the box in pixels; None for the authors' 110 of 256.
+        centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256. An even box
+            begins size / 2 before it.
+
+    Returns:
+        Float32 [1, R, R], 1 inside and 0 outside.
+
+    Raises:
+        ConfigError: the box is empty or leaves the image.
+    """
+    if size is None:
+        size = max(1, round(CROP_SIZE * resolution))
+    if centre is None:
+        centre = (round(CROP_CENTRE[0] * resolution), round(CROP_CENTRE[1] * resolution))
+    left, top = (c - size // 2 for c in centre)
+    if size < 1 or min(left, top) < 0 or max(left, top) + size > resolution:
+        raise ConfigError(
+            f"a crop of {size} px around {tuple(centre)} covers x {left} to {left + size}, y {top} "
+            f"to {top + size}: expected a box inside the image of {resolution} px; change "
+            "inversion.size, inversion.centre"
+        )
+    mask = torch.zeros(1, resolution, resolution)
+    mask[:, top : top + size, left : left + size] = 1.0
+    return mask
+
+
+def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
+    """A mask from an image file: white is the part to diffuse.
+
+    Args:
+        path: the file, of any format and size.
+        key: the config key that gave it.
+
+    Returns:
+        uint8 [1, h, w], grey.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as picture:
+            grey = picture.convert("L")
+            flat = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{key}={path} cannot be read as an image ({error}); expected a picture that is white "
+            "where the target is taken"
+        ) from error
+    return flat.view(1, grey.height, grey.width)
+
+
+def fit_mask(mask: Tensor, *, resolution: int, key: str = "inversion.mask") -> Tensor:
+    """A mask at G's resolution, 0 or 1.
+
+    Args:
+        mask: uint8 [1, h, w], or [N, 1, h, w] for one an image; white from 128 on. Or float, 0 to
+            1, white from 0.5 on. Resized by nearest neighbour.
+        resolution: R.
+        key: the config key that gave it.
+
+    Returns:
+        Float32 [1, R, R] or [N, 1, R, R].
+
+    Raises:
+        ConfigError: it is no mask, or black all over.
+    """
+    if mask.ndim not in (3, 4) or mask.shape[-3] != 1:
+        raise ConfigError(
+            f"{key} has shape {list(mask.shape)}: expected [1, h, w], or [N, 1, h, w] for one an "
+            "image"
+        )
+    level = _HALF if mask.dtype == torch.uint8 else 0.5
+    white = (mask >= level).float()
+    if white.shape[-2:] != (resolution, resolution):
+        batch = white.view(-1, 1, *white.shape[-2:])
+        resized = torch.nn.functional.interpolate(batch, size=(resolution, resolution))
+        white = resized.view(*white.shape[:-2], resolution, resolution)
+    if (white.flatten(-3).sum(-1) == 0).any():
+        raise ConfigError(
+            f"{key} is black all over at {resolution} px: nothing of the target would be used; "
+            "expected white where the target is taken"
+        )
+    return white
+
+
+def paste(target: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    """The stitched image: the target where the mask is 1, the context elsewhere (Sec. 4.3).
+
+    Args:
+        target, context: images [N, 3, R, R] of the same range.
+        mask: [1, R, R], or [N, 1, R, R] for one an image.
+
+    Raises:
+        ConfigError: the shapes do not fit.
+    """
+    if target.shape != context.shape or mask.shape[-2:] != target.shape[-2:]:
+        raise ConfigError(
+            f"cannot paste {list(target.shape)} into {list(context.shape)} through a mask of "
+            f"{list(mask.shape)}: expected images of one shape and a mask of their size"
+        )
+    mask = mask.to(target)
+    return target * mask + context * (1 - mask)

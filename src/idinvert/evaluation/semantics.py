@@ -1,0 +1,188 @@
+"""Task: do inverted codes know what they show? Precision–recall of attributes (Fig. 3)."""
+
+import csv
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from idinvert.data.convert import to_float
+from idinvert.editing.directions import Direction
+from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.chunks import Chunks
+from idinvert.evaluation.inverted import Inverted, invert_subject
+from idinvert.evaluation.manipulation import check_edits
+from idinvert.evaluation.subject import Subject
+from idinvert.metrics.precision_recall import (
+    Curve,
+    area_under_roc,
+    average_precision,
+    precision_recall_curve,
+    thinned,
+)
+from idinvert.tables.record import Record
+
+Truth = Literal["auto", "labels", "network"]
+POINTS = 101
+"""Of a curve in a record; the whole curve stands in curves.csv."""
+SCORE = "the inverted code's mean projection on the boundary's normal over the layers it moves"
+
+
+def semantics(
+    subject: Subject, *, directions: Mapping[str, Direction], out: Path, truth: Truth = "auto"
+) -> Record | None:
+    """Classify attributes by the side of the boundary on which inverted codes lie.
+
+    The score of an attribute is the code's projection on the normal of its boundary, averaged over
+    the layers that the direction moves (all where it names none). Ground truth: the exact labels
+    where the data has them, else what the attribute network reads from the real image, as the
+    paper's off-the-shelf classifiers; a value above 0, or a probability above a half, is positive.
+    Writes `curves.csv`, the whole curves.
+
+    Args:
+        subject: the method and its images.
+        directions: boundaries by the name of their attribute.
+        out: folder of this task.
+        truth: "labels", "network", or "auto" for labels where there are any.
+
+    Returns:
+        On the first rank the record, None on the others: `ap_<attribute>` (average precision),
+        `auc_<attribute>` (under the ROC curve), `positives_<attribute>` (share: what chance would
+        get as average precision), the means `ap` and `auc`, and the curves as `series`
+        (`<attribute>/recall`, `<attribute>/precision`). An attribute that all images have, or none,
+        has no curve: NaN.
+
+    Raises:
+        ConfigError: an attribute without ground truth.
+        CheckpointError: a boundary does not fit G.
+        DataError: fewer than n images, or no attribute with both classes.
+    """
+    begin = time.monotonic()
+    check_edits(subject, directions, steps=[1], layers=None)
+    sources = truth_of(subject, list(directions), truth=truth)
+    inverted = invert_subject(subject)
+    if inverted is None:
+        return None
+    positive = _truth(subject, inverted, sources)  # [n] an attribute
+    metrics: dict[str, float] = {}
+    protocol: dict[str, str] = {}
+    curves: dict[str, Curve] = {}
+    for name, direction in directions.items():
+        there = positive[name]
+        metrics[f"positives_{name}"] = there.double().mean().item()
+        protocol[f"positives_{name}"] = f"share of images with {name}; {sources[name]}"
+        if there.all() or not there.any():
+            words = f"not defined: {int(there.sum())} of {len(there)} images have {name}"
+            metrics |= {f"ap_{name}": math.nan, f"auc_{name}": math.nan}
+            protocol |= {f"ap_{name}": words, f"auc_{name}": words}
+            continue
+        scores = boundary_scores(inverted.codes, direction)
+        curves[name] = precision_recall_curve(scores, there)
+        metrics[f"ap_{name}"] = average_precision(scores, there)
+        metrics[f"auc_{name}"] = area_under_roc(scores, there)
+        protocol[f"ap_{name}"] = f"average precision of {name}; score: {SCORE}; {sources[name]}"
+        protocol[f"auc_{name}"] = f"area under the ROC curve of {name}; as ap_{name}"
+    if not curves:
+        raise DataError(
+            f"of {len(inverted)} images each has or none has {', '.join(directions)}: both kinds "
+            "are needed; take more images (n)"
+        )
+    for kind, words in (("ap", "average precision"), ("auc", "area under the ROC curve")):
+        metrics[kind] = sum(metrics[f"{kind}_{name}"] for name in curves) / len(curves)
+        protocol[kind] = f"mean {words} over {', '.join(curves)}"
+    _write_curves(out / "curves.csv", curves)
+    series: dict[str, list[float]] = {}
+    for name, curve in curves.items():
+        few = thinned(curve, POINTS)
+        series[f"{name}/recall"] = [round(r, 6) for r in few.recall.tolist()]
+        series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
+    return subject.record(
+        "semantics",
+        n=len(inverted),
+        device=inverted.found.device,
+        options={"attributes": list(directions), "truth": truth},
+        metrics=metrics,
+        protocol=protocol,
+        seconds=inverted.found.seconds() + time.monotonic() - begin,
+        series=series,
+    )
+
+
+def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
+    """Mean projection of codes on a boundary's normal, over the layers that it moves.
+
+    Args:
+        codes: float [n, L, w_dim].
+        direction: n, [L, w_dim] or [1, w_dim].
+
+    Returns:
+        float64 [n].
+    """
+    layers = list(direction.layers or range(codes.shape[1]))
+    n = direction.vector.double().expand(codes.shape[1], -1)  # [L, w_dim]
+    return (codes.double() * n).sum(2)[:, layers].mean(1)
+
+
+def truth_of(subject: Subject, names: Sequence[str], *, truth: Truth) -> dict[str, str]:
+    """Where the ground truth of each attribute comes from, in words.
+
+    Raises:
+        ConfigError: an unknown `truth`, or an attribute that has none.
+    """
+    if truth not in ("auto", "labels", "network"):
+        raise ConfigError(f"task.truth is {truth!r}: expected auto, labels or network")
+    network = subject.measures.attribute_network
+    read = list(network.names) if network is not None else []
+    sources = {}
+    for name in names:
+        if name in subject.labels and truth != "network":
+            sources[name] = "ground truth: labels of the data"
+        elif name in read and truth != "labels":
+            sources[name] = "ground truth: read from the real image by the attribute network"
+        else:
+            raise ConfigError(
+                f"there is no ground truth for {name!r} with task.truth={truth}: the data "
+                f"({subject.domain.name}) is labelled with {subject.labels} and the attribute "
+                f"network reads {read}; leave it out of task.names, or choose other data"
+            )
+    return sources
+
+
+def _truth(subject: Subject, inverted: Inverted, sources: Mapping[str, str]) -> dict[str, Tensor]:
+    """bool [n] for each attribute."""
+    network: Any = subject.measures.attribute_network
+    device = inverted.found.device
+    if network is not None:
+        network.to(device).eval()
+    kinds = {attribute.name: attribute.kind for attribute in subject.domain.attributes}
+    columns: dict[str, list[Tensor]] = {name: [] for name in sources}
+    chunks = Chunks(subject.dataset, inverted.found.chunks)
+    for k in range(len(chunks)):
+        batch = chunks[k]
+        if network is not None:
+            with torch.no_grad():
+                read = network.predict(to_float(batch["image"]).to(device)).cpu()
+        for name, source in sources.items():
+            if "labels" in source:
+                values = batch["attributes"][:, subject.labels.index(name)]
+                binary = kinds[name] == "binary"
+            else:
+                place = list(network.names).index(name)
+                values, binary = read[:, place], network.kinds[place] == "binary"
+            columns[name].append(values > (0.5 if binary else 0.0))
+    return {name: torch.cat(parts) for name, parts in columns.items()}
+
+
+def _write_curves(path: Path, curves: Mapping[str, Curve]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["attribute", "threshold", "recall", "precision"])
+        for name, (precision, recall, thresholds) in curves.items():
+            ends = [*thresholds.tolist(), float("inf")]
+            for row in zip(ends, recall.tolist(), precision.tolist(), strict=True):
+                table.writerow([name, *(f"{value:.8g}" for value in row)])

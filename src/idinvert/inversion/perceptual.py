@@ -1,0 +1,75 @@
+"""The perceptual term of an inversion: F's features of the target once, of G(w) at every step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.errors import ConfigError
+from idinvert.losses.perceptual import feature_loss
+
+Features = Callable[[Tensor], list[Tensor]]
+
+
+def check_weights(*, perceptual: nn.Module | None, **weights: float) -> None:
+    """Refuse weights that are negative, all 0, or that have no network.
+
+    Args:
+        perceptual: F, or None.
+        weights: by their key below `inversion`; `lambda_vgg` is F's.
+
+    Raises:
+        ConfigError: naming the key to change.
+    """
+    if perceptual is None and weights["lambda_vgg"] != 0:
+        raise ConfigError(
+            f"inversion.lambda_vgg is {weights['lambda_vgg']}, but there is no perceptual network: "
+            "give one, or set inversion.lambda_vgg=0"
+        )
+    got = ", ".join(f"{name}={value}" for name, value in weights.items())
+    if any(value < 0 for value in weights.values()):
+        raise ConfigError(f"got {got}: expected weights of 0 or more; change inversion.*")
+    if "lambda_pixel" in weights and not weights["lambda_pixel"] and not weights["lambda_vgg"]:
+        raise ConfigError(f"got {got}: nothing to compare images by; set inversion.lambda_pixel=1")
+
+
+def one_layer(network: nn.Module) -> Features:
+    """F(x) as the one layer that Eq. (2) and Eq. (4) compare."""
+    return lambda images: [network(images)]
+
+
+def all_taps(network: nn.Module) -> Features:
+    """The layers of F that it taps: conv1_1, conv1_2, conv3_2 and conv4_2 of VGG16, all of others.
+
+    Raises:
+        ConfigError: F does not say which layers those are.
+    """
+    taps: Any = getattr(network, "taps", None)
+    if taps is None:
+        raise ConfigError(
+            f"{type(network).__name__} gives one layer of features and this method compares "
+            "several; change perceptual"
+        )
+    return taps
+
+
+class PerceptualTerm:
+    """λ · Σ over layers of the mean squared difference of features, image by image.
+
+    Args:
+        features: images [N, 3, R, R] in [-1, 1] to features, each [N, C, h, w].
+        weight: λ.
+        target: x, [N, 3, R, R]; its features are computed here, once.
+    """
+
+    def __init__(self, features: Features, *, weight: float, target: Tensor) -> None:
+        self.features, self.weight = features, weight
+        with torch.no_grad():
+            self.targets = [f.to(target.dtype) for f in features(target)]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """G(w) [N, 3, R, R] to the weighted term [N]."""
+        pairs = zip(self.targets, self.features(images), strict=True)
+        losses = [feature_loss(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
+        return self.weight * torch.stack(losses).sum(0)

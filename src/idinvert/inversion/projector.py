@@ -1,0 +1,278 @@
+"""StyleGAN2's projector: one w and the noise maps of an image."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idinvert.errors import ConfigError
+from idinvert.inversion.code_statistics import CodeStatistics, code_statistics
+from idinvert.inversion.descent import Descent
+from idinvert.inversion.draw import image_rng, require_ids, seed_of
+from idinvert.inversion.fit import as_inversion
+from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
+from idinvert.inversion.loop import gradients, plain
+from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for
+from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
+from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
+from idinvert.inversion.starts import (
+    DRAWN,
+    INITS,
+    SPACES,
+    Init,
+    Space,
+    check_choice,
+    check_space,
+    native_space,
+    start_codes,
+)
+from idinvert.inversion.timing import now
+from idinvert.losses.pixel import pixel_loss
+
+NOISES = ("optimise", "const", "random", "none")
+_LARGEST = 256
+
+
+class ProjectorInverter:
+    """Optimise one w and all noise maps from w̄, with noise on w that fades away.
+
+    w̄ and the deviation of w come from `samples` codes; the learning rate ramps up and down; noise
+    drawn by image id is added to w over the first `noise_ramp` of the steps; each step leaves the
+    noise maps with mean 0 and mean square 1, and a regulariser keeps them uncorrelated.
+
+    A generator whose mapping gives one w a layer has no single w: there `space` None takes W+, with
+    w̄, deviation and added noise of each layer, and `space="w"` is refused.
+
+    Args:
+        perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode; None only where
+            `lambda_vgg` is 0.
+        lambda_pixel: weight of the pixel term; theirs has none.
+        lambda_vgg: weight of each layer's perceptual term.
+        lambda_noise: weight of the noise maps' regulariser, where they are optimised.
+        steps: Adam steps.
+        lr: Adam's learning rate, of w and of the noise maps.
+        betas: Adam's constants.
+        schedule: factor on `lr`: "ramps" (theirs), "constant" or "cosine".
+        init: "mean" (of `samples`), or another of `starts.start_codes`.
+        space: "w", "w_plus", or None for the generator's own.
+        noise: "optimise", or fixed: "const", "random" (drawn by image id), "none".
+        noise_factor: size of the noise added to w, in units of w's deviation.
+        noise_ramp: the share of the steps over which it fades to nothing, above 0.
+        samples: codes for w̄ and the deviation.
+        samples_seed: of their draw.
+        seed: for whatever is drawn by image id.
+        early_stop: freeze an image after this many steps without a gain; None for never.
+        early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
+        keep_best: return the iterate of least loss, with the noise on its w, not the last one.
+
+    Raises:
+        ConfigError: a value makes no sense, or F is missing or gives one layer only.
+
+    Source: Karras et al. 2020 (arXiv 1912.04958), App. D; their PyTorch projector.
+
+    Differs from the paper: the distance is that of F's layers, each a mean over elements, instead
+    of LPIPS on VGG16; images above 256 px are brought to 256 by area averages, as theirs. A batch
+    at once, each image with draws of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        perceptual: nn.Module | None,
+        lambda_pixel: float = 0.0,
+        lambda_vgg: float = 5e-5,
+        lambda_noise: float = 1e5,
+        steps: int = 1000,
+        lr: float = 0.1,
+        betas: Sequence[float] = (0.9, 0.999),
+        schedule: str = "ramps",
+        init: Init = "mean",
+        space: Space | None = None,
+        noise: Literal["optimise"] | NoiseKind = "optimise",
+        noise_factor: float = 0.05,
+        noise_ramp: float = 0.75,
+        samples: int = 10_000,
+        samples_seed: int = 123,
+        seed: int = 0,
+        early_stop: int | None = None,
+        early_stop_gain: float = 0.01,
+        keep_best: bool = False,
+    ) -> None:
+        check_weights(
+            perceptual=perceptual,
+            lambda_pixel=lambda_pixel,
+            lambda_vgg=lambda_vgg,
+            lambda_noise=lambda_noise,
+        )
+        check_choice(init, INITS, key="inversion.init")
+        check_choice(noise, NOISES, key="inversion.noise")
+        if space is not None:
+            check_choice(space, SPACES, key="inversion.space")
+        if noise_factor < 0 or noise_ramp <= 0 or samples < 2:
+            raise ConfigError(
+                f"got noise_factor={noise_factor}, noise_ramp={noise_ramp}, samples={samples}: "
+                "expected 0 or more, above 0, and 2 or more; change inversion.*"
+            )
+        self.features = all_taps(perceptual) if perceptual is not None and lambda_vgg else None
+        self.perceptual = perceptual
+        self.lambda_pixel, self.lambda_vgg = lambda_pixel, lambda_vgg
+        self.lambda_noise = lambda_noise
+        self.descent = Descent(
+            steps=steps,
+            lr=lr,
+            betas=betas,
+            schedule=schedule,
+            early_stop=early_stop,
+            early_stop_gain=early_stop_gain,
+            keep_best=keep_best,
+        )
+        self.init, self.space, self.noise = init, space, noise
+        self.noise_factor, self.noise_ramp = noise_factor, noise_ramp
+        self.samples, self.samples_seed, self.seed = samples, samples_seed, seed
+        self._measured: tuple[Any, CodeStatistics] | None = None
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """F."""
+        return [] if self.perceptual is None else [self.perceptual]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that a record keeps."""
+        drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
+        return {
+            "method": "projector",
+            **self.descent.settings,
+            "lambda_pixel": self.lambda_pixel,
+            "lambda_vgg": self.lambda_vgg,
+            "lambda_noise": self.lambda_noise,
+            "init": self.init,
+            "space": self.space or "native",
+            "noise": self.noise,
+            "noise_factor": self.noise_factor,
+            "noise_ramp": self.noise_ramp,
+            "samples": self.samples,
+            "samples_seed": self.samples_seed,
+            **seed_of(self.seed, drawn=drawn),
+        }
+
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Project a batch; see `Inverter.invert`.
+
+        Returns:
+            The kept iterate of every image with its noise maps; its terms "pixel", "perceptual"
+            and "noise" (those whose weight is not 0), weighted.
+
+        Raises:
+            ConfigError: if images and generator do not fit, a network is in training mode, or
+                something is drawn and there are no ids.
+        """
+        check_images(images, generator=generator)
+        check_evaluating(self.perceptual, generator)
+        space = native_space(self.space, generator=generator)
+        check_space(space, generator=generator)
+        layers = generator.num_layers
+        rows = 1 if space == "w" else layers
+        begin = now(images.device)
+
+        with gradients():
+            x = plain(images)
+            known = self._statistics(generator)
+            deviation = known.deviation[:rows, None].to(x)  # [K, 1]
+            if self.init == "mean":
+                w = known.mean[:rows].to(x).expand(len(x), -1, -1)  # [N, K, w_dim]
+            else:
+                w = start_codes(
+                    self.init, space=space, generator=generator, ids=ids, seed=self.seed, like=x
+                )
+            fixed, maps, free = self._noise(generator, ids=ids, like=x)
+            perceptual = None
+            if self.features is not None:
+                features = at_most_256(self.features)
+                perceptual = PerceptualTerm(features, weight=self.lambda_vgg, target=x)
+            rngs = self._rngs(ids)
+
+            def perturb(t: float, w: Tensor, *free: Tensor) -> Sequence[Tensor]:
+                size = self.noise_factor * max(0.0, 1 - t / self.noise_ramp) ** 2
+                if size == 0:
+                    return (w, *free)
+                drawn = [torch.randn(w.shape[1:], generator=rng) for rng in rngs]
+                return (w + size * deviation * torch.stack(drawn).to(w), *free)
+
+            def synthesise(w: Tensor, *free: Tensor) -> Tensor:
+                return generator.synthesis(w.expand(-1, layers, -1), noise=list(free) or fixed)
+
+            def objective(g: Tensor, w: Tensor, *free: Tensor) -> dict[str, Tensor]:
+                terms = {}
+                if self.lambda_pixel:
+                    terms["pixel"] = self.lambda_pixel * pixel_loss(x, g)
+                if perceptual is not None:
+                    terms["perceptual"] = perceptual(g)
+                if free and self.lambda_noise:
+                    terms["noise"] = self.lambda_noise * noise_regulariser(free)
+                return terms
+
+            def project(w: Tensor, *free: Tensor) -> Sequence[Tensor]:
+                return (w, *map(normalised, free))
+
+            found = self.descent.minimise(
+                start=[w, *free],
+                synthesise=synthesise,
+                objective=objective,
+                perturb=perturb,
+                project=project,
+                progress=progress,
+            )
+        return as_inversion(
+            found, layers=layers, noise=list(found.variables[1:]) or maps, begin=begin
+        )
+
+    def _statistics(self, generator: Any) -> CodeStatistics:
+        """w̄ and the deviation, measured once for a generator."""
+        if self._measured is None or self._measured[0] is not generator:
+            known = code_statistics(generator, samples=self.samples, seed=self.samples_seed)
+            self._measured = (generator, known)
+        return self._measured[1]
+
+    def _noise(
+        self, generator: Any, *, ids: Tensor | None, like: Tensor
+    ) -> tuple[str | list[Tensor], list[Tensor] | None, list[Tensor]]:
+        """What G is given where noise is fixed, its maps, and the maps to optimise."""
+        if self.noise != "optimise":
+            kind: NoiseKind = self.noise  # type: ignore[assignment]
+            return *noise_for(kind, generator=generator, ids=ids, seed=self.seed, like=like), []
+        drawn = draw_noise(
+            shapes=generator.noise_shapes,
+            ids=require_ids(ids, key="inversion.noise=optimise draws its first noise"),
+            seed=self.seed,
+            dtype=like.dtype,
+            device=like.device,
+        )
+        return "const", None, drawn
+
+    def _rngs(self, ids: Tensor | None) -> list[torch.Generator]:
+        """A generator for each image's noise on w."""
+        if not self.noise_factor:
+            return []
+        ids = require_ids(ids, key="inversion.noise_factor draws noise on w")
+        return [image_rng(self.seed, i, purpose="perturb") for i in ids.tolist()]
+
+
+def at_most_256(features: Features) -> Features:
+    """F behind area averages that bring images above 256 px to 256."""
+
+    def shrunk(images: Tensor) -> list[Tensor]:
+        if images.shape[-1] > _LARGEST:
+            images = functional.interpolate(images, size=(_LARGEST, _LARGEST), mode="area")
+        return features(images)
+
+    return shrunk

@@ -1,0 +1,102 @@
+"""MobileNetV2 as backbone of E (Table 3)."""
+
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.ops.misc import Conv2dNormActivation
+
+from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
+
+LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+"""Of each stage: expansion, channels, blocks."""
+HALVING = (1, 2, 3, 5)
+"""Stages whose first block halves the side; the stem does too."""
+_STEM = 32
+_DIVISOR = 8
+
+
+class MobileNetBackbone(nn.Module):
+    """Images to a 4x4 feature map: MobileNetV2 without its classifier, untrained.
+
+    It halves the side five times: in the stem and in four stages. From 256 px up, further inverted
+    residuals with the last stage's width halve it until 4x4. Below 128 px the earliest halvings are
+    left out, the stem's first: at 32 px the stem and the first halving stage keep the side.
+
+    Args:
+        resolution: Side of the images, a power of two from 8 up.
+        width: Factor on all channels, rounded to multiples of 8.
+        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
+
+    Attributes:
+        channels_at: Side -> channels of the feature map that `features` gives at that side.
+
+    Raises:
+        ConfigError: The resolution or the norm is not one of these.
+
+    Source:
+        Sec. 5.1, Table 3; Sandler et al. 2018 (arXiv 1801.04381).
+
+    Differs from the paper:
+        It does not say which MobileNet, nor how it ends at 4x4. The 1x1 convolution to 1,280
+        channels belongs to the classifier and is left out: flattened it would make the last dense
+        layer alone larger than ResNet-34's. ``norm="none"`` is ours; its residual branches start
+        at zero.
+    """
+
+    def __init__(self, *, resolution: int, width: float = 1.0, norm: str = "batch") -> None:
+        super().__init__()
+        self.architecture = {"resolution": resolution, "width": width, "norm": norm}
+        self.resolution, self.name = resolution, "mobilenet"
+        (stem, *steps), extra = kept_strides(resolution, places=1 + len(HALVING))
+        normalise = partial(_named_norm, norm=norm)
+        channels, side = _scaled(_STEM, width), resolution // stem
+        self.stem = Conv2dNormActivation(
+            3, channels, stride=stem, norm_layer=normalise, activation_layer=nn.ReLU6
+        )
+        self.channels_at = {side: channels}
+        self.stages = nn.ModuleList()
+        strides = [steps[HALVING.index(i)] if i in HALVING else 1 for i in range(len(LAYOUT))]
+        layout = [*LAYOUT] + [(*LAYOUT[-1][:2], 1)] * extra
+        for (expansion, wanted, count), first in zip(layout, strides + [2] * extra, strict=True):
+            stage = nn.Sequential()
+            for k in range(count):
+                out = _scaled(wanted, width)
+                stage.append(
+                    InvertedResidual(channels, out, first if k == 0 else 1, expansion, normalise)
+                )
+                channels = out
+            self.stages.append(stage)
+            side //= first
+            self.channels_at[side] = channels
+        self.out_channels, self.out_size = channels, SMALLEST
+        start_at_he(self)
+        if norm == "none":
+            blocks = [part for part in self.modules() if isinstance(part, InvertedResidual)]
+            still_branches([block.conv[-2] for block in blocks if block.use_res_connect])  # type: ignore[misc]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
+        x = self.stem(images)
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+    def features(self, images: Tensor) -> dict[int, Tensor]:
+        """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
+        x = self.stem(images)
+        found = {x.shape[-1]: x}
+        for stage in self.stages:
+            x = stage(x)
+            found[x.shape[-1]] = x
+        return found
+
+
+def _scaled(channels: int, width: float) -> int:
+    """``channels * width`` as the nearest multiple of 8, one multiple at least."""
+    return max(_DIVISOR, int(channels * width / _DIVISOR + 0.5) * _DIVISOR)
+
+
+def _named_norm(channels: int, *, norm: str) -> nn.Module:
+    return batch_norm(channels=channels, norm=norm, scale=True)

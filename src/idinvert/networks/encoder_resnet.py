@@ -1,0 +1,133 @@
+"""ResNet-18, 34 and 50 as backbones of E (Table 3)."""
+
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
+
+LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+"""Depth -> block of torchvision, and the number of blocks in each of the four stages."""
+_PLACES = 5  # stem, max pooling, and the first blocks of stages 2 to 4
+
+
+class ResNetBackbone(nn.Module):
+    """Images to a 4x4 feature map: a ResNet without its pooling and classifier, untrained.
+
+    A ResNet halves the side five times: stem, max pooling, stages 2, 3 and 4. From 256 px up,
+    stages of one block with the last stage's width follow until 4x4. Below 128 px the earliest
+    halvings are left out: first the max pooling and then the stride of the stem, whose kernel is
+    then 3x3 instead of 7x7, then the strides of stages 2 and 3.
+
+    ==========  ===========  =======  ==========================  ============
+    resolution  stem         pooling  strides of stages 1 to 4    extra stages
+    ==========  ===========  =======  ==========================  ============
+    8           3x3, /1      no       1, 1, 1, 2                  0
+    16          3x3, /1      no       1, 1, 2, 2                  0
+    32          3x3, /1      no       1, 2, 2, 2                  0
+    64          7x7, /2      no       1, 2, 2, 2                  0
+    128         7x7, /2      yes      1, 2, 2, 2                  0
+    256         7x7, /2      yes      1, 2, 2, 2                  1
+    1024        7x7, /2      yes      1, 2, 2, 2                  3
+    ==========  ===========  =======  ==========================  ============
+
+    Parameters are named as torchvision names them.
+
+    Args:
+        resolution: Side of the images, a power of two from 8 up.
+        depth: 18, 34 or 50.
+        width: Channels of the stem and the first stage; 64 in the original, doubled by each stage.
+        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
+
+    Attributes:
+        channels_at: Side -> channels of the feature map that `features` gives at that side.
+
+    Raises:
+        ConfigError: A value is not one of these.
+
+    Source:
+        Sec. 5.1, Table 3; He et al. 2016 (arXiv 1512.03385).
+
+    Differs from the paper:
+        Its stem and stages are unpublished; the extra stage at 256 px is that of the same group's
+        GH-Feat encoder, the rule for other sizes is ours. ``norm="none"`` is ours; its residual
+        branches start at zero.
+    """
+
+    def __init__(
+        self, *, resolution: int, depth: int = 18, width: int = 64, norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        if depth not in LAYOUTS:
+            raise ConfigError(
+                f"encoder: got depth {depth}, expected one of {sorted(LAYOUTS)}; "
+                "change encoder.backbone.depth"
+            )
+        self.architecture = {
+            "resolution": resolution,
+            "depth": depth,
+            "width": width,
+            "norm": norm,
+        }
+        self.resolution, self.name = resolution, f"resnet{depth}"
+        # In the network the stem comes before the pooling; small images drop the pooling first.
+        (pool, stem, *steps), extra = kept_strides(resolution, places=_PLACES)
+        block, counts = LAYOUTS[depth]
+        normalise = partial(_named_norm, norm=norm)
+        kernel = 7 if stem == 2 else 3
+        self.conv1 = nn.Conv2d(3, width, kernel, stride=stem, padding=kernel // 2, bias=False)
+        self.bn1 = normalise(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if pool == 2 else nn.Identity()
+        side, channels = resolution // stem, width
+        self.channels_at = {side: channels}
+        side //= pool
+        self.stages = [f"layer{i + 1}" for i in range(len(counts) + extra)]
+        for i, name in enumerate(self.stages):
+            first = 1 if i == 0 else steps[i - 1] if i < len(counts) else 2
+            planes = width * 2 ** min(i, len(counts) - 1)
+            stage = nn.Sequential()
+            for k in range(counts[i] if i < len(counts) else 1):
+                stride, out = (first if k == 0 else 1), planes * block.expansion
+                shortcut = None
+                if stride != 1 or channels != out:
+                    conv = nn.Conv2d(channels, out, 1, stride=stride, bias=False)
+                    shortcut = nn.Sequential(conv, normalise(out))
+                stage.append(block(channels, planes, stride, shortcut, norm_layer=normalise))
+                channels = out
+            self.add_module(name, stage)
+            side //= first
+            self.channels_at[side] = channels
+        self.out_channels, self.out_size = channels, SMALLEST
+        start_at_he(self)
+        if norm == "none":
+            last = "conv2" if block is BasicBlock else "conv3"
+            still_branches([getattr(part, last) for part in self.modules() if type(part) is block])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        return x
+
+    def features(self, images: Tensor) -> dict[int, Tensor]:
+        """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
+        x = self.relu(self.bn1(self.conv1(images)))
+        found = {x.shape[-1]: x}
+        x = self.maxpool(x)
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            found[x.shape[-1]] = x
+        return found
+
+
+def _named_norm(channels: int, *, norm: str) -> nn.Module:
+    return batch_norm(channels=channels, norm=norm, scale=True)

@@ -1,0 +1,63 @@
+"""Which of a classifier's strides a backbone keeps, so that any resolution ends at 4x4."""
+
+import math
+
+from torch import nn
+
+from idinvert.errors import ConfigError
+
+SMALLEST = 4
+
+
+def halvings(resolution: int) -> int:
+    """How often the side is halved from `resolution` down to 4.
+
+    Args:
+        resolution: Side of the images.
+
+    Raises:
+        ConfigError: It is no power of two from 8 up.
+    """
+    if resolution < 2 * SMALLEST or resolution & (resolution - 1):
+        raise ConfigError(
+            f"encoder: got resolution {resolution}, expected a power of two from "
+            f"{2 * SMALLEST} up; change data.resolution"
+        )
+    return int(math.log2(resolution // SMALLEST))
+
+
+def kept_strides(resolution: int, *, places: int) -> tuple[list[int], int]:
+    """Strides of a classifier's halving places, first to last, and how many must be added.
+
+    Classifiers halve at a fixed number of places, early ones first. Where the images are smaller
+    than that takes, the *earliest* places keep their resolution (as ResNets for 32 px images do);
+    where they are larger, further halvings follow behind the last.
+
+    Args:
+        resolution: Side of the images.
+        places: Places at which the architecture halves the side.
+
+    Returns:
+        ``places`` strides of 1 or 2, and the number of halvings that remain after them.
+
+    Raises:
+        ConfigError: As `halvings`.
+    """
+    count = halvings(resolution)
+    dropped = max(0, places - count)
+    return [1] * dropped + [2] * (places - dropped), max(0, count - places)
+
+
+def still_branches(branches: list[nn.Conv2d]) -> None:
+    """Residual branches that start at zero: without normalisation, depth would blow values up."""
+    for conv in branches:
+        nn.init.zeros_(conv.weight)
+
+
+def start_at_he(module: nn.Module) -> None:
+    """He's initialisation of every convolution below ``module``, as the classifiers have it."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

@@ -1,0 +1,39 @@
+"""D_w, which tells the generator's own codes from an encoder's."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from idinvert.errors import ConfigError
+
+_SLOPE = 0.2
+
+
+class LatentDiscriminator(nn.Module):
+    """Codes to logits: dense layers with leaky ReLU between them.
+
+    Args:
+        features: Length of an input: w_dim for one layer's code, L * w_dim for a whole code.
+        width: Length of the hidden layers.
+        depth: Number of dense layers.
+
+    Raises:
+        ConfigError: No hidden layer.
+
+    Source:
+        The latent discriminator of e4e (Tov et al. 2021, arXiv 2102.02766): 4 layers of 512.
+    """
+
+    def __init__(self, *, features: int, width: int = 512, depth: int = 4) -> None:
+        super().__init__()
+        if depth < 2:
+            raise ConfigError(f"latent discriminator: got depth {depth}, expected 2 or more")
+        self.architecture = {"features": features, "width": width, "depth": depth}
+        widths = [features] + [width] * (depth - 1) + [1]
+        self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(depth))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Codes ``[N, features]`` to logits ``[N]``."""
+        x = codes
+        for layer in self.layers[:-1]:
+            x = functional.leaky_relu(layer(x), _SLOPE)
+        return self.layers[-1](x).squeeze(1)

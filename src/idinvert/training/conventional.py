@@ -1,0 +1,147 @@
+"""Training of the conventional encoder (Sec. 3.1, Eq. 1)."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from idinvert.errors import ConfigError
+from idinvert.losses.codes import code_loss
+from idinvert.training.clock import ImageClock, random_stream
+from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
+from idinvert.training.schedules import Schedule
+from idinvert.training.steps import (
+    adam,
+    descend,
+    detached,
+    log_means,
+    log_reconstruction_error,
+    reconstruct,
+    scheduled_optimizers,
+)
+
+FROZEN = ("generator",)
+
+
+class ConventionalTraining(pl.LightningModule):
+    """E learns to give back the codes of synthetic images; it never sees a real one.
+
+    Each step samples as many z as the batch of the data set holds, makes their codes w = M(z) and
+    images G(w), and pulls E(G(w)) towards w. No gradient goes through G. Real images only say how
+    many there are, and serve the validation, which is that of the other objectives.
+
+    Args:
+        generator: The frozen G (`networks.generator.Generator`).
+        encoder: E; images to codes ``[N, L, w_dim]``.
+        lr: Adam's learning rate.
+        betas: Adam's betas.
+        schedule: Factor on the learning rate by images seen.
+        seed: Seed of z.
+
+    Raises:
+        ConfigError: The encoder gives noise maps, about which Eq. (1) says nothing.
+
+    Source:
+        Eq. (1), Fig. 1(a) top; Table 1's row "Conventional Encoder [9]".
+
+    Differs from the paper:
+        Eq. (1) is written for z; as everywhere in the paper that stands for the code that G takes,
+        here M(z) of all layers. The square, its mean over elements and the optimiser are those of
+        the other objectives: neither the paper nor its authors' code gives them for this row.
+        Its text describes reference [9] by this procedure and does not print its title.
+    """
+
+    judged_by = None
+    """Reconstructions of real images may end worse than G at the mean code, as in Table 1."""
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        encoder: nn.Module,
+        lr: float,
+        betas: tuple[float, float],
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if getattr(encoder, "noise_head", None) is not None:
+            raise ConfigError(
+                "objective=conventional compares codes, and this encoder gives noise maps as well: "
+                "nothing would train them. Use encoder=base, or another objective."
+            )
+        self.automatic_optimization = False
+        self.generator: Any = freeze(generator)
+        self.encoder = encoder
+        self.clock = ImageClock()
+        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
+        self.schedule, self.seed = schedule, seed
+
+    @property
+    def nimg(self) -> int:
+        """Synthetic images seen so far, over all ranks."""
+        return self.clock.nimg
+
+    @property
+    def trained_networks(self) -> dict[str, nn.Module]:
+        """What a finished run leaves in its ``weights`` folder."""
+        return {"encoder": self.encoder}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for E."""
+        return [adam(self.encoder, lr=self.lr, betas=self.betas)]
+
+    def train(self, mode: bool = True) -> "ConventionalTraining":
+        """Training mode for E alone: G stays in evaluation mode."""
+        super().train(mode)
+        self.generator.eval()
+        return self
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise."""
+        return reconstruct(self, images)
+
+    @torch.no_grad()
+    def sample(self, count: int, *, purpose: str, position: int) -> tuple[Tensor, Tensor]:
+        """Codes ``[count, L, w_dim]`` and their images ``[count, 3, R, R]``, with constant noise.
+
+        Args:
+            count: Of this rank; z is drawn for all ranks, and each takes its slice.
+            purpose: What the draw is for; two purposes never share numbers.
+            position: Where in it the draw stands: images seen, or the batch of a validation.
+        """
+        rng = random_stream(purpose=purpose, seed=self.seed, nimg=position)
+        shape = (count * self.trainer.world_size, self.generator.z_dim)
+        z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
+        mine = z[self.global_rank * count :][:count]
+        codes = self.generator.mapping(mine.to(self.generator.w_avg))
+        return codes, self.generator.synthesis(codes, noise="const")
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """One step of E; returns the detached loss."""
+        (optimizer,) = scheduled_optimizers(self)
+        count = len(batch["image"])
+        codes, images = self.sample(count, purpose="synthetic images", position=self.nimg)
+        loss = code_loss(codes, self.encoder(images)).mean()  # Eq. (1)
+        descend(self, loss, optimizer)
+        self.clock.nimg += count * self.trainer.world_size
+        return detached({"loss/code": loss, "loss/encoder": loss})
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Errors of the reconstructions of real images, and of the codes of synthetic ones."""
+        log_reconstruction_error(self, batch)
+        codes, images = self.sample(
+            len(batch["image"]), purpose="synthetic validation", position=batch_idx
+        )
+        mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)
+        error = code_loss(codes, self.encoder(images).to(codes.dtype))
+        log_means(self, {"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves the frozen network out."""
+        drop_frozen(checkpoint["state_dict"], FROZEN)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the frozen network back in, as it is in this process."""
+        restore_frozen(checkpoint["state_dict"], self, FROZEN)

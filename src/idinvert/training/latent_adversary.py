@@ -1,0 +1,166 @@
+"""D_w and what it is shown: the generator's own codes against the encoder's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.errors import ConfigError
+from idinvert.networks.generator import truncate
+from idinvert.networks.latent_discriminator import LatentDiscriminator
+from idinvert.training.adversary import adversarial_term, discriminator_loss, dtype_of
+from idinvert.training.clock import random_stream
+from idinvert.training.code_pool import CodePool
+from idinvert.training.steps import descend, detached
+
+INPUTS = ("layer", "whole")
+
+
+class LatentAdversary(nn.Module):
+    """A discriminator of codes: M(z) with z from N(0, I) is real, E(x) is not.
+
+    Args:
+        num_layers: L of the generator.
+        w_dim: Length of one layer's code.
+        w_input: ``"layer"``: D_w sees the code of one layer, any of them; ``"whole"``: of all
+            layers at once, which also tells whether they belong together.
+        pool_size: Codes of earlier steps that D_w may be shown again, of either kind; 0 for none.
+        truncation: psi of the real codes; 1 leaves M(z) as it is.
+        r1_gamma: Gamma of R1 on the real codes.
+        r1_every: Steps between two penalties; each counts so many times.
+        seed: Of z, the choice of layers and the pools.
+
+    Raises:
+        ConfigError: Unknown ``w_input``.
+
+    Source:
+        Tov et al. 2021 (arXiv 2102.02766).
+
+    Differs from the paper:
+        e4e knows one w for all layers and so ``"layer"`` alone. Where M gives every layer its own
+        w, real and fake of one image are of the same layer. e4e's D_w steps before E and on codes
+        encoded for it; here it steps after E, on the codes of E's step. Its published code leaves
+        w-bar out of the fakes (encoder4editing issue 19); here they are what G gets.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        w_dim: int,
+        w_input: str,
+        pool_size: int,
+        truncation: float,
+        r1_gamma: float,
+        r1_every: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if w_input not in INPUTS:
+            raise ConfigError(
+                f"latent discriminator: got w_input {w_input!r}, expected one of {list(INPUTS)}; "
+                "change objective.w_input"
+            )
+        features = w_dim if w_input == "layer" else w_dim * num_layers
+        self.network = LatentDiscriminator(features=features, width=w_dim)
+        self.real_pool = CodePool(size=pool_size, features=features)
+        self.fake_pool = CodePool(size=pool_size, features=features)
+        self.w_input, self.truncation = w_input, truncation
+        self.r1_gamma, self.r1_every, self.seed = r1_gamma, r1_every, seed
+
+    def term(self, codes: Tensor, *, layers: int) -> Tensor:
+        """What E pays for codes ``[N, L, w_dim]``: the mean over images and the first ``layers``.
+
+        With ``w_input="whole"`` it is the mean over images alone.
+        """
+        whole = self.w_input == "whole"
+        shown = codes.flatten(1) if whole else codes[:, :layers].flatten(0, 1)
+        return adversarial_term(self.network, shown, kind="logistic")
+
+    def loss(
+        self,
+        codes: Tensor,
+        *,
+        layers: int,
+        generator: Any,
+        nimg: int,
+        rank: int,
+        world_size: int,
+        gather: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """D_w's loss of one step, and its parts.
+
+        Every rank draws for, and puts into its pools, the codes of all ranks, and then looks at
+        its own share: several ranks compute what one would, and their pools stay the same.
+
+        Args:
+            codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
+            layers: D_w is shown one of so many first layers; read with ``w_input="layer"`` alone.
+            generator: G, frozen.
+            nimg: Images seen before this step.
+            rank: This process.
+            world_size: Number of processes.
+            gather: This rank's tensor ``[N, ...]`` to that of all ranks ``[N * ranks, ...]``.
+
+        Returns:
+            The loss, and the terms of `adversary.discriminator_loss` with ``latent_`` before
+            their names.
+        """
+        count, dtype = len(codes), dtype_of(self.network)
+        rng = random_stream(purpose="latent adversary", seed=self.seed, nimg=nimg)
+        shape = (count * world_size, generator.z_dim)
+        z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
+        layer = torch.randint(0, layers, (len(z),), generator=rng).to(codes.device)
+        with torch.no_grad():
+            w = generator.mapping(z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
+            w = truncate(w, generator.w_avg, self.truncation)
+            real = self.real_pool.exchange(self._shown(w, layer), rng=rng)
+            fake = self.fake_pool.exchange(self._shown(gather(codes.to(dtype)), layer), rng=rng)
+        mine = slice(rank * count, (rank + 1) * count)
+        loss, terms = discriminator_loss(
+            self.network,
+            real[mine],
+            fake[mine],
+            kind="logistic",
+            r1_gamma=self.r1_gamma,
+            r1_every=self.r1_every,
+            step=nimg // (count * world_size),
+        )
+        return loss, {name.replace("/", "/latent_"): value for name, value in terms.items()}
+
+    def _shown(self, codes: Tensor, layer: Tensor) -> Tensor:
+        """Codes ``[N, L, w_dim]`` as D_w takes them: of layer ``layer[n]``, or of all."""
+        if self.w_input == "whole":
+            return codes.flatten(1)
+        return codes[torch.arange(len(codes), device=codes.device), layer]
+
+
+def latent_step(module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> dict[str, Tensor]:
+    """One step of a training module's ``latent_adversary`` on the codes of its E step.
+
+    Args:
+        module: A LightningModule with ``latent_adversary``, ``generator`` and ``nimg``.
+        codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
+        layers: See `LatentAdversary.loss`.
+        optimizer: Of D_w.
+
+    Returns:
+        The detached terms.
+    """
+    world = module.trainer.world_size
+
+    def gather(tensor: Tensor) -> Tensor:
+        return module.all_gather(tensor).flatten(0, 1) if world > 1 else tensor
+
+    loss, terms = module.latent_adversary.loss(
+        codes,
+        layers=layers,
+        generator=module.generator,
+        nimg=module.nimg,
+        rank=module.global_rank,
+        world_size=world,
+        gather=gather,
+    )
+    descend(module, loss, optimizer)
+    return detached(terms)

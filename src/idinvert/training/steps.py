@@ -1,0 +1,120 @@
+"""What every objective of an encoder does alike in a step: rates, images, descent, validation."""
+
+import operator
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.data.convert import to_float
+from idinvert.losses.perceptual import feature_loss
+from idinvert.losses.pixel import pixel_loss
+from idinvert.networks.encoding import decode
+from idinvert.training.mirror import mirror_at_random
+from idinvert.training.schedules import set_learning_rate
+
+
+def scheduled_optimizers(module: Any) -> list[Any]:
+    """The module's optimisers, their learning rates set to what they are after its ``nimg``."""
+    optimizers = module.optimizers()
+    optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+    factor = module.schedule(module.nimg)
+    for optimizer in optimizers:
+        base = optimizer.optimizer.defaults["lr"]
+        set_learning_rate(optimizer.optimizer, base=base, factor=factor)
+    return optimizers
+
+
+def training_images(module: Any, batch: dict[str, Tensor]) -> Tensor:
+    """This rank's images ``[N, 3, R, R]`` in [-1, 1], mirrored at random if the module says so."""
+    images = to_float(batch["image"]).to(module.dtype)
+    if not module.mirror:
+        return images
+    return mirror_at_random(
+        images,
+        seed=module.seed,
+        nimg=module.nimg,
+        rank=module.global_rank,
+        world_size=module.trainer.world_size,
+    )
+
+
+def descend(module: Any, loss: Tensor, optimizer: Any) -> None:
+    """One step of an optimiser down ``loss``."""
+    optimizer.zero_grad()
+    module.manual_backward(loss)
+    optimizer.step()
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """The sum of weighted terms, in their order."""
+    return reduce(operator.add, terms.values())
+
+
+def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms as numbers, without their graphs."""
+    return {name: value.detach() for name, value in terms.items()}
+
+
+def reconstruction_terms(
+    images: Tensor,
+    reconstructions: Tensor,
+    *,
+    perceptual: nn.Module | None,
+    lambda_vgg: float,
+) -> dict[str, Tensor]:
+    """The first two terms of Eq. (2), weighted, each a mean over the batch.
+
+    Args:
+        images: x, ``[N, 3, R, R]`` in [-1, 1].
+        reconstructions: G(E(x)), of the same shape.
+        perceptual: F; None leaves the second term out.
+        lambda_vgg: Its weight; 0 leaves it out.
+
+    Returns:
+        ``loss/pixel`` and, where there is one, ``loss/perceptual``.
+    """
+    terms = {"loss/pixel": pixel_loss(images, reconstructions).mean()}
+    if perceptual is not None and lambda_vgg > 0:
+        with torch.no_grad():
+            target = perceptual(images)
+        distance = feature_loss(target, perceptual(reconstructions)).mean()
+        terms["loss/perceptual"] = lambda_vgg * distance
+    return terms
+
+
+def reconstruct(module: Any, images: Tensor) -> Tensor:
+    """``G(E(x))``, ``[N, 3, R, R]``, with the noise of E where it gives some, else G's own."""
+    return decode(module.generator, module.encoder.encode(images))
+
+
+def adam(network: nn.Module, *, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """Adam over what a network trains."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=lr, betas=betas, fused=True)
+
+
+def log_means(module: Any, figures: dict[str, Tensor]) -> None:
+    """Logs the mean of each ``[N]`` over the validation images of all ranks."""
+    for name, values in figures.items():
+        module.log(
+            name,
+            values.mean(),
+            on_epoch=True,
+            on_step=False,
+            sync_dist=True,
+            batch_size=len(values),
+            logger=False,
+        )
+
+
+def log_reconstruction_error(module: Any, batch: dict[str, Tensor]) -> None:
+    """Logs the squared error of the reconstructions, beside that of G at the mean code."""
+    images = to_float(batch["image"]).to(module.dtype)
+    with torch.no_grad():
+        mean_code = module.generator.w_avg.expand(len(images), -1, -1)
+        mean_image = module.generator.synthesis(mean_code, noise="const")
+        error = pixel_loss(images, module.reconstruct(images).clamp(-1, 1))
+        floor = pixel_loss(images, mean_image.clamp(-1, 1))
+    log_means(module, {"val/mse": error, "val/mse_of_mean_image": floor})

@@ -1,0 +1,1 @@
+"""Native networks out to the layouts that other tools read."""

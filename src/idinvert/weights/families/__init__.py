@@ -1,0 +1,1 @@
+"""One foreign checkpoint family a file: what it looks like, and how it becomes native."""

@@ -1,0 +1,101 @@
+"""What a checkpoint file holds, as plain data."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from idinvert.errors import CheckpointError
+
+Kind = Literal["safetensors", "torch_zip", "torch_legacy", "pickle", "npy", "npz"]
+
+_DEPTH = 64  # modules within modules
+
+
+@dataclass
+class Stored:
+    """An object of the file that is not plain data: its class by name, its state as data.
+
+    Args:
+        module: Where its class lived: ``"torch_utils.persistence"`` for NVlabs' persistent
+            objects, ``"dnnlib.tflib.network"`` for TensorFlow networks.
+        name: Its class: ``"Generator"``, ``"SynthesisLayer"``, ``"Network"``.
+        arguments: What it was constructed with, by position, where the file says so.
+        keywords: What it was constructed with, by keyword, where the file says so.
+        state: Its attributes, a dict by name. Source text that came with the object is dropped.
+    """
+
+    module: str
+    name: str
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file's content: a finite tree, at most 128 deep, that owns its memory.
+
+    Args:
+        kind: The container.
+        path: The file.
+        content: dict, list, tuple, set, str, bytes, numbers, None, `torch.Tensor` (on the CPU, no
+            gradients), `numpy.ndarray` (numbers only, writable) and `Stored`. Subclasses of dict,
+            such as OrderedDict, EasyDict or argparse.Namespace, are plain dicts. A pickled
+            ``.npy`` of one object is that object; ``.npz`` and safetensors are a dict by name.
+        metadata: The text entries of a safetensors header.
+    """
+
+    kind: Kind
+    path: Path
+    content: Any
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def flat_tensors(stored: Stored) -> dict[str, Tensor]:
+    """The state dict of a stored torch module: parameters and buffers by dotted name.
+
+    Args:
+        stored: A module; its ``state`` has ``_parameters``, ``_buffers`` and ``_modules``.
+
+    Returns:
+        Name to tensor in the order of registration, without buffers registered as not persistent.
+
+    Raises:
+        CheckpointError: It is no module.
+    """
+    found: dict[str, Tensor] = {}
+    _collect(stored, found, prefix="", depth=0)
+    return found
+
+
+def _collect(stored: Any, found: dict[str, Tensor], *, prefix: str, depth: int) -> None:
+    state = stored.state if isinstance(stored, Stored) else None
+    if not isinstance(state, dict) or depth > _DEPTH:
+        what = type(stored).__name__ if not isinstance(stored, Stored) else stored.name
+        raise CheckpointError(
+            f"expected a stored torch module at {prefix or 'the top'!r}, got {what}"
+        )
+    hidden = state.get("_non_persistent_buffers_set", set())
+    if not isinstance(hidden, set):
+        raise CheckpointError(f"expected a set of buffer names at {prefix or 'the top'!r}")
+    for group in ("_parameters", "_buffers"):
+        for name, value in _named(state, group, prefix=prefix):
+            if value is None or (group == "_buffers" and name in hidden):
+                continue
+            if not isinstance(value, Tensor):
+                raise CheckpointError(
+                    f"expected a tensor at {prefix + name!r}, got {type(value).__name__}"
+                )
+            found[prefix + name] = value
+    for name, value in _named(state, "_modules", prefix=prefix):
+        if value is not None:
+            _collect(value, found, prefix=f"{prefix}{name}.", depth=depth + 1)
+
+
+def _named(state: dict[Any, Any], group: str, *, prefix: str) -> list[tuple[str, Any]]:
+    entries = state.get(group, {})
+    if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
+        raise CheckpointError(f"expected names to values in {group} of {prefix or 'the top'!r}")
+    return list(entries.items())

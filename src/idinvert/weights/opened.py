@@ -1,0 +1,174 @@
+"""Foreign checkpoints as native files: read once, kept in the cache, found again by content."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from idinvert.errors import CheckpointError
+from idinvert.weights.checkpoint import Checkpoint, open_checkpoint
+from idinvert.weights.families import idinvert_pytorch, tf_idinvert
+from idinvert.weights.registry import opened_folder, sha256
+from idinvert.weights.release import FORMAT, save_network
+
+_DIGITS = 32  # of a sha256 that name a folder
+TRAINED_BY = {idinvert_pytorch.NAME: "domain_guided", tf_idinvert.NAME: "domain_guided"}
+"""The objective that a family's encoders were trained with, as tables name it."""
+
+
+def native_copies(path: Path, *, key: str) -> Path:
+    """The folder with the native files of a foreign checkpoint, by role.
+
+    The first call reads the file and writes the copies; later ones, of any process, only hash it.
+    Copies of other readers, from another version of this package, are not used.
+
+    Args:
+        path: A checkpoint of a foreign family.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: The file cannot be read, or the cache folder cannot be written.
+    """
+    digest = digest_of(path)
+    folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
+    if folder.is_dir():
+        return folder
+    checkpoint = open_checkpoint(path, key=key)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
+        try:
+            write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            os.chmod(partial, 0o755)
+            _publish(partial, folder)
+            for old in folder.parent.glob(f"{digest[:_DIGITS]}-*"):
+                if old != folder:  # by other readers
+                    shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: its native copy could not be written to {folder.parent} ({error}); free some "
+            "space or set IDINVERT_CACHE to another folder"
+        ) from error
+    return folder
+
+
+def write_native(
+    checkpoint: Checkpoint, folder: Path, *, source: Path, fingerprint: str | None
+) -> dict[str, Path]:
+    """Writes a bundle: one release file a network.
+
+    Args:
+        checkpoint: What to write.
+        folder: Where to.
+        source: The file it came from, for the provenance.
+        fingerprint: How the generator is known to what stands on it; None for that of the file
+            that is written here.
+
+    Returns:
+        The files, by role.
+    """
+    files = {role: folder / f"{role}.safetensors" for role in checkpoint.networks}
+    return write_networks(checkpoint, files, source=source, fingerprint=fingerprint)
+
+
+def write_networks(
+    checkpoint: Checkpoint, files: Mapping[str, Path], *, source: Path, fingerprint: str | None
+) -> dict[str, Path]:
+    """As `write_native`, to the files given by role; roles without a file are left out."""
+    for role, file in files.items():  # the generator is first: others stand on it
+        provenance = dict(checkpoint.meta.get("provenance", {}).get(role, {}))
+        provenance |= provenance_of(checkpoint, source=source)
+        if role != "generator" and "generator" in checkpoint.networks:
+            known = fingerprint or _written(files.get("generator"))
+            if known:
+                provenance.setdefault("stands_on", {"generator": known})
+        if role == "encoder" and "choices" not in provenance:
+            provenance["choices"] = _choices(checkpoint)
+        save_network(checkpoint.networks[role], file, provenance=provenance)
+    return dict(files)
+
+
+def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
+    """What a native file says about the foreign one it came from; JSON-able."""
+    known = {name: fact for name, fact in checkpoint.meta.items() if name != "provenance"}
+    meta = json.loads(json.dumps(known, default=str))
+    return {
+        "source": {
+            "family": checkpoint.family,
+            "file": source.name,
+            "sha256": digest_of(source) if source.is_file() else None,
+            "meta": meta,
+        }
+    }
+
+
+def digest_of(path: Path) -> str:
+    """A file's sha256, computed once while the file stays as it is."""
+    state = path.stat()
+    return _digest(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, size: int, changed: int, inode: int) -> str:
+    return sha256(path)
+
+
+def _written(file: Path | None) -> str | None:
+    return digest_of(file)[:16] if file is not None else None
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    """Renames a finished folder into place; where another process was first, its copy stays."""
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@lru_cache(maxsize=1)
+def _readers() -> str:
+    """Eight digits that change when the code that reads foreign files does."""
+    digest = hashlib.sha256(FORMAT.encode())
+    here = Path(__file__).parent
+    for file in sorted((*here.glob("families/*.py"), *here.glob("formats/*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _choices(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What made a published encoder, in the words that tables select by."""
+    choices: dict[str, Any] = {"encoder": _in_words(checkpoint.networks["encoder"])}
+    choices["weights"] = checkpoint.family
+    # The files of e4e and pSp tell which of the two they are.
+    objective = TRAINED_BY.get(checkpoint.family) or checkpoint.meta.get("encoder")
+    if objective is not None:
+        choices["objective"] = {"name": objective}
+    if checkpoint.generator is not None:
+        choices["generator"] = _in_words(checkpoint.generator)
+    architecture = checkpoint.networks["encoder"].architecture
+    choices["latent"] = {
+        "space": architecture.get("latent", "w_plus"),
+        "offset": "w_avg" if architecture.get("offset") else "none",
+    }
+    return choices
+
+
+def _in_words(network: nn.Module) -> dict[str, Any]:
+    backbone = getattr(network, "backbone", network)
+    name = type(backbone).__module__.rsplit(".", 1)[-1].removeprefix("encoder_")
+    scalars = {
+        key: value
+        for key, value in backbone.architecture.items()  # type: ignore[union-attr, operator]
+        if isinstance(value, str | int | float | bool) and key != "class"
+    }
+    return {"name": name.removesuffix("_encoder")} | scalars

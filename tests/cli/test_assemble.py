@@ -1,0 +1,168 @@
+"""What an objective is given, what an encoder takes over from its generator, and their words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.cli.assemble import assemble, batch_norm_group
+from idinvert.cli.choices import choices_of
+from idinvert.cli.networks import fresh_encoder
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
+from idinvert.networks.stylegan import StyleGANGenerator
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
+from idinvert.weights.release import save_network
+
+SIZES = {"resolution": 8, "channels": [4, 4]}
+TINY = [
+    "scale.resolution=8",
+    "scale.channels=[4,4]",
+    "scale.w_dim=4",
+    "scale.mapping_depth=2",
+    "scale.encoder_channels=4",
+    "scale.encoder_channels_max=8",
+    "data.train=8",
+    "data.test=4",
+    "data.val=4",
+]
+
+
+def generator(kind: Any = StyleGAN2Generator, *, multi_w: bool = False) -> Any:
+    torch.manual_seed(0)
+    net = kind(**SIZES, z_dim=4, w_dim=4, mapping_depth=2, multi_w=multi_w)
+    net.w_avg.normal_()
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> str:
+    """A folder of G and D."""
+    save_network(generator(), tmp_path / "generator.safetensors", provenance={})
+    torch.manual_seed(1)
+    discriminator = StyleGAN2Discriminator(**SIZES)
+    save_network(discriminator, tmp_path / "discriminator.safetensors", provenance={})
+    return f"generator.path={tmp_path}"
+
+
+def composed(*words: str) -> dict[str, Any]:
+    return compose_plain("train", [*words, *TINY])
+
+
+def made(words: list[str], g: Any) -> Any:
+    config = composed(*words)
+    return fresh_encoder(config["encoder"], config["latent"], generator=g)
+
+
+ASKED = {
+    "domain_guided": {"generator", "discriminator", "encoder", "perceptual"},
+    "conventional": {"generator", "encoder"},
+    "e4e": {"generator", "encoder", "perceptual"},
+    "force_in_domain": {"generator", "discriminator", "encoder", "perceptual"},
+}
+
+
+@pytest.mark.parametrize("experiment", ASKED)
+def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(
+    trained: str, experiment: str
+) -> None:
+    words = [f"experiment={experiment}", "generator=checkpoint", trained]
+    words += ["perceptual=none"] if "perceptual" in ASKED[experiment] else []
+    parts = assemble(composed(*words))
+    networks = {"generator", "discriminator", "encoder", "perceptual"}
+    assert set(parts.unused) == networks - ASKED[experiment]
+    assert not parts.module.generator.training
+    for name in ASKED[experiment] - {"perceptual"}:
+        assert getattr(parts.module, name) is not None
+    files = {"data", "generator"} | ({"discriminator"} & ASKED[experiment])
+    assert set(parts.contents) == files
+
+
+def test_what_an_objective_does_not_read_makes_no_other_run(trained: str) -> None:
+    words = ["experiment=conventional", "generator=checkpoint", trained]
+    one = assemble(composed(*words))
+    others = [
+        assemble(composed(*words, more))
+        for more in ("perceptual=none", "discriminator.init=scratch")
+    ]
+    assert {other.identity for other in others} == {one.identity}
+    assert assemble(composed(*words, "objective.lr=0.1")).identity != one.identity
+
+
+def test_a_gan_is_fresh_and_an_encoder_needs_a_trained_one() -> None:
+    module = assemble(composed("experiment=gan")).module
+    assert module.generator.training and module.discriminator.training
+    with pytest.raises(ConfigError, match=r"needs a trained generator"):
+        assemble(composed("experiment=conventional", "generator=stylegan2"))
+
+
+@pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
+def test_a_noise_encoder_carries_its_generators_own_maps(kind: Any) -> None:
+    g = generator(kind)
+    encoder = made(["encoder=noise", "encoder.noise_blocks=1"], g).eval()
+    noise = encoder.encode(torch.zeros(2, 3, 8, 8)).noise
+    assert [tuple(m.shape) for m in noise] == [(2, 1, h, w) for h, w in g.noise_shapes]
+    for i, (side, _) in enumerate(g.noise_shapes):
+        own = g.synthesis.get_buffer(f"noise_{i}").expand(2, -1, -1, -1)
+        assert torch.equal(noise[i], own) is (side > 4)
+
+
+@pytest.mark.parametrize("multi_w", [False, True])
+def test_an_encoder_of_z_carries_its_generators_mapping_and_adds_no_average(multi_w: bool) -> None:
+    g = generator(multi_w=multi_w)
+    encoder = made(["latent=z"], g)
+    assert not encoder.offset and encoder.code_space == ("w_plus" if multi_w else "w")
+    z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(encoder.mapping(z), g.mapping(z), rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=r"latent\.offset=none"):
+        made(["latent=z", "latent.offset=w_avg"], g)
+
+
+WORDS = [
+    ([], {"name": "base", "noise_blocks": 0}, {"space": "w_plus", "deltas": False}),
+    (["encoder=resnet18"], {"name": "resnet18", "depth": 18}, {"space": "w_plus"}),
+    (["encoder=resnet34"], {"name": "resnet34"}, {}),
+    (["encoder=resnet50"], {"name": "resnet50"}, {}),
+    (["encoder=mobilenet"], {"name": "mobilenet", "noise_blocks": 0}, {}),
+    (["encoder=noise", "encoder.noise_blocks=2"], {"name": "base", "noise_blocks": 2}, {}),
+    (["encoder=noise", "encoder.noise_blocks=0"], {"name": "base", "noise_blocks": 0}, {}),
+    (["latent=w"], {}, {"space": "w", "offset": "w_avg"}),
+    (["latent=z"], {}, {"space": "z", "offset": "none"}),
+    (["experiment=e4e"], {}, {"space": "w_plus", "deltas": True}),
+]
+
+
+@pytest.mark.parametrize(("words", "encoder", "latent"), WORDS, ids=lambda w: "+".join(w))
+def test_the_words_that_tables_select_by(
+    words: list[str], encoder: dict[str, Any], latent: dict[str, Any]
+) -> None:
+    config, g = composed(*words), generator()
+    choices = choices_of(config, generator=g, encoder=made(words, g))
+    assert choices["encoder"].items() >= encoder.items()
+    assert choices["latent"].items() >= latent.items()
+    assert choices["generator"]["name"] == "stylegan2"
+
+
+@pytest.mark.parametrize("objective", ["conventional", "e4e", "force_in_domain"])
+def test_the_objectives_name(objective: str) -> None:
+    choices = choices_of(composed(f"experiment={objective}"), generator=None, encoder=None)
+    assert choices["objective"]["name"] == objective
+
+
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [
+        (["encoder=resnet18"], 16),
+        (["encoder=mobilenet", "encoder.backbone.norm=sync"], 32),
+        (["encoder=resnet50", "encoder.backbone.norm=none"], None),
+    ],
+)
+def test_batch_norm_groups(words: list[str], group: int | None) -> None:
+    config = composed(*words, "trainer=ddp_cpu", "batch_size=32")
+
+    class Module:
+        encoder = None
+
+    assert batch_norm_group(config, Module()) == group

@@ -1,0 +1,202 @@
+"""Sweeps of experiment files: which runs they are, wrong uses, what the program is handed."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idinvert.cli import sweeps
+from idinvert.cli.app import run_app
+from idinvert.cli.sweeps import chosen_row, find_sweep, with_rows
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.errors import ConfigError
+
+LAMBDAS = ("0", "0.5", "2", "5", "10", "20", "40")
+STYLEGAN = "scale=miniature generator.path=trained:stylegan_multi_w"
+STYLEGAN2 = "scale=miniature generator.path=trained:stylegan2_multi_w"
+FACES = f"data=faces_mini {STYLEGAN}"
+
+
+def rows(program: str, name: str, *words: str) -> set[str]:
+    sweep = find_sweep(program, [f"experiment={name}", *words])
+    assert sweep is not None
+    found = [" ".join(row) for row in sweep.rows]
+    assert len(found) == len(set(found)), "no run twice"
+    return set(found)
+
+
+EXPECTED: dict[tuple[str, str], set[str]] = {
+    ("train", "table1_methods"): {
+        f"experiment={kind} data={data} {STYLEGAN}"
+        for kind in ("conventional", "domain_guided")
+        for data in ("faces_mini", "towers_mini", "bedrooms_mini")
+    },
+    ("train", "table2_editing"): {
+        f"experiment=domain_guided data={data} {STYLEGAN}"
+        for data in ("faces_mini", "towers_mini", "bedrooms_mini")
+    },
+    ("train", "table3_encoders"): {
+        f"experiment=domain_guided encoder={encoder} data={data} {STYLEGAN}"
+        for encoder in ("base", "resnet18", "resnet34", "resnet50", "mobilenet")
+        for data in ("faces_mini", "churches_mini")
+    },
+    ("train", "table4_offset"): {
+        "experiment=e4e data=faces_mini scale=miniature generator.path=trained:stylegan2",
+        f"experiment=domain_guided latent.offset=none data=faces_mini {STYLEGAN2}",
+        f"experiment=domain_guided latent.offset=w_avg data=faces_mini {STYLEGAN2}",
+    },
+    ("train", "table5_retraining"): {
+        f"experiment=domain_guided data=faces_mini scale=miniature generator.path=trained:{kind}"
+        for kind in ("stylegan", "stylegan_multi_w", "stylegan2", "stylegan2_multi_w")
+    },
+    ("train", "table6_noise"): {
+        f"experiment=domain_guided {FACES}",
+        *(
+            f"experiment=domain_guided encoder=noise encoder.noise_blocks={blocks} {FACES}"
+            for blocks in (1, 2, 3, 4)
+        ),
+    },
+    ("train", "table7_datasets"): {
+        f"experiment=domain_guided data={data} scale=miniature generator.path=trained:{kind}"
+        for data in ("towers_mini", "bedrooms_mini")
+        for kind in ("stylegan_multi_w", "stylegan2_multi_w")
+    },
+    ("evaluate", "fig10_lambda_dom"): {
+        *(
+            f"task={task} inversion=in_domain inversion.steps=100 inversion.lambda_dom={weight}"
+            for task in ("reconstruction", "manipulation")
+            for weight in LAMBDAS
+        ),
+        "table=fig10_lambda_dom evaluate_missing=false",
+    },
+}
+
+
+@pytest.mark.parametrize(("program", "name"), EXPECTED, ids=str)
+def test_a_sweep_is_the_runs_that_it_names(program: str, name: str) -> None:
+    assert rows(program, name) == EXPECTED[program, name]
+
+
+SWEEPS = [
+    (program, path.stem)
+    for path in sorted((config_dir() / "experiment").glob("*.yaml"))
+    for program in ("train", "evaluate")
+    if f"\n  {program}:" in path.read_text(encoding="utf-8").partition("\nsweep:")[2]
+]
+
+
+@pytest.mark.parametrize(("program", "name"), SWEEPS, ids=str)
+def test_every_row_composes_for_its_program(program: str, name: str) -> None:
+    sweep = find_sweep(program, [f"experiment={name}"])
+    assert sweep is not None and sweep.rows
+    for index, row in enumerate(sweep.rows):
+        words = chosen_row(program, [f"experiment={name}", f"row={index}"])
+        assert words == [*row, f"row={index}"]
+        compose_plain(program, words)
+
+
+def test_the_users_words_win_and_make_rows_one() -> None:
+    words = ("data.path=P", "generator.path=G", "scale=full", "nimg=5")
+    found = rows("train", "table5_retraining", *words)
+    of_data = "experiment=domain_guided data=ffhq256 generator=checkpoint"
+    assert found == {f"{of_data} {' '.join(words)}"}
+    assert len(rows("train", "table3_encoders", "data=faces_mini")) == 5
+    assert len(rows("train", "table6_noise", "scale=full", "generator.path=G")) == 8
+
+
+def test_a_multirun_gets_its_rows_and_a_sweep_of_ones_own_keeps_them() -> None:
+    words = ["experiment=table5_retraining", "seed=0,1"]
+    assert with_rows("train", words) == [*words, "row=0,1,2,3"]
+    assert with_rows("train", ["experiment=table5_retraining", "row=2"])[-1] == "row=2"
+    assert with_rows("train", ["experiment=domain_guided,gan"]) == ["experiment=domain_guided,gan"]
+    assert with_rows("train", ["seed=0,1"]) == ["seed=0,1"]
+    data = ["experiment=table7_datasets", "data=towers_mini,bedrooms_mini"]
+    (last,) = with_rows("train", data)[2:]
+    for one in ("towers_mini", "bedrooms_mini"):  # as many rows with each value as with the list
+        sweep = find_sweep("train", [data[0], f"data={one}"])
+        assert sweep is not None and last == "row=" + ",".join(map(str, range(len(sweep.rows))))
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "message"),
+    [
+        ("train", ["experiment=table3_encoders"], "a sweep of 10: add -m"),
+        ("train", ["experiment=table3_encoders", "row=10"], "rows 0 to 9"),
+        ("train", ["experiment=table3_encoders", "row=x"], "rows 0 to 9"),
+        ("train", ["experiment=table3_encodes"], "Did you mean 'table3_encoders'?"),
+        ("train", ["row=1"], "give its experiment=NAME"),
+        ("evaluate", ["experiment=gan"], "python train.py experiment=gan"),
+        (
+            "evaluate",
+            ["experiment=generators", "row=0"],
+            "python train.py -m experiment=generators",
+        ),
+    ],
+)
+def test_a_wrong_use_says_the_right_one(program: str, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chosen_row(program, words)
+
+
+def test_an_experiment_of_evaluation_alone_does_not_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "sweep:\n  evaluate: [task=speed]\n"
+    (tmp_path / "experiment" / "only.yaml").write_text(text)
+    monkeypatch.setattr(sweeps, "config_dir", lambda: tmp_path)
+    with pytest.raises(ConfigError, match=r"evaluate\.py -m experiment=only run=RUN"):
+        find_sweep("train", ["experiment=only"])
+    (tmp_path / "experiment" / "only.yaml").write_text("sweep: {tain: []}\n")
+    with pytest.raises(ConfigError, match="sweep takes train and evaluate"):
+        find_sweep("train", ["experiment=only"])
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[Any]]:
+    """What a program with these words hands to its work, and the command line at that time."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(program: str, *words: str) -> list[Any]:
+        jobs: list[Any] = []
+
+        def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> None:
+            jobs.append((config, set(given), " ".join(sys.argv[1:])))
+
+        monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
+        run_app(program, work)
+        return jobs
+
+    return go
+
+
+def test_each_job_is_its_row_and_says_the_command_of_its_own(run: Callable[..., list[Any]]) -> None:
+    jobs = run("evaluate", "-m", "experiment=fig10_lambda_dom", "n=4", "system.outputs=out")
+    assert len(jobs) == 15
+    weights = [config["inversion"]["lambda_dom"] for config, _, _ in jobs[:7]]
+    assert weights == [0, 0.5, 2, 5, 10, 20, 40]
+    config, given, line = jobs[8]
+    assert config["n"] == 4 and config["row"] == 8 and config["table"] is None
+    assert given == {"task", "inversion", "n", "system", "row"}
+    assert line == (
+        "task=manipulation inversion=in_domain inversion.steps=100 inversion.lambda_dom=0.5 n=4 "
+        "system.outputs=out"
+    )
+    assert jobs[-1][0]["table"]["name"] == "fig10_lambda_dom"
+
+
+def test_one_row_can_be_chosen_without_a_multirun(run: Callable[..., list[Any]]) -> None:
+    ((config, _, line),) = run("train", "experiment=table6_noise", "row=2", "seed=3")
+    assert config["encoder"]["noise_blocks"] == 2 and config["seed"] == 3
+    assert "row=" not in line and "encoder.noise_blocks=2" in line
+
+
+def test_a_mistake_is_said_before_any_job(
+    run: Callable[..., list[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("train", "-m", "experiment=table6_noise", "sede=3")
+    assert "Did you mean 'seed'?" in capsys.readouterr().err

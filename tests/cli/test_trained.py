@@ -1,0 +1,133 @@
+"""`generator.path=trained:KIND` finds the GAN of a kind for the data, or says how to train it."""
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idinvert.cli.trained import KINDS, gan_command, with_trained_generator
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
+from idinvert.networks.stylegan import StyleGANGenerator
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.weights import assets
+from idinvert.weights.release import save_network
+
+SIZES = {"z_dim": 4, "w_dim": 4, "mapping_depth": 1}
+FACES = {"data": "faces_mini"}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for runs, in a package that ships nothing."""
+    monkeypatch.setattr(assets, "assets_folder", lambda: tmp_path / "assets")
+    monkeypatch.setattr("idinvert.cli.trained.assets_folder", lambda: tmp_path / "assets")
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def gan(outputs: Path) -> Callable[..., Path]:
+    """A GAN run with random weights."""
+
+    def make(
+        name: str,
+        *,
+        nimg: int = 1,
+        network: type = StyleGANGenerator,
+        multi_w: bool = True,
+        resolution: int = 8,
+        data: str = "faces_mini",
+        place: Path | None = None,
+    ) -> Path:
+        folder = (place or outputs / "gan") / name
+        channels = [4] * (resolution.bit_length() - 2)
+        generator = network(resolution=resolution, channels=channels, multi_w=multi_w, **SIZES)
+        below = folder if place else folder / "weights"
+        provenance = {"data": data, "nimg": nimg, "run": name}
+        save_network(generator, below / "generator.safetensors", provenance=provenance)
+        return folder
+
+    return make
+
+
+def config(outputs: Path, kind: str = "stylegan_multi_w", **more: Any) -> dict[str, Any]:
+    return {
+        "generator": {"path": f"trained:{kind}"},
+        "data": {"_target_": "idinvert.data.miniature.faces_mini", "resolution": 8},
+        "system": {"outputs": str(outputs)},
+        "scale": {"name": "miniature"},
+        **more,
+    }
+
+
+def found(outputs: Path, kind: str = "stylegan_multi_w", **more: Any) -> str:
+    return Path(with_trained_generator(config(outputs, kind, **more))["generator"]["path"]).name
+
+
+def test_it_is_the_one_of_the_kind_that_saw_the_most_images(outputs: Path, gan: Callable) -> None:
+    gan("short", nimg=10)
+    gan("long", nimg=20)
+    gan("single", nimg=99, multi_w=False)
+    gan("two", nimg=99, network=StyleGAN2Generator)
+    gan("large", nimg=99, resolution=16)
+    gan("towers", nimg=99, data="towers_mini")
+    assert found(outputs) == "long"
+    assert found(outputs, "stylegan") == "single"
+    assert found(outputs, "stylegan2_multi_w") == "two"
+    data = {"_target_": "x", "name": "towers_mini", "resolution": 8}
+    assert found(outputs, data=data) == "towers"
+
+
+def test_one_that_is_still_in_training_or_half_written_is_left_alone(
+    outputs: Path, gan: Callable
+) -> None:
+    gan("whole", nimg=1)
+    at_work = gan("working", nimg=50)
+    (outputs / "gan" / "half" / "weights").mkdir(parents=True)
+    (outputs / "gan" / "half" / "weights" / "generator.safetensors").write_bytes(b"half")
+    with open(at_work / ".lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # A second descriptor of this process is refused as another process would be.
+        assert found(outputs) == "whole"
+    assert found(outputs) == "working"
+
+
+def test_a_shipped_one_will_do(outputs: Path, gan: Callable, tmp_path: Path) -> None:
+    gan("faces_mini", place=tmp_path / "assets")
+    chosen = with_trained_generator(config(outputs))["generator"]
+    assert chosen == {"path": "shipped:faces_mini"}
+
+
+def test_other_paths_are_left_as_they_are(outputs: Path) -> None:
+    for node in ({"path": "shipped:faces_mini"}, {"_target_": "x"}, None):
+        assert with_trained_generator(config(outputs, generator=node))["generator"] == node
+
+
+def test_what_is_missing_is_said_with_its_command(outputs: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'stylegan'"):
+        found(outputs, "stylegan3")
+    with pytest.raises(ConfigError) as caught:
+        found(outputs, "stylegan2_multi_w")
+    message = str(caught.value)
+    assert "faces_mini at 8 px" in message
+    command = message.split("Train it first: python train.py ")[1]
+    plain = compose_plain("train", command.split())
+    assert plain["generator"]["multi_w"] is True
+    assert "stylegan2_discriminator" in str(plain["discriminator"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_of_each_kind_composes(outputs: Path, kind: str) -> None:
+    command = gan_command(kind, config(outputs))
+    plain = compose_plain("train", command.removeprefix("python train.py ").split())
+    architecture, multi = plain["generator"]["_target_"], plain["generator"]["multi_w"]
+    assert (architecture.rsplit(".", 1)[-1], multi) == KINDS[kind]
+    folder = {"_target_": "x", "path": "P", "name": "photos", "resolution": 8}
+    ffhq = {"_target_": "idinvert.data.published.ffhq256", "path": "P", "resolution": 8}
+    for data, said in ((folder, {"data=folder", "data.name=photos"}), (ffhq, {"data=ffhq256"})):
+        full = config(outputs, data=data, scale={"name": "full"})
+        words = gan_command(kind, full).removeprefix("python train.py ").split()
+        assert said | {"data.path=P", "scale=full"} <= set(words)
+        compose_plain("train", words)

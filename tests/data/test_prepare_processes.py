@@ -1,0 +1,148 @@
+"""`python -m idinvert.data` as people run it: processes, kills, Ctrl-C, what is printed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from idinvert.data.__main__ import main
+from idinvert.data.prepare_progress import Progress
+from tests.data.pictures import picture, write_folder
+
+COMMAND = [sys.executable, "-m", "idinvert.data", "prepare"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A dozen, of which one is damaged and one is there twice."""
+    files = {f"{i:02d}.png": picture(i) for i in range(10)}
+    return write_folder(
+        tmp_path / "photos", {**files, "05x.png": b"junk", "06x.png": files["01.png"]}
+    )
+
+
+def test_prepare_prints_its_report(photos: Path, tmp_path: Path, capsys) -> None:
+    out = str(tmp_path / "out.zip")
+    assert main(["prepare", str(photos), out, "--resolution", "8", "--workers", "1"]) == 0
+    printed, shown = capsys.readouterr()
+    assert "10 of 12 images, 8 pixels, zip" in printed
+    assert "dropped   1 corrupt, 0 small, 1 duplicate" in printed
+    assert "corrupt   05x.png: cannot identify image file" in printed
+    assert f"use it    data=folder data.path={out}" in printed
+    assert "12 of 12" in shown
+    assert main(["prepare", str(photos), out, "--resolution", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == 10
+
+
+def test_errors_end_without_a_traceback(photos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    words = ["prepare", str(photos), str(tmp_path / "out.zip"), "--workers", "1"]
+    assert main([*words, "--resolution", "8", "--on-corrupt", "error"]) == 2
+    assert "error: 05x.png" in capsys.readouterr().err
+    assert main([*words, "--resolution", "0"]) == 2
+    assert "--resolution" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("idinvert.data.prepare_workers.make", stopped)
+    assert main([*words, "--resolution", "8"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_inspect_tells_what_is_there(photos: Path, tmp_path: Path, capsys) -> None:
+    write_folder(photos, {"z.jpg": picture(77, width=30, height=30, form="JPEG")})
+    assert main(["inspect", str(photos), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["images"], facts["damaged"], facts["duplicates"]) == (13, 1, 1)
+    assert facts["damaged_names"] == ["05x.png"]
+    assert facts["duplicate_names"] == [["01.png", "06x.png"]]
+    assert facts["formats"] == {"PNG": 11, "JPEG": 1} and facts["modes"] == {"RGB": 12}
+    assert facts["sizes"] == {"20x16": 11, "30x30": 1}
+    assert facts["shorter_side"] == [16, 30] and facts["square"] == 1
+    assert main(["inspect", str(photos)]) == 0
+    printed = capsys.readouterr().out
+    assert "13 images, 1 damaged, 1 duplicates" in printed and "PNG 11, JPEG 1" in printed
+    assert main(["prepare", str(photos), str(tmp_path / "o.zip"), "--resolution", "8"]) == 0
+    assert main(["inspect", str(tmp_path / "o.zip")]) == 0
+    assert "prepared  resolution 8, format zip" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "nowhere")]) == 2
+
+
+def test_the_progress_line() -> None:
+    line = Progress(1_000, done=200).line(600, seconds=4.0)
+    assert line == "preparing [##############..........] 600 of 1,000, 100.0 images/s, 0:00:04 left"
+    assert Progress(10, done=5).line(5, seconds=1.0).endswith("5 of 10")
+
+
+def lines_of(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+@pytest.mark.slow
+def test_workers_kills_and_interrupts_change_no_byte(tmp_path: Path) -> None:
+    files = {f"{i:03d}.png": picture(i, width=300, height=280) for i in range(480)}
+    photos = write_folder(tmp_path / "photos", {**files, "100x.png": b"junk", "200.png": b""})
+    one, out = tmp_path / "one.zip", tmp_path / "killed.zip"
+    size = ["--resolution", "128", "--workers"]
+    subprocess.run([*COMMAND, photos, one, *size, "1"], check=True, timeout=300)
+
+    journal = tmp_path / "killed.zip.partial" / "journal.jsonl"
+    rng = random.Random(0)
+    ends = []
+    for attempt, how in enumerate([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]):
+        workers = str(1 + attempt)  # another number each time
+        before = lines_of(journal)
+        process = subprocess.Popen([*COMMAND, photos, out, *size, workers])
+        deadline = time.monotonic() + 200
+        while lines_of(journal) <= before and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(how)
+        ends.append(process.wait(timeout=60))
+        assert not out.exists() and before < lines_of(journal) < len(files) + 1
+    assert ends == [-signal.SIGKILL, -signal.SIGKILL, 130]
+    subprocess.run([*COMMAND, photos, out, *size, "3"], check=True, timeout=300)
+    assert out.read_bytes() == one.read_bytes()
+    assert not journal.parent.exists()
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    files = {f"{i:03d}.png": picture(i, width=300, height=280) for i in range(400)}
+    photos, out = write_folder(tmp_path / "photos", files), tmp_path / "out.zip"
+    process = subprocess.Popen([*COMMAND, photos, out, "--resolution", "128", "--workers", "2"])
+    journal = tmp_path / "out.zip.partial" / "journal.jsonl"
+    deadline = time.monotonic() + 200
+    while not lines_of(journal):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    children = children_of(process.pid)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < deadline, "workers outlive their parent"
+        time.sleep(0.1)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,120 @@
+"""The manipulation task against the protocol written out by hand."""
+
+import csv
+
+import pytest
+import torch
+
+from idinvert.editing.directions import Direction
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.evaluation.manipulation import manipulation
+from idinvert.evaluation.measures import Measures
+from idinvert.evaluation.movement import movement
+from idinvert.metrics.frechet import extractor_distances
+from idinvert.metrics.swd import swd
+
+
+def test_outputs_and_figures_follow_the_protocol(
+    subject, by_hand, directions, networks, rounded, tmp_path
+):
+    steps = [-2, 1, 3]
+    record = manipulation(
+        subject(), directions=directions, out=tmp_path / "out", steps=steps, shown=2
+    )
+    alpha = [-2, -2, 1, 1, 3, 3, -2, -2]
+    names = ["glasses", "light"] * 4
+    with (tmp_path / "out" / "edits.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["direction"] for row in rows] == names
+    assert [float(row["alpha"]) for row in rows] == alpha
+    moved = by_hand.codes.clone()
+    for i in range(8):
+        n = directions[names[i]].vector
+        if names[i] == "glasses":
+            moved[i] += alpha[i] * n  # the same for all layers
+        else:
+            moved[i, 1:3] += alpha[i] * n[1:3]  # its own layers alone
+    edits = networks.generator.synthesis(moved)
+    fakes = rounded(edits)
+    distance = extractor_distances(
+        fakes, by_hand.reals, extractor=networks.attributes, name="attributes"
+    )
+    m = record.metrics
+    assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
+    assert m["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
+
+    read = networks.attributes  # glasses (a probability), light (a value)
+    before = rounded(networks.generator.synthesis(by_hand.codes)).double() / 127.5 - 1
+    after = fakes.double() / 127.5 - 1
+    change = read(after.float()).double() - read(before.float()).double()
+    p = torch.sigmoid(read(after.float())) - torch.sigmoid(read(before.float()))
+    change[:, 0] = p[:, 0].double()
+    per_unit = change / torch.tensor(alpha, dtype=torch.float64)[:, None]
+    assert m["moved_glasses"] == pytest.approx(per_unit[0::2, 0].mean().item(), rel=1e-2, abs=1e-4)
+    assert m["moved_light"] == pytest.approx(per_unit[1::2, 1].mean().item(), rel=1e-2, abs=1e-4)
+    assert m["moved"] == pytest.approx((m["moved_glasses"] + m["moved_light"]) / 2)
+    leaked = torch.cat([per_unit[0::2, 1], per_unit[1::2, 0]]).abs().mean().item()
+    assert m["leaked"] == pytest.approx(leaked, rel=1e-2, abs=1e-4)
+    assert record.task == "manipulation" and record.choices["task"]["steps"] == steps
+    assert record.choices["task"]["directions"] == ["glasses", "light"]
+    assert set(record.metrics) <= set(record.protocol) | {"swd_16"}
+    assert (tmp_path / "out" / "pictures.png").is_file()
+
+
+def test_every_direction_and_step_comes_once(subject, directions, tmp_path):
+    manipulation(subject(), directions=directions, out=tmp_path, steps=[-3, -1, 1, 3], shown=0)
+    with (tmp_path / "edits.csv").open() as file:
+        pairs = [(row["direction"], float(row["alpha"])) for row in csv.DictReader(file)]
+    assert len(set(pairs)) == 8
+
+
+def test_changed_directions_are_not_mistaken_for_the_old_ones(subject, directions, tmp_path):
+    few = {"glasses": directions["glasses"]}
+    manipulation(subject(), directions=few, out=tmp_path, shown=0)
+    turned = Direction("glasses", -directions["glasses"].vector, None)
+    with pytest.raises(ConfigError, match=r"manipulation differ.*recompute=true"):
+        manipulation(subject(), directions={"glasses": turned}, out=tmp_path, shown=0)
+    assert manipulation(
+        subject(), directions={"glasses": turned}, out=tmp_path, shown=0, recompute=True
+    )
+
+
+def test_without_an_attribute_network_nothing_is_said_of_movement(
+    subject, directions, networks, tmp_path
+):
+    bare = Measures(names=["swd"])
+    record = manipulation(subject(measures=bare), directions=directions, out=tmp_path, shown=0)
+    assert set(record.metrics) == {"swd", "swd_16", "swd_floor"}
+
+
+def test_movement_by_hand():
+    before = torch.tensor([[0.0, 0.5], [0.0, 0.5], [0.1, 0.0]])
+    after = torch.tensor([[0.6, 0.4], [-0.3, 0.5], [0.1, 0.2]])
+    metrics, words = movement(
+        before, after, names=["a", "b"], aimed=["a", "a", "b"], alpha=torch.tensor([3.0, -1.0, 2.0])
+    )
+    assert metrics["moved_a"] == pytest.approx((0.2 + 0.3) / 2)
+    assert metrics["moved_b"] == pytest.approx(0.1)
+    assert metrics["moved"] == pytest.approx((0.25 + 0.1) / 2)
+    assert metrics["leaked"] == pytest.approx((0.1 / 3 + 0 + 0) / 3, rel=1e-5)
+    assert set(words) == set(metrics)
+    assert movement(before, after, names=["a", "b"], aimed=["c"] * 3, alpha=torch.ones(3)) == (
+        {}, {},
+    )  # fmt: skip
+
+
+def test_bad_input_is_refused_before_any_work(subject, directions, tmp_path):
+    out = {"out": tmp_path / "out"}
+    with pytest.raises(ConfigError, match="no directions"):
+        manipulation(subject(), directions={}, **out)
+    with pytest.raises(ConfigError, match=r"task.steps is \[1, 0\]"):
+        manipulation(subject(), directions=directions, steps=[1, 0], **out)
+    with pytest.raises(ConfigError, match=r"task.layers is \[6\]: the generator has layers 0 to 5"):
+        manipulation(subject(), directions=directions, layers=[6], **out)
+    wide = Direction("wide", torch.nn.functional.normalize(torch.ones(1, 9)), None)
+    with pytest.raises(CheckpointError, match=r"'wide' is \[1, 9\]"):
+        manipulation(subject(), directions={"wide": wide}, **out)
+    other = Direction("x", directions["glasses"].vector, None, {"generator": "another"})
+    with pytest.raises(CheckpointError, match="found for generator another, not for 12"):
+        manipulation(subject(), directions={"x": other}, **out)
+    assert not list(tmp_path.iterdir())

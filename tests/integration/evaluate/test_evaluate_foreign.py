@@ -1,0 +1,125 @@
+"""Published encoders measured as ours: their own files, no conversion by hand."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idinvert.cli.app import given_keys
+from idinvert.cli.evaluate import evaluate
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.tables.record import Record
+from idinvert.weights.convert import convert
+from tests.weights.every_family import write
+
+FEW = (
+    "data=folder",
+    "data.split.test=4",
+    "data.val=0",
+    "scale.resolution=16",
+    "perceptual=none",
+    "~attributes",
+    "metric.names=[mse,ssim]",
+    "n=3",
+    "batch_size=2",
+    "trainer=cpu",
+    "generator=checkpoint",
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Callable[..., list[Record]]:
+    """``python evaluate.py generator.path=FILE encoder.path=FILE …`` on four small pictures."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(6):
+        pixels = rng.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
+
+    def go(generator: Path, encoder: Path, *more: str) -> list[Record]:
+        words = [
+            *FEW,
+            f"data.path={tmp_path / 'photos'}",
+            f"system.outputs={tmp_path / 'outputs'}",
+            f"generator.path={generator}",
+            f"encoder.path={encoder}",
+            "inversion=encoder",
+            *more,
+        ]
+        return evaluate(compose_plain("evaluate", words), given=given_keys(words))
+
+    return go
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "family"),
+    [
+        ("tf_idinvert_a", "domain_guided", "tf-idinvert"),
+        ("tf_idinvert_c", "domain_guided", "tf-idinvert"),
+        ("e4e", "e4e", "encoder4editing"),
+        ("psp", "psp", "encoder4editing"),
+    ],
+)
+def test_one_file_with_both(
+    name: str, objective: str, family: str, measure, tmp_path: Path
+) -> None:
+    file = write(name, tmp_path / "in" / "published.bin")
+    (record,) = measure(file, file)
+    assert record.n == 3 and 0 < record.metrics["mse"] < 100
+    assert record.checkpoints["generator"] == record.checkpoints["encoder"] == digest(file)
+    assert record.choices["weights"] == family
+    assert record.choices["objective"]["name"] == objective
+    assert json.dumps(record.choices)
+
+
+def test_the_authors_two_files(measure, tmp_path: Path) -> None:
+    generator = write("idinvert_generator", tmp_path / "in" / "generator.pth")
+    encoder = write("idinvert_encoder", tmp_path / "in" / "encoder.pth")
+    (record,) = measure(generator, encoder)
+    assert record.checkpoints["generator"] == digest(generator)
+    assert record.checkpoints["encoder"] == digest(encoder)
+    assert record.choices["encoder"]["name"] == "base"
+
+
+def test_its_code_is_a_start_for_optimisation(measure, tmp_path: Path) -> None:
+    file = write("tf_idinvert_c", tmp_path / "in" / "published.pkl")
+    (alone,) = measure(file, file)
+    (found,) = measure(file, file, "inversion=in_domain", "inversion.steps=5")
+    assert found.metrics["mse"] < alone.metrics["mse"]
+
+
+def test_what_convert_makes_measures_the_same(measure, tmp_path: Path) -> None:
+    file = write("tf_idinvert_c", tmp_path / "in" / "published.pkl")
+    made = convert(file, tmp_path / "native.safetensors")
+    (ours,) = measure(made["generator"], made["encoder"])
+    (theirs,) = measure(file, file)
+    assert ours.metrics == theirs.metrics
+
+
+def test_an_encoder_of_another_generator_is_refused(measure, tmp_path: Path) -> None:
+    first = write("tf_idinvert_c", tmp_path / "in" / "a.pkl")
+    second = write("tf_idinvert_a", tmp_path / "in" / "b.pkl")
+    with pytest.raises(ConfigError, match="codes do not carry over"):
+        measure(second, first)
+    with pytest.raises(ConfigError, match="the generator takes"):
+        measure(write("rosinality", tmp_path / "in" / "c.pt"), first)
+
+
+def test_a_file_without_an_encoder(measure, tmp_path: Path) -> None:
+    file = write("rosinality", tmp_path / "in" / "ffhq.pt")
+    with pytest.raises(CheckpointError, match=r"but no encoder.*encoder\.path"):
+        measure(file, file)

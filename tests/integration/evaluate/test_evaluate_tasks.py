@@ -1,0 +1,239 @@
+"""Every task of `evaluate.py` on a tiny run: it composes, runs on a CPU and keeps its records."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.editing.directions import Direction, save_directions
+from idinvert.errors import CheckpointError, ConfigError, DataError
+from idinvert.evaluation import module
+from idinvert.tables.record import Record
+from idinvert.tables.store import read_records
+from idinvert.weights.release import fingerprint
+
+Go = Callable[..., list[Record]]
+FEW = ("n=4", "metric.names=[swd,fd_attributes]", "inversion=encoder")
+
+
+@pytest.fixture
+def directions(world: SimpleNamespace, tmp_path: Path) -> Path:
+    """A file of two directions for the tiny GAN."""
+    rng = torch.Generator().manual_seed(0)
+    of = {"generator": fingerprint(world.gan / "weights" / "generator.safetensors")}
+    vectors = torch.nn.functional.normalize(torch.randn(2, 1, 8, generator=rng), dim=2)
+    found = [
+        Direction(name, v, None, of) for name, v in zip(("pose", "smile"), vectors, strict=True)
+    ]
+    path = tmp_path / "directions.safetensors"
+    save_directions(path, found)
+    return path
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each batch that was inverted had."""
+    seen: list[int] = []
+    step = module.InversionModule.predict_step
+
+    def counted(self, batch, k):
+        seen.append(len(batch["image"]))
+        return step(self, batch, k)
+
+    monkeypatch.setattr(module.InversionModule, "predict_step", counted)
+    return seen
+
+
+def pictures(record_or_folder: Path) -> set[str]:
+    return {path.name for path in record_or_folder.rglob("*.p[nd][gf]")}
+
+
+def test_tasks_on_codes_invert_once(
+    on_run: Go, outputs: Path, directions: Path, batches: list[int]
+) -> None:
+    tasks = {
+        "reconstruction": [],
+        "interpolation": ["task.shown=2"],
+        "manipulation": [f"task.directions={directions}", "task.steps=[-1,1]"],
+        "mixing": ["task.first=2", "task.shown=2"],
+        "semantics": [f"task.directions={directions}"],
+        "failures": ["task.worst=2"],
+    }
+    for task, words in tasks.items():
+        (record,) = on_run(f"task={task}", *FEW, *words)
+        assert (record.task, record.n) == (task, 4)
+        assert record.metrics
+        assert record.choices["inversion"]["name"] == "encoder"
+        missing = set(record.metrics) - set(record.protocol)
+        assert missing <= {"swd_16", "kd_attributes_std", "agreement", "correlation"}
+    assert batches == [4], "six tasks, one batch"
+    assert [record.task for record in read_records(outputs / "records.jsonl")] == list(tasks)
+    for task in ("interpolation", "manipulation", "mixing", "failures"):
+        (folder,) = (outputs / "evaluations").glob(f"*/{task}-faces_mini-test-encoder-*")
+        assert pictures(folder) == {"pictures.png", "pictures.pdf"}
+
+
+def test_a_task_that_came_first_leaves_its_inversions_to_reconstruction(
+    on_run: Go, batches: list[int]
+) -> None:
+    on_run("task=interpolation", *FEW)
+    (record,) = on_run("task=reconstruction", *FEW, "metric.names=[mse,ssim]")
+    assert record.metrics["mse"] > 0 and batches == [4]
+
+
+def test_recompute_makes_the_outputs_again_and_keeps_the_inversions(
+    on_run: Go, batches: list[int]
+) -> None:
+    (first,) = on_run("task=interpolation", *FEW)
+    (again,) = on_run("task=interpolation", *FEW, "recompute=true")
+    assert again.metrics == first.metrics and batches == [4]
+
+
+def test_diffusion_in_two_sizes(on_run: Go, outputs: Path) -> None:
+    words = ["task=diffusion", "inversion=diffusion", "inversion.steps=1", "task.sizes=[4,8]"]
+    records = on_run(*FEW[:2], *words, "task.grid=2")
+    assert [record.choices["inversion"]["size"] for record in records] == [4, 8]
+    (folder,) = (outputs / "evaluations").glob("*/diffusion-*")
+    names = {"pictures.png", "pictures.pdf", "crop_size.png", "crop_size.pdf"}
+    assert pictures(folder) == names
+    with pytest.raises(ConfigError, match="takes inversion=diffusion, not inversion=encoder"):
+        on_run("task=diffusion", *FEW)
+
+
+def test_speed(on_run: Go) -> None:
+    (record,) = on_run("task=speed", "inversion.steps=1", "task.images=2")
+    assert record.metrics["seconds_per_image"] > record.metrics["encoder_seconds_per_image"] > 0
+    assert len(record.series["encoder_seconds_per_image"]) == 2
+
+
+def test_foreign_images(on_run: Go, outputs: Path, world: SimpleNamespace) -> None:
+    methods = "[{label: E, words: 'inversion=encoder'}, {label: I2S, words: 'inversion=image2stylegan inversion.steps=1 inversion.lambda_vgg=0'}]"  # noqa: E501
+    records = on_run(
+        "task=out_of_domain", "data.seed=9", "n=2", f"task.methods={methods}",
+        "metric.names=[swd]", "task.own='data.seed=0'",
+    )  # fmt: skip
+    assert [r.choices["inversion"]["name"] for r in records] == ["encoder", "image2stylegan"]
+    assert {r.choices["task"]["trained_on"] for r in records} == {"faces_mini"}
+    assert all(r.metrics["own_swd"] > 0 for r in records)
+    assert "encoder" not in records[1].checkpoints and records[1].run != records[0].run
+    (folder,) = (outputs / "evaluations").glob("*/out_of_domain-*")
+    assert pictures(folder) == {"pictures.png", "pictures.pdf"}
+
+
+def test_untrained_encoders(go: Go, world: SimpleNamespace, outputs: Path) -> None:
+    generators = f"[{{label: G, words: 'generator=checkpoint generator.path={world.gan}'}}]"
+    records = go(
+        "task=initial", f"task.generators={generators}", "n=4", "batch_size=4",
+        f"attributes.path={world.attributes}", f"perceptual.network.path={world.attributes}",
+        "data.train=16", "data.val=4", "data.test=8", "data.resolution=16",
+        "metric.names=[mse,swd]", "task.shown=2",
+    )  # fmt: skip
+    assert [record.choices["latent"]["offset"] for record in records] == ["none", "w_avg"]
+    assert all(record.choices["encoder"]["name"] == "base" for record in records)
+    assert all(record.metrics["distance_to_w_avg"] > 0 for record in records)
+    assert pictures(outputs / "evaluations") == {"pictures.png", "pictures.pdf"}
+
+
+@pytest.mark.parametrize("show", ["reconstruction", "interpolation", "manipulation"])
+def test_a_gallery_shows_what_can_be_shown(
+    on_run: Go, outputs: Path, directions: Path, capsys: pytest.CaptureFixture[str], show: str
+) -> None:
+    methods = [
+        "{label: 'E(x)', words: 'inversion=encoder'}",
+        "{label: chosen, words: 'inversion=encoder', where: {choices.objective: domain_guided}}",
+        "{label: gone, words: 'inversion=encoder', where: {choices.objective: nothing}}",
+    ]
+    words = [f"task.methods=[{', '.join(methods)}]", f"task.directions={directions}"]
+    records = on_run("task=gallery", f"task.show={show}", "task.images=[1,3]", *words)
+    assert records == []
+    assert pictures(outputs / "figures" / "gallery") == {"pictures.png", "pictures.pdf"}
+    said = capsys.readouterr().out
+    assert "not shown: gone: no run fits choices.objective=nothing" in said
+
+
+def test_a_gallery_refuses_what_makes_no_sense(on_run: Go) -> None:
+    with pytest.raises(ConfigError, match=r"task\.methods\[0\]\.wrods is unknown.*'words'"):
+        on_run("task=gallery", "task.methods=[{label: a, wrods: 'inversion=encoder'}]")
+    with pytest.raises(ConfigError, match=r"task\.methods\[0\]\.words: .*'encoder'"):
+        on_run("task=gallery", "task.methods=[{label: a, words: 'inversion=encodr'}]")
+    with pytest.raises(ConfigError, match=r"task\.methods is empty"):
+        on_run("task=gallery", "task.methods=[]")
+    with pytest.raises(ConfigError, match=r"task\.show=photos"):
+        on_run("task=gallery", "task.show=photos")
+    with pytest.raises(DataError, match=r"names image 8, but split=test of faces_mini has 8"):
+        on_run("task=gallery", "task.images=[8]")
+    with pytest.raises(ConfigError, match="nothing can be shown: a: no run fits"):
+        on_run("task=gallery", "task.methods=[{label: a, where: {run: nobody}}]")
+
+
+def test_directions_that_do_not_fit_are_refused(
+    on_run: Go, directions: Path, tmp_path: Path
+) -> None:
+    task = ["task=manipulation", *FEW]
+    with pytest.raises(ConfigError, match=r"there is no direction psoe.*'pose'"):
+        on_run(*task, f"task.directions={directions}", "task.names=[psoe]")
+    with pytest.raises(ConfigError, match=r"task=directions generator=checkpoint"):
+        on_run(*task)
+    with pytest.raises(ConfigError, match=r"task.method=sefa"):
+        on_run(*task, "task.directions=sefa")
+    wide = torch.nn.functional.normalize(torch.ones(1, 9))
+    save_directions(tmp_path / "wide.safetensors", [Direction("wide", wide)])
+    with pytest.raises(CheckpointError, match=r"\[1, 9\]"):
+        on_run(*task, f"task.directions={tmp_path / 'wide.safetensors'}")
+    with pytest.raises(DataError, match="asked for n=9 images, but the split has 8"):
+        on_run(*task, f"task.directions={directions}", "n=9")
+    with pytest.raises(DataError, match="n is 1; set n=2"):
+        on_run("task=interpolation", *FEW, "n=1")
+
+
+@pytest.mark.parametrize("method", ["sefa", "ganspace"])
+def test_directions_without_attributes(
+    go: Go, on_run: Go, world: SimpleNamespace, outputs: Path, method: str
+) -> None:
+    gan = ["generator=checkpoint", f"generator.path={world.gan}"]
+    words = [f"task.method={method}", "task.count=2", "task.samples=50", "~attributes"]
+    assert go("task=directions", *gan, *words) == []
+    (record,) = on_run("task=manipulation", *FEW, f"task.directions={method}", "task.shown=1")
+    assert record.choices["task"]["directions"] == [f"{method}00", f"{method}01"]
+    assert "moved" not in record.metrics
+
+
+def test_a_method_without_an_encoder_needs_only_a_generator(
+    go: Go, world: SimpleNamespace, outputs: Path
+) -> None:
+    words = [
+        "generator=checkpoint", f"generator.path={world.gan}", "encoder.path=null",
+        "inversion=free", "inversion.steps=1", "inversion.lambda_vgg=0", "n=2", "batch_size=2",
+        f"attributes.path={world.attributes}", f"perceptual.network.path={world.attributes}",
+        "metric.names=[mse]", "data.train=16", "data.val=4", "data.test=8", "data.resolution=16",
+    ]  # fmt: skip
+    (record,) = go("task=reconstruction", *words)
+    assert "encoder" not in record.checkpoints and record.choices["generator"]["name"]
+    assert record.choices["inversion"]["name"] == "free"
+    of = fingerprint(world.gan / "weights" / "generator.safetensors")
+    assert record.checkpoints["generator"] == of
+    with pytest.raises(ConfigError, match=r"inversion=in_domain takes an encoder: give run=RUN"):
+        go("task=reconstruction", *words[:3], *words[6:], "inversion=in_domain")
+
+
+def test_every_task_file_opens_with_a_command_that_composes() -> None:
+    names = {path.stem for path in (config_dir() / "task").glob("*.yaml")}
+    done = {"reconstruction", "invert", "directions", "attributes", "interpolation"}
+    done |= {"manipulation", "diffusion", "semantics", "speed", "out_of_domain", "failures"}
+    assert done | {"initial", "mixing", "gallery"} <= names
+    for name in sorted(names):
+        config = compose_plain("evaluate", [f"task={name}"])
+        assert config["task"]["_target_"].startswith("idinvert.cli.tasks.")
+
+
+def test_pairs_are_stored(on_run: Go, outputs: Path) -> None:
+    on_run("task=interpolation", *FEW, "seed=3")
+    (path,) = (outputs / "evaluations").rglob("pairs.csv")
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["partner"]) for row in rows) == [0, 1, 2, 3]

@@ -1,0 +1,170 @@
+"""An encoder for somebody else's GAN: two steps on every family, converted and as it is."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from idinvert.errors import CheckpointError
+from idinvert.weights import average
+from idinvert.weights.bundle import find_weights
+from idinvert.weights.checkpoint import open_checkpoint
+from idinvert.weights.convert import convert
+from idinvert.weights.release import fingerprint, read_header
+from tests.weights.every_family import SAMPLES, D, G, write
+
+WITH_G = [name for name, sample in SAMPLES.items() if G in sample.roles]
+WITH_BOTH = [name for name, sample in SAMPLES.items() if {G, D} <= set(sample.roles)]
+FOLDER = (
+    "experiment=domain_guided",
+    "data=folder",
+    "data.split.test=2",
+    "data.val=0",
+    "scale.resolution=16",
+    "scale.channels=[4,4,4]",
+    "scale.encoder_channels=4",
+    "scale.encoder_channels_max=4",
+    "perceptual=none",
+    "~attributes",
+    "metric.names=[mse]",
+    "trainer=cpu",
+    "batch_size=4",
+    "nimg=8",
+    "max_seconds=600",
+    "logging.validate_every_nimg=1000",
+    "logging.panel_every_nimg=1000",
+    "checkpoint.every_nimg=1000",
+    "generator=checkpoint",
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures of 16 px."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        pixels = rng.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, and a mean code from few samples where a file has none."""
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    few = average.compute_mean_code
+    monkeypatch.setattr(average, "compute_mean_code", lambda g: few(g, samples=100))
+
+
+@pytest.fixture
+def train_on(command: Callable[..., Path], photos: Path, tmp_path: Path) -> Callable[..., Path]:
+    """``python train.py experiment=domain_guided generator=checkpoint generator.path=FILE …``"""
+    where = (f"data.path={photos}", f"system.outputs={tmp_path / 'outputs'}")
+    return lambda file, *more: command(*FOLDER, *where, f"generator.path={file}", *more)
+
+
+def provenance_of(run: Path) -> dict[str, Any]:
+    return read_header(run / "weights" / "encoder.safetensors").provenance
+
+
+def other(name: str) -> tuple[str, ...]:
+    """What a file without a D needs."""
+    return () if name in WITH_BOTH else ("discriminator.init=scratch",)
+
+
+@pytest.mark.parametrize("name", WITH_G)
+def test_two_steps_on_what_convert_makes(name: str, train_on, tmp_path: Path) -> None:
+    out = tmp_path / "native" / "gan.safetensors"
+    convert(write(name, tmp_path / "in" / "checkpoint"), out)
+    before = hashlib.sha256(out.read_bytes()).hexdigest()
+    run = train_on(out, *other(name))
+    provenance = provenance_of(run)
+    assert provenance["nimg"] == 8 and provenance["stands_on"]["generator"] == before[:16]
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == before
+    if name in WITH_BOTH:  # D began as the file's own, and learnt
+        beside = out.with_name("gan.discriminator.safetensors")
+        assert provenance["stands_on"]["discriminator"] == fingerprint(beside)
+        started = open_checkpoint(beside).networks[D].state_dict()
+        ended = open_checkpoint(run).networks[D].state_dict()
+        assert started.keys() == ended.keys()
+        distance = max((started[key] - ended[key]).abs().max() for key in started)
+        assert 0 < distance < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_G)
+def test_two_steps_on_the_file_itself(name: str, train_on, tmp_path: Path) -> None:
+    file = write(name, tmp_path / "in" / "checkpoint")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    stands_on = provenance_of(train_on(file, *other(name)))["stands_on"]
+    assert stands_on["generator"] == digest
+    if name in WITH_BOTH:
+        assert stands_on["discriminator"] == digest
+
+
+def test_the_file_itself_under_another_name_is_the_same_run(train_on, tmp_path: Path) -> None:
+    file = write("rosinality", tmp_path / "in" / "checkpoint")
+    first = train_on(file)
+    moved = file.rename(tmp_path / "in" / "renamed.safetensors")
+    assert train_on(moved) == first, "finished already: the run goes by content"
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_G if name not in WITH_BOTH])
+def test_without_a_discriminator_the_error_names_the_key(name, train_on, tmp_path) -> None:
+    file = write(name, tmp_path / "in" / "checkpoint")
+    for path in (file, *convert(file, tmp_path / "gan.safetensors", role=G).values()):
+        with pytest.raises(CheckpointError) as caught:
+            train_on(path)
+        for word in ("discriminator.init=checkpoint", "discriminator.init=scratch", str(path)):
+            assert word in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"no discriminator.*discriminator\.path"):
+        train_on(file, "discriminator.init=checkpoint", f"discriminator.path={file}")
+
+
+def test_the_discriminator_of_another_file(train_on, tmp_path: Path) -> None:
+    file = write("e4e", tmp_path / "in" / "e4e.pt")
+    lender = write("rosinality", tmp_path / "in" / "ffhq.pt")
+    run = train_on(file, "discriminator.init=checkpoint", f"discriminator.path={lender}")
+    digest = hashlib.sha256(lender.read_bytes()).hexdigest()[:16]
+    assert provenance_of(run)["stands_on"]["discriminator"] == digest
+
+
+def test_a_file_without_a_generator(train_on, tmp_path: Path) -> None:
+    file = write("idinvert_encoder", tmp_path / "in" / "encoder.pth")
+    with pytest.raises(CheckpointError, match=r"holds encoder, but no generator"):
+        train_on(file)
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2]])
+def test_a_file_that_is_no_checkpoint(content: Any, train_on, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match=r"no checkpoint family.*generator\.path"):
+        train_on(tmp_path / "x.pt")
+
+
+def test_a_checkpoint_of_our_own_gan_run(train_gan, train_on, tmp_path: Path) -> None:
+    """RUN/checkpoints/*.ckpt gives the averaged G and the D of RUN/weights."""
+    run = train_gan()
+    (ckpt,) = (run / "checkpoints").glob("*.ckpt")
+    for role in (G, D):
+        ours = open_checkpoint(run).networks[role].state_dict()
+        path = find_weights(str(ckpt), role=role, key="generator.path")
+        found = open_checkpoint(path).networks[role].state_dict()
+        assert all(torch.equal(ours[key], found[key]) for key in ours)
+        assert read_header(path).provenance["run"] == run.name
+    assert provenance_of(train_on(ckpt))["stands_on"]["generator"] == fingerprint(ckpt)
+
+
+@pytest.fixture
+def train_gan(command: Callable[..., Path], photos: Path, tmp_path: Path) -> Callable[[], Path]:
+    """A GAN of this project on the same pictures, two steps."""
+    words = [word for word in FOLDER if not word.startswith(("experiment", "generator"))]
+    where = (f"data.path={photos}", f"system.outputs={tmp_path / 'outputs'}")
+    small = ("scale.w_dim=4", "scale.mapping_depth=1")
+    return lambda: command("experiment=gan", *words, *where, *small)

@@ -1,0 +1,29 @@
+"""encoder=e4e and encoder=psp as choices of a run: trained, saved and opened again."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from idinvert.errors import DivergenceError
+from idinvert.networks.e4e_encoder import E4eEncoder
+from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.weights.release import load_network, read_header
+
+TINY = ("encoder.channels=2", "encoder.input_size=32", "encoder.reduction=1", "nimg=16")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("e4e", E4eEncoder), ("psp", PspEncoder)])
+def test_a_run_with_a_style_encoder(
+    train_tiny: Callable[..., Path], tmp_path: Path, name: str, kind: type[torch.nn.Module]
+) -> None:
+    with contextlib.suppress(DivergenceError):  # four steps need not lead below G of the mean code
+        train_tiny("domain_guided", f"encoder={name}", *TINY)
+    (path,) = (tmp_path / "outputs").rglob("encoder.safetensors")
+    encoder = load_network(path, key="encoder.path", expect="encoder")
+    assert isinstance(encoder, kind)
+    choices = read_header(path).provenance["choices"]
+    assert choices["encoder"]["name"] == name and choices["encoder"]["channels"] == 2
+    assert choices["latent"]["deltas"] is (name == "e4e")

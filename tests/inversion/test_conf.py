@@ -1,0 +1,43 @@
+"""Each conf/inversion file: it composes, and it says what its constructor's defaults are."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_object
+
+from idinvert.config.build import build
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.inversion.inversion import Inverter
+
+FILES = sorted((config_dir() / "inversion").glob("*.yaml"), key=lambda path: path.stem)
+SHARED = {"steps", "lr", "betas", "schedule", "space", "seed", "noise", "keep_best"}
+SHARED |= {"early_stop", "early_stop_gain", "lambda_vgg"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_composes_and_its_values_are_the_constructors_defaults(path: Path, world) -> None:
+    node = compose_plain("evaluate", [f"inversion={path.stem}"])["inversion"]
+    parameters = inspect.signature(get_object(node["_target_"])).parameters
+    asked = {"encoder": world.encoder, "perceptual": world.features, "latent": "w_plus"}
+    keys = {key for key in node if not key.startswith("_")}
+    assert keys == set(parameters) - set(asked), "a keyword has no key, or a key no keyword"
+    if path.stem != "encoder":
+        assert keys >= SHARED
+    for key in keys:
+        default = parameters[key].default
+        if key == "lambda_vgg":
+            assert node[key] is None and default > 0
+        else:
+            assert node[key] == (list(default) if isinstance(default, tuple) else default), key
+    if node.get("lambda_vgg", 0) is None:
+        node["lambda_vgg"] = 0.1
+    method = build(node, key="inversion", **{k: v for k, v in asked.items() if k in parameters})
+    assert isinstance(method, Inverter) and method.settings["method"] == path.stem
+
+
+def test_the_seed_is_the_evaluations() -> None:
+    for path in FILES:
+        words = [f"inversion={path.stem}", "seed=7"]
+        assert compose_plain("evaluate", words)["inversion"]["seed"] == 7

@@ -1,0 +1,101 @@
+"""Image2StyleGAN against its objective written out, one image at a time."""
+
+import pytest
+import torch
+from torch import nn
+
+from idinvert.errors import ConfigError
+from idinvert.inversion.image2stylegan import Image2StyleGANInverter
+from idinvert.inversion.inversion import Inverter
+
+
+def inverter(world, **changes):
+    choices = dict(lambda_vgg=0.3, lambda_pixel=0.7, steps=20, lr=0.02) | changes
+    return Image2StyleGANInverter(perceptual=world.features, **choices)
+
+
+def reference(world, x, *, steps, lr):
+    """One image x [1, 3, R, R] from w̄ in W+; every iterate and its terms."""
+    w = world.generator.w_avg[None].clone().requires_grad_()
+    adam = torch.optim.Adam([w], lr=lr, betas=(0.9, 0.999), eps=1e-8)
+    codes, losses = [], []
+    for _ in range(steps + 1):
+        g = world.generator.synthesis(w)
+        pixel = 0.7 * ((x - g) ** 2).sum() / x.numel()
+        perceptual = 0
+        for f, f_g in zip(world.features.taps(x), world.features.taps(g), strict=True):
+            perceptual = perceptual + 0.3 * ((f.detach() - f_g) ** 2).sum() / f.numel()
+        loss = pixel + perceptual
+        codes.append(w.detach().clone())
+        losses.append([v.item() for v in (loss, pixel, perceptual)])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return codes, torch.tensor(losses, dtype=torch.float64)
+
+
+def test_equals_the_literal_reference(world):
+    last = inverter(world, keep_best=False).invert(world.images, generator=world.generator)
+    best = inverter(world).invert(world.images, generator=world.generator)
+    for n in range(len(world.images)):
+        codes, losses = reference(world, world.images[n : n + 1], steps=20, lr=0.02)
+        torch.testing.assert_close(last.codes[n], codes[-1][0], rtol=1e-8, atol=1e-10)
+        torch.testing.assert_close(last.losses[:, n], losses[:, 0], rtol=1e-8, atol=0)
+        torch.testing.assert_close(last.terms["pixel"][:, n], losses[:, 1], rtol=1e-8, atol=0)
+        torch.testing.assert_close(last.terms["perceptual"][:, n], losses[:, 2], rtol=1e-8, atol=0)
+        least = int(losses[:, 0].argmin())
+        assert best.best_step[n] == least
+        torch.testing.assert_close(best.codes[n], codes[least][0], rtol=1e-8, atol=1e-10)
+    assert (last.losses[-1] < 0.9 * last.losses[0]).all(), "nothing was learned"
+    assert not torch.equal(last.codes[:, 0], last.codes[:, 1]), "the layers did not part"
+
+
+@pytest.mark.parametrize("early_stop", [None, 3])
+def test_does_not_depend_on_batch_mates(world, early_stop):
+    method = inverter(world, early_stop=early_stop, early_stop_gain=0.03)
+    together = method.invert(world.images, generator=world.generator)
+    apart = method.invert(world.images[[4, 1]], generator=world.generator)
+    torch.testing.assert_close(apart.codes, together.codes[[4, 1]], rtol=1e-8, atol=0)
+    torch.testing.assert_close(apart.losses, together.losses[:, [4, 1]], rtol=1e-8, atol=0)
+
+
+def test_a_uniform_start_is_drawn_by_id_and_w_stays_one_code(world):
+    method = inverter(world, init="uniform", space="w", steps=2)
+    ids = torch.arange(10, 16)
+    found = method.invert(world.images, generator=world.generator, ids=ids)
+    alone = method.invert(world.images[3:4], generator=world.generator, ids=ids[3:4])
+    torch.testing.assert_close(alone.codes[0], found.codes[3], rtol=1e-8, atol=0)
+    assert torch.equal(found.codes[:, 0], found.codes[:, 2])
+    with pytest.raises(ConfigError, match=r"inversion\.init=uniform draws codes by image id"):
+        method.invert(world.images, generator=world.generator)
+
+
+def test_w_is_refused_where_each_layer_has_its_own(world):
+    with pytest.raises(ConfigError, match=r"inversion\.space=w_plus"):
+        inverter(world, space="w").invert(world.images, generator=world.generator.become_multi_w())
+
+
+def test_needs_no_encoder_and_meets_the_protocol(world):
+    method = inverter(world)
+    assert isinstance(method, Inverter) and list(method.networks) == [world.features]
+    assert method.settings["method"] == "image2stylegan" and "seed" not in method.settings
+    assert inverter(world, noise="random", seed=3).settings["seed"] == 3
+
+
+def test_weights_of_zero_drop_their_terms(world):
+    pixels = Image2StyleGANInverter(perceptual=None, lambda_vgg=0.0, steps=2)
+    found = pixels.invert(world.images, generator=world.generator)
+    assert list(found.terms) == ["pixel"]
+    features = inverter(world, lambda_pixel=0.0, steps=2)
+    assert list(features.invert(world.images, generator=world.generator).terms) == ["perceptual"]
+
+
+def test_errors_name_the_key(world):
+    with pytest.raises(ConfigError, match=r"inversion\.lambda_vgg=0"):
+        Image2StyleGANInverter(perceptual=None)
+    with pytest.raises(ConfigError, match=r"inversion\.lambda_pixel=1"):
+        inverter(world, lambda_pixel=0.0, lambda_vgg=0.0)
+    with pytest.raises(ConfigError, match="Identity gives one layer"):
+        Image2StyleGANInverter(perceptual=nn.Identity())
+    with pytest.raises(ConfigError, match=r"inversion\.init is 'men': expected mean, random"):
+        inverter(world, init="men")

@@ -1,0 +1,119 @@
+"""Eq. 1: the loss, its gradients and its images against the formula in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.training.clock import random_stream
+from idinvert.training.conventional import ConventionalTraining
+from idinvert.training.schedules import Constant
+
+from .equations import gradients
+
+TIGHT = dict(rtol=1e-9, atol=1e-12)
+BATCH = 4
+
+
+@pytest.fixture
+def make(
+    tiny_generator: Callable[..., Any], tiny_encoder: Callable[..., Any]
+) -> Callable[..., ConventionalTraining]:
+    def training(*, multi_w: bool = False, **settings: Any) -> ConventionalTraining:
+        generator = tiny_generator(multi_w=multi_w)
+        encoder = tiny_encoder()
+        encoder.set_offset(generator.w_avg)
+        defaults = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
+        return ConventionalTraining(generator=generator, encoder=encoder, **(defaults | settings))
+
+    return training
+
+
+@pytest.mark.parametrize("multi_w", [False, True])
+def test_it_is_the_equation(
+    make: Callable[..., Any],
+    fit: Callable[..., Any],
+    image_batches: Callable[..., Any],
+    multi_w: bool,
+) -> None:
+    record = fit(make(multi_w=multi_w), image_batches(count=2), precision="64-true")
+
+    reference = make(multi_w=multi_w).double()
+    g, e = reference.generator, reference.encoder.train()
+    rng = random_stream(purpose="synthetic images", seed=3, nimg=0)
+    z = torch.randn(BATCH, g.z_dim, generator=rng).double()
+    with torch.no_grad():
+        w = g.mapping(z)
+        x = g.synthesis(w, noise="const")
+    guess = e(x)
+    loss = sum(((w[n] - guess[n]) ** 2).sum() / w[n].numel() for n in range(BATCH)) / BATCH
+    torch.testing.assert_close(record.outputs[0]["loss/encoder"], loss.detach(), **TIGHT)
+    torch.testing.assert_close(record.gradients[0], gradients(loss, e, "encoder"), **TIGHT)
+    assert not torch.equal(record.outputs[0]["loss/code"], record.outputs[1]["loss/code"])
+
+
+def test_the_real_images_change_nothing_but_their_number(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    outputs = [fit(make(), image_batches(seed=seed)).outputs[0] for seed in (1, 2)]
+    assert torch.equal(outputs[0]["loss/code"], outputs[1]["loss/code"])
+    (other,) = fit(make(), image_batches(size=6)).outputs
+    assert not torch.equal(outputs[0]["loss/code"], other["loss/code"])
+
+
+def test_g_stays_and_gets_no_gradient(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    module = make()
+    before = {name: value.clone() for name, value in module.generator.state_dict().items()}
+    moved = {name: value.clone() for name, value in module.encoder.named_parameters()}
+    fit(module, image_batches(count=3))
+    assert all(torch.equal(module.generator.state_dict()[k], v) for k, v in before.items())
+    assert all(p.grad is None and not p.requires_grad for p in module.generator.parameters())
+    assert any(not torch.equal(p, moved[k]) for k, p in module.encoder.named_parameters())
+    assert not module.generator.training and module.nimg == 3 * BATCH
+    assert list(module.trained_networks) == ["encoder"]
+
+
+def test_it_learns_the_codes(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    batches = image_batches(size=16) * 150
+    record = fit(make(lr=1e-2), batches)
+    losses = [output["loss/code"].item() for output in record.outputs]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_an_encoder_of_noise_is_refused(
+    make: Callable[..., Any], tiny_generator: Callable[..., Any]
+) -> None:
+    generator = tiny_generator()
+    encoder = Encoder(
+        backbone=BaseBackbone(resolution=8, channels=4, channels_max=8),
+        num_layers=4,
+        w_dim=8,
+        noise_blocks=1,
+        noise_shapes=generator.noise_shapes,
+    )
+    with pytest.raises(ConfigError, match=r"noise maps.*encoder=base"):
+        ConventionalTraining(
+            generator=generator,
+            encoder=encoder,
+            lr=1e-3,
+            betas=(0.9, 0.99),
+            schedule=Constant(),
+            seed=0,
+        )
+
+
+def test_the_configuration_takes_the_optimiser_of_the_papers_objective() -> None:
+    ours = compose_plain("train", ["experiment=conventional"])["objective"]
+    paper = compose_plain("train", ["objective=paper"])["objective"]
+    assert ours == {key: paper[key] for key in ours if key != "_target_"} | {
+        "_target_": "idinvert.training.conventional.ConventionalTraining"
+    }
