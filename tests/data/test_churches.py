@@ -44,7 +44,7 @@ def test_brick_is_red_and_stone_is_not() -> None:
 
 def test_the_nave_is_longer_wider_and_steeper() -> None:
     side = {**BARE, "angle": 0.7}
-    for name, part in (("length", "nave"), ("width", "nave"), ("gable", "roof")):
+    for name, part in (("nave_length", "nave"), ("nave_width", "nave"), ("gable", "roof")):
         rows = [{**side, name: v} for v in (-1.0, 1.0)]
         _, masks = drawn(CHURCHES, *rows, resolution=64)
         small, large = shares(CHURCHES, masks, part)

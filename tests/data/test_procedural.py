@@ -5,6 +5,7 @@ import torch
 
 from idinvert.data.bedrooms import BEDROOMS
 from idinvert.data.churches import CHURCHES
+from idinvert.data.faces import FACES
 from idinvert.data.renderer import Renderer
 from idinvert.data.towers import TOWERS
 from tests.data.procedural import row
@@ -17,7 +18,7 @@ EACH = [
     for attribute in renderer.attributes
 ]
 SHOWS = {
-    "length": {"angle": 0.6},
+    "nave_length": {"angle": 0.6},
     "curtains": {"window": 1.0},
     "curtain_colour": {"window": 1.0},
     "rug_colour": {"rug": 1.0},
@@ -78,6 +79,11 @@ def test_labels_keep_their_ranges_and_are_all_common(renderer: Renderer) -> None
             assert column.std() > 0.45 and abs(column.mean()) < 0.35, name
 
 
+def test_no_label_is_called_as_one_of_faces(renderer: Renderer) -> None:
+    """An attribute network is refused where it knows none of the labels: see evaluate.py."""
+    assert not set(kinds(renderer)) & {attribute.name for attribute in FACES.attributes}
+
+
 def test_labels_do_not_tell_one_another(renderer: Renderer) -> None:
     drawn = renderer.sample_labels(torch.arange(4000), seed=0).double()
     names = list(kinds(renderer))
@@ -126,7 +132,7 @@ def test_small_changes_of_a_label_make_small_changes_of_the_picture(renderer: Re
 
 def test_turning_past_the_front_does_not_jump() -> None:
     for renderer in (TOWERS, CHURCHES):
-        labels = [row(renderer, light=0.7, angle=angle) for angle in (-0.002, 0.002)]
+        labels = [row(renderer, sun_side=0.7, angle=angle) for angle in (-0.002, 0.002)]
         pictures = renderer.render(torch.cat(labels), resolution=64)[0].float()
         assert (pictures[0] - pictures[1]).abs().mean() < 0.5, renderer.name
 

@@ -20,7 +20,7 @@ def test_clouds_fill_the_sky_and_nothing_else() -> None:
 
 
 def test_the_sun_brightens_everything_but_moves_nothing() -> None:
-    rows = [{**BARE, "sunlight": v, "light": 0.8} for v in (-1.0, 0.0, 1.0)]
+    rows = [{**BARE, "sunlight": v, "sun_side": 0.8} for v in (-1.0, 0.0, 1.0)]
     pictures, masks = drawn(TOWERS, *rows, resolution=64)
     assert torch.equal(masks[0], masks[1]) and torch.equal(masks[1], masks[2])
     brightness = pictures.flatten(1).mean(1)
@@ -40,7 +40,7 @@ def test_height_width_and_roof() -> None:
     _, masks = drawn(TOWERS, *heights, resolution=64)
     tops = top(TOWERS, masks, "tower")
     assert tops[0] > tops[1] + 4 and tops[1] > tops[2] + 4
-    _, masks = drawn(TOWERS, *[{**BARE, "width": v} for v in (-1.0, 0.0, 1.0)], resolution=64)
+    _, masks = drawn(TOWERS, *[{**BARE, "girth": v} for v in (-1.0, 0.0, 1.0)], resolution=64)
     areas = shares(TOWERS, masks, "tower")
     assert areas[0] * 1.15 < areas[1] < areas[2] / 1.15
     _, masks = drawn(TOWERS, *[{**BARE, "roof": v} for v in (-1.0, 0.0, 1.0)], resolution=64)
@@ -74,7 +74,7 @@ def test_a_round_tower_has_a_round_foot() -> None:
     base = {**BARE, "pitch": 1.0}
     _, masks = drawn(TOWERS, base, {**base, "round": 1.0}, resolution=128)
     stone = where(TOWERS, masks, "tower") | where(TOWERS, masks, "door")
-    edges = [[int(torch.nonzero(one[:, x])[-1]) for x in (48, 64, 79)] for one in stone]
+    edges = [[int(torch.nonzero(one[:, x])[-1]) for x in (45, 64, 82)] for one in stone]
     assert edges[0][0] == edges[0][1] == edges[0][2]
     assert edges[1][0] + 1 < edges[1][1] and edges[1][2] + 1 < edges[1][1]
 
@@ -95,7 +95,7 @@ def test_position_moves_the_tower() -> None:
 
 
 def test_the_lit_side_is_the_brighter_one() -> None:
-    rows = [{**BARE, "round": 1.0, "sunlight": 1.0, "light": v} for v in (-1.0, 1.0)]
+    rows = [{**BARE, "round": 1.0, "sunlight": 1.0, "sun_side": v} for v in (-1.0, 1.0)]
     pictures, masks = drawn(TOWERS, *rows, resolution=64)
     for picture, area, sign in zip(
         pictures.mean(1), where(TOWERS, masks, "tower"), (1, -1), strict=True

@@ -153,3 +153,10 @@ def test_a_checkpoint_of_our_own_run_keeps_its_provenance(tmp_path: Path) -> Non
     provenance = read_header(find_weights(str(file), role="generator", key=KEY)).provenance
     assert provenance["run"] == "abc" and provenance["nimg"] == 640
     assert provenance["source"]["family"] == "lightning"
+
+
+def test_a_domain_without_shipped_networks_says_how_to_train_them() -> None:
+    with pytest.raises(CheckpointError, match="experiment=attributes data=towers_mini"):
+        find_weights("shipped:towers_mini", role="attributes", key="attributes.path")
+    with pytest.raises(CheckpointError, match="experiment=gan data=churches_mini"):
+        find_weights("shipped:churches_mini", role="generator", key="generator.path")

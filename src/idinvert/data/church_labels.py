@@ -11,8 +11,8 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     ("spire", "continuous"),  # low cap to tall spire
     ("daylight", "continuous"),  # night with lit windows to bright day
     ("brick", "binary"),  # brick instead of stone
-    ("length", "continuous"),  # of the nave
-    ("width", "continuous"),  # of the nave
+    ("nave_length", "continuous"),
+    ("nave_width", "continuous"),
     ("gable", "continuous"),  # flat to steep roof of the nave
     ("tower", "continuous"),  # at the left, in the middle, at the right of the front
     ("tower_height", "continuous"),
@@ -20,7 +20,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     ("windows", "continuous"),  # narrow to wide
     ("angle", "continuous"),  # left to right flank in view
     ("position", "continuous"),  # left to right in the picture
-    ("light", "continuous"),  # from the left to from the right
+    ("sun_side", "continuous"),  # sun from the left to from the right
     ("sky", "continuous"),  # along a palette of four colours
     ("stone", "continuous"),  # shade of stone or brick
     ("roof_colour", "continuous"),  # along a palette of five colours

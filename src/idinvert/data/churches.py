@@ -59,8 +59,8 @@ def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tenso
     return Weather(
         x=x,
         y=y,
-        horizon=torch.full_like(p["light"], 0.50),
-        light=p["light"],
+        horizon=torch.full_like(p["sun_side"], 0.50),
+        light=p["sun_side"],
         sun=smoothstep(p["daylight"], -0.4, 0.9),
         air=rgb(torch.lerp(night, day, bright)),
     )
@@ -96,8 +96,8 @@ def _plan(canvas: Canvas, weather: Weather, value: dict[str, Tensor], *, foot: T
     """Where everything of the church stands."""
     p = {name: column(numbers) for name, numbers in value.items()}
     view = masonry.view_of(weather, angle=p["angle"], foot=foot, pitch=0.10, turn=_TURN)
-    a = 0.42 + 0.07 * p["width"]
-    b = 0.54 + 0.18 * p["length"]
+    a = 0.42 + 0.07 * p["nave_width"]
+    b = 0.54 + 0.18 * p["nave_length"]
     nave = masonry.block(canvas, view, x=0.0, a=a, b=b)
     side = torch.full_like(a, 0.21)  # half width of the tower
     front = a * view.cos - nave.half  # x of the middle of the front

@@ -12,7 +12,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     ("sunlight", "continuous"),  # grey and flat to bright with shadows
     ("vegetation", "continuous"),  # bare ground to a grove
     ("height", "continuous"),  # of the shaft
-    ("width", "continuous"),  # slim to stout
+    ("girth", "continuous"),  # slim to stout
     ("taper", "continuous"),  # upper storey wider than the shaft to much narrower
     ("roof", "continuous"),  # battlements up to -0.5, then a cap to a tall spire
     ("turrets", "binary"),  # pinnacles at the corners
@@ -21,7 +21,7 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     ("angle", "continuous"),  # left to right flank in view
     ("pitch", "continuous"),  # seen from afar to from below: horizon, converging verticals
     ("position", "continuous"),  # left to right in the picture
-    ("light", "continuous"),  # from the left to from the right
+    ("sun_side", "continuous"),  # sun from the left to from the right
     ("sky", "continuous"),  # along a palette of five colours
     ("stone", "continuous"),  # along a palette of five colours
     ("roof_colour", "continuous"),  # along a palette of four colours

@@ -73,7 +73,7 @@ def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tenso
         x=x,
         y=y,
         horizon=0.56 - 0.16 * p["pitch"],
-        light=p["light"],
+        light=p["sun_side"],
         sun=smoothstep(p["sunlight"], -0.7, 1.0),
         air=rgb(torch.lerp(grey, warm, bright)),
     )
@@ -96,7 +96,7 @@ def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
         canvas, weather, p=p, foot=foot, ridge=0.24 - 0.08 * p["pitch"], row=_BACK_ROW,
         ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=PART,
     )  # fmt: skip
-    a = 0.29 + 0.09 * p["width"]
+    a = 0.29 + 0.09 * p["girth"]
     landscape.cast_shadow(canvas, weather, foot=foot, base=BASE, half=a)
     view = masonry.view_of(
         weather, angle=p["angle"], foot=foot, pitch=0.10 + 0.12 * p["pitch"], turn=math.pi / 4.2

@@ -60,8 +60,14 @@ def _panel(axes: Axes, panel: Panel, traces: Sequence[Trace], *, title: str, pri
     if right is not None:
         more = right.get_legend_handles_labels()
         handles, labels = handles + more[0], labels + more[1]
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
-    axes.legend(handles, labels, fontsize=7, ncols=1 if len(labels) < 4 else 2, **below)
+    axes.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),  # below the axes, where no line can lie
+        fontsize=7,
+        ncols=1 if len(labels) < 4 else 2,
+    )
 
 
 def _draw_measured(axes: Axes, trace: Trace, *, colour: str) -> None:
@@ -82,8 +88,8 @@ def _draw_printed(axes: Axes, trace: Trace, *, colour: str) -> None:
         return
     x, y = zip(*line.printed, strict=True)
     axes.plot(x, y, color=colour, label=line.source, marker="*", markersize=9, linestyle="--")
-    for point in line.printed:
-        axes.annotate(f"  {point[1]:g}", point, fontsize=8, color=colour)
+    for at, value in line.printed:
+        axes.annotate(f"  {value:g}", (at, value), fontsize=8, color=colour)
     span = [*line.values, *x]
     axes.set_xlim(min(span) - 0.05 * max(span), 1.05 * max(span))
     axes.set_ylim(0, (1.7 if line.right else 1.2) * max(y))  # so that two axes' points part

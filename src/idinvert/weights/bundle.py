@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.errors import CheckpointError
-from idinvert.weights.assets import asset
+from idinvert.weights.assets import asset, assets_folder
 from idinvert.weights.checkpoint import ROLES, SHIPPED, is_native
 from idinvert.weights.opened import native_copies
 from idinvert.weights.perceptual import attribute_features
@@ -25,7 +25,7 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
         CheckpointError: Nothing of that role is there, or a foreign file cannot be read.
     """
     if path.startswith(SHIPPED):
-        return asset(f"{path.removeprefix(SHIPPED)}/{role}.safetensors")
+        return _shipped(path.removeprefix(SHIPPED), role=role, key=key)
     given = Path(path).expanduser()
     if given.is_file():
         return given if role not in ROLES or is_native(given) else _foreign(given, role, key=key)
@@ -36,6 +36,17 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
     raise CheckpointError(
         f"{key}={path} {kind} {role}.safetensors. Give {key} a weights file, the folder of a "
         f"finished run, or shipped:faces_mini."
+    )
+
+
+def _shipped(name: str, *, role: str, key: str) -> Path:
+    if (assets_folder() / name).is_dir() or not name.endswith("_mini"):
+        return asset(f"{name}/{role}.safetensors")
+    experiment = "attributes" if role == "attributes" else "gan"
+    raise CheckpointError(
+        f"{key}={SHIPPED}{name}: no {role} is shipped for {name}. Train one with "
+        f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"
+        + ("; perceptual=none goes without F." if role == "attributes" else ".")
     )
 
 

@@ -57,8 +57,12 @@ class Buildable:
     """One of this project's own stand-ins, the only objects that BUILD writes to."""
 
     def build(self, state: Any, budget: Budget) -> None:
-        """Takes the state that a file gives the object."""
-        raise NotImplementedError
+        """Takes the state that a file gives the object.
+
+        Raises:
+            CheckpointError: Objects of this kind have none.
+        """
+        raise CheckpointError(f"the state of a {type(self).__name__} is set, and it has none")
 
 
 class Machine:

@@ -1,5 +1,6 @@
 """From the machine's values to plain data: stand-ins resolved, cycles and unfolding bounded."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ SOURCE_KEYS = frozenset(["module_src", "build_module_src", "_orig_module_src"])
 """Where a file carries source text; it is dropped unread."""
 
 
-class StandIn(Buildable):
+class StandIn(Buildable, ABC):
     """What stands for a value that is only known when the whole pickle was read."""
 
+    @abstractmethod
     def resolve(self, budget: Budget) -> Any:
         """The value itself: a leaf, or containers that are walked in its place."""
-        raise NotImplementedError
 
 
 def plain(root: Any, *, budget: Budget) -> Any:
