@@ -41,7 +41,9 @@ CHOICES = [
     for group in groups
     for path in sorted((config_dir() / group).glob("*.yaml"))
 ]
-NEEDED = {"data=folder": ["data.path=photos"], "generator=checkpoint": ["generator.path=run"]}
+ON_DISK = ["folder", "ffhq256", "lsun_bedroom256", "lsun_church256", "lsun_tower256"]
+NEEDED = {f"data={name}": ["data.path=photos"] for name in ON_DISK}
+NEEDED |= {"generator=checkpoint": ["generator.path=run"]}
 
 
 @pytest.mark.parametrize(("command", "choice"), CHOICES, ids=lambda word: word)
