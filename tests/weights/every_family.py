@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -56,17 +56,16 @@ def _nvlabs(path: Path) -> None:
     path.write_bytes(pickled(content))
 
 
-def _wrapped(path: Path, *, kind: str) -> None:
-    """A decoder of rosinality's with an encoder of e4e or pSp."""
+def wrapped(kind: str) -> dict[str, Any]:
+    """What a file of e4e or pSp holds: a decoder of rosinality's and an encoder."""
     decoder = rosinality_files.Rosinality(style_dim=6)
     encoder = psp_encoders_files.encoder_state(kind, num_layers=6, w_dim=6)
-    content = {
+    return {
         "state_dict": {f"decoder.{name}": value for name, value in decoder.g.items()}
         | {f"encoder.{name}": value for name, value in encoder.items()},
         "latent_avg": decoder.latent_avg.expand(6, 6).clone(),
         "opts": psp_encoders_files.options(kind, stylegan_size=16, output_size=16),
     }
-    torch.save(content, path)
 
 
 def _lightning(path: Path) -> None:
@@ -110,10 +109,10 @@ SAMPLES = {
         lambda path: torch.save(idinvert_pytorch_files.encoder_state(), path),
     ),
     "e4e": Sample(
-        encoder4editing.NAME, (G, E), lambda path: _wrapped(path, kind="Encoder4Editing")
+        encoder4editing.NAME, (G, E), lambda path: torch.save(wrapped("Encoder4Editing"), path)
     ),
     "psp": Sample(
-        encoder4editing.NAME, (G, E), lambda path: _wrapped(path, kind="GradualStyleEncoder")
+        encoder4editing.NAME, (G, E), lambda path: torch.save(wrapped("GradualStyleEncoder"), path)
     ),
     "tf_stylegan": Sample(tf_stylegan.NAME, (G, D), tf_stylegan_files.write),
     "tf_stylegan2": Sample(

@@ -49,7 +49,7 @@ def starting_discriminator(
 
     Raises:
         CheckpointError: ``init=generator`` and there is no D beside the generator.
-        ConfigError: An unknown ``init``.
+        ConfigError: An unknown ``init``, or a D that wants labels.
     """
     init = node["init"]
     if init == "scratch":
@@ -59,7 +59,8 @@ def starting_discriminator(
         contents.note(
             "discriminator", find_weights(path, role="discriminator", key="discriminator.path")
         )
-        return open_network(path, role="discriminator", key="discriminator.path")
+        network = open_network(path, role="discriminator", key="discriminator.path")
+        return _without_labels(network, path=path)
     if init != "generator":
         raise ConfigError(
             f"discriminator.init={init} is unknown; it takes generator, checkpoint or scratch."
@@ -74,7 +75,19 @@ def starting_discriminator(
             "with discriminator.init=scratch."
         )
     contents.note("discriminator", found)
-    return load_network(found, expect="discriminator", key="discriminator.path")
+    network = load_network(found, expect="discriminator", key="discriminator.path")
+    return _without_labels(network, path=generator_path)
+
+
+def _without_labels(discriminator: Any, *, path: Any) -> nn.Module:
+    labels = getattr(discriminator, "c_dim", 0)
+    if labels:
+        raise ConfigError(
+            f"the discriminator of {path} is conditional: it wants labels of {labels} numbers, and "
+            "an encoder trains on images alone. Start an untrained one with "
+            "discriminator.init=scratch."
+        )
+    return discriminator
 
 
 def fresh_encoder(

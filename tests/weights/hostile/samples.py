@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from idinvert.weights.formats.archive import Stored
 from tests.weights import tiny
+from tests.weights.every_family import wrapped
 from tests.weights.families import (
     genforce_stylegan2_files,
     genforce_stylegan_files,
@@ -134,6 +135,9 @@ def family_contents() -> dict[str, Any]:
         "TF StyleGAN2": tf_stylegan2_files.TFStyleGAN2().content(),
         "idinvert generator": idinvert_pytorch_files.generator_state(),
         "idinvert encoder": idinvert_pytorch_files.encoder_state(),
+        "e4e": wrapped("Encoder4Editing"),
+        "pSp": wrapped("GradualStyleEncoder"),
+        "genforce StyleGAN2, Hammer": genforce_stylegan2_files.Genforce(hammer=True).content(),
         "Lightning": {
             "pytorch-lightning_version": "2.6.0",
             "state_dict": {
