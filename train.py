@@ -1,5 +1,5 @@
 """Trains one run or a sweep: python train.py experiment=domain_guided"""
 
-from idinvert.cli.train import main
+from idinvert.cli.commands import train
 
-main()
+train()

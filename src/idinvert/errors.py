@@ -1,5 +1,7 @@
 """The errors a user may meet; each says what was got, what was expected, which key to change."""
 
+from pathlib import Path
+
 
 class IdinvertError(Exception):
     """Base of every error that is the user's to mend; printed without a traceback."""
@@ -30,4 +32,13 @@ class DivergenceError(IdinvertError):
 
 
 class RunLockedError(IdinvertError):
-    """Another process is writing to the same run folder."""
+    """Another process is writing to the same run folder.
+
+    Args:
+        message: For the user.
+        folder: That is in use.
+    """
+
+    def __init__(self, message: str, *, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.folder = folder

@@ -127,9 +127,9 @@ def test_one_failing_job_of_a_sweep_does_not_keep_the_others_from_running(
         run("-m", "seed=1,2,3", error_at=1)
     assert [config["seed"] for config, _ in run.jobs] == [1, 2, 3]
     assert caught.value.code != 0
-    printed = capsys.readouterr().err
-    assert "['seed=2']" in printed and "error: that cannot be" in printed
-    assert "Traceback" not in printed
+    printed = capsys.readouterr()
+    assert "error: that cannot be" in printed.err and "Traceback" not in printed.err
+    assert "1  seed=2  failed  that cannot be" in printed.out.splitlines()
 
 
 def test_the_configuration_is_printed_readably(

@@ -55,7 +55,8 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("train", "table6_noise"): {
         f"experiment=domain_guided {FACES}",
         *(
-            f"experiment=domain_guided encoder=noise encoder.noise_blocks={blocks} encoder.noise_std=0.1 {FACES}"
+            f"experiment=domain_guided encoder=noise encoder.noise_blocks={blocks} "
+            f"encoder.noise_std=0.1 {FACES}"
             for blocks in (1, 2, 3, 4)
         ),
     },

@@ -72,7 +72,7 @@ def test_idinvert_without_layers_moves_all(boundary) -> None:
 
 @pytest.mark.parametrize("layers", [[L], [-1], ["a"], [0.5], 3, [[1], [2, 3]], []])
 def test_idinvert_layers_that_are_none(boundary, layers: Any) -> None:
-    with pytest.raises(CheckpointError, match=r"age\.npy.*editing\.path"):
+    with pytest.raises(CheckpointError, match=r"age\.npy.*task\.directions"):
         open_directions(boundary(layers), generator=ONE)
 
 
@@ -222,7 +222,7 @@ def test_numbers_that_are_not_finite(boundary, unit) -> None:
 def test_what_is_no_direction(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "x.npy"
     np.save(path, content, allow_pickle=True)
-    with pytest.raises(CheckpointError, match=r"x\.npy.*editing\.path"):
+    with pytest.raises(CheckpointError, match=r"x\.npy.*task\.directions"):
         open_directions(path, generator=ONE)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from idinvert.editing.scored import scored_codes
+from idinvert.errors import ConfigError
 
 
 @pytest.mark.parametrize(("multi_w", "mixing", "shape"), [
@@ -24,3 +25,8 @@ def test_mixing_joins_two_codes_at_one_layer(world, make):
     changes = (codes[:, 1:] != codes[:, :-1]).any(2)  # [n, L − 1]
     assert changes.sum(1).tolist() == [1] * 200
     assert set(changes.int().argmax(1).tolist()) == set(range(5)), "a cut at every layer"
+
+
+def test_a_conditional_generator_is_refused(world, make):
+    with pytest.raises(ConfigError, match=r"conditional \(labels of 3 numbers\).*generator.path"):
+        scored_codes(make(c_dim=3), world.attributes, n=4)

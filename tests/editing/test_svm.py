@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_direction():
 
 def test_scores_that_do_not_tell_groups_apart_are_refused():
     codes, scores, _ = planted()
-    with pytest.raises(ConfigError, match=r"smaller editing\.fraction"):
+    with pytest.raises(ConfigError, match=r"smaller task\.fraction"):
         train_direction(codes, (scores > 2).float(), name="glasses", fraction=0.5)
     with pytest.raises(ConfigError, match=r"0\.01 of 600 codes are 6"):
         train_direction(codes, scores, name="x", fraction=0.01)

@@ -41,7 +41,7 @@ def test_figures_equal_those_computed_by_hand(
 ):
     inverter = make(average=average)
     (record,) = diffusion(
-        subject(inverter, n=4), inverters=[inverter], out=tmp_path / "out", grid=2
+        subject(inverter, n=4), inverters=[inverter], out=tmp_path / "out", images=[0, 1]
     )
     with (tmp_path / "out" / "pairs.csv").open() as file:
         context = [int(row["context"]) for row in csv.DictReader(file)]
@@ -70,7 +70,7 @@ def test_figures_equal_those_computed_by_hand(
 
 def test_each_size_has_its_record_and_its_column(make, subject, tmp_path):
     inverters = [make(size=size) for size in (4, 6, 8)]
-    records = diffusion(subject(n=3), inverters=inverters, out=tmp_path, grid=0, shown=2)
+    records = diffusion(subject(n=3), inverters=inverters, out=tmp_path, images=[], shown=2)
     assert [record.choices["inversion"]["size"] for record in records] == [4, 6, 8]
     shares = [record.metrics["mask_share"] for record in records]
     assert shares == pytest.approx([16 / 256, 36 / 256, 64 / 256])
@@ -90,12 +90,12 @@ class Interrupted(DiffusionInverter):
 
 
 def test_a_killed_task_goes_on_and_ends_equal(make, subject, tmp_path):
-    (whole,) = diffusion(subject(n=5), inverters=[make()], out=tmp_path / "a", grid=0)
+    (whole,) = diffusion(subject(n=5), inverters=[make()], out=tmp_path / "a", images=[])
     dies = make(Interrupted)
     with pytest.raises(KeyError):
-        diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", grid=0)
+        diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", images=[])
     dies.batches = 10
-    (record,) = diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", grid=0)
+    (record,) = diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", images=[])
     assert dies.batches == 11, "one of two chunks was there"
     assert record.metrics == whole.metrics
 

@@ -8,11 +8,11 @@ from idinvert.evaluation.gallery import (
     Section,
     Shown,
     interpolation_sheet,
-    manipulation_sheet,
     noise_sheet,
     picked,
     reconstruction_sheet,
 )
+from idinvert.evaluation.gallery_edits import Moves, manipulation_sheet
 from idinvert.evaluation.inverted import invert_subject
 from idinvert.inversion.encoder import EncoderInverter
 
@@ -76,15 +76,15 @@ def test_interpolations_have_a_row_a_pair_and_method(section, networks, rounded)
 
 
 def test_manipulations_by_row_and_by_group(section, networks, directions, rounded):
-    steps = [-3, 2]
-    sheet = manipulation_sheet([section], steps=steps, layers=[0], across=False)
+    moves = Moves(steps=[-3, 2], layers=[0])
+    sheet = manipulation_sheet([section], moves=moves, across=False)
     sheet.check()
     assert sheet.headers == [("Input", 1), ("Inversion", 1), ("glasses", 2), ("light", 2)]
     w = networks.encoder(section.inputs[1][None].float() / 127.5 - 1)
     w[:, 0] += 2 * directions["light"].vector[0]
     edited = rounded(networks.generator.synthesis(w))[0]
     assert sheet.labels[3] == "const" and near(sheet.rows[3][5], edited)
-    groups = manipulation_sheet([section], steps=steps, layers=[0], across=True)
+    groups = manipulation_sheet([section], moves=moves, across=True)
     groups.check()
     assert groups.headers == [("const", 4), ("random", 4), ("missing", 4)]
     assert groups.labels[:4] == ["Input", "Inversion", "glasses -3", "glasses +2"]

@@ -118,3 +118,21 @@ def test_bad_input_is_refused_before_any_work(subject, directions, tmp_path):
     with pytest.raises(CheckpointError, match="found for generator another, not for 12"):
         manipulation(subject(), directions={"x": other}, **out)
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_in_standard_deviations(subject, by_hand, directions, networks, rounded, tmp_path):
+    light = directions["light"]
+    known = {**light.provenance, "sigma": [0.5] * len(light.vector)}
+    spread = {"light": Direction("light", light.vector, light.layers, known)}
+    out = tmp_path / "out"
+    record = manipulation(subject(), directions=spread, out=out, steps=[3], unit="sigma", shown=0)
+    moved = by_hand.codes.clone()
+    moved[:, 1:3] += 3 * 0.5 * light.vector[1:3]
+    fakes = rounded(networks.generator.synthesis(moved))
+    assert record.metrics["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
+    assert record.choices["task"]["unit"] == "sigma"
+    assert "[3] standard deviations" in record.protocol["swd"]
+    with pytest.raises(ConfigError, match=r"'glasses' does not know.*task.unit=length"):
+        manipulation(subject(), directions=directions, out=out, steps=[3], unit="sigma")
+    with pytest.raises(ConfigError, match=r"task.unit is 'metres': expected length or sigma"):
+        manipulation(subject(), directions=spread, out=out, steps=[3], unit="metres")

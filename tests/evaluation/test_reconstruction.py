@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from idinvert.data.convert import to_float
+from idinvert.data.domain import Attribute
 from idinvert.errors import ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
@@ -105,8 +106,12 @@ def test_mistakes_show_before_any_work(go, networks, domain, tmp_path):
     with pytest.raises(ConfigError, match="expected train, val or test"):
         go(inverters, split="tset")
     bare = type(domain)(**{**vars(domain), "attributes": ()})
-    with pytest.raises(ConfigError, match="leave this metric out"):
+    with pytest.raises(ConfigError, match=r"no labels.*leave this metric out"):
         go(inverters, domain=bare)
+    more = (*domain.attributes, Attribute("beard", "binary"), Attribute("hat", "binary"))
+    wider = type(domain)(**{**vars(domain), "attributes": more})
+    with pytest.raises(ConfigError, match=r"does not read beard, hat of .*reads glasses, light.*"):
+        go(inverters, domain=wider)
     with pytest.raises(ConfigError, match="cannot be a folder's name"):
         go({"../up": inverters["encoder"]}, names=["mse"])
     assert not list(tmp_path.iterdir())

@@ -1,32 +1,29 @@
 """What both commands share: checking before work, and errors a person can read."""
 
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
-from idinvert.config.overrides import compose_plain, expand_sweep
-from idinvert.config.paths import config_dir
+from idinvert.cli.allocator import keep_freed_memory
+from idinvert.cli.job import SweepJob
+from idinvert.cli.memory import out_of_memory
+from idinvert.cli.plan import Plan, planned, without_hydra
+from idinvert.cli.process import importable, in_sweep, quieten_lightning
+from idinvert.cli.sweep import run_sweep
+from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, given_keys
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir, searchpath, take_own_config_dir
 from idinvert.config.schema import register
 from idinvert.errors import IdinvertError
 
 NOT_OURS = ("-cd", "-cn", "-cp", "-sc", "--shell-completion")  # and what starts with --config
 """Flags with which the command line is another configuration's, or no job's at all."""
-BESIDE_THE_POINT = (
-    r".*module\(s\) in eval mode",  # G and F are frozen, and stay in evaluation mode
-    r".*have no `validation_step`",  # a GAN has nothing to validate
-    r".*does not have many workers",  # images come from a memory map
-    r".*isinstance\(treespec",  # between Lightning and torch
-)
-"""Warnings of Lightning that tell a user of this program nothing."""
 
 
 def run_app(config_name: str, work: Callable[..., Any]) -> None:
@@ -36,69 +33,71 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         config_name: ``"train"`` or ``"evaluate"``.
         work: Takes the resolved configuration as plain values, and ``given``: see `given_keys`.
     """
-    arguments = sys.argv[1:]
+    try:
+        arguments = take_own_config_dir(sys.argv[1:])
+    except IdinvertError as error:
+        _fail(error)
+    sys.argv[1:] = arguments = arguments + [w for w in searchpath() if w not in arguments]
     overrides = [word for word in arguments if word[:1] == "~" or (word[:1] != "-" and "=" in word)]
+    plan: Plan | None = None
     if not any(word in NOT_OURS or word.startswith("--config") for word in arguments):
         try:
-            jobs = [overrides]
             if any(word in ("-m", "--multirun") for word in arguments):
-                words = with_rows(config_name, overrides)
-                sys.argv += words[len(overrides) :]
-                jobs = expand_sweep(words)
-            for one in jobs:
-                compose_plain(config_name, chosen_row(config_name, _without_hydra(one)))
+                plan = planned(config_name, overrides)
+            else:
+                words = chosen_row(config_name, without_hydra(overrides))
+                compose_plain(config_name, words)
         except IdinvertError as error:
             _fail(error)
     register()
     quieten_lightning()
+    keep_freed_memory()
 
-    @hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
-    def job(config: DictConfig) -> Any:
-        given = list(HydraConfig.get().overrides.task)
-        argv = sys.argv
-        try:
-            words = chosen_row(config_name, given)
-            if words is not given or HydraConfig.get().mode == RunMode.MULTIRUN:
-                # What this job's records and weights say made them, and what its ranks are given.
-                sys.argv = [argv[0], *(word for word in words if not word.startswith("row="))]
-            if words is given:
-                plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            else:
-                plain = compose_plain(config_name, words)
-                print(f"python {config_name}.py {' '.join(sys.argv[1:])}", flush=True)
-            return work(plain, given=given_keys([*words, *chosen_by_experiment(words)]))
-        except IdinvertError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                # The sweep's other jobs go on; Hydra prints this one's message at the end.
-                raise CompactHydraException(f"error: {error}") from error
-            _fail(error)
-        finally:
-            sys.argv = argv
+    if plan is None:
 
-    job()
+        def job(config: DictConfig) -> Any:
+            return _single(config_name, work, config)
+
+        _with_hydra(config_name, job)()
+        return
+    sweep_job = SweepJob(
+        program=config_name, work=importable(work), sweep=plan.folder.resolve(), argv0=sys.argv[0]
+    )
+    try:
+        run_sweep(plan, config_name, _with_hydra(config_name, lambda config: sweep_job(config)))
+    except IdinvertError as error:
+        _fail(error)
 
 
-def quieten_lightning() -> None:
-    """Leaves Lightning its warnings, without those that mean nothing here, tips and greetings."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in BESIDE_THE_POINT:
-        warnings.filterwarnings("ignore", message)
+def _with_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    main = hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
+    return main(job)
 
 
-def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
-    """The top-level keys that overrides name, each with the dotted keys that stand there."""
-    given: dict[str, list[str]] = {}
-    for override in overrides:
-        word = override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
-        given.setdefault(word.split(".", 1)[0], []).append(word)
-    return given
+def _single(config_name: str, work: Callable[..., Any], config: DictConfig) -> Any:
+    """The one job of a command without ``-m``."""
+    given = list(HydraConfig.get().overrides.task)
+    argv = sys.argv
+    try:
+        words = chosen_row(config_name, given)
+        if words is given:
+            plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        else:
+            # What its records and weights say made them, and what its ranks are given.
+            sys.argv = [argv[0], *(word for word in words if not word.startswith("row="))]
+            plain = compose_plain(config_name, words)
+            print(f"python {config_name}.py {' '.join(sys.argv[1:])}", flush=True)
+        return work(plain, given=given_keys([*words, *chosen_by_experiment(words)]))
+    except IdinvertError as error:
+        if in_sweep():  # of another configuration's: --config-dir
+            raise CompactHydraException(f"error: {error}") from error
+        _fail(error)
+    except torch.OutOfMemoryError as error:
+        _fail(out_of_memory(error, program=config_name))
+    finally:
+        sys.argv = argv
 
 
-def _without_hydra(overrides: list[str]) -> list[str]:
-    """Leaves out what sets up Hydra itself: launchers need not be installed to check a run."""
-    return [word for word in overrides if not word.lstrip("+~").startswith("hydra")]
-
-
-def _fail(error: IdinvertError) -> None:
+def _fail(error: IdinvertError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

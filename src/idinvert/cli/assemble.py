@@ -9,6 +9,7 @@ import torch
 from hydra.utils import get_object
 
 from idinvert.cli import networks as wire
+from idinvert.cli.devices import accumulate_of, check_batch, ranks_of
 from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.data.domain import Domain
@@ -48,13 +49,28 @@ def assemble(config: dict[str, Any]) -> Parts:
     """Builds data, networks and the LightningModule.
 
     The objective's class is given what its signature asks for by name; see `Supplies`.
+
+    Raises:
+        ConfigError: Parts that do not fit together; among them a batch that cannot be shared out,
+            and micro-batches for an objective that knows none.
     """
+    check_batch(config)
     contents = wire.Contents()
     torch.manual_seed(config["seed"])  # the networks' initial weights
     domain = build(config["data"], key="data")
     contents.hashes["data"] = domain.fingerprint
     objective = config["objective"]
     asked = inspect.signature(get_object(objective["_target_"])).parameters
+    if accumulate_of(config) > 1 and "accumulate" not in asked:
+        raise ConfigError(
+            f"accumulate={config['accumulate']}: {objective['_target_']} takes its batch whole. "
+            "Leave accumulate at 1."
+        )
+    if augmentation(config) is not None and "augment" not in asked:
+        raise ConfigError(
+            f"augment: {objective['_target_']} augments nothing; it belongs to experiment=gan. "
+            "Leave augment out, or write augment=none."
+        )
     supplies = Supplies(config=config, domain=domain, contents=contents, asked=frozenset(asked))
     runtime = {name: make() for name, make in supplies.makers().items() if name in asked}
     module = build(objective, key="objective", **runtime)
@@ -91,6 +107,8 @@ class Supplies:
             "perceptual": lambda: wire.perceptual_network(self.config["perceptual"], self.contents),
             "network": self.attribute_network,
             "seed": lambda: self.config["seed"],
+            "augment": self.augment,
+            "accumulate": lambda: accumulate_of(self.config),
         }
 
     def generator(self) -> Any:
@@ -131,6 +149,13 @@ class Supplies:
             contents=self.contents,
         )
 
+    def augment(self) -> Any:
+        """What D's images go through; ``None`` where they are shown as they are."""
+        node = augmentation(self.config)
+        if node is None:
+            return None
+        return build(node, key="augment", resolution=self.domain.resolution)
+
     def attribute_network(self) -> Any:
         """A fresh attribute network for the labels of the data.
 
@@ -150,24 +175,21 @@ class Supplies:
         )
 
 
+def augmentation(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The node of ``augment``; ``None`` for augment=none and for runs from before there was one."""
+    node = config.get("augment") or {}
+    return node if "_target_" in node else None
+
+
 def batch_norm_group(config: dict[str, Any], module: Any) -> int | None:
-    """Images that share BatchNorm statistics; ``None`` without an encoder that has BatchNorm."""
+    """Images that share BatchNorm statistics; ``None`` without an encoder that has BatchNorm.
+
+    Those that go through E at once: a micro-batch of one device, or of all where they are
+    synchronised.
+    """
     node = config["encoder"] or {}
     norm = (node.get("backbone") or node).get("norm", "none")
     if norm == "none" or not hasattr(module, "encoder"):
         return None
-    if norm == "sync":
-        return config["batch_size"]
-    return config["batch_size"] // (devices_of(config["trainer"]) * config["trainer"]["num_nodes"])
-
-
-def devices_of(trainer: dict[str, Any]) -> int:
-    """How many devices of one machine Lightning's ``devices`` means."""
-    devices = trainer["devices"]
-    if isinstance(devices, list):
-        return len(devices)
-    if isinstance(devices, str) and "," in devices:
-        return len([part for part in devices.split(",") if part.strip()])
-    if devices in ("auto", -1, "-1"):
-        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
-    return int(devices)
+    ranks = 1 if norm == "sync" else ranks_of(config["trainer"])
+    return config["batch_size"] // (ranks * accumulate_of(config))

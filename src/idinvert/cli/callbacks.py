@@ -8,14 +8,15 @@ import torch
 
 from idinvert.cli.assemble import Parts
 from idinvert.cli.choices import choices_of
+from idinvert.cli.panels import panels_for
 from idinvert.cli.provenance import command, commit, versions
-from idinvert.config.run_folder import first_command, is_first_process
+from idinvert.cli.tracked import track_training
+from idinvert.config.run_folder import first_command
 from idinvert.tracking.csv_logger import CsvLogger
-from idinvert.tracking.wandb_logger import open_wandb
+from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.finite import StopWhenNotFinite
 from idinvert.training.callbacks.history import History
-from idinvert.training.callbacks.panel import Panel, reconstruction_rows, sample_rows
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.stop import StopAtNimg
 
@@ -28,7 +29,7 @@ def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callb
         folder: Its folder.
         identity: Its id.
     """
-    config, module = parts.config, parts.module
+    config = parts.config
     history = History(every_nimg=config["logging"]["every_nimg"])
     limits = {"nimg": config["nimg"], "max_seconds": config["max_seconds"]}
     callbacks: list[pl.Callback] = [
@@ -37,20 +38,11 @@ def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callb
         Progress(history=history, **limits),
         StopAtNimg(**limits),
     ]
-    panel: dict[str, Any] = {
-        "folder": folder,
-        "every_nimg": config["logging"]["panel_every_nimg"],
-        "scale": max(1, 96 // parts.domain.resolution),
-    }
-    if hasattr(module, "reconstruct") and len(parts.domain.val) > 0:  # type: ignore[arg-type]
-        draw = reconstruction_rows(parts.domain.val)
-        callbacks.append(Panel(key="reconstructions", draw=draw, per_row=8, **panel))
-    elif hasattr(module, "average"):
-        draw = sample_rows(z_dim=module.generator.z_dim)
-        callbacks.append(Panel(key="samples", draw=draw, per_row=8, **panel))
+    callbacks += panels_for(parts, folder=folder)
     # Last, so that all that belongs to a checkpoint's images has been written before it.
     provenance = provenance_of(parts, folder=folder, identity=identity)
     callbacks.append(NimgCheckpoint(folder=folder, provenance=provenance, **config["checkpoint"]))
+    callbacks.append(BestWeights(folder=folder))  # of what the checkpoint has just written
     return callbacks
 
 
@@ -77,27 +69,20 @@ def provenance_of(parts: Parts, *, folder: Path, identity: str) -> dict[str, Any
 
 
 def loggers_for(
-    config: dict[str, Any], *, folder: Path, identity: str, experiment: str, start: int
+    parts: Parts, *, folder: Path, identity: str, experiment: str, start: int
 ) -> list[Any]:
     """The loggers of a run.
 
     Args:
-        config: The resolved configuration as plain values.
-        folder: The run's folder.
-        identity: The run's id.
+        parts: The run.
+        folder: Its folder.
+        identity: Its id.
         experiment: What is trained.
         start: Images seen so far.
+
+    Raises:
+        ConfigError: W&B was asked for and cannot be had.
     """
     loggers: list[Any] = [CsvLogger(folder=folder, resume_nimg=start)]
-    options = config["logger"]["wandb"]
-    if options is not None and is_first_process():
-        wandb_logger = open_wandb(
-            folder=folder,
-            run_id=identity,
-            config=config | {"versions": versions(), "commit": commit()},
-            job_type="train",
-            name=f"{experiment}_{identity}_seed{config['seed']}",
-            **(options | {"group": options["group"] or experiment}),
-        )
-        loggers.append(wandb_logger)
-    return loggers
+    names = {"identity": identity, "experiment": experiment}
+    return loggers + track_training(parts, folder=folder, **names)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from idinvert.cli.app import given_keys, quieten_lightning
+from idinvert.cli.brought import with_run
 from idinvert.cli.evaluate import records_path, run_task
-from idinvert.cli.setup import Setup, open_setup, with_run
+from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.train import train
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain

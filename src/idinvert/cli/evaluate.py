@@ -9,11 +9,18 @@ from typing import Any
 import torch
 
 from idinvert.cli.app import run_app
+from idinvert.cli.brought import with_run
+from idinvert.cli.devices import check_devices
+from idinvert.cli.process import in_sweep
 from idinvert.cli.recorded import evaluation_identity, recorded
-from idinvert.cli.setup import with_run
+from idinvert.cli.requeue import requeued_on_signal
+from idinvert.cli.results import gathered
 from idinvert.cli.tables import render_table
+from idinvert.cli.tracked import as_table, check_account, track_evaluation, track_table
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.build import bind
+from idinvert.config.run_folder import is_first_process
+from idinvert.errors import ConfigError
 from idinvert.tables.record import Record
 from idinvert.tables.store import append
 
@@ -23,6 +30,7 @@ def main() -> None:
     run_app("evaluate", evaluate)
 
 
+@requeued_on_signal()
 def evaluate(
     config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None = None
 ) -> list[Record]:
@@ -35,12 +43,17 @@ def evaluate(
     Returns:
         The records that were made; they also stand in ``<outputs>/records.jsonl``.
     """
+    check_devices(config["trainer"])
     if config["system"]["num_threads"]:
         torch.set_num_threads(config["system"]["num_threads"])
+    if config["records"] is not None and config["table"] is None:
+        raise ConfigError(f"records={config['records']} is of table=NAME: tables show records.")
     if config["table"] is not None:
         once = functools.partial(run_task, once=True)
-        return render_table(config, evaluate=once, given=given or {})
-    return run_task(with_run(config, given=given or {}), once="row" in (given or {}))
+        config = as_table(config)
+        track = functools.partial(track_table, config)
+        return render_table(config, evaluate=once, given=given or {}, track=track)
+    return run_task(with_run(config, given=given or {}), once=in_sweep() or "row" in (given or {}))
 
 
 def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
@@ -50,17 +63,21 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
         config: With what its run brings along.
         once: Whether records that are there already will do, unless ``recompute`` is set.
     """
+    check_account(config)
     config = with_trained_generator(config)
     identity = evaluation_identity(config)
     if once and not config["recompute"] and (found := recorded(identity, records_path(config))):
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
+        track_evaluation(config, found, [], evaluation=identity)
         return found
-    records = [
-        dataclasses.replace(record, evaluation=identity)
-        for record in bind(config["task"], key="task")(config=config)
-    ]
-    for record in records:
+    with gathered() as left:
+        records = [
+            dataclasses.replace(record, evaluation=identity)
+            for record in bind(config["task"], key="task")(config=config)
+        ]
+    for record in records if is_first_process() else ():  # some tasks are every rank's
         append(records_path(config), record)
+    track_evaluation(config, records, left, evaluation=identity)
     return records
 
 

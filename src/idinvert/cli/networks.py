@@ -53,7 +53,13 @@ def starting_discriminator(
     """
     init = node["init"]
     if init == "scratch":
-        return build(node["network"], key="discriminator.network")
+        fresh = build(node["network"], key="discriminator.network")
+        if getattr(fresh, "c_dim", 0):
+            raise ConfigError(
+                f"discriminator.network.c_dim={fresh.c_dim} makes a conditional discriminator, and "
+                "training here is on images alone, without labels. Leave it out."
+            )
+        return fresh
     if init == "checkpoint":
         path = node["path"] or ""
         contents.note(

@@ -17,6 +17,7 @@ NOT_OF_THE_FIGURES = (
     "logger",
     "recompute",
     "evaluate_missing",
+    "records",
     "batch_size",
     "table",
     "sweep",
@@ -40,6 +41,7 @@ def evaluation_identity(config: dict[str, Any]) -> str:
         path = (science.get(role) or {}).get("path")
         if isinstance(path, str):
             science[role] = {**science[role], "path": _content(path, role)}
+            science[role].pop("classes", None)  # what the file is built from, its hash says
     data = dict(science.get("data") or {})
     data.pop("cache_dir", None)
     science |= {"data": data, "version": idinvert.__version__}

@@ -6,7 +6,17 @@ from typing import Any
 from idinvert.config.run_folder import find_run, read_config
 from idinvert.errors import ConfigError
 
-MAY_CHANGE = ("run", "nimg", "max_seconds", "trainer", "logger", "system", "logging", "checkpoint")
+MAY_CHANGE = (
+    "run",
+    "nimg",
+    "max_seconds",
+    "accumulate",
+    "trainer",
+    "logger",
+    "system",
+    "logging",
+    "checkpoint",
+)
 """Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
 
 SCIENCE = ("trainer.precision",)

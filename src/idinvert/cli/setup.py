@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,13 @@ from torch import nn
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.provenance import command, versions
-from idinvert.cli.run_config import take
 from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
-from idinvert.config.run_folder import find_run, read_config
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
 from idinvert.inversion.inversion import Inverter
-from idinvert.weights.assets import assets_folder
-from idinvert.weights.bundle import SHIPPED, find_weights
+from idinvert.weights.bundle import find_weights
 from idinvert.weights.release import load_network, read_header
-
-FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
-"""Top-level keys that a run brings along, unless the command line gives them."""
 
 
 @dataclass(frozen=True)
@@ -74,83 +66,6 @@ class Setup:
             lpips_path=metric["lpips_path"],
             seed=self.config["seed"],
         )
-
-
-def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The configuration with what ``run=RUN`` brings along.
-
-    Args:
-        config: The resolved configuration as plain values.
-        given: Keys that stand on the command line, as `given_keys` sorts them; they win over the
-            run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
-
-    Returns:
-        A configuration whose ``n`` and ``batch_size`` are numbers.
-
-    Raises:
-        ConfigError: No such run, or a number that makes no sense.
-    """
-    config = dict(config)
-    if config["run"] is not None:
-        stored, encoder = _stored(config)
-        config |= _brought_by(stored, config, given=given)
-        if "encoder" not in given:
-            config["encoder"] = {"path": encoder}
-    if config["n"] is None:
-        config["n"] = config["scale"]["n_test"]
-    if config["batch_size"] is None:
-        config["batch_size"] = config["scale"]["inversion_batch_size"]
-    if config["batch_size"] < 1:
-        raise ConfigError(f"batch_size={config['batch_size']}: expected 1 or more.")
-    return config
-
-
-def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The configuration of ``run``, and where its encoder is.
-
-    A shipped run has no folder here; what it stands on is shipped with it. Tables print commands
-    with its id.
-
-    Raises:
-        ConfigError: No such run, here or shipped.
-    """
-    try:
-        folder = find_run(config["run"], outputs=config["system"]["outputs"])
-    except ConfigError:
-        bundle = shipped_bundle(config["run"])
-        if bundle is None:
-            raise
-        data, path = bundle
-        return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
-    return read_config(folder), str(folder)
-
-
-def shipped_bundle(run: str) -> tuple[str, str] | None:
-    """The data set and the place (``shipped:NAME``) of an encoder that comes with this package.
-
-    Args:
-        run: The id of the run that trained it.
-    """
-    for path in sorted(assets_folder().glob("*/encoder.safetensors")):
-        provenance = read_header(path, key="run").provenance
-        if provenance.get("run") == run:
-            return provenance["data"], f"{SHIPPED}{path.parent.name}"
-    return None
-
-
-def _brought_by(
-    stored: dict[str, Any], config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """What a run brings along, with the single keys that stand on the command line."""
-    brought = {
-        key: stored[key]
-        for key in FROM_RUN
-        if key in stored and key not in given.get(key, ()) and (stored[key] or key not in given)
-    }
-    take(brought, config, [word for key in brought for word in given.get(key, ())])
-    if "cache_dir" in brought.get("data", {}) and "data.cache_dir" not in given.get("data", ()):
-        brought["data"]["cache_dir"] = config["system"]["cache"]  # this machine's
-    return brought
 
 
 def open_setup(config: dict[str, Any]) -> Setup:
@@ -246,7 +161,8 @@ def _open_encoder(
             "image2stylegan, projector or free)."
         )
     path = find_weights(config["encoder"]["path"], role="encoder", key="encoder.path")
-    encoder = load_network(path, expect="encoder", key="encoder.path")
+    classes = config["encoder"].get("classes") or ()
+    encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes)
     provenance = read_header(path, key="encoder.path").provenance
     _require_fit(encoder, generator)
     _require_same(provenance, generator=contents.hashes["generator"])

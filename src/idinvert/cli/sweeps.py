@@ -1,14 +1,17 @@
 """Sweeps that stand in an experiment file: one line a set of runs, as one would type them."""
 
+import functools
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from idinvert.config.overrides import expand_sweep
-from idinvert.config.paths import config_dir
+from idinvert.config.paths import config_dir, own_config_dir
 from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError
 from idinvert.tables.render import described
@@ -132,6 +135,15 @@ def chosen_by_experiment(overrides: list[str]) -> list[str]:
     return [*groups, *(key for key in file if key not in ("defaults", "sweep"))]
 
 
+def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The top-level keys that overrides name, each with the dotted keys that stand there."""
+    given: dict[str, list[str]] = {}
+    for override in overrides:
+        word = override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
+        given.setdefault(word.split(".", 1)[0], []).append(word)
+    return given
+
+
 def _named(overrides: list[str]) -> str | None:
     """The one experiment that is given; Hydra takes several one by one."""
     name = _value_of(EXPERIMENT, overrides)
@@ -140,11 +152,11 @@ def _named(overrides: list[str]) -> str | None:
 
 def _read(name: str) -> dict[str, Any]:
     """What stands in an experiment's file."""
-    folder = config_dir() / EXPERIMENT
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = [found.stem for found in folder.glob("*.yaml")]
-        raise ConfigError(f"there is no such experiment: {name}. " + nearest(name, known))
+    roots = [root for root in (own_config_dir(), config_dir()) if root is not None]
+    files = {path.stem: path for root in roots for path in root.glob(f"{EXPERIMENT}/*.yaml")}
+    path = files.get(name)
+    if path is None:
+        raise ConfigError(f"there is no such experiment: {name}. " + nearest(name, list(files)))
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
@@ -165,7 +177,12 @@ def _other(program: str, name: str, *, many: bool) -> str:
 
 def _lines_of_table(name: str, scale: str) -> list[str]:
     """The words of the training commands of a table."""
-    path = config_dir() / "table" / f"{name}.yaml"
+    return _commands_in(config_dir() / "table" / f"{name}.yaml", scale)
+
+
+@functools.cache
+def _commands_in(path: Path, scale: str) -> list[str]:
+    """The same from the table's file; every job of a sweep asks for them."""
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     commands = described(spec, scale=scale).train_commands()
     return [" ".join(shlex.split(command)[2:]) for command in commands]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.cli.app import given_keys
-from idinvert.cli.setup import with_run
+from idinvert.cli.brought import with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
@@ -14,21 +14,25 @@ from idinvert.tables.lack import Need, run_clauses
 from idinvert.tables.record import Record
 from idinvert.tables.render import described, filled, page, write
 from idinvert.tables.select import failures
-from idinvert.tables.store import read_records
+from idinvert.tables.store import FILE, read_records
 from idinvert.weights.assets import assets_folder
 from idinvert.weights.bundle import SHIPPED, find_weights
 from idinvert.weights.release import read_header
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
-OF_THE_COMMAND = ("system", "trainer", "n", "batch_size", "seed", "recompute")
+OF_THE_COMMAND = ("system", "trainer", "logger", "n", "batch_size", "seed", "recompute")
 """Keys that all evaluations of a table take from the command that asks for it."""
 WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
 """Keys that they take from there where they were given; else each run brings its own."""
 
 
 def render_table(
-    config: dict[str, Any], *, evaluate: Evaluate, given: Mapping[str, Sequence[str]]
+    config: dict[str, Any],
+    *,
+    evaluate: Evaluate,
+    given: Mapping[str, Sequence[str]],
+    track: Callable[[Any, Sequence[Path]], None] | None = None,
 ) -> list[Record]:
     """Fills a table or a figure of curves, prints it and writes it in every format.
 
@@ -37,25 +41,30 @@ def render_table(
             the encoders only that one's records are shown.
         evaluate: Runs one evaluation and keeps its records, or gives those that are there.
         given: Keys that stand on the command line, as `given_keys` sorts them.
+        track: Is shown what was filled, and its files.
 
     Returns:
         The records that were made on the way.
     """
     outputs = Path(config["system"]["outputs"])
+    places = record_places(config["records"], outputs=outputs)
     table = described(config["table"], scale=config["scale"]["name"])
-    only = _only(config, outputs)
+    only = None if config["run"] is None else run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:
-        known = _records(outputs, only)
+        known = _records(places, only)
         shown = filled(table, known)
         runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
         for need in shown.needs(everything=config["recompute"]):
             found = _satisfy(need, runs, config, table.name, evaluate=evaluate, given=given)
             made += [record for record in found if record not in known]
-    shown = filled(table, _records(outputs, only))
+    shown = filled(table, _records(places, only))
     print(page(shown))
-    for path in write(shown, outputs / "tables"):
+    files = write(shown, outputs / "tables")
+    for path in files:
         print(f"written: {path}")
+    if track is not None:
+        track(shown, files)
     return made
 
 
@@ -85,22 +94,40 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
             )
 
 
-def _only(config: dict[str, Any], outputs: Path) -> str | None:
-    """The id of ``run=RUN``, which may be a folder or the start of an id."""
-    if config["run"] is None:
-        return None
+def run_id(run: str, outputs: Path) -> str:
+    """The id of ``run=RUN``, which may be a folder, the start of an id, or a shipped run's id.
+
+    Raises:
+        ConfigError: No such run.
+    """
     try:
-        return find_run(config["run"], outputs=outputs).name
+        return find_run(run, outputs=outputs).name
     except ConfigError:
-        known = [run.run for run in trained_runs(outputs)]
-        if config["run"] not in known:
+        if run not in [known.run for known in trained_runs(outputs)]:
             raise
-        return config["run"]
+        return run
 
 
-def _records(outputs: Path, only: str | None) -> list[Record]:
-    """The user's records; those of methods without an encoder belong to no run's encoder."""
-    records = read_records(outputs / "records.jsonl")
+def record_places(more: str | None, *, outputs: Path) -> list[Path]:
+    """Where a table's records lie: the user's own, and what ``records=`` names.
+
+    Raises:
+        ConfigError: There is nothing of that name.
+    """
+    own = outputs / FILE
+    if more is None:
+        return [own]
+    if not Path(more).exists():
+        raise ConfigError(
+            f"records={more}: there is no such file or folder; expected a {FILE}, or a folder "
+            "that holds one, such as experiments/table1_methods."
+        )
+    return [Path(more), own]
+
+
+def _records(places: Sequence[Path], only: str | None) -> list[Record]:
+    """Records to choose from; those of methods without an encoder belong to no run's encoder."""
+    records = read_records(places)
     return [r for r in records if only in (None, r.run) or "encoder" not in r.choices]
 
 
@@ -138,15 +165,9 @@ def _evaluation(
     words = [word for word in shlex.split(need.evaluate) if "=" in word]
     overrides = [word for word in words if not word.startswith("run=")]
     folder = str(run.extra["folder"])
-    overrides += _of_shipped(folder) if folder.startswith(SHIPPED) else [f"run={folder}"]
+    overrides += [f"run={run.run}" if folder.startswith(SHIPPED) else f"run={folder}"]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
     for key in (*OF_THE_COMMAND, *handed_on):
         chosen[key] = config[key]
     return with_run(chosen, given=given_keys(overrides) | handed_on)
-
-
-def _of_shipped(folder: str) -> list[str]:
-    """What stands for ``run=`` with networks that come with this package."""
-    name = folder.removeprefix(SHIPPED)
-    return [f"data={name}", f"generator.path={folder}", f"encoder.path={folder}"]

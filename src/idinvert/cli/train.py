@@ -8,18 +8,29 @@ import pytorch_lightning as pl
 import torch
 
 from idinvert.cli.app import run_app
-from idinvert.cli.assemble import Parts, assemble
+from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for, loggers_for
 from idinvert.cli.choices import room_name
+from idinvert.cli.devices import check_devices
 from idinvert.cli.provenance import command
+from idinvert.cli.requeue import queue_again, requeued_on_signal
 from idinvert.cli.run_config import config_of_run
+from idinvert.cli.tracked import check_account
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.build import build
-from idinvert.config.run_folder import find_run, is_first_process, locked, write_config
+from idinvert.config.run_folder import (
+    find_run,
+    is_first_process,
+    locked,
+    read_config,
+    write_config,
+)
 from idinvert.data.datamodule import ImageDataModule
-from idinvert.errors import DivergenceError
+from idinvert.errors import ConfigError, DivergenceError
 from idinvert.tracking.status import read_status, write_status
 from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
+from idinvert.training.callbacks.stop import StopAtNimg
+from idinvert.training.ranks import cluster_plugins
 
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The figure that must not end above its floor, and the floor; a module may have none."""
@@ -40,8 +51,20 @@ def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None =
     Returns:
         The run's folder.
     """
+    with requeued_on_signal():
+        folder, stopped_by = _train(config, given=given or {})
+        queue_again(stopped_by)
+    return folder
+
+
+def _train(
+    config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
+) -> tuple[Path, str | None]:
+    """The run's folder, and the signal that stopped the run before its end."""
     if config["run"] is not None:
-        config = config_of_run(config, given=given or {})
+        config = config_of_run(config, given=given)
+    check_devices(config["trainer"])
+    check_account(config)
     if config["system"]["num_threads"]:
         torch.set_num_threads(config["system"]["num_threads"])
     config = with_trained_generator(config)
@@ -51,20 +74,37 @@ def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None =
     if config["run"] is not None:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
         identity = folder.name
+        _require_same_statistics(parts, stored=read_config(folder))
     with locked(folder):
         if is_first_process():
             write_config(folder, config | {"run": None}, command=command())
-        _fit(parts, folder=folder, identity=identity, experiment=experiment)
-    return folder
+        stopped_by = _fit(parts, folder=folder, identity=identity, experiment=experiment)
+    return folder, stopped_by
 
 
-def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
+def _require_same_statistics(parts: Parts, *, stored: dict[str, Any]) -> None:
+    """Refuses to go on with a run on devices that change what BatchNorm sees.
+
+    Raises:
+        ConfigError: Says how many images it must be.
+    """
+    before, now = (batch_norm_group(config, parts.module) for config in (stored, parts.config))
+    if before != now:
+        raise ConfigError(
+            f"the run's BatchNorm takes its statistics over {before} images; with these devices it "
+            f"would be {now}. Change trainer.devices and accumulate so that batch_size / (devices "
+            f"× accumulate) is {before}, or train another run with encoder.backbone.norm=sync."
+        )
+
+
+def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> str | None:
+    """Trains; returns the signal that stopped it before its end."""
     config, module = parts.config, parts.module
     checkpoint = latest_checkpoint(folder / "checkpoints")
     start = nimg_of(checkpoint)
     if checkpoint is not None and start >= config["nimg"]:
         _report_done(folder, nimg=start)
-        return
+        return None
     data = ImageDataModule(
         domain=parts.domain,
         batch_size=config["batch_size"],
@@ -82,15 +122,18 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
         val_check_interval=max(1, every),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        logger=loggers_for(
-            config, folder=folder, identity=identity, experiment=experiment, start=start
-        ),
+        logger=False,
+        plugins=trainer_config.get("plugins") or cluster_plugins(),
         callbacks=callbacks,
         default_root_dir=str(folder),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+    )
+    # Not before the Trainer is there: what opens a W&B run must come to where it is closed.
+    trainer.loggers = loggers_for(
+        parts, folder=folder, identity=identity, experiment=experiment, start=start
     )
     if trainer.is_global_zero:
         word = "continuing" if checkpoint else "starting"
@@ -109,6 +152,8 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> None:
         for logger in trainer.loggers:
             logger.finalize("success" if state in ("finished", "stopped") else state)
     _report(trainer, callbacks, folder=folder, state=state, nimg=module.nimg)
+    (stop,) = (callback for callback in callbacks if isinstance(callback, StopAtNimg))
+    return stop.interrupted_by if state == "stopped" else None
 
 
 def _report_done(folder: Path, *, nimg: int) -> None:

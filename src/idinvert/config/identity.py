@@ -8,6 +8,8 @@ NOT_SCIENCE = (
     "run",
     "nimg",
     "max_seconds",
+    "optimized_metric",
+    "accumulate",
     "checkpoint",
     "logging",
     "logger",
@@ -45,6 +47,7 @@ def scientific_config(
     precision = (science.pop("trainer", None) or {}).get("precision")
     if "path" in (science.get("attributes") or {}):
         del science["attributes"]  # a trained one only reads labels afterwards
+    _leave_out_what_is_off(science)
     for key, digest in contents.items():
         science[key] = {"content": digest, "choices": _without_paths(science.get(key))}
     return science | {"precision": precision, "batch_norm_group": batch_norm_group}
@@ -60,6 +63,17 @@ def run_identity(science: dict[str, Any]) -> str:
     """
     text = json.dumps(science, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10].translate(LETTERS)
+
+
+def _leave_out_what_is_off(science: dict[str, Any]) -> None:
+    """Takes out, in place, what came later and is off: runs from before it keep their identity."""
+    if "_target_" not in (science.get("augment") or {}):
+        science.pop("augment", None)
+    objective = science.get("objective") or {}
+    if objective.get("path_length_every") == 0:
+        science["objective"] = {
+            key: value for key, value in objective.items() if not key.startswith("path_length_")
+        }
 
 
 def _without_paths(node: Any) -> Any:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from idinvert.config.paths import config_dir
+from idinvert.config.paths import config_dir, own_config_dir, searchpath
 from idinvert.config.schema import register
 from idinvert.config.signature import check_signatures, nearest
 from idinvert.errors import ConfigError
@@ -34,7 +34,7 @@ def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
         try:
-            config = compose(config_name, overrides=overrides)
+            config = compose(config_name, overrides=[*searchpath(), *overrides])
             plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         # ValueError: Hydra's own word for a group that is set to null.
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -87,9 +87,11 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     """What is wrong with one override, or ``None`` if it is not this one."""
     if override.is_sweep_override():
         return "several values are a sweep: add -m. A list is written [1,2]."
+    roots = [folder for folder in (config_dir(), own_config_dir()) if folder is not None]
     group_folder = config_dir() / override.key_or_group
     if group_folder.is_dir() and "." not in override.key_or_group:
-        known = [path.stem for path in group_folder.glob("*.yaml")]
+        files = (root.glob(f"{override.key_or_group}/*.yaml") for root in roots)
+        known = sorted({path.stem for found in files for path in found})
         value = override.value()
         if value is None and not override.is_delete():
             return f"to do without {override.key_or_group}, write ~{override.key_or_group}"
@@ -98,7 +100,7 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
         return None
     without = [o for o in overrides if not o.lstrip("+~").startswith(override.key_or_group)]
     try:
-        config = compose(config_name, overrides=without)
+        config = compose(config_name, overrides=[*searchpath(), *without])
     except (HydraException, OmegaConfBaseException, ValueError):
         return None
     keys = list(_dotted(OmegaConf.to_container(config, resolve=False)))

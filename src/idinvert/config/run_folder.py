@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +16,15 @@ from idinvert.errors import ConfigError, RunLockedError
 
 CONFIG = "config.yaml"
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-"""What torchrun, Lightning and Slurm call a process that is not the first; 0 for the first."""
+"""What Lightning and Slurm call a process that is not the first; 0 for the first."""
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Under torchrun ``RANK`` alone counts: it gives rank zero to any node, whatever Slurm says."""
 
 
 def is_first_process() -> bool:
-    """Whether this process writes the run's files: the only one, or rank zero of several."""
+    """Whether this process writes the run's files: the only one, or rank zero of all nodes."""
+    if TORCHRUN in os.environ:
+        return int(os.environ["RANK"]) == 0
     return not any(int(os.environ.get(name, 0)) for name in RANKS)
 
 
@@ -79,7 +85,8 @@ def first_command(folder: Path) -> str | None:
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a second process out of a run's folder; the lock dies with its process.
 
-    Ranks beside rank zero do not lock.
+    Ranks beside rank zero do not lock. Processes on other machines are kept out as well where the
+    file system hands locks on, as NFS does; one that knows no locks is said aloud.
 
     Raises:
         RunLockedError: Another process is at work there.
@@ -96,9 +103,16 @@ def locked(folder: Path) -> Iterator[None]:
             raise RunLockedError(
                 f"{folder} is in use by process {file.read().strip() or '?'}: the same run is "
                 "already going on. Wait for it, or change what makes this run another one "
-                "(seed=1, for instance)."
+                "(seed=1, for instance).",
+                folder=folder,
             ) from None
+        except OSError as error:
+            warnings.warn(
+                f"the file system of {folder} does not lock ({error}): see to it yourself that "
+                "no second process works on this run.",
+                stacklevel=3,
+            )
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield

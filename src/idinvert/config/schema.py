@@ -17,11 +17,15 @@ class Checkpoints:
 
 @dataclass
 class Logging:
-    """Images between two rows, two validations and two pictures."""
+    """Images between two rows, two validations and two pictures, and what the pictures show."""
 
     every_nimg: int = 1_000
     validate_every_nimg: int = 10_000
     panel_every_nimg: int = 10_000
+    panel_images: int = 8
+    panel_steps: int | None = 20
+    panel_directions: str | None = "auto"
+    panel_direction: str | None = None
 
 
 @dataclass
@@ -31,9 +35,11 @@ class TrainConfig:
     run: str | None = None
     seed: int = 0
     batch_size: int = 32
+    accumulate: int = 1
     eval_batch_size: int = 64
     nimg: int = 100_000
     max_seconds: float | None = None
+    optimized_metric: str | None = None
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     logging: Logging = field(default_factory=Logging)
     scale: Any = None
@@ -45,6 +51,7 @@ class TrainConfig:
     perceptual: Any = None
     attributes: Any = None
     objective: Any = None
+    augment: Any = None
     metric: Any = None
     trainer: Any = None
     logger: Any = None
@@ -63,6 +70,7 @@ class EvaluateConfig:
     images: str | None = None
     recompute: bool = False
     evaluate_missing: bool = True
+    records: str | None = None
     seed: int = 0
     batch_size: int | None = None
     scale: Any = None

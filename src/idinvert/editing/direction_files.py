@@ -66,8 +66,8 @@ def open_directions(
     fingerprint: str | None = None,
     found_for: str | None = None,
     components: int = 20,
-    key: str = "editing.path",
-    origin_key: str = "editing.found_for",
+    key: str = "task.directions",
+    origin_key: str = "task.found_for",
 ) -> DirectionFile:
     """Reads directions of any known layout; which one it is shows from the content.
 

@@ -65,19 +65,19 @@ def check_direction(
     if width != w_dim or rows not in (1, num_layers):
         raise CheckpointError(
             f"direction {name!r} is [{rows}, {width}], but the generator's codes are "
-            f"[{num_layers}, {w_dim}]; give directions found for this generator (editing.path)"
+            f"[{num_layers}, {w_dim}]; give directions found for this generator (task.directions)"
         )
     outside = [k for k in direction.layers or () if not 0 <= k < num_layers]
     if outside:
         raise CheckpointError(
             f"direction {name!r} moves layers {outside}, but the generator has layers 0 to "
-            f"{num_layers - 1}; give directions found for this generator (editing.path)"
+            f"{num_layers - 1}; give directions found for this generator (task.directions)"
         )
     origin = direction.provenance.get("generator")
     if generator is not None and origin is not None and origin != generator:
         raise CheckpointError(
             f"direction {name!r} was found for generator {origin}, not for {generator}; train "
-            "directions for this generator, or give its own (editing.path)"
+            "directions for this generator, or give its own (task.directions)"
         )
 
 
@@ -103,7 +103,7 @@ def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
     if (lengths < 1e-6).any():
         raise ConfigError(
             f"direction {direction.name!r} lies in the span of {[d.name for d in others]}: nothing "
-            "is left of it; drop one of them from editing.conditions"
+            "is left of it; drop one of them from task.conditions"
         )
     kept = {**direction.provenance, "conditioned_on": [d.name for d in others]}
     return Direction(direction.name, (rest / lengths).float(), direction.layers, kept)
@@ -157,11 +157,11 @@ def load_directions(
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot read directions from {path}: {error}; expected a file of task=directions "
-            "(editing.path)"
+            "(task.directions)"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has format {metadata.get('format')!r}: expected {FORMAT!r} (editing.path)"
+            f"{path} has format {metadata.get('format')!r}: expected {FORMAT!r} (task.directions)"
         )
     found: dict[str, Direction] = {}
     for name, facts in json.loads(metadata["directions"]).items():

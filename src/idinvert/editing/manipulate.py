@@ -1,13 +1,16 @@
 """Semantic manipulation: move codes along a direction (Sec. 4.3)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from idinvert.editing.directions import Direction, check_direction
 from idinvert.errors import ConfigError
+
+Unit = Literal["length", "sigma"]
+UNITS = get_args(Unit)
 
 
 def manipulate(
@@ -16,7 +19,7 @@ def manipulate(
     alphas: Sequence[float] | Tensor,
     *,
     layers: Sequence[int] | None = None,
-    unit: Literal["length", "sigma"] = "length",
+    unit: Unit = "length",
 ) -> Tensor:
     """Add α·n to the codes, for every step α.
 
@@ -44,24 +47,29 @@ def manipulate(
         chosen = tuple(range(num_layers))
     if any(not 0 <= k < num_layers for k in chosen):
         raise ConfigError(
-            f"editing.layers is {list(chosen)}: the generator has layers 0 to {num_layers - 1}"
+            f"task.layers is {list(chosen)}: the generator has layers 0 to {num_layers - 1}"
         )
     n = torch.zeros(num_layers, w_dim, dtype=codes.dtype, device=codes.device)
     vector = direction.vector.to(n)
     if unit == "sigma":
-        vector = vector * _sigma(direction).to(n)
+        vector = vector * sigma_of(direction).to(n)
     n[list(chosen)] = vector.expand(num_layers, -1)[list(chosen)]
     alpha = torch.as_tensor(alphas, dtype=codes.dtype, device=codes.device)  # [S]
     return codes[:, None] + alpha[None, :, None, None] * n  # Eq. (5)
 
 
-def _sigma(direction: Direction) -> Tensor:
-    """The standard deviation along a direction, a number a row: [K, 1]."""
+def sigma_of(direction: Direction) -> Tensor:
+    """The standard deviation along a direction, a number a row: float64 [K, 1].
+
+    Raises:
+        ConfigError: the direction does not know it.
+    """
     sigma = direction.provenance.get("sigma")
     if sigma is None:
         raise ConfigError(
             f"direction {direction.name!r} does not know how far codes spread along it: expected "
-            "provenance.sigma, as GANSpace's directions have; take steps in unit=length"
+            "provenance.sigma, as GANSpace's directions have (task.directions=ganspace); or take "
+            "task.unit=length"
         )
     column = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1, 1)
     if len(column) not in (1, len(direction.vector)):

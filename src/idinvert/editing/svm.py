@@ -62,7 +62,7 @@ def train_direction(
     if not 0 < fraction <= 0.5 or not 0 <= holdout < 1:
         raise ConfigError(
             f"got fraction={fraction}, holdout={holdout}: expected fraction in (0, 0.5] and "
-            "holdout in [0, 1); change editing.fraction, editing.holdout"
+            "holdout in [0, 1); change task.fraction"
         )
     if not (torch.isfinite(codes).all() and torch.isfinite(scores).all()):
         raise ConfigError(f"codes or scores for direction {name!r} are not finite")
@@ -70,7 +70,7 @@ def train_direction(
     if ends < FEWEST:
         raise ConfigError(
             f"{fraction:g} of {len(scores)} codes are {ends}: expected at least {FEWEST} at either "
-            "end; use more codes (editing.n) or a larger editing.fraction"
+            "end; use more codes (task.samples) or a larger task.fraction"
         )
     order = torch.argsort(scores.cpu(), stable=True)
     low, high = order[:ends], order[-ends:]
@@ -78,7 +78,7 @@ def train_direction(
         raise ConfigError(
             f"the lowest and the highest {ends} scores of {name!r} meet at "
             f"{scores[high].min():.4g}: they do not tell two groups apart; use a smaller "
-            "editing.fraction"
+            "task.fraction"
         )
     rng = np.random.default_rng(seed)
     held = int(ends * holdout)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from idinvert.editing.diffusion import DiffusionInverter
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.outputs import measure_sets, require_set_metrics
 from idinvert.evaluation.pairs import partners, write_pairs
 from idinvert.evaluation.predict import Predictions, predict
@@ -35,7 +35,7 @@ def diffusion(
     inverters: Sequence[DiffusionInverter],
     out: Path,
     seed: int = 0,
-    grid: int = 4,
+    images: Sequence[int] = (0, 1, 2, 3),
     shown: int = 2,
     recompute: bool = False,
 ) -> list[Record]:
@@ -50,7 +50,7 @@ def diffusion(
         inverters: of one crop size each, or of any masks.
         out: folder of this task.
         seed: of the pairs.
-        grid: targets and contexts in the first picture; 0 for none.
+        images: places in the split: targets and contexts of the first picture; none for no picture.
         shown: pairs in the second picture.
         recompute: forget what is there.
 
@@ -61,22 +61,29 @@ def diffusion(
 
     Raises:
         ConfigError: no metric of sets is asked for, or a mask that does not fit.
-        DataError: fewer than two images, or fewer than n.
+        DataError: fewer than two images, fewer than n, or no such image for the picture.
     """
     require_set_metrics(subject.measures, task="diffusion")
     if not inverters:
         raise ConfigError("task.sizes is empty: give one or more sizes, or null")
     partner = partners(subject.count, seed=seed)
+    held: Any = subject.dataset
+    outside = [i for i in images if not 0 <= i < len(held)]
+    if outside:
+        raise DataError(
+            f"task.images names image {outside[0]}, but split={subject.split} of "
+            f"{subject.domain.name} has {len(held)}"
+        )
     pairs = [(i, int(j)) for i, j in enumerate(partner)]
     found = []
     for k, inverter in enumerate(inverters):
         one = _diffuse(subject, inverter, pairs, out=out / f"{k}", seed=seed, recompute=recompute)
         found.append(one)
-    few = min(grid, subject.count)
-    crossed = [(i, j) for i in range(few) for j in range(few)]
-    if few:
+    crossed = [(i, j) for i in images for j in images]
+    if crossed:
+        name = "crossed-" + "-".join(map(str, images))
         table = _diffuse(
-            subject, inverters[0], crossed, out=out / "grid", seed=seed, recompute=recompute
+            subject, inverters[0], crossed, out=out / name, seed=seed, recompute=recompute
         )
     records = []
     for inverter, one in zip(inverters, found, strict=True):
@@ -89,8 +96,8 @@ def diffusion(
             "context": partner,
         }
         write_pairs(out / "pairs.csv", columns)
-        if few:
-            write_sheet(_crossed(subject, table, few), out)
+        if crossed:
+            write_sheet(_crossed(subject, table, images), out)
         if len(inverters) > 1:
             sheet = _sizes(subject, inverters, found, pairs[:shown])
             write_sheet(sheet, out, name="crop_size")
@@ -160,11 +167,11 @@ def _measure(
     )
 
 
-def _crossed(subject: Subject, found: Predictions | None, few: int) -> Sheet:
+def _crossed(subject: Subject, found: Predictions | None, images: Sequence[int]) -> Sheet:
     """Fig. 6: contexts in the first row, targets in the first column."""
     assert found is not None, "only the first rank draws"
     results = torch.cat([part.images for part in found.parts()])
-    inputs = [subject.dataset[i]["image"] for i in range(few)]
+    inputs, few = [subject.dataset[i]["image"] for i in images], len(images)
     rows: list[list[Tensor | None]] = [[None, *inputs]]
     rows += [[inputs[i], *results[i * few : (i + 1) * few]] for i in range(few)]
     return Sheet(rows=rows, headers=[("Target", 1), ("Context", few)])

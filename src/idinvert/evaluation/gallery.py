@@ -14,7 +14,6 @@ from idinvert.editing.interpolate import inner_steps
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.interpolation import blend
 from idinvert.evaluation.inverted import Inverted
-from idinvert.evaluation.manipulation import edit
 from idinvert.evaluation.sheet import Sheet
 
 Cells = list[Tensor | None]
@@ -96,11 +95,11 @@ def reconstruction_sheet(sections: Sequence[Section], *, across: bool) -> Sheet:
         rows = [list(row) for block in blocks for row in zip(*block, strict=True)]
         groups = [(s.label, len(s.inputs)) for s in sections]
         return Sheet(
-            rows=rows, headers=[(label, 1) for label in labels], groups=_named(groups), crossed=True
+            rows=rows, headers=[(label, 1) for label in labels], groups=named(groups), crossed=True
         )
     rows = [row for block in blocks for row in block]
     groups = [(s.label, len(labels)) for s in sections]
-    return Sheet(rows=rows, labels=labels * len(sections), groups=_named(groups), crossed=True)
+    return Sheet(rows=rows, labels=labels * len(sections), groups=named(groups), crossed=True)
 
 
 def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
@@ -133,58 +132,7 @@ def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
         groups.append((section.label, len(rows) - before))
     headers = [("Input A", 1), ("Inversion A", 1), ("Interpolation", steps)]
     headers += [("Inversion B", 1), ("Input B", 1)]
-    return Sheet(rows=rows, labels=labels, headers=headers, groups=_named(groups), crossed=True)
-
-
-def manipulation_sheet(
-    sections: Sequence[Section],
-    *,
-    steps: Sequence[float],
-    layers: Sequence[int] | None,
-    across: bool,
-) -> Sheet:
-    """Inputs, inversions and edits (Figs. 5, 11, 20).
-
-    Args:
-        sections: a domain each; all methods of a section edit along directions of the same names.
-        steps: α of every direction.
-        layers: the layers to move; None for each direction's own.
-        across: False for a row an image and method (Figs. 5, 20); True for columns grouped by
-            method, with inputs, inversions and edits below each other (Fig. 11).
-
-    Raises:
-        ConfigError: sections with different numbers of edits, or no steps.
-    """
-    if not steps:
-        raise ConfigError("task.edits is empty: expected one step or more")
-    names = [_names(section) for section in sections]
-    if len({len(found) for found in names}) > 1:
-        raise ConfigError(f"sections with different numbers of directions: {names}; set task.names")
-    strips = [
-        [
-            [_strip(section, shown, i, steps, layers) for shown in section.methods]
-            for i in range(len(section.inputs))
-        ]
-        for section in sections
-    ]  # section, image, method: input, inversion, edits
-    if across:
-        signs = [f"{name} {step:+g}" for name in names[0] for step in steps]
-        labels = ["Input", "Inversion", *signs] * len(sections)
-        rows = [
-            [strips[s][i][m][k] for m in range(len(section.methods)) for i in range(len(strips[s]))]
-            for s, section in enumerate(sections)
-            for k in range(2 + len(signs))
-        ]
-        headers = [(shown.label, len(sections[0].inputs)) for shown in sections[0].methods]
-        groups = [(section.label, 2 + len(signs)) for section in sections]
-        return Sheet(rows=rows, labels=labels, headers=headers, groups=_named(groups), crossed=True)
-    rows = [strip for section in strips for image in section for strip in image]
-    labels = [s.label for section in sections for _ in section.inputs for s in section.methods]
-    groups = [(section.label, len(section.inputs) * len(section.methods)) for section in sections]
-    same = all(found == names[0] for found in names)
-    words = names[0] if same else [" / ".join(column) for column in zip(*names, strict=True)]
-    headers = [("Input", 1), ("Inversion", 1), *((word, len(steps)) for word in words)]
-    return Sheet(rows=rows, labels=labels, headers=headers, groups=_named(groups), crossed=True)
+    return Sheet(rows=rows, labels=labels, headers=headers, groups=named(groups), crossed=True)
 
 
 def noise_sheet(sections: Sequence[Section]) -> Sheet:
@@ -204,7 +152,7 @@ def noise_sheet(sections: Sequence[Section]) -> Sheet:
             rows.append(_noise(shown, len(section.inputs)))
             labels += [shown.label, "Finest noise"]
         groups.append((section.label, 1 + 2 * len(section.methods)))
-    return Sheet(rows=rows, labels=labels, groups=_named(groups), crossed=True)
+    return Sheet(rows=rows, labels=labels, groups=named(groups), crossed=True)
 
 
 def _rebuilt(shown: Shown, count: int) -> Cells:
@@ -227,33 +175,6 @@ def _noise(shown: Shown, count: int) -> Cells:
     return list((finest / scale).expand(-1, 3, -1, -1))
 
 
-def _strip(
-    section: Section,
-    shown: Shown,
-    image: int,
-    steps: Sequence[float],
-    layers: Sequence[int] | None,
-) -> Cells:
-    """Input, inversion and every edit of one image."""
-    inverted, place = shown.inverted, torch.tensor([image])
-    if inverted is None:
-        return [section.inputs[image], *[None] * (1 + len(_names(section)) * len(steps))]
-    noise = inverted.noise(place)
-    many = noise and [one.expand(len(steps), -1, -1, -1) for one in noise]
-    cells: Cells = [section.inputs[image], inverted.images(place)[0]]
-    for direction in shown.directions.values():
-        cells += inverted.synthesise(edit(inverted.codes[image], direction, steps, layers), many)
-    return cells
-
-
-def _names(section: Section) -> list[str]:
-    """The directions of a section, as headers."""
-    for shown in section.methods:
-        if shown.inverted is not None:
-            return [name.replace("_", " ") for name in shown.directions]
-    return []
-
-
-def _named(groups: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+def named(groups: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     """The groups, if there is anything to tell apart."""
     return list(groups) if len(groups) > 1 or any(label for label, _ in groups) else []

@@ -14,6 +14,7 @@ from idinvert.evaluation.chunks import Chunks, spans
 from idinvert.evaluation.predict import one_device
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
+from idinvert.inversion.starts import mapped
 from idinvert.tables.record import Record
 
 SAMPLES = 1000
@@ -161,5 +162,5 @@ def _distance(codes: Tensor, generator: Any) -> float:
     rng = torch.Generator().manual_seed(0)
     mean = generator.w_avg.cpu()
     z = torch.randn(SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg)
-    native = (generator.mapping(z).cpu() - mean).norm(dim=2).mean(0)  # [L]
+    native = (mapped(generator, z).cpu() - mean).norm(dim=2).mean(0)  # [L]
     return float(((codes - mean).norm(dim=2).mean(0) / native.clamp_min(1e-12)).mean())

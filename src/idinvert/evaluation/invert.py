@@ -18,6 +18,7 @@ from idinvert.evaluation.origin import Origin, device_in_words
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.predict import Predictions, predict
 from idinvert.evaluation.reconstruction import identity_of, write_per_image
+from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import protocol
 from idinvert.tables.record import Record
@@ -37,6 +38,7 @@ def invert(
     trainer: Mapping[str, Any] | None = None,
     num_workers: int = 0,
     recompute: bool = False,
+    keep_shown: int = 0,
 ) -> Record | None:
     """Invert images and write everything one may want of them into `out`.
 
@@ -57,6 +59,7 @@ def invert(
         trainer: keywords of `pytorch_lightning.Trainer`.
         num_workers: processes that read images.
         recompute: forget what is there.
+        keep_shown: also write the first so many images to `shown.safetensors`, see `write_shown`.
 
     Returns:
         The record on the first rank, None on the others.
@@ -101,6 +104,9 @@ def invert(
     )
     write_per_image(out / "per_image.csv", found, values=values)
     _write_losses(out / "losses.csv", found)
+    if keep_shown:
+        shown: dict[str, Any] = {"inverter": inverter, "generator": generator, "count": keep_shown}
+        write_shown(out / "shown.safetensors", found, images, **shown)
     entries = _write_pictures(out / "images", found, images, with_start=_moves(inverter))
     settings = ", ".join(f"{key} {value}" for key, value in inverter.settings.items())
     write_contact_sheet(out, entries, title=f"{count} inverted images", facts=settings)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, check_direction
-from idinvert.editing.manipulate import manipulate
+from idinvert.editing.manipulate import UNITS, Unit, manipulate, sigma_of
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.movement import movement
@@ -33,6 +33,7 @@ def manipulation(
     out: Path,
     steps: Sequence[float] = STEPS,
     layers: Sequence[int] | None = None,
+    unit: Unit = "length",
     shown: int = 4,
     recompute: bool = False,
 ) -> Record | None:
@@ -49,8 +50,10 @@ def manipulation(
         subject: the method and its images.
         directions: by name, in the order that counts.
         out: folder of this task.
-        steps: α, in units of a direction's length 1; none of them 0.
+        steps: α; none of them 0.
         layers: the layers to move; None for each direction's own.
+        unit: of α: "length" (a direction's length 1) or "sigma" (the standard deviation of codes
+            along it, which GANSpace's directions know).
         shown: rows of the picture.
         recompute: make the outputs again; the inversions stay.
 
@@ -63,7 +66,7 @@ def manipulation(
         DataError: fewer than n images.
     """
     begin = time.monotonic()
-    check_edits(subject, directions, steps=steps, layers=layers)
+    check_edits(subject, directions, steps=steps, layers=layers, unit=unit)
     require_set_metrics(subject.measures, task="manipulation")
     inverted = invert_subject(subject)
     if inverted is None:
@@ -84,12 +87,14 @@ def manipulation(
 
     def edited(place: Tensor) -> Tensor:
         codes = [
-            edit(inverted.codes[i], directions[names[which[i]]], [float(alpha[i])], layers)
+            edit(inverted.codes[i], directions[names[which[i]]], [float(alpha[i])], layers, unit)
             for i in place.tolist()
         ]
         return inverted.synthesise(torch.cat(codes), inverted.noise(place))
 
     options = {"directions": names, "steps": list(steps), "layers": layers and list(layers)}
+    if unit != "length":
+        options["unit"] = unit
     marks = {name: _mark(direction) for name, direction in directions.items()}
     outputs, metrics, protocol = measured_outputs(
         edited,
@@ -99,7 +104,10 @@ def manipulation(
         task="manipulation",
         options={**options, "marks": marks},
         detail=PROTOCOL.format(
-            d=len(names), names=", ".join(names), s=len(steps), steps=list(steps)
+            d=len(names),
+            names=", ".join(names),
+            s=len(steps),
+            steps=f"{list(steps)}{' standard deviations' if unit == 'sigma' else ''}",
         ),
         recompute=recompute,
     )
@@ -107,7 +115,13 @@ def manipulation(
     if shown:
         ends = (min(steps), max(steps))
         sheet = edit_sheet(
-            subject, inverted, directions, steps=ends, layers=layers, images=range(shown)
+            subject,
+            inverted,
+            directions,
+            steps=ends,
+            layers=layers,
+            unit=unit,
+            images=range(shown),
         )
         write_sheet(sheet, out)
     return subject.record(
@@ -127,11 +141,13 @@ def check_edits(
     *,
     steps: Sequence[float],
     layers: Sequence[int] | None,
+    unit: Unit = "length",
 ) -> None:
     """Refuse edits that cannot be made, before anything is inverted.
 
     Raises:
-        ConfigError: no directions or steps, a step of 0, or a layer that G does not have.
+        ConfigError: no directions or steps, a step of 0, a layer that G does not have, or a unit
+            that a direction does not know.
         CheckpointError: a direction does not fit G.
     """
     generator = subject.generator
@@ -146,6 +162,11 @@ def check_edits(
             w_dim=generator.w_dim,
             generator=subject.origin.checkpoints.get("generator"),
         )
+    if unit not in UNITS:
+        raise ConfigError(f"task.unit is {unit!r}: expected {' or '.join(UNITS)}")
+    if unit == "sigma":
+        for direction in directions.values():
+            sigma_of(direction)
     if layers is not None and not all(0 <= k < generator.num_layers for k in layers):
         raise ConfigError(
             f"task.layers is {list(layers)}: the generator has layers 0 to "
@@ -154,10 +175,14 @@ def check_edits(
 
 
 def edit(
-    code: Tensor, direction: Direction, alphas: Sequence[float], layers: Sequence[int] | None
+    code: Tensor,
+    direction: Direction,
+    alphas: Sequence[float],
+    layers: Sequence[int] | None,
+    unit: Unit = "length",
 ) -> Tensor:
     """One image's codes [L, w_dim] at every step: [S, L, w_dim]."""
-    return manipulate(code[None], direction, alphas, layers=layers)[0]
+    return manipulate(code[None], direction, alphas, layers=layers, unit=unit)[0]
 
 
 def edit_sheet(
@@ -168,6 +193,7 @@ def edit_sheet(
     steps: Sequence[float],
     layers: Sequence[int] | None,
     images: Sequence[int],
+    unit: Unit = "length",
 ) -> Sheet:
     """Input, inversion, and each direction at each step: a row an image."""
     rows = []
@@ -176,7 +202,8 @@ def edit_sheet(
         noise = inverted.noise(torch.tensor([i]))
         many = noise and [one.expand(len(steps), -1, -1, -1) for one in noise]
         for direction in directions.values():
-            row += inverted.synthesise(edit(inverted.codes[i], direction, steps, layers), many)
+            codes = edit(inverted.codes[i], direction, steps, layers, unit)
+            row += inverted.synthesise(codes, many)
         rows.append(row)
     edges = [(name.replace("_", " "), len(steps)) for name in directions]
     return Sheet(rows=rows, headers=[("Input", 1), ("Inversion", 1), *edges])

@@ -61,8 +61,8 @@ class Measures:
             labels: the attributes that the data set is labelled with.
 
         Raises:
-            ConfigError: an unknown metric or extractor, or `attributes` without a network or
-                without labels that it knows.
+            ConfigError: an unknown metric or extractor, or `attributes` without a network that
+                reads all the labels.
             MissingWeightsError: weights that are not on this machine.
         """
         known = [name for name in self.names if name not in (SECONDS, ATTRIBUTES)]
@@ -74,12 +74,12 @@ class Measures:
                 "metric.names asks for attributes, but there is no attribute network: set "
                 "attributes, or leave this metric out"
             )
-        if not set(labels) & set(self.attribute_network.names):
+        try:
+            require_labels_read(self.attribute_network, labels)
+        except ConfigError as error:
             raise ConfigError(
-                f"metric.names asks for attributes, but the data is labelled with {list(labels)} "
-                f"and the attribute network reads {list(self.attribute_network.names)}: choose "
-                "labelled data (data), or leave this metric out"
-            )
+                f"metric.names asks for attributes, but {error}, or leave this metric out"
+            ) from error
 
     def paired_suite(self, device: torch.device) -> MetricSuite:
         """The suite of the paired metrics on a device."""
@@ -106,6 +106,25 @@ class Measures:
         }
 
 
+def require_labels_read(network: AttributeNetwork, labels: Sequence[str]) -> None:
+    """Refuse an attribute network that leaves some labels of the data unread.
+
+    Means over attributes would silently be of fewer, and not comparable with other networks'.
+
+    Raises:
+        ConfigError: naming the labels that are missing; or the data has none.
+    """
+    if not labels:
+        raise ConfigError("the data has no labels: choose labelled data, such as data=faces_mini")
+    read = list(network.names)
+    missing = [name for name in labels if name not in read]
+    if missing:
+        raise ConfigError(
+            f"the attribute network does not read {', '.join(missing)} of the data's labels; it "
+            f"reads {', '.join(read)}: give one trained on this data (attributes.path)"
+        )
+
+
 @torch.no_grad()
 def measure_attributes(
     pairs: Iterable[tuple[Tensor, Tensor]],
@@ -119,21 +138,23 @@ def measure_attributes(
     Args:
         pairs: batches of outputs uint8 [n, 3, R, R] and labels float [n, A].
         network: the attribute network.
-        labels: names of the A labels; those that the network does not know are left out.
+        labels: names of the A labels, all of which the network reads.
         device: where to compute.
 
     Returns:
         Metrics by name, and their protocols.
+
+    Raises:
+        ConfigError: the network does not read a label.
     """
+    require_labels_read(network, labels)
     network.to(device).eval()
-    shared = [name for name in labels if name in network.names]
-    ours = [list(network.names).index(name) for name in shared]
-    theirs = [list(labels).index(name) for name in shared]
+    ours = [list(network.names).index(name) for name in labels]
     read: list[Tensor] = []
     true: list[Tensor] = []
     for images, truth in pairs:
         read.append(network.predict(to_float(images.to(device))).cpu()[:, ours])
-        true.append(truth[:, theirs])
+        true.append(truth)
     kinds = [network.kinds[k] for k in ours]
-    values = attribute_agreement(torch.cat(read), torch.cat(true), kinds=kinds, names=shared)
+    values = attribute_agreement(torch.cat(read), torch.cat(true), kinds=kinds, names=labels)
     return values, {name: protocol(name) for name in values}

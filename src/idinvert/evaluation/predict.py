@@ -23,6 +23,7 @@ from idinvert.evaluation.parts import (
 )
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.suite import MetricSuite
+from idinvert.training.ranks import cluster_plugins
 
 FORCED = {
     "inference_mode": False,  # an optimisation inside predict needs gradients
@@ -94,6 +95,7 @@ class Predictions:
 def make_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer:
     """The Trainer of an evaluation: the user's settings, less what would break it."""
     defaults = {"accelerator": "auto", "devices": 1, "default_root_dir": str(out)}
+    defaults |= {"plugins": cluster_plugins()}
     return pl.Trainer(**{**defaults, **(settings or {}), **FORCED})
 
 

@@ -24,6 +24,7 @@ from idinvert.evaluation.origin import Origin, device_in_words
 from idinvert.evaluation.parts import Part
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.shown import write_shown
 from idinvert.evaluation.speed import seconds_per_image
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import protocol
@@ -46,6 +47,7 @@ def reconstruction(
     trainer: Mapping[str, Any] | None = None,
     num_workers: int = 0,
     recompute: bool = False,
+    keep_shown: int = 0,
 ) -> list[Record]:
     """Invert the first n images of a split with every inverter, and measure.
 
@@ -65,6 +67,7 @@ def reconstruction(
         trainer: keywords of `pytorch_lightning.Trainer`.
         num_workers: processes that read images.
         recompute: forget what is there.
+        keep_shown: also write the first so many images to `shown.safetensors`, see `write_shown`.
 
     Returns:
         One record an inverter, on the first rank; none on the others.
@@ -122,6 +125,15 @@ def reconstruction(
                 num_workers=num_workers,
             )
         )
+        if keep_shown:
+            write_shown(
+                out / name / "shown.safetensors",
+                predictions,
+                dataset,
+                inverter=inverters[name],
+                generator=generator,
+                count=keep_shown,
+            )
     return records
 
 

@@ -52,8 +52,8 @@ def mapped(generator: Any, z: Tensor) -> Tensor:
     if getattr(generator, "c_dim", 0):
         raise ConfigError(
             f"this generator is conditional (labels of {generator.c_dim} numbers), and codes are "
-            "drawn without labels here; give an unconditional one, or start from what needs no "
-            "draw (inversion.init=mean)"
+            "drawn without labels here; give an unconditional one (generator.path; for a fresh "
+            "one leave generator.c_dim out), or start from what needs no draw (inversion.init=mean)"
         )
     return generator.mapping(z)
 

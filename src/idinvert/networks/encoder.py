@@ -21,6 +21,7 @@ BACKBONES = {
     "ResNetBackbone": "idinvert.networks.encoder_resnet",
     "MobileNetBackbone": "idinvert.networks.encoder_mobilenet",
 }
+ASKED_OF_BACKBONES = ("resolution", "out_channels", "out_size", "architecture")
 
 
 class Encoder(nn.Module):
@@ -78,10 +79,11 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)
+        _check_backbone(self.backbone)
         head = head or str(getattr(self.backbone, "variant", "v2"))
         self.architecture = {
             "backbone": {
-                "class": type(self.backbone).__name__,
+                "class": _name_of(self.backbone),
                 **self.backbone.architecture,  # type: ignore[dict-item]
             },
             "num_layers": num_layers,
@@ -243,6 +245,22 @@ def _check(chosen: dict[str, Any]) -> None:
             f"{chosen['norm']!r}, expected w_plus, and v2 (a gamma that starts at zero) or none; "
             "change latent, encoder.head or encoder.norm"
         )
+
+
+def _check_backbone(backbone: nn.Module) -> None:
+    missing = [name for name in ASKED_OF_BACKBONES if not hasattr(backbone, name)]
+    if missing:
+        raise ConfigError(
+            f"encoder: got the backbone {type(backbone).__name__} without {', '.join(missing)}; "
+            f"expected one with {', '.join(ASKED_OF_BACKBONES)} (docs/extending.md); change "
+            "encoder.backbone"
+        )
+
+
+def _name_of(backbone: nn.Module) -> str:
+    """The class as files name it: one of `BACKBONES` by itself, a user's own in full."""
+    name, module = type(backbone).__name__, type(backbone).__module__
+    return name if BACKBONES.get(name) == module else f"{module}.{name}"
 
 
 def build_backbone(architecture: dict[str, Any]) -> nn.Module:

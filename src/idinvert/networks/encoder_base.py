@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from idinvert.errors import ConfigError
 from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.layout import laid_out
 
 VARIANTS = ("v1", "v2")
 CHANNELS_MAX = {"v1": 1024, "v2": 512}
@@ -166,11 +167,11 @@ class BaseBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        return self.blocks(self.stem(images))
+        return self.blocks(self.stem(laid_out(images)))
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(images)
+        x = self.stem(laid_out(images))
         found = {self.resolution: x}
         for i, block in enumerate(self.blocks):
             x = block(x)

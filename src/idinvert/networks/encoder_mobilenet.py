@@ -8,6 +8,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from idinvert.networks.batch_norm import batch_norm
 from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
+from idinvert.networks.layout import laid_out
 
 LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 """Of each stage: expansion, channels, blocks."""
@@ -78,14 +79,14 @@ class MobileNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.stem(images)
+        x = self.stem(laid_out(images))
         for stage in self.stages:
             x = stage(x)
         return x
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(images)
+        x = self.stem(laid_out(images))
         found = {x.shape[-1]: x}
         for stage in self.stages:
             x = stage(x)

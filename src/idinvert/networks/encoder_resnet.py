@@ -8,6 +8,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from idinvert.errors import ConfigError
 from idinvert.networks.batch_norm import batch_norm
 from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
+from idinvert.networks.layout import laid_out
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -113,14 +114,14 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(laid_out(images)))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return x
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.relu(self.bn1(self.conv1(laid_out(images))))
         found = {x.shape[-1]: x}
         x = self.maxpool(x)
         for name in self.stages:

@@ -119,6 +119,8 @@ class StyledConv(nn.Module):
         offset = (self.bias * self.gain)[:, None, None]
         if noise is not None:
             offset = noise * (self.noise_strength * self.gain) + offset
+            # In the layout of x, which the sum would leave otherwise.
+            offset = offset.contiguous(memory_format=torch.channels_last)
         x = modulated_conv2d(
             x,
             self.weight,

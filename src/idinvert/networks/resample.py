@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from idinvert.networks.depthwise import depthwise
+
 
 def fir_kernel(taps: Sequence[float]) -> Tensor:
     """Builds a normalised 2-D filter from 1-D taps.
@@ -28,6 +30,7 @@ def fir(
     padding: int = 0,
     stride: int = 1,
     gain: float = 1.0,
+    twice: bool = False,
 ) -> Tensor:
     """Filters every channel with the same symmetric kernel; zero padding.
 
@@ -37,21 +40,30 @@ def fir(
         padding: Zeros added on every side.
         stride: Keep every stride-th output.
         gain: Factor on the output.
+        twice: Whether the gradient will itself be differentiated (R1); the result is the same.
 
     Returns:
         Tensor [N, C, (H + 2·padding − k) // stride + 1, …].
     """
+    if twice:
+        return depthwise(x, kernel * gain, stride=stride, padding=padding)
     channels = x.shape[1]
     weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
     return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
 
 
-def blur(x: Tensor, kernel: Tensor) -> Tensor:
+def may_be_differentiated_twice(images: Tensor, weight: Tensor) -> bool:
+    """Whether D may be asked for R1: gradients go into its images and into its weights."""
+    return images.requires_grad and weight.requires_grad and torch.is_grad_enabled()
+
+
+def blur(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
     """Filters at unchanged size, for an odd kernel.
 
     Args:
         x: Feature maps [N, C, H, W].
         kernel: Filter [k, k], k odd.
+        twice: See `fir`.
 
     Returns:
         Tensor [N, C, H, W].
@@ -62,7 +74,7 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     size = kernel.shape[-1]
     if size % 2 == 0:
         raise ValueError(f"blur keeps the size only with an odd kernel, got {size} taps")
-    return fir(x, kernel, padding=size // 2)
+    return fir(x, kernel, padding=size // 2, twice=twice)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -81,17 +93,18 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     return F.conv_transpose2d(x, weight, stride=2, padding=(size - 2) // 2, groups=channels)
 
 
-def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+def downsample(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
     """Halves height and width: the filter, then every second sample.
 
     Args:
         x: Feature maps [N, C, H, W], H and W even.
         kernel: Filter [k, k], k even (4 in StyleGAN2).
+        twice: See `fir`.
 
     Returns:
         Tensor [N, C, H / 2, W / 2].
     """
-    return fir(x, kernel, padding=(kernel.shape[-1] - 2) // 2, stride=2)
+    return fir(x, kernel, padding=(kernel.shape[-1] - 2) // 2, stride=2, twice=twice)
 
 
 def conv_up(x: Tensor, weight: Tensor, kernel: Tensor, *, gain: float = 1.0) -> Tensor:
@@ -110,7 +123,9 @@ def conv_up(x: Tensor, weight: Tensor, kernel: Tensor, *, gain: float = 1.0) -> 
     return fir(x, kernel, padding=1, gain=4 * gain)
 
 
-def conv_down(x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None = None) -> Tensor:
+def conv_down(
+    x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None = None, twice: bool = False
+) -> Tensor:
     """The filter, then a convolution with stride 2: StyleGAN2's downsampling.
 
     Args:
@@ -118,13 +133,14 @@ def conv_down(x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None 
         weight: Filters [C_out, C_in, k, k], k 1 or 3.
         kernel: Filter [4, 4].
         bias: Bias [C_out].
+        twice: See `fir`.
 
     Returns:
         Tensor [N, C_out, H / 2, W / 2].
     """
     if weight.shape[-1] == 1:
-        return F.conv2d(downsample(x, kernel), weight, bias)
-    return F.conv2d(fir(x, kernel, padding=2), weight, bias, stride=2)
+        return F.conv2d(downsample(x, kernel, twice=twice), weight, bias)
+    return F.conv2d(fir(x, kernel, padding=2, twice=twice), weight, bias, stride=2)
 
 
 def box_conv_up(x: Tensor, weight: Tensor, *, flip: bool) -> Tensor:

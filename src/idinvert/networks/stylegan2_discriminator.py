@@ -16,7 +16,12 @@ from idinvert.networks.layers import (
     minibatch_stddev,
 )
 from idinvert.networks.mapping import LabelMapping, check_labels
-from idinvert.networks.resample import conv_down, downsample, fir_kernel
+from idinvert.networks.resample import (
+    conv_down,
+    downsample,
+    fir_kernel,
+    may_be_differentiated_twice,
+)
 from idinvert.networks.stylegan2_synthesis import HALF, check_connections
 
 
@@ -56,11 +61,11 @@ class ActivatedConv(nn.Module):
             "down_kernel", fir_kernel((1, 3, 3, 1)) if down else None, persistent=False
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x [N, C_in, H, W] to [N, C_out, H, W], or to half that size."""
+    def forward(self, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Maps x [N, C_in, H, W] to [N, C_out, H, W], or to half that size; twice: see `fir`."""
         weight, bias = self.weight * self.weight_gain, self.bias * self.bias_gain
         if self.down_kernel is not None:
-            x = conv_down(x, weight, self.down_kernel, bias=bias)
+            x = conv_down(x, weight, self.down_kernel, bias=bias, twice=twice)
         else:
             x = F.conv2d(x, weight, bias, padding=self.padding)
         x = lrelu(x)
@@ -102,12 +107,12 @@ class DiscriminatorBlock(nn.Module):
             self.skip = EqualConv2d(in_channels, out_channels, kernel_size=1, bias=False, gain=HALF)
         self.register_buffer("down_kernel", fir_kernel((1, 3, 3, 1)), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
+    def forward(self, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]; twice: see `fir`."""
         if self.skip is None:
-            return self.conv1(self.conv0(x))
-        shortcut = conv_down(x, self.skip.filters(), self.down_kernel)
-        return self.conv1(self.conv0(x)) + shortcut
+            return self.conv1(self.conv0(x), twice=twice)
+        shortcut = conv_down(x, self.skip.filters(), self.down_kernel, twice=twice)
+        return self.conv1(self.conv0(x), twice=twice) + shortcut
 
 
 class StyleGAN2Discriminator(nn.Module):
@@ -210,12 +215,13 @@ class StyleGAN2Discriminator(nn.Module):
             ValueError: The images or labels have another shape, or labels are missing.
         """
         check_images(images, self.resolution)
+        twice = may_be_differentiated_twice(images, self.from_rgb.weight)
         # channels_last spares the CPU's convolutions a reordering on the way in and out.
         x = self.from_rgb(images.contiguous(memory_format=torch.channels_last))
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, twice=twice)
             if len(self.from_rgbs) > 0:
-                images = downsample(images, self.down_kernel)
+                images = downsample(images, self.down_kernel, twice=twice)
                 x = x + self.from_rgbs[i](images)
         if self.mbstd_channels:
             group = len(x) if self.mbstd_group is None else self.mbstd_group

@@ -13,7 +13,12 @@ from idinvert.networks.layers import (
     lrelu,
     minibatch_stddev,
 )
-from idinvert.networks.resample import blur, box_conv_down, fir_kernel
+from idinvert.networks.resample import (
+    blur,
+    box_conv_down,
+    fir_kernel,
+    may_be_differentiated_twice,
+)
 
 
 class DownBlock(nn.Module):
@@ -32,9 +37,9 @@ class DownBlock(nn.Module):
         self.conv1 = EqualConv2d(in_channels, out_channels, kernel_size=3, gain=LRELU_GAIN)
         self.register_buffer("blur_kernel", fir_kernel((1, 2, 1)), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]."""
-        x = blur(lrelu(self.conv0(x)), self.blur_kernel)
+    def forward(self, x: Tensor, *, twice: bool = False) -> Tensor:
+        """Maps x [N, C_in, H, W] to [N, C_out, H / 2, W / 2]; twice: see `fir`."""
+        x = blur(lrelu(self.conv0(x)), self.blur_kernel, twice=twice)
         return lrelu(box_conv_down(x, self.conv1.filters(), bias=self.conv1.bias))
 
 
@@ -103,10 +108,11 @@ class StyleGANDiscriminator(nn.Module):
             ValueError: The images have another shape.
         """
         check_images(images, self.resolution)
+        twice = may_be_differentiated_twice(images, self.from_rgb.weight)
         # channels_last spares the CPU's convolutions a reordering on the way in and out.
         x = lrelu(self.from_rgb(images.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, twice=twice)
         if self.mbstd_channels:
             x = minibatch_stddev(x, group=self.mbstd_group, channels=self.mbstd_channels)
         x = lrelu(self.conv(x))

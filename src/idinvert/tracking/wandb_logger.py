@@ -1,4 +1,4 @@
-"""W&B with images seen as the x-axis, one run id for each run identity."""
+"""Lightning's W&B logger with images seen as the x-axis."""
 
 from pathlib import Path
 from typing import Any
@@ -6,62 +6,26 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-
-def open_wandb(
-    *,
-    folder: str | Path,
-    run_id: str,
-    config: dict[str, Any],
-    project: str,
-    offline: bool,
-    group: str,
-    job_type: str,
-    name: str,
-    tags: list[str],
-    entity: str | None = None,
-) -> "NimgWandbLogger":
-    """Opens, or goes on with, the W&B run of this run identity; for rank zero alone.
-
-    Args:
-        folder: The run's folder; W&B's files go to ``<folder>/wandb``.
-        run_id: Run identity, which is the W&B id: a resumed run goes on in the same place.
-        config: Resolved configuration as plain values.
-        project: W&B project.
-        offline: Keep everything on this machine; ``wandb sync`` sends it later.
-        group: Usually the experiment or sweep.
-        job_type: ``train`` or ``evaluate``.
-        name: The name shown.
-        tags: Tags.
-        entity: W&B team; ``None`` for the account's default.
-    """
-    run = wandb.init(
-        dir=str(folder),
-        id=run_id,
-        resume="allow",
-        project=project,
-        entity=entity,
-        group=group,
-        job_type=job_type,
-        name=name,
-        tags=tags,
-        config=config,
-        mode="offline" if offline else "online",
-        reinit="finish_previous",
-    )
-    run.define_metric("nimg")
-    run.define_metric("*", step_metric="nimg")
-    return NimgWandbLogger(experiment=run)
+from idinvert.tracking.artifacts import weights_artifact
+from idinvert.tracking.wandb_run import TrackedRun
 
 
 class NimgWandbLogger(WandbLogger):
     """Writes ``nimg`` into each row and never passes W&B a step of its own.
 
     Lightning would log ``trainer/global_step``, which runs double with two optimisers.
+
+    Args:
+        tracked: The run.
     """
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        super().__init__(experiment=tracked.run)
+        self.tracked = tracked
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Logs a row at ``nimg = step``."""
-        self.experiment.log(dict(metrics) | {"nimg": step})
+        self.tracked.log(dict(metrics) | {"nimg": step})
 
     def log_image(
         self, key: str, images: list[Any], step: int | None = None, **kwargs: Any
@@ -72,8 +36,24 @@ class NimgWandbLogger(WandbLogger):
             wandb.Image(image, caption=caption)
             for image, caption in zip(images, captions, strict=True)
         ]
-        self.experiment.log({key: shown, "nimg": step})
+        self.tracked.log({key: shown, "nimg": step})
+
+    def log_weights(
+        self, role: str, path: Path, *, aliases: list[str], sha: str, facts: dict[str, Any]
+    ) -> None:
+        """Logs a network's release file as the artifact ``<role>-<run id>``.
+
+        Args:
+            role: ``encoder``, ``generator``, …
+            path: The file.
+            aliases: ``last``, ``best``, …
+            sha: Fingerprint of its content; evaluations find it by the alias ``sha-<sha>``.
+            facts: Its provenance.
+        """
+        if self.tracked.uploads:
+            artifact = weights_artifact(role, path, run=str(self.tracked.run.id), facts=facts)
+            self.tracked.artifact(artifact, aliases=[*aliases, f"sha-{sha}"])
 
     def finalize(self, status: str) -> None:
         """Ends the run, so that the next one of a sweep in this process gets its own."""
-        self.experiment.finish(exit_code=0 if status in ("success", "finished") else 1)
+        self.tracked.finish(failed=status not in ("success", "finished"))

@@ -11,6 +11,7 @@ from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.schedules import Schedule, set_learning_rate
+from idinvert.training.steps import descend, micro_batches
 
 
 class AttributeTraining(pl.LightningModule):
@@ -25,6 +26,7 @@ class AttributeTraining(pl.LightningModule):
         noise: Standard deviation of the Gaussian noise added to training images (in the
             ``[-1, 1]`` range), so that features do not hang on the renderer's exact pixels.
         seed: Seed of that noise.
+        accumulate: Micro-batches of one step, for less memory.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class AttributeTraining(pl.LightningModule):
         schedule: Schedule,
         noise: float,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network.train().requires_grad_(True)
         self.clock = ImageClock()
         self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
+        self.accumulate = accumulate
         self.binary: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
         self.register_buffer("binary", binary, persistent=False)
@@ -74,17 +78,18 @@ class AttributeTraining(pl.LightningModule):
             )
             noise = torch.randn(images.shape, generator=rng, device=images.device)
             images = images + self.noise * noise
-        outputs, labels = self.network(images), batch["attributes"]
-        chosen = self.binary
+        labels = batch["attributes"]
+        chunks = [micro_batches(of_all, self.accumulate) for of_all in (images, labels)]
+        terms = descend(self, optimizer, self._loss, *chunks)
+        self.clock.nimg += len(images) * self.trainer.world_size
+        return terms
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs, chosen = self.network(images), self.binary
         on_binary = binary_cross_entropy_with_logits(outputs[:, chosen], labels[:, chosen])
         on_value = mse_loss(outputs[:, ~chosen], labels[:, ~chosen])
         loss = on_binary + on_value
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        self.clock.nimg += len(images) * self.trainer.world_size
-        terms = {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
-        return {name: value.detach() for name, value in terms.items()}
+        return loss, {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Accuracy of the binary labels and squared error of the others, named by attribute."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.starts import mapped
 from idinvert.losses.codes import code_loss
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
@@ -14,9 +15,9 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    detached,
     log_means,
     log_reconstruction_error,
+    micro_batches,
     reconstruct,
     scheduled_optimizers,
 )
@@ -38,6 +39,7 @@ class ConventionalTraining(pl.LightningModule):
         betas: Adam's betas.
         schedule: Factor on the learning rate by images seen.
         seed: Seed of z.
+        accumulate: Micro-batches of one step, for less memory; BatchNorm sees one at a time.
 
     Raises:
         ConfigError: The encoder gives noise maps, about which Eq. (1) says nothing.
@@ -64,6 +66,7 @@ class ConventionalTraining(pl.LightningModule):
         betas: tuple[float, float],
         schedule: Schedule,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         if getattr(encoder, "noise_head", None) is not None:
@@ -76,7 +79,7 @@ class ConventionalTraining(pl.LightningModule):
         self.encoder = encoder
         self.clock = ImageClock()
         self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule, self.seed = schedule, seed
+        self.schedule, self.seed, self.accumulate = schedule, seed, accumulate
 
     @property
     def nimg(self) -> int:
@@ -103,8 +106,8 @@ class ConventionalTraining(pl.LightningModule):
         return reconstruct(self, images)
 
     @torch.no_grad()
-    def sample(self, count: int, *, purpose: str, position: int) -> tuple[Tensor, Tensor]:
-        """Codes ``[count, L, w_dim]`` and their images ``[count, 3, R, R]``, with constant noise.
+    def sample_codes(self, count: int, *, purpose: str, position: int) -> Tensor:
+        """Codes w = M(z), ``[count, L, w_dim]``.
 
         Args:
             count: Of this rank; z is drawn for all ranks, and each takes its slice.
@@ -115,27 +118,34 @@ class ConventionalTraining(pl.LightningModule):
         shape = (count * self.trainer.world_size, self.generator.z_dim)
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
         mine = z[self.global_rank * count :][:count]
-        codes = self.generator.mapping(mine.to(self.generator.w_avg))
-        return codes, self.generator.synthesis(codes, noise="const")
+        return mapped(self.generator, mine.to(self.generator.w_avg))
+
+    @torch.no_grad()
+    def show(self, codes: Tensor) -> Tensor:
+        """Their images G(w), ``[N, 3, R, R]``, with constant noise."""
+        return self.generator.synthesis(codes, noise="const")
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of E; returns the detached loss."""
         (optimizer,) = scheduled_optimizers(self)
         count = len(batch["image"])
-        codes, images = self.sample(count, purpose="synthetic images", position=self.nimg)
-        loss = code_loss(codes, self.encoder(images)).mean()  # Eq. (1)
-        descend(self, loss, optimizer)
+        codes = self.sample_codes(count, purpose="synthetic images", position=self.nimg)
+        terms = descend(self, optimizer, self._loss, micro_batches(codes, self.accumulate))
         self.clock.nimg += count * self.trainer.world_size
-        return detached({"loss/code": loss, "loss/encoder": loss})
+        return terms
+
+    def _loss(self, codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = code_loss(codes, self.encoder(self.show(codes))).mean()  # Eq. (1)
+        return loss, {"loss/code": loss, "loss/encoder": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the reconstructions of real images, and of the codes of synthetic ones."""
         log_reconstruction_error(self, batch)
-        codes, images = self.sample(
+        codes = self.sample_codes(
             len(batch["image"]), purpose="synthetic validation", position=batch_idx
         )
         mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)
-        error = code_loss(codes, self.encoder(images).to(codes.dtype))
+        error = code_loss(codes, self.encoder(self.show(codes)).to(codes.dtype))
         log_means(self, {"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

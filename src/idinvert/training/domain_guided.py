@@ -1,5 +1,6 @@
 """Training of the domain-guided encoder (Sec. 3.1, Eq. 2 and 3)."""
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,8 +15,8 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    detached,
     log_reconstruction_error,
+    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -46,6 +47,8 @@ class DomainGuidedTraining(pl.LightningModule):
         schedule: Factor on the learning rate by images seen.
         mirror: Flip training images left to right with probability one half.
         seed: Seed of the flips.
+        accumulate: Micro-batches of one step, for less memory; BatchNorm and D's minibatch
+            deviation see one at a time.
 
     Raises:
         ConfigError: Unknown ``adversarial``.
@@ -73,6 +76,7 @@ class DomainGuidedTraining(pl.LightningModule):
         schedule: Schedule,
         mirror: bool,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         check_kind(adversarial)
@@ -89,6 +93,7 @@ class DomainGuidedTraining(pl.LightningModule):
         self.adversarial, self.refresh_fakes = adversarial, refresh_fakes
         self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
+        self.accumulate = accumulate
 
     @property
     def nimg(self) -> int:
@@ -124,42 +129,46 @@ class DomainGuidedTraining(pl.LightningModule):
         """One E step and one D step; returns the detached means of every term."""
         optimizers = scheduled_optimizers(self)
         images = training_images(self, batch)
-        terms, reconstructions = self._encoder_step(images, optimizers[0])
+        step_images = len(images) * self.trainer.world_size
+        chunks = micro_batches(images, self.accumulate)
+        fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
+        terms = descend(self, optimizers[0], partial(self._encoder_loss, fakes=fakes), chunks)
         if self.discriminator is not None:
-            terms |= self._discriminator_step(images, reconstructions, optimizers[1])
-        self.clock.nimg += len(images) * self.trainer.world_size
+            loss_of = partial(self._discriminator_loss, step=self.nimg // step_images)
+            terms |= descend(self, optimizers[1], loss_of, chunks, fakes)
+        self.clock.nimg += step_images
         return terms
 
-    def _encoder_step(self, images: Tensor, optimizer: Any) -> tuple[dict[str, Tensor], Tensor]:
+    def _encoder_loss(
+        self, images: Tensor, *, fakes: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         reconstructions = self.reconstruct(images)
+        fakes.append(reconstructions.detach())
         terms = reconstruction_terms(
             images, reconstructions, perceptual=self.perceptual, lambda_vgg=self.lambda_vgg
         )
         if self.discriminator is not None:
             paid = adversarial_term(self.discriminator, reconstructions, kind=self.adversarial)
             terms["loss/adversarial"] = self.lambda_adv * paid
-        terms["loss/encoder"] = total(terms)  # Eq. (2)
-        descend(self, terms["loss/encoder"], optimizer)
-        return detached(terms), reconstructions.detach()
+        loss = total(terms)  # Eq. (2)
+        return loss, terms | {"loss/encoder": loss}
 
-    def _discriminator_step(
-        self, images: Tensor, reconstructions: Tensor, optimizer: Any
-    ) -> dict[str, Tensor]:
+    def _discriminator_loss(
+        self, images: Tensor, reconstructions: Tensor, *, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.discriminator is not None
         if self.refresh_fakes:
             with torch.no_grad():
                 reconstructions = self.reconstruct(images)
-        loss, terms = discriminator_loss(
+        return discriminator_loss(
             self.discriminator,
             images,
             reconstructions,
             kind=self.adversarial,
             r1_gamma=self.r1_gamma,
             r1_every=self.r1_every,
-            step=self.nimg // (len(images) * self.trainer.world_size),
+            step=step,
         )  # Eq. (3)
-        descend(self, loss, optimizer)
-        return detached(terms)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Mean squared error of the reconstructions, beside that of G at the mean code."""

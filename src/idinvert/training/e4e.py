@@ -1,5 +1,6 @@
 """Training of an encoder for editing as e4e does it: close to W, and looking like W."""
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,8 +17,8 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    detached,
     log_reconstruction_error,
+    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -56,6 +57,7 @@ class E4eTraining(pl.LightningModule):
         schedule: Factor on the learning rates by images seen.
         mirror: Flip training images left to right with probability one half.
         seed: Seed of the flips, and of what D_w is shown.
+        accumulate: Micro-batches of one step, for less memory; BatchNorm sees one at a time.
 
     Raises:
         ConfigError: The encoder has no deltas.
@@ -92,6 +94,7 @@ class E4eTraining(pl.LightningModule):
         schedule: Schedule,
         mirror: bool,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         if not getattr(encoder, "deltas", False):
@@ -119,6 +122,7 @@ class E4eTraining(pl.LightningModule):
         self.lr, self.w_lr_ratio = lr, w_lr_ratio
         self.betas = (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
+        self.accumulate = accumulate
 
     @property
     def nimg(self) -> int:
@@ -167,30 +171,32 @@ class E4eTraining(pl.LightningModule):
         images = training_images(self, batch)
         layers = self.stage + 1
         self.encoder.set_stage(self.stage)
-        terms, codes = self._encoder_step(images, layers, of_e)
-        terms |= latent_step(self, codes, layers=layers, optimizer=of_w)
+        codes: list[Tensor] = []  # E(x) of each micro-batch
+        loss_of = partial(self._encoder_loss, layers=layers, codes=codes)
+        terms = descend(self, of_e, loss_of, micro_batches(images, self.accumulate))
+        terms |= latent_step(self, torch.cat(codes), layers=layers, optimizer=of_w)
         self.clock.nimg += len(images) * self.trainer.world_size
         return terms
 
-    def _encoder_step(
-        self, images: Tensor, layers: int, optimizer: Any
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def _encoder_loss(
+        self, images: Tensor, *, layers: int, codes: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         encoding = self.encoder.encode(images)
-        codes = encoding.codes  # [N, L, w_dim]
+        w = encoding.codes  # [N, L, w_dim]
+        codes.append(w.detach())
         terms = reconstruction_terms(
             images,
             decode(self.generator, encoding),
             perceptual=self.perceptual,
             lambda_vgg=self.lambda_vgg,
         )
-        paid = self.latent_adversary.term(codes, layers=layers)
+        paid = self.latent_adversary.term(w, layers=layers)
         terms["loss/latent_adversarial"] = self.lambda_w * paid
         # Before w-bar is added, whose layers differ where M gives each its own w.
-        deltas = delta_loss((codes - self.encoder.w_offset)[:, :layers]).mean()
+        deltas = delta_loss((w - self.encoder.w_offset)[:, :layers]).mean()
         terms["loss/delta"] = self.lambda_delta * deltas
-        terms["loss/encoder"] = total(terms)
-        descend(self, terms["loss/encoder"], optimizer)
-        return detached(terms), codes.detach()
+        loss = total(terms)
+        return loss, terms | {"loss/encoder": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Mean squared error of the reconstructions, beside that of G at the mean code."""

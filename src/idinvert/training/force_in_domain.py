@@ -1,5 +1,6 @@
 """Training of the force-in-domain encoder: domain-guided, and against D_w in the space of codes."""
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,8 +18,8 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    detached,
     log_reconstruction_error,
+    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -57,6 +58,8 @@ class ForceInDomainTraining(pl.LightningModule):
         schedule: Factor on the learning rates by images seen.
         mirror: Flip training images left to right with probability one half.
         seed: Seed of the flips, and of what D_w is shown.
+        accumulate: Micro-batches of one step, for less memory; BatchNorm and D's minibatch
+            deviation see one at a time.
 
     Raises:
         ConfigError: Unknown ``adversarial`` or ``w_input``, or no D.
@@ -92,6 +95,7 @@ class ForceInDomainTraining(pl.LightningModule):
         schedule: Schedule,
         mirror: bool,
         seed: int,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         check_kind(adversarial)
@@ -123,6 +127,7 @@ class ForceInDomainTraining(pl.LightningModule):
         self.lr, self.w_lr_ratio = lr, w_lr_ratio
         self.betas = (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
+        self.accumulate = accumulate
 
     @property
     def nimg(self) -> int:
@@ -163,34 +168,49 @@ class ForceInDomainTraining(pl.LightningModule):
         """One step of E, of D and of D_w; returns the detached means of every term."""
         of_e, of_d, of_w = scheduled_optimizers(self)
         images = training_images(self, batch)
-        world, layers = self.trainer.world_size, self.generator.num_layers
+        step_images = len(images) * self.trainer.world_size
+        chunks = micro_batches(images, self.accumulate)
+        fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
+        codes: list[Tensor] = []  # and E(x)
+        loss_of = partial(self._encoder_loss, fakes=fakes, codes=codes)
+        terms = descend(self, of_e, loss_of, chunks)
+        loss_of = partial(self._discriminator_loss, step=self.nimg // step_images)
+        terms |= descend(self, of_d, loss_of, chunks, fakes)
+        terms |= latent_step(
+            self, torch.cat(codes), layers=self.generator.num_layers, optimizer=of_w
+        )
+        self.clock.nimg += step_images
+        return terms
 
+    def _encoder_loss(
+        self, images: Tensor, *, fakes: list[Tensor], codes: list[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         encoding = self.encoder.encode(images)
         reconstructions = decode(self.generator, encoding)
+        fakes.append(reconstructions.detach())
+        codes.append(encoding.codes.detach())
         terms = reconstruction_terms(
             images, reconstructions, perceptual=self.perceptual, lambda_vgg=self.lambda_vgg
         )
         paid = adversarial_term(self.discriminator, reconstructions, kind=self.adversarial)
         terms["loss/adversarial"] = self.lambda_adv * paid
-        paid = self.latent_adversary.term(encoding.codes, layers=layers)
+        paid = self.latent_adversary.term(encoding.codes, layers=self.generator.num_layers)
         terms["loss/latent_adversarial"] = self.lambda_w * paid
-        terms["loss/encoder"] = total(terms)  # Eq. (2), and D_w's term
-        descend(self, terms["loss/encoder"], of_e)
+        loss = total(terms)  # Eq. (2), and D_w's term
+        return loss, terms | {"loss/encoder": loss}
 
-        loss, terms_d = discriminator_loss(
+    def _discriminator_loss(
+        self, images: Tensor, reconstructions: Tensor, *, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return discriminator_loss(
             self.discriminator,
             images,
-            reconstructions.detach(),
+            reconstructions,
             kind=self.adversarial,
             r1_gamma=self.r1_gamma,
             r1_every=self.r1_every,
-            step=self.nimg // (len(images) * world),
+            step=step,
         )  # Eq. (3)
-        descend(self, loss, of_d)
-        terms_w = latent_step(self, encoding.codes.detach(), layers=layers, optimizer=of_w)
-
-        self.clock.nimg += len(images) * world
-        return detached(terms | terms_d) | terms_w
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Mean squared error of the reconstructions, beside that of G at the mean code."""

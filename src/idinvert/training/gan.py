@@ -8,13 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError
 from idinvert.losses.gradient_penalty import r1
+from idinvert.losses.path_length import path_length_penalty, path_lengths
+from idinvert.training.augment import AdaptiveAugment
+from idinvert.training.augment_maps import Augmentations
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.ema import update_ema
 from idinvert.training.frozen import freeze, full_precision
-from idinvert.training.mirror import mirror_at_random
-from idinvert.training.schedules import Schedule, set_learning_rate
+from idinvert.training.latents import draw_latents, mixed_codes
+from idinvert.training.path_length import PathLength
+from idinvert.training.schedules import Schedule
+from idinvert.training.steps import (
+    detached,
+    gradients_meet,
+    micro_batches,
+    scheduled_optimizers,
+    training_images,
+)
 
 
 class GANTraining(pl.LightningModule):
@@ -27,7 +38,8 @@ class GANTraining(pl.LightningModule):
     Args:
         generator: G (`networks.generator.Generator`), freshly initialised.
         discriminator: D, freshly initialised.
-        r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``).
+        r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``), its gradient that of D behind the
+            augmentation, with respect to the images before it.
         r1_every: Steps between two penalties; each counts ``r1_every`` times.
         style_mixing: Probability that an image takes its later layers from a second code.
         lr: Learning rate of both Adam optimisers.
@@ -37,10 +49,21 @@ class GANTraining(pl.LightningModule):
         ema_rampup: The half-life is at most this share of the images seen.
         w_avg_half_life: Half-life of the mean code, in images.
         mirror: Flip training images left to right with probability one half.
-        seed: Seed of codes, noise, mixing and flips.
+        seed: Seed of codes, noise, mixing, flips and augmentations.
+        augment: What is done to all that D sees; None shows it images as they are.
+        path_length_every: Steps between two penalties on path lengths; 0 for none.
+        path_length_weight: Their weight.
+        path_length_decay: See `PathLength`.
+        path_length_shrink: See `PathLength`.
+        accumulate: Micro-batches of one step, for less memory; D's minibatch deviation sees one at
+            a time.
+
+    Raises:
+        ConfigError: A number is out of its range.
 
     Differs from the paper:
-        StyleGAN is trained without progressive growing.
+        StyleGAN is trained without progressive growing. Path lengths are compared with their mean
+        of before the step, so that micro-batches change nothing.
     """
 
     def __init__(
@@ -59,6 +82,12 @@ class GANTraining(pl.LightningModule):
         w_avg_half_life: float,
         mirror: bool,
         seed: int,
+        augment: AdaptiveAugment | None = None,
+        path_length_every: int = 0,
+        path_length_weight: float = 2.0,
+        path_length_decay: float = 0.01,
+        path_length_shrink: int = 2,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -73,6 +102,16 @@ class GANTraining(pl.LightningModule):
         self.ema_half_life, self.ema_rampup = ema_half_life, ema_rampup
         self.w_avg_half_life = w_avg_half_life
         self.mirror, self.seed = mirror, seed
+        self.augment = augment
+        self.path_length: PathLength | None = None
+        if path_length_every != 0:
+            self.path_length = PathLength(
+                every=path_length_every,
+                weight=path_length_weight,
+                decay=path_length_decay,
+                shrink=path_length_shrink,
+            )
+        self.accumulate = accumulate
 
     @property
     def nimg(self) -> int:
@@ -86,85 +125,90 @@ class GANTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for G and for D, corrected for lazy regularisation as in StyleGAN2."""
-        ratio = self.r1_every / (self.r1_every + 1) if self.r1_every > 1 else 1.0
-        lazy_betas = (self.betas[0] ** ratio, self.betas[1] ** ratio)
+        every = None if self.path_length is None else self.path_length.every
+        of_g = 1.0 if every is None else every / (every + 1)  # its penalties are steps of their own
+        of_d = self.r1_every / (self.r1_every + 1) if self.r1_every > 1 else 1.0
+        betas = [(self.betas[0] ** ratio, self.betas[1] ** ratio) for ratio in (of_g, of_d)]
+        g, d = self.generator.parameters(), self.discriminator.parameters()
         return [
-            torch.optim.Adam(self.generator.parameters(), lr=self.lr, betas=self.betas, fused=True),
-            torch.optim.Adam(self.discriminator.parameters(), lr=self.lr * ratio, betas=lazy_betas),
+            torch.optim.Adam(g, lr=self.lr * of_g, betas=betas[0], fused=True),
+            torch.optim.Adam(d, lr=self.lr * of_d, betas=betas[1]),
         ]
-
-    def sample_codes(self, count: int, rng: torch.Generator) -> Tensor:
-        """Codes ``[count, L, w_dim]`` for training, part of them mixed from two.
-
-        Args:
-            count: Number of codes.
-            rng: Where z, the mixing coins and the crossover layers come from.
-        """
-        num_layers = self.generator.num_layers
-        z = torch.randn(2 * count, self.generator.z_dim, generator=rng, device=rng.device)
-        w, other = self.generator.mapping(z).split(count)  # each [N, L, w_dim]
-        self._track_mean_code(w.detach())
-        mixed = torch.rand(count, generator=rng, device=rng.device) < self.style_mixing
-        cutoff = torch.randint(1, num_layers, (count,), generator=rng, device=rng.device)
-        cutoff = torch.where(mixed, cutoff, num_layers)
-        layer = torch.arange(num_layers, device=rng.device)
-        return torch.where((layer < cutoff[:, None])[..., None], w, other)
-
-    @torch.no_grad()
-    def _track_mean_code(self, w: Tensor) -> None:
-        decay = 0.5 ** (len(w) * self.trainer.world_size / self.w_avg_half_life)
-        mean = w.to(self.generator.w_avg.dtype).mean(dim=0)  # [L, w_dim]
-        if self.trainer.world_size > 1:
-            gathered: Any = self.all_gather(mean)  # [ranks, L, w_dim]
-            mean = gathered.mean(dim=0)
-        self.generator.w_avg.lerp_(mean, 1.0 - decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of D and of G; returns the detached means of every term."""
-        optimizers: Any = self.optimizers()
-        optimizer_g, optimizer_d = optimizers
-        factor = self.schedule(self.nimg)
-        for optimizer in (optimizer_g, optimizer_d):
-            base = optimizer.optimizer.defaults["lr"]
-            set_learning_rate(optimizer.optimizer, base=base, factor=factor)
-        world = self.trainer.world_size
-        real = to_float(batch["image"]).to(self.dtype)
-        if self.mirror:
-            real = mirror_at_random(
-                real, seed=self.seed, nimg=self.nimg, rank=self.global_rank, world_size=world
-            )
-        rng = random_stream(
-            purpose="gan", seed=self.seed, nimg=self.nimg, rank=self.global_rank, device=real.device
-        )
-        fakes = self.generator.synthesis(self.sample_codes(len(real), rng), noise="random", rng=rng)
-        terms, gradient = self._discriminator_step(real, fakes, optimizer_d)
-        optimizer_g.zero_grad()
-        self.manual_backward(fakes, gradient=gradient.to(fakes.dtype))
-        optimizer_g.step()
-        batch_size = len(real) * world
+        optimizers = scheduled_optimizers(self)
+        real = training_images(self, batch)
+        step_images = len(real) * self.trainer.world_size
+        step = self.nimg // step_images
+        terms = self._adversarial_step(real, optimizers, step=step)
+        if self.path_length is not None and step % self.path_length.every == 0:
+            terms |= self._path_length_step(self.path_length, len(real), optimizers[0])
+        if self.augment is not None:
+            terms["augment/p"] = torch.tensor(self.augment.p, device=real.device)
+            self.augment.follow(self._of_all_ranks(terms["augment/sign"]), step_images=step_images)
         update_ema(
             self.average,
             self.generator,
-            batch_size=batch_size,
+            batch_size=step_images,
             nimg=self.nimg,
             half_life_nimg=self.ema_half_life,
             rampup=self.ema_rampup,
         )
-        self.clock.nimg += batch_size
+        self.clock.nimg += step_images
         return terms
 
-    def _discriminator_step(
-        self, real: Tensor, fakes: Tensor, optimizer: Any
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        step = self.nimg // (len(real) * self.trainer.world_size)
+    def _adversarial_step(
+        self, real: Tensor, optimizers: list[Any], *, step: int
+    ) -> dict[str, Tensor]:
+        reals = micro_batches(real, self.accumulate)
+        count, size = len(reals), len(reals[0])
+        check_groups(self.discriminator, size, accumulate=count)
+        rng = self._stream("gan", device=real.device)
+        latents = draw_latents(
+            self.generator, len(real), style_mixing=self.style_mixing, rng=rng
+        ).split(size)
         penalised = self.r1_gamma > 0 and step % self.r1_every == 0
+        optimizer_g, optimizer_d = optimizers
+        optimizer_d.zero_grad()
+        optimizer_g.zero_grad()
+        means: dict[str, Tensor] = {}
+        mean_codes = []
+        for index, augmentations in enumerate(self._augmentations(len(real), size)):
+            last = index == count - 1
+            codes, first = mixed_codes(self.generator, latents[index])
+            mean_codes.append(first.detach().to(self.generator.w_avg.dtype).mean(dim=0))
+            fakes = self.generator.synthesis(codes, noise=latents[index].noise)
+            terms, gradient = self._discriminator_step(
+                reals[index], fakes, augmentations, penalised=penalised, last=last
+            )
+            with gradients_meet(self, last=last):
+                self.manual_backward(fakes, gradient=gradient.to(fakes.dtype) / count)
+            for name, value in terms.items():
+                means[name] = means[name] + value / count if name in means else value / count
+            del codes, first, fakes  # and with them the graph
+        optimizer_d.step()
+        optimizer_g.step()
+        self._track_mean_code(torch.stack(mean_codes).mean(dim=0), images=len(real))
+        return means
+
+    def _discriminator_step(
+        self,
+        real: Tensor,
+        fakes: Tensor,
+        augmentations: tuple[Augmentations, Augmentations] | None,
+        *,
+        penalised: bool,
+        last: bool,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """D's gradients of a micro-batch; its terms, and G's gradient with respect to the fakes."""
         with full_precision(real.device):
             shown = fakes.detach().to(self.dtype).requires_grad_(True)
-            fake_logits = self.discriminator(shown)
+            fake_logits = self.discriminator(self._augmented(shown, augmentations, which=0))
             loss_g = softplus(-fake_logits).mean()
             (gradient,) = torch.autograd.grad(loss_g, shown, retain_graph=True)
             real = real.detach().requires_grad_(penalised)
-            real_logits = self.discriminator(real)
+            real_logits = self.discriminator(self._augmented(real, augmentations, which=1))
             loss_d = softplus(fake_logits).mean() + softplus(-real_logits).mean()
             terms = {
                 "loss/generator": loss_g,
@@ -176,7 +220,94 @@ class GANTraining(pl.LightningModule):
                 penalty = r1(real_logits, real).mean()
                 loss_d = loss_d + self.r1_gamma / 2 * self.r1_every * penalty
                 terms["loss/r1"] = self.r1_gamma / 2 * penalty
+            if self.augment is not None:
+                terms["augment/sign"] = real_logits.sign().mean()
+        with gradients_meet(self, last=last):
+            self.manual_backward(loss_d / self.accumulate)
+        return detached(terms), gradient
+
+    def _path_length_step(
+        self, settings: PathLength, images: int, optimizer: Any
+    ) -> dict[str, Tensor]:
+        count = max(1, images // settings.shrink)
+        rng = self._stream("path length", device=self.device)
+        latents = draw_latents(self.generator, count, style_mixing=self.style_mixing, rng=rng)
+        side = self.generator.resolution
+        y = torch.randn(
+            count, 3, side, side, generator=rng, device=rng.device, dtype=latents.noise[0].dtype
+        )
+        size = -(-count // self.accumulate)  # rounded up
+        parts = list(zip(latents.split(size), y.split(size), strict=True))
         optimizer.zero_grad()
-        self.manual_backward(loss_d)
+        length = penalty = torch.zeros((), device=self.device)
+        for index, (part, directions) in enumerate(parts):
+            with full_precision(self.device):
+                codes, _ = mixed_codes(self.generator, part)
+                shown = self.generator.synthesis(codes, noise=part.noise)
+                lengths = path_lengths(shown, codes, directions)
+                paid = path_length_penalty(lengths, settings.mean).sum() / count
+            with gradients_meet(self, last=index == len(parts) - 1):
+                self.manual_backward(settings.every * settings.weight * paid)
+            length = length + lengths.detach().sum() / count
+            penalty = penalty + paid.detach()
         optimizer.step()
-        return {name: value.detach() for name, value in terms.items()}, gradient
+        settings.follow(float(self._of_all_ranks(length)))
+        return {"loss/path_length": settings.weight * penalty, "path_length": length}
+
+    def _augmentations(
+        self, images: int, size: int
+    ) -> list[tuple[Augmentations, Augmentations] | None]:
+        """For each micro-batch, how its fakes and its reals are augmented."""
+        if self.augment is None:
+            return [None] * (images // size)
+        rng = self._stream("augment", device="cpu")
+        of_fakes, of_reals = (self.augment.draw(images, rng=rng).split(size) for _ in range(2))
+        return list(zip(of_fakes, of_reals, strict=True))
+
+    def _augmented(
+        self, images: Tensor, augmentations: tuple[Augmentations, Augmentations] | None, which: int
+    ) -> Tensor:
+        if self.augment is None or augmentations is None:
+            return images
+        return self.augment(images, augmentations[which])
+
+    def _stream(self, purpose: str, *, device: torch.device | str) -> torch.Generator:
+        rank = self.global_rank
+        return random_stream(
+            purpose=purpose, seed=self.seed, nimg=self.nimg, rank=rank, device=device
+        )
+
+    def _of_all_ranks(self, value: Tensor) -> Tensor:
+        """The mean of a value of each rank."""
+        if self.trainer.world_size == 1:
+            return value
+        gathered: Any = self.all_gather(value)  # [ranks, ...]
+        return gathered.mean(dim=0)
+
+    @torch.no_grad()
+    def _track_mean_code(self, mean: Tensor, *, images: int) -> None:
+        decay = 0.5 ** (images * self.trainer.world_size / self.w_avg_half_life)
+        self.generator.w_avg.lerp_(self._of_all_ranks(mean), 1.0 - decay)
+
+
+def check_groups(discriminator: Any, images: int, *, accumulate: int) -> None:
+    """Refuses micro-batches that tear the groups of D's minibatch deviation apart.
+
+    Args:
+        discriminator: D.
+        images: Images of a micro-batch.
+        accumulate: Micro-batches of a step.
+
+    Raises:
+        ConfigError: A group is larger than a micro-batch, or does not divide it.
+    """
+    if accumulate == 1 or not getattr(discriminator, "mbstd_channels", 0):
+        return
+    group = discriminator.mbstd_group
+    if group is None or images % group:
+        whole = "whole batches" if group is None else f"groups of {group}"
+        raise ConfigError(
+            f"got accumulate={accumulate}, which leaves {images} images to a micro-batch, but D "
+            f"compares {whole} (minibatch deviation), expected a multiple; change accumulate, "
+            "batch_size or +discriminator.network.mbstd_group."
+        )

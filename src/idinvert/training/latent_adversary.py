@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.starts import mapped
 from idinvert.networks.generator import truncate
 from idinvert.networks.latent_discriminator import LatentDiscriminator
 from idinvert.training.adversary import adversarial_term, discriminator_loss, dtype_of
 from idinvert.training.clock import random_stream
 from idinvert.training.code_pool import CodePool
-from idinvert.training.steps import descend, detached
+from idinvert.training.steps import descend
 
 INPUTS = ("layer", "whole")
 
@@ -113,7 +114,7 @@ class LatentAdversary(nn.Module):
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
         layer = torch.randint(0, layers, (len(z),), generator=rng).to(codes.device)
         with torch.no_grad():
-            w = generator.mapping(z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
+            w = mapped(generator, z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
             w = truncate(w, generator.w_avg, self.truncation)
             real = self.real_pool.exchange(self._shown(w, layer), rng=rng)
             fake = self.fake_pool.exchange(self._shown(gather(codes.to(dtype)), layer), rng=rng)
@@ -139,6 +140,8 @@ class LatentAdversary(nn.Module):
 def latent_step(module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> dict[str, Tensor]:
     """One step of a training module's ``latent_adversary`` on the codes of its E step.
 
+    Codes take no memory, so micro-batches are not told apart: pools and pairs stay as they are.
+
     Args:
         module: A LightningModule with ``latent_adversary``, ``generator`` and ``nimg``.
         codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
@@ -153,14 +156,15 @@ def latent_step(module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> d
     def gather(tensor: Tensor) -> Tensor:
         return module.all_gather(tensor).flatten(0, 1) if world > 1 else tensor
 
-    loss, terms = module.latent_adversary.loss(
-        codes,
-        layers=layers,
-        generator=module.generator,
-        nimg=module.nimg,
-        rank=module.global_rank,
-        world_size=world,
-        gather=gather,
-    )
-    descend(module, loss, optimizer)
-    return detached(terms)
+    def loss_of(codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return module.latent_adversary.loss(
+            codes,
+            layers=layers,
+            generator=module.generator,
+            nimg=module.nimg,
+            rank=module.global_rank,
+            world_size=world,
+            gather=gather,
+        )
+
+    return descend(module, optimizer, loss_of, [codes])

@@ -1,13 +1,17 @@
 """What every objective of an encoder does alike in a step: rates, images, descent, validation."""
 
 import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
 import torch
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError
 from idinvert.losses.perceptual import feature_loss
 from idinvert.losses.pixel import pixel_loss
 from idinvert.networks.encoding import decode
@@ -40,11 +44,68 @@ def training_images(module: Any, batch: dict[str, Tensor]) -> Tensor:
     )
 
 
-def descend(module: Any, loss: Tensor, optimizer: Any) -> None:
-    """One step of an optimiser down ``loss``."""
+def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
+    """A rank's images, or whatever belongs to them, in ``count`` equal parts, order kept.
+
+    Args:
+        batch: ``[N, ...]``.
+        count: Micro-batches of one step.
+
+    Raises:
+        ConfigError: N does not divide by it.
+    """
+    if count < 1 or len(batch) % count:
+        raise ConfigError(
+            f"got accumulate={count} micro-batches of the {len(batch)} images that a device takes "
+            "in one step, expected equal parts; change accumulate, or batch_size (images of one "
+            "step over all devices)."
+        )
+    return batch.split(len(batch) // count)
+
+
+@contextmanager
+def gradients_meet(module: Any, *, last: bool) -> Iterator[None]:
+    """Where a backward pass belongs: ranks average the gradients of a step once, with its last."""
+    strategy = module.trainer.strategy
+    if last or not isinstance(strategy, ParallelStrategy):
+        yield
+        return
+    with strategy.block_backward_sync():
+        yield
+
+
+def descend(
+    module: Any,
+    optimizer: Any,
+    loss_of: Callable[..., tuple[Tensor, dict[str, Tensor]]],
+    *chunked: Sequence[Tensor],
+) -> dict[str, Tensor]:
+    """One step of an optimiser down the mean of a loss over micro-batches.
+
+    The graph of a micro-batch is gone before the next one's is made. As they are of one size, the
+    mean of their means is that of all images, and so are its gradients.
+
+    Args:
+        module: The LightningModule.
+        optimizer: Of what the loss trains.
+        loss_of: A micro-batch to the loss and its terms, each a mean over images.
+        chunked: What it takes, each as `micro_batches` of one length.
+
+    Returns:
+        The terms' means, without graphs.
+    """
+    count = len(chunked[0])
     optimizer.zero_grad()
-    module.manual_backward(loss)
+    means: dict[str, Tensor] = {}
+    for index, chunk in enumerate(zip(*chunked, strict=True)):
+        loss, terms = loss_of(*chunk)
+        with gradients_meet(module, last=index == count - 1):
+            module.manual_backward(loss / count)
+        for name, value in detached(terms).items():
+            means[name] = means[name] + value / count if name in means else value / count
+        del loss, terms  # and with them the graph
     optimizer.step()
+    return means
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

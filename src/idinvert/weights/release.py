@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.weights.own_classes import full_name, is_own, own_class, with_own_parts
 from idinvert.weights.registry import opened_folder
 from idinvert.weights.skeleton import without_memory
 from idinvert.weights.tensor_file import write_tensors
@@ -20,7 +22,8 @@ FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
 _NAMED = 6  # tensors named in a message before "and n more"
 
-# Class name -> (role, module). Nothing else is ever built from a file.
+# Class name -> (role, module). Nothing else is ever built from a file, but what whoever opens it
+# names as well (`own_classes`).
 CLASSES: dict[str, tuple[str, str]] = {
     "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
     "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
@@ -44,7 +47,7 @@ class Header:
     """What a release file says about itself.
 
     Args:
-        class_name: Class of the network, a key of `CLASSES`.
+        class_name: Class of the network: a key of `CLASSES`, or the full name of a user's own.
         role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"`` or
             ``"attributes"``.
         architecture: Arguments that rebuild the network.
@@ -59,24 +62,32 @@ class Header:
     shapes: dict[str, tuple[int, ...]]
 
 
-def save_network(module: nn.Module, path: str | Path, *, provenance: dict[str, Any]) -> None:
+def save_network(
+    module: nn.Module, path: str | Path, *, provenance: dict[str, Any], role: str | None = None
+) -> None:
     """Write a network; the file appears whole or not at all, an older one stays until then.
 
     Args:
-        module: A network of `CLASSES`, with its ``architecture``.
+        module: A network with its ``architecture``.
         path: Where to; folders are made.
         provenance: JSON-able; how the weights came about.
+        role: See `Header`; those of `CLASSES` know theirs.
 
     Raises:
-        CheckpointError: The class is not one of `CLASSES`, or the disk refused the file.
+        CheckpointError: The class is not one of `CLASSES` and no role was given, or the disk
+            refused the file.
     """
     path = Path(path)
     name = type(module).__name__
-    if name not in CLASSES:
-        raise CheckpointError(f"{path}: cannot save a {name}, expected one of {sorted(CLASSES)}")
+    if CLASSES.get(name, ("", ""))[1] != type(module).__module__:
+        if role is None:
+            known = sorted(CLASSES)
+            raise CheckpointError(f"{path}: cannot save a {name}, expected one of {known}")
+        name = full_name(module)
     metadata = {
         "format": FORMAT,
         "class": name,
+        **({"role": role} if role is not None and is_own(name) else {}),
         "architecture": json.dumps(module.architecture),
         "provenance": json.dumps(provenance),
     }
@@ -117,7 +128,8 @@ def read_header(path: str | Path, *, key: str = "path") -> Header:
         ) from error
     _check_format(path, found=metadata.get("format"), key=key)
     name = metadata.get("class", "")
-    if name not in CLASSES:
+    role = CLASSES[name][0] if name in CLASSES else metadata.get("role")
+    if role is None:
         raise CheckpointError(
             f"{path}: holds a network of class {name!r}, expected one of {sorted(CLASSES)}; "
             f"change {key}"
@@ -129,19 +141,23 @@ def read_header(path: str | Path, *, key: str = "path") -> Header:
         raise CheckpointError(
             f"{path}: its header does not describe the architecture ({error}); change {key}"
         ) from error
-    return Header(name, CLASSES[name][0], architecture, provenance, shapes)
+    return Header(name, role, architecture, provenance, shapes)
 
 
-def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn.Module:
+def load_network(
+    path: str | Path, *, key: str, expect: str | None = None, classes: Collection[str] = ()
+) -> nn.Module:
     """Rebuild a network from its file: ``eval()``, no gradients, on the CPU.
 
     Args:
         path: The file.
         key: The config key that named it, for messages.
         expect: The role it must have (see `Header`); None for any.
+        classes: Classes of the user's own that may be built, in full: ``my_encoder.MyBackbone``.
 
     Raises:
-        CheckpointError: As `read_header`; or another role; or tensors that do not fit.
+        CheckpointError: As `read_header`; an own class that is not one of ``classes``; another
+            role; or tensors that do not fit.
     """
     path = Path(path)
     header = read_header(path, key=key)
@@ -152,9 +168,9 @@ def load_network(path: str | Path, *, key: str, expect: str | None = None) -> nn
         )
     # Without memory first, so that a file cannot ask for more of it than it holds.
     with without_memory():
-        shapes = _build(header, path=path, key=key).state_dict()
+        shapes = _build(header, classes, path=path, key=key).state_dict()
     _check_shapes(shapes, header.shapes, path=path, key=key)
-    module = _build(header, path=path, key=key)
+    module = _build(header, classes, path=path, key=key)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in header.shapes}
@@ -176,12 +192,19 @@ def fingerprint(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _build(header: Header, *, path: Path, key: str) -> nn.Module:
-    cls = getattr(importlib.import_module(CLASSES[header.class_name][1]), header.class_name)
+def _build(header: Header, classes: Collection[str], *, path: Path, key: str) -> nn.Module:
+    name = header.class_name
+    if is_own(name):
+        cls = own_class(name, classes=classes, path=path, key=key)
+    else:
+        cls = getattr(importlib.import_module(CLASSES[name][1]), name)
     try:
         # A network draws its first weights from the global generator; loading one leaves no trace.
         with torch.random.fork_rng(devices=[]):
-            return cls(**header.architecture)
+            parts = with_own_parts(header.architecture, classes=classes, path=path, key=key)
+            return cls(**parts)
+    except CheckpointError:
+        raise
     except BUILD_ERRORS as error:
         raise CheckpointError(
             f"{path}: {header.class_name} cannot be rebuilt from the architecture in the file "

@@ -19,7 +19,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
 
     Args:
         path: Where to; folders are made.
-        tensors: Contiguous, on the CPU, sharing no memory.
+        tensors: On the CPU, sharing no memory; in any layout.
         metadata: Text by name.
 
     Raises:
@@ -29,7 +29,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     try:
-        save_file(dict(tensors), temporary, metadata=metadata)
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata=metadata)
         with open(temporary, "rb+") as file:
             _order_header(file)
             os.fsync(file.fileno())

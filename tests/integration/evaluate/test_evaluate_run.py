@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from idinvert.cli.app import given_keys
-from idinvert.cli.setup import with_run
+from idinvert.cli.brought import with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
@@ -74,7 +74,7 @@ def test_the_command_line_wins_over_the_run(
     whole = config("data=faces_mini", "data.test=5", "perceptual=none", "encoder.path=mine")
     assert whole["data"]["train"] == 65_000 and whole["data"]["test"] == 5
     assert whole["perceptual"] == {"network": None, "lambda_vgg": 0.0}
-    assert whole["encoder"] == {"path": "mine"}
+    assert whole["encoder"] == {"path": "mine", "classes": []}
     assert config("data.cache_dir=/d")["data"]["cache_dir"] == "/d"
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.cli.setup import shipped_bundle, with_run
+from idinvert.cli import brought
+from idinvert.cli.brought import shipped_bundle, with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.faces import render, sample_labels
 from idinvert.editing.directions import load_directions
 from idinvert.weights.assets import assets_folder
 from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import fingerprint, load_network, read_header
+from idinvert.weights.release import fingerprint, load_network, read_header, save_network
 
 ROLES = ("generator", "discriminator", "encoder", "attributes")
 FIRST_TEST_FACE = 65_000  # data=faces_mini trains on the images before
@@ -118,3 +119,22 @@ def test_a_shipped_run_brings_its_networks_to_other_images() -> None:
     assert config["data"]["path"] == "FOLDER"
     assert config["generator"]["path"] == "shipped:faces_mini"
     assert config["attributes"]["path"] == "shipped:faces_mini"
+
+
+def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = find_weights("shipped:faces_mini", role="encoder", key="run")
+    encoder, facts = load_network(path, key="run"), read_header(path).provenance
+    for folder, data, run in (
+        ("faces_mini", "faces_mini", "aaaaaaaaaa"),
+        ("towers", "towers_mini", "bbbbbbbbbb"),
+    ):
+        provenance = {**facts, "data": data, "run": run}
+        save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
+    monkeypatch.setattr(brought, "assets_folder", lambda: tmp_path)
+    given = {"run": ["run"]}
+    config = with_run(compose_plain("evaluate", ["run=bbbbbbbbbb"]), given=given)
+    assert config["data"]["_target_"].endswith("towers_mini")
+    assert config["encoder"]["path"] == config["generator"]["path"] == "shipped:towers"
+    assert config["perceptual"]["network"]["path"] == "shipped:towers_mini"

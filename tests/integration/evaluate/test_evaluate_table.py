@@ -233,3 +233,25 @@ def test_a_runs_losses_become_a_record(
     assert record.choices["generator"]["multi_w"] is True
     with pytest.raises(ConfigError, match="needs run=RUN"):
         of_run("task=training_curves")
+
+
+def test_records_of_another_place_are_shown_as_well(
+    table1: Callable[..., list[Record]], outputs: Path, tmp_path: Path
+) -> None:
+    made = table1("metric.names=[mse,swd]", outputs=outputs)
+    elsewhere = tmp_path / "theirs"
+    elsewhere.mkdir()
+    (outputs / "records.jsonl").rename(elsewhere / "records.jsonl")
+    table1(f"records={elsewhere}", "evaluate_missing=false", outputs=tmp_path / "own")
+    text = (tmp_path / "own" / "tables" / "table1_methods.miniature.md").read_text()
+    mse = next(r for r in made if r.choices["inversion"]["name"] == "encoder").metrics["mse"]
+    assert f"{mse:.3f}" in row_of(text, "Domain-Guided Encoder (Ours)")[-2]
+
+
+def test_records_that_are_nowhere_or_of_no_table_are_refused(
+    table1: Callable[..., list[Record]], outputs: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"records=nowhere: there is no such file"):
+        table1("records=nowhere", outputs=outputs)
+    with pytest.raises(ConfigError, match=r"records=nowhere is of table=NAME"):
+        evaluate(compose_plain("evaluate", ["records=nowhere"]), given={})

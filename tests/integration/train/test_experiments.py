@@ -22,6 +22,7 @@ EXPERIMENTS = sorted(
 )
 OF_TRAINING = (
     "attributes",
+    "augment",
     "data",
     "discriminator",
     "encoder",

@@ -45,12 +45,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def arrange(owner: type, hook: str, nimg: int) -> None:
         original = getattr(owner, hook)
 
-        def dying(self: Any, *args: Any) -> Any:
+        def dying(self: Any, *args: Any, **kwargs: Any) -> Any:
             module = next((a for a in args if isinstance(a, pl.LightningModule)), self)
             if module.nimg == nimg:
                 monkeypatch.setattr(owner, hook, original)
                 raise Killed
-            return original(self, *args)
+            return original(self, *args, **kwargs)
 
         monkeypatch.setattr(owner, hook, dying)
 
@@ -79,7 +79,7 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
     [
         ("domain_guided", "training_step", 12),  # before any checkpoint
         ("domain_guided", "training_step", 40),  # between two
-        ("domain_guided", "_discriminator_step", 40),  # E has learned, D not yet
+        ("domain_guided", "_discriminator_loss", 40),  # E has learned, D not yet
         ("domain_guided", "validation_step", 16),
         ("domain_guided", "validation_step", 32),  # where a checkpoint is due as well
         ("gan", "training_step", 32),  # right after a checkpoint

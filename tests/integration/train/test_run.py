@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from idinvert.cli.app import given_keys
-from idinvert.cli.assemble import devices_of
+from idinvert.cli.devices import devices_of
 from idinvert.cli.run_config import config_of_run
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
@@ -92,7 +92,7 @@ def test_what_would_make_it_another_run_is_refused_and_named(
     words = [f"run={stored}", "nimg=24", word]
     with pytest.raises(ConfigError, match=rf"; {named} cannot change\.") as caught:
         config_of_run(compose_plain("train", words), given=given_keys(words))
-    assert "nimg, max_seconds, trainer, logger" in str(caught.value)
+    assert "nimg, max_seconds, accumulate, trainer, logger" in str(caught.value)
 
 
 def test_what_belongs_to_the_machine_is_taken_key_by_key(stored: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from idinvert.training.callbacks.stop import SIGNALS, StopAtNimg
+from idinvert.training.callbacks.stop import PEOPLE, SIGNALS, StopAtNimg
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_limit_in_time_stops_after_a_step(train: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_finishes_the_step_and_a_second_would_end_the_process(
+def test_the_first_signal_finishes_the_step_and_a_persons_second_would_end_the_process(
     train: Callable[..., Any], number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
@@ -76,8 +76,20 @@ def test_the_first_signal_finishes_the_step_and_a_second_would_end_the_process(
     assert train(stop, send, End()).nimg == 8
     assert stop.interrupted_by == signal.Signals(number).name
     assert ended == ["normally"]  # where checkpoints are written
-    assert send.then == before
+    assert (send.then == before) is (number in PEOPLE)
     assert "finishing this step and saving" in capsys.readouterr().out
+
+
+def test_of_two_signals_the_first_counts(train: Callable[..., Any]) -> None:
+    stop = StopAtNimg(nimg=1000)
+    train(stop, Send(signal.SIGUSR1), Send(signal.SIGTERM), Send(signal.SIGUSR1))
+    assert stop.interrupted_by == "SIGUSR1"
+
+
+def test_images_and_time_are_no_signals(train: Callable[..., Any]) -> None:
+    for stop in (StopAtNimg(nimg=4), StopAtNimg(nimg=1000, max_seconds=0.0)):
+        train(stop)
+        assert stop.interrupted_by is None
 
 
 def test_the_signals_are_given_back_after_an_error(train: Callable[..., Any]) -> None:

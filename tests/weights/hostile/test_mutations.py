@@ -66,7 +66,8 @@ def test_every_sample_is_read_and_every_family_is_a_checkpoint(tmp_path: Path) -
     valid = open_all(containers().items(), place=tmp_path / "file")
     assert valid.refused["archive"] == 0, valid.messages
     made = families(tmp_path)
-    valid = open_all(made.items(), place=tmp_path / "file")
+    largest = max(map(len, made.values()))
+    valid = open_all(made.items(), place=tmp_path / "file", large=largest)
     assert valid.opened["checkpoint"] == len(made), valid
 
 

@@ -14,7 +14,7 @@ from idinvert.config.build import build
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks, limit, spans
-from idinvert.evaluation.measures import measure_attributes
+from idinvert.evaluation.measures import measure_attributes, require_labels_read
 from idinvert.evaluation.origin import device_in_words
 from idinvert.tables.record import Record
 
@@ -23,17 +23,16 @@ def read_labels(*, config: dict[str, Any]) -> list[Record]:
     """Measures the attribute network on the images themselves.
 
     Raises:
-        ConfigError: No attribute network, or images that it cannot read or that have no labels.
+        ConfigError: No attribute network, or labels that it does not read, or none at all.
     """
     contents = wire.Contents()
     network = needed_attribute_network(config, contents)
     domain = build(config["data"], key="data")
     labels = [attribute.name for attribute in domain.attributes]
-    if not set(labels) & set(network.names):
-        raise ConfigError(
-            f"data={domain.name} is labelled with {labels} and the attribute network reads "
-            f"{list(network.names)}. Choose labelled data, such as data=faces_mini."
-        )
+    try:
+        require_labels_read(network, labels)
+    except ConfigError as error:
+        raise ConfigError(f"data={domain.name}: {error}.") from error
     images = _split(domain, config["split"])
     count = limit(images, config["n"])
     chunks = Chunks(images, spans(count, size=config["batch_size"]))

@@ -11,7 +11,7 @@ from idinvert.tables.record import Record
 
 
 def diffuse(
-    *, config: dict[str, Any], sizes: list[int] | None, grid: int, shown: int
+    *, config: dict[str, Any], sizes: list[int] | None, images: list[int], shown: int
 ) -> list[Record]:
     """Diffuses every image into the context of another, for each size of the crop.
 
@@ -36,7 +36,7 @@ def diffuse(
             inverters=inverters,
             out=out,
             seed=config["seed"],
-            grid=grid,
+            images=images,
             shown=shown,
             recompute=config["recompute"],
         )

@@ -4,23 +4,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from idinvert.cli.results import leave
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import subject_of
 from idinvert.config.build import build
 from idinvert.config.run_folder import is_first_process, locked
+from idinvert.editing.manipulate import Unit
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.evaluation.gallery import (
     Section,
     Shown,
     interpolation_sheet,
-    manipulation_sheet,
     noise_sheet,
     picked,
     reconstruction_sheet,
 )
+from idinvert.evaluation.gallery_edits import Moves, manipulation_sheet
 from idinvert.evaluation.inverted import invert_subject
+from idinvert.evaluation.manipulation import check_edits
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.tables.record import Record
 
@@ -42,12 +45,14 @@ def draw(
     directions: str | None,
     names: list[str] | None,
     edits: list[float],
+    unit: Unit,
     layers: list[int] | None,
 ) -> list[Record]:
     """Inverts the images by every method and draws the grid; it measures nothing.
 
     A method that cannot be opened, because its run is missing, leaves its places crossed out and
-    is told of.
+    is told of. With ``run=RUN`` all is drawn with that run's networks, and only the sections that
+    it can show.
 
     Raises:
         ConfigError: Methods or sections make no sense, or none of them can be shown.
@@ -64,15 +69,20 @@ def draw(
     shown: list[Section] = []
     with locked(out):
         for section in sections:
-            wanted = (directions, names) if show == "manipulation" else None
+            wanted = (directions, names, unit) if show == "manipulation" else None
             shown.append(_section(config, section, methods, images, wanted, trouble))
         if not is_first_process():
             return []
-        if all(one.inverted is None for section in shown for one in section.methods):
+        there = [s for s in shown if any(one.inverted is not None for one in s.methods)]
+        if not there:
             raise ConfigError("nothing can be shown: " + "; ".join(dict.fromkeys(trouble)))
-        sheet = _sheet(shown, show=show, layout=layout, steps=steps, edits=edits, layers=layers)
+        if config["run"] is not None:
+            shown = there  # the others are of domains that this run does not know
+        moves = Moves(steps=edits, unit=unit, layers=layers)
+        sheet = _sheet(shown, show=show, layout=layout, steps=steps, moves=moves)
         for path in write_sheet(sheet, out):
             print(f"look at {path}")
+        leave(out)
     for line in dict.fromkeys(trouble):
         print(f"not shown: {line}")
     return []
@@ -83,7 +93,7 @@ def _section(
     section: Mapping[str, Any],
     methods: Sequence[Mapping[str, Any]],
     images: list[int],
-    directions: tuple[str | None, list[str] | None] | None,
+    directions: tuple[str | None, list[str] | None, Unit] | None,
     trouble: list[str],
 ) -> Section:
     """A section's images under every method; what goes wrong is added to ``trouble``."""
@@ -98,7 +108,9 @@ def _section(
             subject = subject_of(setup, domain=domain)
             chosen = {}
             if directions is not None:
-                chosen = open_directions(setup, path=directions[0], names=directions[1])
+                path, names, unit = directions
+                chosen = open_directions(setup, path=path, names=names)
+                check_edits(subject, chosen, steps=[1], layers=None, unit=unit)
             with locked(subject.inversions.parent):
                 found.append(Shown(label, invert_subject(subject), chosen))
         except IdinvertError as error:
@@ -114,14 +126,13 @@ def _sheet(
     show: str,
     layout: str,
     steps: int,
-    edits: list[float],
-    layers: list[int] | None,
+    moves: Moves,
 ) -> Sheet:
     across = layout == "columns"
     if show == "interpolation":
         return interpolation_sheet(sections, steps=steps)
     if show == "manipulation":
-        return manipulation_sheet(sections, steps=edits, layers=layers, across=across)
+        return manipulation_sheet(sections, moves=moves, across=across)
     if show == "noise":
         return noise_sheet(sections)
     return reconstruction_sheet(sections, across=across)

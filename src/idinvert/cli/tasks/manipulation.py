@@ -5,6 +5,7 @@ from typing import Any
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
+from idinvert.editing.manipulate import Unit
 from idinvert.evaluation.manipulation import manipulation
 from idinvert.tables.record import Record
 
@@ -17,6 +18,7 @@ def manipulate(
     names: list[str] | None,
     steps: list[float],
     layers: list[int] | None,
+    unit: Unit,
     shown: int,
 ) -> list[Record]:
     """Moves inverted images along directions and measures them as a set."""
@@ -24,7 +26,7 @@ def manipulate(
     subject = subject_of(setup)
     chosen = open_directions(setup, path=directions, names=names, found_for=found_for)
     marks = {name: direction.vector.tolist() for name, direction in chosen.items()}
-    options = {"steps": steps, "layers": layers, "directions": marks}
+    options = {"steps": steps, "layers": layers, "unit": unit, "directions": marks}
     with task_folder(setup, subject, "manipulation", **options) as out:
         record = manipulation(
             subject,
@@ -32,6 +34,7 @@ def manipulate(
             out=out,
             steps=steps,
             layers=layers,
+            unit=unit,
             shown=shown,
             recompute=config["recompute"],
         )

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.cli.app import given_keys
+from idinvert.cli.brought import with_run
 from idinvert.cli.run_config import take
-from idinvert.cli.setup import Setup, open_setup, with_run
-from idinvert.cli.tables import trained_runs
+from idinvert.cli.setup import Setup, open_setup
+from idinvert.cli.tables import run_id, trained_runs
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.overrides import compose_plain
 from idinvert.config.signature import nearest
@@ -17,6 +18,8 @@ from idinvert.tables.select import failures
 from idinvert.weights.bundle import SHIPPED
 
 KEYS = ("label", "words", "where")
+OF_THE_GENERATOR = "choices.generator"
+"""Clauses on the generator: those of a figure speak of the paper's, ``run=RUN`` of its own."""
 
 
 def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
@@ -53,7 +56,8 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
     Args:
         config: Of the command, with what its run brings along.
         entries: Sections and methods. A ``where`` chooses, of this machine's runs and the shipped
-            one, the fitting one with the most images seen.
+            ones, the fitting one with the most images seen. A ``run=RUN`` of the command leaves
+            that one alone to choose from, whatever its generator.
 
     Raises:
         ConfigError: No run fits.
@@ -81,11 +85,18 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 
 def _of_run(config: dict[str, Any], where: Mapping[str, Any]) -> list[str]:
     """The words that choose the fitting run with the most images seen."""
-    runs = list(trained_runs(Path(config["system"]["outputs"])))
+    outputs = Path(config["system"]["outputs"])
+    runs = list(trained_runs(outputs))
+    advice = "no run fits {}; train one, or give run=RUN in its words"
+    if config["run"] is not None:
+        only = run_id(config["run"], outputs)
+        runs = [run for run in runs if run.run == only]
+        where = {k: v for k, v in where.items() if not k.startswith(OF_THE_GENERATOR)}
+        advice = f"run={config['run']} does not fit {{}}; without run= the runs are chosen among"
     fitting = [run for run in runs if not failures(run, where)]
     if not fitting:
         clauses = ", ".join(f"{path}={wanted}" for path, wanted in where.items())
-        raise ConfigError(f"no run fits {clauses}; train one, or give run=RUN in its words")
+        raise ConfigError(advice.format(clauses))
     chosen = max(fitting, key=lambda run: run.nimg)
     folder = str(chosen.extra["folder"])
     return [f"run={chosen.run if folder.startswith(SHIPPED) else folder}"]

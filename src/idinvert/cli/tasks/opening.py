@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.cli import networks as wire
+from idinvert.cli.results import leave
 from idinvert.cli.setup import Setup
 from idinvert.config.build import build
 from idinvert.config.run_folder import locked
@@ -80,7 +81,8 @@ def finished(made: Record | Sequence[Record] | None, out: Path) -> list[Record]:
 
 
 def show(record: Record, out: Path) -> None:
-    """Prints what was measured and where it lies."""
+    """Prints what was measured and where it lies, and says so to whoever shows it elsewhere."""
+    leave(out, record)
     print(f"{record.task}: {record.n} images of {record.data['name']}, run {record.run}: {out}")
     for name, value in record.metrics.items():
         print(f"  {name:24s} {value:.5g}")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import show, trainer_keywords
+from idinvert.cli.tracked import pictures_wanted
 from idinvert.config.run_folder import locked
 from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
@@ -44,6 +45,7 @@ def invert_own(
             trainer=trainer_keywords(config["trainer"]),
             num_workers=config["system"]["num_workers"],
             recompute=config["recompute"],
+            keep_shown=pictures_wanted(config),
         )
     if record is None:
         return []

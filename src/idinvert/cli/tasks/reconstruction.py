@@ -4,6 +4,7 @@ from typing import Any
 
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import show, subject_of
+from idinvert.cli.tracked import pictures_wanted
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError
 from idinvert.evaluation.reconstruction import reconstruction
@@ -38,6 +39,7 @@ def reconstruct(*, config: dict[str, Any]) -> list[Record]:
             trainer=subject.trainer,
             num_workers=subject.num_workers,
             recompute=config["recompute"],
+            keep_shown=pictures_wanted(config),
         )
     for record in records:
         show(record, out / subject.name)

@@ -116,6 +116,7 @@ class NimgCheckpoint(Callback):
                 network,
                 self.weights / f"{role}.safetensors",
                 provenance=self.provenance | {"nimg": module.nimg},
+                role=role,
             )
 
 

@@ -56,6 +56,9 @@ def sample_rows(*, z_dim: int, count: int = 32, seed: int = 0) -> Draw:
 class Panel(Callback):
     """Draws every ``every_nimg`` images and when training ends.
 
+    A picture is never worth a run: where a device has no memory left for drawing, the panel says so
+    once and is left out from there on.
+
     Args:
         key: The panel's name, the same at every step.
         draw: What to draw.
@@ -70,6 +73,8 @@ class Panel(Callback):
     ) -> None:
         self.key, self.draw, self.folder = key, draw, folder
         self.every_nimg, self.per_row, self.scale = every_nimg, per_row, scale
+        self._drawn: int | None = None
+        self._given_up = False
 
     def on_train_batch_end(
         self,
@@ -90,17 +95,35 @@ class Panel(Callback):
 
     @torch.no_grad()
     def _log(self, trainer: pl.Trainer, module: Any) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or self._given_up or self._drawn == module.nimg:
             return
-        modes = [(part, part.training) for part in module.modules()]
-        module.eval()
-        rows = self.draw(module)
-        for part, mode in modes:  # not train(): frozen parts stay in evaluation mode
-            part.training = mode
+        rows = self._rows(module)
+        if rows is None:
+            return
+        self._drawn = module.nimg
         tiles = torch.cat(list(rows.values()))
         save_panel(self.folder, self.key, self._picture(tiles, self.per_row), nimg=module.nimg)
         pictures = {name: self._picture(tile, len(tile)) for name, tile in rows.items()}
         log_panel(trainer.loggers, self.key, pictures, nimg=module.nimg)
+
+    def _rows(self, module: Any) -> dict[str, Tensor] | None:
+        """What is drawn, with every part of the module in evaluation mode meanwhile."""
+        modes = [(part, part.training) for part in module.modules()]
+        module.eval()
+        try:
+            return self.draw(module)
+        except torch.OutOfMemoryError:
+            self._given_up = True
+            print(
+                f"no memory is left to draw the panel {self.key}; training goes on without it. "
+                "Fewer images need less (logging.panel_images); logging.panel_steps=null draws no "
+                "inversions.",
+                flush=True,
+            )
+            return None
+        finally:
+            for part, mode in modes:  # not train(): frozen parts stay in evaluation mode
+                part.training = mode
 
     def _picture(self, images: Tensor, per_row: int) -> np.ndarray:
         tiled = make_grid(images, nrow=per_row, padding=1, pad_value=255)

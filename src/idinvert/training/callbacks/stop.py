@@ -7,25 +7,37 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PEOPLE = (signal.SIGINT, signal.SIGTERM)
+"""Signals of which a second one ends the process at once."""
+SIGNALS = (*PEOPLE, signal.SIGUSR1, signal.SIGUSR2)
+"""And those with which Slurm (as told by ``--signal``) and submitit announce the end."""
+TIME_IS_UP = 1
+"""Among the numbers of signals, that of none that is listened to."""
 
 
 class StopAtNimg(Callback):
     """Ends the fit once ``nimg`` images have been seen, or ``max_seconds`` have passed.
 
-    The first Ctrl-C (or SIGTERM) finishes the step that is running, so that a checkpoint is saved;
-    a second one ends the process at once.
+    The first Ctrl-C (or SIGTERM, SIGUSR1, SIGUSR2) finishes the step that is running, so that a
+    checkpoint is saved; a second Ctrl-C or SIGTERM ends the process at once. A signal to one rank
+    stops all, after the same step.
 
     Args:
         nimg: Images after which training is complete.
         max_seconds: Seconds of training after which it stops short; ``None`` for no such limit.
+
+    Attributes:
+        interrupted_by: Name of the signal that stopped the run, on every rank.
     """
 
     def __init__(self, *, nimg: int, max_seconds: float | None = None) -> None:
         self.nimg, self.max_seconds = nimg, max_seconds
         self.interrupted_by: str | None = None
+        self._caught = 0
+        self._speaks = True
         self._before: dict[int, Any] = {}
         self._started = 0.0
 
@@ -36,11 +48,12 @@ class StopAtNimg(Callback):
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Takes over SIGINT and SIGTERM; a run that has all its images stops before a step.
+        """Takes over the signals; a run that has all its images stops before a step.
 
         Not before this hook: Lightning has just put a SIGTERM handler of its own in place, which
         ends a fit without saving.
         """
+        self._speaks = trainer.is_global_zero
         for number in self._before:
             signal.signal(number, self._ask_to_stop)
         if module.nimg >= self.nimg:
@@ -55,12 +68,15 @@ class StopAtNimg(Callback):
         batch_idx: int,
     ) -> None:
         """Asks Lightning to stop; all ranks agree on it."""
-        stop = self.interrupted_by is not None
-        if self.max_seconds is not None:
-            stop |= time.monotonic() - self._started >= self.max_seconds
+        reason = self._caught
+        if self.max_seconds is not None and time.monotonic() - self._started >= self.max_seconds:
+            reason = reason or TIME_IS_UP
         if trainer.world_size > 1:
-            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
-        if stop or module.nimg >= self.nimg:
+            heard = torch.tensor(reason, device=trainer.strategy.root_device)
+            reason = int(trainer.strategy.reduce(heard, reduce_op="max"))
+        if reason > TIME_IS_UP:
+            self.interrupted_by = signal.Signals(reason).name
+        if reason or module.nimg >= self.nimg:
             trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
@@ -77,6 +93,11 @@ class StopAtNimg(Callback):
         self._before = {}
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted_by = signal.Signals(number).name
-        signal.signal(number, self._before.get(number) or signal.SIG_DFL)
-        print(f"\n{self.interrupted_by}: finishing this step and saving; once more to quit now.")
+        again = ""
+        if number in PEOPLE:
+            signal.signal(number, self._before.get(number) or signal.SIG_DFL)
+            again = "; once more to quit now"
+        if self._speaks and not self._caught:
+            name = signal.Signals(number).name
+            print(f"\n{name}: finishing this step and saving{again}.", flush=True)
+        self._caught = self._caught or number

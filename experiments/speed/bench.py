@@ -1,0 +1,182 @@
+"""What the benchmarks share: taking turns, medians, the table, the machine, the file."""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from idinvert.cli.allocator import keep_freed_memory
+
+
+@dataclass
+class Times:
+    """Seconds of every counted step of one variant.
+
+    Attributes:
+        name: What the variant changes.
+        images: Images of one step.
+        wall: By the clock.
+        cpu: Of this process, all its threads; other programs of the machine do not count.
+        peak_mb: Device memory at its highest, MiB; None on the CPU, where only the process's is
+            known.
+        error: Why there are no times.
+    """
+
+    name: str
+    images: int
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    peak_mb: float | None = None
+    error: str | None = None
+
+
+@dataclass
+class Variant:
+    """One of several ways to do the same work.
+
+    Attributes:
+        name: What it changes.
+        images: Images of one step.
+        steps: Does some steps and gives (wall, cpu) seconds of each that counts.
+    """
+
+    name: str
+    images: int
+    steps: Callable[[], Sequence[tuple[float, float]]]
+
+
+def arguments(description: str, *, repeats: int) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU")
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds; each is one turn")
+    parser.add_argument("--json", type=Path, help="write every single time to this file")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the programs")
+    return parser
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Threads and memory as the programs have them."""
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+
+
+def numbers(words: str) -> list[int]:
+    """The value of an option such as ``--batch 1,8,50``."""
+    return [int(word) for word in words.split(",")]
+
+
+def timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
+    """(Wall, CPU) seconds of one call, after all that is queued on the device is done."""
+    wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wait(device)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def side_by_side(variants: Sequence[Variant], *, repeats: int, device: str) -> list[Times]:
+    """Lets the variants take turns, in one order and then in the other, after one turn to warm up.
+
+    A machine that slows down slows all of them. A variant that fails says why and drops out.
+    """
+    found = [Times(variant.name, variant.images) for variant in variants]
+    for turn in range(repeats + 1):
+        pairs = list(zip(variants, found, strict=True))
+        for variant, times in pairs if turn % 2 else reversed(pairs):
+            if times.error is None:
+                _take_turn(variant, times, counts=turn > 0, device=device)
+    return found
+
+
+def _take_turn(variant: Variant, times: Times, *, counts: bool, device: str) -> None:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        seconds = variant.steps()
+    except Exception as error:  # whatever a compiler or a device may raise belongs in the table
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        times.error = f"{type(error).__name__}: {lines[0] if lines else ''}"[:90]
+        return
+    if device == "cuda":
+        times.peak_mb = max(times.peak_mb or 0.0, torch.cuda.max_memory_allocated() / 2**20)
+    if counts:
+        times.wall += [wall for wall, _ in seconds]
+        times.cpu += [cpu for _, cpu in seconds]
+
+
+def table(found: Sequence[Times], *, device: str) -> str:
+    """One line a variant: medians, and the ratio to the first variant, step by step.
+
+    On the CPU the ratio is that of CPU seconds an image, else of wall seconds an image.
+    """
+    width = max(len(times.name) for times in found)
+    head = f"{'variant':{width}}  images  ms/step  CPU ms/step  images/s  MiB   ratio (min to max)"
+    lines = [head]
+    for times in found:
+        if times.error is not None or not times.wall:
+            lines.append(f"{times.name:{width}}  — {times.error}")
+            continue
+        wall, cpu = statistics.median(times.wall), statistics.median(times.cpu)
+        memory = f"{times.peak_mb:.0f}" if times.peak_mb is not None else "—"
+        ratios = _ratios(times, found[0], device=device)
+        shown = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        lines.append(
+            f"{times.name:{width}}  {times.images:6d}  {wall * 1e3:7.1f}  {cpu * 1e3:11.1f}  "
+            f"{times.images / wall:8.1f}  {memory:4s}  {shown if ratios else '—'}"
+        )
+    return "\n".join(lines)
+
+
+def _ratios(times: Times, first: Times, *, device: str) -> list[float]:
+    mine, theirs = (times.cpu, first.cpu) if device == "cpu" else (times.wall, first.wall)
+    pairs = zip(mine, theirs, strict=False)
+    return [a / times.images / (b / first.images) for a, b in pairs] or [float("nan")]
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What a figure of this benchmark is a figure of."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def processor() -> str:
+    """The CPU's name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def report(found: Sequence[Times], options: argparse.Namespace, **more: Any) -> None:
+    """Prints the machine and the table, and writes the file that ``--json`` names."""
+    here = machine(options.device)
+    print(", ".join(f"{key} {value}" for key, value in here.items()))
+    print(table(found, device=options.device))
+    if options.json is not None:
+        times = [asdict(each) for each in found]
+        record = {"machine": here, "overrides": options.overrides, "times": times, **more}
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def wait(device: str) -> None:
+    """Until all that is queued on the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,119 @@
+"""How many devices a command works on, and whether whoever started its processes agrees."""
+
+import os
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+from idinvert.errors import ConfigError
+
+NODES_BY_HAND = "NODE_RANK"
+"""What a user sets on each machine who starts the ranks of several without torchrun or Slurm."""
+
+
+def devices_of(trainer: dict[str, Any]) -> int:
+    """How many devices of one machine Lightning's ``devices`` means."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, str) and "," in devices:
+        return len([part for part in devices.split(",") if part.strip()])
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
+    return int(devices)
+
+
+def ranks_of(trainer: dict[str, Any]) -> int:
+    """How many processes train together: devices of all machines."""
+    return devices_of(trainer) * int(trainer["num_nodes"])
+
+
+def check_devices(trainer: dict[str, Any]) -> None:
+    """Refuses devices that are not there, and processes that are not one a device.
+
+    Raises:
+        ConfigError: Names the keys to change.
+    """
+    _check_gpus(trainer)
+    devices, nodes = devices_of(trainer), int(trainer["num_nodes"])
+    asked = f"trainer.devices={devices} on each of trainer.num_nodes={nodes}"
+    if TorchElasticEnvironment.detect():
+        here, machines = os.environ["LOCAL_WORLD_SIZE"], os.environ["GROUP_WORLD_SIZE"]
+        if int(os.environ["WORLD_SIZE"]) != devices * nodes:
+            raise ConfigError(
+                f"torchrun started {os.environ['WORLD_SIZE']} processes, expected one a device: "
+                f"{asked}. Use trainer.devices={here} trainer.num_nodes={machines} with "
+                "trainer=ddp (trainer=ddp_cpu without GPUs), or change --nproc-per-node."
+            )
+    elif _under_slurm():
+        _check_tasks(devices, nodes, asked=asked)
+    elif nodes > 1 and NODES_BY_HAND not in os.environ:
+        raise ConfigError(
+            f"trainer.num_nodes={nodes}, and nothing has started processes on the other machines. "
+            f"Use torchrun --nnodes {nodes} on each, or srun in a Slurm job (docs/clusters.md)."
+        )
+
+
+def check_batch(config: dict[str, Any]) -> None:
+    """Refuses a batch that does not make equal parts for devices and micro-batches.
+
+    Raises:
+        ConfigError: Names the keys to change.
+    """
+    batch, ranks, count = config["batch_size"], ranks_of(config["trainer"]), accumulate_of(config)
+    if count < 1 or batch % (ranks * count):
+        raise ConfigError(
+            f"got batch_size={batch} for {ranks} device(s) and accumulate={count}, expected a "
+            f"multiple of {ranks} × {max(count, 1)}: batch_size counts the images of one step over "
+            "all devices. Change batch_size, accumulate or trainer.devices."
+        )
+
+
+def accumulate_of(config: dict[str, Any]) -> int:
+    """Micro-batches of one step; runs that are older than the key take their batch whole."""
+    return int(config.get("accumulate", 1))
+
+
+def _check_gpus(trainer: dict[str, Any]) -> None:
+    wanted = trainer["accelerator"] in ("gpu", "cuda")
+    if not wanted or torch.backends.mps.is_available():
+        return
+    found = torch.cuda.device_count()
+    if found == 0:
+        raise ConfigError(
+            f"trainer.accelerator={trainer['accelerator']}, and this machine has no GPU that torch "
+            "can use. Use trainer=ddp_cpu (two processes on the CPU) or trainer=cpu."
+        )
+    if devices_of(trainer) > found:
+        raise ConfigError(
+            f"trainer.devices={trainer['devices']}, and this machine has {found} GPU(s). Use "
+            "trainer.devices=auto for all of them."
+        )
+
+
+def _check_tasks(devices: int, nodes: int, *, asked: str) -> None:
+    """Slurm's tasks are the ranks: one a device, and started by srun."""
+    tasks = int(os.environ["SLURM_NTASKS"])
+    machines = int(os.environ.get("SLURM_NNODES", nodes))
+    each = os.environ.get("SLURM_NTASKS_PER_NODE")
+    if tasks != devices * nodes or (tasks > 1 and (each, machines) != (str(devices), nodes)):
+        here = each or f"{tasks // machines}"
+        raise ConfigError(
+            f"Slurm started {tasks} task(s) on {machines} node(s) (--ntasks-per-node={each}), "
+            f"expected one a device: {asked}. Use trainer=ddp trainer.devices={here} "
+            f"trainer.num_nodes={machines}, or --nodes={nodes} --ntasks-per-node={devices}."
+        )
+    if tasks > 1 and not {"SLURM_STEP_ID", "SLURM_STEPID"} & set(os.environ):
+        raise ConfigError(
+            f"a Slurm job of {tasks} tasks, and this is its batch script alone, which would wait "
+            "for the other ranks for ever. Put srun before the command."
+        )
+
+
+def _under_slurm() -> bool:
+    """Whether Lightning takes its ranks from Slurm; a shell in a job is no rank."""
+    return "SLURM_NTASKS" in os.environ and SLURMEnvironment.job_name() not in (
+        "bash",
+        "interactive",
+    )

@@ -1,0 +1,131 @@
+"""The panels of a training run: which of them its networks and its data can show."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from idinvert.cli.assemble import Parts
+from idinvert.config.run_folder import is_first_process
+from idinvert.config.signature import nearest
+from idinvert.editing.direction_files import open_directions
+from idinvert.editing.directions import Direction
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.training.callbacks.panel import Draw, Panel, reconstruction_rows, sample_rows
+from idinvert.training.panels.diffusion import diffusion_rows
+from idinvert.training.panels.fixed import FixedImages
+from idinvert.training.panels.interpolation import interpolation_rows
+from idinvert.training.panels.inversion import inversion_rows
+from idinvert.training.panels.manipulation import manipulation_rows
+from idinvert.weights.bundle import sibling
+
+DEFAULTS = {
+    "panel_images": 8,
+    "panel_steps": 20,
+    "panel_directions": "auto",
+    "panel_direction": None,
+}
+"""For runs that were started before these keys were there."""
+
+
+def panels_for(parts: Parts, *, folder: Path) -> list[Callback]:
+    """The panels of a run.
+
+    Args:
+        parts: The run.
+        folder: Its folder, where PNG copies go.
+
+    Raises:
+        ConfigError: ``logging.panel_images`` or ``logging.panel_steps`` makes no sense.
+        CheckpointError: ``logging.panel_directions`` names a file that does not fit.
+    """
+    options = {**DEFAULTS, **parts.config["logging"]}
+    module, images, steps = parts.module, options["panel_images"], options["panel_steps"]
+    if images < 1 or (steps is not None and steps < 1):
+        raise ConfigError(
+            f"got logging.panel_images={images}, logging.panel_steps={steps}: expected 1 or more "
+            "of each; logging.panel_steps=null draws no inversions."
+        )
+    panel: dict[str, Any] = {
+        "folder": folder,
+        "every_nimg": options["panel_every_nimg"],
+        "scale": max(1, 96 // parts.domain.resolution),
+    }
+    count = min(images, len(parts.domain.val))  # type: ignore[arg-type]
+    if hasattr(module, "average"):
+        draw = sample_rows(z_dim=module.generator.z_dim)
+        return [Panel(key="samples", draw=draw, per_row=8, **panel)]
+    if not hasattr(module, "reconstruct") or count == 0:
+        return []
+    first = reconstruction_rows(parts.domain.val, count=count)
+    panels: list[Callback] = [Panel(key="reconstructions", draw=first, per_row=8, **panel)]
+    if steps is None:
+        return panels
+    fixed = FixedImages(
+        parts.domain.val,
+        count=count,
+        steps=steps,
+        lambda_vgg=(parts.config["perceptual"] or {}).get("lambda_vgg", 0.0),
+    )
+    draws: dict[str, tuple[Draw, int]] = {"inversion": (inversion_rows(fixed), 3)}
+    if count > 1:
+        draws["interpolation"] = (interpolation_rows(fixed), 9)
+    direction = _direction(parts, options)
+    if direction is not None:
+        draws["manipulation"] = (manipulation_rows(fixed, direction), 8)
+    if count > 1:
+        draws["diffusion"] = (diffusion_rows(fixed), 5)
+    return panels + [
+        Panel(key=key, draw=draw, per_row=width, **panel) for key, (draw, width) in draws.items()
+    ]
+
+
+def _direction(parts: Parts, options: dict[str, Any]) -> Direction | None:
+    """The direction of the panel of manipulation; says so where there is none."""
+    wanted = options["panel_directions"]
+    if wanted is None:
+        return None
+    path = _found(parts) if wanted == "auto" else Path(wanted)
+    generator = parts.config["generator"]["path"]
+    if path is None:
+        _say(
+            f"there are no edit directions for generator.path={generator}"
+            f". Train them with python evaluate.py task=directions generator=checkpoint "
+            f"generator.path={generator}, or give logging.panel_directions=FILE "
+            "(null: do without)."
+        )
+        return None
+    try:
+        found = open_directions(
+            path,
+            generator=parts.module.generator,
+            fingerprint=parts.contents.get("generator"),
+            key="logging.panel_directions",
+        ).directions
+    except CheckpointError as error:
+        if wanted != "auto":
+            raise
+        _say(str(error))
+        return None
+    name = options["panel_direction"] or min(found)
+    if name not in found:
+        raise ConfigError(f"logging.panel_direction={name}: " + nearest(name, list(found)))
+    return found[name]
+
+
+def _say(reason: str) -> None:
+    if is_first_process():
+        print(f"no panel of manipulation: {reason}", flush=True)
+
+
+def _found(parts: Parts) -> Path | None:
+    """The directions of ``task=directions``, else those that came with the generator."""
+    outputs = Path(parts.config["system"]["outputs"])
+    trained = outputs / "evaluations" / parts.contents["generator"] / "directions.safetensors"
+    if trained.is_file():
+        return trained
+    try:
+        path = parts.config["generator"]["path"]
+        return sibling(path, role="directions", of="generator", key="generator.path")
+    except CheckpointError:
+        return None

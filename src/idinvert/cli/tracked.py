@@ -1,0 +1,246 @@
+"""What of trainings, evaluations and tables goes to W&B, and under which names."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from idinvert.cli.assemble import Parts
+from idinvert.cli.choices import choices_of, room_name
+from idinvert.cli.lineage import data_of_record, data_of_run, hashes_of, weights_of
+from idinvert.cli.provenance import commit, versions
+from idinvert.cli.results import Left
+from idinvert.config.paths import config_dir
+from idinvert.config.run_folder import is_first_process
+from idinvert.errors import ConfigError
+from idinvert.tables.fill import FilledTable
+from idinvert.tables.grid import records_of, to_grid
+from idinvert.tables.record import Record, to_dict
+from idinvert.tables.trace import TracedCurves
+from idinvert.tracking.artifacts import log_inputs
+from idinvert.tracking.results import Result, log_results, log_table
+from idinvert.tracking.wandb_logger import NimgWandbLogger
+from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
+
+STORED = "wandb.json"
+"""Group, name and tags of a run's W&B run, so that it keeps them when it goes on."""
+IMAGES = 32
+"""Rows of an evaluation's table with pictures, where logger.wandb.images does not say."""
+
+
+def wandb_options(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``logger.wandb``, on the first process alone; ``None`` where nothing goes to W&B."""
+    options = (config["logger"] or {}).get("wandb")
+    return dict(options) if options is not None and is_first_process() else None
+
+
+def check_account(config: Mapping[str, Any]) -> None:
+    """Refuses ``logger=wandb`` without an account before any work.
+
+    Raises:
+        ConfigError: W&B knows no API key; names what to do.
+    """
+    options = wandb_options(config)
+    if options is not None and not options["offline"]:
+        require_account()
+
+
+def pictures_wanted(config: Mapping[str, Any]) -> int:
+    """How many single images of an evaluation W&B is to show."""
+    options = wandb_options(config)
+    return 0 if options is None else options.get("images", IMAGES)
+
+
+def track_training(parts: Parts, *, folder: Path, identity: str, experiment: str) -> list[Any]:
+    """The W&B logger of a training, or none.
+
+    Args:
+        parts: The run.
+        folder: Its folder.
+        identity: Its id, which is W&B's too.
+        experiment: What is trained.
+    """
+    config = parts.config
+    options = wandb_options(config)
+    if options is None:
+        return []
+    options.pop("images", None)
+    known = _stored(folder)
+    sweep = chosen_experiment()
+    tags = [*known.get("tags", []), *options["tags"], *_table_tags(sweep)]
+    options["tags"] = list(dict.fromkeys(tags))
+    options["group"] = options["group"] or known.get("group") or sweep or experiment
+    name = known.get("name") or _training_name(parts, experiment)
+    tracked = open_wandb(
+        folder=folder,
+        run_id=identity,
+        config=config | {"versions": versions(), "commit": commit()},
+        job_type="train",
+        name=name,
+        **options,
+    )
+    kept = {"id": identity, "name": name, "group": options["group"], "tags": options["tags"]}
+    (folder / STORED).write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    log_inputs(
+        tracked,
+        hashes=parts.contents,
+        data=data_of_run(parts),
+        weights=weights_of(config, parts.contents),
+    )
+    return [NimgWandbLogger(tracked)]
+
+
+def track_evaluation(
+    config: dict[str, Any], records: Sequence[Record], left: Sequence[Left], *, evaluation: str
+) -> None:
+    """Sends what one evaluation left to W&B; its results are on the disk before.
+
+    Args:
+        config: Of the evaluation, with what its run brings along.
+        records: What was measured.
+        left: Where its files lie.
+        evaluation: Its hash.
+    """
+    options = wandb_options(config)
+    if options is None or not (records or left):
+        return
+    images = options.pop("images", IMAGES)
+    task = room_name(config["task"]["_target_"])
+    first = records[0] if records else None
+    words = [first.task if first else task]
+    words += [room_name(config["inversion"]["_target_"])] if config["inversion"] else []
+    words += [str(first.data.get("name")), first.run] if first else []
+    sweep = chosen_experiment()
+    options["tags"] = [*options["tags"], *_table_tags(sweep)]
+    options["group"] = options["group"] or sweep or words[0]
+    tracked = _opened_late(
+        folder=Path(config["system"]["outputs"]) / "evaluations",
+        run_id=f"eval-{evaluation}",
+        config=config | {"versions": versions(), "commit": commit()},
+        job_type="evaluate",
+        name="_".join(words),
+        **options,
+    )
+    if tracked is None:
+        return
+
+    def log() -> None:
+        if first is not None:
+            log_inputs(
+                tracked,
+                hashes=hashes_of(first),
+                data=data_of_record(first),
+                weights=weights_of(config, first.checkpoints),
+            )
+        log_results(tracked, _results(records, left), evaluation=evaluation, images=images)
+
+    _log_and_finish(tracked, log)
+
+
+def track_table(
+    config: dict[str, Any], shown: FilledTable | TracedCurves, files: Sequence[Path]
+) -> None:
+    """Sends a rendered table to W&B: its figures, its files, what it stands on."""
+    options = wandb_options(config)
+    if options is None:
+        return
+    options.pop("images", None)
+    name = f"{shown.table.name}.{shown.table.scale}"
+    records = {record.evaluation: to_dict(record) for record in records_of(shown)}
+    columns, lines = to_grid(shown)
+    content = json.dumps([columns, lines, sorted(records)])
+    tracked = _opened_late(
+        folder=Path(config["system"]["outputs"]) / "tables",
+        run_id=f"table-{hashlib.sha256(content.encode()).hexdigest()[:12]}",
+        config=config | {"versions": versions(), "commit": commit()},
+        job_type="table",
+        name=name,
+        **options,
+    )
+    if tracked is None:
+        return
+
+    def log() -> None:
+        log_table(tracked, name=name, columns=columns, lines=lines, files=files, records=records)
+
+    _log_and_finish(tracked, log)
+
+
+def as_table(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the table's name as group and tag of all that it logs to W&B."""
+    options = (config["logger"] or {}).get("wandb")
+    if options is None:
+        return config
+    name = config["table"]["name"]
+    tagged = {**options, "group": options["group"] or name, "tags": [*options["tags"], name]}
+    return config | {"logger": {**config["logger"], "wandb": tagged}}
+
+
+def chosen_experiment() -> str | None:
+    """The ``experiment=`` that the command line names, which may be a sweep's."""
+    if not HydraConfig.initialized():
+        return None
+    words = [word for word in HydraConfig.get().overrides.task if word.startswith("experiment=")]
+    return words[-1].split("=", 1)[1] if words else None
+
+
+def _opened_late(**what: Any) -> TrackedRun | None:
+    """The W&B run of results that are on the disk: without a server they are kept all the same."""
+    try:
+        return open_wandb(**what)
+    except ConfigError as error:
+        print(
+            f"not sent to W&B: {error} What was measured is kept; the same command sends it later.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
+
+
+def _log_and_finish(tracked: TrackedRun, log: Callable[[], None]) -> None:
+    done = False
+    try:
+        done = tracked.attempt(log)
+    finally:
+        tracked.finish(failed=not done)
+
+
+def _results(records: Sequence[Record], left: Sequence[Left]) -> list[Result]:
+    """Each record with its folder; then folders without a record."""
+    places = {id(record): folder for record, folder in left if record is not None}
+    by_content = {(r.task, r.created): folder for r, folder in left if r is not None}
+    found = [
+        Result(to_dict(one), places.get(id(one)) or by_content.get((one.task, one.created)))
+        for one in records
+    ]
+    return found + [Result(None, folder) for record, folder in left if record is None]
+
+
+def _training_name(parts: Parts, experiment: str) -> str:
+    """What is trained, its variant, its data and its seed, in words."""
+    module = parts.module
+    networks = {
+        "generator": getattr(module, "generator", None),
+        "encoder": getattr(module, "encoder", None),
+    }
+    choices = choices_of(parts.config, **networks)
+    variant = choices.get("encoder") or choices.get("generator") or {}
+    words = [experiment, variant.get("name"), parts.domain.name, f"seed{parts.config['seed']}"]
+    return "_".join(filter(None, words))
+
+
+def _table_tags(experiment: str | None) -> list[str]:
+    """The experiment's name where it is a table's or figure's."""
+    known = experiment and (config_dir() / "table" / f"{experiment}.yaml").is_file()
+    return [experiment] if experiment and known else []
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / STORED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,76 @@
+"""What G makes a batch of training images from: codes, part of them mixed of two, and noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from idinvert.inversion.starts import mapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """What N images are made from.
+
+    Args:
+        z: Two codes for each image, ``[N, 2, z_dim]``.
+        crossovers: The first layer that takes the second code, int ``[N]``; L where none does.
+        noise: The noise of each layer, ``[N, 1, h, w]``.
+    """
+
+    z: Tensor
+    crossovers: Tensor
+    noise: Sequence[Tensor]
+
+    def split(self, size: int) -> list["Latents"]:
+        """The latents of micro-batches of at most ``size`` images, in their order."""
+        parts = zip(self.z.split(size), self.crossovers.split(size), strict=True)
+        noise = [maps.split(size) for maps in self.noise]
+        return [
+            Latents(z=z, crossovers=crossovers, noise=[maps[index] for maps in noise])
+            for index, (z, crossovers) in enumerate(parts)
+        ]
+
+
+def draw_latents(
+    generator: Any, count: int, *, style_mixing: float, rng: torch.Generator
+) -> Latents:
+    """Draws what ``count`` images are made from.
+
+    Args:
+        generator: G, which says how much there is to draw.
+        count: Number of images.
+        style_mixing: Probability that an image takes its later layers from a second code.
+        rng: Where the numbers come from, on the device of G.
+    """
+    place: dict[str, Any] = {"generator": rng, "device": rng.device}
+    z = torch.randn(2 * count, generator.z_dim, **place)
+    mixed = torch.rand(count, **place) < style_mixing
+    crossovers = torch.randint(1, generator.num_layers, (count,), **place)
+    # Noise last and layer by layer: the numbers that the synthesis would draw from rng by itself.
+    dtype = generator.w_avg.dtype
+    noise = [torch.randn(count, 1, *size, dtype=dtype, **place) for size in generator.noise_shapes]
+    return Latents(
+        z=z.view(2, count, -1).transpose(0, 1),
+        crossovers=torch.where(mixed, crossovers, generator.num_layers),
+        noise=noise,
+    )
+
+
+def mixed_codes(generator: Any, latents: Latents) -> tuple[Tensor, Tensor]:
+    """Maps latents to the codes of all layers.
+
+    Args:
+        generator: G with its M.
+        latents: Of N images.
+
+    Returns:
+        The codes ``[N, L, w_dim]``, and those that the first z alone gives, of the same shape.
+    """
+    z = latents.z.transpose(0, 1).flatten(0, 1)  # [2 * N, z_dim], all first codes, then all second
+    first, second = mapped(generator, z).split(len(latents.z))  # each [N, L, w_dim]
+    layer = torch.arange(generator.num_layers, device=z.device)
+    from_first = (layer < latents.crossovers[:, None])[..., None]  # [N, L, 1]
+    return torch.where(from_first, first, second), first

@@ -1,0 +1,1 @@
+"""What the panels of an encoder's training show, one a file."""

@@ -1,0 +1,69 @@
+"""Whole commands in this process, with Hydra's and logging's global state put back after them."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.singleton import Singleton
+
+from idinvert.cli.app import run_app
+
+Work = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """``python train.py WORDS`` with a work of the test's own, in a folder of its own.
+
+    Returns the exit status.
+    """
+    monkeypatch.chdir(tmp_path)
+    state = Singleton.get_state()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def go(work: Work, *words: str, program: str = "train") -> int:
+        monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
+        try:
+            run_app(program, lambda config, *, given: work(config))
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    yield go
+    root.handlers[:], root.level = handlers, level
+    for name in list(logging.Logger.manager.loggerDict):
+        logging.getLogger(name).disabled = False
+    Singleton.set_state(state)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """The stored table of the one sweep that has run."""
+
+    def read() -> dict[str, Any]:
+        (path,) = (tmp_path / "outputs" / "sweeps").glob("*/table.json")
+        return json.loads(path.read_text())
+
+    return read
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run's folder as training leaves it: status, a row of validation, a checkpoint."""
+
+    def make(name: str, *, state: str = "finished", **figures: float) -> Path:
+        folder = tmp_path / "outputs" / "objective" / name
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / "nimg-000000008.ckpt").write_text("")
+        (folder / "status.json").write_text(json.dumps({"state": state, "nimg": 8}))
+        last = {"nimg": 8} | {f"val/{name}": value for name, value in figures.items()}
+        rows = [{"nimg": 4, "val/mse": 9.0}, last]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder
+
+    return make

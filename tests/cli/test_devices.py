@@ -1,0 +1,108 @@
+"""Devices that are there, one process each, and a batch that they can share."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.cli.devices import check_batch, check_devices, devices_of, ranks_of
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
+
+OUTSIDE = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "NODE_RANK")
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
+            "GROUP_WORLD_SIZE": "2"}  # fmt: skip
+SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "2",
+         "SLURM_STEP_ID": "0"}  # fmt: skip
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Checks a ``trainer`` node in an environment; on this machine nothing else says a word."""
+    for name in (*OUTSIDE, *SLURM, *TORCHRUN, "SLURM_STEPID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    def go(environment: dict[str, str], gpus: int = 0, **trainer: Any) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        check_devices({"accelerator": "cpu", "devices": 1, "num_nodes": 1} | trainer)
+
+    return go
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_without_a_gpu_the_way_without_is_named(check: Any, accelerator: str) -> None:
+    with pytest.raises(ConfigError, match=r"no GPU .*trainer=ddp_cpu .*trainer=cpu"):
+        check({}, accelerator=accelerator, devices="auto")
+    check({}, gpus=1, accelerator=accelerator, devices="auto")
+    check({}, accelerator="auto")
+    with pytest.raises(ConfigError, match=r"trainer\.devices=4, .* 2 GPU\(s\).*devices=auto"):
+        check({}, gpus=2, accelerator=accelerator, devices=4)
+
+
+@pytest.mark.parametrize(
+    "trainer", [{"devices": 1}, {"devices": 4}, {"devices": 1, "num_nodes": 2}, {"num_nodes": 4}]
+)
+def test_torchrun_starts_one_process_a_device(check: Any, trainer: dict[str, int]) -> None:
+    check(TORCHRUN, devices=2, num_nodes=2)
+    if trainer in ({"devices": 4}, {"num_nodes": 4}):
+        check(TORCHRUN, **trainer)  # the same number: torchrun knows where they are
+        return
+    with pytest.raises(ConfigError, match=r"started 4 .*trainer\.devices=2 trainer\.num_nodes=2"):
+        check(TORCHRUN, **trainer)
+
+
+@pytest.mark.parametrize("trainer", [{}, {"devices": 4}, {"devices": 2}, {"num_nodes": 4}])
+def test_slurm_starts_one_task_a_device(check: Any, trainer: dict[str, int]) -> None:
+    check(SLURM, devices=2, num_nodes=2)
+    with pytest.raises(ConfigError, match=r"Slurm .*trainer\.devices=2 trainer\.num_nodes=2.*"):
+        check(SLURM, **trainer)
+
+
+def test_a_task_of_its_own_inside_a_larger_slurm_job_is_one_device(check: Any) -> None:
+    check(SLURM | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"})
+
+
+def test_a_shell_in_a_slurm_job_is_no_rank(check: Any) -> None:
+    check(SLURM | {"SLURM_JOB_NAME": "bash"}, devices=3)
+
+
+def test_a_batch_script_without_srun_would_wait_for_ever(
+    check: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="Put srun before the command"):
+        check({k: v for k, v in SLURM.items() if "STEP" not in k}, devices=2, num_nodes=2)
+
+
+def test_several_nodes_need_somebody_who_starts_them(check: Any) -> None:
+    with pytest.raises(ConfigError, match=r"torchrun --nnodes 2 .*docs/clusters\.md"):
+        check({}, num_nodes=2)
+    check({"NODE_RANK": "1"}, num_nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "good"),
+    [
+        (["batch_size=8", "accumulate=4"], True),
+        (["batch_size=8", "accumulate=3"], False),
+        (["batch_size=8", "accumulate=0"], False),
+        (["batch_size=7", "trainer=ddp_cpu"], False),
+        (["batch_size=8", "trainer=ddp_cpu", "accumulate=4"], True),
+        (["batch_size=8", "trainer=ddp_cpu", "accumulate=8"], False),
+        (["batch_size=8", "trainer=ddp_cpu", "trainer.num_nodes=3"], False),
+    ],
+)
+def test_a_batch_is_shared_by_devices_and_micro_batches(words: list[str], good: bool) -> None:
+    config = compose_plain("train", words)
+    if good:
+        check_batch(config)
+        return
+    with pytest.raises(ConfigError, match=r"batch_size=\d .*accumulate=\d.*trainer\.devices"):
+        check_batch(config)
+
+
+def test_ranks_are_devices_of_all_nodes() -> None:
+    assert devices_of({"accelerator": "cpu", "devices": "0,2"}) == 2
+    assert ranks_of({"accelerator": "cpu", "devices": "0,2", "num_nodes": 3}) == 6

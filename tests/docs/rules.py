@@ -1,0 +1,208 @@
+"""How each kind of command is tried; a command that no rule knows fails the tests."""
+
+import argparse
+import contextlib
+import functools
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from idinvert.cli.app import given_keys
+from idinvert.cli.evaluate import evaluate
+from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
+from idinvert.cli.train import train
+from idinvert.config.overrides import compose_plain, expand_sweep
+from idinvert.data import __main__ as data
+from idinvert.weights import __main__ as weights
+from idinvert.weights.fetch import all_entries
+from tests.docs.pages import REPOSITORY, Command
+from tests.docs.shrink import only_checked, overrides, tiny, value_of
+from tests.docs.world import World
+
+ENVIRONMENT = re.compile(r"^[A-Z][A-Z0-9_]*=\S*$")
+SHELL = ("cat", "cd", "cp", "export", "grep", "head", "ls", "mkdir", "mv", "rm", "tail")
+CLUSTER = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a kind of command is tried.
+
+    Attributes:
+        name: Of the kind.
+        fits: Whether a command, without what it sets in the environment, is of it.
+        check: Looks at it without running it; fails with an error.
+        run: Runs it in a tiny form; None where there is nothing to run.
+    """
+
+    name: str
+    fits: Callable[[list[str]], bool]
+    check: Callable[[Command, list[str]], None]
+    run: Callable[[Command, list[str], World], None] | None = None
+
+
+def bare(command: Command) -> list[str]:
+    """The command's words without the environment it is given."""
+    words = command.words
+    while words and ENVIRONMENT.match(words[0]):
+        words = words[1:]
+    return words
+
+
+def rule_for(command: Command) -> Rule:
+    """The rule that knows a command.
+
+    Raises:
+        AssertionError: None does.
+    """
+    words = bare(command)
+    for rule in RULES:
+        if rule.fits(words):
+            return rule
+    raise AssertionError(
+        f"{command}\nno rule of tests/docs/rules.py knows this command: write it as one that the "
+        "tests can run, or give them a rule."
+    )
+
+
+def program_of(words: list[str]) -> str | None:
+    """``"train"`` or ``"evaluate"``, whoever starts it."""
+    for word in words[: None if words[0] in ("torchrun", "srun") else 2]:
+        found = re.fullmatch(r"(?:\S*/)?(?:idinvert-)?(train|evaluate)(?:\.py)?", word)
+        if found:
+            return found[1]
+    return None
+
+
+def rows_of(program: str, words: list[str]) -> list[list[str]]:
+    """The overrides of each job: one, or those of a sweep."""
+    chosen = overrides(words)
+    if "-m" not in words and "--multirun" not in words:
+        return [chosen_row(program, chosen)]
+    return [chosen_row(program, one) for one in expand_sweep(with_rows(program, chosen))]
+
+
+def check_program(command: Command, words: list[str]) -> None:
+    program = program_of(words)
+    assert program is not None
+    _composed(program, tuple(rows_of(program, words)[0]))  # all rows: tests/cli, tests/tables
+
+
+@functools.cache
+def _composed(program: str, words: tuple[str, ...]) -> None:
+    """Composes and checks what several pages say once."""
+    compose_plain(program, list(words))
+
+
+def run_program(command: Command, words: list[str], world: World) -> None:
+    if only_checked(command):
+        return
+    program = program_of(words)
+    assert program is not None
+    first = rows_of(program, world.filled(command, words))[0]
+    small = tiny(program, first, compose_plain(program, first))
+    if not world.new(program, small):
+        return
+    given = given_keys([*small, *chosen_by_experiment(small)])
+    world.before(table=value_of("table", small))
+    if program == "train":
+        world.trained(train(compose_plain("train", small), given=given))
+    else:
+        evaluate(compose_plain("evaluate", small), given=given)
+
+
+def check_module(command: Command, words: list[str]) -> None:
+    module = data if words[2] == "idinvert.data" else weights
+    given = _parsed(module, words[3:])
+    if words[3] == "fetch" and given.name.islower():  # and no placeholder
+        assert given.name in set(all_entries()), command
+
+
+def run_module(command: Command, words: list[str], world: World) -> None:
+    module = data if words[2] == "idinvert.data" else weights
+    if "fetch" in words or "lmdb" in command.text or "--only" in words:
+        return
+    filled = world.filled(command, words[3:])
+    if "--resolution" in filled:
+        filled[filled.index("--resolution") + 1] = "64"
+    if not world.new(words[2], filled):
+        return
+    assert module.main(filled) == 0, command
+
+
+def check_make(command: Command, words: list[str]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for word in words[1:]:
+        assert word in targets or "=" in word, f"{command}: make knows {targets}"
+
+
+def check_install(command: Command, words: list[str]) -> None:
+    known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    for extra in re.findall(r"\[([\w,]+)\]", command.text):
+        for name in extra.split(","):
+            assert name in known["optional-dependencies"], f"{command}: no extra {name}"
+
+
+def check_wandb(command: Command, words: list[str]) -> None:
+    from wandb.cli.cli import cli  # a second of imports that the other rules do not need
+
+    assert words[1] in cli.commands, f"{command}: wandb has no {words[1]}"
+    for word in words[2:]:
+        assert not word.endswith(".yaml") or (REPOSITORY / word).is_file(), f"{command}: no {word}"
+
+
+def check_cluster(command: Command, words: list[str]) -> None:
+    if program_of(words):
+        check_program(command, words)
+
+
+def check_shell(command: Command, words: list[str]) -> None:
+    assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0, command
+
+
+def run_shell(command: Command, words: list[str], world: World) -> None:
+    if words[0] in ("cd", "export"):
+        return
+    text = shlex.join(world.filled(command, words)).replace("'>>'", ">>").replace("'|'", "|")
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def check_completion(command: Command, words: list[str]) -> None:
+    assert re.search(r"(train|evaluate)(\.py)? -sc install=(bash|zsh|fish)", command.text), command
+
+
+def check_notebook(command: Command, words: list[str]) -> None:
+    assert all((REPOSITORY / word).is_file() for word in words if word.endswith(".ipynb")), command
+
+
+def _parsed(module: ModuleType, words: list[str]) -> argparse.Namespace:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        return module._parser().parse_args(words)
+
+
+def _first(*names: str) -> Callable[[list[str]], bool]:
+    return lambda words: bool(words) and Path(words[0]).name in names
+
+
+def _module(words: list[str]) -> bool:
+    return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.weights")
+
+
+RULES = (
+    Rule("a cluster's", _first(*CLUSTER), check_cluster),
+    Rule("train or evaluate", lambda words: bool(program_of(words)), check_program, run_program),
+    Rule("data or weights", _module, check_module, run_module),
+    Rule("make", _first("make"), check_make),
+    Rule("install", lambda words: "install" in words[1:3] and "pip" in words[:3], check_install),
+    Rule("W&B", _first("wandb"), check_wandb),
+    Rule("completion", _first("eval"), check_completion),
+    Rule("notebook", _first("jupyter"), check_notebook),
+    Rule("shell", _first(*SHELL), check_shell, run_shell),
+)

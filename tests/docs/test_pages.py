@@ -1,0 +1,55 @@
+"""The pages are true: links lead somewhere, quoted messages are those of the program."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from idinvert.config.paths import config_dir
+from tests.docs.pages import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+SOURCE = REPOSITORY / "src" / "idinvert"
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
+QUOTED = re.compile(r"^> (.+)$", re.MULTILINE)
+JOINED = re.compile(r'"\s*\n\s*f?"')
+SHORTEST = 6
+"""Characters of a part between two ``…`` that is looked for."""
+
+
+def named(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    for place, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{named(page)}: {place}"
+        if anchor:
+            assert anchor in anchors(target), f"{named(page)}: {place}{anchor}"
+
+
+def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
+    source = JOINED.sub("", "\n".join(p.read_text() for p in SOURCE.rglob("*.py")))
+    source = re.sub(r"\{[^{}]*\}", "…", source)
+    quoted = QUOTED.findall((REPOSITORY / "docs" / "troubleshooting.md").read_text())
+    assert len(quoted) > 10
+    for message in quoted:
+        parts = [part.strip(" .:;'?(") for part in re.split(r"…|(?<=[.?;]) ", message)]
+        parts = [part for part in parts if len(part) >= SHORTEST]
+        assert parts, f"nothing of {message!r} can be looked for"
+        for part in parts:
+            assert part in source, f"no message of the program says {part!r}"
+
+
+def test_the_reviewer_finds_every_table() -> None:
+    page = (REPOSITORY / "docs" / "reviewer.md").read_text(encoding="utf-8")
+    for file in (config_dir() / "table").glob("*.yaml"):
+        assert f"`{file.stem}`" in page or f"table={file.stem}" in page, file.stem

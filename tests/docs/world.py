@@ -1,0 +1,107 @@
+"""Where a page's commands are run: a folder with photographs, weights and a run to name."""
+
+import re
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import squeezenet1_1
+
+from idinvert.cli.train import train
+from idinvert.config.overrides import compose_plain
+from idinvert.weights.assets import assets_folder
+from tests.docs.pages import REPOSITORY, Command
+from tests.docs.shrink import ONE_STORY
+
+SHIPPED = assets_folder()
+PHOTOGRAPHS = 24
+SIDE = 72
+
+
+@dataclass
+class World:
+    """A folder that commands are run in, and what their placeholders stand for.
+
+    Attributes:
+        base: The run that RUN means at first.
+        patch: For what belongs to one command.
+        done: Commands run so far; what two pages say is run once.
+    """
+
+    base: Path
+    patch: pytest.MonkeyPatch
+    done: set[tuple[str, ...]]
+    made: dict[str, Path] = field(default_factory=dict)
+
+    def filled(self, command: Command, words: list[str]) -> list[str]:
+        """The words with what their placeholders stand for here."""
+        encoder = self.made.get("encoder", self.base) if command.page in ONE_STORY else self.base
+        weights = SHIPPED / "faces_mini" / "generator.safetensors"
+        places = {
+            r"outputs/gan/RUN\b": str(self.made.get("gan", weights.parent)),
+            r"outputs/\w+/RUN\b": str(encoder),
+            r"\bRUN\b": str(encoder),
+            r"encoder\.path=FILE\b": f"encoder.path={weights.with_name('encoder.safetensors')}",
+            r"\bFILE\b": str(weights),
+            r"\b(FOLDER|SRC|SOME)\b|^ffhq/\S+$": "photos",
+            r"\bOUT\b": "made",
+        }
+        for pattern, place in places.items():
+            words = [re.sub(pattern, place, word) for word in words]
+        return words
+
+    def new(self, program: str, words: list[str]) -> bool:
+        """Whether this has not been run before."""
+        key = (program, *words)
+        known = key in self.done
+        self.done.add(key)
+        return not known
+
+    def before(self, *, table: str | None) -> None:
+        """A table shows runs of this folder alone: to evaluate what is shipped takes minutes."""
+        folder = SHIPPED if table is None else Path("nothing shipped")
+        for name, module in list(sys.modules.items()):
+            if name.startswith("idinvert.") and hasattr(module, "assets_folder"):
+                self.patch.setattr(module, "assets_folder", lambda: folder)
+
+    def trained(self, folder: Path) -> None:
+        """Remembers a run for the commands after it."""
+        self.made["gan" if folder.parent.name == "gan" else "encoder"] = folder
+
+
+def base_run(root: Path) -> Path:
+    """An encoder for the shipped generator, after one step."""
+    words = ["data.train=16", "data.val=4", "data.test=8", "trainer=cpu", "batch_size=2"]
+    place = [f"system.outputs={root / 'outputs'}", "max_seconds=0", "eval_batch_size=4"]
+    return train(compose_plain("train", [*words, *place]))
+
+
+def furnish(folder: Path, base: Path) -> Path:
+    """Writes what pages name into a folder; returns the run's copy there."""
+    for name, count in (("photos", PHOTOGRAPHS), ("my_photos", 3)):
+        write_photographs(folder / name, count)
+        with zipfile.ZipFile(folder / f"{name}.zip", "w") as file:
+            for picture in sorted((folder / name).iterdir()):
+                file.write(picture, picture.name)
+    torch.manual_seed(0)
+    torch.save(squeezenet1_1().features.state_dict(), folder / "squeezenet.pth")
+    run = folder / "outputs" / "domain_guided" / base.name
+    shutil.copytree(base, run)
+    measured = REPOSITORY / "experiments" / "faces_mini" / "records.jsonl"
+    shutil.copy(measured, folder / "outputs" / "records.jsonl")
+    return run
+
+
+def write_photographs(folder: Path, count: int) -> None:
+    """Smooth coloured pictures, each another."""
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for k in range(count):
+        coarse = torch.randint(0, 256, (3, 3, 3), generator=generator, dtype=torch.uint8)
+        picture = Image.fromarray(coarse.numpy()).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{k:03d}.png")

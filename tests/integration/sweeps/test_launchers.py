@@ -1,0 +1,158 @@
+"""Sweeps in processes of their own: joblib's workers, submitit's jobs, a real Ctrl-C."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idinvert.config.run_folder import first_command
+from idinvert.tables.store import read_records
+from idinvert.tracking.status import read_status
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+TINY = (
+    "experiment=attributes",
+    "attributes.width=8",
+    "scale.resolution=8",
+    "scale.channels=[8,8]",
+    "data.train=32",
+    "data.test=8",
+    "data.val=8",
+    "batch_size=4",
+    "nimg=8",
+    "logging.every_nimg=4",
+    "logging.validate_every_nimg=8",
+    "logging.panel_every_nimg=1000000",
+    "system.num_threads=1",
+)
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a program with ``-m`` in a folder of the test's own; no process outlives the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def go(*words: str, program: str = "train") -> subprocess.Popen[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"idinvert.cli.{program}", "-m", *words],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield go
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def finish(process: subprocess.Popen[str], *, code: int) -> str:
+    output, _ = process.communicate(timeout=1000)
+    assert process.returncode == code, output
+    return output
+
+
+def jobs(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the newest table."""
+    newest = max(
+        (folder / "outputs" / "sweeps").glob("*/table.json"), key=lambda path: path.stat().st_mtime
+    )
+    return json.loads(newest.read_text())["jobs"]
+
+
+def test_joblibs_jobs_are_checked_named_and_done_once(start: Start, tmp_path: Path) -> None:
+    words = (*TINY, "trainer=cpu", "hydra/launcher=joblib", "seed=0,1")
+    output = finish(start(*words, "run=null,nope"), code=1)
+    states = {tuple(job["words"][-2:]): job["state"] for job in jobs(tmp_path)}
+    assert states == {
+        ("seed=0", "run=null"): "ran",
+        ("seed=1", "run=null"): "ran",
+        ("seed=0", "run=nope"): "failed",
+        ("seed=1", "run=nope"): "failed",
+    }
+    assert "run=nope is neither a run's folder nor the id of one" in output
+    assert "4 jobs: " in output and "Traceback" not in output
+    assert "validated against ConfigStore" not in output and "eval mode" not in output
+    runs = [tmp_path / job["folder"] for job in jobs(tmp_path) if job["state"] == "ran"]
+    assert len(set(runs)) == 2
+    for run, seed in zip(runs, (0, 1), strict=True):
+        command = first_command(run)
+        assert command is not None and command.startswith("train.py experiment=attributes ")
+        assert f"seed={seed}" in command
+        assert "-m" not in command.split() and "hydra" not in command
+
+    saved = {path: path.stat().st_mtime_ns for run in runs for path in run.glob("checkpoints/*")}
+    assert saved
+    finish(start(*words[:-1], "seed=0,1,2,2"), code=0)
+    kinds = [job["state"] for job in jobs(tmp_path)]
+    assert kinds[:2] == ["done before"] * 2 and sorted(kinds[2:]) == ["done before", "ran"]
+    assert {path: path.stat().st_mtime_ns for path in saved} == saved
+
+
+def test_submitits_job_is_one_run_on_two_ranks(start: Start, tmp_path: Path) -> None:
+    words = (*TINY, "trainer=ddp_cpu", "hydra/launcher=submitit_local")
+    finish(start(*words, "hydra.launcher.tasks_per_node=2", "seed=3"), code=0)
+    (job,) = jobs(tmp_path)
+    assert (job["state"], job["metric"]) == ("ran", "val/mse_pose")
+    (run,) = (tmp_path / "outputs" / "attributes").iterdir()
+    assert read_status(run) == {"state": "finished", "nimg": 8}
+    command = first_command(run)
+    assert command is not None and command.startswith("train.py experiment=attributes ")
+    assert command.endswith("trainer=ddp_cpu seed=3")
+    logs = sorted((tmp_path / "outputs" / "sweeps").glob("*/submitit/*/*_log.out"))
+    assert [log.name[-9] for log in logs] == ["0", "1"], "a log for each rank"
+    texts = [log.read_text() for log in logs]
+    assert "finished at 8 images" in texts[0] and "finished at" not in texts[1]
+
+
+def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(
+    start: Start, tmp_path: Path
+) -> None:
+    words = ("hydra/launcher=joblib", "trainer=cpu", "inversion=encoder", "metric.names=[mse]")
+    words += ("data.train=16", "data.val=4", "data.test=8", "n=2,4", "system.num_threads=1")
+    finish(start(*words, program="evaluate"), code=0)
+    assert [job["state"] for job in jobs(tmp_path)] == ["ran", "ran"]
+    records = read_records(tmp_path / "outputs" / "records.jsonl")
+    assert sorted(record.n for record in records) == [2, 4]
+    assert all(record.command.startswith("evaluate.py trainer=cpu") for record in records)
+    finish(start(*words, program="evaluate"), code=0)
+    assert [job["state"] for job in jobs(tmp_path)] == ["done before", "done before"]
+    assert len(read_records(tmp_path / "outputs" / "records.jsonl")) == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_control_c_saves_and_says_what_stands(start: Start, tmp_path: Path, launcher: str) -> None:
+    words = (*TINY, "trainer=cpu", "nimg=100000000", "seed=0,1", f"hydra/launcher={launcher}")
+    words += ("hydra.launcher.n_jobs=1",) if launcher == "joblib" else ()
+    process = start(*words)
+    deadline = time.monotonic() + 1000
+    while not list(tmp_path.glob("outputs/attributes/*/metrics.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does: all processes of the command
+    output = finish(process, code=130)
+    assert [job["state"] for job in jobs(tmp_path)] == ["interrupted", "not started"]
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("to go on: python train.py -m experiment=attributes ")
+    assert last.endswith(" ".join(words[len(TINY) :]))
+    if launcher == "basic":
+        (run,) = (tmp_path / "outputs" / "attributes").iterdir()
+        assert read_status(run)["state"] == "stopped" and list(run.glob("checkpoints/*.ckpt"))

@@ -1,0 +1,162 @@
+"""Whole runs of experiment=gan with augmentation, path lengths and micro-batches."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from idinvert.cli.assemble import assemble
+from idinvert.config.identity import run_identity, scientific_config
+from idinvert.config.overrides import compose_plain
+from idinvert.errors import ConfigError
+from idinvert.tracking.status import read_status
+
+BOTH = ["augment=ada", "augment.ramp_nimg=100", "augment.target=-0.5", "augment.every=3"]
+BOTH += ["augment.p=0.4", "objective.path_length_every=2"]
+STYLEGAN = ["generator=stylegan", "discriminator=stylegan"]
+
+
+def identity(*words: str, without: Callable[[dict[str, Any]], None] | None = None) -> str:
+    config = compose_plain("train", ["experiment=gan", *words])
+    if without is not None:
+        without(config)
+    return run_identity(
+        scientific_config(config, contents={"data": "d" * 16}, batch_norm_group=None)
+    )
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    path = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_runs_from_before_there_was_either_keep_their_identity() -> None:
+    def as_before(config: dict[str, Any]) -> None:
+        del config["augment"]
+        for key in [key for key in config["objective"] if key.startswith("path_length")]:
+            del config["objective"][key]
+
+    before = identity(without=as_before)
+    for same in ([], ["augment=none"], ["objective.path_length_weight=3"], ["accumulate=2"]):
+        assert identity(*same) == before, same
+    others = [
+        ["augment=ada"],
+        ["augment=ada", "augment.target=0.5"],
+        ["augment=fixed"],
+        ["objective.path_length_every=4"],
+        ["objective.path_length_every=4", "objective.path_length_weight=3"],
+    ]
+    assert len({before, *(identity(*words) for words in others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("more", [[], STYLEGAN, ["generator.multi_w=true"]], ids="+".join)
+def test_both_train_and_leave_their_figures_and_their_state(
+    train_tiny: Callable[..., Path], rows_of: Callable[..., Any], more: list[str]
+) -> None:
+    folder = train_tiny("gan", *BOTH, *more, "nimg=24")
+    assert read_status(folder) == {"state": "finished", "nimg": 24}
+    rows = rows_of(folder)
+    assert {"augment/p", "augment/sign", "loss/path_length", "path_length"} < set(rows[-1])
+    state = newest(folder)
+    assert 0 < state["augment._extra_state"]["p"] < 1
+    assert state["path_length._extra_state"]["mean"] > 0
+    assert not any("augmenter" in name for name in state)
+
+
+def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(
+    train_tiny: Callable[..., Path],
+    same_checkpoints: Callable[..., None],
+    rows_of: Callable[..., Any],
+) -> None:
+    unbroken = train_tiny("gan", "nimg=72", *BOTH, where="unbroken")
+    for nimg in (20, 48, 72):
+        broken = train_tiny("gan", f"nimg={nimg}", *BOTH, where="broken")
+    assert broken.name == unbroken.name
+    same_checkpoints(unbroken, broken)
+    assert rows_of(unbroken) == rows_of(broken, stopped_at=[20])
+    assert len({row["augment/p"] for row in rows_of(unbroken) if "augment/p" in row}) > 1
+
+
+def test_an_encoder_stands_on_such_a_run(train_tiny: Callable[..., Path]) -> None:
+    folder = train_tiny("gan", *BOTH, where="gan")
+    encoder = train_tiny("domain_guided", f"generator.path={folder}", "data.val=0")
+    assert read_status(encoder)["state"] == "finished"
+
+
+def test_half_precision_trains(train_tiny: Callable[..., Path]) -> None:
+    more = ["augment=fixed", "augment.p=0.8", "objective.path_length_every=1"]
+    folder = train_tiny("gan", *more, "trainer.precision=bf16-mixed")
+    assert read_status(folder)["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["augment=adda"], r"no such augment\. Did you mean 'ada'"),
+        (["augment=ada", "augment.rampnimg=3"], r"no such key.*augment\.ramp_nimg"),
+        (["augment=ada", "augment.p=2"], r"augment\.p=2, expected a number, from 0 to 1"),
+        (["augment=ada", "augment.every=often"], r"augment\.every='often'"),
+        (["objective.path_length_every=x"], r"objective\.path_length_every='x'"),
+        (["experiment=domain_guided", "augment=ada"], r"augment: .*belongs to experiment=gan"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_any_work(
+    overrides: Callable[..., list[str]], words: list[str], message: str
+) -> None:
+    experiment = "gan"
+    if words[0].startswith("experiment="):
+        experiment, words = words[0].removeprefix("experiment="), words[1:]
+    with pytest.raises(ConfigError, match=message):
+        assemble(compose_plain("train", overrides(experiment, *words)))
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
+TWO = [*BOTH, "trainer=ddp_cpu", "batch_size=8", "data.val=0"]
+
+
+@pytest.fixture
+def on_two(
+    overrides: Callable[..., list[str]],
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> Callable[..., Path]:
+    """Trains with two ranks, once for each ``nimg``, and returns the run's folder."""
+
+    def go(where: str, *more: str, ends: tuple[int, ...]) -> Path:
+        for nimg in ends:
+            finish(start(overrides("gan", *TWO, *more, f"nimg={nimg}", where=where)))
+        (config,) = (tmp_path / where).glob("*/*/config.yaml")
+        return config.parent
+
+    return go
+
+
+@pytest.mark.slow
+def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
+    on_two: Callable[..., Path], same_checkpoints: Callable[..., None]
+) -> None:
+    whole, broken = on_two("whole", ends=(40,)), on_two("broken", ends=(24, 40))
+    same_checkpoints(whole, broken)
+    assert newest(whole)["augment._extra_state"]["p"] != 0.4
+
+
+@pytest.mark.slow
+def test_two_ranks_take_a_step_in_parts(on_two: Callable[..., Path]) -> None:
+    exact = ["trainer.precision=64-true", "+discriminator.network.mbstd_channels=0"]
+    whole = on_two("whole", *exact, ends=(32,))
+    parts = on_two("parts", *exact, "accumulate=2", ends=(32,))
+    assert whole.name == parts.name
+    one, other = newest(whole), newest(parts)
+    assert one.keys() == other.keys()
+    assert one["augment._extra_state"]["p"] == other["augment._extra_state"]["p"] != 0.4
+    for name, value in one.items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(other[name], value, rtol=1e-6, atol=1e-9, msg=name)

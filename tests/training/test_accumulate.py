@@ -1,0 +1,191 @@
+"""Micro-batches: the same step in parts, for every objective; gradients meet once."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from idinvert.cli.app import quieten_lightning
+from idinvert.errors import ConfigError
+from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.training.conventional import ConventionalTraining
+from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.e4e import E4eTraining
+from idinvert.training.force_in_domain import ForceInDomainTraining
+from idinvert.training.schedules import Constant
+from idinvert.training.steps import micro_batches
+
+TIGHT = dict(rtol=1e-9, atol=1e-12)
+BATCH, STEPS = 4, 3
+COMMON = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
+IMAGES = dict(lambda_vgg=0.3, lambda_adv=0.1, r1_gamma=10.0, r1_every=1, adversarial="logistic")
+CODES = dict(lambda_w=0.1, w_input="layer", pool_size=6, truncation=1.0, w_lr_ratio=0.2)
+OBJECTIVES = ["domain_guided", "refreshed", "conventional", "e4e", "force_in_domain", "attributes"]
+
+
+@pytest.fixture
+def make(
+    tiny_generator: Callable[..., Any],
+    tiny_discriminator: Callable[..., Any],
+    tiny_encoder: Callable[..., Any],
+    tiny_features: Callable[..., Any],
+    attribute_training: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Any objective, R1 in every step or every other, no BatchNorm unless asked for."""
+
+    def training(objective: str, *, accumulate: int, norm: str = "none") -> Any:
+        if objective == "attributes":
+            return attribute_training(noise=0.1, accumulate=accumulate)
+        networks = dict(generator=tiny_generator(), encoder=tiny_encoder(norm=norm))
+        if objective == "e4e":
+            torch.manual_seed(2)
+            backbone = BaseBackbone(resolution=8, channels=8, channels_max=16, norm=norm)
+            networks["encoder"] = Encoder(
+                backbone=backbone, num_layers=4, w_dim=8, offset=True, norm=norm, deltas=True
+            )
+            with torch.no_grad():  # as after some training: at zero, lengths have no gradient
+                weight = networks["encoder"].dense.weight
+                weight[8:] += 0.2 * torch.randn(weight[8:].shape)
+        networks["encoder"].set_offset(networks["generator"].w_avg)
+        torch.manual_seed(7)
+        if objective == "conventional":
+            return ConventionalTraining(**networks, **COMMON, accumulate=accumulate)
+        shown = dict(perceptual=tiny_features(), mirror=True, accumulate=accumulate) | COMMON
+        if objective == "e4e":
+            stages = dict(lambda_delta=2e-4, delta_start=BATCH, delta_every=BATCH)
+            r1 = dict(r1_gamma=10.0, r1_every=2, lambda_vgg=0.3)
+            return E4eTraining(**networks, **shown, **CODES, **stages, **r1)
+        networks["discriminator"] = tiny_discriminator()  # without minibatch deviation
+        if objective == "force_in_domain":
+            return ForceInDomainTraining(**networks, **shown, **IMAGES, **CODES, w_r1_every=2)
+        again = objective == "refreshed"
+        return DomainGuidedTraining(**networks, **shown, **IMAGES, refresh_fakes=again)
+
+    return training
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_step_in_parts_is_the_step(
+    make: Callable[..., Any],
+    fit: Callable[..., Any],
+    image_batches: Callable[..., Any],
+    labelled_batches: Callable[..., Any],
+    objective: str,
+    count: int,
+) -> None:
+    batches = labelled_batches(count=STEPS) if objective == "attributes" else image_batches(
+        count=STEPS, size=BATCH
+    )  # fmt: skip
+    whole, parts = make(objective, accumulate=1), make(objective, accumulate=count)
+    sizes: list[int] = []
+    network = getattr(parts, "encoder", None) or parts.network
+    first = next(module for module in network.modules() if not list(module.children()))
+    first.register_forward_hook(lambda _, inputs, output: sizes.append(len(inputs[0])))
+    records = [fit(module, batches, precision="64-true") for module in (whole, parts)]
+    assert set(sizes) == {BATCH // count}
+    for one, other in zip(records[0].outputs, records[1].outputs, strict=True):
+        torch.testing.assert_close(other, one, **TIGHT)
+    assert len(records[0].gradients) == STEPS * len(whole.configure_optimizers())
+    for one, other in zip(records[0].gradients, records[1].gradients, strict=True):
+        torch.testing.assert_close(other, one, **TIGHT)
+    assert parts.nimg == whole.nimg == STEPS * BATCH
+    state = parts.state_dict()
+    for name, value in whole.state_dict().items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(state[name], value, **TIGHT)
+
+
+def test_batch_norm_sees_one_micro_batch(
+    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+) -> None:
+    (batch,) = image_batches(size=BATCH)
+    record = fit(make("conventional", accumulate=2, norm="batch"), [batch], precision="64-true")
+    reference = make("conventional", accumulate=1, norm="batch").double()
+    reference._trainer = pl.Trainer(logger=False, accelerator="cpu", barebones=True)
+    encoder = reference.encoder.train()
+    codes = reference.sample_codes(BATCH, purpose="synthetic images", position=0)
+    halves = []
+    for w in (codes[:2], codes[2:]):
+        error = (w - encoder(reference.show(w))) ** 2
+        halves.append(error.mean())
+    loss = (halves[0] + halves[1]) / 2
+    torch.testing.assert_close(record.outputs[0]["loss/code"], loss.detach(), **TIGHT)
+    named = dict(encoder.named_parameters())
+    expected = torch.autograd.grad(loss, list(named.values()))
+    for name, gradient in zip(named, expected, strict=True):
+        torch.testing.assert_close(record.gradients[0][f"encoder.{name}"], gradient, **TIGHT)
+
+
+@pytest.mark.parametrize("count", [0, 3, 8])
+def test_parts_that_are_not_equal_are_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=rf"accumulate={count} .* the 4 images .* batch_size"):
+        micro_batches(torch.zeros(4, 3), count)
+
+
+def test_parts_keep_the_order() -> None:
+    parts = micro_batches(torch.arange(6), 3)
+    assert [part.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+
+
+class CountExchanges(pl.Callback):
+    """Counts how often the gradients of ranks are averaged, by the hook that DDP calls for it."""
+
+    def __init__(self) -> None:
+        self.exchanges = 0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        def hook(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+            self.exchanges += int(bucket.is_last())
+            future: torch.futures.Future[Tensor] = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        trainer.strategy.model.register_comm_hook(None, hook)
+
+
+@pytest.fixture
+def alone_in_a_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leaves neither a process group nor its variables behind."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_gradients_meet_once_an_optimiser_and_step(
+    make: Callable[..., Any],
+    image_batches: Callable[..., Any],
+    alone_in_a_group: None,
+    count: int,
+) -> None:
+    exchanges = CountExchanges()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        strategy=DDPStrategy(find_unused_parameters=True),
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[exchanges],
+    )
+    module = make("domain_guided", accumulate=count)
+    with warnings.catch_warnings():
+        quieten_lightning()
+        warnings.filterwarnings("ignore", ".*have no `val_dataloader`")
+        trainer.fit(module, DataLoader(image_batches(count=STEPS, size=BATCH), batch_size=None))
+    assert exchanges.exchanges == 2 * STEPS  # of E and of D
