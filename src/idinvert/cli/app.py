@@ -17,6 +17,7 @@ from idinvert.cli.plan import Plan, planned, without_hydra
 from idinvert.cli.process import importable, in_sweep, quieten_lightning
 from idinvert.cli.sweep import run_sweep
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, given_keys
+from idinvert.cli.words import is_override, with_words
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir, searchpath, take_own_config_dir
 from idinvert.config.schema import register
@@ -37,8 +38,9 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         arguments = take_own_config_dir(sys.argv[1:])
     except IdinvertError as error:
         _fail(error)
-    sys.argv[1:] = arguments = arguments + [w for w in searchpath() if w not in arguments]
-    overrides = [word for word in arguments if word[:1] == "~" or (word[:1] != "-" and "=" in word)]
+    arguments = with_words(arguments, [w for w in searchpath() if w not in arguments])
+    sys.argv[1:] = arguments
+    overrides = [word for word in arguments if is_override(word)]
     plan: Plan | None = None
     if not any(word in NOT_OURS or word.startswith("--config") for word in arguments):
         try:

@@ -15,6 +15,7 @@ from idinvert.cli.outcome import forget, kept
 from idinvert.cli.plan import Plan
 from idinvert.cli.sweep_table import gathered, printed, write
 from idinvert.cli.trials import FILE, best_trial, finished, read_trials, to_go_on
+from idinvert.cli.words import with_words
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError, IdinvertError
 
@@ -41,7 +42,7 @@ def run_sweep(plan: Plan, program: str, job: Callable[[], None]) -> None:
         raise ConfigError(f"system.outputs: {error}. Give a folder that can be written.") from error
     command = f"python {program}.py {shlex.join(sys.argv[1:])}"
     for_study = _study_words(plan)
-    sys.argv += [*plan.words, *for_study]
+    sys.argv[1:] = with_words(sys.argv[1:], [*plan.words, *for_study])
     trouble: str | None = None
     interrupted = False
     with locked(plan.folder):
