@@ -141,6 +141,22 @@ def test_the_configuration_is_printed_readably(
     assert not any(line.startswith("hydra:") for line in lines)
 
 
+def test_the_configuration_of_one_row_of_a_sweep_is_the_jobs(
+    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--cfg", "job", "experiment=fig10_lambda_dom", "run=abc", "row=4"]
+    assert run(*words) == []
+    printed = capsys.readouterr().out
+    assert "lambda_dom: 10" in printed and "sweep: null" in printed and "row: null" in printed
+
+
+def test_a_sweep_is_not_shown(run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("seed=1,2", "-m", "--cfg", "job")
+    assert caught.value.code == 2
+    assert "--cfg shows one job, -m starts many" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_tab_completion_installs(
     run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], shell: str

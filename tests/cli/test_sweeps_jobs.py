@@ -113,7 +113,7 @@ def test_each_job_works_with_its_own_command_line(
     assert [word for word in seen[1] if "noise_blocks" in word] == ["encoder.noise_blocks=2"]
     assert not any(word.startswith(("row=", "hydra")) for argv in seen for word in argv)
     assert f"python train.py {' '.join(seen[1][1:])}" in capsys.readouterr().out
-    assert sys.argv[:3] == ["train.py", "-m", "experiment=table6_noise"]
+    assert sys.argv[:2] == ["train.py", "experiment=table6_noise"] and "-m" in sys.argv
 
 
 def test_a_run_that_is_at_work_elsewhere_is_not_trained_twice(

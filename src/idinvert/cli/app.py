@@ -17,13 +17,13 @@ from idinvert.cli.plan import Plan, planned, without_hydra
 from idinvert.cli.process import importable, in_sweep, quieten_lightning
 from idinvert.cli.sweep import run_sweep
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, given_keys
-from idinvert.cli.words import is_override, with_words
+from idinvert.cli.words import EXPLAINS, in_order, is_override, is_sweep, shows
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir, searchpath, take_own_config_dir
 from idinvert.config.schema import register
 from idinvert.errors import IdinvertError
 
-NOT_OURS = ("-cd", "-cn", "-cp", "-sc", "--shell-completion")  # and what starts with --config
+NOT_OURS = ("-cd", "-cn", "-cp", *EXPLAINS)  # and what starts with --config
 """Flags with which the command line is another configuration's, or no job's at all."""
 
 
@@ -38,17 +38,16 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         arguments = take_own_config_dir(sys.argv[1:])
     except IdinvertError as error:
         _fail(error)
-    arguments = with_words(arguments, [w for w in searchpath() if w not in arguments])
+    arguments = in_order(arguments, [w for w in searchpath() if w not in arguments])
     sys.argv[1:] = arguments
     overrides = [word for word in arguments if is_override(word)]
     plan: Plan | None = None
     if not any(word in NOT_OURS or word.startswith("--config") for word in arguments):
         try:
-            if any(word in ("-m", "--multirun") for word in arguments):
+            if is_sweep(arguments):
                 plan = planned(config_name, overrides)
             else:
-                words = chosen_row(config_name, without_hydra(overrides))
-                compose_plain(config_name, words)
+                sys.argv[1:] = _checked(config_name, arguments, without_hydra(overrides))
         except IdinvertError as error:
             _fail(error)
     register()
@@ -69,6 +68,17 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         run_sweep(plan, config_name, _with_hydra(config_name, lambda config: sweep_job(config)))
     except IdinvertError as error:
         _fail(error)
+
+
+def _checked(config_name: str, arguments: list[str], overrides: list[str]) -> list[str]:
+    """The command line of one job, once its configuration has been composed and checked."""
+    words = chosen_row(config_name, overrides)
+    compose_plain(config_name, words)
+    if words is overrides or not shows(arguments):
+        return arguments
+    # Hydra prints what it composes itself: that of the row, not of the sweep it stands in.
+    flags = [word for word in arguments if not is_override(word)]
+    return [*(word for word in words if not word.startswith("row=")), *flags]
 
 
 def _with_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> Callable[[], None]:

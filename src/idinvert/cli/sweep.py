@@ -15,7 +15,7 @@ from idinvert.cli.outcome import forget, kept
 from idinvert.cli.plan import Plan
 from idinvert.cli.sweep_table import gathered, printed, write
 from idinvert.cli.trials import FILE, best_trial, finished, read_trials, to_go_on
-from idinvert.cli.words import with_words
+from idinvert.cli.words import in_order, is_override
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError, IdinvertError
 
@@ -40,9 +40,10 @@ def run_sweep(plan: Plan, program: str, job: Callable[[], None]) -> None:
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"system.outputs: {error}. Give a folder that can be written.") from error
-    command = f"python {program}.py {shlex.join(sys.argv[1:])}"
+    flags_first = sorted(sys.argv[1:], key=is_override)
+    command = f"python {program}.py {shlex.join(flags_first)}"
     for_study = _study_words(plan)
-    sys.argv[1:] = with_words(sys.argv[1:], [*plan.words, *for_study])
+    sys.argv[1:] = in_order(sys.argv[1:], [*plan.words, *for_study])
     trouble: str | None = None
     interrupted = False
     with locked(plan.folder):

@@ -19,6 +19,8 @@ from idinvert.tables.render import described
 PROGRAMS = ("train", "evaluate")
 EXPERIMENT = "experiment"
 ROW = "row"
+CHOSEN = "sweep=null"
+"""Says of a row that it is one: where it names its experiment, that is no sweep again."""
 OF_TABLE = "of_table"
 """Instead of lines: every run that conf/table/<experiment>.yaml asks for."""
 
@@ -49,13 +51,13 @@ def find_sweep(program: str, overrides: list[str]) -> Sweep | None:
         overrides: The command line's overrides; ``row=`` and ``experiment=`` do not get into rows.
 
     Returns:
-        ``None`` where ``experiment=`` is not given or names a single run.
+        ``None`` where ``experiment=`` is not given or names a single run, or a row was chosen.
 
     Raises:
         ConfigError: The experiment is the other program's.
     """
     name = _named(overrides)
-    if name is None:
+    if name is None or CHOSEN in overrides:
         return None
     file = _read(name)
     lines = file.get("sweep")
@@ -70,6 +72,7 @@ def find_sweep(program: str, overrides: list[str]) -> Sweep | None:
     kept = [f"{EXPERIMENT}={name}"] if len(file) > 1 else []  # it says more than its sweep
     own = [word for word in overrides if _key(word) not in (EXPERIMENT, ROW)]
     keys = {_key(word) for word in own}
+    own += [CHOSEN] if kept else []
     rows: list[list[str]] = []
     of_table = lines[program] == OF_TABLE
     scale = _value_of("scale", overrides) or "miniature"
