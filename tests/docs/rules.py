@@ -17,12 +17,14 @@ from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
 from idinvert.cli.train import train
+from idinvert.cli.words import is_sweep
 from idinvert.config.overrides import compose_plain, expand_sweep
 from idinvert.data import __main__ as data
 from idinvert.weights import __main__ as weights
 from idinvert.weights.fetch import all_entries
 from tests.docs.pages import REPOSITORY, Command
-from tests.docs.shrink import only_checked, overrides, tiny, value_of
+from tests.docs.processes import RANKS, run_file
+from tests.docs.shrink import few_rows, for_hydra, in_miniature, overrides, tiny, value_of
 from tests.docs.world import World
 
 ENVIRONMENT = re.compile(r"^[A-Z][A-Z0-9_]*=\S*$")
@@ -83,7 +85,7 @@ def program_of(words: list[str]) -> str | None:
 def rows_of(program: str, words: list[str]) -> list[list[str]]:
     """The overrides of each job: one, or those of a sweep."""
     chosen = overrides(words)
-    if "-m" not in words and "--multirun" not in words:
+    if "--cfg" in words or not is_sweep(words):
         return [chosen_row(program, chosen)]
     return [chosen_row(program, one) for one in expand_sweep(with_rows(program, chosen))]
 
@@ -101,16 +103,28 @@ def _composed(program: str, words: tuple[str, ...]) -> None:
 
 
 def run_program(command: Command, words: list[str], world: World) -> None:
-    if only_checked(command):
-        return
+    """Runs it in this process; what needs processes of its own gets them."""
     program = program_of(words)
     assert program is not None
-    first = rows_of(program, world.filled(command, words))[0]
-    small = tiny(program, first, compose_plain(program, first))
+    filled = in_miniature(world.filled(command, words))
+    if "--cfg" in words:
+        run_file(program, [*overrides(filled), "--cfg", "job"])
+        return
+    rows = rows_of(program, filled)
+    config = compose_plain(program, rows[0])
+    several = is_sweep(words)
+    apart = several or words[0] == "torchrun"
+    small = tiny(program, overrides(filled) if apart else rows[0], config, ranks=apart)
+    if several:
+        small += few_rows(filled) + for_hydra(filled, ranks="trainer=ddp_cpu" in small)
     if not world.new(program, small):
         return
-    given = given_keys([*small, *chosen_by_experiment(small)])
+    world.gans(compose_plain(program, row) for row in rows)
+    if apart:
+        run_file(program, ["-m", *small] if several else small, before=[] if several else RANKS)
+        return
     world.before(table=value_of("table", small))
+    given = given_keys([*small, *chosen_by_experiment(small)])
     if program == "train":
         world.trained(train(compose_plain("train", small), given=given))
     else:
@@ -162,6 +176,12 @@ def check_cluster(command: Command, words: list[str]) -> None:
         check_program(command, words)
 
 
+def run_cluster(command: Command, words: list[str], world: World) -> None:
+    """A rank's program, as the one rank of it; tests/integration has several nodes' ranks."""
+    if program_of(words):
+        run_program(command, words, world)
+
+
 def check_shell(command: Command, words: list[str]) -> None:
     assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0, command
 
@@ -196,7 +216,7 @@ def _module(words: list[str]) -> bool:
 
 
 RULES = (
-    Rule("a cluster's", _first(*CLUSTER), check_cluster),
+    Rule("a cluster's", _first(*CLUSTER), check_cluster, run_cluster),
     Rule("train or evaluate", lambda words: bool(program_of(words)), check_program, run_program),
     Rule("data or weights", _module, check_module, run_module),
     Rule("make", _first("make"), check_make),

@@ -1,13 +1,17 @@
 """A page's command in a tiny form: what is given instead of it, and what is only checked."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from tests.docs.pages import Command
-
-PUBLISHED = ("data=ffhq256", "data=lsun_", "scale=full", "trained:")
-"""What this machine has not: the paper's data and checkpoints, a GAN for every domain."""
+OF_THE_PAPER = ("scale=full", "data=ffhq256", "data=lsun_")
+"""What this machine has not: the paper's size, data and checkpoints."""
+FULL_SIZE = ("scale", "data", "data.path", "data.name", "generator", "generator.path",
+             "perceptual.network.path")  # fmt: skip
+"""What a command at the paper's size leaves to the miniature's defaults in its tiny form."""
+TRIALS = "hydra.sweeper.n_trials"
+COUNTS = (TRIALS, "hydra.sweeper.n_jobs", "hydra.launcher.n_jobs")
+OF_SLURM = ("hydra.launcher.partition", "hydra.launcher.timeout_min",
+            "hydra.launcher.gpus_per_node")  # fmt: skip
 ONE_STORY = ("docs/photographs.md",)
 """Pages whose RUN is what the commands before it made."""
 ON_A_DEVICE = {"trainer": "cpu", "logger": "csv", "system.num_threads": 1}
@@ -43,31 +47,50 @@ def overrides(words: Sequence[str]) -> list[str]:
     return [word for word in chosen if not word.startswith("hydra") and not word.endswith("=…")]
 
 
-def only_checked(command: Command) -> str | None:
-    """Why a command's configuration is composed and checked, and nothing is run; None to run it."""
-    text = command.text
-    if any(word in text for word in PUBLISHED):
-        return "needs the paper's data or checkpoints"
-    if re.match(r"(\w+=\S+ )*(torchrun|srun|sbatch)\b", text):
-        return "needs ranks that others start"
-    if "--cfg" in text:
-        return "runs nothing"
-    if " row=" in text:
-        return "stands on a GAN of experiment=generators"
-    if " -m" in text and re.search(r"(experiment|hparams_search)=", text):
-        return "a sweep that other tests run"
-    return None
+def in_miniature(words: Sequence[str]) -> list[str]:
+    """The words of a command at the paper's size, for miniature faces and the shipped networks."""
+    if not any(word.startswith(OF_THE_PAPER) for word in words):
+        return list(words)
+    return [word for word in words if "=" not in word or key_of(word) not in FULL_SIZE]
 
 
-def tiny(program: str, words: Sequence[str], config: dict[str, Any]) -> list[str]:
+def for_hydra(words: Sequence[str], *, ranks: bool) -> list[str]:
+    """A sweep's words for Hydra itself: two jobs at a time, two trials, and no Slurm.
+
+    Args:
+        words: As on the page.
+        ranks: Whether each job is one of several processes.
+    """
+    kept = [word for word in words if word.startswith("hydra") and key_of(word) not in OF_SLURM]
+    kept = [f"{key_of(word)}=2" if key_of(word) in COUNTS else word for word in kept]
+    kept = [word.replace("submitit_slurm", "submitit_local") for word in kept]
+    if ranks and any("submitit" in word for word in kept):
+        kept.append("hydra.launcher.tasks_per_node=2")
+    if any(word.endswith("_optuna") for word in words):
+        kept = [word for word in kept if key_of(word) != TRIALS] + [f"{TRIALS}=2"]
+    return kept
+
+
+def few_rows(words: Sequence[str]) -> list[str]:
+    """Two of a table's runs are enough for a launcher; the basic one runs them all."""
+    table = (value_of("experiment", words) or "").startswith("table")
+    return ["row=0,1"] if table and any(key_of(word) == "hydra/launcher" for word in words) else []
+
+
+def tiny(
+    program: str, words: Sequence[str], config: dict[str, Any], *, ranks: bool = False
+) -> list[str]:
     """The overrides with all that costs time made small; those given on the page give way.
 
     Args:
         program: ``"train"`` or ``"evaluate"``.
-        words: Overrides, placeholders filled in; of a sweep, one combination.
-        config: What they compose to.
+        words: Overrides, placeholders filled in.
+        config: What they compose to; of a sweep, what its first job does.
+        ranks: Whether several processes may do what is to be done by several GPUs.
     """
     small: dict[str, Any] = dict(ON_A_DEVICE)
+    if ranks and (value_of("trainer", words) or "").startswith("ddp"):
+        small["trainer"] = "ddp_cpu"
     if (value_of("logger", words) or "").startswith("wandb"):
         small["logger"] = "wandb_offline"
     if value_of("system.outputs", words):
@@ -83,7 +106,7 @@ def tiny(program: str, words: Sequence[str], config: dict[str, Any]) -> list[str
     if not goes_on and not (program == "evaluate" and value_of("run", words)):
         target = config["data"]["_target_"]
         small |= MINIATURE if "miniature" in target else FOLDER
-    dropped = {*small, "data.skip"}
+    dropped = {*small, "data.skip", "trainer.devices", "trainer.num_nodes"}
     kept = [word for word in words if key_of(word) not in dropped]
     return [*kept, *(f"{key}={value}" for key, value in small.items())]
 

@@ -23,6 +23,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base_run(tmp_path_factory.mktemp("docs"))
 
 
+@pytest.fixture(scope="session")
+def generators(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("generators")
+
+
 @pytest.fixture(scope="module")
 def done() -> set[tuple[str, ...]]:
     return set()
@@ -30,14 +35,18 @@ def done() -> set[tuple[str, ...]]:
 
 @pytest.fixture
 def world(
-    base: Path, done: set[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    generators: Path,
+    done: set[tuple[str, ...]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     level = logging.getLogger("pytorch_lightning").level
     run = furnish(tmp_path, base)
-    yield World(base=run.relative_to(tmp_path), patch=monkeypatch, done=done)
+    yield World(base=run.relative_to(tmp_path), patch=monkeypatch, done=done, generators=generators)
     logging.getLogger("pytorch_lightning").setLevel(level)
 
 

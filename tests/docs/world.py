@@ -1,11 +1,14 @@
 """Where a page's commands are run: a folder with photographs, weights and a run to name."""
 
 import re
+import shlex
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +16,14 @@ from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from idinvert.cli.train import train
+from idinvert.cli.trained import TRAINED, gan_command
 from idinvert.config.overrides import compose_plain
 from idinvert.weights.assets import assets_folder
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.shrink import ONE_STORY
 
+ONE_STEP = ("data.train=16", "data.val=4", "data.test=8", "trainer=cpu", "batch_size=2",
+            "max_seconds=0", "eval_batch_size=4")  # fmt: skip
 SHIPPED = assets_folder()
 PHOTOGRAPHS = 24
 SIDE = 72
@@ -31,11 +37,13 @@ class World:
         base: The run that RUN means at first.
         patch: For what belongs to one command.
         done: Commands run so far; what two pages say is run once.
+        generators: Folder of the GANs that ``trained:`` asks for, kept for all pages.
     """
 
     base: Path
     patch: pytest.MonkeyPatch
     done: set[tuple[str, ...]]
+    generators: Path
     made: dict[str, Path] = field(default_factory=dict)
 
     def filled(self, command: Command, words: list[str]) -> list[str]:
@@ -69,6 +77,23 @@ class World:
             if name.startswith("idinvert.") and hasattr(module, "assets_folder"):
                 self.patch.setattr(module, "assets_folder", lambda: folder)
 
+    def gans(self, configs: Iterable[dict[str, Any]]) -> None:
+        """Gives this folder the GANs that configurations ask for with ``trained:KIND``.
+
+        Each is trained for one step by the command that the error about a missing one names.
+        """
+        for config in configs:
+            path = (config["generator"] or {}).get("path") or ""
+            if not path.startswith(TRAINED):
+                continue
+            advised = shlex.split(gan_command(path.removeprefix(TRAINED), config))[2:]
+            words = [*advised, *ONE_STEP, f"system.outputs={self.generators}"]
+            made = train(compose_plain("train", words))
+            here = Path("outputs", "gan", made.name)
+            here.parent.mkdir(parents=True, exist_ok=True)
+            if not here.exists():
+                here.symlink_to(made, target_is_directory=True)
+
     def trained(self, folder: Path) -> None:
         """Remembers a run for the commands after it."""
         self.made["gan" if folder.parent.name == "gan" else "encoder"] = folder
@@ -76,9 +101,8 @@ class World:
 
 def base_run(root: Path) -> Path:
     """An encoder for the shipped generator, after one step."""
-    words = ["data.train=16", "data.val=4", "data.test=8", "trainer=cpu", "batch_size=2"]
-    place = [f"system.outputs={root / 'outputs'}", "max_seconds=0", "eval_batch_size=4"]
-    return train(compose_plain("train", [*words, *place]))
+    words = [*ONE_STEP, f"system.outputs={root / 'outputs'}"]
+    return train(compose_plain("train", words))
 
 
 def furnish(folder: Path, base: Path) -> Path:

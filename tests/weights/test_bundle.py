@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from idinvert.errors import CheckpointError
-from idinvert.weights import opened
+from idinvert.weights import bundle, opened
 from idinvert.weights.bundle import find_weights, open_network, sibling
 from idinvert.weights.registry import opened_folder
 from idinvert.weights.release import fingerprint, read_header
@@ -155,8 +155,15 @@ def test_a_checkpoint_of_our_own_run_keeps_its_provenance(tmp_path: Path) -> Non
     assert provenance["source"]["family"] == "lightning"
 
 
-def test_a_domain_without_shipped_networks_says_how_to_train_them() -> None:
-    with pytest.raises(CheckpointError, match="experiment=attributes data=towers_mini"):
-        find_weights("shipped:towers_mini", role="attributes", key="attributes.path")
-    with pytest.raises(CheckpointError, match="experiment=gan data=churches_mini"):
-        find_weights("shipped:churches_mini", role="generator", key="generator.path")
+def test_a_domain_without_shipped_networks_says_how_to_train_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path)
+    (tmp_path / "churches_mini").mkdir()
+    for name, role, experiment in (
+        ("towers_mini", "attributes", "attributes"),
+        ("churches_mini", "generator", "gan"),
+        ("churches_mini", "encoder", "domain_guided"),
+    ):
+        with pytest.raises(CheckpointError, match=f"experiment={experiment} data={name}"):
+            find_weights(f"shipped:{name}", role=role, key="some.path")

@@ -40,9 +40,10 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
 
 
 def _shipped(name: str, *, role: str, key: str) -> Path:
-    if (assets_folder() / name).is_dir() or not name.endswith("_mini"):
-        return asset(f"{name}/{role}.safetensors")
-    experiment = "attributes" if role == "attributes" else "gan"
+    file = f"{name}/{role}.safetensors"
+    if (assets_folder() / file).is_file() or not name.endswith("_mini"):
+        return asset(file)
+    experiment = {"attributes": "attributes", "encoder": "domain_guided"}.get(role, "gan")
     raise CheckpointError(
         f"{key}={SHIPPED}{name}: no {role} is shipped for {name}. Train one with "
         f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"

@@ -4,50 +4,66 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
+from idinvert.editing.directions import Direction, save_directions
 from idinvert.tables.record import Record
+from idinvert.weights.release import fingerprint
 
 pytestmark = pytest.mark.slow
 SECONDS = 1200
-LAUNCHERS = {"lightning": [], "torchrun": ["-m", "torch.distributed.run", "--standalone",
-                                           "--nproc-per-node=2"]}  # fmt: skip
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 WORDS = ("n=5", "batch_size=2", "metric.names=[mse,ssim]", "inversion.steps=3")
 """Three chunks for two ranks, the last a short one."""
+SETS = "metric.names=[mse,ssim,swd]"
+METHODS = "[{label: E, words: 'inversion=encoder'}]"
+ON_A_RUN = {
+    "reconstruction": (),
+    "interpolation": (SETS,),
+    "mixing": ("metric.names=[swd]", "task.shown=2"),
+    "manipulation": ("metric.names=[swd]", "task.directions=DIRECTIONS", "task.shown=1"),
+    "semantics": ("task.names=[pose,smile]", "task.directions=DIRECTIONS", "task.images=20"),
+    "diffusion": ("inversion=diffusion", "inversion.steps=1", "task.shown=1"),
+    "failures": ("task.worst=2",),
+    "out_of_domain": (f"task.methods={METHODS}", "task.own='data.seed=0'", "data.seed=9", "n=2"),
+    "gallery": (f"task.methods={METHODS}", "task.images=[1,3]"),
+    "training_curves": (),
+    "invert": ("images=PHOTOS",),
+}
+"""The tasks of a run, each with what makes it small; `speed` measures one process."""
 
 
-def records_in(outputs: Path) -> list[dict[str, Any]]:
-    lines = (outputs / "records.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+@pytest.fixture
+def places(world: SimpleNamespace, tmp_path: Path) -> dict[str, str]:
+    """What stands in the words for files: two directions, five photographs."""
+    of = {"generator": fingerprint(world.gan / "weights" / "generator.safetensors")}
+    rng = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(2, 1, 8, generator=rng), dim=2)
+    named = zip(("pose", "smile"), vectors, strict=True)
+    save_directions(
+        tmp_path / "directions.safetensors", [Direction(name, v, None, of) for name, v in named]
+    )
+    (tmp_path / "photos").mkdir()
+    for k in range(5):
+        Image.new("RGB", (20, 20), (40 * k, 90, 200)).save(tmp_path / "photos" / f"{k}.png")
+    return {
+        "DIRECTIONS": str(tmp_path / "directions.safetensors"),
+        "PHOTOS": str(tmp_path / "photos"),
+    }
 
 
-@pytest.mark.parametrize(
-    ("launcher", "task"), [("torchrun", "reconstruction"), ("lightning", "interpolation")]
-)
-def test_two_ranks_measure_what_one_does(
-    go: Callable[..., list[Record]],
-    world: SimpleNamespace,
-    outputs: Path,
-    tmp_path: Path,
-    launcher: str,
-    task: str,
-) -> None:
-    words = [f"run={world.run.name}", *WORDS, f"task={task}"]
-    words += ["metric.names=[mse,ssim,swd]"] if task == "interpolation" else []
-    (alone,) = go(*words)
-    one = {file.name: file for file in outputs.glob("evaluations/**/part-*")}
-    second = tmp_path / "second"
-    (second / "domain_guided").mkdir(parents=True)
-    (second / "domain_guided" / world.run.name).symlink_to(world.run)
-    place = [f"system.outputs={second}", f"system.cache={world.cache}", "system.num_threads=1"]
+def by_two_ranks(words: Sequence[str], *, before: Sequence[str] = ()) -> str:
+    """What ``evaluate.py trainer=ddp_cpu`` prints, in processes of its own."""
     done = subprocess.run(
-        [sys.executable, *LAUNCHERS[launcher], "-m", "idinvert.cli.evaluate", *words, *place,
-         "trainer=ddp_cpu"],
+        [sys.executable, *before, "-m", "idinvert.cli.evaluate", *words, "trainer=ddp_cpu",
+         "system.num_threads=1"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -55,9 +71,71 @@ def test_two_ranks_measure_what_one_does(
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    (both,) = records_in(second)
-    assert both["n"] == alone.n == 5
-    assert both["metrics"] == pytest.approx(alone.metrics, rel=1e-6)
+    return done.stdout + done.stderr
+
+
+def records_in(outputs: Path) -> list[dict[str, Any]]:
+    path = outputs / "records.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def files_in(outputs: Path) -> set[str]:
+    """Names of what was written, without processes' logs and without hashes of words."""
+    kinds = (".png", ".pdf", ".safetensors", ".csv", ".html")
+    folders = (outputs / name for name in ("evaluations", "figures"))
+    return {path.name for folder in folders for path in folder.rglob("*") if path.suffix in kinds}
+
+
+@pytest.mark.parametrize(
+    ("task", "launcher"), [*((task, ()) for task in ON_A_RUN), ("reconstruction", TORCHRUN)]
+)
+def test_two_ranks_measure_what_one_does(
+    go: Callable[..., list[Record]],
+    world: SimpleNamespace,
+    outputs: Path,
+    places: dict[str, str],
+    tmp_path: Path,
+    task: str,
+    launcher: Sequence[str],
+) -> None:
+    words = [f"run={world.run.name}", *WORDS, f"task={task}", *ON_A_RUN[task]]
+    for name, path in places.items():
+        words = [word.replace(name, path) for word in words]
+    alone = go(*words)
+    one = {file.name: file for file in outputs.glob("evaluations/**/part-*")}
+    second = tmp_path / "second"
+    (second / "domain_guided").mkdir(parents=True)
+    (second / "domain_guided" / world.run.name).symlink_to(world.run)
+    said = by_two_ranks(
+        [*words, f"system.outputs={second}", f"system.cache={world.cache}"], before=launcher
+    )
+    both = records_in(second)
+    assert [record["n"] for record in both] == [record.n for record in alone]
+    for first, other in zip(alone, both, strict=True):
+        assert other["metrics"] == pytest.approx(first.metrics, rel=1e-5)
+        assert other["choices"]["task"] == first.choices["task"]
+    assert files_in(second) == files_in(outputs)
     two = {file.name: file for file in second.glob("evaluations/**/part-*")}
-    assert one.keys() == two.keys() and len(two) >= 3
-    assert "rank 0 of 2" in done.stdout + done.stderr
+    assert one.keys() == two.keys()
+    if task in ("reconstruction", "interpolation", "invert"):
+        assert len(two) >= 3 and "rank 0 of 2" in said
+
+
+def test_tasks_of_the_first_rank_are_not_done_twice(
+    world: SimpleNamespace, tmp_path: Path, places: dict[str, str]
+) -> None:
+    place = [f"system.outputs={tmp_path / 'out'}", f"system.cache={world.cache}"]
+    gan = ["generator=checkpoint", f"generator.path={world.gan}"]
+    reader = [f"attributes.path={world.attributes}"]
+    by_two_ranks(
+        ["task=directions", *gan, *reader, *place, "task.names=[pose,eyeglasses]",
+         "task.samples=200", "task.fraction=0.25"]
+    )  # fmt: skip
+    assert len(list((tmp_path / "out" / "evaluations").rglob("directions.safetensors"))) == 1
+    (tmp_path / "out" / "domain_guided").mkdir()
+    (tmp_path / "out" / "domain_guided" / world.run.name).symlink_to(world.run)
+    by_two_ranks(
+        [f"run={world.run.name}", "task=speed", "inversion.steps=1", "task.images=2", *place]
+    )
+    (record,) = records_in(tmp_path / "out")
+    assert record["metrics"]["seconds_per_image"] > 0
