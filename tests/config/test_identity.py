@@ -1,6 +1,6 @@
 """Run identity changes with the science and with nothing else."""
 
-from idinvert.config.identity import run_identity, scientific_config
+from idinvert.config.identity import digest_of, run_identity, scientific_config
 from idinvert.config.overrides import compose_plain
 
 CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
@@ -47,3 +47,10 @@ def test_where_how_long_and_on_what_do_not() -> None:
         "scale.log_every_nimg=64",
     ):
         assert identity(override) == base, override
+
+
+def test_a_number_is_one_however_it_is_typed() -> None:
+    assert digest_of({"lambda_dom": 2, "to": [1.0]}) == digest_of({"to": [1], "lambda_dom": 2.0})
+    assert digest_of({"lambda_dom": 2.5}) != digest_of({"lambda_dom": 2})
+    assert digest_of({"on": True}) != digest_of({"on": 1})
+    assert digest_of([float("inf"), float("nan")]) == digest_of([float("inf"), float("nan")])

@@ -1,11 +1,10 @@
 """What a sweep has measured before: records by the hash of all that their figures depend on."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import idinvert
+from idinvert.config.identity import digest_of
 from idinvert.errors import CheckpointError
 from idinvert.tables.record import Record
 from idinvert.tables.store import read_records
@@ -45,8 +44,7 @@ def evaluation_identity(config: dict[str, Any]) -> str:
     data = dict(science.get("data") or {})
     data.pop("cache_dir", None)
     science |= {"data": data, "version": idinvert.__version__}
-    text = json.dumps(science, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest_of(science)[:12]
 
 
 def recorded(identity: str, path: Path) -> list[Record]:
@@ -54,7 +52,7 @@ def recorded(identity: str, path: Path) -> list[Record]:
     last: dict[tuple[str, str], Record] = {}
     for record in read_records(path):
         if record.evaluation == identity:
-            last[record.task, json.dumps(record.choices, sort_keys=True)] = record
+            last[record.task, digest_of(record.choices)] = record
     return list(last.values())
 
 

@@ -1,8 +1,6 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
-import hashlib
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.provenance import command, versions
 from idinvert.config.build import build
+from idinvert.config.identity import digest_of
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
@@ -49,7 +48,7 @@ class Setup:
         """
         precision = self.config["trainer"]["precision"]
         parts = [self.inverter.settings, dict(self.origin.checkpoints), precision, *contents]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:6]
+        return digest_of(parts)[:6]
 
     @property
     def measures(self) -> Measures:

@@ -61,8 +61,26 @@ def run_identity(science: dict[str, Any]) -> str:
 
     Letters alone: on a command line, ``run=12e4567890`` would be read as a number.
     """
-    text = json.dumps(science, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:10].translate(LETTERS)
+    return digest_of(science)[:10].translate(LETTERS)
+
+
+def digest_of(values: Any) -> str:
+    """64 hex digits that depend on plain values, and not on how they were typed.
+
+    ``lambda_dom=2`` and its default ``2.0`` are one number, and the order of keys says nothing.
+    """
+    text = json.dumps(_as_numbers(values), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_numbers(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {str(key): _as_numbers(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_as_numbers(value) for value in values]
+    if isinstance(values, float) and values.is_integer():
+        return int(values)
+    return values
 
 
 def _leave_out_what_is_off(science: dict[str, Any]) -> None:
