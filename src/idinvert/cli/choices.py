@@ -16,7 +16,7 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
 
     Returns:
         ``scale``, ``objective`` (``name`` and its numbers) and what there is of ``generator``,
-        ``encoder``, ``latent`` and ``perceptual``.
+        ``encoder``, ``latent`` and ``perceptual``; of a GAN, ``augment``.
     """
     objective = config["objective"]
     choices: dict[str, Any] = {
@@ -39,6 +39,9 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
             "deltas": getattr(encoder, "deltas", False),
         }
         choices["perceptual"] = perceptual_name(config["perceptual"])
+    elif "_target_" in (augment := config.get("augment") or {}):
+        name = augment["_target_"].rsplit(".", 1)[-1]
+        choices["augment"] = {"name": name} | _settings(augment)
     return choices
 
 

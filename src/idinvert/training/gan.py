@@ -132,7 +132,7 @@ class GANTraining(pl.LightningModule):
         g, d = self.generator.parameters(), self.discriminator.parameters()
         return [
             torch.optim.Adam(g, lr=self.lr * of_g, betas=betas[0], fused=True),
-            torch.optim.Adam(d, lr=self.lr * of_d, betas=betas[1]),
+            torch.optim.Adam(d, lr=self.lr * of_d, betas=betas[1], fused=True),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 
 from idinvert.cli import brought
 from idinvert.cli.brought import shipped_bundle, with_run
+from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.faces import render, sample_labels
@@ -138,3 +139,16 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
     assert config["data"]["_target_"].endswith("towers_mini")
     assert config["encoder"]["path"] == config["generator"]["path"] == "shipped:towers"
     assert config["perceptual"]["network"]["path"] == "shipped:towers_mini"
+
+
+@pytest.mark.parametrize("data", ["faces_mini", "towers_mini", "bedrooms_mini", "churches_mini"])
+def test_every_miniature_domain_has_a_network_that_reads_its_labels(
+    tmp_path: Path, data: str
+) -> None:
+    words = ["task=attributes", f"data={data}", "data.train=4", "data.val=4", "data.test=64"]
+    words += ["batch_size=32", "n=64", f"system.outputs={tmp_path}"]
+    (record,) = evaluate(compose_plain("evaluate", words))
+    assert record.n == 64
+    assert record.metrics["agreement"] > 0.97 and record.metrics["correlation"] > 0.9
+    config = compose_plain("train", [f"data={data}"])
+    assert config["perceptual"]["network"]["path"] == f"shipped:{data}"

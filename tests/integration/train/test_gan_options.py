@@ -14,6 +14,7 @@ from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.tracking.status import read_status
+from idinvert.weights.release import read_header
 
 BOTH = ["augment=ada", "augment.ramp_nimg=100", "augment.target=-0.5", "augment.every=3"]
 BOTH += ["augment.p=0.4", "objective.path_length_every=2"]
@@ -65,6 +66,9 @@ def test_both_train_and_leave_their_figures_and_their_state(
     assert 0 < state["augment._extra_state"]["p"] < 1
     assert state["path_length._extra_state"]["mean"] > 0
     assert not any("augmenter" in name for name in state)
+    choices = read_header(folder / "weights" / "generator.safetensors").provenance["choices"]
+    assert choices["augment"]["name"] == "AdaptiveAugment" and choices["augment"]["every"] == 3
+    assert choices["objective"]["path_length_every"] == 2
 
 
 def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(
