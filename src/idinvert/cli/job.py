@@ -25,7 +25,7 @@ from idinvert.cli.figures import (
 from idinvert.cli.memory import out_of_memory
 from idinvert.cli.outcome import Outcome, keep
 from idinvert.cli.process import prepare_process
-from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, given_keys
+from idinvert.cli.sweeps import CHOSEN, chosen_by_experiment, chosen_row, given_keys
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import is_first_process
 from idinvert.config.signature import check_signatures
@@ -191,8 +191,9 @@ def ended(
 
 
 def shown(words: Sequence[str]) -> list[str]:
-    """A job's words without Hydra's own."""
-    return [word for word in words if not word.lstrip("+~").startswith("hydra")]
+    """A job's words without Hydra's own, and without the one that says they are a row."""
+    kept = (word for word in words if word != CHOSEN)
+    return [word for word in kept if not word.lstrip("+~").startswith("hydra")]
 
 
 def one_line(error: Exception) -> str:

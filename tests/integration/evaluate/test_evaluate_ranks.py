@@ -29,10 +29,16 @@ ON_A_RUN = {
     "interpolation": (SETS,),
     "mixing": ("metric.names=[swd]", "task.shown=2"),
     "manipulation": ("metric.names=[swd]", "task.directions=DIRECTIONS", "task.shown=1"),
-    "semantics": ("task.names=[pose,smile]", "task.directions=DIRECTIONS", "task.images=20"),
-    "diffusion": ("inversion=diffusion", "inversion.steps=1", "task.shown=1"),
+    "semantics": ("task.names=[pose,smile]", "task.directions=DIRECTIONS"),
+    "diffusion": (SETS, "inversion=diffusion", "inversion.steps=1", "task.shown=1"),
     "failures": ("task.worst=2",),
-    "out_of_domain": (f"task.methods={METHODS}", "task.own='data.seed=0'", "data.seed=9", "n=2"),
+    "out_of_domain": (
+        SETS,
+        f"task.methods={METHODS}",
+        "task.own='data.seed=0'",
+        "data.seed=9",
+        "n=2",
+    ),
     "gallery": (f"task.methods={METHODS}", "task.images=[1,3]"),
     "training_curves": (),
     "invert": ("images=PHOTOS",),
@@ -113,7 +119,8 @@ def test_two_ranks_measure_what_one_does(
     assert [record["n"] for record in both] == [record.n for record in alone]
     for first, other in zip(alone, both, strict=True):
         assert other["metrics"] == pytest.approx(first.metrics, rel=1e-5)
-        assert other["choices"]["task"] == first.choices["task"]
+        assert other["task"] == first.task == task
+        assert other["choices"] == json.loads(json.dumps(first.choices))
     assert files_in(second) == files_in(outputs)
     two = {file.name: file for file in second.glob("evaluations/**/part-*")}
     assert one.keys() == two.keys()
