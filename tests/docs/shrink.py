@@ -89,8 +89,9 @@ def tiny(
         ranks: Whether several processes may do what is to be done by several GPUs.
     """
     small: dict[str, Any] = dict(ON_A_DEVICE)
+    devices = 1
     if ranks and (value_of("trainer", words) or "").startswith("ddp"):
-        small["trainer"] = "ddp_cpu"
+        small["trainer"], devices = "ddp_cpu", 2
     if (value_of("logger", words) or "").startswith("wandb"):
         small["logger"] = "wandb_offline"
     if value_of("system.outputs", words):
@@ -99,7 +100,7 @@ def tiny(
     if goes_on:
         small["max_seconds"] = 0
     elif program == "train":
-        small |= TRAINING | {"batch_size": 2 * config["accumulate"]}
+        small |= TRAINING | {"batch_size": 2 * devices * config["accumulate"]}
     else:
         small |= EVALUATION
         small |= _of_evaluation(words, config) if config["table"] is None else {}

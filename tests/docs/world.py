@@ -1,5 +1,6 @@
 """Where a page's commands are run: a folder with photographs, weights and a run to name."""
 
+import functools
 import re
 import shlex
 import shutil
@@ -87,8 +88,7 @@ class World:
             if not path.startswith(TRAINED):
                 continue
             advised = shlex.split(gan_command(path.removeprefix(TRAINED), config))[2:]
-            words = [*advised, *ONE_STEP, f"system.outputs={self.generators}"]
-            made = train(compose_plain("train", words))
+            made = gan_of_one_step(*advised, *ONE_STEP, f"system.outputs={self.generators}")
             here = Path("outputs", "gan", made.name)
             here.parent.mkdir(parents=True, exist_ok=True)
             if not here.exists():
@@ -97,6 +97,12 @@ class World:
     def trained(self, folder: Path) -> None:
         """Remembers a run for the commands after it."""
         self.made["gan" if folder.parent.name == "gan" else "encoder"] = folder
+
+
+@functools.cache
+def gan_of_one_step(*words: str) -> Path:
+    """The folder of the run that ``train.py words`` makes, once for all pages."""
+    return train(compose_plain("train", list(words)))
 
 
 def base_run(root: Path) -> Path:
