@@ -78,7 +78,7 @@ def test_a_mistyped_key_on_a_page_fails() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if named(page) not in RUN_BY_TESTS_OF_THEIR_OWN], ids=named
 )
