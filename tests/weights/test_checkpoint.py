@@ -52,7 +52,7 @@ def test_a_folder_of_our_own(tmp_path: Path, where: str) -> None:
     assert tiny.same(found.networks["encoder"], tiny.encoder())
     assert all(settled(network) for network in found.networks.values())
     assert found.latent_avg is not None and torch.equal(found.latent_avg, tiny.generator().w_avg)
-    assert found.meta["generator"]["provenance"] == {"seed": 7}
+    assert found.meta["provenance"]["generator"] == {"seed": 7}
 
 
 def test_the_shipped_bundle() -> None:

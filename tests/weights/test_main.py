@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from idinvert.weights.__main__ import main
 from idinvert.weights.bundle import sibling
@@ -14,7 +15,7 @@ from idinvert.weights.checkpoint import open_checkpoint
 from idinvert.weights.fetch import all_entries
 from idinvert.weights.recognise import FAMILIES
 from idinvert.weights.registry import cache_folder
-from idinvert.weights.release import fingerprint, read_header
+from idinvert.weights.release import fingerprint, read_header, save_network
 from tests.weights import tiny
 
 FACTS = {
@@ -177,9 +178,66 @@ def test_convert_replaces_nothing_unasked(foreign: Path, tmp_path: Path, capsys)
     assert tiny.same(open_checkpoint(out).generator, tiny.generator())
 
 
+def own(folder: Path) -> Path:
+    """A bundle whose encoder was trained for its generator, and a discriminator that was not."""
+    tiny.bundle(folder, "generator")
+    known = {
+        "run": "abc",
+        "seed": 7,
+        "stands_on": {"generator": fingerprint(generator_of(folder)), "perceptual": "1"},
+    }
+    save_network(tiny.encoder(), folder / "encoder.safetensors", provenance=known)
+    other = {"stands_on": {"generator": "another"}}
+    save_network(tiny.discriminator(), folder / "discriminator.safetensors", provenance=other)
+    return folder
+
+
+def generator_of(folder: Path) -> Path:
+    return folder / "generator.safetensors"
+
+
+def test_convert_in_half_the_size(tmp_path: Path) -> None:
+    source, out = own(tmp_path / "whole"), tmp_path / "half"
+    assert run("convert", source, out, "--half") == 0
+    found = open_checkpoint(out)
+    for role, network in found.networks.items():
+        for name, tensor in network.state_dict().items():
+            exact = open_checkpoint(source).networks[role].state_dict()[name]
+            assert tensor.dtype == exact.dtype
+            rounded = exact.half().to(exact.dtype) if exact.is_floating_point() else exact
+            assert torch.equal(tensor, rounded), (role, name)
+    with safe_open(generator_of(out), framework="pt") as file:
+        assert file.get_tensor("w_avg").dtype == torch.float16
+    assert read_header(generator_of(out)).provenance["rounded"] == "float16"
+
+
+def test_convert_keeps_what_a_file_knows_of_itself(tmp_path: Path) -> None:
+    source, out = own(tmp_path / "whole"), tmp_path / "copy"
+    assert run("convert", source, out) == 0
+    known = read_header(out / "encoder.safetensors").provenance
+    assert (known["run"], known["seed"]) == ("abc", 7)
+    assert known["stands_on"] == {"generator": fingerprint(generator_of(out)), "perceptual": "1"}
+    assert known["source"]["family"] == "idinvert" and "source" not in known["source"]
+    other = read_header(out / "discriminator.safetensors").provenance
+    assert other["stands_on"] == {"generator": "another"}
+    assert run("convert", out, tmp_path / "again") == 0
+    known = read_header(tmp_path / "again" / "encoder.safetensors").provenance
+    assert known["source"]["source"]["family"] == "idinvert"
+
+
+def test_convert_refuses_half_for_numbers_beyond_its_range(tmp_path: Path, capsys) -> None:
+    network = tiny.generator()
+    network.w_avg.fill_(1e5)
+    save_network(network, generator_of(tmp_path), provenance={})
+    assert run("convert", tmp_path, tmp_path / "out", "--half") == 2
+    message = capsys.readouterr().err
+    assert "w_avg holds 100000" in message and "leave --half out" in message
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--half", "--to", "nvlabs"], "--half: is of this project's files"),
         (["--to", "onnx"], "--to onnx: expected one of native, rosinality, nvlabs"),
         (["--role", "mapping"], "--role mapping: expected one of"),
         (["--network", "best"], "'best'"),

@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         "--to", default="native", help="native (default), or rosinality or nvlabs: a plain .pt file"
     )
     convert.add_argument(
+        "--half", action="store_true", help="round to float16, half the size; loads as float32"
+    )
+    convert.add_argument(
         "--drop-clamp", action="store_true", help="let rosinality's layout leave out conv_clamp"
     )
     convert.add_argument("--force", action="store_true", help="replace what is there")
@@ -99,6 +102,7 @@ def _convert(given: argparse.Namespace) -> None:
         to=given.to,
         network=given.network,
         role=given.role,
+        half=given.half,
         drop_clamp=given.drop_clamp,
         force=given.force,
     )

@@ -11,7 +11,7 @@ from idinvert.weights.assets import assets_folder
 from idinvert.weights.average import SAMPLES, SEED, mean_code
 from idinvert.weights.formats.read import read_archive
 from idinvert.weights.recognise import recognise
-from idinvert.weights.release import FORMAT, load_network, read_header
+from idinvert.weights.release import FORMAT, fingerprint, load_network, read_header
 
 ROLES = ("generator", "discriminator", "encoder")
 NATIVE = "idinvert"
@@ -141,12 +141,11 @@ def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
     networks: dict[str, Any] = {
         role: load_network(file, key=key, expect=role) for role, file in found.items()
     }
-    meta: dict[str, Any] = {"format": FORMAT}
-    for role, file in found.items():
-        meta[role] = {"file": file.name, "provenance": read_header(file, key=key).provenance}
+    provenance = {role: read_header(file, key=key).provenance for role, file in found.items()}
+    meta: dict[str, Any] = {"format": FORMAT, "provenance": provenance}
     generator = networks.get("generator")
     if generator is not None:
-        meta["latent_avg"] = "stored"
+        meta |= {"fingerprint": fingerprint(found["generator"]), "latent_avg": "stored"}
     return Checkpoint(
         generator=generator,
         discriminator=networks.get("discriminator"),

@@ -21,6 +21,7 @@ def convert(
     to: str = "native",
     network: str | None = None,
     role: str | None = None,
+    half: bool = False,
     drop_clamp: bool = False,
     force: bool = False,
 ) -> dict[str, Path]:
@@ -37,6 +38,7 @@ def convert(
         to: ``"native"``, or ``"rosinality"`` or ``"nvlabs"``: one ``.pt`` file of tensors by name.
         network: As in `open_checkpoint`.
         role: Write only this network: ``"generator"``, ``"discriminator"`` or ``"encoder"``.
+        half: Round a native result to float16: half the size, loaded as float32.
         drop_clamp: Let ``"rosinality"``, which knows no conv_clamp, write a network that has one.
         force: Replace what is there.
 
@@ -45,13 +47,15 @@ def convert(
 
     Raises:
         CheckpointError: The checkpoint cannot be opened, does not hold the role, cannot be told in
-            that layout, or something stands where the result goes.
+            that layout, does not fit float16, or something stands where the result goes.
     """
     out = Path(out).expanduser()
     if to not in LAYOUTS:
         raise CheckpointError(f"--to {to}: expected one of {', '.join(LAYOUTS)}")
     if role is not None and role not in ROLES:
         raise CheckpointError(f"--role {role}: expected one of {', '.join(ROLES)}")
+    if half and to != "native":
+        raise CheckpointError(f"--half: is of this project's files; leave it or --to {to} out")
     checkpoint = open_checkpoint(path, key="FILE", network=network)
     _require_role(checkpoint, path, role)
     if to != "native":
@@ -59,7 +63,8 @@ def convert(
         return _export(checkpoint, out, to=to, role=role, drop_clamp=drop_clamp)
     files = _files(checkpoint, out, role=role)
     _require_free(files.values(), force=force)
-    return write_networks(checkpoint, files, source=Path(path).expanduser(), fingerprint=None)
+    source = Path(path).expanduser()
+    return write_networks(checkpoint, files, source=source, fingerprint=None, half=half)
 
 
 def _export(

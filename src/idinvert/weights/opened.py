@@ -81,20 +81,48 @@ def write_native(
 
 
 def write_networks(
-    checkpoint: Checkpoint, files: Mapping[str, Path], *, source: Path, fingerprint: str | None
+    checkpoint: Checkpoint,
+    files: Mapping[str, Path],
+    *,
+    source: Path,
+    fingerprint: str | None,
+    half: bool = False,
 ) -> dict[str, Path]:
-    """As `write_native`, to the files given by role; roles without a file are left out."""
+    """As `write_native`, to the files given by role; roles without a file are left out.
+
+    Args:
+        checkpoint: As in `write_native`.
+        files: Where to, by role.
+        source: As in `write_native`.
+        fingerprint: As in `write_native`.
+        half: Round to float16, see `save_network`.
+    """
+    stored = checkpoint.meta.get("provenance", {})
     for role, file in files.items():  # the generator is first: others stand on it
-        provenance = dict(checkpoint.meta.get("provenance", {}).get(role, {}))
-        provenance |= provenance_of(checkpoint, source=source)
+        provenance = _copied(stored.get(role, {}), provenance_of(checkpoint, source=source))
+        if half:
+            provenance["rounded"] = "float16"
         if role != "generator" and "generator" in checkpoint.networks:
             known = fingerprint or _written(files.get("generator"))
-            if known:
-                provenance.setdefault("stands_on", {"generator": known})
+            if known and _stood_on_it(provenance, checkpoint):
+                provenance["stands_on"] = provenance.get("stands_on", {}) | {"generator": known}
         if role == "encoder" and "choices" not in provenance:
             provenance["choices"] = _choices(checkpoint)
-        save_network(checkpoint.networks[role], file, provenance=provenance)
+        save_network(checkpoint.networks[role], file, provenance=provenance, half=half)
     return dict(files)
+
+
+def _copied(stored: dict[str, Any], copy: dict[str, Any]) -> dict[str, Any]:
+    """What a file's own provenance becomes in its copy; a source that it named stays below."""
+    if "source" in stored:
+        copy = {"source": copy["source"] | {"source": stored["source"]}}
+    return stored | copy
+
+
+def _stood_on_it(provenance: dict[str, Any], checkpoint: Checkpoint) -> bool:
+    """Whether a network stood on the generator that it was opened with, as those of one file do."""
+    known = provenance.get("stands_on", {}).get("generator")
+    return known in (None, checkpoint.meta.get("fingerprint"))
 
 
 def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:

@@ -63,7 +63,12 @@ class Header:
 
 
 def save_network(
-    module: nn.Module, path: str | Path, *, provenance: dict[str, Any], role: str | None = None
+    module: nn.Module,
+    path: str | Path,
+    *,
+    provenance: dict[str, Any],
+    role: str | None = None,
+    half: bool = False,
 ) -> None:
     """Write a network; the file appears whole or not at all, an older one stays until then.
 
@@ -72,10 +77,11 @@ def save_network(
         path: Where to; folders are made.
         provenance: JSON-able; how the weights came about.
         role: See `Header`; those of `CLASSES` know theirs.
+        half: Round to float16, for half the size; `load_network` gives float32 again.
 
     Raises:
-        CheckpointError: The class is not one of `CLASSES` and no role was given, or the disk
-            refused the file.
+        CheckpointError: The class is not one of `CLASSES` and no role was given; ``half``, and a
+            number is beyond float16's range; or the disk refused the file.
     """
     path = Path(path)
     name = type(module).__name__
@@ -96,6 +102,8 @@ def save_network(
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in module.state_dict().items()
     }
+    if half:
+        tensors = {key: _in_half(value, key=key, path=path) for key, value in tensors.items()}
     try:
         write_tensors(path, tensors, metadata=metadata)
     except (OSError, SafetensorError) as error:
@@ -190,6 +198,20 @@ def fingerprint(path: str | Path) -> str:
         return folder.name[:16]
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _in_half(tensor: Tensor, *, key: str, path: Path) -> Tensor:
+    """A float tensor rounded to float16; others, such as counters, as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.half()
+    if not rounded.isfinite().all():
+        largest = tensor.abs().max().item()
+        raise CheckpointError(
+            f"{path}: {key} holds {largest:g}, beyond float16's {torch.finfo(torch.half).max:g}; "
+            "leave --half out"
+        )
+    return rounded
 
 
 def _build(header: Header, classes: Collection[str], *, path: Path, key: str) -> nn.Module:
