@@ -137,6 +137,7 @@ def test_needs_are_the_missing_points_or_all():
         (lambda s: s["lines"][0].pop("y"), r"lines\[0\]: a line is either x and y"),
         (lambda s: s["panels"][0]["lines"][0].update(x="a", y="b"), "a line is either x and y"),
         (lambda s: s["panels"][1].pop("fill"), "line 'L': nothing fills {term}"),
+        (lambda s: s["panels"][1].update(where={"x": "{it}"}), "nothing fills {it} in where, x"),
         (lambda s: s.pop("data"), "missing data"),
         (lambda s: s.update(data={"full": "x"}), "table.data must name a data set"),
         (lambda s: s.update(kind="pie"), "table.kind is 'pie': expected table or curve"),

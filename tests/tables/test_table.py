@@ -64,6 +64,10 @@ def test_a_table_is_fitted_to_its_scale():
         (lambda s: s["scales"]["miniature"].update(n=1), "table.scales.miniature: unknown key 'n'"),
         (lambda s: s["groups"][0].update(columns=["FID"]), r"groups\[0\].columns: no column 'FID'"),
         (lambda s: s["rows"][0].update(evaluate="run {it}"), r"row 'Ours': nothing fills {it}"),
+        (
+            lambda s: s["rows"][0]["where"].update(x="{it}"),
+            "nothing fills {it} in where, x",
+        ),
         (lambda s: s["rows"].append("Ours"), r"table.rows\[1\]: expected keys and values"),
     ],
 )
@@ -72,6 +76,19 @@ def test_mistakes_are_named_with_their_place(change, message):
     change(spec)
     with pytest.raises(ConfigError, match=message):
         table_from_dict(spec, scale="miniature")
+
+
+def test_a_clause_takes_the_value_that_the_command_says():
+    spec = copy.deepcopy(SPEC)
+    spec["rows"][0]["where"]["choices.inversion.lr"] = "{lr}"
+    spec["rows"][0]["evaluate"] = "evaluate lr={lr}"
+    spec["fill"] = {"lr": 0.01}
+    spec["scales"]["miniature"]["fill"] = {"lr": 0.1}
+    for scale, lr in (("miniature", 0.1), ("full", 0.01)):
+        table = table_from_dict(spec, scale=scale)
+        (row,), (group,), (column,) = table.rows, table.groups, table.columns
+        assert table.clauses(row, group, column)["choices.inversion.lr"] == lr
+        assert table.command(row.evaluate, row, group, column) == f"evaluate lr={lr}"
 
 
 def test_what_is_shared_stands_once_and_the_nearest_word_counts():

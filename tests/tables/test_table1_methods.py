@@ -29,7 +29,7 @@ In-Domain Inversion (Ours) 15.07 14.92 0.568 0.053 12.47 15.17 0.530 0.087 11.07
 
 METHODS = {
     "Conventional Encoder [9]": ("conventional", {"name": "encoder", "steps": 0}),
-    "Image2StyleGAN [16]": ("domain_guided", {"name": "image2stylegan", "steps": 1000}),
+    "Image2StyleGAN [16]": ("domain_guided", {"name": "image2stylegan", "steps": 300, "lr": 0.1}),
     "Domain-Guided Encoder (Ours)": ("domain_guided", {"name": "encoder", "steps": 0}),
     "In-Domain Inversion (Ours)": (
         "domain_guided",

@@ -6,7 +6,15 @@ from typing import Any
 
 from idinvert.errors import ConfigError
 from idinvert.tables.select import Where
-from idinvert.tables.spec import at_scale, check_keys, filled_in, make, named_data, names
+from idinvert.tables.spec import (
+    at_scale,
+    check_keys,
+    filled_in,
+    make,
+    named_data,
+    names,
+    with_values,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,7 @@ class Line:
         printed: the paper's points, `[x, y]` each.
         source: where the paper prints them.
         absent: scale to the reason why there can be no curve at it.
-        fill: what stands for `{places}`.
+        fill: what stands for `{places}`, in clauses too.
     """
 
     label: str
@@ -66,7 +74,7 @@ class Panel:
         right: a second axis for y, of lines that say `right`.
         lines: of this panel; empty: the lines that all panels share.
         where: further clauses on its lines.
-        fill: what stands for `{places}`.
+        fill: what stands for `{places}`, in clauses too.
     """
 
     label: str
@@ -110,7 +118,8 @@ class Curves:
         """All clauses on a line, or on its point at `value`."""
         point = {line.over: value} if line.over else {}
         own = {"data.name": self.data}
-        return {**self.where, **own, **panel.where, **line.where, **point}
+        where = {**self.where, **own, **panel.where, **line.where, **point}
+        return with_values(where, self._fill(line, panel), at=self._at(line))
 
     def words(self, template: str, line: Line, panel: Panel, *, value: float | None = None) -> str:
         """A command or the name of a series with its `{places}` filled in."""
@@ -118,8 +127,8 @@ class Curves:
         words["task"] = self.clauses(line, panel, value=value).get("task", "reconstruction")
         if value is not None:
             words["value"] = f"{value:g}"
-        words |= {**self.fill, **panel.fill, **line.fill}
-        return filled_in(template, words, at=f"table {self.name}, line {line.label!r}")
+        words |= self._fill(line, panel)
+        return filled_in(template, words, at=self._at(line))
 
     def train_commands(self) -> list[str]:
         """The commands that train all its runs, each once, in the order of panels and lines."""
@@ -130,6 +139,12 @@ class Curves:
                     value = line.values[0] if line.over else None
                     commands.setdefault(self.words(line.train, line, panel, value=value))
         return list(commands)
+
+    def _fill(self, line: Line, panel: Panel) -> dict[str, Any]:
+        return {**self.fill, **panel.fill, **line.fill}
+
+    def _at(self, line: Line) -> str:
+        return f"table {self.name}, line {line.label!r}"
 
 
 _KEYS = {

@@ -112,3 +112,21 @@ def filled_in(template: str, words: Mapping[str, Any], *, at: str) -> str:
                 )
         text = PLACE.sub(lambda match: str(words[match[1]]), text)
     return " ".join(text.split())
+
+
+def with_values(where: Mapping[str, Any], words: Mapping[str, Any], *, at: str) -> dict[str, Any]:
+    """Clauses whose whole value is a `{place}`, with what fills it, as the type it has there.
+
+    Raises:
+        ConfigError: a place that nothing fills.
+    """
+    found = {}
+    for path, wanted in where.items():
+        place = PLACE.fullmatch(wanted) if isinstance(wanted, str) else None
+        if place and place[1] not in words:
+            raise ConfigError(
+                f"{at}: nothing fills {wanted} in where, {path}; expected "
+                f"{', '.join(sorted(words))} (key fill)"
+            )
+        found[path] = words[place[1]] if place else wanted
+    return found

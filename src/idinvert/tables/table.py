@@ -14,6 +14,7 @@ from idinvert.tables.spec import (
     named_data,
     names,
     with_shared,
+    with_values,
 )
 
 
@@ -28,7 +29,7 @@ class Column:
         part: the heading that the paper prints above several columns, such as `Interpolation`.
         digits: decimals of the printed figures.
         where: further clauses, for columns of another task.
-        fill: what stands for `{places}` in commands.
+        fill: what stands for `{places}` in commands and clauses.
     """
 
     label: str
@@ -59,7 +60,7 @@ class Group:
         paper_data: what the paper measured on.
         where: further clauses.
         columns: names of the columns that it has; empty: all.
-        fill: what stands for `{places}` in commands.
+        fill: what stands for `{places}` in commands and clauses.
     """
 
     label: str
@@ -81,7 +82,7 @@ class Row:
         evaluate: command that makes the record; `RUN` stands for the run.
         printed: group label to column name to the paper's figure.
         absent: scale to the reason why there can be no figure at it.
-        fill: what stands for `{places}` in commands.
+        fill: what stands for `{places}` in commands and clauses.
     """
 
     label: str
@@ -106,7 +107,7 @@ class Table:
         columns: metrics; a group may have only some of them.
         where: clauses on every cell, those of the scale included.
         arguments: of a training command at this scale, `{arguments}` in `Row.train`.
-        fill: what stands for `{places}` in commands, unless a group, column or row says it.
+        fill: what stands for `{places}` in commands and clauses; groups, columns, rows win.
         notes: sentences above the table.
     """
 
@@ -128,7 +129,8 @@ class Table:
     def clauses(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
         """All clauses on a cell; a group's data set is always one of them."""
         own = {"data.name": group.data}
-        return {**self.where, **group.where, **own, **column.where, **row.where}
+        where = {**self.where, **group.where, **own, **column.where, **row.where}
+        return with_values(where, self._fill(row, group, column), at=self._at(row))
 
     def command(self, template: str, row: Row, group: Group, column: Column) -> str:
         """A command of a row for a cell.
@@ -138,8 +140,8 @@ class Table:
         """
         words = {"arguments": self.arguments, "data": group.data, "scale": self.scale}
         words["task"] = self.clauses(row, group, column).get("task", "reconstruction")
-        words |= {**self.fill, **group.fill, **column.fill, **row.fill}
-        return filled_in(template, words, at=f"table {self.name}, row {row.label!r}")
+        words |= self._fill(row, group, column)
+        return filled_in(template, words, at=self._at(row))
 
     def train_commands(self) -> list[str]:
         """The commands that train all its runs, each once, in the order of groups and rows."""
@@ -150,6 +152,12 @@ class Table:
                 if row.train and self.scale not in row.absent:
                     commands.setdefault(self.command(row.train, row, group, column))
         return list(commands)
+
+    def _fill(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
+        return {**self.fill, **group.fill, **column.fill, **row.fill}
+
+    def _at(self, row: Row) -> str:
+        return f"table {self.name}, row {row.label!r}"
 
 
 _KEYS = {
