@@ -250,6 +250,12 @@ def test_what_rows_do_not_share_is_said():
     other = record("Image2StyleGAN [16]", choices={"task": {"steps": [1]}})
     face = section(to_markdown(fill(table(), [record("Conventional Encoder [9]"), other])), "Face")
     assert "**Caution**: the rows of Face measured mse with other options of the task" in face
+    short = record("Domain-Guided Encoder (Ours)", nimg=20_000)
+    face = section(to_markdown(fill(table(), [record("Conventional Encoder [9]"), short])), "Face")
+    assert "**Caution**: the encoders of Face were trained on 20,000 and 200,000 images" in face
+    without = record("Image2StyleGAN [16]", choices={"encoder": None}, nimg=800_000)
+    face = section(to_markdown(fill(table(), [short, without])), "Face")
+    assert "were trained on" not in face, "Image2StyleGAN's images are the GAN's"
     same = section(to_markdown(fill(table(), [record("Conventional Encoder [9]")])), "Face")
     assert "Caution" not in same
 

@@ -123,6 +123,10 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
         if len(values) > 1:
             listed = " and ".join(sorted(str(value) for value in values))
             found.append(f"the rows of {group.label} stand on different {what}: {listed}")
+    trained = {record.nimg for record in records if record.choices.get("encoder")}
+    if len(trained) > 1:
+        listed = " and ".join(f"{nimg:,}" for nimg in sorted(trained))
+        found.append(f"the encoders of {group.label} were trained on {listed} images")
     for column in filled.table.columns_of(group):
         cells = [cell for cell in filled.column(column, group) if cell.value is not None]
         if len({cell.record.protocol.get(str(cell.metric)) for cell in cells if cell.record}) > 1:
