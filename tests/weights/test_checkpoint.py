@@ -14,6 +14,7 @@ import idinvert.weights
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeNetwork
+from idinvert.networks.latent_discriminator import LatentDiscriminator
 from idinvert.weights import average, recognise
 from idinvert.weights.checkpoint import open_checkpoint
 from idinvert.weights.recognise import FAMILIES
@@ -55,9 +56,19 @@ def test_a_folder_of_our_own(tmp_path: Path, where: str) -> None:
     assert found.meta["provenance"]["generator"] == {"seed": 7}
 
 
+def test_an_attribute_network_of_our_own(tmp_path: Path) -> None:
+    network = AttributeNetwork(resolution=8, kinds=["binary"], names=["smile"], width=8)
+    save_network(network, tmp_path / "attributes.safetensors", provenance={})
+    for place in (tmp_path, tmp_path / "attributes.safetensors"):
+        found = open_checkpoint(place)
+        assert list(found.networks) == ["attributes"] and found.latent_avg is None
+        assert tiny.same(found.networks["attributes"], network)
+
+
 def test_the_shipped_bundle() -> None:
     found = open_checkpoint("shipped:faces_mini")
     assert found.generator.resolution == 32 and found.encoder is not None
+    assert found.networks["attributes"].resolution == 32
     with pytest.raises(CheckpointError, match="shipped:nothing"):
         open_checkpoint("shipped:nothing", key=KEY)
 
@@ -219,9 +230,8 @@ def test_lightning_of_somebody_else(tmp_path: Path) -> None:
 # --- what is refused ---------------------------------------------------------------------------
 
 
-def attributes(path: Path) -> None:
-    network = AttributeNetwork(resolution=8, kinds=["binary"], names=["smile"], width=8)
-    save_network(network, path, provenance={})
+def latent_discriminator(path: Path) -> None:
+    save_network(LatentDiscriminator(features=8, width=8), path, provenance={})
 
 
 REFUSED = {
@@ -251,7 +261,7 @@ REFUSED = {
         lambda path: save_directions(path, [Direction("a", torch.eye(1, 8))]),
         "idinvert-directions-1",
     ),
-    "an attribute network": (attributes, "generator, discriminator or encoder"),
+    "another network of ours": (latent_discriminator, r"none of .* \(it holds latent_disc"),
 }
 
 

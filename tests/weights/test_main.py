@@ -179,16 +179,17 @@ def test_convert_replaces_nothing_unasked(foreign: Path, tmp_path: Path, capsys)
 
 
 def own(folder: Path) -> Path:
-    """A bundle whose encoder was trained for its generator, and a discriminator that was not."""
+    """A bundle whose encoder was trained with its generator and discriminator."""
     tiny.bundle(folder, "generator")
-    known = {
-        "run": "abc",
-        "seed": 7,
-        "stands_on": {"generator": fingerprint(generator_of(folder)), "perceptual": "1"},
-    }
-    save_network(tiny.encoder(), folder / "encoder.safetensors", provenance=known)
     other = {"stands_on": {"generator": "another"}}
     save_network(tiny.discriminator(), folder / "discriminator.safetensors", provenance=other)
+    stands_on = {
+        "generator": fingerprint(generator_of(folder)),
+        "discriminator": fingerprint(folder / "discriminator.safetensors"),
+        "perceptual": "1",
+    }
+    known = {"run": "abc", "seed": 7, "stands_on": stands_on}
+    save_network(tiny.encoder(), folder / "encoder.safetensors", provenance=known)
     return folder
 
 
@@ -216,7 +217,11 @@ def test_convert_keeps_what_a_file_knows_of_itself(tmp_path: Path) -> None:
     assert run("convert", source, out) == 0
     known = read_header(out / "encoder.safetensors").provenance
     assert (known["run"], known["seed"]) == ("abc", 7)
-    assert known["stands_on"] == {"generator": fingerprint(generator_of(out)), "perceptual": "1"}
+    assert known["stands_on"] == {
+        "generator": fingerprint(generator_of(out)),
+        "discriminator": fingerprint(out / "discriminator.safetensors"),
+        "perceptual": "1",
+    }
     assert known["source"]["family"] == "idinvert" and "source" not in known["source"]
     other = read_header(out / "discriminator.safetensors").provenance
     assert other["stands_on"] == {"generator": "another"}

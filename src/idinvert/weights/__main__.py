@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         help="OUT.safetensors (D and E go beside it), or a folder for one file a network",
     )
     convert.add_argument("--network", help="which generator, where there are several: g_ema or g")
-    convert.add_argument("--role", help="only this network: generator, discriminator or encoder")
+    convert.add_argument(
+        "--role", help="only this network: generator, discriminator, encoder or attributes"
+    )
     convert.add_argument(
         "--to", default="native", help="native (default), or rosinality or nvlabs: a plain .pt file"
     )

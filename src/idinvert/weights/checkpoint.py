@@ -14,6 +14,8 @@ from idinvert.weights.recognise import recognise
 from idinvert.weights.release import FORMAT, fingerprint, load_network, read_header
 
 ROLES = ("generator", "discriminator", "encoder")
+OWN_ROLES = ("generator", "discriminator", "attributes", "encoder")
+"""What a bundle of this project holds, that which others stand on first."""
 NATIVE = "idinvert"
 SHIPPED = "shipped:"
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
@@ -32,6 +34,7 @@ class Checkpoint:
         family: Who wrote the file: a name of `idinvert.weights.recognise.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
         meta: JSON-able facts about the file.
+        attributes: The attribute network that lies beside them in a bundle of this project.
     """
 
     generator: Any
@@ -40,11 +43,12 @@ class Checkpoint:
     latent_avg: Tensor | None
     family: str
     meta: dict[str, Any] = field(default_factory=dict)
+    attributes: nn.Module | None = None
 
     @property
     def networks(self) -> dict[str, Any]:
         """The networks that are there, by role."""
-        found = {role: getattr(self, role) for role in ROLES}
+        found = {role: getattr(self, role) for role in OWN_ROLES}
         return {role: network for role, network in found.items() if network is not None}
 
 
@@ -131,21 +135,22 @@ def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
     files = {} if place.is_file() else _bundle(place)
     if place.is_file():
         files = {read_header(place, key=key).role: place}
-    found = {role: files[role] for role in ROLES if role in files}
+    found = {role: files[role] for role in OWN_ROLES if role in files}
     if not found:
         there = f" (it holds {', '.join(files)})" if files else ""
         raise CheckpointError(
-            f"{place}: holds no generator, discriminator or encoder{there}; expected a folder with "
+            f"{place}: holds none of {', '.join(OWN_ROLES)}{there}; expected a folder with "
             f"generator.safetensors and the like, or a checkpoint file; change {key}"
         )
     networks: dict[str, Any] = {
         role: load_network(file, key=key, expect=role) for role, file in found.items()
     }
     provenance = {role: read_header(file, key=key).provenance for role, file in found.items()}
-    meta: dict[str, Any] = {"format": FORMAT, "provenance": provenance}
+    prints = {role: fingerprint(file) for role, file in found.items()}
+    meta: dict[str, Any] = {"format": FORMAT, "fingerprints": prints, "provenance": provenance}
     generator = networks.get("generator")
     if generator is not None:
-        meta |= {"fingerprint": fingerprint(found["generator"]), "latent_avg": "stored"}
+        meta["latent_avg"] = "stored"
     return Checkpoint(
         generator=generator,
         discriminator=networks.get("discriminator"),
@@ -153,13 +158,14 @@ def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
         latent_avg=None if generator is None else generator.w_avg.clone(),
         family=NATIVE,
         meta=meta,
+        attributes=networks.get("attributes"),
     )
 
 
 def _bundle(folder: Path) -> dict[str, Path]:
     """The files of a bundle's or a run's folder, by role."""
     for place in (folder, folder / "weights"):
-        files = {role: place / f"{role}.safetensors" for role in ROLES}
+        files = {role: place / f"{role}.safetensors" for role in OWN_ROLES}
         files = {role: file for role, file in files.items() if file.is_file()}
         if files:
             return files

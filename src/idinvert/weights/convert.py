@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from idinvert.errors import CheckpointError
-from idinvert.weights.checkpoint import ROLES, Checkpoint, open_checkpoint
+from idinvert.weights.checkpoint import OWN_ROLES, Checkpoint, open_checkpoint
 from idinvert.weights.export.nvlabs import to_nvlabs
 from idinvert.weights.export.rosinality import to_rosinality
 from idinvert.weights.export.write import write_pt
@@ -37,7 +37,7 @@ def convert(
         out: Where to.
         to: ``"native"``, or ``"rosinality"`` or ``"nvlabs"``: one ``.pt`` file of tensors by name.
         network: As in `open_checkpoint`.
-        role: Write only this network: ``"generator"``, ``"discriminator"`` or ``"encoder"``.
+        role: Write only this network: one of `OWN_ROLES`.
         half: Round a native result to float16: half the size, loaded as float32.
         drop_clamp: Let ``"rosinality"``, which knows no conv_clamp, write a network that has one.
         force: Replace what is there.
@@ -52,8 +52,8 @@ def convert(
     out = Path(out).expanduser()
     if to not in LAYOUTS:
         raise CheckpointError(f"--to {to}: expected one of {', '.join(LAYOUTS)}")
-    if role is not None and role not in ROLES:
-        raise CheckpointError(f"--role {role}: expected one of {', '.join(ROLES)}")
+    if role is not None and role not in OWN_ROLES:
+        raise CheckpointError(f"--role {role}: expected one of {', '.join(OWN_ROLES)}")
     if half and to != "native":
         raise CheckpointError(f"--half: is of this project's files; leave it or --to {to} out")
     checkpoint = open_checkpoint(path, key="FILE", network=network)

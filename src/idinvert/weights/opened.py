@@ -97,32 +97,44 @@ def write_networks(
         fingerprint: As in `write_native`.
         half: Round to float16, see `save_network`.
     """
-    stored = checkpoint.meta.get("provenance", {})
-    for role, file in files.items():  # the generator is first: others stand on it
-        provenance = _copied(stored.get(role, {}), provenance_of(checkpoint, source=source))
+    known = checkpoint.meta.get("provenance", {})
+    prints = checkpoint.meta.get("fingerprints", {})
+    written: dict[str, str] = {}  # role to fingerprint
+    copies: dict[str, str] = {}  # fingerprint of a network to that of its copy
+    for role, file in files.items():  # that which others stand on is first
+        provenance = _copied(known.get(role, {}), provenance_of(checkpoint, source=source))
         if half:
             provenance["rounded"] = "float16"
-        if role != "generator" and "generator" in checkpoint.networks:
-            known = fingerprint or _written(files.get("generator"))
-            if known and _stood_on_it(provenance, checkpoint):
-                provenance["stands_on"] = provenance.get("stands_on", {}) | {"generator": known}
+        generator = (fingerprint if "generator" in checkpoint.networks else None) or written.get(
+            "generator"
+        )
+        stands_on = _stands_on(role, provenance, copies=copies, generator=generator)
+        provenance |= {"stands_on": stands_on} if stands_on else {}
         if role == "encoder" and "choices" not in provenance:
             provenance["choices"] = _choices(checkpoint)
         save_network(checkpoint.networks[role], file, provenance=provenance, half=half)
+        written[role] = digest_of(file)[:16]
+        if role in prints:
+            copies[prints[role]] = written[role]
     return dict(files)
 
 
-def _copied(stored: dict[str, Any], copy: dict[str, Any]) -> dict[str, Any]:
+def _stands_on(
+    role: str, provenance: dict[str, Any], *, copies: dict[str, str], generator: str | None
+) -> dict[str, str]:
+    """Fingerprints of what a copy was trained with: where that is copied as well, its copy's."""
+    known = provenance.get("stands_on", {})
+    found = {name: copies.get(value, value) for name, value in known.items()}
+    if generator is not None and role in ("discriminator", "encoder"):
+        found.setdefault("generator", generator)
+    return found
+
+
+def _copied(known: dict[str, Any], copy: dict[str, Any]) -> dict[str, Any]:
     """What a file's own provenance becomes in its copy; a source that it named stays below."""
-    if "source" in stored:
-        copy = {"source": copy["source"] | {"source": stored["source"]}}
-    return stored | copy
-
-
-def _stood_on_it(provenance: dict[str, Any], checkpoint: Checkpoint) -> bool:
-    """Whether a network stood on the generator that it was opened with, as those of one file do."""
-    known = provenance.get("stands_on", {}).get("generator")
-    return known in (None, checkpoint.meta.get("fingerprint"))
+    if "source" in known:
+        copy = {"source": copy["source"] | {"source": known["source"]}}
+    return known | copy
 
 
 def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
@@ -148,10 +160,6 @@ def digest_of(path: Path) -> str:
 @lru_cache(maxsize=64)
 def _digest(path: str, size: int, changed: int, inode: int) -> str:
     return sha256(path)
-
-
-def _written(file: Path | None) -> str | None:
-    return digest_of(file)[:16] if file is not None else None
 
 
 def _publish(partial: Path, folder: Path) -> None:
