@@ -61,7 +61,8 @@ def train_directions(
         for name in [*names, *conditions, *(c for kept in conditions.values() for c in kept)]:
             known = list(network.names) if name in names else names
             if name not in known:
-                raise ConfigError(f"task.names: {name} is not read. " + nearest(name, known))
+                hint = f"{nearest(name, known)} task.names=null takes all that is read."
+                raise ConfigError(f"task.names: {name} is not read. {hint}")
     generator = wire.loaded_generator(config["generator"], contents)
     facts = {
         "generator": contents.hashes["generator"],
