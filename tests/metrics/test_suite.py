@@ -67,6 +67,10 @@ def test_protocols_name_extractor_and_seed():
     assert list(text) == ["fd_pool", "swd", "mse", "swd_floor"]
     assert "pool" in text["fd_pool"]
     assert text["swd"].endswith("seed 7")
+    read = Pool()
+    read.weights_sha256, read.architecture = "f00d" * 16, {"layer": 3}
+    text = MetricSuite(names=["fd_pool", "kd_pool"], extractors={"pool": read}).protocol()
+    assert all(line.endswith("weights sha256 f00df00df00df00d, layer 3") for line in text.values())
 
 
 def test_what_cannot_be_measured_is_refused_at_once(tmp_path, monkeypatch):

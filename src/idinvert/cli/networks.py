@@ -163,6 +163,11 @@ def perceptual_network(node: dict[str, Any] | None, contents: Contents) -> nn.Mo
     return network
 
 
+def extractors(nodes: dict[str, dict[str, Any]]) -> dict[str, nn.Module]:
+    """The feature extractors of ``metric.extractors``, by name."""
+    return {name: build(node, key=f"metric.extractors.{name}") for name, node in nodes.items()}
+
+
 def attribute_network(node: dict[str, Any] | None, contents: Contents) -> Any:
     """The trained attribute network, or ``None``."""
     if node is None:

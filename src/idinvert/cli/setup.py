@@ -1,6 +1,7 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Setup:
     inverter_name: str
     perceptual: nn.Module | None
     attributes: Any
+    extractors: Mapping[str, nn.Module]
     origin: Origin
     trained_on: str | None = None
 
@@ -54,7 +56,7 @@ class Setup:
     def measures(self) -> Measures:
         """The metrics of the configuration, with their networks."""
         metric = self.config["metric"]
-        extractors = {"attributes": self.attributes}
+        extractors = {**self.extractors, "attributes": self.attributes}
         if self.perceptual is not None:
             extractors.setdefault(perceptual_name(self.config["perceptual"]), self.perceptual)
         return Measures(
@@ -97,6 +99,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
         inverter_name=room_name(config["inversion"]["_target_"]),
         perceptual=perceptual,
         attributes=attributes,
+        extractors=wire.extractors(config["metric"]["extractors"]),
         origin=Origin(
             run=provenance.get("run", contents.hashes[role]),
             choices=provenance.get("choices", made if encoder is None else {}),

@@ -36,7 +36,8 @@ class MetricSuite:
 
     Args:
         names: of `mse psnr ssim lpips_<net> swd fid kid isc prc fd_<extractor> kd_<extractor>`.
-        extractors: name to module with `embed`, for `fd_` and `kd_`.
+        extractors: name to module with `embed`, for `fd_` and `kd_`; the protocol says the
+            `weights_sha256` and `architecture` of one that was read from a file.
         inception_path: weights of FID, KID and Inception score.
         lpips_path: backbone of LPIPS (one `lpips_<net>` at a time where it is given).
         prc_vgg16_path: VGG16 of precision and recall.
@@ -80,6 +81,9 @@ class MetricSuite:
                 network = LPIPS(net=name.removeprefix("lpips_"), path=lpips_path).to(self.device)
                 self.paired[name] = RunningMean(network)
                 self._details[name] = f"backbone sha256 {network.backbone_sha256[:16]}"
+        for name, extractor in self.extractors.items():
+            if said := _said_of(extractor):
+                self._details |= {f"fd_{name}": said, f"kd_{name}": said}
         self.keeps_images = len(self.paired) < len(self.names)
         self.reset()
 
@@ -168,3 +172,13 @@ class MetricSuite:
                 f"metric.names: unknown metric {name!r}{hint} Valid: {', '.join(valid)}, "
                 "fd_<extractor>, kd_<extractor>"
             )
+
+
+def _said_of(extractor: nn.Module) -> str:
+    """The file and the settings of an extractor, where it was read from a published one."""
+    digest = getattr(extractor, "weights_sha256", None)
+    if digest is None:
+        return ""
+    settings: Mapping[str, Any] = getattr(extractor, "architecture", {})
+    words = [f"{name} {value}" for name, value in settings.items()]
+    return ", ".join([f"weights sha256 {digest[:16]}", *words])

@@ -34,6 +34,7 @@ class SqueezeNetFeatures(nn.Module):
 
     gains: Tensor
     means: Tensor
+    weights_sha256: str | None = None  # of the file they were read from
 
     def __init__(
         self, *, layer: int = 12, resize: int | None = None, input_scale: str = "caffe"

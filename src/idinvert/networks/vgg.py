@@ -41,6 +41,7 @@ class VGG16Features(nn.Module):
     """
 
     means: Tensor
+    weights_sha256: str | None = None  # of the file they were read from
 
     def __init__(self, *, resize: int | None = 256, channel_order: str = "rgb") -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
@@ -18,7 +18,7 @@ from idinvert.weights.release import load_network
 
 _PREFIX = "features."
 _KERAS_PREFIX = "layer"  # the authors' vgg16.pth: layer0.weight, …, ported from Keras, hence BGR
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", SqueezeNetFeatures, VGG16Features)
 
 
 def vgg16(
@@ -156,4 +156,5 @@ def _fill(
             f"expected torchvision's layout; change {key}"
         )
     network.load_state_dict({name: found[name.removeprefix(_PREFIX)] for name in own})
+    network.weights_sha256 = sha256(path)
     return network.eval().requires_grad_(False)

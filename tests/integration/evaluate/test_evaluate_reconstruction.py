@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import squeezenet1_1
 
 from idinvert.data.convert import to_float
 from idinvert.data.miniature import faces_mini
+from idinvert.errors import MissingWeightsError
 from idinvert.evaluation import module
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.tables.record import Record
 from idinvert.tables.store import read_records
+from idinvert.weights.registry import sha256
 from idinvert.weights.release import fingerprint, load_network
 
 Go = Callable[..., list[Record]]
@@ -63,6 +66,25 @@ def test_a_record_says_what_was_measured_and_what_made_it(
         assert record.checkpoints[role] == fingerprint(path)
     assert {"perceptual", "attributes"} <= set(record.checkpoints)
     assert record.versions["torch"] == torch.__version__.split("+")[0]
+
+
+def test_distances_on_features_that_no_method_descends(
+    on_run: Go, tmp_path: Path, inverted: list[int]
+) -> None:
+    torch.save(squeezenet1_1(weights=None).features.state_dict(), tmp_path / "squeezenet.pth")
+    on_run("inversion=encoder")
+    calls = len(inverted)
+    path = f"metric.extractors.squeezenet.path={tmp_path / 'squeezenet.pth'}"
+    names = "metric.names=[fd_attributes,fd_squeezenet,kd_squeezenet]"
+    words = ["inversion=encoder", "metric=independent", names]
+    (record,) = on_run(*words, path, "metric.extractors.squeezenet.resize=32")
+    assert len(inverted) == calls, "another metric inverts nothing again"
+    assert {"fd_squeezenet", "kd_squeezenet", "fd_attributes"} <= set(record.metrics)
+    digest = sha256(tmp_path / "squeezenet.pth")[:16]
+    assert f"weights sha256 {digest}, layer 12, resize 32" in record.protocol["fd_squeezenet"]
+    assert "sha256" not in record.protocol["fd_attributes"]
+    with pytest.raises(MissingWeightsError, match=r"metric\.extractors\.squeezenet\.path"):
+        on_run(*words)
 
 
 def test_the_encoders_error_is_the_one_computed_by_hand(on_run: Go, world: SimpleNamespace) -> None:
