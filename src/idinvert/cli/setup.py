@@ -99,7 +99,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
         inverter_name=room_name(config["inversion"]["_target_"]),
         perceptual=perceptual,
         attributes=attributes,
-        extractors=wire.extractors(config["metric"]["extractors"]),
+        extractors=wire.extractors(config["metric"].get("extractors", {})),  # older runs have none
         origin=Origin(
             run=provenance.get("run", contents.hashes[role]),
             choices=provenance.get("choices", made if encoder is None else {}),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
+from idinvert.cli import tables
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
@@ -65,6 +66,12 @@ def quicker(table: dict[str, Any]) -> dict[str, Any]:
         text = text.replace(steps % 100, steps % 2)
     table["scales"]["miniature"]["fill"]["steps"] = 2
     return table | {"rows": json.loads(text)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of this folder's runs alone: to evaluate what is shipped takes minutes."""
+    monkeypatch.setattr(tables, "assets_folder", lambda: tmp_path / "nothing shipped")
 
 
 @pytest.fixture
