@@ -124,6 +124,7 @@ def furnish(folder: Path, base: Path) -> Path:
     shutil.copytree(base, run)
     measured = REPOSITORY / "experiments" / "faces_mini" / "records.jsonl"
     shutil.copy(measured, folder / "outputs" / "records.jsonl")
+    (folder / "experiments").symlink_to(REPOSITORY / "experiments", target_is_directory=True)
     return run
 
 

@@ -176,7 +176,9 @@ def _close(run: Path, *, seconds: float) -> None:
         f"  python train.py run={run} max_seconds=null          # train the fresh encoder on\n"
         "  python evaluate.py task=invert images=FOLDER        # invert images of your own\n"
         "  python evaluate.py inversion.lambda_dom=0           # what the regulariser is worth\n"
-        "  python evaluate.py table=table1_methods             # Table 1 with what there is"
+        "  python evaluate.py data=towers_mini n=16            # another domain, shipped too\n"
+        "  python evaluate.py table=table1_methods records=experiments/table1_methods "
+        "evaluate_missing=false   # Table 1 as it was measured"
     )
 
 
