@@ -12,7 +12,7 @@ import torch
 
 from idinvert.data.bedrooms import BEDROOMS
 from idinvert.data.churches import CHURCHES
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, prepare
 from idinvert.data.faces import ATTRIBUTES, FACES, render, sample_labels
 from idinvert.data.miniature import bedrooms_mini, churches_mini, faces_mini, towers_mini
 from idinvert.data.towers import TOWERS
@@ -62,18 +62,35 @@ def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
         file.write_bytes(broken[damage])
     else:
         kind = np.float32 if damage == "dtype" else np.uint8
-        np.save(file, np.zeros((30, 3, 16, 16 if damage == "dtype" else 17), dtype=kind))
+        np.save(file, np.zeros((20, 3, 16, 16 if damage == "dtype" else 17), dtype=kind))
     assert torch.equal(small(tmp_path).train[3]["image"], sound)
     assert file.read_bytes() == data
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_whole_cache_is_not_written_again(tmp_path: Path) -> None:
-    small(tmp_path)
+    prepare(small(tmp_path).train)
     (file,) = tmp_path.glob("*.images.npy")
     before = file.stat().st_mtime_ns
-    small(tmp_path)
+    prepare(small(tmp_path).train)
     assert file.stat().st_mtime_ns == before
+
+
+def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
+    domain = small(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert domain.test[0]["id"] == 20
+    (file,) = tmp_path.glob("*.images.npy")
+    assert np.load(file, mmap_mode="r").shape == (6, 3, 16, 16)
+    again = small(tmp_path, train=19, test=7)  # other images: not the same file
+    assert again.test[0]["id"] == 19 and len(list(tmp_path.glob("*.images.npy"))) == 2
+
+
+def test_pictures_and_masks_of_one_split_are_rendered_together(tmp_path: Path) -> None:
+    pictures = small(tmp_path).test[2]["image"]
+    with_masks = small(tmp_path, masks=True).test[2]
+    assert torch.equal(with_masks["image"], pictures)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
@@ -83,9 +100,9 @@ def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("idinvert.data.miniature.FACES", replace(FACES, render=interrupted))
         with pytest.raises(KeyboardInterrupt):
-            small(tmp_path)
+            prepare(small(tmp_path).train)
     assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob(".*.tmp"))
-    assert len(small(tmp_path).train) == 20
+    assert small(tmp_path).train[19]["id"] == 19
 
 
 def test_two_processes_write_one_cache(tmp_path: Path) -> None:
@@ -116,7 +133,7 @@ def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
 
 def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
-    faces_mini(resolution=8, train=2, test=1, val=0)
+    prepare(faces_mini(resolution=8, train=2, test=1, val=0).test)
     assert list((tmp_path / "there").glob("faces_mini*.npy"))
 
 
@@ -128,7 +145,7 @@ def test_errors_name_the_key(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(DataError, match=r"data\.cache_dir"):
-        small(blocked / "below")
+        prepare(small(blocked / "below").val)
 
 
 def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) -> None:
@@ -196,17 +213,12 @@ def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> N
     assert max(train) - min(train) > 300_000  # all over the first part
 
 
-def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path, monkeypatch) -> None:
+def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path) -> None:
     """The default counts, of all three domains, without rendering them."""
     seen: dict[str, list[torch.Tensor]] = {}
-
-    def kept(renderer, *, ids, **settings):
-        seen[renderer.name] = list(ids)
-        return [[], [], []]
-
-    monkeypatch.setattr("idinvert.data.miniature.rendered_splits", kept)
-    for domain in DRAWN:
-        domain(resolution=8, cache_dir=tmp_path)
+    for make in DRAWN:
+        domain = make(resolution=8, cache_dir=tmp_path)
+        seen[domain.name] = [domain.train.ids, domain.test.ids, domain.val.ids]
     for parts in seen.values():
         assert [len(part) for part in parts] == [65_000, 5_000, 500]
         assert len(torch.cat(parts).unique()) == 70_500
@@ -257,4 +269,6 @@ def test_draws_of_too_many_images_are_refused(tmp_path: Path, drawn_domain) -> N
 def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) -> None:
     domain = faces_mini(resolution=8, train=2, test=1, val=1, cache_dir=tmp_path)
     assert domain.fingerprint == FINGERPRINT
-    assert (tmp_path / "faces_mini-v1-8px-seed0-0-4.images.npy").is_file()
+    prepare(domain.train)
+    (file,) = tmp_path.glob("*.npy")
+    assert file.name.startswith("faces_mini-v1-8px-seed0-2-")

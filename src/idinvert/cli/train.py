@@ -26,6 +26,7 @@ from idinvert.config.run_folder import (
     write_config,
 )
 from idinvert.data.datamodule import ImageDataModule
+from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError
 from idinvert.tracking.status import read_status, write_status
 from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
@@ -105,6 +106,8 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> str |
     if checkpoint is not None and start >= config["nimg"]:
         _report_done(folder, nimg=start)
         return None
+    for split in (parts.domain.train, parts.domain.val):
+        prepare(split)  # before the processes of other devices begin
     data = ImageDataModule(
         domain=parts.domain,
         batch_size=config["batch_size"],

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A split that makes its images before it can give any."""
+
+    def prepare(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,3 +52,13 @@ class Domain:
     test: Dataset[dict[str, Any]]
     fingerprint: str
     attributes: tuple[Attribute, ...] = ()
+
+
+def prepare(split: Dataset[dict[str, Any]]) -> None:
+    """Makes what a split still lacks on disk, here and now instead of in its loader's processes.
+
+    Raises:
+        DataError: It cannot be made.
+    """
+    if isinstance(split, Preparable):
+        split.prepare()

@@ -8,9 +8,11 @@ likes exist), test images from the rest. The draw follows from the domain's name
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from idinvert.data.bedrooms import BEDROOMS
 from idinvert.data.cache import default_cache_dir
@@ -18,7 +20,7 @@ from idinvert.data.churches import CHURCHES
 from idinvert.data.domain import Domain
 from idinvert.data.draws import draw
 from idinvert.data.faces import FACES
-from idinvert.data.rendered import rendered_splits
+from idinvert.data.rendered import RenderedSplit
 from idinvert.data.renderer import Renderer
 from idinvert.data.towers import TOWERS
 from idinvert.errors import DataError
@@ -56,33 +58,22 @@ def faces_mini(
         masks: Whether items also carry `mask`, uint8 `[R, R]`, indices into `faces.MASK_CLASSES`.
 
     Raises:
-        DataError: A count or the resolution makes no sense, or the cache cannot be written.
+        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
     """
     name, version = FACES.name, FACES.version
     _check(name, resolution=resolution, train=train, test=test, val=val, skip=skip)
-    total = train + test + val
-    everyone = torch.arange(skip, total)
-    ids = everyone.split([train - skip, test, val])
-    learn, measure, watch = rendered_splits(
-        FACES,
-        ids=ids,
-        resolution=resolution,
-        seed=seed,
-        folder=_folder(cache_dir),
-        stem=f"{name}-v{version}-{resolution}px-seed{seed}-{skip}-{total - skip}",
-        masks=masks,
-    )
+    ids = torch.arange(skip, train + test + val).split([train - skip, test, val])
     identity = f"{name}/{version}/{resolution}/{seed}/{train}/{test}/{val}"
     if skip:
         identity += f"/{skip}"
-    return Domain(
-        name=name,
+    return _domain(
+        FACES,
+        ids,
+        identity=identity,
         resolution=resolution,
-        train=learn,
-        test=measure,
-        val=watch,
-        fingerprint=_fingerprint(identity),
-        attributes=FACES.attributes,
+        seed=seed,
+        cache_dir=cache_dir,
+        masks=masks,
     )
 
 
@@ -105,7 +96,7 @@ def towers_mini(
     Args: as `faces_mini`.
 
     Raises:
-        DataError: A count or the resolution makes no sense, or the cache cannot be written.
+        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
     """
     counts = {"train": train, "test": test, "val": val, "skip": skip}
     return _drawn(TOWERS, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
@@ -127,7 +118,7 @@ def bedrooms_mini(
     Args: as `towers_mini`.
 
     Raises:
-        DataError: A count or the resolution makes no sense, or the cache cannot be written.
+        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
     """
     counts = {"train": train, "test": test, "val": val, "skip": skip}
     return _drawn(BEDROOMS, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
@@ -149,7 +140,7 @@ def churches_mini(
     Args: as `towers_mini`.
 
     Raises:
-        DataError: A count or the resolution makes no sense, or the cache cannot be written.
+        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
     """
     counts = {"train": train, "test": test, "val": val, "skip": skip}
     return _drawn(CHURCHES, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
@@ -181,22 +172,46 @@ def _drawn(
             )
         drawn = draw(count, below=there, words=f"idinvert/{name}/{key}")
         ids.append(first + torch.tensor(drawn, dtype=torch.int64))
-    learn, measure, watch = rendered_splits(
+    identity = f"{name}/{version}/{resolution}/{seed}/drawn/{train}/{test}/{val}/{skip}"
+    return _domain(
         renderer,
-        ids=(ids[0][skip:], *ids[1:]),
+        [ids[0][skip:], *ids[1:]],
+        identity=identity,
         resolution=resolution,
         seed=seed,
-        folder=_folder(cache_dir),
-        stem=f"{name}-v{version}-{resolution}px-seed{seed}-drawn-{skip}-{train}-{test}-{val}",
+        cache_dir=cache_dir,
         masks=masks,
     )
-    identity = f"{name}/{version}/{resolution}/{seed}/drawn/{train}/{test}/{val}/{skip}"
+
+
+def _domain(
+    renderer: Renderer,
+    ids: Sequence[Tensor],
+    *,
+    identity: str,
+    resolution: int,
+    seed: int,
+    cache_dir: str | Path | None,
+    masks: bool,
+) -> Domain:
+    """A domain of the images to train on, to test on and to validate on."""
+    train, test, val = (
+        RenderedSplit(
+            renderer,
+            ids=part,
+            resolution=resolution,
+            seed=seed,
+            folder=_folder(cache_dir),
+            masks=masks,
+        )
+        for part in ids
+    )
     return Domain(
-        name=name,
+        name=renderer.name,
         resolution=resolution,
-        train=learn,
-        test=measure,
-        val=watch,
+        train=train,
+        test=test,
+        val=val,
         fingerprint=_fingerprint(identity),
         attributes=renderer.attributes,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,144 +15,132 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.data.cache import alone, is_whole, new_arrays
-from idinvert.data.renderer import Render, Renderer
+from idinvert.data.renderer import Renderer
 from idinvert.errors import DataError
 
 _BLOCK = 256  # images rendered between two looks at the clock
 
 
 class RenderedSplit(Dataset[dict[str, Any]]):
-    """Rows of a cache file; the file is opened in the process that reads it.
+    """One split, in a cache file of its own that is rendered when its first image is asked for.
+
+    So an evaluation renders no images to train on. The file is opened in the process that reads
+    it.
 
     Args:
-        images: The cache of pictures.
-        masks: The cache of masks, if items carry them.
-        labels: `[n, A]`, of these rows.
-        ids: The n images' ids.
-        first: The file's row of the first of them; the others follow.
+        renderer: Draws the images.
+        ids: Of the images, int64 `[n]`.
+        resolution: R, pixels.
+        seed: Of the labels.
+        folder: Where the cache is.
+        masks: Whether items carry `mask`.
+
+    Attributes:
+        labels: float32 `[n, A]`.
     """
 
     def __init__(
-        self, *, images: Path, masks: Path | None, labels: Tensor, ids: Tensor, first: int
+        self,
+        renderer: Renderer,
+        *,
+        ids: Tensor,
+        resolution: int,
+        seed: int,
+        folder: Path,
+        masks: bool,
     ) -> None:
-        self.images, self.masks, self.labels = images, masks, labels
-        self.ids, self.first = ids, first
-        self._open: dict[Path, np.ndarray] = {}
+        self.renderer, self.ids, self.resolution = renderer, ids, resolution
+        self.labels = renderer.sample_labels(ids, seed=seed)
+        self.folder = folder
+        self.stem = (
+            f"{renderer.name}-v{renderer.version}-{resolution}px-seed{seed}-{len(ids)}-"
+            f"{_digest(ids)}"
+        )
+        self.shapes: dict[str, tuple[int, ...]] = {"images": (len(ids), 3, resolution, resolution)}
+        if masks:
+            self.shapes["masks"] = (len(ids), resolution, resolution)
+        self._open: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """The image at `index`; the first call of all renders the split if need be.
+
+        Raises:
+            DataError: The cache cannot be written.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a split of {len(self)} images")
-        row = self.first + index
-        number = int(self.ids[index])
+        arrays, number = self._arrays(), int(self.ids[index])
         item = {
-            "image": torch.from_numpy(self._array(self.images)[row].copy()),
+            "image": torch.from_numpy(arrays["images"][index].copy()),
             "id": number,
             "name": f"{number:06d}",
             "attributes": self.labels[index].clone(),
         }
-        if self.masks is not None:
-            item["mask"] = torch.from_numpy(self._array(self.masks)[row].copy())
+        if "masks" in arrays:
+            item["mask"] = torch.from_numpy(arrays["masks"][index].copy())
         return item
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # a worker process maps the file anew
 
-    def _array(self, path: Path) -> np.ndarray:
-        if path not in self._open:
-            self._open[path] = np.load(path, mmap_mode="r")
-        return self._open[path]
+    def prepare(self) -> None:
+        """Renders what is missing or broken; whoever comes second waits and finds it there.
+
+        Raises:
+            DataError: The cache cannot be written.
+        """
+        files = self._files()
+        if _are_whole(files):
+            return
+        try:
+            with alone(self.folder / f"{self.stem}.lock"):
+                if _are_whole(files):
+                    return
+                with new_arrays(files) as arrays:
+                    self._render_into(arrays)
+        except OSError as error:
+            size = sum(math.prod(shape) for _, shape in files) / 1e6
+            raise DataError(
+                f"cannot write the image cache in {self.folder}: {error}; it needs a writable "
+                f"folder with {size:,.0f} MB free; change `data.cache_dir` or $IDINVERT_CACHE"
+            ) from error
+
+    def _files(self) -> list[tuple[Path, tuple[int, ...]]]:
+        return [(self._path(kind), shape) for kind, shape in self.shapes.items()]
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"{self.stem}.{kind}.npy"
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        if not self._open:
+            self.prepare()
+            self._open = {kind: np.load(self._path(kind), mmap_mode="r") for kind in self.shapes}
+        return self._open
+
+    def _render_into(self, arrays: list[np.ndarray]) -> None:
+        """Fills the arrays (pictures, then masks if asked for), with a line of progress."""
+        total, began, shown = len(self), time.monotonic(), 0.0
+        for start in range(0, total, _BLOCK):
+            labels = self.labels[start : start + _BLOCK]
+            rendered = self.renderer.render(labels, resolution=self.resolution)
+            for array, part in zip(arrays, rendered, strict=False):
+                array[start : start + part.shape[0]] = part.numpy()
+            done, seconds = min(start + _BLOCK, total), time.monotonic() - began
+            if seconds - shown > 2.0 or (done == total and shown > 0.0):
+                shown = seconds
+                end = "\n" if done == total else "\r"
+                rate = f"{done / seconds:,.0f} images/s"
+                sys.stderr.write(f"rendering {self.stem}: {done:,} of {total:,}, {rate}{end}")
+                sys.stderr.flush()
 
 
-def rendered_splits(
-    renderer: Renderer,
-    *,
-    ids: Sequence[Tensor],
-    resolution: int,
-    seed: int,
-    folder: Path,
-    stem: str,
-    masks: bool,
-) -> list[RenderedSplit]:
-    """Splits of one cache file, which is rendered where it is missing or broken.
-
-    Args:
-        renderer: Draws them.
-        ids: Of each split's images, int64 `[n]`; the file holds them one split after the other.
-        resolution: R, pixels.
-        seed: Of the labels.
-        folder: Where the cache is.
-        stem: Beginning of the file's name; says all that its content depends on.
-        masks: Whether items carry `mask`.
-
-    Raises:
-        DataError: The cache cannot be written.
-    """
-    everyone = torch.cat(list(ids))
-    total = len(everyone)
-    images = folder / f"{stem}.images.npy"
-    mask_file = folder / f"{stem}.masks.npy" if masks else None
-    wanted: list[tuple[Path, tuple[int, ...]]] = [(images, (total, 3, resolution, resolution))]
-    if mask_file is not None:
-        wanted.append((mask_file, (total, resolution, resolution)))
-    labels = renderer.sample_labels(everyone, seed=seed)
-    _ensure(wanted, render=renderer.render, labels=labels, resolution=resolution, stem=stem)
-
-    splits, first = [], 0
-    for part in ids:
-        rows = slice(first, first + len(part))
-        splits.append(
-            RenderedSplit(
-                images=images, masks=mask_file, labels=labels[rows], ids=part, first=first
-            )
-        )
-        first += len(part)
-    return splits
+def _are_whole(files: list[tuple[Path, tuple[int, ...]]]) -> bool:
+    return all(is_whole(path, shape) for path, shape in files)
 
 
-def _ensure(
-    wanted: list[tuple[Path, tuple[int, ...]]],
-    *,
-    render: Render,
-    labels: Tensor,
-    resolution: int,
-    stem: str,
-) -> None:
-    """Renders what is missing or broken; whoever comes second waits and reads."""
-    if all(is_whole(path, shape) for path, shape in wanted):
-        return
-    folder = wanted[0][0].parent
-    try:
-        with alone(folder / f"{stem}.lock"):
-            if all(is_whole(path, shape) for path, shape in wanted):
-                return
-            with new_arrays(wanted) as arrays:
-                _render_into(
-                    arrays, render=render, labels=labels, resolution=resolution, title=stem
-                )
-    except OSError as error:
-        size = sum(math.prod(shape) for _, shape in wanted) / 1e6
-        raise DataError(
-            f"cannot write the image cache in {folder}: {error}; it needs a writable folder with "
-            f"{size:,.0f} MB free; change `data.cache_dir` or $IDINVERT_CACHE"
-        ) from error
-
-
-def _render_into(
-    arrays: list[np.ndarray], *, render: Render, labels: Tensor, resolution: int, title: str
-) -> None:
-    """Fills the arrays (pictures, then masks if asked for), with a line of progress."""
-    total, began, shown = labels.shape[0], time.monotonic(), 0.0
-    for start in range(0, total, _BLOCK):
-        rendered = render(labels[start : start + _BLOCK], resolution=resolution)
-        for array, part in zip(arrays, rendered, strict=False):
-            array[start : start + part.shape[0]] = part.numpy()
-        done, seconds = min(start + _BLOCK, total), time.monotonic() - began
-        if seconds - shown > 2.0 or (done == total and shown > 0.0):
-            shown = seconds
-            end = "\n" if done == total else "\r"
-            rate = f"{done / seconds:,.0f} images/s"
-            sys.stderr.write(f"rendering {title}: {done:,} of {total:,}, {rate}{end}")
-            sys.stderr.flush()
+def _digest(ids: Tensor) -> str:
+    """Names a split's images in its file's name, whatever drew them."""
+    return hashlib.sha256(ids.to(torch.int64).numpy().tobytes()).hexdigest()[:12]

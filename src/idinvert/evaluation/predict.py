@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from idinvert.data.domain import prepare
 from idinvert.errors import DataError
 from idinvert.evaluation.chunks import Span, limit, spans
 from idinvert.evaluation.module import InversionModule
@@ -148,6 +149,7 @@ def predict(
         ConfigError: `out` holds results of something else.
     """
     chunks = spans(limit(dataset, n), size=batch_size)
+    prepare(dataset)
     runner = make_trainer(trainer, out=out)
     module = InversionModule(
         inverter=inverter,
