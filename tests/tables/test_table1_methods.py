@@ -58,7 +58,7 @@ def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any
             "objective": {"name": objective, "lambda_adv": 0.1},
             "generator": {"name": "stylegan", "multi_w": True},
             "encoder": {"name": "base", "variant": "v2", "noise_blocks": 0},
-            "latent": {"space": "w_plus", "offset": "w_avg"},
+            "latent": {"space": "w_plus", "offset": "none"},
             "inversion": inversion,
             **(choices or {}),
         },
@@ -129,6 +129,7 @@ def test_each_row_takes_its_own_records():
         {"choices": {"generator": {"name": "stylegan2", "multi_w": True}}},
         {"choices": {"objective": {"name": "domain_guided", "lambda_adv": 0.08}}},
         {"choices": {"latent": {"space": "w"}}},
+        {"choices": {"latent": {"offset": "w_avg"}}},
         {"choices": {"inversion": {"name": "in_domain", "steps": 100, "lambda_dom": 10.0}}},
     ],
 )
