@@ -1,6 +1,7 @@
 """What ``run=RUN`` brings along to an evaluation: its data, its networks, its scale."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from idinvert.cli.run_config import take
@@ -52,8 +53,8 @@ def _own_classes(node: dict[str, Any] | None) -> list[str]:
     return stored + [name for name in names if not name.startswith("idinvert.")]
 
 
-def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The configuration of ``run``, and where its encoder is.
+def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The configuration of ``run``, and where its encoder is; a GAN has none.
 
     A shipped run has no folder here; what it stands on is shipped with it. Tables print commands
     with its id.
@@ -69,7 +70,15 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str]:
             raise
         data, path = bundle
         return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
-    return read_config(folder), str(folder)
+    stored = read_config(folder)
+    return (stored, str(folder)) if stored["encoder"] else (_of_gan(stored, folder), None)
+
+
+def _of_gan(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the run of a GAN brings: G as it came out, and the networks that go with its data."""
+    usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
+    networks = {key: usual[key] for key in ("perceptual", "attributes")}
+    return {**stored, **networks, "generator": {"path": str(folder)}}
 
 
 def shipped_bundle(run: str) -> tuple[str, str] | None:

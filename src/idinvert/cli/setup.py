@@ -159,8 +159,8 @@ def _open_encoder(
     if not config["encoder"] or config["encoder"].get("path") is None:
         raise ConfigError(
             f"inversion={room_name(config['inversion']['_target_'])} takes an encoder: give "
-            "run=RUN or encoder.path=FILE, or choose a method without one (inversion="
-            "image2stylegan, projector or free)."
+            "the run=RUN of an encoder, or encoder.path=FILE, or choose a method without one "
+            "(inversion=image2stylegan, projector or free)."
         )
     path = find_weights(config["encoder"]["path"], role="encoder", key="encoder.path")
     classes = config["encoder"].get("classes") or ()

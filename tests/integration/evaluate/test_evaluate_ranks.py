@@ -41,6 +41,7 @@ ON_A_RUN = {
     ),
     "gallery": (f"task.methods={METHODS}", "task.images=[1,3]"),
     "training_curves": (),
+    "samples": ("metric.names=[swd]", "task.shown=2"),
     "invert": ("images=PHOTOS",),
 }
 """The tasks of a run, each with what makes it small; `speed` measures one process."""

@@ -140,6 +140,30 @@ def test_untrained_encoders(go: Go, world: SimpleNamespace, outputs: Path) -> No
     assert pictures(outputs / "evaluations") == {"pictures.png", "pictures.pdf"}
 
 
+def test_samples_of_a_generator(go: Go, on_run: Go, world: SimpleNamespace, outputs: Path) -> None:
+    words = [
+        "task=samples", "n=4", "batch_size=3", "metric.names=[swd,fd_attributes]",
+        "data.train=16", "data.val=4", "data.test=8", "data.resolution=16",
+        f"attributes.path={world.attributes}", f"perceptual.network.path={world.attributes}",
+    ]  # fmt: skip
+    (record,) = go("generator=checkpoint", f"generator.path={world.gan}", *words)
+    assert record.run == world.gan.name and record.nimg > 0
+    assert "inversion" not in record.choices and "encoder" not in record.checkpoints
+    assert record.choices["task"] == {"truncation": 1.0, "seed": 0}
+    (folder,) = (outputs / "evaluations" / record.run).glob("samples-faces_mini-test-prior-*")
+    assert pictures(folder) == {"pictures.png", "pictures.pdf"}
+    (of_run,) = on_run("task=samples", "n=4", "metric.names=[swd,fd_attributes]")
+    assert of_run.run == record.run, "an encoder's run brings its generator"
+    assert of_run.metrics == pytest.approx(record.metrics)
+    networks = [word for word in words if ".path=" in word]
+    (of_gan,) = go(f"run={world.gan}", "task=samples", "n=4", "metric.names=[swd]", *networks)
+    assert of_gan.run == record.run and of_gan.data["resolution"] == 16, "the GAN's own data"
+    with pytest.raises(ConfigError, match="the run=RUN of an encoder"):
+        go(f"run={world.gan}", *networks)
+    with pytest.raises(ConfigError, match=r"metric\.names"):
+        go("generator=checkpoint", f"generator.path={world.gan}", *words, "metric.names=[mse]")
+
+
 @pytest.mark.parametrize("show", ["reconstruction", "interpolation", "manipulation"])
 def test_a_gallery_shows_what_can_be_shown(
     on_run: Go, outputs: Path, directions: Path, capsys: pytest.CaptureFixture[str], show: str

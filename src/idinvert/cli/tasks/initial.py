@@ -8,7 +8,7 @@ import torch
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices
 from idinvert.cli.setup import Setup, open_setup
-from idinvert.cli.tasks.methods import changed, check_methods
+from idinvert.cli.tasks.methods import WITHOUT_ENCODER, changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
@@ -19,8 +19,6 @@ from idinvert.inversion.encoder import EncoderInverter
 from idinvert.tables.record import Record
 
 OFFSETS = ("none", "w_avg")
-WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
-"""An evaluation that opens the generator and no trained encoder."""
 
 
 def show_initial(

@@ -20,6 +20,8 @@ from idinvert.weights.bundle import SHIPPED
 KEYS = ("label", "words", "where")
 OF_THE_GENERATOR = "choices.generator"
 """Clauses on the generator: those of a figure speak of the paper's, ``run=RUN`` of its own."""
+WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
+"""An evaluation that opens the generator and no trained encoder."""
 
 
 def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
