@@ -11,7 +11,7 @@ from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import read_config, write_config
-from idinvert.errors import CheckpointError, ConfigError, IdinvertError
+from idinvert.errors import ConfigError, IdinvertError
 from idinvert.tables.record import Record
 
 Go = Callable[..., list[Record]]
@@ -50,8 +50,8 @@ def test_two_runs_that_fit_are_both_named(go: Go, outputs: Path) -> None:
 
 
 def test_a_run_without_an_encoder_says_so(go: Go, world: SimpleNamespace) -> None:
-    with pytest.raises(CheckpointError, match=r"has no encoder\.safetensors"):
-        go(f"run={world.gan}", *FEW, "generator=checkpoint", f"generator.path={world.gan}")
+    with pytest.raises(ConfigError, match=r"inversion=encoder takes an encoder: give the run=RUN"):
+        go(f"run={world.gan}", *FEW)
 
 
 def test_a_run_brings_its_own_world(config: Callable[..., dict], world: SimpleNamespace) -> None:

@@ -244,7 +244,7 @@ def test_a_method_without_an_encoder_needs_only_a_generator(
     assert record.choices["inversion"]["name"] == "free"
     of = fingerprint(world.gan / "weights" / "generator.safetensors")
     assert record.checkpoints["generator"] == of
-    with pytest.raises(ConfigError, match=r"inversion=in_domain takes an encoder: give run=RUN"):
+    with pytest.raises(ConfigError, match="inversion=in_domain takes an encoder: give the run"):
         go("task=reconstruction", *words[:3], *words[6:], "inversion=in_domain")
 
 
@@ -252,7 +252,7 @@ def test_every_task_file_opens_with_a_command_that_composes() -> None:
     names = {path.stem for path in (config_dir() / "task").glob("*.yaml")}
     done = {"reconstruction", "invert", "directions", "attributes", "interpolation"}
     done |= {"manipulation", "diffusion", "semantics", "speed", "out_of_domain", "failures"}
-    assert done | {"initial", "mixing", "gallery"} <= names
+    assert done | {"initial", "mixing", "gallery", "samples"} <= names
     for name in sorted(names):
         config = compose_plain("evaluate", [f"task={name}"])
         assert config["task"]["_target_"].startswith("idinvert.cli.tasks.")
