@@ -29,7 +29,7 @@ BESIDE = {
 }
 """Rooms that stand apart, and what of the project they may import (besides errors)."""
 
-OPEN_TO_ALL = {"errors"}
+OPEN_TO_ALL = {"errors", "acceleration"}
 ONLY_FOR_CLI = {"config"}
 
 

@@ -77,23 +77,44 @@ class Training:
 
     def run(self) -> list[tuple[float, float]]:
         """Fits for one step that warms up and `count` that count."""
-        clock = Clock(self.device)
-        batch = {"image": self.images}
-        trainer = build(
-            self.config["trainer"] | {"accelerator": "gpu" if self.device == "cuda" else "cpu"},
-            key="trainer",
-            max_epochs=1,
-            limit_val_batches=0,
-            logger=False,
-            callbacks=[clock],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        loader = DataLoader([batch] * (self.count + 1), batch_size=None)  # type: ignore[arg-type]
-        trainer.fit(self.module, loader)
+        clock, trainer = Clock(self.device), self.config["trainer"]
+        fit(self.module, self.images, trainer, clock, device=self.device, steps=self.count + 1)
         return clock.steps[1:]
+
+
+def fit(
+    module: pl.LightningModule,
+    images: torch.Tensor,
+    trainer: dict[str, Any],
+    clock: pl.Callback,
+    *,
+    device: str,
+    steps: int,
+) -> None:
+    """Trains on one batch, uint8 ``[N, 3, R, R]``, again and again.
+
+    Args:
+        module: The objective.
+        images: The batch.
+        trainer: The node of the Trainer.
+        clock: Takes the time.
+        device: "cpu" or "cuda".
+        steps: How often.
+    """
+    runner = build(
+        trainer | {"accelerator": "gpu" if device == "cuda" else "cpu"},
+        key="trainer",
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        callbacks=[clock],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    batches = [{"image": images}] * steps
+    runner.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
 
 
 def few_images(data: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """How many devices a command works on, and whether whoever started its processes agrees."""
 
+import logging
 import os
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
+from idinvert.acceleration import compile_networks, use_tf32
 from idinvert.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 NODES_BY_HAND = "NODE_RANK"
 """What a user sets on each machine who starts the ranks of several without torchrun or Slurm."""
@@ -53,6 +57,34 @@ def check_devices(trainer: dict[str, Any]) -> None:
             f"trainer.num_nodes={nodes}, and nothing has started processes on the other machines. "
             f"Use torchrun --nnodes {nodes} on each, or srun in a Slurm job (docs/clusters.md)."
         )
+
+
+def set_up(system: dict[str, Any]) -> None:
+    """Threads of the CPU and float32 arithmetic of a GPU as ``system`` asks for them."""
+    if system["num_threads"]:
+        torch.set_num_threads(system["num_threads"])
+    use_tf32(bool(system.get("tf32")))
+
+
+def accelerate(module: Any, config: dict[str, Any]) -> None:
+    """Compiles a training module's networks, and lets CUDA graphs replay its steps, where asked.
+
+    Args:
+        module: An objective; one without ``graphs`` steps eagerly.
+        config: The resolved configuration; ``system.compile`` and ``system.cuda_graphs`` count.
+    """
+    system = config["system"]
+    generator = getattr(module, "generator", None)
+    if system.get("compile"):
+        twice = getattr(module, "path_length", None) is not None  # differentiates through G twice
+        backbone = getattr(getattr(module, "encoder", None), "backbone", None)
+        synthesis = None if twice else getattr(generator, "synthesis", None)
+        networks = (backbone, getattr(module, "perceptual", None), synthesis)
+        compile_networks(network for network in networks if network is not None)
+    if system.get("cuda_graphs") and hasattr(module, "graphs"):
+        module.graphs.enabled = ranks_of(config["trainer"]) == 1
+        if not module.graphs.enabled:
+            _log.warning("cuda_graphs: off, ranks exchange gradients within a step")
 
 
 def check_batch(config: dict[str, Any]) -> None:

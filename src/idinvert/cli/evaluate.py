@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from idinvert.cli.app import run_app
 from idinvert.cli.brought import with_run
-from idinvert.cli.devices import check_devices
+from idinvert.cli.devices import check_devices, set_up
 from idinvert.cli.process import in_sweep
 from idinvert.cli.recorded import evaluation_identity, recorded
 from idinvert.cli.requeue import requeued_on_signal
@@ -44,8 +42,7 @@ def evaluate(
         The records that were made; they also stand in ``<outputs>/records.jsonl``.
     """
     check_devices(config["trainer"])
-    if config["system"]["num_threads"]:
-        torch.set_num_threads(config["system"]["num_threads"])
+    set_up(config["system"])
     if config["records"] is not None and config["table"] is None:
         raise ConfigError(f"records={config['records']} is of table=NAME: tables show records.")
     if config["table"] is not None:

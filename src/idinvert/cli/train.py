@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from idinvert.cli.app import run_app
 from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for, loggers_for
 from idinvert.cli.choices import room_name
-from idinvert.cli.devices import check_devices
+from idinvert.cli.devices import accelerate, check_devices, set_up
 from idinvert.cli.provenance import command
 from idinvert.cli.requeue import queue_again, requeued_on_signal
 from idinvert.cli.run_config import config_of_run
@@ -66,10 +65,10 @@ def _train(
         config = config_of_run(config, given=given)
     check_devices(config["trainer"])
     check_account(config)
-    if config["system"]["num_threads"]:
-        torch.set_num_threads(config["system"]["num_threads"])
+    set_up(config["system"])
     config = with_trained_generator(config)
     parts = assemble(config)
+    accelerate(parts.module, config)
     experiment, identity = room_name(config["objective"]["_target_"]), parts.identity
     folder = Path(config["system"]["outputs"]) / experiment / identity
     if config["run"] is not None:

@@ -29,7 +29,7 @@ def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
-def path_length_penalty(lengths: Tensor, mean: float) -> Tensor:
+def path_length_penalty(lengths: Tensor, mean: float | Tensor) -> Tensor:
     """Squared distance of each length ``[N]`` from their running mean a, ``[N]``.
 
     Source:

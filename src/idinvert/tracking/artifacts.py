@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from idinvert.tracking.wandb_run import TrackedRun
 
 
@@ -55,6 +53,8 @@ class DataSet:
 
 def weights_artifact(role: str, path: Path, *, run: str, facts: Mapping[str, Any]) -> Any:
     """A network's release file, ``<role>-<run>``, with its provenance as metadata."""
+    import wandb
+
     artifact = wandb.Artifact(plain(f"{role}-{run}"), type="weights", metadata=dict(facts))
     artifact.add_file(str(path), name=f"{role}.safetensors")
     return artifact
@@ -62,6 +62,8 @@ def weights_artifact(role: str, path: Path, *, run: str, facts: Mapping[str, Any
 
 def file_artifact(name: str, kind: str, paths: Sequence[Path], *, facts: Mapping[str, Any]) -> Any:
     """Some files under one name: codes, a table in its formats."""
+    import wandb
+
     artifact = wandb.Artifact(plain(name), type=kind, metadata=dict(facts))
     for path in paths:
         artifact.add_file(str(path), name=path.name)
@@ -72,6 +74,8 @@ def text_artifact(
     name: str, kind: str, texts: Mapping[str, str], *, facts: Mapping[str, Any]
 ) -> Any:
     """Files that are made here: file name to text."""
+    import wandb
+
     artifact = wandb.Artifact(plain(name), type=kind, metadata=dict(facts))
     for file_name, text in texts.items():
         with artifact.new_file(file_name, mode="w", encoding="utf-8") as file:
@@ -135,6 +139,8 @@ def _data_name(data: DataSet) -> str:
 
 def _named(one: Weights, name: str) -> Any:
     """A reference to a weights file on this machine, by its hash."""
+    import wandb
+
     artifact = wandb.Artifact(name, type="weights", metadata={**one.facts, "sha": one.sha})
     artifact.add_reference(one.path.absolute().as_uri(), name=f"{one.role}.safetensors")
     return artifact

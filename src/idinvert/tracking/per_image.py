@@ -1,13 +1,17 @@
 """The table of an evaluation's images one by one: figures, time, and what they look like."""
 
+from __future__ import annotations
+
 import csv
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import wandb
 from safetensors import safe_open
+
+if TYPE_CHECKING:
+    import wandb
 
 SHOWN = "shown.safetensors"
 """The first images of an evaluation: ``target``, ``encoder``, ``inverted``, uint8 [m, 3, R, R]."""
@@ -26,6 +30,8 @@ def per_image_table(folder: Path, *, images: int) -> wandb.Table | None:
     Returns:
         None where the evaluation keeps no figures of single images.
     """
+    import wandb
+
     path = folder / "per_image.csv"
     if not path.is_file():
         return None
@@ -65,6 +71,8 @@ def _seconds(parts: Path) -> dict[int, float]:
 
 def _shown(path: Path, images: int) -> dict[str, list[Any]]:
     """Column to pictures, those that there are."""
+    import wandb
+
     if not path.is_file() or images < 1:
         return {}
     with safe_open(path, framework="np") as file:

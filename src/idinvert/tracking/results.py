@@ -1,16 +1,19 @@
 """What an evaluation shows in W&B: its figures, its images one by one, its pictures."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import wandb
+from typing import TYPE_CHECKING, Any
 
 from idinvert.tracking.artifacts import file_artifact, text_artifact
 from idinvert.tracking.per_image import per_image_table
 from idinvert.tracking.wandb_run import TrackedRun
+
+if TYPE_CHECKING:
+    import wandb
 
 PICTURES = 20
 """Pictures of a folder that are shown at most."""
@@ -70,6 +73,8 @@ def log_results(
 
 def records_table(records: Sequence[Mapping[str, Any]]) -> wandb.Table:
     """A line a record: what was measured, on what, by which method."""
+    import wandb
+
     metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
     columns = ["record", "task", "inversion", "data", "n", "run", "nimg", "seed"]
     table = wandb.Table(columns=[*columns, *metrics, "choices"])
@@ -85,6 +90,8 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> wandb.Table:
 
 def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, wandb.Table]:
     """The records' curves, a line a number."""
+    import wandb
+
     lines = [
         [place, name, index, value]
         for place, record in enumerate(records)
@@ -97,6 +104,8 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, wandb.Table]:
 
 def _log_folder(tracked: TrackedRun, result: Result, *, images: int) -> None:
     """Per-image figures, pictures and codes of a task's folder."""
+    import wandb
+
     folder, record = result.folder, result.record
     assert folder is not None
     task = record["task"] if record is not None else folder.name
@@ -134,6 +143,8 @@ def log_table(
         files: The table in every format; pictures among them are shown.
         records: Evaluation hash to the record that the table shows; each is an input.
     """
+    import wandb
+
     tracked.configure({"inputs": {"records": sorted(records)}})
     for evaluation in sorted(filter(None, records)):
         tracked.use(f"record-{evaluation}", "latest")
@@ -145,4 +156,6 @@ def log_table(
 
 
 def _grid(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> wandb.Table:
+    import wandb
+
     return wandb.Table(columns=list(columns), data=[list(line) for line in lines])

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 
 from idinvert.tracking.artifacts import weights_artifact
@@ -31,6 +30,8 @@ class NimgWandbLogger(WandbLogger):
         self, key: str, images: list[Any], step: int | None = None, **kwargs: Any
     ) -> None:
         """Logs a list of pictures under one key; ``caption`` holds their fixed ids."""
+        import wandb
+
         captions = kwargs.get("caption") or [None] * len(images)
         shown = [
             wandb.Image(image, caption=caption)

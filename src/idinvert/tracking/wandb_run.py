@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from idinvert.errors import ConfigError
 
 WITHOUT = "logger=wandb_offline keeps everything here (wandb sync sends it later), logger=csv none."
@@ -106,6 +104,8 @@ def require_account() -> None:
     Raises:
         ConfigError: There is no API key.
     """
+    import wandb
+
     try:
         wandb.login()
     except wandb.errors.Error as error:
@@ -149,6 +149,8 @@ def open_wandb(
     Raises:
         ConfigError: There is no API key, no server, or W&B takes none of this; says what to do.
     """
+    import wandb
+
     Path(folder).mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from idinvert.acceleration import StepGraphs
 from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.schedules import Schedule, set_learning_rate
-from idinvert.training.steps import descend, micro_batches
+from idinvert.training.steps import descend
 
 
 class AttributeTraining(pl.LightningModule):
@@ -44,7 +45,7 @@ class AttributeTraining(pl.LightningModule):
         self.network = network.train().requires_grad_(True)
         self.clock = ImageClock()
         self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
-        self.accumulate = accumulate
+        self.accumulate, self.graphs = accumulate, StepGraphs()
         self.binary: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
         self.register_buffer("binary", binary, persistent=False)
@@ -76,11 +77,12 @@ class AttributeTraining(pl.LightningModule):
                 rank=self.global_rank,
                 device=images.device,
             )
-            noise = torch.randn(images.shape, generator=rng, device=images.device)
-            images = images + self.noise * noise
+            noise = torch.randn(images.shape, generator=rng, device=rng.device)
+            images = images + self.noise * noise.to(images.device)
         labels = batch["attributes"]
-        chunks = [micro_batches(of_all, self.accumulate) for of_all in (images, labels)]
-        terms = descend(self, optimizer, self._loss, *chunks)
+        terms = descend(
+            self, optimizer, self._loss, images, labels, parts=self.accumulate, graph="network"
+        )
         self.clock.nimg += len(images) * self.trainer.world_size
         return terms
 

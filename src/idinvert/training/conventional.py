@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.inversion.starts import mapped
 from idinvert.losses.codes import code_loss
@@ -17,7 +18,6 @@ from idinvert.training.steps import (
     descend,
     log_means,
     log_reconstruction_error,
-    micro_batches,
     reconstruct,
     scheduled_optimizers,
 )
@@ -79,7 +79,8 @@ class ConventionalTraining(pl.LightningModule):
         self.encoder = encoder
         self.clock = ImageClock()
         self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule, self.seed, self.accumulate = schedule, seed, accumulate
+        self.schedule, self.seed = schedule, seed
+        self.accumulate, self.graphs = accumulate, StepGraphs()
 
     @property
     def nimg(self) -> int:
@@ -130,7 +131,7 @@ class ConventionalTraining(pl.LightningModule):
         (optimizer,) = scheduled_optimizers(self)
         count = len(batch["image"])
         codes = self.sample_codes(count, purpose="synthetic images", position=self.nimg)
-        terms = descend(self, optimizer, self._loss, micro_batches(codes, self.accumulate))
+        terms = descend(self, optimizer, self._loss, codes, parts=self.accumulate, graph="E")
         self.clock.nimg += count * self.trainer.world_size
         return terms
 

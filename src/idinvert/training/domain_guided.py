@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from idinvert.acceleration import StepGraphs
 from idinvert.losses.adversarial import check_kind
 from idinvert.training.adversary import adversarial_term, discriminator_loss
 from idinvert.training.clock import ImageClock
@@ -16,7 +17,6 @@ from idinvert.training.steps import (
     adam,
     descend,
     log_reconstruction_error,
-    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -93,7 +93,7 @@ class DomainGuidedTraining(pl.LightningModule):
         self.adversarial, self.refresh_fakes = adversarial, refresh_fakes
         self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate = accumulate
+        self.accumulate, self.graphs = accumulate, StepGraphs()
 
     @property
     def nimg(self) -> int:
@@ -130,12 +130,24 @@ class DomainGuidedTraining(pl.LightningModule):
         optimizers = scheduled_optimizers(self)
         images = training_images(self, batch)
         step_images = len(images) * self.trainer.world_size
-        chunks = micro_batches(images, self.accumulate)
         fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
-        terms = descend(self, optimizers[0], partial(self._encoder_loss, fakes=fakes), chunks)
+        loss_of = partial(self._encoder_loss, fakes=fakes)
+        terms = descend(
+            self, optimizers[0], loss_of, images, parts=self.accumulate, kept=[fakes], graph="E"
+        )
         if self.discriminator is not None:
-            loss_of = partial(self._discriminator_loss, step=self.nimg // step_images)
-            terms |= descend(self, optimizers[1], loss_of, chunks, fakes)
+            step = self.nimg // step_images
+            loss_of = partial(self._discriminator_loss, step=step)
+            graph = ("D", step % self.r1_every == 0)
+            terms |= descend(
+                self,
+                optimizers[1],
+                loss_of,
+                images,
+                torch.cat(fakes),
+                parts=self.accumulate,
+                graph=graph,
+            )
         self.clock.nimg += step_images
         return terms
 

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.losses.deltas import delta_loss
 from idinvert.networks.encoding import decode
@@ -18,7 +19,6 @@ from idinvert.training.steps import (
     adam,
     descend,
     log_reconstruction_error,
-    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -122,7 +122,7 @@ class E4eTraining(pl.LightningModule):
         self.lr, self.w_lr_ratio = lr, w_lr_ratio
         self.betas = (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate = accumulate
+        self.accumulate, self.graphs = accumulate, StepGraphs()
 
     @property
     def nimg(self) -> int:
@@ -173,7 +173,9 @@ class E4eTraining(pl.LightningModule):
         self.encoder.set_stage(self.stage)
         codes: list[Tensor] = []  # E(x) of each micro-batch
         loss_of = partial(self._encoder_loss, layers=layers, codes=codes)
-        terms = descend(self, of_e, loss_of, micro_batches(images, self.accumulate))
+        terms = descend(
+            self, of_e, loss_of, images, parts=self.accumulate, kept=[codes], graph=("E", layers)
+        )
         terms |= latent_step(self, torch.cat(codes), layers=layers, optimizer=of_w)
         self.clock.nimg += len(images) * self.trainer.world_size
         return terms

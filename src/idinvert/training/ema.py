@@ -31,8 +31,9 @@ def update_ema(
     if rampup is not None:
         half_life = min(half_life, rampup * (nimg + batch_size))
     decay = 0.5 ** (batch_size / max(half_life, 1e-8))
-    for theirs, ours in zip(network.parameters(), average.parameters(), strict=True):
-        ours.lerp_(theirs, 1.0 - decay)
-    for source, target in zip(network.buffers(), average.buffers(), strict=True):
-        target.copy_(source)
+    # All tensors in a few launches: on a GPU one a tensor takes longer than the sums.
+    ours, theirs = list(average.parameters()), list(network.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+    if copies := list(average.buffers()):
+        torch._foreach_copy_(copies, list(network.buffers()))
     return decay

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.losses.adversarial import check_kind
 from idinvert.networks.encoding import decode
@@ -19,7 +20,6 @@ from idinvert.training.steps import (
     adam,
     descend,
     log_reconstruction_error,
-    micro_batches,
     reconstruct,
     reconstruction_terms,
     scheduled_optimizers,
@@ -127,7 +127,7 @@ class ForceInDomainTraining(pl.LightningModule):
         self.lr, self.w_lr_ratio = lr, w_lr_ratio
         self.betas = (float(betas[0]), float(betas[1]))
         self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate = accumulate
+        self.accumulate, self.graphs = accumulate, StepGraphs()
 
     @property
     def nimg(self) -> int:
@@ -169,13 +169,18 @@ class ForceInDomainTraining(pl.LightningModule):
         of_e, of_d, of_w = scheduled_optimizers(self)
         images = training_images(self, batch)
         step_images = len(images) * self.trainer.world_size
-        chunks = micro_batches(images, self.accumulate)
         fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
         codes: list[Tensor] = []  # and E(x)
         loss_of = partial(self._encoder_loss, fakes=fakes, codes=codes)
-        terms = descend(self, of_e, loss_of, chunks)
-        loss_of = partial(self._discriminator_loss, step=self.nimg // step_images)
-        terms |= descend(self, of_d, loss_of, chunks, fakes)
+        terms = descend(
+            self, of_e, loss_of, images, parts=self.accumulate, kept=[fakes, codes], graph="E"
+        )
+        step = self.nimg // step_images
+        loss_of = partial(self._discriminator_loss, step=step)
+        graph = ("D", step % self.r1_every == 0)
+        terms |= descend(
+            self, of_d, loss_of, images, torch.cat(fakes), parts=self.accumulate, graph=graph
+        )
         terms |= latent_step(
             self, torch.cat(codes), layers=self.generator.num_layers, optimizer=of_w
         )

@@ -1,6 +1,7 @@
 """Training of the GAN that is later inverted: non-saturating logistic loss and R1."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.losses.gradient_penalty import r1
 from idinvert.losses.path_length import path_length_penalty, path_lengths
@@ -16,7 +18,7 @@ from idinvert.training.augment_maps import Augmentations
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.ema import update_ema
 from idinvert.training.frozen import freeze, full_precision
-from idinvert.training.latents import draw_latents, mixed_codes
+from idinvert.training.latents import Latents, draw_latents, mixed_codes
 from idinvert.training.path_length import PathLength
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
@@ -111,7 +113,7 @@ class GANTraining(pl.LightningModule):
                 decay=path_length_decay,
                 shrink=path_length_shrink,
             )
-        self.accumulate = accumulate
+        self.accumulate, self.graphs = accumulate, StepGraphs()
 
     @property
     def nimg(self) -> int:
@@ -161,24 +163,44 @@ class GANTraining(pl.LightningModule):
     def _adversarial_step(
         self, real: Tensor, optimizers: list[Any], *, step: int
     ) -> dict[str, Tensor]:
-        reals = micro_batches(real, self.accumulate)
-        count, size = len(reals), len(reals[0])
-        check_groups(self.discriminator, size, accumulate=count)
+        check_groups(self.discriminator, len(real) // self.accumulate, accumulate=self.accumulate)
         rng = self._stream("gan", device=real.device)
-        latents = draw_latents(
-            self.generator, len(real), style_mixing=self.style_mixing, rng=rng
-        ).split(size)
+        latents = draw_latents(self.generator, len(real), style_mixing=self.style_mixing, rng=rng)
         penalised = self.r1_gamma > 0 and step % self.r1_every == 0
         optimizer_g, optimizer_d = optimizers
         optimizer_d.zero_grad()
         optimizer_g.zero_grad()
+        work = partial(self._gradients, penalised=penalised)
+        if self.augment is None:
+            means, mean_code = self.graphs(
+                ("G and D", penalised),
+                work,
+                real,
+                *latents.tensors,
+                parameters=[*self.generator.parameters(), *self.discriminator.parameters()],
+            )
+            means = {name: value.clone() for name, value in means.items()}  # replays overwrite them
+        else:  # what augmentations do changes from step to step
+            means, mean_code = work(real, *latents.tensors)
+        optimizer_d.step()
+        optimizer_g.step()
+        self._track_mean_code(mean_code, images=len(real))
+        return means
+
+    def _gradients(
+        self, real: Tensor, *latents: Tensor, penalised: bool
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Leaves the gradients of both networks; gives the terms, and the mean code [L, w_dim]."""
+        reals = micro_batches(real, self.accumulate)
+        count, size = len(reals), len(reals[0])
+        parts = Latents.of(*latents).split(size)
         means: dict[str, Tensor] = {}
         mean_codes = []
         for index, augmentations in enumerate(self._augmentations(len(real), size)):
             last = index == count - 1
-            codes, first = mixed_codes(self.generator, latents[index])
+            codes, first = mixed_codes(self.generator, parts[index])
             mean_codes.append(first.detach().to(self.generator.w_avg.dtype).mean(dim=0))
-            fakes = self.generator.synthesis(codes, noise=latents[index].noise)
+            fakes = self.generator.synthesis(codes, noise=parts[index].noise)
             terms, gradient = self._discriminator_step(
                 reals[index], fakes, augmentations, penalised=penalised, last=last
             )
@@ -187,10 +209,7 @@ class GANTraining(pl.LightningModule):
             for name, value in terms.items():
                 means[name] = means[name] + value / count if name in means else value / count
             del codes, first, fakes  # and with them the graph
-        optimizer_d.step()
-        optimizer_g.step()
-        self._track_mean_code(torch.stack(mean_codes).mean(dim=0), images=len(real))
-        return means
+        return means, torch.stack(mean_codes).mean(dim=0)
 
     def _discriminator_step(
         self,
@@ -232,27 +251,40 @@ class GANTraining(pl.LightningModule):
         count = max(1, images // settings.shrink)
         rng = self._stream("path length", device=self.device)
         latents = draw_latents(self.generator, count, style_mixing=self.style_mixing, rng=rng)
-        side = self.generator.resolution
-        y = torch.randn(
-            count, 3, side, side, generator=rng, device=rng.device, dtype=latents.noise[0].dtype
-        )
-        size = -(-count // self.accumulate)  # rounded up
-        parts = list(zip(latents.split(size), y.split(size), strict=True))
+        side, dtype = self.generator.resolution, latents.noise[0].dtype
+        y = torch.randn(count, 3, side, side, generator=rng, device=rng.device, dtype=dtype)
         optimizer.zero_grad()
+        length, penalty = self.graphs(
+            "path length",
+            partial(self._path_length_gradients, settings),
+            torch.tensor(settings.mean, device=self.device),
+            y.to(self.device),
+            *latents.tensors,
+            parameters=list(self.generator.parameters()),
+        )
+        optimizer.step()
+        settings.follow(float(self._of_all_ranks(length)))
+        return {"loss/path_length": penalty.clone(), "path_length": length.clone()}
+
+    def _path_length_gradients(
+        self, settings: PathLength, mean: Tensor, y: Tensor, *latents: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Leaves G's gradients; gives the mean length and the weighted penalty."""
+        count = len(y)
+        size = -(-count // self.accumulate)  # rounded up
+        parts = list(zip(Latents.of(*latents).split(size), y.split(size), strict=True))
         length = penalty = torch.zeros((), device=self.device)
         for index, (part, directions) in enumerate(parts):
             with full_precision(self.device):
                 codes, _ = mixed_codes(self.generator, part)
                 shown = self.generator.synthesis(codes, noise=part.noise)
                 lengths = path_lengths(shown, codes, directions)
-                paid = path_length_penalty(lengths, settings.mean).sum() / count
+                paid = path_length_penalty(lengths, mean).sum() / count
             with gradients_meet(self, last=index == len(parts) - 1):
                 self.manual_backward(settings.every * settings.weight * paid)
             length = length + lengths.detach().sum() / count
             penalty = penalty + paid.detach()
-        optimizer.step()
-        settings.follow(float(self._of_all_ranks(length)))
-        return {"loss/path_length": settings.weight * penalty, "path_length": length}
+        return length, settings.weight * penalty
 
     def _augmentations(
         self, images: int, size: int

@@ -167,4 +167,4 @@ def latent_step(module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> d
             gather=gather,
         )
 
-    return descend(module, optimizer, loss_of, [codes])
+    return descend(module, optimizer, loss_of, codes)

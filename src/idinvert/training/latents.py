@@ -24,6 +24,16 @@ class Latents:
     crossovers: Tensor
     noise: Sequence[Tensor]
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, as `of` takes it."""
+        return (self.z, self.crossovers, *self.noise)
+
+    @classmethod
+    def of(cls, z: Tensor, crossovers: Tensor, *noise: Tensor) -> "Latents":
+        """The latents of given `tensors`."""
+        return cls(z=z, crossovers=crossovers, noise=noise)
+
     def split(self, size: int) -> list["Latents"]:
         """The latents of micro-batches of at most ``size`` images, in their order."""
         parts = zip(self.z.split(size), self.crossovers.split(size), strict=True)
@@ -43,7 +53,7 @@ def draw_latents(
         generator: G, which says how much there is to draw.
         count: Number of images.
         style_mixing: Probability that an image takes its later layers from a second code.
-        rng: Where the numbers come from, on the device of G.
+        rng: Where the numbers come from; G takes them wherever it is.
     """
     place: dict[str, Any] = {"generator": rng, "device": rng.device}
     z = torch.randn(2 * count, generator.z_dim, **place)
@@ -52,11 +62,9 @@ def draw_latents(
     # Noise last and layer by layer: the numbers that the synthesis would draw from rng by itself.
     dtype = generator.w_avg.dtype
     noise = [torch.randn(count, 1, *size, dtype=dtype, **place) for size in generator.noise_shapes]
-    return Latents(
-        z=z.view(2, count, -1).transpose(0, 1),
-        crossovers=torch.where(mixed, crossovers, generator.num_layers),
-        noise=noise,
-    )
+    crossovers = torch.where(mixed, crossovers, generator.num_layers)
+    drawn = (z.view(2, count, -1).transpose(0, 1), crossovers, *noise)
+    return Latents.of(*(tensor.to(generator.w_avg.device) for tensor in drawn))
 
 
 def mixed_codes(generator: Any, latents: Latents) -> tuple[Tensor, Tensor]:

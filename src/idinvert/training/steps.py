@@ -1,7 +1,7 @@
 """What every objective of an encoder does alike in a step: rates, images, descent, validation."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from typing import Any
@@ -78,7 +78,10 @@ def descend(
     module: Any,
     optimizer: Any,
     loss_of: Callable[..., tuple[Tensor, dict[str, Tensor]]],
-    *chunked: Sequence[Tensor],
+    *shares: Tensor,
+    parts: int = 1,
+    kept: Sequence[list[Tensor]] = (),
+    graph: Hashable | None = None,
 ) -> dict[str, Tensor]:
     """One step of an optimiser down the mean of a loss over micro-batches.
 
@@ -89,21 +92,40 @@ def descend(
         module: The LightningModule.
         optimizer: Of what the loss trains.
         loss_of: A micro-batch to the loss and its terms, each a mean over images.
-        chunked: What it takes, each as `micro_batches` of one length.
+        shares: What it takes of this rank's images, each ``[N, ...]``.
+        parts: Micro-batches.
+        kept: Lists to which `loss_of` appends one tensor a micro-batch, for later steps.
+        graph: Names this step, and whatever else changes its course (a penalty that is due), for
+            the module's ``graphs``; None for a step that a CUDA graph cannot hold.
 
     Returns:
         The terms' means, without graphs.
     """
-    count = len(chunked[0])
     optimizer.zero_grad()
-    means: dict[str, Tensor] = {}
-    for index, chunk in enumerate(zip(*chunked, strict=True)):
-        loss, terms = loss_of(*chunk)
-        with gradients_meet(module, last=index == count - 1):
-            module.manual_backward(loss / count)
-        for name, value in detached(terms).items():
-            means[name] = means[name] + value / count if name in means else value / count
-        del loss, terms  # and with them the graph
+
+    def gradients(*shares: Tensor) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
+        for found in kept:
+            found.clear()
+        chunked = [micro_batches(share, parts) for share in shares]
+        means: dict[str, Tensor] = {}
+        for index, chunk in enumerate(zip(*chunked, strict=True)):
+            loss, terms = loss_of(*chunk)
+            with gradients_meet(module, last=index == parts - 1):
+                module.manual_backward(loss / parts)
+            for name, value in detached(terms).items():
+                mean = value / parts
+                means[name] = means[name] + mean if name in means else mean
+            del loss, terms  # and with them the graph
+        return means, [list(found) for found in kept]
+
+    if graph is None:
+        means, _ = gradients(*shares)
+    else:
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        means, now = module.graphs(graph, gradients, *shares, parameters=parameters)
+        means = {name: value.clone() for name, value in means.items()}  # replays overwrite them
+        for found, tensors in zip(kept, now, strict=True):
+            found[:] = tensors
     optimizer.step()
     return means
 

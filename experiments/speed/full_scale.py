@@ -1,0 +1,476 @@
+"""What the paper's scale costs: inversion beside the usual way to write it, training, metrics.
+
+    python experiments/speed/full_scale.py --device cuda --record experiments/speed/records.jsonl
+    python experiments/speed/full_scale.py --stages inversion --batch 1,4 scale.resolution=64
+    python experiments/speed/full_scale.py --device cuda --stages gan --batch 64 scale=miniature
+
+Networks are untrained: their speed is that of trained ones, and no file is needed. On a GPU it
+measures float32, TF32 and bfloat16. Each line of the record is one figure: what was run, how often,
+seconds, images a second, FLOPs and their share of the machine's own matrix products, peak memory.
+
+The usual way (``as usual``) is that of the field's inversion programs: one image at a time, weights
+that require gradients, the target's features computed anew at every step.
+"""
+
+import argparse
+import contextlib
+import datetime
+import hashlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytorch_lightning as pl
+import torch
+from bench import arguments, machine, numbers, prepare, wait
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
+from train_step import fit
+
+from idinvert.acceleration import compile_networks, use_tf32
+from idinvert.cli.app import quieten_lightning
+from idinvert.cli.devices import accelerate
+from idinvert.config.build import build
+from idinvert.config.overrides import compose_plain
+from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.metrics import fidelity
+from idinvert.metrics.swd import swd
+from idinvert.networks.vgg import VGG16Features
+from idinvert.training.domain_guided import DomainGuidedTraining
+
+STAGES = ("matmul", "inversion", "encoder", "gan", "metrics")
+PRECISIONS = ("fp32", "tf32", "bf16")
+WORDS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
+SIDE = 8192
+"""Of the matrices whose product gives the machine's rate; an eighth of it on a CPU."""
+
+
+class Span(pl.Callback):
+    """Seconds of all steps but the first ones, waiting for the device at both ends alone."""
+
+    def __init__(self, device: str, *, warm_up: int, steps: int) -> None:
+        self.device, self.warm_up, self.steps = device, warm_up, steps
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        """Begins once it is warm."""
+        if index == self.warm_up:
+            wait(self.device)
+            self.begin = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *given: Any) -> None:
+        """Ends with the last step."""
+        if given[-1] == self.warm_up + self.steps - 1:
+            wait(self.device)
+            self.seconds = time.perf_counter() - self.begin
+
+
+class Bench:
+    """Where the figures go, and what they are figures of."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.device = options, options.device
+        self.rates: dict[str, float] = {}  # FLOP a second of a matrix product, by precision
+        self.deadline = time.monotonic() + options.limit
+
+    def measure(
+        self,
+        what: str,
+        work: Callable[[], Any],
+        *,
+        images: int,
+        precision: str,
+        flops: float | None = None,
+        worth: float = 1.0,
+        repeats: int | None = None,
+        **facts: Any,
+    ) -> float | None:
+        """Times calls of `work` after one to warm up; keeps a line; gives median seconds.
+
+        Args:
+            what: Name of the figure.
+            work: What is timed.
+            images: Images of one call.
+            precision: See `PRECISIONS`.
+            flops: Of one call.
+            worth: Steps of one call; figures are of one step.
+            repeats: Timed calls; None for the option's.
+            facts: What else the line says.
+        """
+        if time.monotonic() > self.deadline:
+            print(f"{what:34s} {facts}: left out, --limit has passed", flush=True)
+            return None
+        row: dict[str, Any] = {"what": what, "precision": precision, "images": images, **facts}
+        try:
+            with arithmetic(precision, self.device):
+                work()
+                if self.device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                seconds = []
+                for _ in range(repeats or self.options.repeats):
+                    wait(self.device)
+                    begin = time.perf_counter()
+                    work()
+                    wait(self.device)
+                    seconds.append((time.perf_counter() - begin) / worth)
+        except RuntimeError as error:  # out of memory belongs in the table
+            row["error"] = str(error).strip().splitlines()[0][:200]
+            self.keep(row)
+            return None
+        median = statistics.median(seconds)
+        row |= {"seconds": median, "fastest": min(seconds), "slowest": max(seconds)}
+        row |= {"repeats": len(seconds), "images_per_second": images / median}
+        if flops is not None:
+            row |= {"gflop": flops / worth / 1e9, "tflops": flops / worth / median / 1e12}
+            if precision in self.rates:
+                row["share_of_matmul"] = flops / worth / median / self.rates[precision]
+        if self.device == "cuda":
+            row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self.keep(row)
+        return median
+
+    def keep(self, row: dict[str, Any]) -> None:
+        """Prints a figure, and appends it to the record."""
+        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+        print(" ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
+        if self.options.record is None:
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        facts = {"overrides": self.options.overrides, "created": now, **machine(self.device)}
+        with self.options.record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | facts) + "\n")
+
+
+@contextlib.contextmanager
+def arithmetic(precision: str, device: str) -> Any:
+    """The arithmetic of a precision, as the programs set it up."""
+    use_tf32(precision == "tf32")
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+    use_tf32(False)
+
+
+def flops_of(work: Callable[[], Any]) -> float:
+    """Floating-point operations of one call: two for a multiplication with its sum."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+class Networks:
+    """Untrained G, D, E and F of a configuration, on a device."""
+
+    def __init__(self, overrides: Sequence[str], *, device: str) -> None:
+        words = ["experiment=gan", "generator=stylegan", "discriminator=stylegan"]
+        config = compose_plain("train", [*words, "generator.multi_w=true", *overrides])
+        self.config = config
+        torch.manual_seed(0)
+        self.generator: Any = build(config["generator"], key="generator").eval().to(device)
+        self.discriminator = build(config["discriminator"]["network"], key="discriminator")
+        self.discriminator.to(device)
+        of_encoder = [word for word in overrides if not word.startswith("generator")]
+        node = compose_plain("train", of_encoder)["encoder"]
+        self.encoder: Any = build(
+            node,
+            key="encoder",
+            num_layers=self.generator.num_layers,
+            w_dim=self.generator.w_dim,
+            latent="w_plus",
+            offset=False,
+            deltas=False,
+            mapping=None,
+            noise_shapes=self.generator.noise_shapes,
+        ).to(device)
+        with torch.no_grad():  # activations of an untrained VGG16 would fade
+            self.perceptual = VGG16Features(resize=None).eval().to(device)
+            for layer in self.perceptual.features:
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight)
+
+    def images(self, count: int) -> Tensor:
+        """Noise for images, ``[count, 3, R, R]`` in [-1, 1]."""
+        rng = torch.Generator().manual_seed(count)
+        side = self.generator.resolution
+        images = torch.rand(count, 3, side, side, generator=rng) * 2 - 1
+        return images.to(self.generator.w_avg.device)
+
+
+def as_usual(networks: Networks, image: Tensor, *, steps: int) -> None:
+    """Eq. (4) for one image, written as the field's programs write it."""
+    generator, encoder, features = networks.generator, networks.encoder, networks.perceptual
+    x = image[:1]
+    with torch.no_grad():
+        code = encoder(x).float()
+    code = code.clone().requires_grad_()
+    optimizer = torch.optim.Adam([code], lr=0.01)
+    for _ in range(steps):
+        shown = generator.synthesis(code, noise="const")
+        loss = (x - shown).square().mean()
+        loss = loss + 5e-5 * (features(x) - features(shown)).float().square().mean()
+        loss = loss + 2.0 * (code - encoder(shown)).float().square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        for network in (generator, encoder, features):
+            network.zero_grad(set_to_none=True)
+
+
+def measure_matmul(bench: Bench) -> None:
+    """The rate of a large product of two square matrices of random numbers."""
+    side = SIDE if bench.device == "cuda" else SIDE // 8
+    for precision in bench.options.precision:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        a, b = (torch.randn(side, side, device=bench.device, dtype=dtype) for _ in range(2))
+        count = 2 if precision == "fp32" else 10
+        seconds = bench.measure(
+            "matmul",
+            lambda a=a, b=b, count=count: [a @ b for _ in range(count)],
+            images=0,
+            precision=precision,
+            flops=2.0 * side**3 * count,
+            worth=count,
+            side=side,
+        )
+        if seconds is not None:
+            bench.rates[precision] = 2.0 * side**3 / seconds
+
+
+def measure_inversion(bench: Bench) -> None:
+    """Steps of Eq. (4): the usual way, ours, and ours with what `system` offers."""
+    steps = bench.options.steps
+    for precision in bench.options.precision:
+        networks = Networks(bench.options.overrides, device=bench.device)
+        for network in (networks.generator, networks.encoder.eval(), networks.perceptual):
+            network.requires_grad_(True)
+        facts: dict[str, Any] = {"precision": precision, "resolution": networks.images(1).shape[-1]}
+        x = networks.images(1)
+        flops = flops_of(lambda n=networks, x=x: as_usual(n, x, steps=1))
+        bench.measure(
+            "inversion, as usual",
+            lambda n=networks, x=x: as_usual(n, x, steps=steps),
+            images=1,
+            flops=flops * steps,
+            worth=steps,
+            **facts,
+        )
+        for network in (networks.generator, networks.encoder, networks.perceptual):
+            network.requires_grad_(False)
+        for variant in bench.options.variants:
+            _measure_ours(bench, networks, variant, facts)
+
+
+def flops_of_a_step(networks: Networks) -> float:
+    """What one evaluation of Eq. (4) and its gradient must compute for one image, and no more."""
+    x = networks.images(1)
+    with torch.no_grad():
+        target = networks.perceptual(x)
+        code = networks.encoder(x).float()
+    code.requires_grad_()
+
+    def step() -> None:
+        shown = networks.generator.synthesis(code, noise="const")
+        loss = (x - shown).square().mean() + (code - networks.encoder(shown)).square().mean()
+        loss = loss + (target - networks.perceptual(shown)).square().mean()
+        loss.backward()
+
+    return flops_of(step)
+
+
+def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[str, Any]) -> None:
+    steps, flops = bench.options.steps, flops_of_a_step(networks)
+    if "compile" in variant:
+        compile_networks(
+            (networks.encoder.backbone, networks.perceptual, networks.generator.synthesis)
+        )
+    for count in bench.options.batch:
+        x, ids = networks.images(count), torch.arange(count)
+
+        def invert(steps: int, x: Tensor = x, ids: Tensor = ids) -> None:
+            inverter = InDomainInverter(
+                encoder=networks.encoder, perceptual=networks.perceptual, steps=steps
+            )
+            if "graphs" in variant:
+                inverter.descent.graphs.enabled = True
+            inverter.invert(x, generator=networks.generator, ids=ids)
+
+        bench.measure(
+            f"inversion, {variant}",
+            lambda invert=invert: invert(steps),
+            images=count,
+            flops=flops * count * steps,
+            worth=steps,
+            **facts,
+        )
+
+
+def measure_encoder(bench: Bench) -> None:
+    """Training steps of E against D (Eq. 2 and 3), optimisers and all."""
+    for precision in bench.options.precision:
+        for variant in bench.options.variants:
+            for count in bench.options.batch:
+                networks = Networks(bench.options.overrides, device="cpu")
+                config = compose_plain("train", _of_training(bench, precision, variant, count))
+                objective = {k: v for k, v in config["objective"].items() if k != "_target_"}
+                module = DomainGuidedTraining(
+                    generator=networks.generator,
+                    discriminator=networks.discriminator,
+                    encoder=networks.encoder,
+                    perceptual=networks.perceptual,
+                    seed=0,
+                    **objective
+                    | {"lambda_vgg": 5e-5, "schedule": build(objective["schedule"], key="s")},
+                )
+                _measure_training(bench, "encoder training", module, config, precision, variant)
+                del networks, module
+
+
+def measure_gan(bench: Bench) -> None:
+    """Training steps of G and D."""
+    for precision in bench.options.precision:
+        for variant in bench.options.variants:
+            if "compile" in variant:  # D is differentiated twice, and G is the smaller part
+                continue
+            for count in bench.options.batch:
+                words = ["experiment=gan", *_of_training(bench, precision, variant, count)]
+                config = compose_plain("train", words)
+                torch.manual_seed(0)
+                objective = dict(config["objective"])
+                module = build(
+                    objective,
+                    key="objective",
+                    generator=build(config["generator"], key="generator"),
+                    discriminator=build(config["discriminator"]["network"], key="discriminator"),
+                    seed=0,
+                )
+                _measure_training(bench, "GAN training", module, config, precision, variant)
+
+
+def _of_training(bench: Bench, precision: str, variant: str, count: int) -> list[str]:
+    return [
+        *bench.options.overrides,
+        f"batch_size={count}",
+        f"trainer.precision={WORDS[precision]}",
+        f"system.compile={'compile' in variant}",
+        f"system.cuda_graphs={'graphs' in variant}",
+    ]
+
+
+def _measure_training(
+    bench: Bench, what: str, module: Any, config: dict[str, Any], precision: str, variant: str
+) -> None:
+    """Times whole steps under the Trainer; the first ones warm up and record."""
+    accelerate(module, config)
+    side, count = module.generator.resolution, config["batch_size"]
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, side, side), generator=rng, dtype=torch.uint8)
+    steps = bench.options.train_steps
+    warm_up = 20 if getattr(module, "r1_every", 1) > 1 else 5
+
+    if time.monotonic() > bench.deadline:
+        print(f"{what} {variant} {precision}: left out, --limit has passed", flush=True)
+        return
+    row = {"what": f"{what}, {variant}", "precision": precision, "images": count}
+    row |= {"resolution": side, "generator": type(module.generator).__name__}
+    if bench.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    clock = Span(bench.device, warm_up=warm_up, steps=steps)
+    use_tf32(precision == "tf32")
+    try:
+        fit(module, images, config["trainer"], clock, device=bench.device, steps=warm_up + steps)
+    except RuntimeError as error:
+        bench.keep(row | {"error": str(error).strip().splitlines()[0][:200]})
+        return
+    seconds = clock.seconds / steps
+    row |= {"seconds": seconds, "repeats": steps, "images_per_second": count / seconds}
+    if bench.device == "cuda":
+        row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    bench.keep(row)
+
+
+def measure_metrics(bench: Bench) -> None:
+    """FID through Inception (untrained) and SWD of two sets of n images."""
+    count, side = bench.options.pairs, bench.options.side
+    rng = torch.Generator().manual_seed(0)
+    sets = [
+        torch.randint(0, 256, (count, 3, side, side), generator=rng, dtype=torch.uint8)
+        for _ in range(2)
+    ]
+    where = {"resolution": side, "precision": "fp32", "repeats": 1}
+    bench.measure(
+        "SWD",
+        lambda: swd(sets[0], sets[1], device=torch.device(bench.device)),
+        images=count,
+        **where,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "inception.pth"
+        _untrained_inception(path)
+        fidelity.INCEPTION_SHA256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        bench.measure(
+            "FID",
+            lambda: fidelity.inception_metrics(
+                ["fid"], *sets, inception_path=path, cuda=bench.device == "cuda"
+            ),
+            images=count,
+            **where,
+        )
+
+
+def _untrained_inception(path: Path) -> None:
+    """A file of Inception's layout with random weights: as fast as the real one."""
+
+    skeleton = Inception.__new__(Inception)
+    with (
+        mock.patch.object(Inception, "load_state_dict", lambda *_: None),
+        mock.patch("torch.load", lambda *_, **__: None),
+    ):
+        skeleton.__init__("inception", ["2048"], feature_extractor_weights_path="none")
+    state = skeleton.state_dict()
+    for weight in state.values():
+        if weight.ndim == 4:
+            nn.init.kaiming_normal_(weight)
+    torch.save(state, path)
+
+
+def main() -> None:
+    """Entry point."""
+    parser = arguments(__doc__ or "", repeats=3)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    words = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--stages", type=words, default=list(STAGES))
+    parser.add_argument("--precision", type=words, help="of fp32,tf32,bf16; fp32 on a CPU")
+    parser.add_argument("--variants", type=words, default=["eager"], help="eager,graphs,compile")
+    parser.add_argument("--batch", type=numbers, default=[1, 4, 16], help="images together")
+    parser.add_argument("--steps", type=int, default=4, help="inversion steps of one turn")
+    parser.add_argument("--train-steps", type=int, default=16, help="training steps that count")
+    parser.add_argument("--pairs", type=int, default=5000, help="images of a set, for metrics")
+    parser.add_argument("--side", type=int, default=256, help="their pixels")
+    parser.add_argument("--limit", type=float, default=1e9, help="seconds; the rest is left out")
+    parser.add_argument("--record", type=Path, help="append every figure to this file")
+    options = parser.parse_args()
+    if not any(word.startswith("scale=") for word in options.overrides):
+        options.overrides.insert(0, "scale=full")
+    on_gpu = options.device == "cuda"
+    options.precision = options.precision or (list(PRECISIONS) if on_gpu else ["fp32"])
+    prepare(options)
+    quieten_lightning()
+    bench = Bench(options)
+    stages = {
+        "matmul": measure_matmul,
+        "inversion": measure_inversion,
+        "encoder": measure_encoder,
+        "gan": measure_gan,
+        "metrics": measure_metrics,
+    }
+    for stage in options.stages:
+        stages[stage](bench)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Speed on a GPU, on demand: TF32, compiled networks, and steps replayed as CUDA graphs."""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_log = logging.getLogger(__name__)
+
+WARM_UP = 3
+"""Eager calls of each kind before the next is recorded, in which libraries choose their kernels."""
+
+
+def use_tf32(allowed: bool) -> None:
+    """Lets float32 convolutions and matrix products on a GPU round their inputs to TF32, or not.
+
+    Args:
+        allowed: True is several times faster on Ampere and later, with 10 bits of mantissa;
+            False computes in IEEE float32, as the CPU does.
+    """
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+def compile_networks(networks: Iterable[nn.Module]) -> None:
+    """Compiles the forward pass of each network in place, once for each shape it meets.
+
+    Names and values of parameters stay as they are. A network that cannot be compiled runs as it
+    is, and torch logs why.
+
+    Args:
+        networks: E's backbone, F and G's synthesis. Never D: its gradient is differentiated (R1),
+            which compiled code does not support.
+    """
+    torch._dynamo.config.suppress_errors = True
+    for network in networks:
+        network.compile(dynamic=False)
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A recorded graph, the memory it reads, and the memory it writes."""
+
+    graph: Any
+    inputs: Sequence[Tensor]
+    outputs: Any
+    gradients: Sequence[Tensor | None]
+
+
+class StepGraphs:
+    """Replays work on a GPU as CUDA graphs: one launch where there were thousands.
+
+    The first calls of a kind run eagerly, the next is recorded, and later ones copy their inputs
+    into the recording's memory and replay it: the same kernels on the same numbers. What cannot be
+    recorded runs eagerly from then on, and the reason is logged once.
+
+    The work may read its inputs and memory that stays in place (parameters, buffers), may write
+    such memory and the gradients of `parameters`, and may not wait for the device. Whatever else
+    changes its course belongs into its key.
+
+    Args:
+        enabled: False runs everything eagerly.
+    """
+
+    def __init__(self, *, enabled: bool = False) -> None:
+        self.enabled = enabled
+        self._calls: dict[Hashable, int] = {}
+        self._recordings: dict[Hashable, _Recording] = {}
+        self._stream: Any = None
+        self._pool: Any = None
+
+    def __call__(
+        self,
+        key: Hashable,
+        work: Callable[..., Any],
+        *inputs: Tensor,
+        parameters: Sequence[nn.Parameter] = (),
+    ) -> Any:
+        """Runs the work, or replays it.
+
+        Args:
+            key: What kind of work it is; with the inputs' shapes it names the recording.
+            work: Takes the inputs, gives tensors in dicts, lists and tuples.
+            inputs: On one device, of any shapes.
+            parameters: Whose ``grad`` the work leaves; they are None before it.
+
+        Returns:
+            What the work gives. Of a replay these are tensors that the next replay of the same kind
+            overwrites.
+        """
+        if not self.enabled or inputs[0].device.type != "cuda":
+            return work(*inputs)
+        kind = (key, tuple((tuple(each.shape), each.dtype) for each in inputs))
+        if kind not in self._recordings:
+            self._calls[kind] = self._calls.get(kind, 0) + 1
+            if self._calls[kind] <= WARM_UP or not self._record(kind, work, inputs, parameters):
+                return self._eagerly(work, inputs)
+        return self._replay(self._recordings[kind], inputs, parameters)
+
+    def _eagerly(self, work: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+        """On the stream that records, as CUDA asks of what is recorded later."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            outputs = work(*inputs)
+        current.wait_stream(self._stream)
+        return outputs
+
+    def _record(
+        self,
+        kind: Hashable,
+        work: Callable[..., Any],
+        inputs: Sequence[Tensor],
+        parameters: Sequence[nn.Parameter],
+    ) -> bool:
+        """Records the work; nothing of it is executed. False where that is impossible."""
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        static = [each.detach().clone() for each in inputs]
+        graph = torch.cuda.CUDAGraph()
+        torch.clear_autocast_cache()  # casts of weights must be part of the recording
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                outputs = work(*static)
+        except RuntimeError as error:
+            self.enabled = False
+            for parameter in parameters:
+                parameter.grad = None
+            reason = str(error).strip().splitlines()[0]
+            _log.warning("cuda_graphs: off, %s cannot be recorded: %s", kind, reason)
+            return False
+        finally:
+            torch.clear_autocast_cache()
+        gradients = [parameter.grad for parameter in parameters]
+        self._recordings[kind] = _Recording(graph, static, outputs, gradients)
+        return True
+
+    def _replay(
+        self, recording: _Recording, inputs: Sequence[Tensor], parameters: Sequence[nn.Parameter]
+    ) -> Any:
+        for static, given in zip(recording.inputs, inputs, strict=True):
+            static.copy_(given)
+        recording.graph.replay()
+        for parameter, gradient in zip(parameters, recording.gradients, strict=True):
+            parameter.grad = gradient
+        return recording.outputs

@@ -1,0 +1,78 @@
+"""Every task of `evaluate.py` on a GPU, on the shipped networks, against its record of the CPU."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from idinvert.cli.app import given_keys
+from idinvert.cli.evaluate import evaluate
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.data.miniature import faces_mini
+from idinvert.tables.record import Record
+
+Measured = Callable[..., None]
+FEW = ("n=8", "data.train=8", "data.val=2", "data.test=16", "batch_size=4")
+SETS = ("metric.names=[mse,swd,fd_attributes]",)
+TASKS = {
+    "reconstruction": ("inversion=in_domain", "inversion.steps=3"),
+    "interpolation": ("inversion=encoder", *SETS),
+    "manipulation": ("inversion=encoder", *SETS, "task.names=[pose]"),
+    "mixing": ("inversion=encoder", *SETS),
+    "semantics": ("inversion=encoder",),
+    "failures": ("inversion=encoder", "task.worst=2"),
+    "samples": SETS,
+    "diffusion": ("inversion=diffusion", "inversion.steps=2", "task.images=[0,1]"),
+    "out_of_domain": ("task.methods=[{label: E, words: 'inversion=encoder'}]", *SETS),
+    "initial": ("metric.names=[mse]",),
+    "gallery": ("task.methods=[{label: E, words: 'inversion=encoder'}]",),
+    "attributes": (),
+    "directions": ("task.samples=200", "task.names=[pose,smile]"),
+    "speed": ("inversion=encoder", "task.images=2"),
+}
+ELSEWHERE = {"invert", "training_curves"}
+"""The first has its own test below; the second reads a run's losses and computes nothing."""
+
+
+def go(*words: str) -> list[Record]:
+    return evaluate(compose_plain("evaluate", list(words)), given=given_keys(words))
+
+
+def test_no_task_is_forgotten() -> None:
+    tasks = {path.stem for path in (config_dir() / "task").glob("*.yaml")}
+    assert tasks == set(TASKS) | ELSEWHERE
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_measures_as_on_the_cpu(tmp_path: Path, measured: Measured, task: str) -> None:
+    words = [f"task={task}", *FEW, *TASKS[task], f"system.cache={tmp_path / 'cache'}"]
+    here, there = (
+        go(*words, f"trainer={trainer}", f"system.outputs={tmp_path / trainer}")
+        for trainer in ("cpu", "auto")
+    )
+    assert len(here) == len(there)
+    for one, other in zip(there, here, strict=True):
+        assert set(one.metrics) == set(other.metrics)
+        for name, expected in other.metrics.items():
+            if "seconds" in name or math.isnan(expected):
+                continue
+            # A pixel of a uint8 set, or the side of a boundary, may round the other way.
+            apart = abs(one.metrics[name] - expected) / max(abs(expected), 0.05)
+            measured(name, apart, bound=0.05)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_own_photographs(tmp_path: Path, precision: str) -> None:
+    from torchvision.utils import save_image
+
+    split = faces_mini(resolution=32, train=1, test=3, val=1, cache_dir=tmp_path).test
+    for index in range(3):
+        save_image(split[index]["image"] / 255, tmp_path / f"{index}.png")
+    (photos := tmp_path / "photos").mkdir()
+    for path in tmp_path.glob("*.png"):
+        path.rename(photos / path.name)
+    words = ["task=invert", f"images={photos}", "inversion.steps=3", "trainer=auto"]
+    go(*words, f"trainer.precision={precision}", f"system.outputs={tmp_path / 'out'}")
+    assert len(list((tmp_path / "out").rglob("*.html"))) == 1
