@@ -65,7 +65,7 @@ def test_generator(measured: Measured, kind: str, multi_w: str, precision: str) 
 
     images, gradient = on_both(generator, work, z)(precision)
     measured("images", images, bound=BOUNDS[precision])
-    measured("gradient", gradient, bound=2 * BOUNDS[precision])
+    measured("gradient", gradient, bound=4 * BOUNDS[precision])
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
@@ -116,9 +116,9 @@ def test_encoder(measured: Measured, name: str, precision: str) -> None:
         return codes, gradient
 
     codes, gradient = on_both(network, work, images)(precision)
-    # Training-mode statistics of eight images divide by small deviations.
-    measured("codes", codes, bound=4 * BOUNDS[precision])
-    measured("gradient", gradient, bound=8 * BOUNDS[precision])
+    # BatchNorm divides by small deviations at up to fifty depths.
+    measured("codes", codes, bound={"fp32": 2e-3, "tf32": 5e-2, "bf16": 2e-1}[precision])
+    measured("gradient", gradient, bound={"fp32": 5e-3, "tf32": 2e-1, "bf16": 4e-1}[precision])
 
 
 @pytest.mark.parametrize("precision", BOUNDS)

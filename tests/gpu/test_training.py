@@ -102,8 +102,9 @@ def test_an_objective_trains_as_on_the_cpu(
     expected, got = losses(here), losses(there)
     bound = BOUNDS[precision]
     measured("first step", difference(got[0], expected[0]), bound=bound)
-    # Adam's first step is of one length whichever way a small gradient points: signs may differ.
-    measured("second step", difference(got[1], expected[1]), bound=4 * bound)
+    # Adam's first step has one length however small the gradient: where rounding turns its sign,
+    # a weight moves the other way.
+    measured("second step", difference(got[1], expected[1]), bound=10 * bound)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

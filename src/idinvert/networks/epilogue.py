@@ -24,10 +24,13 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """Maps x [N, C, H, W], w [N, w_dim] and noise [N or 1, 1, H, W] to [N, C, H, W]."""
+        # In the type of x throughout: beside float32, what autocast made bfloat16 would grow again.
         if noise is not None:
-            x = torch.addcmul(x, noise, self.noise_weight[:, None, None])
-        x = lrelu(x + self.bias[:, None, None])
+            weight = self.noise_weight[:, None, None]
+            x = torch.addcmul(x, noise.to(x.dtype), weight.to(x.dtype))
+        x = lrelu(x + self.bias[:, None, None].to(x.dtype))
         x = x - x.mean(dim=(2, 3), keepdim=True)
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)  # each [N, C, 1, 1]
         power = x.square().mean(dim=(2, 3), keepdim=True)
-        return torch.addcmul(shift, x, (scale + 1) * (power + 1e-8).rsqrt())
+        factor = (scale + 1) * (power + 1e-8).rsqrt()
+        return torch.addcmul(shift.to(x.dtype), x, factor.to(x.dtype))

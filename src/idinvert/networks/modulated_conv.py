@@ -59,8 +59,9 @@ def modulated_conv2d(
     else:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     if demodulate:
-        factor = (demodulation(weight, styles) * gain)[:, :, None, None]
-        return x * factor if offset is None else torch.addcmul(offset, x, factor)
+        # In the type of x: beside float32, what autocast made bfloat16 would grow again.
+        factor = (demodulation(weight, styles) * gain)[:, :, None, None].to(x.dtype)
+        return x * factor if offset is None else torch.addcmul(offset.to(x.dtype), x, factor)
     if gain != 1.0:
         x = x * gain
     return x if offset is None else x + offset

@@ -47,8 +47,11 @@ class AttributeTraining(pl.LightningModule):
         self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
         self.accumulate, self.graphs = accumulate, StepGraphs()
         self.binary: Tensor
+        self.values: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
-        self.register_buffer("binary", binary, persistent=False)
+        # Places, not a mask: a GPU need not be asked how many there are.
+        self.register_buffer("binary", binary.nonzero().flatten(), persistent=False)
+        self.register_buffer("values", (~binary).nonzero().flatten(), persistent=False)
 
     @property
     def nimg(self) -> int:
@@ -87,9 +90,9 @@ class AttributeTraining(pl.LightningModule):
         return terms
 
     def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        outputs, chosen = self.network(images), self.binary
-        on_binary = binary_cross_entropy_with_logits(outputs[:, chosen], labels[:, chosen])
-        on_value = mse_loss(outputs[:, ~chosen], labels[:, ~chosen])
+        outputs, binary, values = self.network(images), self.binary, self.values
+        on_binary = binary_cross_entropy_with_logits(outputs[:, binary], labels[:, binary])
+        on_value = mse_loss(outputs[:, values], labels[:, values])
         loss = on_binary + on_value
         return loss, {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
 
