@@ -1,11 +1,14 @@
 """FIR resampling against explicit loops in float64."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from idinvert.networks import depthwise, resample
 from idinvert.networks.resample import (
     blur,
     box_conv_down,
@@ -160,3 +163,33 @@ def test_double_backward(name: str) -> None:
     }[name]
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def filters(kind: str) -> Callable[..., Tensor]:
+    return {
+        "up": lambda x, w: conv_up(x, w, smooth(), gain=1.3),
+        "down": lambda x, w: conv_down(x, w, smooth(), bias=rand(3, seed=5)),
+        "shortcut": lambda x, w: conv_down(x, w[..., 1:2, 1:2], smooth(), twice=True),
+        "blur": lambda x, w: blur(x, fir_kernel((1, 2, 1)).double()) * w.sum(),
+        "sample": lambda x, w: downsample(x, smooth(), twice=True) * w.sum(),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["up", "down", "shortcut", "blur", "sample"])
+def test_what_a_gpu_folds_is_the_same_function_to_the_second_order(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    x, weight = rand(2, 4, 6, 8).requires_grad_(), rand(3, 4, 3, 3, seed=1).requires_grad_()
+    work = filters(kind)
+
+    def orders() -> list[Tensor]:
+        y = work(x, weight)
+        first = torch.autograd.grad(y.sin().sum(), x, create_graph=True)[0]
+        second = torch.autograd.grad(first.square().sum(), (x, weight))
+        return [y, first, *second]
+
+    expected = orders()
+    for module in (resample, depthwise):
+        monkeypatch.setattr(module, "on_gpu", lambda x: True)
+    for got, one in zip(orders(), expected, strict=True):
+        torch.testing.assert_close(got, one, rtol=1e-10, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The order in which images lie in memory."""
+"""What the device decides: the order in which images lie in memory, and who does the filtering."""
 
 import torch
 from torch import Tensor
@@ -20,3 +20,8 @@ def laid_out(images: Tensor) -> Tensor:
     if images.device.type != "cpu":
         return images
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether a tensor is on a GPU."""
+    return x.is_cuda

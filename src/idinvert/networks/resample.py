@@ -1,4 +1,8 @@
-"""Blur, upsample and downsample feature maps with a small separable FIR filter."""
+"""Blur, upsample and downsample feature maps with a small separable FIR filter.
+
+A GPU multiplies in no time and waits for its memory, so there the filter becomes part of the
+convolution beside it; a CPU takes fewer operations, one after the other.
+"""
 
 from collections.abc import Sequence
 
@@ -7,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idinvert.networks.depthwise import depthwise
+from idinvert.networks.layout import on_gpu
 
 
 def fir_kernel(taps: Sequence[float]) -> Tensor:
@@ -45,7 +50,11 @@ def fir(
     Returns:
         Tensor [N, C, (H + 2·padding − k) // stride + 1, …].
     """
-    if twice:
+    if torch.compiler.is_compiling():  # which knows no gradients of our own
+        weight = (kernel * gain).to(x.dtype)[None, None]
+        planes = F.conv2d(x.reshape(-1, 1, *x.shape[2:]), weight, stride=stride, padding=padding)
+        return planes.view(*x.shape[:2], *planes.shape[2:])
+    if twice or on_gpu(x):
         return depthwise(x, kernel * gain, stride=stride, padding=padding)
     channels = x.shape[1]
     weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
@@ -119,6 +128,9 @@ def conv_up(x: Tensor, weight: Tensor, kernel: Tensor, *, gain: float = 1.0) -> 
     Returns:
         Tensor [N, C_out, 2H, 2W].
     """
+    if on_gpu(x):
+        weight = folded(weight, kernel * (4 * gain))
+        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, padding=2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
     return fir(x, kernel, padding=1, gain=4 * gain)
 
@@ -138,9 +150,28 @@ def conv_down(
     Returns:
         Tensor [N, C_out, H / 2, W / 2].
     """
+    if on_gpu(x):
+        padding = (weight.shape[-1] + kernel.shape[-1] - 2) // 2
+        return F.conv2d(x, folded(weight, kernel), bias, stride=2, padding=padding)
     if weight.shape[-1] == 1:
         return F.conv2d(downsample(x, kernel, twice=twice), weight, bias)
     return F.conv2d(fir(x, kernel, padding=2, twice=twice), weight, bias, stride=2)
+
+
+def folded(weight: Tensor, kernel: Tensor) -> Tensor:
+    """The filters that do what a FIR filter and filters of a convolution do one after the other.
+
+    Args:
+        weight: Filters [C_out, C_in, k, k].
+        kernel: FIR filter [m, m], symmetric.
+
+    Returns:
+        Filters [C_out, C_in, k + m − 1, k + m − 1]: the full convolution of both.
+    """
+    size, taps = weight.shape[-1], kernel.shape[-1]
+    planes = weight.reshape(-1, 1, size, size)
+    wide = F.conv2d(planes, kernel[None, None].to(weight.dtype), padding=taps - 1)
+    return wide.view(*weight.shape[:2], size + taps - 1, size + taps - 1)
 
 
 def box_conv_up(x: Tensor, weight: Tensor, *, flip: bool) -> Tensor:
