@@ -9,7 +9,7 @@ import torch
 from hydra.utils import get_object
 
 from idinvert.cli import networks as wire
-from idinvert.cli.devices import accumulate_of, check_batch, ranks_of
+from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
 from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.data.domain import Domain
@@ -60,6 +60,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     contents = wire.Contents()
     torch.manual_seed(config["seed"])  # the networks' initial weights
     domain = build(config["data"], key="data")
+    check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
     contents.hashes["data"] = domain.fingerprint
     objective = config["objective"]
     asked = inspect.signature(get_object(objective["_target_"])).parameters

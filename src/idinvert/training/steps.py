@@ -17,6 +17,7 @@ from idinvert.losses.pixel import pixel_loss
 from idinvert.networks.encoding import decode
 from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import set_learning_rate
+from idinvert.training.validation import log_means
 
 
 def scheduled_optimizers(module: Any) -> list[Any]:
@@ -174,20 +175,6 @@ def adam(
 def lazy(*, r1_gamma: float, r1_every: int) -> int:
     """Steps between two penalties as `adam` takes them; 1 where there are none."""
     return r1_every if r1_gamma > 0 else 1
-
-
-def log_means(module: Any, figures: dict[str, Tensor]) -> None:
-    """Logs the mean of each ``[N]`` over the validation images of all ranks."""
-    for name, values in figures.items():
-        module.log(
-            name,
-            values.mean(),
-            on_epoch=True,
-            on_step=False,
-            sync_dist=True,
-            batch_size=len(values),
-            logger=False,
-        )
 
 
 def log_reconstruction_error(module: Any, batch: dict[str, Tensor]) -> None:
