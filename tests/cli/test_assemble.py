@@ -151,18 +151,73 @@ def test_the_objectives_name(objective: str) -> None:
     assert choices["objective"]["name"] == objective
 
 
-@pytest.mark.parametrize(
-    ("words", "group"),
-    [
-        (["encoder=resnet18"], 16),
-        (["encoder=mobilenet", "encoder.backbone.norm=sync"], 32),
-        (["encoder=resnet50", "encoder.backbone.norm=none"], None),
-    ],
-)
+LAZY = [
+    (experiment, key)
+    for experiment in ("gan", *ASKED)
+    for key in compose_plain("train", [f"experiment={experiment}"])["objective"]
+    if key.endswith("r1_every")
+]
+
+
+def test_every_objective_with_a_penalty_is_among_them() -> None:
+    assert {experiment for experiment, _ in LAZY} == {"gan", *ASKED} - {"conventional"}
+    assert ("force_in_domain", "w_r1_every") in LAZY and ("e4e", "r1_every") in LAZY
+
+
+@pytest.mark.parametrize(("experiment", "key"), LAZY)
+def test_adam_is_corrected_for_every_lazy_penalty(trained: str, experiment: str, key: str) -> None:
+    words = [f"experiment={experiment}"]
+    if experiment != "gan":
+        words += ["generator=checkpoint", trained, "perceptual=none"]
+
+    def adams(*more: str) -> list[tuple[float, float]]:
+        lazily = [f"objective.{other}=1" for name, other in LAZY if name == experiment]
+        module = assemble(composed(*words, *lazily, *more)).module
+        return [(a.defaults["lr"], a.defaults["betas"][1]) for a in module.configure_optimizers()]
+
+    each, lazy = adams(), adams(f"objective.{key}=16")
+    (corrected,) = [i for i, pair in enumerate(each) if lazy[i] != pair]
+    lr, beta = each[corrected]
+    assert lazy[corrected] == pytest.approx((lr * 16 / 17, beta ** (16 / 17)), rel=1e-12)
+    if experiment != "gan":  # nothing to correct for
+        assert adams(f"objective.{key}=16", "objective.r1_gamma=0") == each
+
+
+GROUPS = [
+    (["encoder=resnet18"], 16),
+    (["encoder=base"], 32),
+    (["encoder=base", "encoder.backbone.variant=v1"], 16),
+    (["encoder=base", "encoder.backbone.norm=batch"], 16),
+    (["encoder=noise"], 32),
+    (["encoder=mobilenet", "encoder.backbone.norm=sync"], 32),
+    (["encoder=resnet50", "encoder.backbone.norm=none"], None),
+]
+
+
+@pytest.mark.parametrize(("words", "group"), GROUPS)
 def test_batch_norm_groups(words: list[str], group: int | None) -> None:
-    config = composed(*words, "trainer=ddp_cpu", "batch_size=32")
+    more = ["encoder.noise_blocks=1"] if "encoder=noise" in words else []
+    config = composed(*words, *more, "trainer=ddp_cpu", "batch_size=32")
 
     class Module:
-        encoder = None
+        encoder = fresh_encoder(config["encoder"], config["latent"], generator=generator())
 
     assert batch_norm_group(config, Module()) == group
+
+
+def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained: str) -> None:
+    words = ["generator=checkpoint", trained, "perceptual=none", "batch_size=8"]
+    norm = "encoder.backbone.norm="
+
+    def identity(*more: str) -> str:
+        return assemble(composed(*words, *more)).identity
+
+    one = {identity(), identity(f"{norm}batch"), identity(f"{norm}sync")}
+    one.add(identity("trainer=ddp_cpu"))  # v2's default is over all ranks
+    assert len(one) == 1
+    others = {identity("trainer=ddp_cpu", f"{norm}batch"), identity(f"{norm}none")}
+    assert len(others | one) == 3
+    config = composed("encoder.backbone.norm=sync")
+    made = fresh_encoder(config["encoder"], config["latent"], generator=generator())
+    choices = choices_of(config, generator=generator(), encoder=made)
+    assert choices["encoder"]["norm"] == "batch"

@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from idinvert.config.overrides import compose_plain, expand_sweep
 from idinvert.config.paths import config_dir
+from idinvert.config.schema import register
 
 CONF = config_dir()
 GROUPS = sorted(CONF.glob("*/*.yaml"))
@@ -100,3 +102,30 @@ def test_the_readmes_commands_compose() -> None:
         words = [word for word in words if word != "-m"]
         for one in expand_sweep(words) if sweep else [words]:
             compose_plain(program, one)
+
+
+@pytest.mark.parametrize("data", PUBLISHED)
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+def test_a_gan_of_full_scale_is_trained_as_published(data: str, kind: str) -> None:
+    """Karras et al. 2019 and 2020 (configuration F) at 256 px; LSUN is not mirrored."""
+    words = [f"generator={kind}", f"discriminator={kind}", f"data={data}", "data.path=FOLDER"]
+    config = compose_plain("train", ["experiment=gan", "scale=full", *words])
+    objective = config["objective"]
+    assert config["batch_size"] == 32 and config["nimg"] == 25_000_000
+    assert (objective["r1_gamma"], objective["lr"], objective["betas"]) == (10, 0.002, [0, 0.99])
+    every = (objective["r1_every"], objective["path_length_every"])
+    assert every == {"stylegan": (1, 0), "stylegan2": (16, 4)}[kind]
+    assert (objective["path_length_weight"], objective["path_length_shrink"]) == (2.0, 2)
+    assert objective["mirror"] is (data == "ffhq256")
+    assert (objective["ema_half_life"], objective["ema_rampup"]) == (10_000, None)
+    assert 0.5 ** (32 / objective["w_avg_half_life"]) == pytest.approx(0.995, abs=1e-6)
+    encoder = compose_plain("train", ["scale=full", f"data={data}", "data.path=FOLDER"])
+    assert encoder["batch_size"] == 128 and encoder["objective"]["mirror"] is True
+
+
+def test_a_class_of_ones_own_takes_the_values_that_any_other_takes() -> None:
+    words = ["experiment=gan", "generator._target_=my_gan.Generator"]
+    register()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        objective = compose("train", overrides=words).objective
+    assert (objective.r1_every, objective.path_length_every) == (16, 0)

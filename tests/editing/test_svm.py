@@ -1,13 +1,22 @@
 """Directions found by SVM: the planted one, the maximum margin, and no nonsense."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 
+from idinvert.config.overrides import compose_plain
 from idinvert.editing.directions import conditioned
 from idinvert.editing.svm import train_direction
 from idinvert.errors import ConfigError
+
+
+def test_the_share_of_the_samples_is_interfacegans():
+    node = compose_plain("evaluate", ["task=directions"])["task"]
+    default = inspect.signature(train_direction).parameters["fraction"].default
+    assert node["fraction"] == default == 0.02
 
 
 def planted(n=600, width=8, seed=0):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_object
 
+from idinvert.cli.setup import build_inverter
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
@@ -41,3 +42,16 @@ def test_the_seed_is_the_evaluations() -> None:
     for path in FILES:
         words = [f"inversion={path.stem}", "seed=7"]
         assert compose_plain("evaluate", words)["inversion"]["seed"] == 7
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", ["vgg16", "squeezenet", "attributes"])
+def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str, world) -> None:
+    words = [f"inversion={path.stem}", f"perceptual={name}", "perceptual.lambda_vgg=0.7"]
+    config = compose_plain("evaluate", words)
+    method = build_inverter(config, encoder=world.encoder, perceptual=world.features)
+    own = 3e-4 if (path.stem, name) == ("image2stylegan", "vgg16") else 0.7
+    assert method.settings.get("lambda_vgg", own) == own
+    config["inversion"] |= {"lambda_vgg": 0.2} if "lambda_vgg" in config["inversion"] else {}
+    method = build_inverter(config, encoder=world.encoder, perceptual=world.features)
+    assert method.settings.get("lambda_vgg", 0.2) == 0.2

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from idinvert.config.build import build
+from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
-from idinvert.networks.encoder import Encoder
-from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.encoder_base import NORM, BaseBackbone
 
 
 def reference_norm(x: Tensor, state: dict[str, Tensor], name: str, *, gamma: bool) -> Tensor:
@@ -81,9 +82,13 @@ def test_layer_order(variant: str, reference) -> None:
     ],
 )
 def test_sizes_at_256(variant, widths, conv_millions, dense_millions) -> None:
+    words = ["scale=full", "encoder=base", f"encoder.backbone.variant={variant}"]
+    given = ["data=folder", "data.path=FOLDER"]
+    node = compose_plain("train", [*words, *given])["encoder"]
     with torch.device("meta"):
-        backbone = BaseBackbone(resolution=256, variant=variant)
-        encoder = Encoder(backbone=backbone, num_layers=14, w_dim=512)
+        encoder = build(node, key="encoder", num_layers=14, w_dim=512)
+    backbone = encoder.backbone
+    assert backbone.architecture["norm"] == encoder.architecture["norm"] == NORM[variant]
     blocks = list(backbone.blocks)
     assert [
         backbone.stem.conv.out_channels,
@@ -96,7 +101,7 @@ def test_sizes_at_256(variant, widths, conv_millions, dense_millions) -> None:
     assert encoder.dense.weight.numel() / 1e6 == pytest.approx(dense_millions, abs=0.1)
     assert (encoder.dense.bias is None) == (variant == "v1")
     assert (convolutions + encoder.dense.weight.numel()) / 1e6 == pytest.approx(
-        {"v1": 165, "v2": 75}[variant], abs=1
+        {"v1": 165.3, "v2": 75.4}[variant], abs=0.05
     )
 
 

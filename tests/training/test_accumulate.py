@@ -112,7 +112,7 @@ def test_batch_norm_sees_one_micro_batch(
     reference = make("conventional", accumulate=1, norm="batch").double()
     reference._trainer = pl.Trainer(logger=False, accelerator="cpu", barebones=True)
     encoder = reference.encoder.train()
-    codes = reference.sample_codes(BATCH, purpose="synthetic images", position=0)
+    codes = reference.sample_codes(BATCH)
     halves = []
     for w in (codes[:2], codes[2:]):
         error = (w - encoder(reference.show(w))) ** 2

@@ -36,7 +36,8 @@ def codes_of_rank(
         module._fabric = None
         strategy = SimpleNamespace(global_rank=rank)
         module._trainer.strategy = strategy  # type: ignore
-        return module.sample_codes(count, purpose="synthetic images", position=nimg)
+        module.clock.nimg = nimg
+        return module.sample_codes(count)
 
     return draw
 

@@ -9,11 +9,12 @@ import torch
 from hydra.utils import get_object
 
 from idinvert.cli import networks as wire
-from idinvert.cli.devices import accumulate_of, check_batch, ranks_of
+from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
 from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norms
 
 
 @dataclass
@@ -37,8 +38,9 @@ class Parts:
     @property
     def identity(self) -> str:
         """The run's id: what of the configuration changes its networks or figures."""
+        encoder = _with_plain_norm(self.config["encoder"])
         science = scientific_config(
-            self.config | dict.fromkeys(self.unused),
+            self.config | {"encoder": encoder} | dict.fromkeys(self.unused),
             contents=self.contents,
             batch_norm_group=batch_norm_group(self.config, self.module),
         )
@@ -58,6 +60,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     contents = wire.Contents()
     torch.manual_seed(config["seed"])  # the networks' initial weights
     domain = build(config["data"], key="data")
+    check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
     contents.hashes["data"] = domain.fingerprint
     objective = config["objective"]
     asked = inspect.signature(get_object(objective["_target_"])).parameters
@@ -187,9 +190,17 @@ def batch_norm_group(config: dict[str, Any], module: Any) -> int | None:
     Those that go through E at once: a micro-batch of one device, or of all where they are
     synchronised.
     """
-    node = config["encoder"] or {}
-    norm = (node.get("backbone") or node).get("norm", "none")
-    if norm == "none" or not hasattr(module, "encoder"):
+    encoder = getattr(module, "encoder", None)
+    if encoder is None or not (norms := batch_norms(encoder)):
         return None
-    ranks = 1 if norm == "sync" else ranks_of(config["trainer"])
+    synchronised = all(getattr(norm, "synchronised", False) for norm in norms)
+    ranks = 1 if synchronised else ranks_of(config["trainer"])
     return config["batch_size"] // (ranks * accumulate_of(config))
+
+
+def _with_plain_norm(node: Any) -> Any:
+    """An encoder's node with one word for batch normalisation: its group says over what."""
+    if not isinstance(node, dict):
+        return node
+    plain = {key: _with_plain_norm(value) for key, value in node.items()}
+    return plain | {"norm": "batch"} if plain.get("norm", "none") in (None, "sync") else plain

@@ -29,7 +29,10 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
         choices["generator"] = network_choices(generator)
     if encoder is not None:
         noise = {key: encoder.architecture.get(key) for key in ("noise_blocks", "noise_std")}
-        choices["encoder"] = network_choices(encoder.backbone) | {
+        made = network_choices(encoder.backbone)
+        if made.get("norm") == "sync":  # over how many images is the devices' matter
+            made["norm"] = "batch"
+        choices["encoder"] = made | {
             "noise_blocks": noise["noise_blocks"] or 0,
             "noise_std": noise["noise_std"] if noise["noise_blocks"] else None,
         }

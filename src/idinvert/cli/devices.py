@@ -102,6 +102,24 @@ def check_batch(config: dict[str, Any]) -> None:
         )
 
 
+def check_validation(config: dict[str, Any], *, images: int) -> None:
+    """Refuses validation images that leave a device without any.
+
+    Args:
+        config: The resolved configuration.
+        images: Of the validation split.
+
+    Raises:
+        ConfigError: Names the keys to change.
+    """
+    ranks = ranks_of(config["trainer"])
+    if 0 < images < ranks:
+        raise ConfigError(
+            f"got {images} validation image(s) for {ranks} devices, expected none or one a device "
+            f"at least. Use data.val=0 or data.val={ranks}, or fewer trainer.devices."
+        )
+
+
 def accumulate_of(config: dict[str, Any]) -> int:
     """Micro-batches of one step; runs that are older than the key take their batch whole."""
     return int(config.get("accumulate", 1))

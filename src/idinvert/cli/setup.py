@@ -132,7 +132,8 @@ def build_method(
     """Builds a method from its node and those networks that its signature names.
 
     Args:
-        node: With a ``_target_``; ``lambda_vgg: null`` becomes the weight that belongs to F.
+        node: With a ``_target_``; ``lambda_vgg: null`` becomes the method's own weight on F, else
+            the weight that belongs to F.
         config: The whole configuration.
         key: Where the node stands in it.
         encoder: E, for a parameter ``encoder``; its own space for a parameter ``latent``.
@@ -141,7 +142,9 @@ def build_method(
     """
     node = dict(node)
     if node.get("lambda_vgg", 0.0) is None:
-        node["lambda_vgg"] = config["perceptual"]["lambda_vgg"] if perceptual else 0.0
+        of_f = config["perceptual"]["lambda_vgg"] if perceptual else 0.0
+        own = getattr(get_object(node["_target_"]), "lambda_on", {}) if perceptual else {}
+        node["lambda_vgg"] = own.get(perceptual_name(config["perceptual"]), of_f)
     latent = getattr(encoder, "code_space", "w_plus")
     known = {"encoder": encoder, "perceptual": perceptual, "latent": latent}
     return build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)

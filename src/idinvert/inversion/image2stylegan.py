@@ -1,7 +1,7 @@
 """Image2StyleGAN, the optimisation that the paper compares with."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class Image2StyleGANInverter:
         perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode; None only where
             `lambda_vgg` is 0.
         lambda_pixel: weight of the pixel term.
-        lambda_vgg: weight of each layer's term.
+        lambda_vgg: weight of each layer's term; see `lambda_on`.
         steps: Adam steps.
         lr: Adam's learning rate.
         betas: Adam's constants.
@@ -56,9 +56,15 @@ class Image2StyleGANInverter:
 
     Source: Abdal et al. 2019 (arXiv 1904.03189), Sec. 3 and 4; [16] of the paper.
 
-    Differs from the paper: there is no code of theirs. Their λ of 1 belongs to VGG16 on images
-    standardised by ImageNet's deviations; F here takes 0-255 (the Caffe scale), where the same
-    weight is about 1 / 57.6² = 3e-4. The kept iterate is the best, not the last.
+    Differs from the paper: there is no code of theirs. The kept iterate is the best, not the last.
+    """
+
+    lambda_on: ClassVar[Mapping[str, float]] = {"vgg16": 3e-4}
+    """Weights of their own by the name of F; on any other F, the weight that belongs to it.
+
+    Theirs is 1 for VGG16 on images standardised by ImageNet's deviations, 0.226 of [0, 1] on
+    average. F here takes 0-255 (the Caffe scale): 255 · 0.226 = 57.6 times as large, and so are
+    features but for their biases. 1 / 57.6² = 3e-4. [inferred]
     """
 
     def __init__(

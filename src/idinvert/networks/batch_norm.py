@@ -1,5 +1,7 @@
 """Batch normalisation as the authors' encoders use it: with or without gamma, one rank or all."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
@@ -105,3 +107,13 @@ def batch_norm(*, channels: int, norm: str, scale: bool) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     return BatchNorm(channels=channels, scale=scale, synchronised=norm == "sync")
+
+
+def batch_norms(network: nn.Module) -> list[Any]:
+    """The batch normalisations of a network, torch's own among them, that keep running statistics.
+
+    All of them have ``running_mean``, ``running_var`` and ``momentum``.
+    """
+    torchs = nn.modules.batchnorm._BatchNorm
+    norms = [m for m in network.modules() if isinstance(m, BatchNorm | torchs)]
+    return [norm for norm in norms if norm.running_mean is not None]

@@ -40,7 +40,8 @@ class Encoder(nn.Module):
         latent: ``"w_plus"``, a code for each layer, ``"w"``, one code for all layers, or ``"z"``,
             a z that goes through the generator's M.
         offset: Add the buffer ``w_offset`` to the codes (Eq. 6); see `set_offset`.
-        norm: Of the dense layer's output: ``"batch"``, ``"sync"`` or ``"none"``.
+        norm: Of the dense layer's output: ``"batch"``, ``"sync"`` or ``"none"``; None for the
+            backbone's own, ``"batch"`` where it has none.
         head: ``"v2"`` (dense with bias, gamma and beta) or ``"v1"`` (no bias, beta only); None for
             the backbone's own variant, ``"v2"`` where it has none.
         deltas: Layer i's code is layer 0's plus a difference of its own, which `set_stage` can
@@ -69,7 +70,7 @@ class Encoder(nn.Module):
         w_dim: int,
         latent: str = "w_plus",
         offset: bool = False,
-        norm: str = "batch",
+        norm: str | None = None,
         head: str | None = None,
         deltas: bool = False,
         mapping: dict[str, Any] | None = None,
@@ -81,6 +82,8 @@ class Encoder(nn.Module):
         self.backbone = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)
         _check_backbone(self.backbone)
         head = head or str(getattr(self.backbone, "variant", "v2"))
+        if norm is None:
+            norm = str(self.backbone.architecture.get("norm", "batch"))  # type: ignore[union-attr, operator]
         self.architecture = {
             "backbone": {
                 "class": _name_of(self.backbone),

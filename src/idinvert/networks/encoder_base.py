@@ -12,6 +12,8 @@ from idinvert.networks.layout import laid_out
 
 VARIANTS = ("v1", "v2")
 CHANNELS_MAX = {"v1": 1024, "v2": 512}
+NORM = {"v1": "batch", "v2": "sync"}
+"""Whether the authors' BatchNorm sees one GPU or all, by variant."""
 _SLOPE = 0.2
 _STD = 0.02
 _SMALLEST = 4
@@ -100,8 +102,8 @@ class BaseBackbone(nn.Module):
         variant: ``"v1"`` (the authors' first release) or ``"v2"`` (their later, stabler one).
         channels: Channels of the first layer; doubled by each block.
         channels_max: Where the doubling stops; None for the variant's own, 1024 or 512.
-        norm: ``"batch"`` (statistics of each rank, as v1), ``"sync"`` (of all ranks, as v2) or
-            ``"none"``.
+        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``; None
+            for the variant's own, ``"batch"`` or ``"sync"``.
 
     Attributes:
         channels_at: Side -> channels of the feature map that `features` gives at that side.
@@ -123,7 +125,7 @@ class BaseBackbone(nn.Module):
         variant: str = "v2",
         channels: int = 64,
         channels_max: int | None = None,
-        norm: str = "batch",
+        norm: str | None = None,
     ) -> None:
         super().__init__()
         if resolution < 2 * _SMALLEST or resolution & (resolution - 1):
@@ -138,6 +140,8 @@ class BaseBackbone(nn.Module):
             )
         if channels_max is None:
             channels_max = CHANNELS_MAX[variant]
+        if norm is None:
+            norm = NORM[variant]
         self.architecture = {
             "resolution": resolution,
             "variant": variant,

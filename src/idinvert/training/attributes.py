@@ -13,6 +13,7 @@ from idinvert.networks.attributes import AttributeNetwork
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.schedules import Schedule, set_learning_rate
 from idinvert.training.steps import descend
+from idinvert.training.validation import log_means
 
 
 class AttributeTraining(pl.LightningModule):
@@ -102,16 +103,10 @@ class AttributeTraining(pl.LightningModule):
         labels = batch["attributes"]
         right = ((predicted > 0.5) == (labels > 0.5)).float()
         error = (predicted - labels) ** 2
+        figures = {}
         for index, (name, kind) in enumerate(
             zip(self.network.names, self.network.kinds, strict=True)
         ):
             measure, value = ("accuracy", right) if kind == "binary" else ("mse", error)
-            self.log(
-                f"val/{measure}_{name}",
-                value[:, index].mean(),
-                on_epoch=True,
-                on_step=False,
-                sync_dist=True,
-                batch_size=len(labels),
-                logger=False,
-            )
+            figures[f"val/{measure}_{name}"] = value[:, index]
+        log_means(self, figures)

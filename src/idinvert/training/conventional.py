@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
+from idinvert.inversion.draw import image_rng
 from idinvert.inversion.starts import mapped
 from idinvert.losses.codes import code_loss
 from idinvert.training.clock import ImageClock, random_stream
@@ -16,11 +17,11 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    log_means,
     log_reconstruction_error,
     reconstruct,
     scheduled_optimizers,
 )
+from idinvert.training.validation import log_means
 
 FROZEN = ("generator",)
 
@@ -107,19 +108,24 @@ class ConventionalTraining(pl.LightningModule):
         return reconstruct(self, images)
 
     @torch.no_grad()
-    def sample_codes(self, count: int, *, purpose: str, position: int) -> Tensor:
-        """Codes w = M(z), ``[count, L, w_dim]``.
+    def sample_codes(self, count: int) -> Tensor:
+        """Codes w = M(z), ``[count, L, w_dim]``, for a training step.
 
         Args:
             count: Of this rank; z is drawn for all ranks, and each takes its slice.
-            purpose: What the draw is for; two purposes never share numbers.
-            position: Where in it the draw stands: images seen, or the batch of a validation.
         """
-        rng = random_stream(purpose=purpose, seed=self.seed, nimg=position)
+        rng = random_stream(purpose="synthetic images", seed=self.seed, nimg=self.nimg)
         shape = (count * self.trainer.world_size, self.generator.z_dim)
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
         mine = z[self.global_rank * count :][:count]
         return mapped(self.generator, mine.to(self.generator.w_avg))
+
+    @torch.no_grad()
+    def codes_by_id(self, ids: Tensor) -> Tensor:
+        """Codes w = M(z), ``[N, L, w_dim]``, z by image id: the same on whichever rank."""
+        draws = [image_rng(self.seed, int(i), purpose="synthetic validation") for i in ids]
+        z = torch.stack([torch.randn(self.generator.z_dim, generator=rng) for rng in draws])
+        return mapped(self.generator, z.to(self.generator.w_avg))
 
     @torch.no_grad()
     def show(self, codes: Tensor) -> Tensor:
@@ -130,7 +136,7 @@ class ConventionalTraining(pl.LightningModule):
         """One step of E; returns the detached loss."""
         (optimizer,) = scheduled_optimizers(self)
         count = len(batch["image"])
-        codes = self.sample_codes(count, purpose="synthetic images", position=self.nimg)
+        codes = self.sample_codes(count)
         terms = descend(self, optimizer, self._loss, codes, parts=self.accumulate, graph="E")
         self.clock.nimg += count * self.trainer.world_size
         return terms
@@ -142,9 +148,7 @@ class ConventionalTraining(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the reconstructions of real images, and of the codes of synthetic ones."""
         log_reconstruction_error(self, batch)
-        codes = self.sample_codes(
-            len(batch["image"]), purpose="synthetic validation", position=batch_idx
-        )
+        codes = self.codes_by_id(batch["id"])
         mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)
         error = code_loss(codes, self.encoder(self.show(codes)).to(codes.dtype))
         log_means(self, {"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})

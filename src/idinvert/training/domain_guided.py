@@ -16,6 +16,7 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
+    lazy,
     log_reconstruction_error,
     reconstruct,
     reconstruction_terms,
@@ -109,9 +110,13 @@ class DomainGuidedTraining(pl.LightningModule):
         return networks
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E, and for D where there is one."""
-        networks = [net for net in (self.encoder, self.discriminator) if net is not None]
-        return [adam(network, lr=self.lr, betas=self.betas) for network in networks]
+        """Adam for E, and for D where there is one, corrected for lazy penalties."""
+        optimizers = [adam(self.encoder, lr=self.lr, betas=self.betas)]
+        if self.discriminator is not None:
+            every = lazy(r1_gamma=self.r1_gamma, r1_every=self.r1_every)
+            of_d = adam(self.discriminator, lr=self.lr, betas=self.betas, penalised_every=every)
+            optimizers.append(of_d)
+        return optimizers
 
     def train(self, mode: bool = True) -> "DomainGuidedTraining":
         """Training mode for E and D alone: G and F stay in evaluation mode."""

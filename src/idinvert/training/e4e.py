@@ -69,7 +69,8 @@ class E4eTraining(pl.LightningModule):
         E is this project's, not a feature pyramid on IR-SE50; Adam instead of Ranger; F is the
         run's ``perceptual`` instead of LPIPS, and there is no identity term (neither network
         belongs to the data sets here); differences start at zero, so that letting one go changes
-        nothing at once; the schedule counts images instead of steps.
+        nothing at once; the schedule counts images instead of steps; D_w's Adam is corrected for
+        lazy penalties.
     """
 
     def __init__(
@@ -146,11 +147,10 @@ class E4eTraining(pl.LightningModule):
         }
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E and for D_w."""
-        lr_w = self.lr * self.w_lr_ratio
+        """Adam for E and for D_w, corrected for lazy penalties."""
         return [
             adam(self.encoder, lr=self.lr, betas=self.betas),
-            adam(self.latent_adversary.network, lr=lr_w, betas=self.betas),
+            self.latent_adversary.adam(lr=self.lr * self.w_lr_ratio, betas=self.betas),
         ]
 
     def train(self, mode: bool = True) -> "E4eTraining":

@@ -19,6 +19,7 @@ from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
+    lazy,
     log_reconstruction_error,
     reconstruct,
     reconstruction_terms,
@@ -144,12 +145,12 @@ class ForceInDomainTraining(pl.LightningModule):
         }
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E, for D and for D_w."""
-        lr_w = self.lr * self.w_lr_ratio
+        """Adam for E, for D and for D_w, corrected for lazy penalties."""
+        every = lazy(r1_gamma=self.r1_gamma, r1_every=self.r1_every)
         return [
             adam(self.encoder, lr=self.lr, betas=self.betas),
-            adam(self.discriminator, lr=self.lr, betas=self.betas),
-            adam(self.latent_adversary.network, lr=lr_w, betas=self.betas),
+            adam(self.discriminator, lr=self.lr, betas=self.betas, penalised_every=every),
+            self.latent_adversary.adam(lr=self.lr * self.w_lr_ratio, betas=self.betas),
         ]
 
     def train(self, mode: bool = True) -> "ForceInDomainTraining":

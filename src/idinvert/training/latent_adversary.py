@@ -13,7 +13,7 @@ from idinvert.networks.latent_discriminator import LatentDiscriminator
 from idinvert.training.adversary import adversarial_term, discriminator_loss, dtype_of
 from idinvert.training.clock import random_stream
 from idinvert.training.code_pool import CodePool
-from idinvert.training.steps import descend
+from idinvert.training.steps import adam, descend, lazy
 
 INPUTS = ("layer", "whole")
 
@@ -69,6 +69,11 @@ class LatentAdversary(nn.Module):
         self.fake_pool = CodePool(size=pool_size, features=features)
         self.w_input, self.truncation = w_input, truncation
         self.r1_gamma, self.r1_every, self.seed = r1_gamma, r1_every, seed
+
+    def adam(self, *, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+        """D_w's Adam, corrected for lazy penalties."""
+        every = lazy(r1_gamma=self.r1_gamma, r1_every=self.r1_every)
+        return adam(self.network, lr=lr, betas=betas, penalised_every=every)
 
     def term(self, codes: Tensor, *, layers: int) -> Tensor:
         """What E pays for codes ``[N, L, w_dim]``: the mean over images and the first ``layers``.

@@ -17,6 +17,7 @@ from idinvert.losses.pixel import pixel_loss
 from idinvert.networks.encoding import decode
 from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import set_learning_rate
+from idinvert.training.validation import log_means
 
 
 def scheduled_optimizers(module: Any) -> list[Any]:
@@ -172,24 +173,30 @@ def reconstruct(module: Any, images: Tensor) -> Tensor:
     return decode(module.generator, module.encoder.encode(images))
 
 
-def adam(network: nn.Module, *, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    """Adam over what a network trains."""
+def adam(
+    network: nn.Module, *, lr: float, betas: tuple[float, float], penalised_every: int = 1
+) -> torch.optim.Optimizer:
+    """Adam over what a network trains.
+
+    Args:
+        network: The network.
+        lr: Its learning rate.
+        betas: Adam's betas.
+        penalised_every: Steps k between two gradient penalties. Lazy ones, k > 1, take
+            ``lr * c`` and ``betas ** c`` with c = k / (k + 1).
+
+    Source:
+        Lazy regularisation: Karras et al. 2020 (arXiv 1912.04958), App. B.
+    """
+    c = penalised_every / (penalised_every + 1) if penalised_every > 1 else 1.0
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(trained, lr=lr, betas=betas, fused=True)
+    corrected = (betas[0] ** c, betas[1] ** c)
+    return torch.optim.Adam(trained, lr=lr * c, betas=corrected, fused=True)
 
 
-def log_means(module: Any, figures: dict[str, Tensor]) -> None:
-    """Logs the mean of each ``[N]`` over the validation images of all ranks."""
-    for name, values in figures.items():
-        module.log(
-            name,
-            values.mean(),
-            on_epoch=True,
-            on_step=False,
-            sync_dist=True,
-            batch_size=len(values),
-            logger=False,
-        )
+def lazy(*, r1_gamma: float, r1_every: int) -> int:
+    """Steps between two penalties as `adam` takes them; 1 where there are none."""
+    return r1_every if r1_gamma > 0 else 1
 
 
 def log_reconstruction_error(module: Any, batch: dict[str, Tensor]) -> None:

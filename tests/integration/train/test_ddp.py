@@ -46,10 +46,15 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("experiment", "launcher"),
-    [(experiment, "lightning") for experiment in OBJECTIVES] + [("domain_guided", "torchrun")],
-)
+NO_NORM = "encoder.backbone.norm=none"
+CASES = [
+    *((experiment, "lightning", [NO_NORM]) for experiment in OBJECTIVES),
+    ("domain_guided", "torchrun", [NO_NORM]),
+    ("domain_guided", "lightning", []),  # v2's BatchNorm is over all ranks
+]
+
+
+@pytest.mark.parametrize(("experiment", "launcher", "norm"), CASES)
 def test_three_steps_on_two_ranks_equal_three_on_one(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
@@ -58,33 +63,34 @@ def test_three_steps_on_two_ranks_equal_three_on_one(
     tmp_path: Path,
     experiment: str,
     launcher: str,
+    norm: list[str],
 ) -> None:
-    more = [*EXACT, *NO_MBSTD, "encoder.backbone.norm=none", "nimg=24", "data.val=0"]
-    more += OBJECTIVES[experiment]
+    more = [*EXACT, *NO_MBSTD, *norm, "nimg=24", "data.val=0", *OBJECTIVES[experiment]]
     alone = train_tiny(experiment, *more, where="alone")
     finish(start(overrides(experiment, *more, TWO, where="two"), before=LAUNCHERS[launcher]))
     two = run_in(tmp_path / "two")
-    assert two.name == alone.name  # no BatchNorm: the number of devices is not science
+    assert two.name == alone.name  # the number of devices is not science
     one_state, two_state = stored(alone)["state_dict"], stored(two)["state_dict"]
     assert one_state.keys() == two_state.keys()
     assert two_state["clock._extra_state"] == {"nimg": 24}
     for name, value in one_state.items():
         if isinstance(value, Tensor):
-            torch.testing.assert_close(two_state[name], value, rtol=1e-6, atol=1e-12, msg=name)
+            # A bias before a BatchNorm has no gradient but rounding, which Adam makes large.
+            if norm or not name.startswith("encoder."):
+                torch.testing.assert_close(two_state[name], value, rtol=1e-6, atol=1e-12, msg=name)
         else:
             assert two_state[name] == value, name
     for one, other in zip(rows_of(alone), rows_of(two), strict=True):
         assert other == pytest.approx(one, rel=1e-6)
 
 
-def test_batch_norm_takes_the_statistics_of_each_rank_alone(
+def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
     overrides: Callable[..., list[str]],
     start: Callable[..., subprocess.Popen[str]],
     tmp_path: Path,
 ) -> None:
-    words = overrides(
-        "domain_guided", *EXACT, *NO_MBSTD, "objective.mirror=false", "nimg=8", "data.val=0"
-    )
+    more = [*EXACT, *NO_MBSTD, "encoder.backbone.norm=batch", "objective.mirror=false", "nimg=8"]
+    words = overrides("domain_guided", *more, "data.val=0")
     finish(start([*words, TWO]))
     state = stored(run_in(tmp_path / "outputs"))["state_dict"]
 
