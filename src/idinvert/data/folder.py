@@ -190,6 +190,11 @@ class ImageFiles(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def names(self) -> list[str]:
+        """The files' names, in order."""
+        return self.files
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} images")
