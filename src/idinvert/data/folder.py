@@ -230,12 +230,13 @@ def _usable(
             stacklevel=3,
         )
     good = [name for name in findings if not findings[name].damage]
+    place = source.where()
     for name in good:
         check_size(
             findings[name].width,
             findings[name].height,
             resolution=resolution,
-            name=f"{name} in {source.where()}",
+            name=f"{name} in {place}",
             allow_upscale=allow_upscale,
         )
     return good

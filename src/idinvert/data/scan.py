@@ -97,7 +97,7 @@ def _load(index: Path) -> dict[str, Finding]:
     """The stored findings; an index that is missing or broken counts as empty."""
     try:
         stored = json.loads(index.read_text(encoding="utf-8"))
-        return {str(name): Finding(*row) for name, row in stored.items()}
+        return {name: Finding._make(row) for name, row in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -67,10 +67,9 @@ class FolderSource:
     def stamp(self, name: str) -> str:
         """Changes when the file does: its size, time of modification and inode."""
         try:
-            size, changed, inode = stamp_of(f"{self.root}/{name}")
+            return "{}/{}/{}".format(*stamp_of(f"{self.root}/{name}"))
         except OSError:  # a dangling link: reading it will say so
             return "unreadable"
-        return f"{size}/{changed}/{inode}"
 
     def where(self) -> str:
         """The absolute path, for messages and cache keys."""
