@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from idinvert.cli import evaluate as program
-from idinvert.cli.recorded import evaluation_identity, recorded
+from idinvert.cli.recorded import recorded
 from idinvert.config.overrides import compose_plain
 from idinvert.tables.record import Record
 from idinvert.tables.store import append, read_records
@@ -21,51 +21,6 @@ def composed() -> dict[str, Any]:
 def record(**changes: Any) -> Record:
     plain: dict[str, Any] = {"run": "r", "task": "t", "choices": {}, "metrics": {"mse": 1.0}}
     return Record(**{**plain, "n": 1, "nimg": 1, "data": {}, **changes})
-
-
-def test_what_changes_no_figure_does_not_count(composed: dict[str, Any]) -> None:
-    other = copy.deepcopy(composed)
-    other |= {"batch_size": 7, "recompute": True, "run": "abc", "row": 3}
-    other["system"]["outputs"] = "elsewhere"
-    other["data"]["cache_dir"] = "elsewhere"
-    other["trainer"]["devices"] = 2
-    assert evaluation_identity(other) == evaluation_identity(composed)
-
-
-@pytest.mark.parametrize(
-    ("key", "below", "value"),
-    [
-        ("n", None, 9),
-        ("seed", None, 1),
-        ("split", None, "val"),
-        ("inversion", "steps", 3),
-        ("task", "_target_", "other"),
-        ("metric", "names", ["mse"]),
-        ("trainer", "precision", "bf16-mixed"),
-        ("generator", "path", "other"),
-        ("data", "seed", 4),
-    ],
-)
-def test_what_changes_figures_counts(
-    composed: dict[str, Any], key: str, below: str | None, value: Any
-) -> None:
-    other = copy.deepcopy(composed)
-    if below is None:
-        other[key] = value
-    else:
-        other[key][below] = value
-    assert evaluation_identity(other) != evaluation_identity(composed)
-
-
-def test_weights_count_by_what_is_in_them(composed: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    found = []
-    for name, content in (("a", b"1"), ("b", b"1"), ("b", b"2")):
-        (tmp_path / name / "encoder.safetensors").write_bytes(content)
-        node = {"path": str(tmp_path / name)}
-        found.append(evaluation_identity(composed | {"encoder": node}))
-    assert found[0] == found[1] != found[2]
 
 
 def test_the_last_record_of_each_choice_is_reused(tmp_path: Path) -> None:

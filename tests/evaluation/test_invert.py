@@ -15,7 +15,7 @@ from safetensors import safe_open
 from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
 from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
-from idinvert.evaluation.invert import file_stem, invert
+from idinvert.evaluation.invert import data_of, file_stem, invert
 from idinvert.evaluation.origin import Origin
 from idinvert.inversion.encoder import EncoderInverter
 
@@ -43,7 +43,7 @@ def go(networks, folder, cpu, tmp_path):
         return invert(
             inverter=inverter, name="mine", generator=networks.generator, images=images,
             origin=Origin(run="abc", checkpoints={"generator": "12"}), out=tmp_path / "out",
-            trainer=cpu, **changes,
+            data=data_of(images, name="photos", resolution=16), trainer=cpu, **changes,
         )  # fmt: skip
 
     return run
@@ -109,6 +109,39 @@ def test_changed_images_are_not_mistaken_for_the_old_ones(go, in_domain, folder)
     with pytest.raises(ConfigError, match=r"data differ.*recompute=true"):
         go(in_domain(steps=0))
     assert go(in_domain(steps=0), recompute=True).n == 6
+
+
+def test_renamed_images_are_not_inverted_again_and_all_is_named_as_they_are(
+    go, in_domain, folder, tmp_path
+):
+    inverter = in_domain(steps=0)
+    go(inverter)
+    out = tmp_path / "out"
+    (out / "images" / "mine.png").write_bytes(b"not ours")
+    before = {path.name: path.read_bytes() for path in (out / "parts").glob("*.safetensors")}
+    (folder / "tall.jpg").rename(folder / "tallest.jpg")
+    inverter.invert = None  # nothing is left to do
+    go(inverter)
+    assert before == {p.name: p.read_bytes() for p in (out / "parts").glob("*.safetensors")}
+    with safe_open(out / "codes.safetensors", framework="pt") as file:
+        names = json.loads(file.metadata()["names"])
+    assert "tallest.jpg" in names and "tall.jpg" not in names
+    for name in ("per_image.csv", "losses.csv", "index.html"):
+        text = (out / name).read_text(encoding="utf-8")
+        assert "tallest.jpg" in text and "tall.jpg" not in text, name
+    pictures = {path.name for path in (out / "images").iterdir()}
+    assert "mine.png" in pictures and len(pictures) == 13
+    assert not [name for name in pictures if "_tall_" in name]
+
+
+def test_fewer_images_leave_no_pictures_or_pages_of_the_others(go, in_domain, folder, tmp_path):
+    go(in_domain(steps=0))
+    (tmp_path / "out" / "index-2.html").write_text("of more images")
+    for name in ("grey.png", "tall.jpg"):
+        (folder / name).unlink()
+    go(in_domain(steps=0), recompute=True)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 8
+    assert not (tmp_path / "out" / "index-2.html").exists()
 
 
 def test_many_images_take_several_pages(tmp_path):

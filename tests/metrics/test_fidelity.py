@@ -9,10 +9,10 @@ import torchvision
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError, DataError, MissingWeightsError
 from idinvert.metrics import fidelity
 from idinvert.metrics.fidelity import inception_metrics, inception_weights, precision_recall
-from idinvert.weights.registry import sha256
 
 
 @pytest.fixture(autouse=True)
@@ -73,13 +73,13 @@ def test_a_file_that_runs_code_is_refused(tmp_path, monkeypatch):
 
     path = tmp_path / "inception.pth"
     path.write_bytes(pickle.dumps({"weight": Harm()}, protocol=2))
-    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", sha256(path))
+    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(path))
     with pytest.raises(CheckpointError, match="not a plain file of tensors"):
         inception_weights(path)
 
 
 def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkeypatch):
-    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", sha256(inception_file))
+    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(3, seed=2), images(3, seed=3) // 3
     got = inception_metrics(["kid"], a, b, inception_path=inception_file)
     network = FeatureExtractorInceptionV3(
@@ -100,7 +100,7 @@ def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkey
 
 @pytest.mark.slow
 def test_fid_and_inception_score_are_their_formulas(inception_file, monkeypatch):
-    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", sha256(inception_file))
+    monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(10, seed=5), images(10, seed=6) // 2
     got = inception_metrics(["fid", "isc"], a, b, inception_path=inception_file)
     network = FeatureExtractorInceptionV3(

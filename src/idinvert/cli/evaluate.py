@@ -9,15 +9,19 @@ from typing import Any
 from idinvert.cli.app import run_app
 from idinvert.cli.brought import with_run
 from idinvert.cli.devices import check_devices, set_up
+from idinvert.cli.inputs import contents_of
+from idinvert.cli.open_data import data_opened_once
 from idinvert.cli.process import in_sweep
-from idinvert.cli.recorded import evaluation_identity, recorded
+from idinvert.cli.recorded import recorded
 from idinvert.cli.requeue import requeued_on_signal
 from idinvert.cli.results import gathered
 from idinvert.cli.tables import render_table
 from idinvert.cli.tracked import as_table, check_account, track_evaluation, track_table
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.build import bind
+from idinvert.config.identity import evaluation_identity
 from idinvert.config.run_folder import is_first_process
+from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
 from idinvert.tables.record import Record
 from idinvert.tables.store import append
@@ -62,7 +66,12 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
     """
     check_account(config)
     config = with_trained_generator(config)
-    identity = evaluation_identity(config)
+    with computed_anew(config["verify"]), data_opened_once():
+        return _run_task(config, once=once)
+
+
+def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
+    identity = evaluation_identity(config, contents=contents_of(config))
     if once and not config["recompute"] and (found := recorded(identity, records_path(config))):
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
         track_evaluation(config, found, [], evaluation=identity)

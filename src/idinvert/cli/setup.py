@@ -13,7 +13,6 @@ from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.provenance import command, versions
 from idinvert.config.build import build
-from idinvert.config.identity import digest_of
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
@@ -41,16 +40,6 @@ class Setup:
     def out(self) -> Path:
         """Where the results of this run and task go."""
         return Path(self.config["system"]["outputs"]) / "evaluations" / self.origin.run
-
-    def mark(self, *contents: str) -> str:
-        """Six digits that tell results apart which may not be mixed: method, networks, precision.
-
-        Args:
-            contents: Further content hashes, of the data.
-        """
-        precision = self.config["trainer"]["precision"]
-        parts = [self.inverter.settings, dict(self.origin.checkpoints), precision, *contents]
-        return digest_of(parts)[:6]
 
     @property
     def measures(self) -> Measures:

@@ -1,8 +1,16 @@
-"""Run identity: what makes two runs the same experiment."""
+"""What makes an output: the identity of runs, evaluations, inversions and all that is kept of them.
+
+Two of the same identity are one: a run goes on, an evaluation was measured before, a part on the
+disk is read and not made again. So it holds every key that can change the output, and files by
+what is in them.
+"""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
+
+import idinvert
 
 NOT_SCIENCE = (
     "run",
@@ -64,6 +72,82 @@ def run_identity(science: dict[str, Any]) -> str:
     return digest_of(science)[:10].translate(LETTERS)
 
 
+OF_NO_FIGURE = {
+    "run": "what it brings along stands at its own keys, networks and images by content",
+    "row": "a place in a sweep",
+    "sweep": "a list of commands; each has an identity of its own",
+    "table": "shows records and makes none of its own",
+    "records": "of table=",
+    "evaluate_missing": "of table=",
+    "recompute": "asks for the same again",
+    "verify": "asks for hashes to be computed anew; they are the same",
+    "logger": "where figures are shown",
+    "system": "the machine: folders, loading processes, threads. Threads round otherwise",
+    "batch_size": "images are worked on independently; another batch rounds otherwise",
+    "trainer": "devices and processes, which round otherwise; the record names the device",
+    "scale": "what it sets stands resolved where it is used",
+    "data.cache_dir": "where images are kept that can be made again",
+}
+"""Keys of ``evaluate.py`` that change no figure but for rounding, with those below, and why."""
+KEPT = ("trainer.precision", "scale.name")
+"""Keys below those that do."""
+
+
+def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) -> dict[str, Any]:
+    """What the figures of an evaluation depend on.
+
+    Args:
+        config: The resolved configuration as plain values, with what its run brings along.
+        contents: Dotted key to the hash of what it leads to, which takes the place of what stands
+            there; further names are of inputs that no key leads to.
+
+    Returns:
+        Plain values, the same wherever the evaluation is started and its files lie.
+    """
+    choices = _choices(config, "", contents)
+    return {"choices": choices, "contents": dict(contents), "version": idinvert.__version__}
+
+
+def evaluation_identity(config: dict[str, Any], *, contents: Mapping[str, str]) -> str:
+    """Twelve hex digits from the hash of `evaluation_config`."""
+    return digest_of(evaluation_config(config, contents=contents))[:12]
+
+
+def inversion_identity(
+    *,
+    checkpoints: Mapping[str, str],
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    ids: Any,
+    precision: Any,
+    weights: Mapping[str, str],
+) -> dict[str, Any]:
+    """What inversions on the disk depend on; what is made of them adds its own choices.
+
+    Args:
+        checkpoints: Role to content hash.
+        settings: Of the method.
+        data: Name, resolution, fingerprint and split of the images.
+        ids: Of the images, for what is drawn by them.
+        precision: Of the Trainer; ``None`` for its default.
+        weights: Metric that is measured of each image to the content hash of its weights.
+    """
+    found = {
+        "checkpoints": dict(checkpoints),
+        "inversion": dict(settings),
+        "data": dict(data),
+        "ids": digest_of(ids)[:16],
+        "precision": str(precision or "32-true"),
+        "version": idinvert.__version__,
+    }
+    return found | ({"weights": dict(weights)} if weights else {})
+
+
+def mark_of(*values: Any) -> str:
+    """Eight hex digits in a folder's name, that tell apart what may not be mixed."""
+    return digest_of(values)[:8]
+
+
 def digest_of(values: Any) -> str:
     """64 hex digits that depend on plain values, and not on how they were typed.
 
@@ -71,6 +155,26 @@ def digest_of(values: Any) -> str:
     """
     text = json.dumps(_as_numbers(values), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _choices(node: Any, at: str, contents: Mapping[str, str]) -> Any:
+    """The configuration without what changes no figure, and without what is told by content."""
+    if not isinstance(node, dict):
+        return node
+    found = {f"{at}{key}": value for key, value in node.items()}
+    return {
+        key.removeprefix(at): _choices(value, f"{key}.", contents)
+        for key, value in found.items()
+        if key not in contents and not changes_no_figure(key)
+    }
+
+
+def changes_no_figure(key: str) -> bool:
+    """Whether a dotted key of ``evaluate.py`` is one of `OF_NO_FIGURE`, or below one."""
+    parts = key.split(".")
+    above = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    kept = any(f"{name}.".startswith(f"{key}.") for name in KEPT)
+    return bool(above & OF_NO_FIGURE.keys()) and not kept
 
 
 def _as_numbers(values: Any) -> Any:

@@ -70,6 +70,7 @@ class EvaluateConfig:
     n: int | None = None
     images: str | None = None
     recompute: bool = False
+    verify: bool = False
     evaluate_missing: bool = True
     records: str | None = None
     seed: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
 
 
 @runtime_checkable
@@ -62,3 +63,23 @@ def prepare(split: Dataset[dict[str, Any]]) -> None:
     """
     if isinstance(split, Preparable):
         split.prepare()
+
+
+def names_of(split: Dataset[dict[str, Any]]) -> list[str]:
+    """The names of a split's images as they are now; read from its items where it lists none."""
+    if isinstance(split, Subset):
+        names = names_of(split.dataset)
+        return [names[i] for i in split.indices]
+    listed = getattr(split, "names", None)
+    if listed is None:
+        return [str(split[i]["name"]) for i in range(len(split))]  # type: ignore[arg-type]
+    return list(listed)
+
+
+def ids_of(split: Dataset[dict[str, Any]]) -> list[int] | None:
+    """The ids of a split's images; None where it lists none."""
+    if isinstance(split, Subset):
+        ids = ids_of(split.dataset)
+        return ids and [ids[i] for i in split.indices]
+    listed = getattr(split, "ids", None)
+    return listed.tolist() if isinstance(listed, Tensor) else listed

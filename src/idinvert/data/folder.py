@@ -190,6 +190,11 @@ class ImageFiles(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def names(self) -> list[str]:
+        """The files' names, in order."""
+        return self.files
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} images")
@@ -225,12 +230,13 @@ def _usable(
             stacklevel=3,
         )
     good = [name for name in findings if not findings[name].damage]
+    place = source.where()
     for name in good:
         check_size(
             findings[name].width,
             findings[name].height,
             resolution=resolution,
-            name=f"{name} in {source.where()}",
+            name=f"{name} in {place}",
             allow_upscale=allow_upscale,
         )
     return good

@@ -64,6 +64,11 @@ class RenderedSplit(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def names(self) -> list[str]:
+        """The images' names, in order: their numbers."""
+        return [f"{number:06d}" for number in self.ids.tolist()]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The image at `index`; the first call of all renders the split if need be.
 

@@ -10,9 +10,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from idinvert.data.content import forgotten
 from idinvert.data.decode import DECODER, decode
 from idinvert.data.source import ImageSource
 from idinvert.errors import DataError
@@ -41,6 +43,8 @@ def scan(
 ) -> dict[str, Finding]:
     """Decodes and hashes files of `source`, except those unchanged since the last time.
 
+    Under `content.computed_anew` all of them are looked at again.
+
     Args:
         source: The files.
         cache_dir: Where the index is kept; None keeps none.
@@ -51,7 +55,7 @@ def scan(
     """
     names = source.names if names is None else names
     index = None if cache_dir is None else _index_file(source, cache_dir)
-    known = {} if index is None else _load(index)
+    known = {} if index is None or forgotten(index) else _load(index)
     stamps = {name: source.stamp(name) for name in names}
     fresh = [name for name in names if name not in known or known[name].stamp != stamps[name]]
     began, shown = time.monotonic(), 0.0
@@ -93,7 +97,7 @@ def _load(index: Path) -> dict[str, Finding]:
     """The stored findings; an index that is missing or broken counts as empty."""
     try:
         stored = json.loads(index.read_text(encoding="utf-8"))
-        return {str(name): Finding(*row) for name, row in stored.items()}
+        return {name: Finding._make(row) for name, row in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -107,4 +111,5 @@ def _store(index: Path, findings: dict[str, Finding]) -> None:
         os.replace(temporary, index)
     except OSError as error:
         sys.stderr.write(f"cannot keep the image index {index}: {error}\n")
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from idinvert.data.content import files_below, stamp_of
 from idinvert.data.decode import SUFFIXES
 from idinvert.data.lsun import LmdbSource, is_lmdb
 from idinvert.errors import DataError
@@ -64,12 +65,11 @@ class FolderSource:
             raise DataError(f"cannot read {self.root / name}: {error}") from error
 
     def stamp(self, name: str) -> str:
-        """Changes when the file does: its size and time of modification."""
+        """Changes when the file does: its size, time of modification and inode."""
         try:
-            stat = (self.root / name).stat()
+            return "{}/{}/{}".format(*stamp_of(f"{self.root}/{name}"))
         except OSError:  # a dangling link: reading it will say so
             return "unreadable"
-        return f"{stat.st_size}/{stat.st_mtime_ns}"
 
     def where(self) -> str:
         """The absolute path, for messages and cache keys."""
@@ -126,26 +126,11 @@ ImageSource = FolderSource | ZipSource | LmdbSource
 
 def _is_image(name: str) -> bool:
     """By suffix; hidden files and the archive litter of some systems do not count."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+    inside = f"/{name}"
+    hidden = "/." in inside or "/__MACOSX/" in inside
+    return name.lower().endswith(SUFFIXES) and not hidden
 
 
 def _walk(root: Path) -> tuple[str, ...]:
     """Image files below `root`, links followed, each folder entered once."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    names: list[str] = []
-    seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True, onerror=fail):
-        real = os.path.realpath(folder)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below.sort()
-        relative = Path(folder).relative_to(root)
-        names += [(relative / file).as_posix() for file in files]
-    return tuple(sorted(name for name in names if _is_image(name)))
+    return tuple(name for name in files_below(root) if _is_image(name))

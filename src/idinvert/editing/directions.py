@@ -1,5 +1,6 @@
 """Edit directions n of Eq. (5): what they are, how they are kept, whether they fit a generator."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,14 @@ class Direction:
     vector: Tensor
     layers: tuple[int, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """16 hex digits of all that an edit takes of it: its normals, its layers, its sigma."""
+        digest = hashlib.sha256(self.vector.float().contiguous().numpy().tobytes())
+        facts = (self.vector.shape, self.layers, self.provenance.get("sigma"))
+        digest.update(json.dumps(facts).encode())
+        return digest.hexdigest()[:16]
 
     def __post_init__(self) -> None:
         if self.vector.ndim != 2:

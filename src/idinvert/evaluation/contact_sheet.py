@@ -52,6 +52,8 @@ def write_contact_sheet(
     pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
     names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
     links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
+    for old in folder.glob("index-*.html"):  # of more images than there are now
+        old.unlink()
     paths = []
     for page, name in zip(pages, names, strict=True):
         body = "\n".join(map(_entry, page))

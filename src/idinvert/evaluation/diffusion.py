@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.config.identity import digest_of
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.outputs import measure_sets, require_set_metrics
@@ -77,14 +78,12 @@ def diffusion(
     pairs = [(i, int(j)) for i, j in enumerate(partner)]
     found = []
     for k, inverter in enumerate(inverters):
-        one = _diffuse(subject, inverter, pairs, out=out / f"{k}", seed=seed, recompute=recompute)
+        one = _diffuse(subject, inverter, pairs, out=out / f"{k}", recompute=recompute)
         found.append(one)
     crossed = [(i, j) for i in images for j in images]
     if crossed:
         name = "crossed-" + "-".join(map(str, images))
-        table = _diffuse(
-            subject, inverters[0], crossed, out=out / name, seed=seed, recompute=recompute
-        )
+        table = _diffuse(subject, inverters[0], crossed, out=out / name, recompute=recompute)
     records = []
     for inverter, one in zip(inverters, found, strict=True):
         if one is not None:
@@ -110,7 +109,6 @@ def _diffuse(
     pairs: Sequence[tuple[int, int]],
     *,
     out: Path,
-    seed: int,
     recompute: bool,
 ) -> Predictions | None:
     """Invert the stitched images of the pairs."""
@@ -121,7 +119,7 @@ def _diffuse(
         generator=subject.generator,
         dataset=Stitched(subject.dataset, pairs=pairs, mask=mask),
         out=out,
-        identity={**identity, "diffusion": {"seed": seed, "pairs": len(pairs)}},
+        identity={**identity, "diffusion": {"pairs": digest_of(pairs)[:16]}},
         batch_size=subject.batch_size,
         keep_start=True,
         trainer=subject.trainer,

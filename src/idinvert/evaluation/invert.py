@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -11,18 +12,23 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from idinvert.config.identity import inversion_identity
+from idinvert.data.domain import ids_of
 from idinvert.evaluation.chunks import Chunks, limit
 from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
 from idinvert.evaluation.measures import ALWAYS, Measures
 from idinvert.evaluation.origin import Origin, device_in_words
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.predict import Predictions, predict
-from idinvert.evaluation.reconstruction import identity_of, write_per_image
+from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import protocol
 from idinvert.tables.record import Record
 from idinvert.weights.tensor_file import write_tensors
+
+_PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
+"""What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""
 
 
 def invert(
@@ -33,7 +39,7 @@ def invert(
     images: Dataset,
     origin: Origin,
     out: Path,
-    source: str = "images",
+    data: Mapping[str, Any],
     batch_size: int = 4,
     trainer: Mapping[str, Any] | None = None,
     num_workers: int = 0,
@@ -41,6 +47,9 @@ def invert(
     keep_shown: int = 0,
 ) -> Record | None:
     """Invert images and write everything one may want of them into `out`.
+
+    Images are known by their pixels: those of another name are not inverted again, and all that is
+    written is named as they are now. Pictures and pages of an earlier call are removed.
 
     `codes.safetensors` (`codes` [N, L, w_dim]; metadata `names`, `generator`), `images/` with
     `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a line an image), `losses.csv`
@@ -54,8 +63,8 @@ def invert(
         images: items with `image` uint8 [3, R, R], `id`, `name`.
         origin: what the record says besides.
         out: folder to write to.
-        source: what the images are called in the record.
-        batch_size: images inverted together; changes no result.
+        data: what the record says of the images, from `data_of`.
+        batch_size: images inverted together; changes results by rounding alone.
         trainer: keywords of `pytorch_lightning.Trainer`.
         num_workers: processes that read images.
         recompute: forget what is there.
@@ -69,19 +78,13 @@ def invert(
         ConfigError: `out` holds the results of other images or another method.
     """
     count = limit(images, None)
-    data = {
-        "name": source,
-        "resolution": generator.resolution,
-        "fingerprint": content_hash(images),
-        "split": "all",
-    }
     measures = Measures(names=ALWAYS)
     found = predict(
         inverter=inverter,
         generator=generator,
         dataset=images,
         out=out,
-        identity=identity_of(inverter, origin=origin, data=data, trainer=trainer),
+        identity=identity_of(inverter, images=images, data=data, origin=origin, trainer=trainer),
         batch_size=batch_size,
         suite=measures.paired_suite,
         values=ALWAYS,
@@ -120,7 +123,7 @@ def invert(
         protocol={metric: protocol(metric) for metric in values},
         n=count,
         nimg=origin.nimg,
-        data=data,
+        data=dict(data),
         checkpoints=dict(origin.checkpoints),
         versions=dict(origin.versions),
         device=device_in_words(found.device),
@@ -130,12 +133,38 @@ def invert(
     )
 
 
-def content_hash(images: Dataset) -> str:
-    """16 hex digits that change when a pixel or the order of the images changes."""
+def data_of(images: Dataset, *, name: str, resolution: int) -> dict[str, Any]:
+    """What a record says of one's own images; its fingerprint is of their pixels and order.
+
+    Args:
+        images: items with `image`.
+        name: what to call them.
+        resolution: R, pixels.
+    """
     digest = hashlib.sha256()
     for i in range(len(images)):  # type: ignore[arg-type]
         digest.update(images[i]["image"].contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    fingerprint = digest.hexdigest()[:16]
+    return {"name": name, "resolution": resolution, "fingerprint": fingerprint, "split": "all"}
+
+
+def identity_of(
+    inverter: Inverter,
+    *,
+    images: Dataset,
+    data: Mapping[str, Any],
+    origin: Origin,
+    trainer: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What the inversions of one's own images depend on: not how the images are called."""
+    return inversion_identity(
+        checkpoints=origin.checkpoints,
+        settings=inverter.settings,
+        data={key: value for key, value in data.items() if key != "name"},
+        ids=ids_of(images),
+        precision=(trainer or {}).get("precision"),
+        weights={},
+    )
 
 
 def file_stem(number: int, name: str) -> str:
@@ -154,10 +183,13 @@ def _write_pictures(
 ) -> list[Entry]:
     """Write the PNGs, and return what the contact sheet shows of them."""
     folder.mkdir(exist_ok=True)
-    entries = []
+    for old in folder.iterdir():
+        if _PICTURE.fullmatch(old.name):
+            old.unlink()
+    entries, names = [], iter(found.names())
     for chunk, part in zip(found.chunks, found.parts(), strict=True):
         inputs = Chunks(images, [chunk])[0]["image"]
-        for j, name in enumerate(part.names):
+        for j, name in enumerate(itertools.islice(names, len(part.index))):
             pictures = [("input", to_image(inputs[j]))]
             if with_start and part.start_images is not None:
                 pictures.append(("encoder", to_image(part.start_images[j])))
@@ -174,12 +206,13 @@ def _write_pictures(
 
 def _write_losses(path: Path, found: Predictions) -> None:
     """Write a line an image and step: total loss and its weighted terms."""
+    names = iter(found.names())
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         for k, part in enumerate(found.parts()):
             if k == 0:
                 table.writerow(["index", "name", "step", "total", *part.terms])
-            for j, name in enumerate(part.names):
+            for j, name in enumerate(itertools.islice(names, len(part.index))):
                 for step in range(len(part.losses)):
                     columns = [part.losses, *part.terms.values()]
                     figures = [f"{column[step, j].item():.6g}" for column in columns]

@@ -95,7 +95,7 @@ def manipulation(
     options = {"directions": names, "steps": list(steps), "layers": layers and list(layers)}
     if unit != "length":
         options["unit"] = unit
-    marks = {name: _mark(direction) for name, direction in directions.items()}
+    marks = {name: direction.content for name, direction in directions.items()}
     outputs, metrics, protocol = measured_outputs(
         edited,
         subject=subject,
@@ -131,6 +131,7 @@ def manipulation(
         options=options,
         metrics=metrics | moved,
         protocol=protocol | words,
+        directions=directions,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
     )
 
@@ -236,10 +237,3 @@ def _movement(
         aimed=[names[d] for d in which.tolist()],
         alpha=alpha,
     )
-
-
-def _mark(direction: Direction) -> list[float]:
-    """A few digits that tell a direction from another of its name."""
-    v = direction.vector.double()
-    weights = torch.linspace(1, 2, v.numel(), dtype=torch.float64).view_as(v)
-    return [round((v * weights).sum().item(), 6), v.shape[0]]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.data.content import content_hash
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.metrics.attributes import attribute_agreement
@@ -47,6 +48,18 @@ class Measures:
     def paired_names(self) -> list[str]:
         """Metrics of float pairs, measured while inverting: always the cheap three, and LPIPS."""
         return [*ALWAYS, *(name for name in self.names if name.startswith("lpips_"))]
+
+    @property
+    def paired_weights(self) -> dict[str, str]:
+        """Content hashes of the weights that those were given; published ones are always the same.
+
+        Raises:
+            DataError: a file that is not there.
+        """
+        if self.lpips_path is None:
+            return {}
+        lpips = [name for name in self.paired_names if name not in ALWAYS]
+        return {name: content_hash(self.lpips_path)[:16] for name in lpips}
 
     @property
     def set_names(self) -> list[str]:

@@ -134,7 +134,8 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
         changed = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k)]
         raise ConfigError(
             f"{path.parent} holds results of another evaluation ({', '.join(changed)} differ): "
-            "set recompute=true to replace them, or give another output folder"
+            "set recompute=true to replace them, or give another output folder (task.out of "
+            "task=invert)"
         )
     return set(needs) <= there
 
@@ -169,12 +170,6 @@ def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
         if found.get_shape()[0] == 1:
             return found[0:1].expand(len(rows), *found.get_shape()[1:])
         return torch.stack([found[row] for row in rows])
-
-
-def read_names(path: Path) -> list[str]:
-    """Read the names of a part's images."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["part"])["names"]
 
 
 def read_seconds(path: Path) -> float:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from idinvert.data.domain import prepare
+from idinvert.data.domain import names_of, prepare
 from idinvert.errors import DataError
 from idinvert.evaluation.chunks import Span, limit, spans
 from idinvert.evaluation.module import InversionModule
 from idinvert.evaluation.parts import (
     Part,
     part_path,
-    read_names,
     read_part,
     read_seconds,
     read_tensor,
@@ -44,11 +43,13 @@ class Predictions:
         folder: where they are.
         chunks: the spans of the parts, in order.
         device: that the Trainer runs on, for what is measured afterwards.
+        dataset: the images, for their names.
     """
 
     folder: Path
     chunks: list[Span]
     device: torch.device
+    dataset: Dataset
 
     def __len__(self) -> int:
         return sum(last - first for first, last in self.chunks)
@@ -67,8 +68,8 @@ class Predictions:
         return torch.cat([read_tensor(path, name) for path in self.paths], dim=dim)
 
     def names(self) -> list[str]:
-        """The images' names, in order."""
-        return [name for path in self.paths for name in read_names(path)]
+        """The images' names, in order, as they are now: an image that is renamed stays the same."""
+        return names_of(self.dataset)[: len(self)]
 
     def seconds(self) -> float:
         """Time of all inversions, summed over parts (and so over devices)."""
@@ -174,6 +175,6 @@ def predict(
         runner.strategy.barrier()  # the first rank must not read before the last has written
     if not runner.is_global_zero:
         return None
-    found = Predictions(out / "parts", chunks, runner.strategy.root_device)
+    found = Predictions(out / "parts", chunks, runner.strategy.root_device, dataset)
     found.check()
     return found

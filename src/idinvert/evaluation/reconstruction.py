@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from idinvert.config.identity import inversion_identity
 from idinvert.data.convert import to_float
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, ids_of
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks
 from idinvert.evaluation.measures import (
@@ -63,7 +64,7 @@ def reconstruction(
         out: folder of this task.
         split: "test", "val" or "train".
         n: images; None for the whole split.
-        batch_size: images inverted together; changes no result.
+        batch_size: images inverted together; changes results by rounding alone.
         trainer: keywords of `pytorch_lightning.Trainer`.
         num_workers: processes that read images.
         recompute: forget what is there.
@@ -96,7 +97,14 @@ def reconstruction(
             generator=generator,
             dataset=dataset,
             out=out / name,
-            identity=identity_of(inverter, origin=origin, data=data, trainer=trainer),
+            identity=inversion_identity(
+                checkpoints=origin.checkpoints,
+                settings=inverter.settings,
+                data=data,
+                ids=ids_of(dataset),
+                precision=(trainer or {}).get("precision"),
+                weights=measures.paired_weights,
+            ),
             n=n,
             batch_size=batch_size,
             suite=measures.paired_suite,
@@ -135,22 +143,6 @@ def reconstruction(
                 count=keep_shown,
             )
     return records
-
-
-def identity_of(
-    inverter: Inverter,
-    *,
-    origin: Origin,
-    data: Mapping[str, Any],
-    trainer: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What the inversions depend on: networks, method, images, precision."""
-    return {
-        "checkpoints": dict(origin.checkpoints),
-        "inversion": dict(inverter.settings),
-        "data": dict(data),
-        "precision": str((trainer or {}).get("precision", "32-true")),
-    }
 
 
 def _measure(

@@ -107,6 +107,7 @@ def semantics(
         options={"attributes": list(directions), "truth": truth},
         metrics=metrics,
         protocol=protocol,
+        directions=directions,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
         series=series,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from idinvert.data.domain import names_of
 from idinvert.editing.masks import paste
 
 
@@ -23,6 +24,12 @@ class Stitched(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def names(self) -> list[str]:
+        """ "<target> in <context>", in the order of the pairs."""
+        names = names_of(self.images)
+        return [f"{names[target]} in {names[context]}" for target, context in self.pairs]
 
     def __getitem__(self, k: int) -> dict[str, Any]:
         """Pair k: `image` uint8 [3, R, R], `id` (its place), `name` "<target> in <context>"."""

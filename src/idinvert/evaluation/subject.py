@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from idinvert.data.domain import Domain
+from idinvert.config.identity import digest_of, inversion_identity, mark_of
+from idinvert.data.domain import Domain, ids_of
+from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import limit
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin, device_in_words
-from idinvert.evaluation.reconstruction import identity_of
 from idinvert.inversion.inversion import Inverter
 from idinvert.tables.record import Record
 
@@ -33,7 +34,7 @@ class Subject:
             of task=reconstruction are found there.
         split: "test", "val" or "train".
         n: images, the first of the split; None for all.
-        batch_size: images worked on together; changes no result.
+        batch_size: images worked on together; changes results by rounding alone.
         trainer: keywords of `pytorch_lightning.Trainer`.
         num_workers: processes that read images.
     """
@@ -89,7 +90,22 @@ class Subject:
     @property
     def identity(self) -> dict[str, Any]:
         """What the inversions depend on."""
-        return identity_of(self.inverter, origin=self.origin, data=self.data, trainer=self.trainer)
+        return inversion_identity(
+            checkpoints=self.origin.checkpoints,
+            settings=self.inverter.settings,
+            data=self.data,
+            ids=ids_of(self.dataset),
+            precision=(self.trainer or {}).get("precision"),
+            weights=self.measures.paired_weights,
+        )
+
+    def mark(self, **options: Any) -> str:
+        """Eight hex digits for a folder of inversions, or of what a task makes of them.
+
+        Args:
+            options: what makes the task's results besides, JSON-able.
+        """
+        return mark_of(self.identity, options)
 
     def record(
         self,
@@ -102,6 +118,7 @@ class Subject:
         protocol: Mapping[str, str],
         seconds: float,
         series: Mapping[str, Sequence[float]] | None = None,
+        directions: Mapping[str, Direction] | None = None,
     ) -> Record:
         """The record of a task.
 
@@ -114,8 +131,13 @@ class Subject:
             protocol: name to one line.
             seconds: that the task took, inversions included.
             series: name to a curve's numbers.
+            directions: that it used, by name; their hash stands among the checkpoints.
         """
         choices = self.origin.choices_with(self.name, self.inverter.settings)
+        checkpoints = dict(self.origin.checkpoints)
+        if directions is not None:
+            contents = {name: direction.content for name, direction in directions.items()}
+            checkpoints["directions"] = digest_of(contents)[:16]
         return Record(
             run=self.origin.run,
             task=task,
@@ -125,7 +147,7 @@ class Subject:
             n=n,
             nimg=self.origin.nimg,
             data=self.data,
-            checkpoints=dict(self.origin.checkpoints),
+            checkpoints=checkpoints,
             versions=dict(self.origin.versions),
             device=device_in_words(device),
             seconds=seconds,

@@ -8,9 +8,10 @@ import torch
 import torch_fidelity
 from torch import Tensor
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.metrics.image_set import image_sets
-from idinvert.weights.registry import locate, sha256
+from idinvert.weights.registry import locate
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -45,7 +46,7 @@ def inception_weights(path: str | Path | None = None) -> Path:
         CheckpointError: another file; a distance on other weights must not be called FID.
     """
     found = locate("inception", path=path, key=INCEPTION_KEY)
-    digest = sha256(found)
+    digest = file_hash(found)
     if digest != INCEPTION_SHA256:
         raise CheckpointError(
             f"{found} is not the Inception of FID: sha256 {digest}, expected {INCEPTION_SHA256}. "

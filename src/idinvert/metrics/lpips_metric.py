@@ -9,9 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.metrics.inputs import paired
-from idinvert.weights.registry import ENTRIES, locate, sha256
+from idinvert.weights.registry import ENTRIES, locate
 
 LPIPS_KEY = "metric.lpips_path"
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16_imagenet", "squeeze": "squeezenet"}
@@ -43,7 +44,7 @@ class LPIPS(nn.Module):
             raise ConfigError(f"lpips_{net}: unknown network; expected {', '.join(BACKBONES)}")
         file = locate(BACKBONES[net], path=path, key=LPIPS_KEY)
         self.net = net
-        self.backbone_sha256 = sha256(file)
+        self.backbone_sha256 = file_hash(file)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision calls `pretrained` (False here) outdated
             self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)

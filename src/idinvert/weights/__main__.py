@@ -148,12 +148,12 @@ def _list(given: argparse.Namespace) -> None:
 
 
 def _fetch(given: argparse.Namespace) -> None:
+    from idinvert.data.content import file_hash
     from idinvert.weights.fetch import entry_of, fetch
-    from idinvert.weights.registry import sha256
 
     path = fetch(given.name, source=given.source)
     if not entry_of(given.name).sha256:
-        print(f"its publisher states no sha256; this file has {sha256(path)}")
+        print(f"its publisher states no sha256; this file has {file_hash(path)}")
     print(path)
 
 

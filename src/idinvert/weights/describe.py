@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from idinvert.data.content import file_hash
 from idinvert.weights.checkpoint import NATIVE, Checkpoint, open_as_it_is
 from idinvert.weights.families import (
     encoder4editing,
@@ -17,7 +18,6 @@ from idinvert.weights.families import (
     tf_stylegan2,
 )
 from idinvert.weights.fetch import all_entries
-from idinvert.weights.opened import digest_of
 
 _NVIDIA = "NVIDIA Source Code License, non-commercial"
 LICENCES = {
@@ -54,7 +54,7 @@ def describe(path: str | Path, *, key: str = "FILE", network: str | None = None)
     place = Path(path).expanduser()
     if place.is_file():
         facts["bytes"] = place.stat().st_size
-        facts["sha256"] = digest_of(place)
+        facts["sha256"] = file_hash(place)
         published = _published(place)
         facts["published_as"] = published.name if published else None
         facts["licence"] = published.licence if published else _licence(checkpoint)
@@ -114,7 +114,7 @@ def _network(module: Any) -> dict[str, Any]:
 
 def _published(place: Path) -> Any:
     """The registry's entry with this file's sha256, where the registry knows one in full."""
-    digest = digest_of(place)
+    digest = file_hash(place)
     matches = [entry for entry in all_entries().values() if entry.sha256 == digest]
     return matches[0] if matches else None
 

@@ -5,6 +5,7 @@ import shutil
 from difflib import get_close_matches
 from pathlib import Path
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, MissingWeightsError
 from idinvert.weights.download import DownloadError, download
 from idinvert.weights.published import CHECKPOINTS
@@ -13,7 +14,6 @@ from idinvert.weights.registry import (
     Entry,
     cache_folder,
     digest_in_words,
-    sha256,
     size_in_words,
 )
 
@@ -121,7 +121,7 @@ def _local(entry: Entry, source: Path) -> Path:
 def _require_digest(
     path: Path, entry: Entry, *, of: str, advice: str, delete: bool = False
 ) -> None:
-    found = sha256(path)
+    found = file_hash(path)
     if found.startswith(entry.sha256):
         return
     if delete:

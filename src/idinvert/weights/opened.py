@@ -12,10 +12,11 @@ from typing import Any
 
 from torch import nn
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
 from idinvert.weights.checkpoint import Checkpoint, open_checkpoint
 from idinvert.weights.families import idinvert_pytorch, tf_idinvert
-from idinvert.weights.registry import opened_folder, sha256
+from idinvert.weights.registry import opened_folder
 from idinvert.weights.release import FORMAT, save_network
 
 _DIGITS = 32  # of a sha256 that name a folder
@@ -36,7 +37,7 @@ def native_copies(path: Path, *, key: str) -> Path:
     Raises:
         CheckpointError: The file cannot be read, or the cache folder cannot be written.
     """
-    digest = digest_of(path)
+    digest = file_hash(path)
     folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
     if folder.is_dir():
         return folder
@@ -113,7 +114,7 @@ def write_networks(
         if role == "encoder" and "choices" not in provenance:
             provenance["choices"] = _choices(checkpoint)
         save_network(checkpoint.networks[role], file, provenance=provenance, half=half)
-        written[role] = digest_of(file)[:16]
+        written[role] = file_hash(file)[:16]
         if role in prints:
             copies[prints[role]] = written[role]
     return dict(files)
@@ -145,21 +146,10 @@ def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
         "source": {
             "family": checkpoint.family,
             "file": source.name,
-            "sha256": digest_of(source) if source.is_file() else None,
+            "sha256": file_hash(source) if source.is_file() else None,
             "meta": meta,
         }
     }
-
-
-def digest_of(path: Path) -> str:
-    """A file's sha256, computed once while the file stays as it is."""
-    state = path.stat()
-    return _digest(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
-
-
-@lru_cache(maxsize=64)
-def _digest(path: str, size: int, changed: int, inode: int) -> str:
-    return sha256(path)
 
 
 def _publish(partial: Path, folder: Path) -> None:

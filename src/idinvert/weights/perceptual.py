@@ -9,11 +9,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.squeezenet import SqueezeNetFeatures
 from idinvert.networks.vgg import VGG16Features
-from idinvert.weights.registry import ENTRIES, locate, sha256
+from idinvert.weights.registry import ENTRIES, locate
 from idinvert.weights.release import load_network
 
 _PREFIX = "features."
@@ -44,7 +45,7 @@ def vgg16(
     """
     file = locate("vgg16_caffe", path=path, key=key)
     wrong = ENTRIES["vgg16_imagenet"]
-    if path is not None and sha256(file).startswith(wrong.sha256):
+    if path is not None and file_hash(file).startswith(wrong.sha256):
         raise CheckpointError(
             f"{file}: is torchvision's IMAGENET1K_V1, which expects another input scale; expected "
             f"{ENTRIES['vgg16_caffe'].filename} (IMAGENET1K_FEATURES); change {key}"
@@ -85,7 +86,7 @@ def squeezenet(
     """
     file = locate("squeezenet", path=path, key=key)
     if input_scale is None:
-        published = sha256(file).startswith(ENTRIES["squeezenet"].sha256)
+        published = file_hash(file).startswith(ENTRIES["squeezenet"].sha256)
         input_scale = "torchvision" if published else "caffe"
     network = SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
     return _fill(network, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
@@ -156,5 +157,5 @@ def _fill(
             f"expected torchvision's layout; change {key}"
         )
     network.load_state_dict({name: found[name.removeprefix(_PREFIX)] for name in own})
-    network.weights_sha256 = sha256(path)
+    network.weights_sha256 = file_hash(path)
     return network.eval().requires_grad_(False)

@@ -1,12 +1,12 @@
 """Where weights by others come from: name, URL, sha256, licence; and where they lie here."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, MissingWeightsError
 
 
@@ -141,19 +141,13 @@ def verify(path: Path, *, entry: Entry, key: str) -> None:
     Raises:
         CheckpointError: They differ.
     """
-    found = sha256(path)
+    found = file_hash(path)
     if not found.startswith(entry.sha256):  # of no digits, any file is the right one
         raise CheckpointError(
             f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file "
             f"is damaged or another one. Delete it and fetch it anew from {entry.url}, or set "
             f"{key} to a local file"
         )
-
-
-def sha256(path: str | Path) -> str:
-    """The file's sha256 in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _missing(entry: Entry, reason: str, *, key: str) -> str:

@@ -1,6 +1,5 @@
 """The release format: one network a safetensors file that knows how to rebuild it."""
 
-import hashlib
 import importlib
 import json
 from collections.abc import Collection
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.weights.own_classes import full_name, is_own, own_class, with_own_parts
 from idinvert.weights.registry import opened_folder
@@ -196,8 +196,7 @@ def fingerprint(path: str | Path) -> str:
     folder = Path(path).parent
     if folder.parent == opened_folder():
         return folder.name[:16]
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_hash(path)[:16]
 
 
 def _in_half(tensor: Tensor, *, key: str, path: Path) -> Tensor:

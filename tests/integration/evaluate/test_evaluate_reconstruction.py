@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from idinvert.data.content import file_hash
 from idinvert.data.convert import to_float
 from idinvert.data.miniature import faces_mini
 from idinvert.errors import MissingWeightsError
@@ -18,7 +19,6 @@ from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.tables.record import Record
 from idinvert.tables.store import read_records
-from idinvert.weights.registry import sha256
 from idinvert.weights.release import fingerprint, load_network
 
 Go = Callable[..., list[Record]]
@@ -80,7 +80,7 @@ def test_distances_on_features_that_no_method_descends(
     (record,) = on_run(*words, path, "metric.extractors.squeezenet.resize=32")
     assert len(inverted) == calls, "another metric inverts nothing again"
     assert {"fd_squeezenet", "kd_squeezenet", "fd_attributes"} <= set(record.metrics)
-    digest = sha256(tmp_path / "squeezenet.pth")[:16]
+    digest = file_hash(tmp_path / "squeezenet.pth")[:16]
     assert f"weights sha256 {digest}, layer 12, resize 32" in record.protocol["fd_squeezenet"]
     assert "sha256" not in record.protocol["fd_attributes"]
     with pytest.raises(MissingWeightsError, match=r"metric\.extractors\.squeezenet\.path"):

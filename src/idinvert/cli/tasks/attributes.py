@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import Dataset
 
 from idinvert.cli import networks as wire
+from idinvert.cli.open_data import open_data
 from idinvert.cli.provenance import command, versions
 from idinvert.cli.tasks.opening import show
-from idinvert.config.build import build
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks, limit, spans
@@ -27,7 +27,7 @@ def read_labels(*, config: dict[str, Any]) -> list[Record]:
     """
     contents = wire.Contents()
     network = needed_attribute_network(config, contents)
-    domain = build(config["data"], key="data")
+    domain = open_data(config["data"])
     labels = [attribute.name for attribute in domain.attributes]
     try:
         require_labels_read(network, labels)

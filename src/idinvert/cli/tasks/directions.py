@@ -147,7 +147,7 @@ def open_directions(
     """
     generator = setup.generator
     opened = open_file(
-        _resolved(setup, path),
+        directions_file(setup.config, path, generator=setup.origin.checkpoints["generator"]),
         generator=generator,
         fingerprint=setup.origin.checkpoints["generator"],
         found_for=found_for,
@@ -165,12 +165,20 @@ def open_directions(
     return {name: found[name] for name in names}
 
 
-def _resolved(setup: Setup, path: str | None) -> Path:
-    """The file that ``path`` means."""
+def directions_file(config: dict[str, Any], path: str | None, *, generator: str) -> Path:
+    """The file that ``task.directions`` means.
+
+    Args:
+        config: Of the command.
+        path: As in `open_directions`.
+        generator: The generator's content hash.
+
+    Raises:
+        ConfigError: There is none.
+    """
     if path is not None and path not in METHODS:
-        return Path(path)
-    of_generator = setup.origin.checkpoints["generator"]
-    folder = Path(setup.config["system"]["outputs"]) / "evaluations" / of_generator
+        return Path(path).expanduser()
+    folder = Path(config["system"]["outputs"]) / "evaluations" / generator
     name = "directions" if path in (None, "svm") else path
     trained = folder / f"{name}.safetensors"
     if trained.is_file():
@@ -179,9 +187,9 @@ def _resolved(setup: Setup, path: str | None) -> Path:
         raise ConfigError(
             f"{trained} does not exist. Make it with python evaluate.py task=directions "
             f"task.method={name} generator=checkpoint "
-            f"generator.path={setup.config['generator']['path']}"
+            f"generator.path={config['generator']['path']}"
         )
-    given = setup.config["generator"]["path"]
+    given = config["generator"]["path"]
     try:
         beside = sibling(given, role="directions", of="generator", key="generator.path")
     except CheckpointError:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from idinvert.cli.open_data import open_data
 from idinvert.cli.results import leave
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import subject_of
-from idinvert.config.build import build
 from idinvert.config.run_folder import is_first_process, locked
 from idinvert.editing.manipulate import Unit
 from idinvert.errors import ConfigError, IdinvertError
@@ -98,7 +98,7 @@ def _section(
 ) -> Section:
     """A section's images under every method; what goes wrong is added to ``trouble``."""
     data = changed(config, {key: section.get(key) for key in ("words",)})["data"]
-    domain = picked(build(data, key="data"), split=config["split"], images=images)
+    domain = picked(open_data(data), split=config["split"], images=images)
     dataset = getattr(domain, config["split"])
     found: list[Shown] = []
     for method in methods:

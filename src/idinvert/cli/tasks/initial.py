@@ -7,10 +7,10 @@ import torch
 
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices
+from idinvert.cli.open_data import open_data
 from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.tasks.methods import WITHOUT_ENCODER, changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
-from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import is_first_process
 from idinvert.evaluation.initial import Untrained, initial
@@ -36,7 +36,7 @@ def show_initial(
         return []
     check_methods(generators, key="task.generators")
     setups = [open_setup(changed(config, entry, WITHOUT_ENCODER)) for entry in generators]
-    domain = build(config["data"], key="data")
+    domain = open_data(config["data"])
     entries = [
         Untrained(
             entry["label"],
@@ -47,7 +47,12 @@ def show_initial(
         )
         for entry, setup in zip(generators, setups, strict=True)
     ]
-    options = {"generators": [s.origin.run for s in setups], "encoder": encoder, "n": config["n"]}
+    options = {
+        "generators": [setup.origin.checkpoints for setup in setups],
+        "encoder": encoder,
+        "seed": config["seed"],
+        "n": config["n"],
+    }
     first = entries[0].subjects["none"]
     with task_folder(setups[0], first, "initial", **options) as out:
         return finished(initial(entries, out=out, shown=shown), out)

@@ -25,7 +25,7 @@ def manipulate(
     setup = open_setup(config)
     subject = subject_of(setup)
     chosen = open_directions(setup, path=directions, names=names, found_for=found_for)
-    marks = {name: direction.vector.tolist() for name, direction in chosen.items()}
+    marks = {name: direction.content for name, direction in chosen.items()}
     options = {"steps": steps, "layers": layers, "unit": unit, "directions": marks}
     with task_folder(setup, subject, "manipulation", **options) as out:
         record = manipulation(

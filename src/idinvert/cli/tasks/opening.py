@@ -1,15 +1,15 @@
 """What the tasks share: their subject, their folders, their last words."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from idinvert.cli import networks as wire
+from idinvert.cli.open_data import open_data
 from idinvert.cli.results import leave
 from idinvert.cli.setup import Setup
-from idinvert.config.build import build
 from idinvert.config.run_folder import locked
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
@@ -33,24 +33,24 @@ def subject_of(setup: Setup, *, domain: Domain | None = None) -> Subject:
             f"this task measures the images of data and does not read images={config['images']}. "
             f"Add task=invert, or set data=folder data.path={config['images']}."
         )
-    domain = domain or build(config["data"], key="data")
+    domain = domain or open_data(config["data"])
     wire.require_resolution(data=domain.resolution, generator=setup.generator.resolution)
-    mark = setup.mark(domain.fingerprint)
-    folder = setup.out / f"reconstruction-{domain.name}-{config['split']}-{mark}"
-    return Subject(
+    subject = Subject(
         inverter=setup.inverter,
         name=setup.inverter_name,
         generator=setup.generator,
         domain=domain,
         measures=setup.measures,
         origin=setup.origin,
-        inversions=folder / setup.inverter_name,
+        inversions=setup.out,
         split=config["split"],
         n=config["n"],
         batch_size=config["batch_size"],
         trainer=trainer_keywords(config["trainer"]),
         num_workers=config["system"]["num_workers"],
     )
+    folder = setup.out / f"reconstruction-{domain.name}-{subject.split}-{subject.mark()}"
+    return replace(subject, inversions=folder / subject.name)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def task_folder(setup: Setup, subject: Subject, task: str, **options: Any) -> It
         task: The task's name.
         options: What makes its results besides, JSON-able: other options, another folder.
     """
-    mark = setup.mark(subject.domain.fingerprint, json.dumps(options, sort_keys=True, default=str))
+    mark = subject.mark(**options)
     name = f"{task}-{subject.domain.name}-{subject.split}-{subject.name}-{mark}"
     out = setup.out / name
     with locked(subject.inversions.parent), locked(out):

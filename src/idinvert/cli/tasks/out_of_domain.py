@@ -1,13 +1,12 @@
 """``task=out_of_domain``: images of another domain through a run's networks (Sec. 7, Fig. 15)."""
 
-import json
 from contextlib import ExitStack
 from typing import Any
 
+from idinvert.cli.open_data import open_data
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
-from idinvert.config.build import build
 from idinvert.config.run_folder import locked
 from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
 from idinvert.tables.record import Record
@@ -19,18 +18,21 @@ def invert_foreign(
     """Inverts the images of ``data`` by several methods, whatever the run was trained on."""
     check_methods(methods, key="task.methods")
     data = config["data"]
-    domain = build(data, key="data")
+    domain = open_data(data)
     home = None
     if own is not None:
         check_methods([{"label": "own", "words": own}], key="task.own")
-        home = build(changed(config, {"words": own})["data"], key="data")
+        home = open_data(changed(config, {"words": own})["data"])
     setups = [open_setup(changed(config, method) | {"data": data}) for method in methods]
     entrants = [
         Entrant(method["label"], subject_of(setup, domain=domain), setup.trained_on)
         for method, setup in zip(methods, setups, strict=True)
     ]
-    marks = [[setup.origin.run, setup.mark()] for setup in setups]
-    options = {"methods": json.dumps(marks), "n": config["n"], "own": own}
+    options = {
+        "methods": [[entrant.label, entrant.subject.identity] for entrant in entrants],
+        "n": config["n"],
+        "own": home and home.fingerprint,
+    }
     first = entrants[0].subject.inversions.parent
     others = {entrant.subject.inversions.parent for entrant in entrants} - {first}
     with ExitStack() as held:

@@ -6,17 +6,29 @@ from typing import Any, Literal
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import show, trainer_keywords
 from idinvert.cli.tracked import pictures_wanted
+from idinvert.config.identity import mark_of
 from idinvert.config.run_folder import locked
 from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
-from idinvert.evaluation.invert import invert
+from idinvert.evaluation.invert import data_of, identity_of, invert
 from idinvert.tables.record import Record
 
 
 def invert_own(
-    *, config: dict[str, Any], on_corrupt: Literal["error", "skip"], allow_upscale: bool
+    *,
+    config: dict[str, Any],
+    out: str | None,
+    on_corrupt: Literal["error", "skip"],
+    allow_upscale: bool,
 ) -> list[Record]:
     """Inverts images of one's own: codes, pictures, losses and a page come out.
+
+    Args:
+        config: Of the command.
+        out: Folder of the results; ``None`` for one below the run's, named by what is in the
+            images and by the method.
+        on_corrupt: Whether damaged files are an ``error`` or left out (``skip``).
+        allow_upscale: Whether images smaller than the generator's are enlarged.
 
     Raises:
         ConfigError: No ``images=`` was given.
@@ -31,24 +43,30 @@ def invert_own(
         on_corrupt=on_corrupt,
         allow_upscale=allow_upscale,
     )
-    out = setup.out / f"invert-{source.stem}-{setup.inverter_name}-{setup.mark()}"
-    with locked(out):
+    data = data_of(dataset, name=source.stem, resolution=setup.generator.resolution)
+    trainer = trainer_keywords(config["trainer"])
+    identity = identity_of(
+        setup.inverter, images=dataset, data=data, origin=setup.origin, trainer=trainer
+    )
+    name = f"invert-{source.stem}-{setup.inverter_name}-{mark_of(identity)}"
+    folder = setup.out / name if out is None else Path(out).expanduser()
+    with locked(folder):
         record = invert(
             inverter=setup.inverter,
             name=setup.inverter_name,
             generator=setup.generator,
             images=dataset,
             origin=setup.origin,
-            out=out,
-            source=source.stem,
+            out=folder,
+            data=data,
             batch_size=config["batch_size"],
-            trainer=trainer_keywords(config["trainer"]),
+            trainer=trainer,
             num_workers=config["system"]["num_workers"],
             recompute=config["recompute"],
             keep_shown=pictures_wanted(config),
         )
     if record is None:
         return []
-    show(record, out)
-    print(f"look at {out / 'index.html'}")
+    show(record, folder)
+    print(f"look at {folder / 'index.html'}")
     return [record]

@@ -21,6 +21,6 @@ def classify(
     setup = open_setup(config)
     subject = subject_of(setup)
     chosen = open_directions(setup, path=directions, names=names, found_for=found_for)
-    marks = {name: direction.vector.tolist() for name, direction in chosen.items()}
+    marks = {name: direction.content for name, direction in chosen.items()}
     with task_folder(setup, subject, "semantics", truth=truth, directions=marks) as out:
         return finished(semantics(subject, directions=chosen, out=out, truth=truth), out)

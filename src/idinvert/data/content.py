@@ -1,0 +1,165 @@
+"""What files and folders hold: sha256 by content, remembered while a file stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from idinvert.data.cache import default_cache_dir
+from idinvert.errors import DataError
+
+Stamp = tuple[int, int, int]
+"""Size, time of modification in ns, inode: a file of the same stamp is taken for the same."""
+_Known = dict[str, tuple[Stamp, str]]
+
+_YOUNG = 2_000_000_000
+"""ns for which a changed file is not remembered: it could change again within one clock tick."""
+_UNREADABLE = "unreadable"
+"""In the place of a hash, in a folder: a dangling link."""
+_ANEW: ContextVar[set[str] | None] = ContextVar("anew", default=None)
+
+
+@contextmanager
+def computed_anew(wanted: bool) -> Iterator[None]:
+    """Meanwhile what is remembered of files counts for nothing, if that is wanted (verify=true).
+
+    Each file is read once more and then remembered again.
+    """
+    token = _ANEW.set(set() if wanted else None)
+    try:
+        yield
+    finally:
+        _ANEW.reset(token)
+
+
+def forgotten(index: Path) -> bool:
+    """Whether `computed_anew` asks to leave an index unread; it asks once for each."""
+    done = _ANEW.get()
+    if done is None or str(index) in done:
+        return False
+    done.add(str(index))
+    return True
+
+
+def stamp_of(path: str | Path) -> Stamp:
+    """A file's stamp; links are followed."""
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def file_hash(path: str | Path) -> str:
+    """The sha256 of a file, 64 hex digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return _hashes(os.path.abspath(path), [""])[""]
+
+
+def content_hash(path: str | Path) -> str:
+    """The sha256 of a file, or of a folder's sorted names and their hashes; 64 hex digits.
+
+    Args:
+        path: A file, or a folder, which is searched through. Hidden files do not count, links are
+            followed.
+
+    Raises:
+        DataError: It is not there, or cannot be read.
+    """
+    root = os.path.abspath(os.path.expanduser(path))
+    try:
+        if not os.path.isdir(root):
+            return file_hash(root)
+        digest = hashlib.sha256()
+        for name, found in _hashes(root, files_below(root)).items():
+            digest.update(f"{name}\n{found}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def files_below(root: str | Path) -> list[str]:
+    """Names of the files below a folder, with forward slashes, sorted as plain strings.
+
+    Hidden files and folders are left out; links are followed, each folder is entered once.
+    """
+    top, seen = os.fspath(root), set()
+    names: list[str] = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, below, files in os.walk(top, followlinks=True, onerror=fail):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        inside = os.path.relpath(folder, top).replace(os.sep, "/") + "/"
+        start = "" if inside == "./" else inside
+        names += [start + name for name in files if not name.startswith(".")]
+    return sorted(names)
+
+
+def _hashes(root: str, names: list[str]) -> dict[str, str]:
+    """The hash of every file below `root`; those of the same stamp are not read again."""
+    index = _index_file(root)
+    known: _Known = {} if forgotten(index) else _load(index)
+    found: dict[str, str] = {}
+    fresh = len(known) != len(names)
+    for name in names:
+        path = f"{root}/{name}" if name else root
+        try:
+            stamp = stamp_of(path)
+            before = known.get(name)
+            if before is not None and before[0] == stamp:
+                found[name] = before[1]
+                continue
+            known.pop(name, None)
+            with open(path, "rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            settled = stamp[1] < time.time_ns() - _YOUNG
+            if settled and stamp_of(path) == stamp:
+                known[name], fresh = (stamp, found[name]), True
+        except OSError:
+            if not name:
+                raise
+            found[name] = _UNREADABLE
+    if fresh and known:
+        _store(index, {name: known[name] for name in names if name in known})
+    return found
+
+
+def _index_file(root: str) -> Path:
+    key = hashlib.sha256(root.encode(errors="surrogateescape")).hexdigest()[:16]
+    return default_cache_dir() / "hashes" / f"{key}.json"
+
+
+def _load(index: Path) -> _Known:
+    """What is remembered; an index that is missing or broken counts as empty."""
+    try:
+        stored = json.loads(index.read_bytes())
+        return {name: ((size, changed, inode), sha) for name, size, changed, inode, sha in stored}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _store(index: Path, known: _Known) -> None:
+    """Writes atomically; a place that cannot be written only costs time at the next start."""
+    temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        rows = [[name, *stamp, sha] for name, (stamp, sha) in known.items()]
+        temporary.write_text(json.dumps(rows), encoding="utf-8")
+        os.replace(temporary, index)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()

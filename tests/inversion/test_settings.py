@@ -1,0 +1,84 @@
+"""A method's settings tell apart whatever gives another result: they name what is kept of it.
+
+Walks the keys of every file of ``conf/inversion``; a method or key that comes later is tried too.
+"""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from idinvert.cli.setup import build_method
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+
+FILES = sorted((config_dir() / "inversion").glob("*.yaml"))
+SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2}
+
+
+@pytest.fixture(scope="module")
+def mask(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("mask") / "mask.png"
+    image = Image.new("L", (8, 8))
+    image.paste(255, (2, 3, 6, 7))
+    image.save(path)
+    return str(path)
+
+
+def alternatives(value: Any, line: str, mask: str) -> Iterator[Any]:
+    """Values that may stand in the place of one: of its type, or as the line's comment names."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1
+        yield value / 2
+    elif isinstance(value, list):
+        yield [value[0] / 2, *value[1:]]
+    else:
+        yield from (word for word in re.findall(r"\w+", line.split("#")[1]) if word != value)
+        yield from (mask, 1, [3, 4])
+
+
+def bases(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """As it is, with what is drawn, and with what ends early."""
+    node = {**node, **{key: value for key, value in SHORT.items() if key in node}}
+    yield node
+    yield {**node, "noise": "random"}
+    if "early_stop" in node:
+        yield {**node, "early_stop": 1, "early_stop_gain": 0.9, "lr": 0.05}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_another_result_has_other_settings(path: Path, world: Any, mask: str) -> None:
+    node = compose_plain("evaluate", [f"inversion={path.stem}"])["inversion"]
+    lines = {line.split(":")[0]: line for line in path.read_text().splitlines() if ":" in line}
+
+    def run(node: dict[str, Any]) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        config = {"perceptual": {"lambda_vgg": 0.2}}
+        networks = {"encoder": world.encoder, "perceptual": world.features}
+        inverter = build_method(copy.deepcopy(node), config, **networks)
+        found = inverter.invert(
+            world.images[:2], generator=world.generator, ids=torch.tensor([3, 8])
+        )
+        return inverter.settings, [found.codes, found.images, found.losses, found.best_step]
+
+    for base in bases(node):
+        settings, result = run(base)
+        for key, value in base.items():
+            if key == "_target_":
+                continue
+            tried = 0
+            for other in alternatives(value, lines[key], mask):
+                try:
+                    theirs, outcome = run({**base, key: other})
+                except Exception:
+                    continue  # no value for this key
+                tried += 1
+                same = all(map(torch.equal, result, outcome))
+                assert theirs != settings or same, f"inversion.{key}={other} stands nowhere"
+            assert tried, f"no other value of inversion.{key} was found to try"
