@@ -74,17 +74,33 @@ def accelerate(module: Any, config: dict[str, Any]) -> None:
         config: The resolved configuration; ``system.compile`` and ``system.cuda_graphs`` count.
     """
     system = config["system"]
-    generator = getattr(module, "generator", None)
     if system.get("compile"):
-        twice = getattr(module, "path_length", None) is not None  # differentiates through G twice
-        backbone = getattr(getattr(module, "encoder", None), "backbone", None)
-        synthesis = None if twice else getattr(generator, "synthesis", None)
-        networks = (backbone, getattr(module, "perceptual", None), synthesis)
-        compile_networks(network for network in networks if network is not None)
+        generator, encoder, perceptual = (
+            getattr(module, name, None) for name in ("generator", "encoder", "perceptual")
+        )
+        if getattr(module, "path_length", None) is not None:
+            generator = None  # its gradient is differentiated, which compiled code cannot be
+        compile_inversion(generator, encoder, perceptual)
     if system.get("cuda_graphs") and hasattr(module, "graphs"):
         module.graphs.enabled = ranks_of(config["trainer"]) == 1
         if not module.graphs.enabled:
             _log.warning("cuda_graphs: off, ranks exchange gradients within a step")
+
+
+def compile_inversion(generator: Any, encoder: Any, perceptual: Any) -> None:
+    """Compiles what each step of an inversion, or of E's training, runs through.
+
+    Args:
+        generator: G, whose synthesis is compiled; or None.
+        encoder: E, whose backbone is; or None.
+        perceptual: F; or None.
+    """
+    parts = (
+        getattr(encoder, "backbone", None),
+        perceptual,
+        getattr(generator, "synthesis", None),
+    )
+    compile_networks(part for part in parts if part is not None)
 
 
 def check_batch(config: dict[str, Any]) -> None:

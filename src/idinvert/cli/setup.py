@@ -1,5 +1,6 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import nn
 
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
+from idinvert.cli.devices import compile_inversion
 from idinvert.cli.provenance import command, versions
 from idinvert.config.build import build
 from idinvert.errors import CheckpointError, ConfigError
@@ -77,6 +79,8 @@ def open_setup(config: dict[str, Any]) -> Setup:
         encoder, provenance = _open_encoder(config, generator=generator, contents=contents)
     perceptual = wire.perceptual_network(config["perceptual"], contents)
     attributes = wire.attribute_network(config["attributes"], contents)
+    if config["system"].get("compile"):
+        compile_inversion(generator, encoder, perceptual)
     inverter = build_inverter(config, encoder=encoder, perceptual=perceptual)
     made = {"scale": config["scale"]["name"], "generator": network_choices(generator)}
     role = "generator" if encoder is None else "encoder"
@@ -136,7 +140,10 @@ def build_method(
         node["lambda_vgg"] = own.get(perceptual_name(config["perceptual"]), of_f)
     latent = getattr(encoder, "code_space", "w_plus")
     known = {"encoder": encoder, "perceptual": perceptual, "latent": latent}
-    return build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)
+    method = build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)
+    if config["system"].get("cuda_graphs") and hasattr(method, "descent"):
+        method.descent = dataclasses.replace(method.descent, cuda_graphs=True)
+    return method
 
 
 def takes(node: dict[str, Any], name: str) -> bool:
