@@ -14,12 +14,12 @@ from idinvert.inversion.noise import NoiseKind, noise_for
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
     SPACES,
     Init,
     Space,
     check_choice,
     check_space,
+    check_start,
     start_codes,
 )
 from idinvert.inversion.timing import now
@@ -42,7 +42,8 @@ class FreeInverter:
         schedule: factor on `lr`: "constant", "cosine" or "ramps".
         init: "random" (M of a z drawn by image id), "mean" (w̄), "normal" (the authors' own start
             without an encoder) or "uniform", as `starts.start_codes` has them.
-        space: "w_plus" moves every layer's code, "w" one code for all layers.
+        space: "w_plus" moves every layer's code, "w" one code for all layers, "z" the z that M
+            makes codes of.
         noise: what G is given, fixed throughout: constant buffers, drawn by image id, or none.
         seed: for whatever is drawn by image id.
         early_stop: freeze an image after this many steps without a gain; None for never.
@@ -74,8 +75,8 @@ class FreeInverter:
         keep_best: bool = True,
     ) -> None:
         check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg)
-        check_choice(init, INITS, key="inversion.init")
         check_choice(space, SPACES, key="inversion.space")
+        check_start(init, space=space)
         self.perceptual = perceptual
         self.lambda_vgg = lambda_vgg
         self.descent = Descent(
@@ -134,7 +135,7 @@ class FreeInverter:
 
         with gradients():
             x = plain(images)
-            w = start_codes(
+            start = start_codes(
                 self.init, space=self.space, generator=generator, ids=ids, seed=self.seed, like=x
             )
             perceptual = None
@@ -150,7 +151,8 @@ class FreeInverter:
                 return terms
 
             return fit_codes(
-                w,
+                start,
+                space=self.space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

@@ -14,12 +14,12 @@ from idinvert.inversion.noise import NoiseKind, noise_for
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
     SPACES,
     Init,
     Space,
     check_choice,
     check_space,
+    check_start,
     start_codes,
 )
 from idinvert.inversion.timing import now
@@ -44,7 +44,8 @@ class Image2StyleGANInverter:
         schedule: factor on `lr`: "constant", "cosine" or "ramps".
         init: "mean" (w̄; theirs for faces), "uniform" (theirs for other images), "random" or
             "normal", as `starts.start_codes` has them.
-        space: "w_plus", or "w" for one code for all layers.
+        space: "w_plus", "w" for one code for all layers, or "z" for the z that M makes codes of (it
+            has no w̄: `init` "random").
         noise: what G is given, fixed throughout: constant buffers, drawn by image id, or none.
         seed: for whatever is drawn by image id.
         early_stop: freeze an image after this many steps without a gain; None for never.
@@ -80,8 +81,8 @@ class Image2StyleGANInverter:
         keep_best: bool = True,
     ) -> None:
         check_weights(perceptual=perceptual, lambda_pixel=lambda_pixel, lambda_vgg=lambda_vgg)
-        check_choice(init, INITS, key="inversion.init")
         check_choice(space, SPACES, key="inversion.space")
+        check_start(init, space=space)
         self.features = all_taps(perceptual) if perceptual is not None and lambda_vgg else None
         self.perceptual = perceptual
         self.lambda_pixel, self.lambda_vgg = lambda_pixel, lambda_vgg
@@ -142,7 +143,7 @@ class Image2StyleGANInverter:
 
         with gradients():
             x = plain(images)
-            w = start_codes(
+            start = start_codes(
                 self.init, space=self.space, generator=generator, ids=ids, seed=self.seed, like=x
             )
             perceptual = None
@@ -159,7 +160,8 @@ class Image2StyleGANInverter:
                 return terms
 
             return fit_codes(
-                w,
+                start,
+                space=self.space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

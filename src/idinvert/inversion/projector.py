@@ -19,12 +19,10 @@ from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
-    SPACES,
     Init,
-    Space,
     check_choice,
     check_space,
+    check_start,
     native_space,
     start_codes,
 )
@@ -56,7 +54,8 @@ class ProjectorInverter:
         betas: Adam's constants.
         schedule: factor on `lr`: "ramps" (theirs), "constant" or "cosine".
         init: "mean" (of `samples`), or another of `starts.start_codes`.
-        space: "w", "w_plus", or None for the generator's own.
+        space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
+            its size, are w's.
         noise: "optimise", or fixed: "const", "random" (drawn by image id), "none".
         noise_factor: size of the noise added to w, in units of w's deviation.
         noise_ramp: the share of the steps over which it fades to nothing, above 0.
@@ -89,7 +88,7 @@ class ProjectorInverter:
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "ramps",
         init: Init = "mean",
-        space: Space | None = None,
+        space: Literal["w_plus", "w"] | None = None,
         noise: Literal["optimise"] | NoiseKind = "optimise",
         noise_factor: float = 0.05,
         noise_ramp: float = 0.75,
@@ -106,10 +105,10 @@ class ProjectorInverter:
             lambda_vgg=lambda_vgg,
             lambda_noise=lambda_noise,
         )
-        check_choice(init, INITS, key="inversion.init")
-        check_choice(noise, NOISES, key="inversion.noise")
         if space is not None:
-            check_choice(space, SPACES, key="inversion.space")
+            check_choice(space, ("w_plus", "w"), key="inversion.space")
+        check_start(init, space=space)
+        check_choice(noise, NOISES, key="inversion.noise")
         if noise_factor < 0 or noise_ramp <= 0 or samples < 2:
             raise ConfigError(
                 f"got noise_factor={noise_factor}, noise_ramp={noise_ramp}, samples={samples}: "
@@ -233,7 +232,11 @@ class ProjectorInverter:
                 progress=progress,
             )
         return as_inversion(
-            found, layers=layers, noise=list(found.variables[1:]) or maps, begin=begin
+            found,
+            space=space,
+            generator=generator,
+            noise=list(found.variables[1:]) or maps,
+            begin=begin,
         )
 
     def _statistics(self, generator: Any) -> CodeStatistics:
