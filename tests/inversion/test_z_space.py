@@ -159,8 +159,6 @@ def test_the_papers_parts_in_z(world):
         encoder.set_mapping(generator.mapping)
         # z of about unit variance, as a trained E gives it
         torch.nn.init.normal_(encoder.dense.weight, std=50.0)
-            encoder.dense.weight, std=50.0
-        )  # z of about unit variance, as a trained E gives it
         network = AttributeNetwork(resolution=16, kinds=["binary"], names=["x"], width=8)
         x = torch.rand(3, 3, 16, 16, dtype=torch.float64) * 2 - 1
     features = AttributeFeatures(network=network)

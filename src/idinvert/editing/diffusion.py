@@ -22,6 +22,7 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     Space,
@@ -58,10 +59,11 @@ class DiffusionInverter:
         average: "image", the authors': the terms are means over all elements, so a small mask
             weighs little; or "mask": divided by the mask's share of the image.
         lambda_vgg: weight of the perceptual term.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
             the z that M makes codes of; None for E's own.
         noise: what G is given, fixed throughout: constant buffers (or the encoder's maps), drawn
@@ -93,6 +95,7 @@ class DiffusionInverter:
         average: Literal["image", "mask"] = "image",
         lambda_vgg: float = 5e-5,
         steps: int = 100,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -120,6 +123,7 @@ class DiffusionInverter:
         self.fill, self.average, self.lambda_vgg = fill, average, lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,

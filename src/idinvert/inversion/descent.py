@@ -16,18 +16,20 @@ from idinvert.inversion.loop import (
     Synthesise,
     optimise,
 )
+from idinvert.inversion.optimizers import OptimizerName, check_optimizer
 from idinvert.inversion.schedules import schedule_named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """Adam with a schedule, an end and a rule for what is kept; see `loop.optimise`.
+    """An optimiser, a schedule, an end and a rule for what is kept; see `loop.optimise`.
 
     Attributes:
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: the optimiser's steps, each of one evaluation of the objective and its gradient.
+        optimizer: "adam" or "lbfgs" (`optimizers.py`).
+        lr: Adam's learning rate; the root mean square of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps" (`schedules.py`).
+        schedule: factor on a step: "constant", "cosine" or "ramps" (`schedules.py`).
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
         keep_best: keep the iterate of least loss of every image, not the last one.
@@ -38,6 +40,7 @@ class Descent:
 
     steps: int
     lr: float
+    optimizer: OptimizerName = "adam"
     betas: Sequence[float] = (0.9, 0.999)
     schedule: str = "constant"
     early_stop: int | None = None
@@ -64,6 +67,7 @@ class Descent:
                 f"inversion.early_stop_gain is {self.early_stop_gain}: expected a share in [0, 1)"
             )
         schedule_named(self.schedule)
+        check_optimizer(self.optimizer)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ class Descent:
             synthesise=synthesise,
             objective=objective,
             steps=self.steps,
+            optimizer=self.optimizer,
             lr=self.lr,
             betas=(float(self.betas[0]), float(self.betas[1])),
             schedule=schedule_named(self.schedule),

@@ -11,6 +11,7 @@ from idinvert.inversion.fit import fit_codes
 from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     DRAWN,
@@ -36,10 +37,11 @@ class FreeInverter:
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
         lambda_vgg: weight of the perceptual term.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "random" (M of a z drawn by image id), "mean" (w̄), "normal" (the authors' own start
             without an encoder) or "uniform", as `starts.start_codes` has them.
         space: "w_plus" moves every layer's code, "w" one code for all layers, "z" the z that M
@@ -63,6 +65,7 @@ class FreeInverter:
         perceptual: nn.Module | None,
         lambda_vgg: float = 5e-5,
         steps: int = 1000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -81,6 +84,7 @@ class FreeInverter:
         self.lambda_vgg = lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,

@@ -11,6 +11,7 @@ from idinvert.inversion.fit import fit_codes
 from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
@@ -38,10 +39,11 @@ class Image2StyleGANInverter:
             `lambda_vgg` is 0.
         lambda_pixel: weight of the pixel term.
         lambda_vgg: weight of each layer's term.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "mean" (w̄; theirs for faces), "uniform" (theirs for other images), "random" or
             "normal", as `starts.start_codes` has them.
         space: "w_plus", "w" for one code for all layers, or "z" for the z that M makes codes of (it
@@ -69,6 +71,7 @@ class Image2StyleGANInverter:
         lambda_pixel: float = 1.0,
         lambda_vgg: float = 3e-4,
         steps: int = 5000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -88,6 +91,7 @@ class Image2StyleGANInverter:
         self.lambda_pixel, self.lambda_vgg = lambda_pixel, lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,

@@ -18,6 +18,7 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     DRAWN,
@@ -50,11 +51,12 @@ class InDomainInverter:
         latent: E's own space: "w_plus", "w" or "z".
         lambda_vgg: weight of the perceptual term.
         lambda_dom: weight of the domain regulariser; 0 leaves E as the starting point only.
-        steps: Adam steps. Differs from the paper: it does not say; the authors' code takes 100,
-            and 1,000 by their word for Table 1.
-        lr: Adam's learning rate.
+        steps: optimisation steps. Differs from the paper: it does not say; the authors' code takes
+            100, and 1,000 by their word for Table 1.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "encoder" (E(x)), or a start that knows nothing of the image, as `starts.start_codes`
             has them.
         space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
@@ -80,6 +82,7 @@ class InDomainInverter:
         lambda_vgg: float = 5e-5,
         lambda_dom: float = 2.0,
         steps: int = 100,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -97,6 +100,7 @@ class InDomainInverter:
         self.lambda_vgg, self.lambda_dom = lambda_vgg, lambda_dom
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,

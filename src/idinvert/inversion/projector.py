@@ -16,6 +16,7 @@ from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, 
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for
 from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
@@ -49,10 +50,11 @@ class ProjectorInverter:
         lambda_pixel: weight of the pixel term; theirs has none.
         lambda_vgg: weight of each layer's perceptual term.
         lambda_noise: weight of the noise maps' regulariser, where they are optimised.
-        steps: Adam steps.
-        lr: Adam's learning rate, of w and of the noise maps.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate, of w and of the noise maps; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "ramps" (theirs), "constant" or "cosine".
+        schedule: factor on a step: "ramps" (theirs), "constant" or "cosine".
         init: "mean" (of `samples`), or another of `starts.start_codes`.
         space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
             its size, are w's.
@@ -84,6 +86,7 @@ class ProjectorInverter:
         lambda_vgg: float = 5e-5,
         lambda_noise: float = 1e5,
         steps: int = 1000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.1,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "ramps",
@@ -120,6 +123,7 @@ class ProjectorInverter:
         self.lambda_noise = lambda_noise
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
