@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -296,7 +297,7 @@ def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[st
                 encoder=networks.encoder, perceptual=networks.perceptual, steps=steps
             )
             if "graphs" in variant:
-                inverter.descent.graphs.enabled = True
+                inverter.descent = replace(inverter.descent, cuda_graphs=True)
             inverter.invert(x, generator=networks.generator, ids=ids)
 
         bench.measure(

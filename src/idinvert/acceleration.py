@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
 
-WARM_UP = 3
+WARM_UP = 2
 """Eager calls of each kind before the next is recorded, in which libraries choose their kernels."""
 
 

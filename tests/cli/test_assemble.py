@@ -113,7 +113,7 @@ def test_a_noise_encoder_carries_its_generators_own_maps(kind: Any) -> None:
 def test_an_encoder_of_z_carries_its_generators_mapping_and_adds_no_average(multi_w: bool) -> None:
     g = generator(multi_w=multi_w)
     encoder = made(["latent=z"], g)
-    assert not encoder.offset and encoder.code_space == ("w_plus" if multi_w else "w")
+    assert not encoder.offset and encoder.code_space == "z"
     z = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(encoder.mapping(z), g.mapping(z), rtol=0, atol=0)
     with pytest.raises(ConfigError, match=r"latent\.offset=none"):

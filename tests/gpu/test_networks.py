@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idinvert.acceleration import use_tf32
+from idinvert.acceleration import WARM_UP, StepGraphs, use_tf32
 from idinvert.cli.setup import open_setup
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
@@ -146,6 +146,30 @@ def test_inversion(measured: Measured, name: str, precision: str) -> None:
     measured("losses", difference(there.losses, here.losses), bound=bound)
     measured("images", difference(there.images, here.images), bound=bound)
     measured("codes", difference(there.codes, here.codes), bound=bound)
+
+
+@pytest.mark.parametrize("name", [name for name in INVERSIONS if name != "encoder"])
+def test_replayed_inversion_is_the_eager_one(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    replays: list[Any] = []
+    replay = StepGraphs._replay
+    monkeypatch.setattr(
+        StepGraphs, "_replay", lambda self, *given: replays.append(1) or replay(self, *given)
+    )
+    found = []
+    for graphs in ("false", "true"):
+        words = [f"inversion={name}", "inversion.steps=12", f"system.cuda_graphs={graphs}"]
+        words += ["inversion.samples=100"] if name == "projector" else []
+        setup = open_setup(compose_plain("evaluate", words))
+        for network in (setup.generator, *setup.inverter.networks):
+            network.to(DEVICE)
+        images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        x, ids = images.to(DEVICE), torch.arange(2)
+        found.append(setup.inverter.invert(x, generator=setup.generator, ids=ids))
+    assert len(replays) == (12 - WARM_UP if DEVICE == "cuda" else 0)
+    measured("losses", difference(found[1].losses, found[0].losses), bound=1e-4)
+    measured("codes", difference(found[1].codes, found[0].codes), bound=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes"])

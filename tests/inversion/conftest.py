@@ -70,6 +70,25 @@ class TinyEncoder(nn.Module):
         return Encoding(self(x))
 
 
+class TinyZEncoder(TinyEncoder):
+    """The same, to z [N, 4], which goes through G's mapping."""
+
+    def __init__(self, rng, mapping):
+        super().__init__(rng)
+        self.mapping = mapping
+        self.to_z = nn.Parameter(torch.randn(15, 4, generator=rng, dtype=torch.float64) / 2)
+
+    def z(self, x):
+        return super().forward(x).flatten(1) @ self.to_z
+
+    def forward(self, x):
+        return self.mapping(self.z(x))
+
+    def encode(self, x):
+        z = self.z(x)
+        return Encoding(self.mapping(z), None, z)
+
+
 class TinyFeatures(nn.Module):
     """One convolution and a softplus, [N, 5, 8, 8]; a second, coarser layer as another tap."""
 
@@ -84,6 +103,12 @@ class TinyFeatures(nn.Module):
     def taps(self, x):
         first = self(x)
         return [first, torch.tanh(nn.functional.conv2d(first, self.down, stride=2, padding=1))]
+
+
+@pytest.fixture
+def z_encoder(world):
+    """E that ends in z, for the world's G."""
+    return TinyZEncoder(torch.Generator().manual_seed(2), world.generator.mapping).eval()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import torch
 from idinvert.inversion.free import FreeInverter
 from idinvert.inversion.image2stylegan import Image2StyleGANInverter
 from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimizers import OPTIMIZERS
 from idinvert.inversion.projector import ProjectorInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
@@ -30,9 +31,11 @@ def parts():
     return *nets, x
 
 
-def test_images_do_not_influence_one_another(parts):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_images_do_not_influence_one_another(parts, optimizer):
     generator, encoder, features, x = parts
-    method = InDomainInverter(encoder=encoder, perceptual=features, lambda_vgg=0.1, steps=20)
+    kw = dict(lambda_vgg=0.1, steps=20, optimizer=optimizer)
+    method = InDomainInverter(encoder=encoder, perceptual=features, **kw)
     together = method.invert(x, generator=generator)
     assert (together.losses[-1] < together.losses[0]).all()
     for n in range(len(x)):

@@ -57,8 +57,8 @@ def test_descent_settings_are_plain_and_values_are_checked():
 
     settings = Descent(steps=3, lr=0.1, betas=(0.9, 0.99), early_stop=5).settings
     assert json.loads(json.dumps(settings)) == {
-        "steps": 3, "lr": 0.1, "betas": [0.9, 0.99], "schedule": "constant", "early_stop": 5,
-        "early_stop_gain": 0.01, "keep_best": True,
+        "steps": 3, "optimizer": "adam", "lr": 0.1, "betas": [0.9, 0.99], "schedule": "constant",
+        "early_stop": 5, "early_stop_gain": 0.01, "keep_best": True,
     }  # fmt: skip
     for wrong, key in (({"steps": -1}, "steps=-1"), ({"lr": 0.0}, "lr=0")):
         with pytest.raises(ConfigError, match=key):

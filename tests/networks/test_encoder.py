@@ -114,8 +114,11 @@ def test_z_goes_through_the_generators_mapping(multi_w: bool) -> None:
     x = images(3)
     z = net.norm(net.dense(net.backbone(x).flatten(1)))
     torch.testing.assert_close(net(x), m(z), rtol=0, atol=0)
-    assert net.code_space == ("w_plus" if multi_w else "w")
-    assert net.encode(x).noise is None
+    assert net.code_space == "z" and net.encode(x).noise is None
+    for found in (net.z(x), net.encode(x).z):
+        torch.testing.assert_close(found, z, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match="latent=z"):
+        encoder().z(x)
 
 
 def test_the_mapping_is_a_frozen_copy_that_travels_with_the_encoder() -> None:

@@ -22,8 +22,15 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
-from idinvert.inversion.starts import SPACES, Space, check_choice, check_space, native_space
+from idinvert.inversion.starts import (
+    Space,
+    check_choice,
+    check_latent,
+    check_space,
+    encoded_start,
+)
 from idinvert.inversion.timing import now
 from idinvert.losses.pixel import pixel_loss
 
@@ -43,7 +50,7 @@ class DiffusionInverter:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
-        latent: E's own space: "w_plus", "w" or "z" (whose codes come out of M).
+        latent: E's own space: "w_plus", "w" or "z".
         mask: an image file, white where the target is; None for a box.
         size: the box's side in pixels; None for the authors' 110 of 256.
         centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256.
@@ -52,12 +59,13 @@ class DiffusionInverter:
         average: "image", the authors': the terms are means over all elements, so a small mask
             weighs little; or "mask": divided by the mask's share of the image.
         lambda_vgg: weight of the perceptual term.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
-        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's);
-            None for E's own.
+        schedule: factor on a step: "constant", "cosine" or "ramps".
+        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
+            the z that M makes codes of; None for E's own.
         noise: what G is given, fixed throughout: constant buffers (or the encoder's maps), drawn
             by image id, or none.
         seed: for noise drawn by image id.
@@ -87,6 +95,7 @@ class DiffusionInverter:
         average: Literal["image", "mask"] = "image",
         lambda_vgg: float = 5e-5,
         steps: int = 100,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -100,9 +109,6 @@ class DiffusionInverter:
         check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg)
         check_choice(fill, tuple(FILLS), key="inversion.fill")
         check_choice(average, AVERAGES, key="inversion.average")
-        check_choice(latent, (*SPACES, "z"), key="latent")
-        if space is not None:
-            check_choice(space, SPACES, key="inversion.space")
         if mask is not None and (size is not None or centre is not None):
             raise ConfigError(
                 f"got inversion.mask={mask} and a box (inversion.size, inversion.centre): expected "
@@ -117,6 +123,7 @@ class DiffusionInverter:
         self.fill, self.average, self.lambda_vgg = fill, average, lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
@@ -124,7 +131,7 @@ class DiffusionInverter:
             early_stop_gain=early_stop_gain,
             keep_best=keep_best,
         )
-        self.space: str | None = space or (None if latent == "z" else latent)
+        self.space = check_latent(latent, space)
         self.noise: NoiseKind = noise
         self.seed = seed
 
@@ -151,7 +158,7 @@ class DiffusionInverter:
             "fill": self.fill,
             "average": self.average,
             "lambda_vgg": self.lambda_vgg,
-            "space": self.space or "native",
+            "space": self.space,
             "noise": self.noise,
             **seed_of(self.seed, drawn=self.noise == "random"),
         }
@@ -189,7 +196,7 @@ class DiffusionInverter:
         """
         check_images(images, generator=generator)
         check_evaluating(self.encoder, self.perceptual, generator)
-        space = native_space(self.space, generator=generator)
+        space = self.space
         check_space(space, generator=generator)
         side = generator.resolution
         begin = now(images.device)
@@ -206,8 +213,6 @@ class DiffusionInverter:
             with torch.no_grad():
                 encoding = self.encoder.encode(stitched)  # type: ignore[operator]
                 check_codes(encoding.codes, generator=generator)
-            w = encoding.codes.to(x.dtype)  # [N, L, w_dim]; never optimised in half precision
-            w = w.mean(1, keepdim=True) if space == "w" else w
             perceptual = None
             if self.perceptual is not None and self.lambda_vgg:
                 features = one_layer(self.perceptual)
@@ -229,7 +234,8 @@ class DiffusionInverter:
                 return terms
 
             return fit_codes(
-                w,
+                encoded_start(encoding, space=space, like=x),
+                space=space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

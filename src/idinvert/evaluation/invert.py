@@ -51,7 +51,8 @@ def invert(
     Images are known by their pixels: those of another name are not inverted again, and all that is
     written is named as they are now. Pictures and pages of an earlier call are removed.
 
-    `codes.safetensors` (`codes` [N, L, w_dim]; metadata `names`, `generator`), `images/` with
+    `codes.safetensors` (`codes` [N, L, w_dim], and `z` [N, z_dim] where z moved; metadata `names`,
+    `generator`), `images/` with
     `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a line an image), `losses.csv`
     (a line an image and step), `index.html` (a page to look at, no other file needed), `parts/`
     (a killed run goes on from there).
@@ -97,9 +98,10 @@ def invert(
     if found is None:
         return None
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
+    kept = ["codes", "z"] if inverter.settings.get("space") == "z" else ["codes"]
     write_tensors(
         out / "codes.safetensors",
-        {"codes": found.gather("codes").contiguous()},
+        {name: found.gather(name).contiguous() for name in kept},
         metadata={
             "names": json.dumps(found.names()),
             "generator": origin.checkpoints.get("generator", ""),

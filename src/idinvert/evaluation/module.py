@@ -145,6 +145,7 @@ class InversionModule(pl.LightningModule):
                 values=values,
                 start_images=to_uint8(found.start_images) if self.keep_start else None,
                 noise=dict(enumerate(found.noise or [])),
+                z=found.z,
             ),
             identity=self.identity,
             seconds=found.seconds * n,

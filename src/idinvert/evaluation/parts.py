@@ -35,6 +35,7 @@ class Part:
         start_images: reconstructions at the starting point, uint8 [n, 3, R, R], where kept.
         noise: the noise maps that G was given by their place, each [n or 1, 1, h, w]; empty where
             it was its own or none.
+        z: the codes' z, float32 [n, z_dim], where z was what moved.
     """
 
     index: Tensor
@@ -49,6 +50,7 @@ class Part:
     values: dict[str, Tensor] = field(default_factory=dict)
     start_images: Tensor | None = None
     noise: dict[int, Tensor] = field(default_factory=dict)
+    z: Tensor | None = None
 
 
 def part_path(folder: Path, first: int, last: int) -> Path:
@@ -82,6 +84,8 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
         **{f"value.{name}": value.float() for name, value in part.values.items()},
         **{f"noise.{place}": maps.float() for place, maps in part.noise.items()},
     }
+    if part.z is not None:
+        tensors["z"] = part.z.float()
     if part.start_images is not None:
         tensors["start_images"] = part.start_images
     store(path, tensors, names=part.names, identity=identity, seconds=seconds)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.inversion.inversion import Progress
 from idinvert.inversion.loop import (
@@ -16,21 +17,24 @@ from idinvert.inversion.loop import (
     Synthesise,
     optimise,
 )
+from idinvert.inversion.optimizers import OptimizerName, check_optimizer
 from idinvert.inversion.schedules import schedule_named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """Adam with a schedule, an end and a rule for what is kept; see `loop.optimise`.
+    """An optimiser, a schedule, an end and a rule for what is kept; see `loop.optimise`.
 
     Attributes:
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: the optimiser's steps, each of one evaluation of the objective and its gradient.
+        optimizer: "adam" or "lbfgs" (`optimizers.py`).
+        lr: Adam's learning rate; the root mean square of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps" (`schedules.py`).
+        schedule: factor on a step: "constant", "cosine" or "ramps" (`schedules.py`).
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
         keep_best: keep the iterate of least loss of every image, not the last one.
+        cuda_graphs: replay the objective and its gradient as CUDA graphs; no result depends on it.
 
     Raises:
         ConfigError: a value makes no sense.
@@ -38,11 +42,13 @@ class Descent:
 
     steps: int
     lr: float
+    optimizer: OptimizerName = "adam"
     betas: Sequence[float] = (0.9, 0.999)
     schedule: str = "constant"
     early_stop: int | None = None
     early_stop_gain: float = 0.01
     keep_best: bool = True
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.lr <= 0:
@@ -64,11 +70,14 @@ class Descent:
                 f"inversion.early_stop_gain is {self.early_stop_gain}: expected a share in [0, 1)"
             )
         schedule_named(self.schedule)
+        check_optimizer(self.optimizer)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a record keeps."""
-        return asdict(self) | {"betas": [float(beta) for beta in self.betas]}
+        settings = asdict(self) | {"betas": [float(beta) for beta in self.betas]}
+        del settings["cuda_graphs"]
+        return settings
 
     def minimise(
         self,
@@ -86,12 +95,14 @@ class Descent:
             synthesise=synthesise,
             objective=objective,
             steps=self.steps,
+            optimizer=self.optimizer,
             lr=self.lr,
             betas=(float(self.betas[0]), float(self.betas[1])),
             schedule=schedule_named(self.schedule),
             keep_best=self.keep_best,
             early_stop=self.early_stop,
             early_stop_gain=self.early_stop_gain,
+            graphs=StepGraphs(enabled=self.cuda_graphs),
             perturb=perturb,
             project=project,
             progress=progress,

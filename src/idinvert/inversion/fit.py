@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.inversion import Inversion, Progress
 from idinvert.inversion.loop import Objective, Optimised
+from idinvert.inversion.starts import codes_in
 from idinvert.inversion.timing import now
 
 GivenNoise = tuple[str | list[Tensor], list[Tensor] | None]
@@ -14,8 +16,9 @@ GivenNoise = tuple[str | list[Tensor], list[Tensor] | None]
 
 
 def fit_codes(
-    w: Tensor,
+    start: Tensor,
     *,
+    space: str,
     generator: Any,
     noise: GivenNoise,
     objective: Objective,
@@ -26,37 +29,40 @@ def fit_codes(
     """Descend from codes, with the noise fixed.
 
     Args:
-        w: where to start, [N, L, w_dim], or [N, 1, w_dim] for one code for all layers.
+        start: where, as `starts.start_codes` has it: [N, L, w_dim], [N, 1, w_dim] or [N, z_dim].
+        space: what moves: "w_plus", "w" or "z".
         generator: frozen G.
         noise: what G is given throughout.
-        objective: called with (images, w), gives weighted terms by name, each [N].
+        objective: called with (images, what moves), gives weighted terms by name, each [N].
         descent: how.
         begin: when the call began, from `timing.now`.
         progress: called with (steps done, steps in all).
     """
-    layers, given = generator.num_layers, noise[0]
 
-    def synthesise(w: Tensor) -> Tensor:
-        return generator.synthesis(w.expand(-1, layers, -1), noise=given)
+    def synthesise(moving: Tensor) -> Tensor:
+        return generator.synthesis(codes_in(space, moving, generator=generator), noise=noise[0])
 
     found = descent.minimise(
-        start=[w], synthesise=synthesise, objective=objective, progress=progress
+        start=[start], synthesise=synthesise, objective=objective, progress=progress
     )
-    return as_inversion(found, layers=layers, noise=noise[1], begin=begin)
+    return as_inversion(found, space=space, generator=generator, noise=noise[1], begin=begin)
 
 
 def as_inversion(
-    found: Optimised, *, layers: int, noise: list[Tensor] | None, begin: float
+    found: Optimised, *, space: str, generator: Any, noise: list[Tensor] | None, begin: float
 ) -> Inversion:
     """What the loop kept, as an inverter gives it back.
 
     Args:
-        found: its first variable is w, [N, L or 1, w_dim].
-        layers: L.
+        found: its first variable is what moved.
+        space: "w_plus", "w" or "z".
+        generator: frozen G.
         noise: the noise maps that G was given, or None for its own.
         begin: when the call began, from `timing.now`.
     """
-    codes = found.variables[0].expand(-1, layers, -1).contiguous()  # [N, L, w_dim]
+    moved = found.variables[0]
+    with torch.no_grad():
+        codes = codes_in(space, moved, generator=generator).contiguous()  # [N, L, w_dim]
     return Inversion(
         codes=codes,
         images=found.images,
@@ -67,4 +73,5 @@ def as_inversion(
         best_step=found.best_step,
         failed=found.failed,
         noise=noise,
+        z=moved if space == "z" else None,
     )

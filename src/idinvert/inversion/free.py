@@ -11,15 +11,16 @@ from idinvert.inversion.fit import fit_codes
 from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
     SPACES,
     Init,
     Space,
     check_choice,
     check_space,
+    check_start,
     start_codes,
 )
 from idinvert.inversion.timing import now
@@ -36,13 +37,15 @@ class FreeInverter:
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
         lambda_vgg: weight of the perceptual term.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "random" (M of a z drawn by image id), "mean" (w̄), "normal" (the authors' own start
             without an encoder) or "uniform", as `starts.start_codes` has them.
-        space: "w_plus" moves every layer's code, "w" one code for all layers.
+        space: "w_plus" moves every layer's code, "w" one code for all layers, "z" the z that M
+            makes codes of.
         noise: what G is given, fixed throughout: constant buffers, drawn by image id, or none.
         seed: for whatever is drawn by image id.
         early_stop: freeze an image after this many steps without a gain; None for never.
@@ -62,6 +65,7 @@ class FreeInverter:
         perceptual: nn.Module | None,
         lambda_vgg: float = 5e-5,
         steps: int = 1000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -74,12 +78,13 @@ class FreeInverter:
         keep_best: bool = True,
     ) -> None:
         check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg)
-        check_choice(init, INITS, key="inversion.init")
         check_choice(space, SPACES, key="inversion.space")
+        check_start(init, space=space)
         self.perceptual = perceptual
         self.lambda_vgg = lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
@@ -134,7 +139,7 @@ class FreeInverter:
 
         with gradients():
             x = plain(images)
-            w = start_codes(
+            start = start_codes(
                 self.init, space=self.space, generator=generator, ids=ids, seed=self.seed, like=x
             )
             perceptual = None
@@ -150,7 +155,8 @@ class FreeInverter:
                 return terms
 
             return fit_codes(
-                w,
+                start,
+                space=self.space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

@@ -11,15 +11,16 @@ from idinvert.inversion.fit import fit_codes
 from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
     SPACES,
     Init,
     Space,
     check_choice,
     check_space,
+    check_start,
     start_codes,
 )
 from idinvert.inversion.timing import now
@@ -38,13 +39,15 @@ class Image2StyleGANInverter:
             `lambda_vgg` is 0.
         lambda_pixel: weight of the pixel term.
         lambda_vgg: weight of each layer's term; see `lambda_on`.
-        steps: Adam steps.
-        lr: Adam's learning rate.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "mean" (w̄; theirs for faces), "uniform" (theirs for other images), "random" or
             "normal", as `starts.start_codes` has them.
-        space: "w_plus", or "w" for one code for all layers.
+        space: "w_plus", "w" for one code for all layers, or "z" for the z that M makes codes of (it
+            has no w̄: `init` "random").
         noise: what G is given, fixed throughout: constant buffers, drawn by image id, or none.
         seed: for whatever is drawn by image id.
         early_stop: freeze an image after this many steps without a gain; None for never.
@@ -74,6 +77,7 @@ class Image2StyleGANInverter:
         lambda_pixel: float = 1.0,
         lambda_vgg: float = 3e-4,
         steps: int = 5000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -86,13 +90,14 @@ class Image2StyleGANInverter:
         keep_best: bool = True,
     ) -> None:
         check_weights(perceptual=perceptual, lambda_pixel=lambda_pixel, lambda_vgg=lambda_vgg)
-        check_choice(init, INITS, key="inversion.init")
         check_choice(space, SPACES, key="inversion.space")
+        check_start(init, space=space)
         self.features = all_taps(perceptual) if perceptual is not None and lambda_vgg else None
         self.perceptual = perceptual
         self.lambda_pixel, self.lambda_vgg = lambda_pixel, lambda_vgg
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
@@ -148,7 +153,7 @@ class Image2StyleGANInverter:
 
         with gradients():
             x = plain(images)
-            w = start_codes(
+            start = start_codes(
                 self.init, space=self.space, generator=generator, ids=ids, seed=self.seed, like=x
             )
             perceptual = None
@@ -165,7 +170,8 @@ class Image2StyleGANInverter:
                 return terms
 
             return fit_codes(
-                w,
+                start,
+                space=self.space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

@@ -18,16 +18,18 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     DRAWN,
     INITS,
-    SPACES,
     Init,
     Space,
     check_choice,
+    check_latent,
     check_space,
-    native_space,
+    check_start,
+    encoded_start,
     start_codes,
 )
 from idinvert.inversion.timing import now
@@ -46,18 +48,19 @@ class InDomainInverter:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
-        latent: E's own space: "w_plus", "w" or "z" (whose codes come out of M).
+        latent: E's own space: "w_plus", "w" or "z".
         lambda_vgg: weight of the perceptual term.
         lambda_dom: weight of the domain regulariser; 0 leaves E as the starting point only.
-        steps: Adam steps. Differs from the paper: it does not say; the authors' code takes 100,
-            and 1,000 by their word for Table 1.
-        lr: Adam's learning rate.
+        steps: optimisation steps. Differs from the paper: it does not say; the authors' code takes
+            100, and 1,000 by their word for Table 1.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "constant", "cosine" or "ramps".
+        schedule: factor on a step: "constant", "cosine" or "ramps".
         init: "encoder" (E(x)), or a start that knows nothing of the image, as `starts.start_codes`
             has them.
-        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's);
-            None for E's own.
+        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
+            the z that M makes codes of, with the regulariser on z too; None for E's own.
         noise: what G is given, fixed throughout: constant buffers (or the encoder's maps), drawn
             by image id, or none.
         seed: for whatever is drawn by image id.
@@ -66,8 +69,8 @@ class InDomainInverter:
         keep_best: return the iterate of least loss of every image, not the last one.
 
     Raises:
-        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, or a value makes no
-            sense.
+        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, a value makes no sense,
+            or z shall move and E gives none.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class InDomainInverter:
         lambda_vgg: float = 5e-5,
         lambda_dom: float = 2.0,
         steps: int = 100,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -92,13 +96,11 @@ class InDomainInverter:
     ) -> None:
         check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg, lambda_dom=lambda_dom)
         check_choice(init, ("encoder", *INITS), key="inversion.init")
-        check_choice(latent, (*SPACES, "z"), key="latent")
-        if space is not None:
-            check_choice(space, SPACES, key="inversion.space")
         self.encoder, self.perceptual = encoder, perceptual
         self.lambda_vgg, self.lambda_dom = lambda_vgg, lambda_dom
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
@@ -107,7 +109,9 @@ class InDomainInverter:
             keep_best=keep_best,
         )
         self.init = init
-        self.space: str | None = space or (None if latent == "z" else latent)
+        self.space = check_latent(latent, space, needs_z=init == "encoder" or lambda_dom > 0)
+        if init != "encoder":
+            check_start(init, space=self.space)
         self.noise: NoiseKind = noise
         self.seed = seed
 
@@ -125,7 +129,7 @@ class InDomainInverter:
             "lambda_vgg": self.lambda_vgg,
             "lambda_dom": self.lambda_dom,
             "init": self.init,
-            "space": self.space or "native",
+            "space": self.space,
             "noise": self.noise,
             **seed_of(self.seed, drawn=self.noise == "random" or self.init in DRAWN),
         }
@@ -156,21 +160,19 @@ class InDomainInverter:
         """
         check_images(images, generator=generator)
         check_evaluating(self.encoder, self.perceptual, generator)
-        encoder = self.encoder
-        space = native_space(self.space, generator=generator)
+        space = self.space
         check_space(space, generator=generator)
         begin = now(images.device)
 
         with gradients():
             x = plain(images)
             with torch.no_grad():
-                encoding = encoder.encode(x)  # type: ignore[operator]
+                encoding = self.encoder.encode(x)  # type: ignore[operator]
                 check_codes(encoding.codes, generator=generator)
             if self.init == "encoder":
-                w = encoding.codes.to(x.dtype)  # [N, L, w_dim]; never optimised in half precision
-                w = w.mean(1, keepdim=True) if space == "w" else w
+                start = encoded_start(encoding, space=space, like=x)
             else:
-                w = start_codes(
+                start = start_codes(
                     self.init, space=space, generator=generator, ids=ids, seed=self.seed, like=x
                 )
             perceptual = None
@@ -186,6 +188,9 @@ class InDomainInverter:
                 encoded=encoding.noise,
             )
 
+            # E in the space that moves: [N, L, w_dim], or z [N, z_dim].
+            encoder: Any = self.encoder.z if space == "z" else self.encoder
+
             def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
                 terms = {"pixel": pixel_loss(x, g)}  # Eq. (4), first term
                 if perceptual is not None:
@@ -196,7 +201,8 @@ class InDomainInverter:
                 return terms
 
             return fit_codes(
-                w,
+                start,
+                space=space,
                 generator=generator,
                 noise=noise,
                 objective=objective,

@@ -23,6 +23,7 @@ class Inversion:
         terms: the weighted terms that add up to `losses`, each [steps + 1, N].
         seconds: wall time per image, synchronised, of the whole call divided by N.
         noise: the noise maps that G was given, each [N, 1, h, w], or None for G's own buffers.
+        z: the codes' z, [N, z_dim], where z was what moved (`inversion.space=z`), else None.
         start_images: G of the starting point (the encoder's reconstruction), [N, 3, R, R].
         best_step: which iterate was kept, int64 [N].
         failed: True where the objective left the finite numbers and the image was frozen at its
@@ -38,6 +39,7 @@ class Inversion:
     best_step: Tensor
     failed: Tensor
     noise: list[Tensor] | None = field(default=None, repr=False)
+    z: Tensor | None = field(default=None, repr=False)
 
 
 @runtime_checkable

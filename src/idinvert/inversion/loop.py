@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from idinvert.acceleration import StepGraphs
 from idinvert.inversion.inversion import Progress
+from idinvert.inversion.optimizers import OptimizerName, optimizer_named
 
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
@@ -60,6 +63,7 @@ def optimise(
     synthesise: Synthesise,
     objective: Objective,
     steps: int,
+    optimizer: OptimizerName = "adam",
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
@@ -67,30 +71,34 @@ def optimise(
     keep_best: bool = True,
     early_stop: int | None = None,
     early_stop_gain: float = 0.01,
+    graphs: StepGraphs | None = None,
     perturb: Perturb | None = None,
     project: Project | None = None,
     progress: Progress | None = None,
 ) -> Optimised:
-    """Minimise a per-image objective over per-image variables with Adam, N images at once.
+    """Minimise a per-image objective over per-image variables, N images at once.
 
-    The losses are summed over images and Adam works element by element, so an image's path is the
-    one it would take alone. An image whose objective leaves the finite numbers is frozen at its
+    The losses are summed over images and the optimiser keeps images apart, so an image's path is
+    the one it would take alone. An image whose objective leaves the finite numbers is frozen at its
     kept iterate and reported; one that gains no more is frozen there too; the others go on.
-    Nothing but `start`'s copies gets a gradient.
+    Nothing but what moves gets a gradient.
 
     Args:
         start: the starting point of each variable, each float [N, ...].
         synthesise: called with the variables, gives images [N, 3, R, R].
         objective: called with (images, *variables), gives weighted terms by name, each [N].
-        steps: how many Adam steps; the objective is evaluated steps + 1 times.
-        lr: Adam's learning rate before `schedule`.
+        steps: how many steps; the objective is evaluated steps + 1 times.
+        optimizer: "adam" or "lbfgs" (`optimizers.py`).
+        lr: Adam's learning rate before `schedule`; the size of L-BFGS's first step.
         betas, eps: Adam's other constants.
-        schedule: factor on `lr` as a function of progress in [0, 1); None is constant.
+        schedule: factor on a step as a function of progress in [0, 1); None is constant.
         keep_best: keep every image's iterate of least total loss, otherwise the last one.
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
+        graphs: of this call alone; None evaluates eagerly.
         perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
-            is evaluated, and kept, in their stead; progress 1 is the last look.
+            is evaluated, and kept, in their stead, shifted by what does not depend on them;
+            progress 1 is the last look.
         project: called with the variables after each step, gives their new values.
         progress: called with (steps done, steps in all).
 
@@ -100,9 +108,11 @@ def optimise(
     if steps < 0:
         raise ValueError(f"steps is {steps}: expected 0 or more (inversion.steps)")
     with gradients():
-        variables = [plain(v).clone().requires_grad_() for v in start]
+        variables = [plain(v).clone() for v in start]
         n, device = variables[0].shape[0], variables[0].device
-        adam = torch.optim.Adam(variables, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
+        evaluate = Evaluation(synthesise, objective)
+        graphs = graphs or StepGraphs()
+        stepping = optimizer_named(optimizer, variables, lr=lr, betas=betas, eps=eps)
         history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
         failed = torch.zeros(n, dtype=torch.bool, device=device)
         frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
@@ -110,15 +120,14 @@ def optimise(
         best = [v.detach().clone() for v in variables]
 
         for step in range(steps + 1):
-            with torch.set_grad_enabled(step < steps):  # the last iterate is only looked at
-                seen = variables if perturb is None else perturb(step / max(steps, 1), *variables)
-                images = synthesise(*seen)
-                terms = objective(images, *seen)
-                loss = _total(terms, n)  # [N]
             with torch.no_grad():
-                rows = torch.stack([loss, *terms.values()]).detach()
+                seen = variables if perturb is None else perturb(step / max(steps, 1), *variables)
+            # The last iterate is only looked at.
+            asked = step < steps
+            rows, images, slopes = graphs(asked, partial(evaluate, gradients=asked), *seen)
+            with torch.no_grad():
                 if step == 0:
-                    start_images = best_images = images.detach().clone()
+                    start_images = best_images = images.clone()
                     least = milestone = torch.full_like(rows[0], torch.inf)
                     kept_rows = rows
                 history.append(torch.where(frozen, kept_rows, rows))
@@ -138,15 +147,10 @@ def optimise(
                     frozen = frozen | (idle >= early_stop)
             if step == steps or (early_stop is not None and bool(frozen.all())):
                 break
-            if schedule is not None:
-                for group in adam.param_groups:
-                    group["lr"] = lr * schedule(step / steps)
-            # Summing keeps images apart: the gradient of image n's loss is zero elsewhere.
-            grads = torch.autograd.grad(loss.sum(), variables)
+            factor = 1.0 if schedule is None else schedule(step / steps)
             with torch.no_grad():
-                for v, grad in zip(variables, grads, strict=True):
-                    v.grad = torch.where(_over(frozen, grad), 0.0, grad)
-                adam.step()
+                slopes = [torch.where(_over(frozen, g), 0.0, g) for g in slopes]
+                stepping.step(slopes, rows[0], factor=factor)
                 moved = variables if project is None else project(*variables)
                 for v, m, b in zip(variables, moved, best, strict=True):
                     v.copy_(torch.where(_over(frozen, v), b, m))
@@ -163,10 +167,48 @@ def optimise(
         images=best_images,
         start_images=start_images,
         losses=table[0],
-        terms={name: table[1 + k] for k, name in enumerate(terms)},
+        terms={name: table[1 + k] for k, name in enumerate(evaluate.names)},
         best_step=best_step,
         failed=failed,
     )
+
+
+class Evaluation:
+    """The objective and its gradient at a point: all that a step asks of the networks.
+
+    Tensors of fixed shapes go in and come out, and nothing of a step before is needed.
+
+    Args:
+        synthesise: variables to images [N, 3, R, R].
+        objective: images and variables to weighted terms by name, each [N].
+    """
+
+    def __init__(self, synthesise: Synthesise, objective: Objective) -> None:
+        self.synthesise, self.objective = synthesise, objective
+        self.names: tuple[str, ...] = ()  # of the terms, known after the first call
+
+    def __call__(
+        self, *point: Tensor, gradients: bool
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Evaluate at a point.
+
+        Args:
+            point: the value of every variable, each [N, ...].
+            gradients: whether they are asked for.
+
+        Returns:
+            The total and its terms [1 + terms, N], the images [N, 3, R, R], and the gradient of
+            the summed totals by each variable; all detached.
+        """
+        with torch.set_grad_enabled(gradients):
+            here = [v.detach().requires_grad_(gradients) for v in point]
+            images = self.synthesise(*here)
+            terms = self.objective(images, *here)
+            total = _total(terms, len(images))
+            # Summing keeps images apart: the gradient of image n's loss is zero elsewhere.
+            slopes = torch.autograd.grad(total.sum(), here) if gradients else ()
+        self.names = tuple(terms)
+        return torch.stack([total, *terms.values()]).detach(), images.detach(), slopes
 
 
 def _total(terms: dict[str, Tensor], n: int) -> Tensor:

@@ -16,15 +16,14 @@ from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, 
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for
 from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
+from idinvert.inversion.optimizers import OptimizerName
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
-    INITS,
-    SPACES,
     Init,
-    Space,
     check_choice,
     check_space,
+    check_start,
     native_space,
     start_codes,
 )
@@ -51,12 +50,14 @@ class ProjectorInverter:
         lambda_pixel: weight of the pixel term; theirs has none.
         lambda_vgg: weight of each layer's perceptual term.
         lambda_noise: weight of the noise maps' regulariser, where they are optimised.
-        steps: Adam steps.
-        lr: Adam's learning rate, of w and of the noise maps.
+        steps: optimisation steps.
+        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        lr: Adam's learning rate, of w and of the noise maps; the size of L-BFGS's first step.
         betas: Adam's constants.
-        schedule: factor on `lr`: "ramps" (theirs), "constant" or "cosine".
+        schedule: factor on a step: "ramps" (theirs), "constant" or "cosine".
         init: "mean" (of `samples`), or another of `starts.start_codes`.
-        space: "w", "w_plus", or None for the generator's own.
+        space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
+            its size, are w's.
         noise: "optimise", or fixed: "const", "random" (drawn by image id), "none".
         noise_factor: size of the noise added to w, in units of w's deviation.
         noise_ramp: the share of the steps over which it fades to nothing, above 0.
@@ -85,11 +86,12 @@ class ProjectorInverter:
         lambda_vgg: float = 5e-5,
         lambda_noise: float = 1e5,
         steps: int = 1000,
+        optimizer: OptimizerName = "adam",
         lr: float = 0.1,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "ramps",
         init: Init = "mean",
-        space: Space | None = None,
+        space: Literal["w_plus", "w"] | None = None,
         noise: Literal["optimise"] | NoiseKind = "optimise",
         noise_factor: float = 0.05,
         noise_ramp: float = 0.75,
@@ -106,10 +108,10 @@ class ProjectorInverter:
             lambda_vgg=lambda_vgg,
             lambda_noise=lambda_noise,
         )
-        check_choice(init, INITS, key="inversion.init")
-        check_choice(noise, NOISES, key="inversion.noise")
         if space is not None:
-            check_choice(space, SPACES, key="inversion.space")
+            check_choice(space, ("w_plus", "w"), key="inversion.space")
+        check_start(init, space=space)
+        check_choice(noise, NOISES, key="inversion.noise")
         if noise_factor < 0 or noise_ramp <= 0 or samples < 2:
             raise ConfigError(
                 f"got noise_factor={noise_factor}, noise_ramp={noise_ramp}, samples={samples}: "
@@ -121,6 +123,7 @@ class ProjectorInverter:
         self.lambda_noise = lambda_noise
         self.descent = Descent(
             steps=steps,
+            optimizer=optimizer,
             lr=lr,
             betas=betas,
             schedule=schedule,
@@ -233,7 +236,11 @@ class ProjectorInverter:
                 progress=progress,
             )
         return as_inversion(
-            found, layers=layers, noise=list(found.variables[1:]) or maps, begin=begin
+            found,
+            space=space,
+            generator=generator,
+            noise=list(found.variables[1:]) or maps,
+            begin=begin,
         )
 
     def _statistics(self, generator: Any) -> CodeStatistics:

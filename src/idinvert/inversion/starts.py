@@ -7,12 +7,13 @@ from torch import Tensor
 
 from idinvert.errors import ConfigError
 from idinvert.inversion.draw import image_rng, require_ids
+from idinvert.networks.encoding import Encoding
 
 Init = Literal["mean", "random", "normal", "uniform"]
 DRAWN = ("random", "normal", "uniform")
 INITS = ("mean", *DRAWN)
-Space = Literal["w_plus", "w"]
-SPACES = ("w_plus", "w")
+Space = Literal["w_plus", "w", "z"]
+SPACES = ("w_plus", "w", "z")
 
 
 def check_choice(value: str, known: tuple[str, ...], *, key: str) -> None:
@@ -23,6 +24,20 @@ def check_choice(value: str, known: tuple[str, ...], *, key: str) -> None:
     """
     if value not in known:
         raise ConfigError(f"{key} is {value!r}: expected {', '.join(known[:-1])} or {known[-1]}")
+
+
+def check_start(init: str, *, space: str | None) -> None:
+    """Refuse a start that there is not, or not in this space.
+
+    Raises:
+        ConfigError: naming the key to change.
+    """
+    check_choice(init, INITS, key="inversion.init")
+    if init == "mean" and space == "z":
+        raise ConfigError(
+            "inversion.init=mean is the average of w, which no z stands for: with "
+            "inversion.space=z use inversion.init=random"
+        )
 
 
 def check_space(space: str, *, generator: Any) -> None:
@@ -58,6 +73,51 @@ def mapped(generator: Any, z: Tensor) -> Tensor:
     return generator.mapping(z)
 
 
+def codes_in(space: str, moving: Tensor, *, generator: Any) -> Tensor:
+    """The w that G is given, [N, L, w_dim], for codes that move in a space.
+
+    Args:
+        space: "w_plus" ([N, L, w_dim] move), "w" ([N, 1, w_dim]) or "z" ([N, z_dim], through M).
+        moving: the codes.
+        generator: frozen G.
+    """
+    if space != "z":
+        return moving.expand(-1, generator.num_layers, -1)
+    with torch.autocast(moving.device.type, enabled=False):  # codes keep their precision
+        return mapped(generator, moving)
+
+
+def encoded_start(encoding: Encoding, *, space: str, like: Tensor) -> Tensor:
+    """E(x) as codes that move in a space, never in half precision; shapes as in `codes_in`."""
+    if space == "z":
+        assert encoding.z is not None  # the constructor asks for latent=z
+        return encoding.z.to(like.dtype)
+    w = encoding.codes.to(like.dtype)  # [N, L, w_dim]
+    return w.mean(1, keepdim=True) if space == "w" else w
+
+
+def check_latent(latent: str, space: str | None, *, needs_z: bool = True) -> str:
+    """The space that codes move in: the one chosen, or E's own.
+
+    Args:
+        latent: E's own space.
+        space: `inversion.space`, None for E's own.
+        needs_z: whether E's z is asked for where z moves.
+
+    Raises:
+        ConfigError: one of them is unknown, or z shall move and this E gives none.
+    """
+    check_choice(latent, SPACES, key="latent")
+    chosen = latent if space is None else space
+    check_choice(chosen, SPACES, key="inversion.space")
+    if chosen == "z" and latent != "z" and needs_z:
+        raise ConfigError(
+            f"inversion.space=z moves E's z, and this encoder has none (latent={latent}): give one "
+            "trained with latent=z (run, encoder.path), or use inversion.space=w_plus"
+        )
+    return chosen
+
+
 @torch.no_grad()
 def start_codes(
     init: str, *, space: str, generator: Any, ids: Tensor | None, seed: int, like: Tensor
@@ -68,21 +128,22 @@ def start_codes(
         init: "mean" (w̄), "random" (M(z) of a z drawn by image id), "normal" (N(0, 1) in the space
             of the codes, as the authors' code starts without an encoder) or "uniform" (on [-1, 1],
             as Image2StyleGAN starts for what is no face).
-        space: "w_plus" or "w".
+        space: "w_plus", "w" or "z".
         generator: frozen G.
         ids: image ids int64 [N]; needed where something is drawn.
         seed: the experiment's seed.
         like: images [N, ...], for the number, the device and the dtype of the codes.
 
     Returns:
-        Codes [N, L, w_dim], or [N, 1, w_dim] in "w".
+        Codes [N, L, w_dim], or [N, 1, w_dim] in "w", or z [N, z_dim] in "z".
 
     Raises:
-        ConfigError: for an unknown start, or a draw without ids.
+        ConfigError: for an unknown start, a draw without ids, or w̄ in "z".
     """
-    check_choice(init, INITS, key="inversion.init")
+    check_start(init, space=space)
     layers = generator.num_layers
     rows = 1 if space == "w" else layers
+    shape = (generator.z_dim,) if space == "z" else (rows, generator.w_dim)
     if init == "mean":
         return generator.w_avg.to(like).expand(len(like), -1, -1)[:, :rows].clone()
     ids = require_ids(ids, key=f"inversion.init={init} draws codes")
@@ -92,10 +153,10 @@ def start_codes(
         if init == "random":
             draws.append(torch.randn(generator.z_dim, generator=rng))
         elif init == "normal":
-            draws.append(torch.randn(rows, generator.w_dim, generator=rng))
+            draws.append(torch.randn(shape, generator=rng))
         else:
-            draws.append(torch.rand(rows, generator.w_dim, generator=rng) * 2 - 1)
+            draws.append(torch.rand(shape, generator=rng) * 2 - 1)
     drawn = torch.stack(draws).to(like)
-    if init == "random":
+    if init == "random" and space != "z":
         drawn = mapped(generator, drawn).to(like)[:, :rows]  # [N, K, w_dim]
     return drawn

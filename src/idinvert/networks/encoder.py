@@ -129,9 +129,7 @@ class Encoder(nn.Module):
 
     @property
     def code_space(self) -> str:
-        """``"w"`` where every layer gets the same code, else ``"w_plus"``; M decides for z."""
-        if self.mapping is not None:
-            return "w_plus" if self.mapping.multi_w else "w"
+        """E's own space: ``"w"`` where every layer gets the same code, ``"w_plus"`` or ``"z"``."""
         return self.latent
 
     @torch.no_grad()
@@ -189,7 +187,7 @@ class Encoder(nn.Module):
             ConfigError: The images are not R x R.
         """
         self._check_images(images)
-        return self._codes(self.backbone(images))
+        return self._codes(self._numbers(self.backbone(images)))
 
     def encode(self, images: Tensor) -> Encoding:
         """Codes as `forward` gives them, with all noise maps of G if there is a noise head.
@@ -197,15 +195,37 @@ class Encoder(nn.Module):
         Raises:
             ConfigError: The images are not R x R.
         """
-        if self.noise_head is None:
-            return Encoding(self(images))
         self._check_images(images)
-        features = self.backbone.features(images)  # type: ignore[operator]
-        return Encoding(self._codes(features[self.backbone.out_size]), self.noise_head(features))
+        noise = None
+        if self.noise_head is None:
+            x = self.backbone(images)
+        else:
+            features = self.backbone.features(images)  # type: ignore[operator]
+            x, noise = features[self.backbone.out_size], self.noise_head(features)
+        numbers = self._numbers(x)
+        z = None if self.mapping is None else numbers
+        return Encoding(self._codes(numbers), noise, z)
 
-    def _codes(self, x: Tensor) -> Tensor:
-        """The backbone's last map ``[N, C, 4, 4]`` to codes ``[N, L, w_dim]``."""
-        numbers = self.norm(self.dense(x.flatten(1)))
+    def z(self, images: Tensor) -> Tensor:
+        """Images as in `forward` to z ``[N, z_dim]``, which `forward` takes through M.
+
+        Raises:
+            ConfigError: The encoder gives no z, or the images are not R x R.
+        """
+        if self.mapping is None:
+            raise ConfigError(
+                f"encoder: this one has latent {self.latent!r} and gives no z; train one with "
+                "latent=z"
+            )
+        self._check_images(images)
+        return self._numbers(self.backbone(images))
+
+    def _numbers(self, x: Tensor) -> Tensor:
+        """The backbone's last map ``[N, C, 4, 4]`` to what the dense layer predicts."""
+        return self.norm(self.dense(x.flatten(1)))
+
+    def _codes(self, numbers: Tensor) -> Tensor:
+        """What the dense layer predicts to codes ``[N, L, w_dim]``."""
         if self.mapping is not None:
             return self.mapping(numbers)  # [N, L, w_dim]
         codes = numbers.unflatten(1, (-1, self.w_dim))  # [N, L or 1, w_dim]

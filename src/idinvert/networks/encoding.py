@@ -11,10 +11,12 @@ class Encoding(NamedTuple):
     Args:
         codes: ``[N, L, w_dim]``.
         noise: One map ``[N, 1, h, w]`` for every noise input of G, in order; None for G's own.
+        z: What M made the codes of, ``[N, z_dim]`` (``latent=z``); None where E gives codes itself.
     """
 
     codes: Tensor
     noise: list[Tensor] | None = None
+    z: Tensor | None = None
 
 
 def decode(generator: Any, encoding: Encoding) -> Tensor:

@@ -1,0 +1,196 @@
+"""How the loop steps: Adam as the paper has it, or L-BFGS, which needs fewer steps.
+
+An optimiser sees N images at once and keeps them apart: all that it computes of one image depends
+on that image alone. It reads no number back from the device, so a step never waits for it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from idinvert.errors import ConfigError
+
+OptimizerName = Literal["adam", "lbfgs"]
+OPTIMIZERS = ("adam", "lbfgs")
+
+
+class Optimizer(Protocol):
+    """Moves variables, each [N, ...], by what was found at them."""
+
+    def step(
+        self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
+    ) -> Sequence[Tensor]:
+        """One step from where the variables are.
+
+        Args:
+            gradients: of the summed losses, each like its variable; 0 where an image is frozen.
+            losses: total objective there, [N].
+            factor: the schedule's, on the step.
+
+        Returns:
+            The variables, moved in place.
+        """
+        ...
+
+
+class Adam:
+    """torch's Adam, element by element.
+
+    Args:
+        variables: what moves, each [N, ...].
+        lr: learning rate before the schedule.
+        betas, eps: its other constants.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Tensor],
+        *,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        self.variables, self.lr = variables, lr
+        self.adam = torch.optim.Adam(variables, lr=lr, betas=betas, eps=eps)
+
+    def step(
+        self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
+    ) -> Sequence[Tensor]:
+        """See `Optimizer.step`; the losses are not read."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * factor
+        for variable, gradient in zip(self.variables, gradients, strict=True):
+            variable.grad = gradient
+        self.adam.step()
+        return self.variables
+
+
+class LBFGS:
+    """L-BFGS for each image on its own, one evaluation a step.
+
+    Each image has its own memory of the last steps and gradient changes, its own direction and its
+    own step length. There is no inner line search: the loop evaluates a trial point, and where that
+    brought too little (Armijo's rule) the next trial is a shorter step from the same base, by
+    quadratic interpolation; otherwise the trial becomes the base. So a step costs what a step of
+    Adam does, and images at different stages of their search share a batch.
+
+    Args:
+        variables: what moves, each [N, ...].
+        lr: root mean square, over an image's numbers, of the first step: that of Adam's.
+        memory: pairs of steps and gradient changes that are kept.
+
+    Source: Nocedal and Wright, Numerical Optimization (2006), Alg. 7.4, 7.5; Eq. (3.6a), (3.57).
+    """
+
+    ARMIJO = 1e-4
+    SHORTEN = (0.1, 0.5)
+    CURVATURE = 1e-10
+
+    def __init__(self, variables: Sequence[Tensor], *, lr: float, memory: int = 10) -> None:
+        self.variables = variables
+        self.sizes = [v[0].numel() for v in variables]
+        point = self._flat(variables)
+        n, numbers = point.shape
+        self.first = lr * numbers**0.5  # length of the first step
+        self.s = point.new_zeros(memory, n, numbers)  # steps, oldest first
+        self.y = torch.zeros_like(self.s)  # gradient changes
+        self.rho = point.new_zeros(memory, n, 1)  # 1 / (s · y); 0: no pair
+        self.scale = point.new_zeros(n, 1)  # of the first guess at the inverse Hessian
+        self.base: tuple[Tensor, Tensor, Tensor] | None = None  # point, gradient [N, D], loss
+        self.direction = torch.zeros_like(point)
+        self.length = point.new_ones(n, 1)
+
+    def step(
+        self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
+    ) -> Sequence[Tensor]:
+        """See `Optimizer.step`."""
+        point, gradient, loss = self._flat(self.variables), self._flat(gradients), losses[:, None]
+        if self.base is None:
+            norm = gradient.norm(dim=1, keepdim=True)
+            self.scale = torch.where(norm > 0, self.first / norm, 0.0)
+            self.base = (point, gradient, loss)
+            self.direction = -self.scale * gradient
+        else:
+            self._look(point, gradient, loss)
+        to = self.base[0] + factor * self.length * self.direction
+        for variable, part in zip(self.variables, to.split(self.sizes, dim=1), strict=True):
+            variable.copy_(part.view_as(variable))
+        return self.variables
+
+    def _look(self, point: Tensor, gradient: Tensor, loss: Tensor) -> None:
+        """Take the trial as the new base where it is good enough, else shorten the step."""
+        assert self.base is not None
+        start, before, least = self.base
+        s, y = point - start, gradient - before
+        slope = _dot(before, s)  # what the loss should change by, to first order; below 0
+        taken = loss <= least + self.ARMIJO * slope  # False where it is not finite
+        curvature = _dot(s, y)
+        learnt = taken & (curvature > self.CURVATURE * _dot(y, y))
+        self._remember(learnt, s, y, curvature)
+
+        # Eq. (3.57): where the parabola through both losses and the slope is least.
+        best = -slope / (2 * (loss - least - slope))
+        low, high = self.SHORTEN
+        shorter = self.length * torch.where(best.isfinite(), best, low).clamp(low, high)
+        self.base = (
+            torch.where(taken, point, start),
+            torch.where(taken, gradient, before),
+            torch.where(taken, loss, least),
+        )
+        self.length = torch.where(taken, 1.0, shorter)
+        self.direction = torch.where(taken, -self._times_inverse(self.base[1]), self.direction)
+
+    def _remember(self, learnt: Tensor, s: Tensor, y: Tensor, curvature: Tensor) -> None:
+        """Keep the pair of each image that learnt one; the others' memories stay as they are."""
+        self.s = torch.where(learnt, torch.cat([self.s[1:], s[None]]), self.s)
+        self.y = torch.where(learnt, torch.cat([self.y[1:], y[None]]), self.y)
+        self.rho = torch.where(learnt, torch.cat([self.rho[1:], 1 / curvature[None]]), self.rho)
+        self.scale = torch.where(learnt, curvature / _dot(y, y), self.scale)
+
+    def _times_inverse(self, gradient: Tensor) -> Tensor:
+        """The inverse Hessian's estimate times a gradient [N, D]: the two loops of Alg. 7.4."""
+        q, alphas, pairs = gradient, [], list(zip(self.s, self.y, self.rho, strict=True))
+        for s, y, rho in reversed(pairs):
+            alphas.append(rho * _dot(s, q))
+            q = q - alphas[-1] * y
+        q = self.scale * q
+        for s, y, rho in pairs:
+            q = q + (alphas.pop() - rho * _dot(y, q)) * s
+        return q
+
+    @staticmethod
+    def _flat(tensors: Sequence[Tensor]) -> Tensor:
+        """Per image one row of numbers, [N, D], a copy."""
+        return torch.cat([t.detach().flatten(1) for t in tensors], dim=1)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of rows, [N, 1]."""
+    return (a * b).sum(1, keepdim=True)
+
+
+def optimizer_named(
+    name: str,
+    variables: Sequence[Tensor],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float = 1e-8,
+) -> Optimizer:
+    """The optimiser of that name; see `check_optimizer`."""
+    check_optimizer(name)
+    if name == "lbfgs":
+        return LBFGS(variables, lr=lr)
+    return Adam(variables, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse a word that names no optimiser.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"inversion.optimizer is {name!r}: expected one of {list(OPTIMIZERS)}")
