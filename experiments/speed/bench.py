@@ -1,11 +1,13 @@
 """What the benchmarks share: taking turns, medians, the table, the machine, the file."""
 
 import argparse
+import datetime
 import json
 import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 
 from idinvert.cli.allocator import keep_freed_memory
+from idinvert.cli.provenance import commit
 
 
 @dataclass
@@ -61,6 +64,7 @@ def arguments(description: str, *, repeats: int) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU")
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds; each is one turn")
     parser.add_argument("--json", type=Path, help="write every single time to this file")
+    parser.add_argument("--record", type=Path, help="append each figure to this file, a line each")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for the programs")
     return parser
 
@@ -170,10 +174,28 @@ def report(found: Sequence[Times], options: argparse.Namespace, **more: Any) -> 
     here = machine(options.device)
     print(", ".join(f"{key} {value}" for key, value in here.items()))
     print(table(found, device=options.device))
+    for times in found:
+        if times.wall:
+            wall, cpu = statistics.median(times.wall), statistics.median(times.cpu)
+            ratios = _ratios(times, found[0], device=options.device)
+            row = {"what": Path(sys.argv[0]).name, "variant": times.name, "images": times.images}
+            row |= {"seconds": wall, "cpu_seconds": cpu, "repeats": len(times.wall)}
+            row |= {"ratio": statistics.median(ratios), "lowest": min(ratios)}
+            keep(row | {"highest": max(ratios), **more}, options)
     if options.json is not None:
         times = [asdict(each) for each in found]
         record = {"machine": here, "overrides": options.overrides, "times": times, **more}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def keep(row: dict[str, Any], options: argparse.Namespace) -> None:
+    """Appends a figure, with what it is a figure of, to the file that ``--record`` names."""
+    if options.record is None:
+        return
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    facts = {"overrides": options.overrides, "created": now, "commit": commit()}
+    with options.record.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row | facts | machine(options.device)) + "\n")
 
 
 def wait(device: str) -> None:

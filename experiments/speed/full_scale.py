@@ -14,9 +14,7 @@ that require gradients, the target's features computed anew at every step.
 
 import argparse
 import contextlib
-import datetime
 import hashlib
-import json
 import statistics
 import tempfile
 import time
@@ -28,7 +26,7 @@ from unittest import mock
 
 import pytorch_lightning as pl
 import torch
-from bench import arguments, machine, numbers, prepare, wait
+from bench import arguments, keep, numbers, prepare, wait
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
@@ -140,12 +138,7 @@ class Bench:
         """Prints a figure, and appends it to the record."""
         shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
         print(" ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
-        if self.options.record is None:
-            return
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        facts = {"overrides": self.options.overrides, "created": now, **machine(self.device)}
-        with self.options.record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row | facts) + "\n")
+        keep(row, self.options)
 
 
 @contextlib.contextmanager
@@ -453,7 +446,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5000, help="images of a set, for metrics")
     parser.add_argument("--side", type=int, default=256, help="their pixels")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds; the rest is left out")
-    parser.add_argument("--record", type=Path, help="append every figure to this file")
     options = parser.parse_args()
     if not any(word.startswith("scale=") for word in options.overrides):
         options.overrides.insert(0, "scale=full")

@@ -5,8 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.networks.layout import on_gpu
-
 _gradients = torch.ops.aten.convolution_backward.default  # looked up once: it runs at every step
 
 
@@ -36,12 +34,7 @@ def depthwise(x: Tensor, kernel: Tensor, *, stride: int = 1, padding: int = 0) -
 
 
 def _convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    if not on_gpu(x):
-        return torch.conv2d(x, weight, None, stride, padding, 1, len(weight))
-    # cuDNN takes three to four times as long for channels apart as for images of one channel.
-    layout = torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
-    planes = torch.conv2d(x.reshape(-1, 1, *x.shape[2:]), weight[:1], None, stride, padding)
-    return planes.view(*x.shape[:2], *planes.shape[2:]).contiguous(memory_format=layout)
+    return torch.conv2d(x, weight, None, stride, padding, 1, len(weight))
 
 
 class _Depthwise(torch.autograd.Function):
@@ -80,8 +73,6 @@ class _DepthwiseGradient(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.how = (stride, padding)
-        if on_gpu(grad) and stride == 1:  # the gradient of a filter is the filter turned round
-            return _convolve(grad, weight.flip((2, 3)), 1, weight.shape[-1] - 1 - padding)
         # Read for its size and layout alone, so x itself need not be kept.
         like = torch.empty_strided(size, strides, dtype=grad.dtype, device=grad.device)
         geometry = ((stride, stride), (padding, padding), (1, 1), False, (0, 0), len(weight))

@@ -1,7 +1,7 @@
 """Blur, upsample and downsample feature maps with a small separable FIR filter.
 
-A GPU multiplies in no time and waits for its memory, so there the filter becomes part of the
-convolution beside it; a CPU takes fewer operations, one after the other.
+A GPU multiplies in no time and waits for its memory, so there StyleGAN2's filter becomes part of
+the convolution beside it; a CPU takes fewer operations, one after the other.
 """
 
 from collections.abc import Sequence
@@ -50,11 +50,7 @@ def fir(
     Returns:
         Tensor [N, C, (H + 2·padding − k) // stride + 1, …].
     """
-    if torch.compiler.is_compiling():  # which knows no gradients of our own
-        weight = (kernel * gain).to(x.dtype)[None, None]
-        planes = F.conv2d(x.reshape(-1, 1, *x.shape[2:]), weight, stride=stride, padding=padding)
-        return planes.view(*x.shape[:2], *planes.shape[2:])
-    if twice or on_gpu(x):
+    if twice:
         return depthwise(x, kernel * gain, stride=stride, padding=padding)
     channels = x.shape[1]
     weight = (kernel * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
