@@ -54,6 +54,22 @@ def test_a_benchmark_prints_a_table_and_writes_its_times(
 
 
 @pytest.mark.slow
+def test_the_optimisers_are_compared_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "optimizers.jsonl"
+    words = ["--n", "2", "--batch", "2", "--steps", "20", "--record", str(path)]
+    printed = run("optimizers.py", [*words, "inversion=in_domain"], monkeypatch, capsys)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == len(printed.splitlines()) and lines[0]["way"] == "adam"
+    assert {line["choices"].get("optimizer", "adam") for line in lines} == {"adam", "lbfgs"}
+    for line in lines:
+        assert line["n"] == 2 and line["gflops_per_evaluation"] > 0 and "torch" in line["machine"]
+        assert line["loss_median_ratio"]["10"] > 0
+    assert lines[0]["evaluations_p90"] <= 21
+
+
+@pytest.mark.slow
 def test_shares_name_every_network_and_add_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,21 +115,21 @@ def test_a_variable_of_many_parts_moves_as_one():
 def test_images_do_not_influence_one_another(optimizer):
     """One of them breaks, one has arrived: both are frozen, and the others go on as if alone."""
 
-    def objective(images, v):
-        terms = valley(images, v)
-        return {**terms, "wall": 0 * (1000 - terms["steep"]).log()}  # NaN above
+    def objective(images, v, brittle):
+        breaks = (brittle[:, 0] > 0) & (v[:, 0] < 2.99)
+        return {**valley(images, v), "wall": torch.where(breaks, torch.nan, 0 * brittle[:, 0])}
 
-    start = starts(6) / 2
-    start[2], start[4] = 3.0, 1.0
+    start, brittle = starts(6), torch.zeros(6, 1, dtype=torch.float64)
+    start[2], start[4], brittle[2] = 3.0, 1.0, 1.0
     kw = dict(
-        synthesise=as_images, objective=objective, steps=20, lr=0.05, optimizer=optimizer,
-        early_stop=15, early_stop_gain=0.0,
+        synthesise=lambda v, brittle: as_images(v), objective=objective, steps=20,
+        lr=0.05, optimizer=optimizer, early_stop=15, early_stop_gain=0.0,
     )  # fmt: skip
-    together = optimise(start=[start], **kw)
+    together = optimise(start=[start, brittle], **kw)
     assert together.failed.tolist() == [False, False, True, False, False, False]
     assert torch.equal(together.variables[0][4], start[4])
     for n in (0, 1, 3, 4, 5):
-        alone = optimise(start=[start[n : n + 1]], **kw)
+        alone = optimise(start=[start[n : n + 1], brittle[n : n + 1]], **kw)
         torch.testing.assert_close(alone.losses[:, 0], together.losses[:, n], rtol=1e-8, atol=0)
         torch.testing.assert_close(
             alone.variables[0][0], together.variables[0][n], rtol=1e-8, atol=0

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from idinvert.inversion.free import FreeInverter
 from idinvert.inversion.image2stylegan import Image2StyleGANInverter
@@ -81,3 +82,27 @@ def test_methods_work_under_callers_without_gradients(parts, kind, mode):
         found = method.invert(x + 0, generator=generator, ids=torch.arange(4))
     torch.testing.assert_close(found.codes, free.codes)
     assert not found.codes.requires_grad
+
+
+def flops(work):
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_step_costs_each_network_once_and_back(parts, trainable):
+    """Objective and gradient: G, F and E once and back; nothing twice, no weight's gradient."""
+    generator, encoder, features, x = parts
+    w = encoder(x)
+    g = generator.synthesis(w)
+    passes = (lambda: generator.synthesis(w), lambda: features(x), lambda: encoder(g))
+    once = sum(map(flops, passes))
+    for net in (generator, encoder, features):
+        net.requires_grad_(trainable)
+    kw = dict(encoder=encoder, perceptual=features, lambda_vgg=0.1)
+    cost = [
+        flops(lambda k=k: InDomainInverter(**kw, steps=k).invert(x, generator=generator))
+        for k in (1, 2)
+    ]
+    assert cost[1] - cost[0] == 2 * once

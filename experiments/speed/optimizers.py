@@ -1,0 +1,170 @@
+"""How many evaluations an optimiser of codes needs for the loss that Adam ends with.
+
+    python experiments/speed/optimizers.py data=faces_mini
+    python experiments/speed/optimizers.py data=towers_mini --record optimizers.jsonl
+
+Inverts the first n test images with the paper's Adam (`--steps`, 100), and with each variant. An
+evaluation is one pass through G, F and E and back, so evaluations are compared, and the FLOPs that
+torch counts; seconds would say more about the machine's other work. Where an image's loss is the
+least so far counts, as inversions keep their best iterate.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench import arguments, machine, prepare
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import idinvert
+from idinvert.cli.setup import Setup, build_method, open_setup
+from idinvert.config.build import build
+from idinvert.config.overrides import compose_plain
+from idinvert.data.convert import to_float
+from idinvert.inversion.code_statistics import code_statistics
+from idinvert.inversion.inversion import Inversion
+from idinvert.metrics.ssim import ssim
+
+LOOKS = (10, 20, 33, 50, 100)
+WITHIN = 1.01  # "as good": at most one per cent above
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to descend: what it sets below `inversion`."""
+
+    name: str
+    choices: dict[str, Any]
+
+
+def ways(steps: int) -> list[Way]:
+    """Adam as the paper has it, then what is compared with it; each of at most half its steps."""
+    half = steps // 2
+    adam = [
+        Way(f"adam lr={lr} {schedule}", {"steps": half, "lr": lr, "schedule": schedule})
+        for lr, schedule in ((0.03, "constant"), (0.05, "cosine"))
+    ]
+    lbfgs = [
+        Way(f"lbfgs lr={lr}", {"steps": half, "lr": lr, "optimizer": "lbfgs"})
+        for lr in (0.003, 0.01, 0.03)
+    ]
+    return [Way("adam", {"steps": steps}), *adam, *lbfgs]
+
+
+def invert(setup: Setup, way: Way, images: Tensor, *, batch: int) -> tuple[list[Inversion], float]:
+    """The inversions of all images, batch by batch, and their CPU seconds."""
+    node = {**setup.config["inversion"], **way.choices}
+    method = build_method(node, setup.config, encoder=setup.encoder, perceptual=setup.perceptual)
+    ids, began = torch.arange(len(images), device=images.device), time.process_time()
+    found = [
+        method.invert(x, generator=setup.generator, ids=i)
+        for x, i in zip(images.split(batch), ids.split(batch), strict=True)
+    ]
+    return found, time.process_time() - began
+
+
+def figures(setup: Setup, found: list[Inversion], images: Tensor, goal: Tensor) -> dict[str, Any]:
+    """What a way reached: losses, evaluations to the goal [N], pictures, codes."""
+    least = torch.cat([f.losses for f in found], dim=1).cummin(0).values  # [steps + 1, N]
+    steps = len(least) - 1
+    codes, rebuilt = torch.cat([f.codes for f in found]), torch.cat([f.images for f in found])
+    known = code_statistics(setup.generator)
+    away = (codes.double().cpu() - known.mean).norm(dim=2) / known.deviation  # [N, L]
+    return {
+        "steps": steps,
+        "loss_median_ratio": {k: _round((least[k] / goal).median()) for k in LOOKS if k <= steps},
+        "loss_mean": {k: _round(least[k].mean()) for k in LOOKS if k <= steps},
+        "evaluations_median": _evaluations(least, goal, 0.5),
+        "evaluations_p90": _evaluations(least, goal, 0.9),
+        "evaluations_within_1_percent_median": _evaluations(least, WITHIN * goal, 0.5),
+        "evaluations_within_1_percent_p90": _evaluations(least, WITHIN * goal, 0.9),
+        "failed": int(torch.cat([f.failed for f in found]).sum()),
+        "mse": _round((rebuilt.clamp(-1, 1) - images).square().mean()),
+        "ssim": _round(ssim(rebuilt, images).mean()),
+        "native_radii_median": _round(away.mean(1).median()),
+    }
+
+
+def _evaluations(least: Tensor, goal: Tensor, share: float) -> int | None:
+    """The evaluations after which a share of the images is at its goal; None for never."""
+    there = (least <= goal).double().mean(1) >= share
+    return int(there.double().argmax()) + 1 if there.any() else None
+
+
+def _round(value: Any) -> float:
+    return float(f"{float(value):.5g}")
+
+
+def flops_per_image(setup: Setup, images: Tensor) -> int:
+    """FLOPs of one evaluation with its gradient: two steps' less one's."""
+    counts = []
+    for steps in (1, 2):
+        with FlopCounterMode(display=False) as counter:
+            invert(setup, Way("", {"steps": steps}), images, batch=len(images))
+        counts.append(counter.get_total_flops())
+    return (counts[1] - counts[0]) // len(images)
+
+
+def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One line a way."""
+    config = compose_plain("evaluate", options.overrides)
+    setup = open_setup(config)
+    for network in (setup.generator, *setup.inverter.networks):
+        network.to(options.device)
+    test = build(config["data"], key="data").test
+    images = to_float(torch.stack([test[i]["image"] for i in range(options.n)])).to(options.device)
+    facts = {
+        "data": config["data"]["_target_"].rsplit(".", 1)[-1],
+        "overrides": options.overrides,
+        "method": setup.inverter_name,
+        "n": options.n,
+        "seed": config["seed"],
+        "gflops_per_evaluation": flops_per_image(setup, images[:4]) / 1e9,
+        "machine": machine(options.device),
+        "version": idinvert.__version__,
+    }
+    lines, goal = [], torch.empty(0)
+    for way in ways(options.steps):
+        found, seconds = invert(setup, way, images, batch=options.batch)
+        if not len(goal):
+            goal = torch.cat([f.losses for f in found], dim=1).amin(0)
+        line = {"way": way.name, "choices": way.choices, "cpu_seconds": round(seconds, 1)}
+        lines.append({**facts, **line, **figures(setup, found, images, goal)})
+        print(_in_words(lines[-1]), flush=True)
+    return lines
+
+
+def _in_words(line: dict[str, Any]) -> str:
+    return (
+        f"{line['way']:24} evaluations to Adam's loss, half and 90 % of images: "
+        f"{line['evaluations_median']}, {line['evaluations_p90']} (within 1 %: "
+        f"{line['evaluations_within_1_percent_median']}, "
+        f"{line['evaluations_within_1_percent_p90']}); ratio {line['loss_median_ratio']}, "
+        f"SSIM {line['ssim']}, radii {line['native_radii_median']}, failed {line['failed']}"
+    )
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = arguments(__doc__ or "", repeats=1)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--n", type=int, default=64, help="test images")
+    parser.add_argument("--batch", type=int, default=32, help="images together")
+    parser.add_argument("--steps", type=int, default=100, help="of the Adam that sets the goal")
+    parser.add_argument("--record", type=Path, help="append a JSON line a way to this file")
+    options = parser.parse_args(given)
+    prepare(options)
+    lines = compare(options)
+    if options.record is not None:
+        with options.record.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
