@@ -221,3 +221,17 @@ def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained: st
     made = fresh_encoder(config["encoder"], config["latent"], generator=generator())
     choices = choices_of(config, generator=generator(), encoder=made)
     assert choices["encoder"]["norm"] == "batch"
+
+
+def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained: str) -> None:
+    words = ["generator=checkpoint", trained, "perceptual=none"]
+
+    def identities(*more: str) -> list[str]:
+        configs = [composed(*more, f"recalibrate={count}") for count in (0, 50, 60)]
+        old = {key: value for key, value in configs[0].items() if key != "recalibrate"}
+        return [assemble(config).identity for config in (old, *configs)]
+
+    of_before, *counts = identities(*words)
+    assert of_before == counts[0] and len(set(counts)) == 3
+    assert len(set(identities(*words, "encoder.backbone.norm=none"))) == 1
+    assert len(set(identities("experiment=gan"))) == 1

@@ -15,6 +15,7 @@ from idinvert.config.paths import config_dir
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.errors import ConfigError
+from idinvert.training.callbacks.recalibrate import Recalibration
 
 from .test_assemble import TINY, trained  # noqa: F401
 
@@ -34,7 +35,7 @@ def parts_of(objective: str, generator: str, *more: str) -> Parts:
     return assemble(compose_plain("train", [*words, *TINY, f"data.val={IMAGES}", *more]))
 
 
-def validated(parts: Parts, *, ranks: int) -> dict[str, float]:
+def validated(parts: Parts, *, ranks: int, recalibrate: int = 0) -> dict[str, float]:
     """What a Trainer with so many processes says of the module."""
     strategy = {"strategy": "ddp_fork"} if ranks > 1 else {}
     data = ImageDataModule(domain=parts.domain, batch_size=6, seed=0, eval_batch_size=2)
@@ -50,6 +51,7 @@ def validated(parts: Parts, *, ranks: int) -> dict[str, float]:
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            callbacks=[Recalibration(images=parts.domain.train, count=recalibrate, seed=0)],
             **strategy,
         )
         trainer.validate(parts.module, datamodule=data, verbose=False)
@@ -69,6 +71,16 @@ def test_every_figure_of_two_and_of_three_ranks_is_that_of_one(
     assert alone
     for ranks in (2, 3):
         assert validated(parts, ranks=ranks) == pytest.approx(alone, rel=1e-12)
+
+
+@pytest.mark.parametrize("objective", ["paper", "conventional"])
+def test_ranks_estimate_the_statistics_that_one_would(trained: str, objective: str) -> None:  # noqa: F811
+    parts = parts_of(objective, trained, "data.train=250")
+    training, alone = validated(parts, ranks=1), validated(parts, ranks=1, recalibrate=250)
+    assert alone["val/mse"] != pytest.approx(training["val/mse"], rel=1e-3)
+    for ranks in (2, 3):  # of two parts of 125: one each; one each, and none
+        found = validated(parts, ranks=ranks, recalibrate=250)
+        assert found == pytest.approx(alone, rel=1e-9)
 
 
 def test_the_error_is_the_mean_over_all_pixels_of_all_images(trained: str) -> None:  # noqa: F811

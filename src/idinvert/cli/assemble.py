@@ -38,11 +38,12 @@ class Parts:
     @property
     def identity(self) -> str:
         """The run's id: what of the configuration changes its networks or figures."""
-        encoder = _with_plain_norm(self.config["encoder"])
+        config = self.config | {"encoder": _with_plain_norm(self.config["encoder"])}
+        group = batch_norm_group(config, self.module)
+        if group is None:  # no statistics to estimate
+            config["recalibrate"] = 0
         science = scientific_config(
-            self.config | {"encoder": encoder} | dict.fromkeys(self.unused),
-            contents=self.contents,
-            batch_norm_group=batch_norm_group(self.config, self.module),
+            config | dict.fromkeys(self.unused), contents=self.contents, batch_norm_group=group
         )
         return run_identity(science)
 

@@ -18,6 +18,7 @@ from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.finite import StopWhenNotFinite
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.progress import Progress
+from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.callbacks.stop import StopAtNimg
 
 
@@ -40,8 +41,19 @@ def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callb
     ]
     callbacks += panels_for(parts, folder=folder)
     # Last, so that all that belongs to a checkpoint's images has been written before it.
-    provenance = provenance_of(parts, folder=folder, identity=identity)
-    callbacks.append(NimgCheckpoint(folder=folder, provenance=provenance, **config["checkpoint"]))
+    recalibration = Recalibration(
+        images=parts.domain.train,
+        count=config.get("recalibrate", 0),  # older runs have none
+        seed=config["seed"],
+    )
+    callbacks.append(recalibration)
+    checkpoint = NimgCheckpoint(
+        folder=folder,
+        provenance=provenance_of(parts, folder=folder, identity=identity),
+        recalibration=recalibration,
+        **config["checkpoint"],
+    )
+    callbacks.append(checkpoint)
     callbacks.append(BestWeights(folder=folder))  # of what the checkpoint has just written
     return callbacks
 

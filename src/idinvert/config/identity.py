@@ -189,6 +189,8 @@ def _as_numbers(values: Any) -> Any:
 
 def _leave_out_what_is_off(science: dict[str, Any]) -> None:
     """Takes out, in place, what came later and is off: runs from before it keep their identity."""
+    if not science.get("recalibrate"):
+        science.pop("recalibrate", None)
     if "_target_" not in (science.get("augment") or {}):
         science.pop("augment", None)
     objective = science.get("objective") or {}

@@ -39,6 +39,7 @@ class TrainConfig:
     accumulate: int = 1
     eval_batch_size: int = 64
     nimg: int = 100_000
+    recalibrate: int = 1_000
     max_seconds: float | None = None
     optimized_metric: str | None = None
     checkpoint: Checkpoints = field(default_factory=Checkpoints)

@@ -15,6 +15,7 @@ from idinvert.evaluation.predict import one_device
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.starts import mapped
+from idinvert.networks.recalibration import set_statistics, sum_of_statistics
 from idinvert.tables.record import Record
 
 SAMPLES = 1000
@@ -96,15 +97,8 @@ def first_statistics(encoder: nn.Module, images: Tensor) -> None:
         encoder: E, left in eval mode.
         images: float [N, 3, R, R] in [-1, 1], two or more.
     """
-    norms: list[Any] = [module for module in encoder.modules() if hasattr(module, "running_mean")]
-    before = [module.momentum for module in norms]
-    for module in norms:
-        module.momentum = 1.0
-    encoder.train()
-    encoder(images)
     encoder.eval()
-    for module, momentum in zip(norms, before, strict=True):
-        module.momentum = momentum
+    set_statistics(encoder, sum_of_statistics(encoder, encoder, [images]))
 
 
 def _first_batch(subject: Subject) -> Tensor:

@@ -122,10 +122,14 @@ class ConventionalTraining(pl.LightningModule):
 
     @torch.no_grad()
     def codes_by_id(self, ids: Tensor) -> Tensor:
-        """Codes w = M(z), ``[N, L, w_dim]``, z by image id: the same on whichever rank."""
-        draws = [image_rng(self.seed, int(i), purpose="synthetic validation") for i in ids]
+        """Codes w = M(z), ``[N, L, w_dim]``, one for each image id: the same on whichever rank."""
+        draws = [image_rng(self.seed, int(i), purpose="synthetic image") for i in ids]
         z = torch.stack([torch.randn(self.generator.z_dim, generator=rng) for rng in draws])
         return mapped(self.generator, z.to(self.generator.w_avg))
+
+    def synthetic_images(self, ids: Tensor) -> Tensor:
+        """Images of `codes_by_id`, ``[N, 3, R, R]``: what E learns from."""
+        return self.show(self.codes_by_id(ids))
 
     @torch.no_grad()
     def show(self, codes: Tensor) -> Tensor:

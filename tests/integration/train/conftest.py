@@ -35,6 +35,7 @@ TINY = (
     "logging.every_nimg=12",
     "logging.validate_every_nimg=16",
     "logging.panel_every_nimg=1000000",
+    "recalibrate=0",  # a run of a few steps must still beat the mean image
 )
 ATTRIBUTES = ("experiment=attributes", "attributes.width=8")
 

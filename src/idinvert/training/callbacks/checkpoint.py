@@ -1,6 +1,7 @@
 """Checkpoints by images seen, written so that a crash never costs the one before."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from idinvert.errors import CheckpointError
 from idinvert.training.callbacks.finite import require_finite_weights
 from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
+from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.clock import passed
 from idinvert.weights.release import save_network
 
@@ -27,14 +29,22 @@ class NimgCheckpoint(Callback):
         every_nimg: Images between two checkpoints.
         keep: How many checkpoints stay.
         provenance: What the weight files say about where they come from.
+        recalibration: What E's BatchNorms get for the weight files; None leaves them as they are.
     """
 
     def __init__(
-        self, *, folder: Path, every_nimg: int, keep: int, provenance: dict[str, Any]
+        self,
+        *,
+        folder: Path,
+        every_nimg: int,
+        keep: int,
+        provenance: dict[str, Any],
+        recalibration: Recalibration | None = None,
     ) -> None:
         self.checkpoints = Path(folder) / "checkpoints"
         self.weights = Path(folder) / "weights"
         self.every_nimg, self.keep, self.provenance = every_nimg, keep, provenance
+        self.recalibration = recalibration
         self._due = False
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
@@ -96,7 +106,8 @@ class NimgCheckpoint(Callback):
                 with open(partial, "rb") as file:
                     os.fsync(file.fileno())
                 os.replace(partial, target)
-                self._save_weights(module)
+            self._save_weights(trainer, module)
+            if trainer.is_global_zero:
                 for old in checkpoints_in(self.checkpoints)[: -self.keep]:
                     old.unlink()
         except (OSError, RuntimeError) as error:
@@ -109,15 +120,18 @@ class NimgCheckpoint(Callback):
         self._due = False
         return target
 
-    def _save_weights(self, module: Any) -> None:
-        self.weights.mkdir(parents=True, exist_ok=True)
-        for role, network in module.trained_networks.items():
-            save_network(
-                network,
-                self.weights / f"{role}.safetensors",
-                provenance=self.provenance | {"nimg": module.nimg},
-                role=role,
-            )
+    def _save_weights(self, trainer: pl.Trainer, module: Any) -> None:
+        facts = self.provenance | {"nimg": module.nimg}
+        with ExitStack() as meanwhile:
+            if self.recalibration is not None and self.recalibration.acts_on(module):
+                meanwhile.enter_context(self.recalibration.applied(trainer, module))
+                facts["recalibrated"] = {"images": self.recalibration.count}
+            if not trainer.is_global_zero:
+                return
+            self.weights.mkdir(parents=True, exist_ok=True)
+            for role, network in module.trained_networks.items():
+                path = self.weights / f"{role}.safetensors"
+                save_network(network, path, provenance=facts, role=role)
 
 
 def _validates(trainer: pl.Trainer, step: int) -> bool:

@@ -1,0 +1,81 @@
+"""``task=recalibrate``: an encoder with BatchNorm statistics estimated anew, without training."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from idinvert.cli.provenance import command, commit
+from idinvert.config.build import build
+from idinvert.data.convert import to_float
+from idinvert.data.datamodule import collate
+from idinvert.data.domain import Domain
+from idinvert.data.stream import permutation
+from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norms
+from idinvert.networks.recalibration import batches, mean_of, set_statistics, sum_of_statistics
+from idinvert.tables.record import Record
+from idinvert.weights.bundle import find_weights
+from idinvert.weights.release import load_network, read_header, save_network
+
+
+def recalibrate_encoder(*, config: dict[str, Any], images: int) -> list[Record]:
+    """Writes an encoder whose BatchNorms have their statistics on training images.
+
+    For weights from before training did so (`training.callbacks.recalibrate`), and for other
+    numbers of images. All else stays: codes, weights, run and choices.
+
+    Args:
+        config: Of the command.
+        images: The first so many of the run's epoch 0, unmirrored.
+
+    Raises:
+        ConfigError: The encoder has no statistics, was trained on other images than these or on
+            synthetic ones, or ``images`` is less than 2.
+    """
+    if images < 2:
+        raise ConfigError(f"got task.images={images}, expected 2 or more: one has no variance.")
+    path = find_weights(config["encoder"]["path"] or "", role="encoder", key="encoder.path")
+    classes = config["encoder"].get("classes") or ()
+    encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes).eval()
+    provenance = read_header(path, key="encoder.path").provenance
+    domain = build(config["data"], key="data")
+    _require_images(encoder, provenance, domain)
+    order = permutation(len(domain.train), seed=provenance.get("seed", 0), epoch=0)  # type: ignore[arg-type]
+    order, parts = order[:images], batches(min(images, len(order)))
+    inputs = (
+        to_float(collate([domain.train[int(order[i])] for i in part])["image"]) for part in parts
+    )
+    with torch.no_grad():
+        sums = sum_of_statistics(encoder, encoder, inputs)
+    set_statistics(encoder, mean_of(sums, len(parts)))
+    run = provenance.get("run", "encoder")
+    out = Path(config["system"]["outputs"]) / "evaluations" / run / "recalibrated"
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"images": len(order), "command": command(), "commit": commit()}
+    facts = provenance | {"recalibrated": facts}
+    save_network(encoder, out / "encoder.safetensors", provenance=facts, role="encoder")
+    print(f"statistics of {len(order):,} images of {domain.name}: {out / 'encoder.safetensors'}")
+    return []
+
+
+def _require_images(encoder: Any, provenance: dict[str, Any], domain: Domain) -> None:
+    """Refuses an encoder without statistics, and images that it did not learn from.
+
+    Raises:
+        ConfigError: Says what to give instead.
+    """
+    if not batch_norms(encoder):
+        raise ConfigError("the encoder has no BatchNorm, and so no statistics; give another one.")
+    objective = provenance.get("choices", {}).get("objective", {})
+    if objective.get("name") == "conventional":
+        raise ConfigError(
+            "the conventional encoder learned from synthetic images and has never seen a real one; "
+            "train it (objective=conventional), which estimates its statistics on its own kind."
+        )
+    theirs = provenance.get("data_fingerprint", domain.fingerprint)
+    if theirs != domain.fingerprint:
+        raise ConfigError(
+            f"the encoder learned from {provenance.get('data')} ({theirs}), and data={domain.name} "
+            f"is {domain.fingerprint}: its statistics would be of other images. Give its data."
+        )

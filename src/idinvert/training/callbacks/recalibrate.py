@@ -1,0 +1,111 @@
+"""The encoder that a run validates and gives away: with BatchNorm statistics estimated anew."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idinvert.data.convert import to_float
+from idinvert.data.datamodule import collate
+from idinvert.data.stream import permutation
+from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norms
+from idinvert.networks.recalibration import (
+    Statistics,
+    batches,
+    mean_of,
+    running_statistics,
+    set_statistics,
+    sum_of_statistics,
+)
+
+
+class Recalibration(Callback):
+    """Estimates the statistics of E's BatchNorms anew, for validations and for weights.
+
+    In training they are running averages over earlier weights, in small batches. E is validated
+    and saved with the statistics that its present weights have on ``count`` training images, the
+    first of epoch 0, unmirrored. Training itself, and its checkpoints, keep the running averages: a
+    run goes on bit for bit as if nobody had looked. Ranks share the images and add up.
+
+    Args:
+        images: The training images.
+        count: How many are looked at; 0 leaves E as it is.
+        seed: Of the order of images.
+
+    Raises:
+        ConfigError: One image, or less than none.
+    """
+
+    def __init__(self, *, images: Dataset[dict[str, Any]], count: int, seed: int) -> None:
+        if count < 0 or count == 1:
+            raise ConfigError(
+                f"got recalibrate={count}, expected the number of training images to estimate "
+                "BatchNorm's statistics on, 2 or more, or 0 to keep those of training."
+            )
+        length = len(images)  # type: ignore[arg-type]
+        self.images, self.count = images, min(count, length)
+        self.order = permutation(length, seed=seed, epoch=0)[: self.count].tolist()
+        self._found: tuple[int, Statistics] | None = None  # for so many images seen
+        self._kept: Statistics | None = None  # training's own, while a validation lasts
+
+    def acts_on(self, module: Any) -> bool:
+        """Whether the module has an encoder with statistics to estimate."""
+        encoder = getattr(module, "encoder", None)
+        return self.count > 1 and encoder is not None and bool(batch_norms(encoder))
+
+    def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Validates E as it would be given away."""
+        if self.acts_on(module):
+            self._kept = running_statistics(module.encoder)
+            set_statistics(module.encoder, self._statistics(trainer, module))
+
+    def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Puts training's own statistics back, before a checkpoint is written."""
+        if self._kept is not None:
+            set_statistics(module.encoder, self._kept)
+            self._kept = None
+
+    @contextmanager
+    def applied(self, trainer: pl.Trainer, module: Any) -> Iterator[None]:
+        """The module with the statistics estimated anew; every rank must enter."""
+        if not self.acts_on(module):
+            yield
+            return
+        kept = running_statistics(module.encoder)
+        set_statistics(module.encoder, self._statistics(trainer, module))
+        try:
+            yield
+        finally:
+            set_statistics(module.encoder, kept)
+
+    @torch.no_grad()
+    def _statistics(self, trainer: pl.Trainer, module: Any) -> Statistics:
+        """The mean over all batches of all ranks; estimated once for the weights of a moment."""
+        if self._found is None or self._found[0] != module.nimg:
+            parts = batches(self.count)
+            mine = parts[trainer.global_rank :: trainer.world_size]
+            inputs = (self._encoder_images(module, part) for part in mine)
+            with trainer.precision_plugin.forward_context():
+                sums = sum_of_statistics(module.encoder, module.encoder, inputs)
+            if trainer.world_size > 1:
+                sums = {name: _over_ranks(value) for name, value in sums.items()}
+            self._found = module.nimg, mean_of(sums, len(parts))
+        return self._found[1]
+
+    def _encoder_images(self, module: Any, part: range) -> Tensor:
+        """What E learns from, ``[N, 3, R, R]`` in [-1, 1]: the images, unless it makes its own."""
+        batch = collate([self.images[self.order[index]] for index in part])
+        if hasattr(module, "synthetic_images"):
+            return module.synthetic_images(batch["id"])
+        return to_float(batch["image"].to(module.device)).to(module.dtype)
+
+
+def _over_ranks(value: Tensor) -> Tensor:
+    torch.distributed.all_reduce(value)
+    return value
