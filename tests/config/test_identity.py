@@ -19,6 +19,7 @@ def test_science_changes_the_identity() -> None:
         "objective.lambda_adv=0.2",
         "encoder.backbone.variant=v1",
         "trainer.precision=bf16-mixed",
+        "system.tf32=true",
         "latent=w",
         "scale.lr=1e-4",
         "scale.encoder_channels=16",

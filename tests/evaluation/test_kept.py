@@ -6,6 +6,7 @@ Walks the parameters of every task that keeps pictures, and the fields of an edi
 import dataclasses
 import functools
 import inspect
+import json
 import shutil
 
 import pytest
@@ -20,6 +21,8 @@ from idinvert.evaluation.manipulation import manipulation
 from idinvert.evaluation.mixing import mixing
 from idinvert.evaluation.parts import read_tensor
 from idinvert.evaluation.samples import samples
+from idinvert.evaluation.timing import speed
+from idinvert.tables.record import from_dict, to_dict
 
 NOT_OF_THE_OUTPUTS = {
     "subject": "what inversions depend on has tests of its own",
@@ -129,3 +132,24 @@ def test_another_id_or_backbone_is_another_inversion(subject, measures, domain, 
         own = dataclasses.replace(measures, names=names, lpips_path=tmp_path / "lpips.pth")
         found.append(subject(measures=own).mark())
     assert len({*found, subject().mark()}) == 3
+
+
+def test_a_record_says_on_what_and_in_what_batches_its_images_were_made(subject, tmp_path):
+    first = interpolation(subject(), out=tmp_path / "out", shown=0)
+    assert first.device == "cpu, 1 threads" and first.batch_size == 3
+    part = next((tmp_path / "inversions").rglob("part-*.json"))
+    part.write_text(json.dumps({"seconds": 1.0, "device": "another"}))
+    again = interpolation(subject(), out=tmp_path / "out", shown=0)
+    assert set(again.device.split(" and ")) == {"another", "cpu, 1 threads"}
+    part.write_text(json.dumps({"seconds": 1.0}))  # of a version that did not note it
+    assert interpolation(subject(), out=tmp_path / "out", shown=0).device == first.device
+    assert speed(subject(), out=tmp_path / "out", images=1, warm_up=0).batch_size == 1
+    assert from_dict(to_dict(first)) == first and "batch_size" not in to_dict(
+        dataclasses.replace(first, batch_size=None)
+    )
+
+
+def test_tf32_is_another_precision(subject, monkeypatch):
+    first = subject().identity
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert subject().identity != first

@@ -9,7 +9,7 @@ import torch
 from idinvert.cli.assemble import Parts
 from idinvert.cli.choices import choices_of
 from idinvert.cli.panels import panels_for
-from idinvert.cli.provenance import command, commit, versions
+from idinvert.cli.provenance import command, commit, device_name, versions
 from idinvert.cli.tracked import track_training
 from idinvert.config.run_folder import first_command
 from idinvert.tracking.csv_logger import CsvLogger
@@ -77,6 +77,7 @@ def provenance_of(parts: Parts, *, folder: Path, identity: str) -> dict[str, Any
         "data": parts.domain.name,
         "data_fingerprint": parts.domain.fingerprint,
         "versions": versions(),
+        "device": device_name(parts.config["trainer"]["accelerator"]),
     }
 
 

@@ -55,6 +55,8 @@ def scientific_config(
     precision = (science.pop("trainer", None) or {}).get("precision")
     if "path" in (science.get("attributes") or {}):
         del science["attributes"]  # a trained one only reads labels afterwards
+    if (config.get("system") or {}).get("tf32"):
+        science["tf32"] = True
     _leave_out_what_is_off(science)
     for key, digest in contents.items():
         science[key] = {"content": digest, "choices": _without_paths(science.get(key))}
@@ -89,7 +91,7 @@ OF_NO_FIGURE = {
     "data.cache_dir": "where images are kept that can be made again",
 }
 """Keys of ``evaluate.py`` that change no figure but for rounding, with those below, and why."""
-KEPT = ("trainer.precision", "scale.name")
+KEPT = ("trainer.precision", "system.tf32", "scale.name")
 """Keys below those that do."""
 
 
@@ -119,7 +121,7 @@ def inversion_identity(
     settings: Mapping[str, Any],
     data: Mapping[str, Any],
     ids: Any,
-    precision: Any,
+    precision: str,
     weights: Mapping[str, str],
 ) -> dict[str, Any]:
     """What inversions on the disk depend on; what is made of them adds its own choices.
@@ -129,7 +131,7 @@ def inversion_identity(
         settings: Of the method.
         data: Name, resolution, fingerprint and split of the images.
         ids: Of the images, for what is drawn by them.
-        precision: Of the Trainer; ``None`` for its default.
+        precision: Of the arithmetic, in words.
         weights: Metric that is measured of each image to the content hash of its weights.
     """
     found = {
@@ -137,7 +139,7 @@ def inversion_identity(
         "inversion": dict(settings),
         "data": dict(data),
         "ids": digest_of(ids)[:16],
-        "precision": str(precision or "32-true"),
+        "precision": precision,
         "version": idinvert.__version__,
     }
     return found | ({"weights": dict(weights)} if weights else {})

@@ -157,7 +157,7 @@ def _measure(
     return replace(subject, inverter=inverter, name="diffusion").record(
         "diffusion",
         n=len(found),
-        device=found.device,
+        device=found.made_on,
         options={"seed": seed},
         metrics=metrics,
         protocol=protocol,

@@ -86,7 +86,7 @@ def failures(subject: Subject, *, out: Path, metric: str = "mse", worst: int = 8
     return subject.record(
         "failures",
         n=len(inverted),
-        device=inverted.found.device,
+        device=inverted.found.made_on,
         options={"metric": metric, "worst": worst},
         metrics=metrics,
         protocol={

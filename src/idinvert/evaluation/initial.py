@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
 from idinvert.evaluation.chunks import Chunks, spans
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.predict import one_device
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
@@ -134,7 +135,7 @@ def _measure(
     record = subject.record(
         "initial",
         n=subject.count,
-        device=device,
+        device=device_in_words(device),
         options={"offset": offset},
         metrics=metrics,
         protocol=protocol,

@@ -100,7 +100,7 @@ def interpolation(
     return subject.record(
         "interpolation",
         n=len(inverted),
-        device=inverted.found.device,
+        device=inverted.found.made_on,
         options=options,
         metrics=metrics,
         protocol=protocol,

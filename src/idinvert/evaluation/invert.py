@@ -17,7 +17,7 @@ from idinvert.data.domain import ids_of
 from idinvert.evaluation.chunks import Chunks, limit
 from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
 from idinvert.evaluation.measures import ALWAYS, Measures
-from idinvert.evaluation.origin import Origin, device_in_words
+from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.predict import Predictions, predict
 from idinvert.evaluation.reconstruction import write_per_image
@@ -128,7 +128,8 @@ def invert(
         data=dict(data),
         checkpoints=dict(origin.checkpoints),
         versions=dict(origin.versions),
-        device=device_in_words(found.device),
+        device=found.made_on,
+        batch_size=found.batch_size,
         seconds=found.seconds(),
         seed=origin.seed,
         command=origin.command,
@@ -164,7 +165,7 @@ def identity_of(
         settings=inverter.settings,
         data={key: value for key, value in data.items() if key != "name"},
         ids=ids_of(images),
-        precision=(trainer or {}).get("precision"),
+        precision=precision_in_words(trainer),
         weights={},
     )
 

@@ -127,7 +127,7 @@ def manipulation(
     return subject.record(
         "manipulation",
         n=len(inverted),
-        device=inverted.found.device,
+        device=inverted.found.made_on,
         options=options,
         metrics=metrics | moved,
         protocol=protocol | words,

@@ -95,7 +95,7 @@ def mixing(
     return subject.record(
         "mixing",
         n=len(inverted),
-        device=inverted.found.device,
+        device=inverted.found.made_on,
         options=options,
         metrics=metrics,
         protocol=protocol,

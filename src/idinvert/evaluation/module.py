@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.evaluation.chunks import Chunks, Span
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.parts import Part, has_part, part_path, write_part
 from idinvert.evaluation.progress import Progress
 from idinvert.inversion.inversion import Inverter
@@ -149,6 +150,7 @@ class InversionModule(pl.LightningModule):
             ),
             identity=self.identity,
             seconds=found.seconds * n,
+            device=device_in_words(self.device),
         )
         line.update(before + n)
         return index

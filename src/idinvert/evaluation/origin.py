@@ -34,6 +34,12 @@ class Origin:
         return {**self.choices, "inversion": {"name": name, **settings}}
 
 
+def precision_in_words(trainer: Mapping[str, Any] | None) -> str:
+    """A Trainer's precision, and TF32 where a GPU may round to it."""
+    words = str((trainer or {}).get("precision") or "32-true")
+    return words if torch.get_float32_matmul_precision() == "highest" else f"{words}, tf32"
+
+
 def device_in_words(device: torch.device) -> str:
     """A GPU's name, or the CPU with its threads."""
     if device.type == "cuda":

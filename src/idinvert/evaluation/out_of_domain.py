@@ -109,7 +109,7 @@ def _measure(entrant: Entrant, inverted: Inverted, *, own: Domain | None) -> Rec
     return subject.record(
         "out_of_domain",
         n=len(inverted),
-        device=found.device,
+        device=found.made_on,
         options=options,
         metrics=metrics,
         protocol=text,

@@ -14,6 +14,7 @@ from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks, Span
 from idinvert.evaluation.measures import Measures
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.parts import has_part, part_path, read_seconds, read_tensor, store
 from idinvert.evaluation.predict import Predictions
 from idinvert.evaluation.progress import Progress
@@ -53,6 +54,7 @@ def make_outputs(
     folder: Path,
     identity: Mapping[str, Any],
     label: str,
+    device: torch.device,
     recompute: bool = False,
 ) -> Outputs:
     """Make one image an index; what the folder holds already is not made again.
@@ -65,6 +67,7 @@ def make_outputs(
         folder: for the parts.
         identity: what makes the outputs, JSON-able; parts of another identity are refused.
         label: for the progress line.
+        device: that they are made on.
         recompute: forget what is there.
 
     Raises:
@@ -90,6 +93,7 @@ def make_outputs(
                 names=[],
                 identity=identity,
                 seconds=time.monotonic() - begin,
+                device=device_in_words(device),
             )
             done += last - first
             line.update(done)
@@ -163,6 +167,7 @@ def measured_outputs(
         folder=out / "parts",
         identity={**subject.identity, task: dict(options)},
         label=task,
+        device=found.device,
         recompute=recompute,
     )
     metrics, protocol = measure_sets(

@@ -58,16 +58,20 @@ def part_path(folder: Path, first: int, last: int) -> Path:
     return folder / f"part-{first:08d}-{last:08d}.safetensors"
 
 
-def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: float) -> None:
+def write_part(
+    path: Path, part: Part, *, identity: Mapping[str, Any], seconds: float, device: str
+) -> None:
     """Write a part, atomically: it is there as a whole or not at all.
 
-    The file's bytes depend on the results alone; the time it took stands in a small file beside it.
+    The file's bytes depend on the results alone; the time it took, and on what, stands in a small
+    file beside it.
 
     Args:
         path: from `part_path`.
         part: on any device.
         identity: what made the result, JSON-able; a part of another identity is not reused.
         seconds: that the inversion took.
+        device: that it was made on, in words.
 
     Raises:
         DataError: the disk refused it; parts written before are as they were.
@@ -88,7 +92,7 @@ def write_part(path: Path, part: Part, *, identity: Mapping[str, Any], seconds: 
         tensors["z"] = part.z.float()
     if part.start_images is not None:
         tensors["start_images"] = part.start_images
-    store(path, tensors, names=part.names, identity=identity, seconds=seconds)
+    store(path, tensors, names=part.names, identity=identity, seconds=seconds, device=device)
 
 
 def store(
@@ -98,12 +102,13 @@ def store(
     names: list[str],
     identity: Mapping[str, Any],
     seconds: float,
+    device: str,
 ) -> None:
     """Write the tensors of a chunk of images as a part; see `write_part`."""
     facts = {"format": FORMAT, "identity": identity, "names": names}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
+        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "device": device}))
         write_tensors(
             path,
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
@@ -178,7 +183,16 @@ def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
 
 def read_seconds(path: Path) -> float:
     """How long the inversion of a part took; NaN where that was not noted."""
+    return float(_read_notes(path).get("seconds", torch.nan))
+
+
+def read_device(path: Path) -> str | None:
+    """What a part was made on, in words; None where that was not noted."""
+    return _read_notes(path).get("device")
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
     try:
-        return float(json.loads(path.with_suffix(".json").read_text())["seconds"])
-    except (OSError, ValueError, KeyError):
-        return torch.nan
+        return json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return {}

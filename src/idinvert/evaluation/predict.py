@@ -14,9 +14,11 @@ from idinvert.data.domain import names_of, prepare
 from idinvert.errors import DataError
 from idinvert.evaluation.chunks import Span, limit, spans
 from idinvert.evaluation.module import InversionModule
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.parts import (
     Part,
     part_path,
+    read_device,
     read_part,
     read_seconds,
     read_tensor,
@@ -74,6 +76,17 @@ class Predictions:
     def seconds(self) -> float:
         """Time of all inversions, summed over parts (and so over devices)."""
         return sum(map(read_seconds, self.paths))
+
+    @property
+    def made_on(self) -> str:
+        """What the inversions were made on, in words: of parts kept from earlier, what that was."""
+        known = [read_device(path) for path in self.paths]
+        return " and ".join(dict.fromkeys(d or device_in_words(self.device) for d in known))
+
+    @property
+    def batch_size(self) -> int:
+        """Images that were inverted together."""
+        return max(last - first for first, last in self.chunks)
 
     def check(self) -> None:
         """Make sure that every image is there once.

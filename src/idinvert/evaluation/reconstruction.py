@@ -21,7 +21,7 @@ from idinvert.evaluation.measures import (
     Measures,
     measure_attributes,
 )
-from idinvert.evaluation.origin import Origin, device_in_words
+from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.evaluation.parts import Part
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.predict import Predictions, predict
@@ -102,7 +102,7 @@ def reconstruction(
                 settings=inverter.settings,
                 data=data,
                 ids=ids_of(dataset),
-                precision=(trainer or {}).get("precision"),
+                precision=precision_in_words(trainer),
                 weights=measures.paired_weights,
             ),
             n=n,
@@ -209,7 +209,8 @@ def _measure(
         data=data,
         checkpoints=dict(origin.checkpoints),
         versions=dict(origin.versions),
-        device=device_in_words(found.device),
+        device=found.made_on,
+        batch_size=found.batch_size,
         seconds=found.seconds() + time.monotonic() - begin,
         seed=origin.seed,
         command=origin.command,

@@ -13,6 +13,7 @@ from idinvert.data.convert import to_uint8
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import spans
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.outputs import make_outputs, measure_sets, require_set_metrics
 from idinvert.evaluation.predict import one_device
 from idinvert.evaluation.sheet import Sheet, write_sheet
@@ -72,6 +73,7 @@ def samples(
         folder=out / "parts",
         identity={"generator": subject.origin.checkpoints.get("generator"), "samples": options},
         label="sampling",
+        device=device,
         recompute=recompute,
     )
     metrics, protocol = measure_sets(
@@ -84,7 +86,7 @@ def samples(
     record = subject.record(
         "samples",
         n=subject.count,
-        device=device,
+        device=device_in_words(device),
         options=options,
         metrics=metrics,
         protocol={name: f"{text}; {detail}" for name, text in protocol.items()},

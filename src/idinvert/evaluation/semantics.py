@@ -103,7 +103,7 @@ def semantics(
     return subject.record(
         "semantics",
         n=len(inverted),
-        device=inverted.found.device,
+        device=inverted.found.made_on,
         options={"attributes": list(directions), "truth": truth},
         metrics=metrics,
         protocol=protocol,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
 
 from idinvert.config.identity import digest_of, inversion_identity, mark_of
@@ -14,7 +13,7 @@ from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import limit
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import Origin, device_in_words
+from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.inversion.inversion import Inverter
 from idinvert.tables.record import Record
 
@@ -95,7 +94,7 @@ class Subject:
             settings=self.inverter.settings,
             data=self.data,
             ids=ids_of(self.dataset),
-            precision=(self.trainer or {}).get("precision"),
+            precision=precision_in_words(self.trainer),
             weights=self.measures.paired_weights,
         )
 
@@ -112,7 +111,7 @@ class Subject:
         task: str,
         *,
         n: int,
-        device: torch.device,
+        device: str,
         options: Mapping[str, Any],
         metrics: Mapping[str, float],
         protocol: Mapping[str, str],
@@ -125,7 +124,7 @@ class Subject:
         Args:
             task: its name.
             n: images measured.
-            device: where the work was done.
+            device: where the work was done, in words.
             options: the task's own choices, JSON-able; they stand under `choices.task`.
             metrics: name to value.
             protocol: name to one line.
@@ -149,7 +148,8 @@ class Subject:
             data=self.data,
             checkpoints=checkpoints,
             versions=dict(self.origin.versions),
-            device=device_in_words(device),
+            device=device,
+            batch_size=self.batch_size,
             seconds=seconds,
             seed=self.origin.seed,
             command=self.origin.command,

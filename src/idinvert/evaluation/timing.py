@@ -2,11 +2,13 @@
 
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks, limit
+from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.predict import make_trainer
 from idinvert.evaluation.speed import PROTOCOL, forward_seconds, inversion_seconds
 from idinvert.evaluation.subject import Subject
@@ -63,10 +65,10 @@ def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) ->
         protocol[name] = PROTOCOL.format(n=len(seconds), what=what)
         if name != "seconds_per_image":
             metrics[f"{name}_min"], metrics[f"{name}_max"] = min(seconds), max(seconds)
-    return subject.record(
+    return replace(subject, batch_size=1).record(
         "speed",
         n=count,
-        device=device,
+        device=device_in_words(device),
         options={"images": images, "warm_up": warm_up},
         metrics=metrics,
         protocol=protocol,

@@ -30,7 +30,8 @@ class Record:
         protocol: metric name to one line on how it was measured.
         checkpoints: role to sha256, for example `{"encoder": "1f2e…"}`.
         versions: package to version.
-        device: in words.
+        device: in words; of a CPU with its threads.
+        batch_size: images worked on together; None where nothing was, or it was not noted.
         seconds: that the evaluation took.
         created: UTC, ISO 8601; from `now()`.
         seed: of the run.
@@ -52,6 +53,7 @@ class Record:
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
+    batch_size: int | None = None
     seconds: float = 0.0
     created: str = field(default_factory=now)
     seed: int | None = None
@@ -79,6 +81,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "checkpoints": (Mapping,),
     "versions": (Mapping,),
     "device": (str,),
+    "batch_size": (int,),
     "seconds": (int, float),
     "created": (str,),
     "command": (str,),
@@ -92,6 +95,8 @@ def to_dict(record: Record) -> dict[str, Any]:
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
     del plain["series"], plain["evaluation"]
+    if record.batch_size is None:
+        del plain["batch_size"]
     if record.evaluation:
         plain["evaluation"] = record.evaluation
     if record.series:

@@ -61,6 +61,7 @@ def read_labels(*, config: dict[str, Any]) -> list[Record]:
         checkpoints={"attributes": contents.hashes["attributes"]},
         versions=versions(),
         device=device_in_words(torch.device("cpu")),
+        batch_size=config["batch_size"],
         seconds=time.monotonic() - began,
         seed=config["seed"],
         command=command(),
