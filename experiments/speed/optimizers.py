@@ -10,15 +10,13 @@ least so far counts, as inversions keep their best iterate.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from bench import arguments, machine, prepare
+from bench import arguments, keep, prepare
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,12 +119,10 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     images = to_float(torch.stack([test[i]["image"] for i in range(options.n)])).to(options.device)
     facts = {
         "data": config["data"]["_target_"].rsplit(".", 1)[-1],
-        "overrides": options.overrides,
         "method": setup.inverter_name,
         "n": options.n,
         "seed": config["seed"],
         "gflops_per_evaluation": flops_per_image(setup, images[:4]) / 1e9,
-        "machine": machine(options.device),
         "version": idinvert.__version__,
     }
     lines, goal = [], torch.empty(0)
@@ -157,13 +153,10 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=64, help="test images")
     parser.add_argument("--batch", type=int, default=32, help="images together")
     parser.add_argument("--steps", type=int, default=100, help="of the Adam that sets the goal")
-    parser.add_argument("--record", type=Path, help="append a JSON line a way to this file")
     options = parser.parse_args(given)
     prepare(options)
-    lines = compare(options)
-    if options.record is not None:
-        with options.record.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+    for line in compare(options):
+        keep(line, options)
 
 
 if __name__ == "__main__":
