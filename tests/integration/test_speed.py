@@ -1,12 +1,16 @@
 """The benchmarks of experiments/speed, each in its smallest form; no times are judged."""
 
 import json
+import os
 import runpy
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
 
 FOLDER = config_dir().parent / "experiments" / "speed"
@@ -31,7 +35,7 @@ def run(
     try:
         runpy.run_path(str(FOLDER / script), run_name="__main__")
     finally:
-        for name in ("bench", "shares"):
+        for name in ("bench", "shares", "train_step"):
             sys.modules.pop(name, None)
     return capsys.readouterr().out
 
@@ -80,3 +84,50 @@ def test_shares_name_every_network_and_add_up(
     assert set(found) == {"E", "G", "F", "rest"}
     assert 98 <= sum(found.values()) <= 102
     assert all(found[letter] > 5 for letter in "EGF")
+
+
+@pytest.mark.slow
+def test_full_scale_measures_every_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "records.jsonl"
+    words = [
+        *("--repeats", "1", "--steps", "4", "--train-steps", "1", "--batch", "2"),
+        *("--pairs", "4", "--side", "32", "--variants", "eager,graphs", "--record", str(record)),
+        *("scale.resolution=16", "scale.channels=[8,8,8]"),
+        *("scale.encoder_channels=8", "scale.encoder_channels_max=16"),
+    ]
+    run("full_scale.py", words, monkeypatch, capsys)
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    assert not [row for row in rows if "error" in row]
+    seen = {row["what"] for row in rows}
+    of_both = {
+        f"{what}, {way}"
+        for what in ("inversion", "encoder training", "GAN training")
+        for way in ("eager", "graphs")
+    }
+    assert seen == {"matmul", "inversion, as usual", *of_both, "SWD", "FID"}
+    assert all(row["seconds"] > 0 and row["torch"] and row["commit"] for row in rows)
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_on_a_cpu_in_its_smallest_form(tmp_path: Path) -> None:
+    script = config_dir().parent / "experiments" / "gpu" / "run.sh"
+    knobs = {"DEVICE": "cpu", "SMALL": "1", "ONLY": "faces64_stylegan2", "TEST_PROCESSES": "1"}
+    environment = os.environ | knobs | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    command = ["bash", str(script), str(tmp_path)]
+    for word in ("done in", "done before"):  # the second call finds all stages done
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        lines = ended.stdout.splitlines()
+        assert len(lines) == 4 and all(word in line for line in lines), ended.stdout
+    assert (tmp_path / "speed.jsonl").is_file() and list(tmp_path.rglob("generator.safetensors"))
+    wrong = subprocess.run([*command, "test"], env=environment, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "unknown stage test" in wrong.stderr
+
+
+def test_every_training_for_a_gpu_composes() -> None:
+    lines = (config_dir().parent / "experiments" / "gpu" / "trainings.txt").read_text().splitlines()
+    named = [shlex.split(line) for line in lines if line and not line.startswith("#")]
+    assert len({name for name, *_ in named}) == len(named) >= 5
+    for _, *words in named:
+        assert compose_plain("train", words)["nimg"] == 4_000_000
