@@ -50,7 +50,8 @@ def test_squeezenet_layouts(squeeze_state, tmp_path: Path, suffix: str, prefix: 
 
 def test_the_scale_follows_the_published_file(squeeze_state, tmp_path: Path, monkeypatch) -> None:
     path = write(squeeze_state, tmp_path / "squeeze.pth")
-    monkeypatch.setattr(perceptual, "file_hash", lambda file: ENTRIES["squeezenet"].sha256 + "0" * 56)
+    published = ENTRIES["squeezenet"].sha256 + "0" * 56
+    monkeypatch.setattr(perceptual, "file_hash", lambda file: published)
     assert squeezenet(path).input_scale == "torchvision"
     assert squeezenet(path, input_scale="caffe").input_scale == "caffe"
 
