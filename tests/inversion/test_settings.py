@@ -55,11 +55,11 @@ def bases(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_another_result_has_other_settings(path: Path, world: Any, mask: str) -> None:
-    node = compose_plain("evaluate", [f"inversion={path.stem}"])["inversion"]
+    config = compose_plain("evaluate", [f"inversion={path.stem}"])
+    node = config["inversion"]
     lines = {line.split(":")[0]: line for line in path.read_text().splitlines() if ":" in line}
 
     def run(node: dict[str, Any]) -> tuple[dict[str, Any], list[torch.Tensor]]:
-        config = {"perceptual": {"lambda_vgg": 0.2}}
         networks = {"encoder": world.encoder, "perceptual": world.features}
         inverter = build_method(copy.deepcopy(node), config, **networks)
         found = inverter.invert(

@@ -50,7 +50,8 @@ def test_squeezenet_layouts(squeeze_state, tmp_path: Path, suffix: str, prefix: 
 
 def test_the_scale_follows_the_published_file(squeeze_state, tmp_path: Path, monkeypatch) -> None:
     path = write(squeeze_state, tmp_path / "squeeze.pth")
-    monkeypatch.setattr(perceptual, "sha256", lambda file: ENTRIES["squeezenet"].sha256 + "0" * 56)
+    published = ENTRIES["squeezenet"].sha256 + "0" * 56
+    monkeypatch.setattr(perceptual, "file_hash", lambda file: published)
     assert squeezenet(path).input_scale == "torchvision"
     assert squeezenet(path, input_scale="caffe").input_scale == "caffe"
 
@@ -98,7 +99,7 @@ def test_missing_layers_of_the_authors_port_are_named(tmp_path: Path) -> None:
 
 def test_vgg16_of_the_wrong_scale_is_refused(tmp_path: Path, monkeypatch) -> None:
     path = write({"0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
-    monkeypatch.setattr(perceptual, "sha256", lambda file: ENTRIES["vgg16_imagenet"].sha256)
+    monkeypatch.setattr(perceptual, "file_hash", lambda file: ENTRIES["vgg16_imagenet"].sha256)
     with pytest.raises(CheckpointError, match=r"IMAGENET1K_V1.*input scale.*my\.key"):
         vgg16(path, key="my.key")
 

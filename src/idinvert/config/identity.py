@@ -84,7 +84,7 @@ OF_NO_FIGURE = {
     "recompute": "asks for the same again",
     "verify": "asks for hashes to be computed anew; they are the same",
     "logger": "where figures are shown",
-    "system": "the machine: folders, loading processes, threads. Threads round otherwise",
+    "system": "the machine: folders, processes, threads; threads and graphs round otherwise",
     "batch_size": "images are worked on independently; another batch rounds otherwise",
     "trainer": "devices and processes, which round otherwise; the record names the device",
     "scale": "what it sets stands resolved where it is used",
