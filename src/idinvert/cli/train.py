@@ -13,7 +13,7 @@ from idinvert.cli.choices import room_name
 from idinvert.cli.devices import accelerate, check_devices, set_up
 from idinvert.cli.provenance import command
 from idinvert.cli.requeue import queue_again, requeued_on_signal
-from idinvert.cli.run_config import config_of_run
+from idinvert.cli.run_config import config_of_run, require_same_contents
 from idinvert.cli.tracked import check_account
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.build import build
@@ -23,6 +23,7 @@ from idinvert.config.run_folder import (
     locked,
     read_config,
     write_config,
+    write_contents,
 )
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import prepare
@@ -75,9 +76,11 @@ def _train(
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
         identity = folder.name
         _require_same_statistics(parts, stored=read_config(folder))
+        require_same_contents(config, parts.contents, folder=folder)
     with locked(folder):
         if is_first_process():
             write_config(folder, config | {"run": None}, command=command())
+            write_contents(folder, parts.contents)
         stopped_by = _fit(parts, folder=folder, identity=identity, experiment=experiment)
     return folder, stopped_by
 

@@ -1,10 +1,11 @@
 """The folder of a run: found by path or id, locked while a process works in it."""
 
 import fcntl
+import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError, RunLockedError
 
 CONFIG = "config.yaml"
+STANDS_ON = "stands_on.json"
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """What Lightning and Slurm call a process that is not the first; 0 for the first."""
 TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -70,6 +72,27 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
     partial = folder / f"{CONFIG}.partial"
     partial.write_text(heading + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     os.replace(partial, folder / CONFIG)
+
+
+def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
+    """Stores the hashes of what a run stands on, when it starts; they stay as they are.
+
+    Args:
+        folder: The run's folder.
+        contents: Top-level key to the hash of what its paths lead to.
+    """
+    if not (folder / STANDS_ON).is_file():
+        partial = folder / f"{STANDS_ON}.partial"
+        partial.write_text(json.dumps(dict(contents), indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, folder / STANDS_ON)
+
+
+def read_contents(folder: Path) -> dict[str, str] | None:
+    """The hashes that a run started with; ``None`` where it is older than they are."""
+    try:
+        return json.loads((folder / STANDS_ON).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
 
 
 def first_command(folder: Path) -> str | None:

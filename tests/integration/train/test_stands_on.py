@@ -1,0 +1,107 @@
+"""``run=RUN`` goes on with the images and networks that the run started with, or not at all."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idinvert.config.run_folder import STANDS_ON
+from idinvert.errors import ConfigError
+from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
+
+EXPERIMENTS = ["gan", "attributes", "domain_guided", "conventional", "e4e", "force_in_domain"]
+STANDS = {
+    "gan": {"data"},
+    "attributes": {"data"},
+    "domain_guided": {"data", "generator", "discriminator", "perceptual"},
+    "conventional": {"data", "generator"},
+    "e4e": {"data", "generator", "perceptual"},
+    "force_in_domain": {"data", "generator", "discriminator", "perceptual"},
+}
+
+
+@pytest.fixture
+def go_on(command: Callable[..., Path], tmp_path: Path) -> Callable[[Path], Path]:
+    place = f"system.outputs={tmp_path}"
+    return lambda folder: command(f"run={folder}", "nimg=12", "max_seconds=0", place)
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_whatever_a_run_stands_on_must_be_what_it_was(
+    train_tiny: Callable[..., Path], go_on: Callable[[Path], Path], experiment: str
+) -> None:
+    folder = train_tiny(experiment, "max_seconds=0")
+    hashes = json.loads((folder / STANDS_ON).read_text())
+    assert set(hashes) == STANDS[experiment]
+    for key in hashes:
+        other = hashes | {key: "0123456789abcdef"}
+        (folder / STANDS_ON).write_text(json.dumps(other))
+        before = state_of(folder)
+        told = (
+            rf"{key} \(.*\) was 0123456789abcdef and is {hashes[key]}.* start another run: python"
+        )
+        with pytest.raises(ConfigError, match=told):
+            go_on(folder)
+        assert state_of(folder) == before  # not even its provenance
+    (folder / STANDS_ON).write_text(json.dumps(hashes))
+    go_on(folder)
+    assert nimg_of(latest_checkpoint(folder / "checkpoints")) > 4
+
+
+def pictures(folder: Path, names: list[str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for index, name in enumerate(names):
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+
+
+def test_one_image_more_in_the_folder(
+    command: Callable[..., Path],
+    go_on: Callable[[Path], Path],
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+) -> None:
+    photos = tmp_path / "photos"
+    pictures(photos, [f"{index:03d}.png" for index in range(24)])
+    words = ["data=folder", f"data.path={photos}", "data.split.test=4", "data.val=4"]
+    words += [word for word in tiny if not word.startswith("data.")]
+    folder = command("experiment=gan", *words, f"system.outputs={tmp_path}", "max_seconds=0")
+    go_on(folder)
+    pictures(photos, ["0005.png"])
+    with pytest.raises(ConfigError, match=rf"data \(data\.path={re.escape(str(photos))}\) was"):
+        go_on(folder)
+    (photos / "0005.png").unlink()
+    go_on(folder)
+    (folder / STANDS_ON).unlink()  # a run of before: its weights say it
+    pictures(photos, ["0005.png"])
+    with pytest.raises(ConfigError, match=r"data .* was"):
+        go_on(folder)
+
+
+def test_a_gan_that_was_trained_on(
+    train_tiny: Callable[..., Path],
+    go_on: Callable[[Path], Path],
+    bundle: dict[str, Path],
+    command: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    gan = tmp_path / "gan" / bundle["generator"].name
+    shutil.copytree(bundle["generator"], gan)
+    folder = train_tiny("domain_guided", f"generator.path={gan}", "max_seconds=0")
+    command(f"run={gan}", "nimg=12", f"system.outputs={tmp_path}")
+    told = rf"generator \(generator\.path={gan}\) was .*; discriminator \(beside generator\.path="
+    with pytest.raises(ConfigError, match=told):
+        go_on(folder)
+    again = train_tiny("domain_guided", f"generator.path={gan}", "max_seconds=0")
+    assert again != folder  # the same command is another run
