@@ -1,7 +1,8 @@
 """What an objective's curvature is like at native codes: the same for all images, so shared."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ DAMPING = 3.0
 BATCH = 32
 
 
-class Preconditioner(NamedTuple):
+@dataclass(frozen=True)
+class Preconditioner:
     """An estimate of the inverse Hessian, (2A + 2μ)⁻¹ for A of low rank.
 
     Attributes:
