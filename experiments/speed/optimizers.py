@@ -5,8 +5,9 @@
 
 Inverts the first n test images with the paper's Adam (`--steps`, 100), and with each variant. An
 evaluation is one pass through G, F and E and back, so evaluations are compared, and the FLOPs that
-torch counts; seconds would say more about the machine's other work. Where an image's loss is the
-least so far counts, as inversions keep their best iterate.
+torch counts; seconds would say more about the machine's other work. The least loss so far of an
+image counts, as inversions keep their best iterate. The probes of lbfgs_gn (`curvature.py`), 256
+evaluations of one image each, once for a generator, are not among an image's evaluations.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.inversion.code_statistics import code_statistics
 from idinvert.inversion.inversion import Inversion
+from idinvert.inversion.optimizers import OPTIMIZERS
 from idinvert.metrics.ssim import ssim
 
 LOOKS = (10, 20, 33, 50, 100)
@@ -52,7 +54,11 @@ def ways(steps: int) -> list[Way]:
         Way(f"lbfgs lr={lr}", {"steps": half, "lr": lr, "optimizer": "lbfgs"})
         for lr in (0.003, 0.01, 0.03)
     ]
-    return [Way("adam", {"steps": steps}), *adam, *lbfgs]
+    native = [
+        Way(f"lbfgs_gn steps={few}", {"steps": few, "optimizer": "lbfgs_gn"})
+        for few in (steps // 6, steps // 3)
+    ]
+    return [Way("adam", {"steps": steps}), *adam, *lbfgs, *native]
 
 
 def invert(setup: Setup, way: Way, images: Tensor, *, batch: int) -> tuple[list[Inversion], float]:
@@ -118,6 +124,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     test = build(config["data"], key="data").test
     images = to_float(torch.stack([test[i]["image"] for i in range(options.n)])).to(options.device)
     facts = {
+        "what": "evaluations to Adam's loss",
         "data": config["data"]["_target_"].rsplit(".", 1)[-1],
         "method": setup.inverter_name,
         "n": options.n,
@@ -127,6 +134,8 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     }
     lines, goal = [], torch.empty(0)
     for way in ways(options.steps):
+        if way.name != "adam" and way.name.split()[0] not in options.only:
+            continue
         found, seconds = invert(setup, way, images, batch=options.batch)
         if not len(goal):
             goal = torch.cat([f.losses for f in found], dim=1).amin(0)
@@ -153,6 +162,13 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=64, help="test images")
     parser.add_argument("--batch", type=int, default=32, help="images together")
     parser.add_argument("--steps", type=int, default=100, help="of the Adam that sets the goal")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=list(OPTIMIZERS),
+        choices=OPTIMIZERS,
+        help="compare these with the paper's Adam",
+    )
     options = parser.parse_args(given)
     prepare(options)
     for line in compare(options):

@@ -12,6 +12,7 @@ import pytest
 
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
+from idinvert.inversion.optimizers import OPTIMIZERS
 
 FOLDER = config_dir().parent / "experiments" / "speed"
 SMALL = ["scale.channels=[8,8,8,8]", "scale.batch_size=4"]
@@ -66,10 +67,10 @@ def test_the_optimisers_are_compared_and_recorded(
     printed = run("optimizers.py", [*words, "inversion=in_domain"], monkeypatch, capsys)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == len(printed.splitlines()) and lines[0]["way"] == "adam"
-    assert {line["choices"].get("optimizer", "adam") for line in lines} == {"adam", "lbfgs"}
+    assert {line["choices"].get("optimizer", "adam") for line in lines} == set(OPTIMIZERS)
     for line in lines:
-        assert line["n"] == 2 and line["gflops_per_evaluation"] > 0 and "torch" in line["machine"]
-        assert line["loss_median_ratio"]["10"] > 0
+        assert line["n"] == 2 and line["gflops_per_evaluation"] > 0 and line["torch"]
+        assert line["steps"] < 10 or line["loss_median_ratio"]["10"] > 0
     assert lines[0]["evaluations_p90"] <= 21
 
 

@@ -22,7 +22,7 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
-from idinvert.inversion.optimizers import OptimizerName
+from idinvert.inversion.optimizers import PLAIN, check_optimizer
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.inversion.starts import (
     Space,
@@ -95,7 +95,7 @@ class DiffusionInverter:
         average: Literal["image", "mask"] = "image",
         lambda_vgg: float = 5e-5,
         steps: int = 100,
-        optimizer: OptimizerName = "adam",
+        optimizer: Literal["adam", "lbfgs"] = "adam",
         lr: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "constant",
@@ -106,6 +106,7 @@ class DiffusionInverter:
         early_stop_gain: float = 0.01,
         keep_best: bool = True,
     ) -> None:
+        check_optimizer(optimizer, PLAIN)
         check_weights(perceptual=perceptual, lambda_vgg=lambda_vgg)
         check_choice(fill, tuple(FILLS), key="inversion.fill")
         check_choice(average, AVERAGES, key="inversion.average")

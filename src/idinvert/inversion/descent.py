@@ -17,7 +17,7 @@ from idinvert.inversion.loop import (
     Synthesise,
     optimise,
 )
-from idinvert.inversion.optimizers import OptimizerName, check_optimizer
+from idinvert.inversion.optimizers import OptimizerName, Preconditioner, check_optimizer
 from idinvert.inversion.schedules import schedule_named
 
 
@@ -27,7 +27,7 @@ class Descent:
 
     Attributes:
         steps: the optimiser's steps, each of one evaluation of the objective and its gradient.
-        optimizer: "adam" or "lbfgs" (`optimizers.py`).
+        optimizer: "adam", "lbfgs" or "lbfgs_gn" (`optimizers.py`).
         lr: Adam's learning rate; the root mean square of L-BFGS's first step.
         betas: Adam's constants.
         schedule: factor on a step: "constant", "cosine" or "ramps" (`schedules.py`).
@@ -85,6 +85,7 @@ class Descent:
         start: Sequence[Tensor],
         synthesise: Synthesise,
         objective: Objective,
+        preconditioner: Preconditioner | None = None,
         perturb: Perturb | None = None,
         project: Project | None = None,
         progress: Progress | None = None,
@@ -103,6 +104,7 @@ class Descent:
             early_stop=self.early_stop,
             early_stop_gain=self.early_stop_gain,
             graphs=StepGraphs(enabled=self.cuda_graphs),
+            preconditioner=preconditioner,
             perturb=perturb,
             project=project,
             progress=progress,

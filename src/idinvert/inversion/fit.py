@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.inversion.curvature import Curvature, Responses
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.inversion import Inversion, Progress
 from idinvert.inversion.loop import Objective, Optimised
@@ -25,6 +26,8 @@ def fit_codes(
     descent: Descent,
     begin: float,
     progress: Progress | None,
+    curvature: Curvature | None = None,
+    responses: Responses | None = None,
 ) -> Inversion:
     """Descend from codes, with the noise fixed.
 
@@ -37,13 +40,29 @@ def fit_codes(
         descent: how.
         begin: when the call began, from `timing.now`.
         progress: called with (steps done, steps in all).
+        curvature: measures what "lbfgs_gn" begins with; None for a method that takes no such.
+        responses: what the objective compares, for `curvature`.
     """
+    preconditioner = None
+    if descent.optimizer == "lbfgs_gn":
+        assert curvature is not None and responses is not None  # or the method refused the name
+        preconditioner = curvature.preconditioner(
+            generator=generator,
+            space=space,
+            responses=responses,
+            noise=noise[0] if isinstance(noise[0], str) else "const",
+            like=start,
+        )
 
     def synthesise(moving: Tensor) -> Tensor:
         return generator.synthesis(codes_in(space, moving, generator=generator), noise=noise[0])
 
     found = descent.minimise(
-        start=[start], synthesise=synthesise, objective=objective, progress=progress
+        start=[start],
+        synthesise=synthesise,
+        objective=objective,
+        preconditioner=preconditioner,
+        progress=progress,
     )
     return as_inversion(found, space=space, generator=generator, noise=noise[1], begin=begin)
 

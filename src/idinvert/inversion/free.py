@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from idinvert.inversion.curvature import Curvature, Response
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.draw import seed_of
 from idinvert.inversion.fit import fit_codes
@@ -38,7 +39,7 @@ class FreeInverter:
             None only where `lambda_vgg` is 0.
         lambda_vgg: weight of the perceptual term.
         steps: optimisation steps.
-        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        optimizer: "adam", or "lbfgs" or "lbfgs_gn", which take fewer steps (`optimizers.py`).
         lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
         schedule: factor on a step: "constant", "cosine" or "ramps".
@@ -95,6 +96,7 @@ class FreeInverter:
         self.init, self.space = init, space
         self.noise: NoiseKind = noise
         self.seed = seed
+        self.curvature = Curvature()
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -154,6 +156,9 @@ class FreeInverter:
                     terms["perceptual"] = perceptual(g)  # Eq. (4), second term
                 return terms
 
+            def responses(g: Tensor, w: Tensor) -> list[Response]:
+                return [(g, 1.0), *(perceptual.responses(g) if perceptual is not None else ())]
+
             return fit_codes(
                 start,
                 space=self.space,
@@ -163,4 +168,6 @@ class FreeInverter:
                 descent=self.descent,
                 begin=begin,
                 progress=progress,
+                curvature=self.curvature,
+                responses=responses,
             )

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from idinvert.inversion.curvature import Curvature, Response
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.draw import seed_of
 from idinvert.inversion.fit import fit_codes
@@ -40,7 +41,7 @@ class Image2StyleGANInverter:
         lambda_pixel: weight of the pixel term.
         lambda_vgg: weight of each layer's term; see `lambda_on`.
         steps: optimisation steps.
-        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        optimizer: "adam", or "lbfgs" or "lbfgs_gn", which take fewer steps (`optimizers.py`).
         lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
         schedule: factor on a step: "constant", "cosine" or "ramps".
@@ -108,6 +109,7 @@ class Image2StyleGANInverter:
         self.init, self.space = init, space
         self.noise: NoiseKind = noise
         self.seed = seed
+        self.curvature = Curvature()
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -169,6 +171,12 @@ class Image2StyleGANInverter:
                     terms["perceptual"] = perceptual(g)
                 return terms
 
+            def responses(g: Tensor, w: Tensor) -> list[Response]:
+                return [
+                    (g, self.lambda_pixel),
+                    *(perceptual.responses(g) if perceptual is not None else ()),
+                ]
+
             return fit_codes(
                 start,
                 space=self.space,
@@ -178,4 +186,6 @@ class Image2StyleGANInverter:
                 descent=self.descent,
                 begin=begin,
                 progress=progress,
+                curvature=self.curvature,
+                responses=responses,
             )

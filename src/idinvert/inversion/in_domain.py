@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from idinvert.inversion.curvature import Curvature, Response
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.draw import seed_of
 from idinvert.inversion.fit import fit_codes
@@ -53,7 +54,7 @@ class InDomainInverter:
         lambda_dom: weight of the domain regulariser; 0 leaves E as the starting point only.
         steps: optimisation steps. Differs from the paper: it does not say; the authors' code takes
             100, and 1,000 by their word for Table 1.
-        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
+        optimizer: "adam", or "lbfgs" or "lbfgs_gn", which take fewer steps (`optimizers.py`).
         lr: Adam's learning rate; the size of L-BFGS's first step.
         betas: Adam's constants.
         schedule: factor on a step: "constant", "cosine" or "ramps".
@@ -114,6 +115,7 @@ class InDomainInverter:
             check_start(init, space=self.space)
         self.noise: NoiseKind = noise
         self.seed = seed
+        self.curvature = Curvature()
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -200,6 +202,12 @@ class InDomainInverter:
                     terms["domain"] = self.lambda_dom * d  # Eq. (4), third term
                 return terms
 
+            def responses(g: Tensor, w: Tensor) -> list[Response]:
+                found = [(g, 1.0), *(perceptual.responses(g) if perceptual is not None else ())]
+                if self.lambda_dom:
+                    found.append((w - encoder(g), self.lambda_dom))
+                return found
+
             return fit_codes(
                 start,
                 space=space,
@@ -209,4 +217,6 @@ class InDomainInverter:
                 descent=self.descent,
                 begin=begin,
                 progress=progress,
+                curvature=self.curvature,
+                responses=responses,
             )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.acceleration import StepGraphs
 from idinvert.inversion.inversion import Progress
-from idinvert.inversion.optimizers import OptimizerName, optimizer_named
+from idinvert.inversion.optimizers import OptimizerName, Preconditioner, optimizer_named
 
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
@@ -72,6 +72,7 @@ def optimise(
     early_stop: int | None = None,
     early_stop_gain: float = 0.01,
     graphs: StepGraphs | None = None,
+    preconditioner: Preconditioner | None = None,
     perturb: Perturb | None = None,
     project: Project | None = None,
     progress: Progress | None = None,
@@ -88,7 +89,7 @@ def optimise(
         synthesise: called with the variables, gives images [N, 3, R, R].
         objective: called with (images, *variables), gives weighted terms by name, each [N].
         steps: how many steps; the objective is evaluated steps + 1 times.
-        optimizer: "adam" or "lbfgs" (`optimizers.py`).
+        optimizer: "adam", "lbfgs" or "lbfgs_gn" (`optimizers.py`).
         lr: Adam's learning rate before `schedule`; the size of L-BFGS's first step.
         betas, eps: Adam's other constants.
         schedule: factor on a step as a function of progress in [0, 1); None is constant.
@@ -96,6 +97,7 @@ def optimise(
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
         graphs: of this call alone; None evaluates eagerly.
+        preconditioner: of L-BFGS, see there.
         perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
             is evaluated, and kept, in their stead, shifted by what does not depend on them;
             progress 1 is the last look.
@@ -112,7 +114,9 @@ def optimise(
         n, device = variables[0].shape[0], variables[0].device
         evaluate = Evaluation(synthesise, objective)
         graphs = graphs or StepGraphs()
-        stepping = optimizer_named(optimizer, variables, lr=lr, betas=betas, eps=eps)
+        stepping = optimizer_named(
+            optimizer, variables, lr=lr, betas=betas, eps=eps, preconditioner=preconditioner
+        )
         history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
         failed = torch.zeros(n, dtype=torch.bool, device=device)
         frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)

@@ -1,10 +1,12 @@
 """How the loop steps: Adam as the paper has it, or L-BFGS, which needs fewer steps.
 
+"lbfgs_gn" is L-BFGS that begins with the Gauss-Newton matrix of native codes (`curvature.py`).
+
 An optimiser sees N images at once and keeps them apart: all that it computes of one image depends
 on that image alone. It reads no number back from the device, so a step never waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -12,8 +14,12 @@ from torch import Tensor
 
 from idinvert.errors import ConfigError
 
-OptimizerName = Literal["adam", "lbfgs"]
-OPTIMIZERS = ("adam", "lbfgs")
+OptimizerName = Literal["adam", "lbfgs", "lbfgs_gn"]
+OPTIMIZERS = ("adam", "lbfgs", "lbfgs_gn")
+PLAIN = ("adam", "lbfgs")
+"""Those that need to know nothing of the objective but its values."""
+
+Preconditioner = Callable[[Tensor], Tensor]
 
 
 class Optimizer(Protocol):
@@ -78,8 +84,11 @@ class LBFGS:
 
     Args:
         variables: what moves, each [N, ...].
-        lr: root mean square, over an image's numbers, of the first step: that of Adam's.
+        lr: root mean square, over an image's numbers, of the first step: that of Adam's. Not read
+            where there is a preconditioner.
         memory: pairs of steps and gradient changes that are kept.
+        preconditioner: a first guess at the inverse Hessian, times gradients [N, D]; None for a
+            multiple of the identity.
 
     Source: Nocedal and Wright, Numerical Optimization (2006), Alg. 7.4, 7.5; Eq. (3.6a), (3.57).
     """
@@ -88,8 +97,15 @@ class LBFGS:
     SHORTEN = (0.1, 0.5)
     CURVATURE = 1e-10
 
-    def __init__(self, variables: Sequence[Tensor], *, lr: float, memory: int = 10) -> None:
-        self.variables = variables
+    def __init__(
+        self,
+        variables: Sequence[Tensor],
+        *,
+        lr: float,
+        memory: int = 10,
+        preconditioner: Preconditioner | None = None,
+    ) -> None:
+        self.variables, self.preconditioner = variables, preconditioner
         self.sizes = [v[0].numel() for v in variables]
         point = self._flat(variables)
         n, numbers = point.shape
@@ -97,7 +113,7 @@ class LBFGS:
         self.s = point.new_zeros(memory, n, numbers)  # steps, oldest first
         self.y = torch.zeros_like(self.s)  # gradient changes
         self.rho = point.new_zeros(memory, n, 1)  # 1 / (s · y); 0: no pair
-        self.scale = point.new_zeros(n, 1)  # of the first guess at the inverse Hessian
+        self.scale = point.new_ones(n, 1)  # of the first guess at the inverse Hessian
         self.base: tuple[Tensor, Tensor, Tensor] | None = None  # point, gradient [N, D], loss
         self.direction = torch.zeros_like(point)
         self.length = point.new_ones(n, 1)
@@ -108,10 +124,11 @@ class LBFGS:
         """See `Optimizer.step`."""
         point, gradient, loss = self._flat(self.variables), self._flat(gradients), losses[:, None]
         if self.base is None:
-            norm = gradient.norm(dim=1, keepdim=True)
-            self.scale = torch.where(norm > 0, self.first / norm, 0.0)
+            if self.preconditioner is None:
+                norm = gradient.norm(dim=1, keepdim=True)
+                self.scale = torch.where(norm > 0, self.first / norm, 0.0)
             self.base = (point, gradient, loss)
-            self.direction = -self.scale * gradient
+            self.direction = -self._first_guess(gradient)
         else:
             self._look(point, gradient, loss)
         to = self.base[0] + factor * self.length * self.direction
@@ -147,7 +164,8 @@ class LBFGS:
         self.s = torch.where(learnt, torch.cat([self.s[1:], s[None]]), self.s)
         self.y = torch.where(learnt, torch.cat([self.y[1:], y[None]]), self.y)
         self.rho = torch.where(learnt, torch.cat([self.rho[1:], 1 / curvature[None]]), self.rho)
-        self.scale = torch.where(learnt, curvature / _dot(y, y), self.scale)
+        guess = y if self.preconditioner is None else self.preconditioner(y)
+        self.scale = torch.where(learnt, curvature / _dot(y, guess), self.scale)
 
     def _times_inverse(self, gradient: Tensor) -> Tensor:
         """The inverse Hessian's estimate times a gradient [N, D]: the two loops of Alg. 7.4."""
@@ -155,10 +173,15 @@ class LBFGS:
         for s, y, rho in reversed(pairs):
             alphas.append(rho * _dot(s, q))
             q = q - alphas[-1] * y
-        q = self.scale * q
+        q = self._first_guess(q)
         for s, y, rho in pairs:
             q = q + (alphas.pop() - rho * _dot(y, q)) * s
         return q
+
+    def _first_guess(self, gradient: Tensor) -> Tensor:
+        """The inverse Hessian's estimate before any pair, times a gradient [N, D]."""
+        known = self.preconditioner
+        return self.scale * (gradient if known is None else known(gradient))
 
     @staticmethod
     def _flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -178,19 +201,20 @@ def optimizer_named(
     lr: float,
     betas: tuple[float, float],
     eps: float = 1e-8,
+    preconditioner: Preconditioner | None = None,
 ) -> Optimizer:
     """The optimiser of that name; see `check_optimizer`."""
     check_optimizer(name)
-    if name == "lbfgs":
-        return LBFGS(variables, lr=lr)
+    if name != "adam":
+        return LBFGS(variables, lr=lr, preconditioner=preconditioner)
     return Adam(variables, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
 
 
-def check_optimizer(name: str) -> None:
-    """Refuse a word that names no optimiser.
+def check_optimizer(name: str, known: Sequence[str] = OPTIMIZERS) -> None:
+    """Refuse a word that names no optimiser, or none of those that a method takes.
 
     Raises:
         ConfigError: naming the key.
     """
-    if name not in OPTIMIZERS:
-        raise ConfigError(f"inversion.optimizer is {name!r}: expected one of {list(OPTIMIZERS)}")
+    if name not in known:
+        raise ConfigError(f"inversion.optimizer is {name!r}: expected one of {list(known)}")

@@ -73,3 +73,7 @@ class PerceptualTerm:
         pairs = zip(self.targets, self.features(images), strict=True)
         losses = [feature_loss(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
         return self.weight * torch.stack(losses).sum(0)
+
+    def responses(self, images: Tensor) -> list[tuple[Tensor, float]]:
+        """What is compared with the target's, and its weight, layer by layer."""
+        return [(f, self.weight) for f in self.features(images)]

@@ -16,7 +16,7 @@ from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, 
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for
 from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
-from idinvert.inversion.optimizers import OptimizerName
+from idinvert.inversion.optimizers import PLAIN, check_optimizer
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.inversion.starts import (
     DRAWN,
@@ -86,7 +86,7 @@ class ProjectorInverter:
         lambda_vgg: float = 5e-5,
         lambda_noise: float = 1e5,
         steps: int = 1000,
-        optimizer: OptimizerName = "adam",
+        optimizer: Literal["adam", "lbfgs"] = "adam",
         lr: float = 0.1,
         betas: Sequence[float] = (0.9, 0.999),
         schedule: str = "ramps",
@@ -102,6 +102,7 @@ class ProjectorInverter:
         early_stop_gain: float = 0.01,
         keep_best: bool = False,
     ) -> None:
+        check_optimizer(optimizer, PLAIN)
         check_weights(
             perceptual=perceptual,
             lambda_pixel=lambda_pixel,
