@@ -1,7 +1,7 @@
 """Exponential moving average of a network, its half-life counted in images."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -32,7 +32,8 @@ def update_ema(
         half_life = min(half_life, rampup * (nimg + batch_size))
     decay = 0.5 ** (batch_size / max(half_life, 1e-8))
     # All tensors in a few launches: on a GPU one a tensor takes longer than the sums.
-    ours, theirs = list(average.parameters()), list(network.parameters())
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1.0 - decay)
     if copies := list(average.buffers()):
         torch._foreach_copy_(copies, list(network.buffers()))
