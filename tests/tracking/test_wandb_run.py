@@ -9,7 +9,6 @@ import torch
 import wandb
 
 from idinvert.errors import ConfigError
-from idinvert.tracking import wandb_run
 from idinvert.tracking.wandb_logger import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 from tests.tracking.fake_wandb import FakeRun
@@ -72,7 +71,7 @@ def test_a_missing_account_is_noticed_before_any_work(monkeypatch: pytest.Monkey
     def nobody() -> None:
         raise wandb.errors.UsageError("No API key configured.")
 
-    monkeypatch.setattr(wandb_run.wandb, "login", nobody)
+    monkeypatch.setattr(wandb, "login", nobody)
     with pytest.raises(ConfigError, match=r"WANDB_API_KEY.*logger=wandb_offline"):
         require_account()
 

@@ -28,25 +28,36 @@ class BestWeights(Callback):
     def __init__(self, *, folder: Path) -> None:
         self.weights = Path(folder) / "weights"
         self.best = self.weights / BEST / "encoder.safetensors"
+        self._judged = -1, float("inf")  # images seen at the last validation, and its error
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Copies the encoder that was just saved, if no earlier one did better."""
+        """Copies the encoder that was just saved, if no earlier one did better.
+
+        The checkpoint of a run's last step is written after its validation, when training ends.
+        """
         error = trainer.callback_metrics.get(JUDGED_BY)
-        if not trainer.is_global_zero or error is None or "encoder" not in module.trained_networks:
-            return
+        if error is not None and "encoder" in module.trained_networks:
+            self._judged = module.nimg, float(error)
+            if trainer.is_global_zero:
+                self._copy_if_best()
+
+    def _copy_if_best(self) -> None:
+        """Copies the saved encoder where it is the one that was validated last, and the best."""
+        nimg, error = self._judged
         newest = self.weights / "encoder.safetensors"
-        if self._facts(newest).get("nimg") != module.nimg or not float(error) < self._least():
+        if self._facts(newest).get("nimg") != nimg or not error < self._least():
             return
         self.best.parent.mkdir(parents=True, exist_ok=True)
         partial = self.best.with_suffix(".partial")
         shutil.copyfile(newest, partial)
         partial.replace(self.best)
-        self._note.write_text(f"{float(error)!r}\n", encoding="utf-8")
+        self._note.write_text(f"{error!r}\n", encoding="utf-8")
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Hands the weights on; the checkpoint of this moment has been written before."""
         if not trainer.is_global_zero:
             return
+        self._copy_if_best()
         roles = list(module.trained_networks)
         for role in ["encoder"] if "encoder" in roles else roles:
             last = self.weights / f"{role}.safetensors"
