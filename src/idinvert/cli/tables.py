@@ -21,7 +21,17 @@ from idinvert.weights.release import read_header
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
-OF_THE_COMMAND = ("system", "trainer", "logger", "n", "batch_size", "seed", "recompute", "verify")
+OF_THE_COMMAND = (
+    "system",
+    "trainer",
+    "logger",
+    "n",
+    "batch_size",
+    "seed",
+    "reference",
+    "recompute",
+    "verify",
+)
 """Keys that all evaluations of a table take from the command that asks for it."""
 WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
 """Keys that they take from there where they were given; else each run brings its own."""
