@@ -7,6 +7,7 @@ from typing import Any
 
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
+from idinvert.cli.expected import expected_choices
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
@@ -58,7 +59,8 @@ def render_table(
     """
     outputs = Path(config["system"]["outputs"])
     places = record_places(config["records"], outputs=outputs)
-    table = described(config["table"], scale=config["scale"]["name"])
+    scale = config["scale"]["name"]
+    table = described(config["table"], scale=scale, expected=expected_choices)
     only = None if config["run"] is None else run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:

@@ -137,6 +137,8 @@ def _shown(table: Table, group: Group, column: Column, records: Sequence[Record]
     """The metric that a column shows in a group."""
     counts = {name: 0 for name in column.metric}
     for row in table.rows:
+        if table.scale in row.absent:
+            continue
         found = matching(records, table.clauses(row, group, column))
         for name in column.metric:
             counts[name] += any(name in record.metrics for record in found)
@@ -152,7 +154,6 @@ def _cell(
     metric: str | None,
     records: Sequence[Record],
 ) -> Cell:
-    where = table.clauses(row, group, column)
     place: dict[str, Any] = {
         "row": row,
         "group": group,
@@ -162,6 +163,7 @@ def _cell(
     }
     if table.scale in row.absent:
         return Cell(**place, reason=row.absent[table.scale])
+    where = table.clauses(row, group, column)
     if metric is not None:
         found = select(records, where, metric=metric)
         if found.record is not None:
