@@ -60,7 +60,9 @@ def render_table(
     outputs = Path(config["system"]["outputs"])
     places = record_places(config["records"], outputs=outputs)
     scale = config["scale"]["name"]
-    table = described(config["table"], scale=scale, expected=expected_choices)
+    table = described(
+        config["table"], scale=scale, expected=expected_choices, reference=config["reference"]
+    )
     only = None if config["run"] is None else run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:

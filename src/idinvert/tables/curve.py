@@ -103,7 +103,7 @@ class Curves:
         arguments: of a training command at this scale, `{arguments}` in `Line.train`.
         fill: what stands for `{places}`, unless a panel or line says it.
         notes: sentences below the title.
-        expected: see `idinvert.tables.table.Table`.
+        expected, reference: see `idinvert.tables.table.Table`.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Curves:
     fill: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     expected: Expected | None = None
+    reference: str = "disjoint"
 
     def clauses(self, line: Line, panel: Panel, *, value: float | None = None) -> dict[str, Any]:
         """All clauses on a line, or on its point at `value`, with the defaults of its commands."""
@@ -173,7 +174,11 @@ _KEYS = {
 
 
 def curves_from_dict(
-    spec: Mapping[str, Any], *, scale: str, expected: Expected | None = None
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
 ) -> Curves:
     """Check a figure's plain description (`kind: curve` in conf/table/) and fit it to a scale.
 
@@ -182,7 +187,7 @@ def curves_from_dict(
             that have none of their own) as the classes here have them, `where`, `fill`, `notes`,
             and `scales`: scale to `{where, notes, arguments, fill}`.
         scale: to show.
-        expected: see `Curves`.
+        expected, reference: see `Curves`.
 
     Raises:
         ConfigError: an unknown scale or key, a missing key, a line that is neither of one record
@@ -214,6 +219,7 @@ def curves_from_dict(
         fill={**(spec.get("fill") or {}), **(chosen.get("fill") or {})},
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
         expected=expected,
+        reference=reference,
     )
     for panel in panels:
         for line in panel.lines:

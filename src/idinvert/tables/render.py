@@ -32,7 +32,11 @@ PICTURES = (".png", ".pdf")
 
 
 def described(
-    spec: Mapping[str, Any], *, scale: str, expected: Expected | None = None
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
 ) -> Table | Curves:
     """The table, or the figure of curves, that a plain description is of (key `kind`).
 
@@ -40,6 +44,7 @@ def described(
         spec: the description.
         scale: to show.
         expected: gives the choices of a row's commands, see `Table`.
+        reference: of distances between sets, see `Table`.
 
     Raises:
         ConfigError: another kind, or what `table_from_dict` and `curves_from_dict` refuse.
@@ -48,7 +53,7 @@ def described(
     if kind not in ("table", "curve"):
         raise ConfigError(f"table.kind is {kind!r}: expected table or curve")
     make = curves_from_dict if kind == "curve" else table_from_dict
-    return make(spec, scale=scale, expected=expected)
+    return make(spec, scale=scale, expected=expected, reference=reference)
 
 
 def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | TracedCurves:

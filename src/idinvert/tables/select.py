@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from idinvert.tables.record import Record, to_dict
+from idinvert.tables.record import OF_SETS, Record, to_dict
 
 Where = Mapping[str, Any]
 """Dotted path to what must stand there: a value, or a list of which any will do; None: not set; or
@@ -115,19 +115,29 @@ def matching(records: Iterable[Record], where: Where) -> list[Record]:
     return sorted(found, key=lambda r: (r.nimg, r.n, r.created), reverse=True)
 
 
-def select(records: Sequence[Record], where: Where, *, metric: str | None = None) -> Selection:
+def select(
+    records: Sequence[Record], where: Where, *, metric: str | None = None, reference: str = ""
+) -> Selection:
     """The record for a cell.
 
     Args:
         records: to choose from.
         where: clauses, all of which must hold.
         metric: that the record must have, if given.
+        reference: of a distance between sets, records with this one come before all others.
     """
     found = matching(records, where)
     if metric is not None:
         found = [record for record in found if metric in record.metrics]
+        found.sort(key=lambda record: bool(other_reference(record, metric, reference)))
     seeds = tuple(sorted({record.seed for record in found if record.seed is not None}))
     return Selection(record=found[0] if found else None, matched=len(found), seeds=seeds)
+
+
+def other_reference(record: Record, metric: str, reference: str) -> str:
+    """The record's reference where its figure is a distance to another than the one asked for."""
+    same = not record.reference or record.reference == reference or not OF_SETS.match(metric)
+    return "" if same else record.reference
 
 
 def nearest(records: Iterable[Record], where: Where) -> tuple[Record, list[str]] | None:

@@ -113,6 +113,7 @@ class Table:
         notes: sentences above the table.
         expected: gives the choices of a row's commands; a record that deviates from them, where the
             clauses do not speak of it, does not stand in the row. None: only clauses count.
+        reference: of distances between sets; figures to another one are marked.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Table:
     fill: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     expected: Expected | None = None
+    reference: str = "disjoint"
 
     def columns_of(self, group: Group) -> list[Column]:
         """The columns that a group has."""
@@ -190,7 +192,11 @@ _KEYS = {
 
 
 def table_from_dict(
-    spec: Mapping[str, Any], *, scale: str, expected: Expected | None = None
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
 ) -> Table:
     """Check a table's plain description (conf/table/*.yaml) and fit it to a scale.
 
@@ -199,7 +205,7 @@ def table_from_dict(
             (what all rows share), `where`, `fill`, `notes`, and `scales`: scale to `{where, notes,
             arguments, fill}`. A group's `data` maps scale to name.
         scale: to show. Records of another scale are left out.
-        expected: see `Table`.
+        expected, reference: see `Table`.
 
     Raises:
         ConfigError: an unknown scale or key, a missing key, figures printed for a group or column
@@ -237,6 +243,7 @@ def table_from_dict(
         fill={**(spec.get("fill") or {}), **(chosen.get("fill") or {})},
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
         expected=expected,
+        reference=reference,
     )
     _check(table)
     return table
