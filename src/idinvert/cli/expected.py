@@ -14,6 +14,7 @@ from idinvert.cli.trained import KINDS
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
 from idinvert.tables.select import leaves
+from idinvert.tables.spec import ANY
 
 PLACEHOLDER = "FILE_OF_"
 """In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""
@@ -36,6 +37,10 @@ def expected_choices(train: str, evaluate: str) -> dict[str, Any]:
     return _expected(tuple(words), kind, tuple(_of_choices(evaluate)[0]))
 
 
+OF_TRAINING = ("objective", "batch_size", "precision", "discriminator", "augment")
+"""Choices of a GAN's training."""
+
+
 class _AnyF(nn.Module):
     """Stands where F would; no method looks at more of it before it works."""
 
@@ -50,32 +55,33 @@ def _expected(train: tuple[str, ...], kind: str, evaluate: tuple[str, ...]) -> d
     asked = {**_composed("evaluate", evaluate), "perceptual": config["perceptual"]}
     with torch.device("meta"):
         inverter = build_inverter(asked, encoder=encoder, perceptual=_AnyF())
-    if not takes(asked["inversion"], "encoder"):  # a matter of the generator's run alone
-        choices = _of_generator(kind, config["scale"]["name"])[1]
+    alone = not takes(asked["inversion"], "encoder")
+    if alone:  # its record is of the generator's run, of whose training no row speaks
+        choices = {key: choices[key] for key in ("scale", "generator")}
     inversion = {"name": room_name(asked["inversion"]["_target_"]), **inverter.settings}
     task = {key: value for key, value in asked["task"].items() if not key.startswith("_")}
-    return leaves({**choices, "inversion": inversion, "task": task}, "choices")
+    found = leaves({**choices, "inversion": inversion, "task": task}, "choices")
+    return found | ({f"choices.{key}": ANY for key in OF_TRAINING} if alone else {})
 
 
 @functools.lru_cache(maxsize=64)
 def _trained(words: tuple[str, ...], kind: str) -> tuple[dict[str, Any], Any, dict[str, Any]]:
     """The configuration of a training, E without weights, and the choices of its run."""
     config = _composed("train", words)
-    generator = _of_generator(kind, config["scale"]["name"])[0]
+    generator = _generator(kind, tuple(w for w in words if w.partition("=")[0].startswith("scale")))
     with torch.device("meta"):
         encoder: Any = wire.fresh_encoder(config["encoder"], config["latent"], generator=generator)
     return config, encoder, choices_of(config, generator=generator, encoder=encoder)
 
 
 @functools.lru_cache(maxsize=16)
-def _of_generator(kind: str, scale: str) -> tuple[Any, dict[str, Any]]:
-    """The generator that ``experiment=gan`` trains for a kind, without weights, and its choices."""
+def _generator(kind: str, scale: tuple[str, ...]) -> Any:
+    """The generator that ``experiment=gan`` trains for a kind at a scale, without weights."""
     architecture, multi_w = kind.split("_")[0], KINDS[kind][1]
-    words = [f"scale={scale}", f"generator={architecture}", f"generator.multi_w={multi_w}"]
-    config = _composed("train", ("experiment=gan", f"discriminator={architecture}", *words))
+    words = (f"generator={architecture}", f"generator.multi_w={multi_w}", *scale)
+    config = _composed("train", ("experiment=gan", *words))
     with torch.device("meta"):
-        generator = build(config["generator"], key="generator")
-    return generator, choices_of(config, generator=generator, encoder=None)
+        return build(config["generator"], key="generator")
 
 
 @functools.lru_cache(maxsize=256)

@@ -42,8 +42,15 @@ class Lack:
 
 
 def run_clauses(where: Mapping[str, Any]) -> dict[str, Any]:
-    """The clauses that a run meets or not, however it is evaluated."""
-    return {path: value for path, value in where.items() if not of_an_evaluation(path)}
+    """The clauses that a run meets or not, however it is evaluated.
+
+    What else was chosen is no matter: a method without an encoder takes any run of its generator.
+    """
+    return {
+        path: value
+        for path, value in where.items()
+        if not of_an_evaluation(path) and not isinstance(value, Within)
+    }
 
 
 def of_an_evaluation(path: str) -> bool:

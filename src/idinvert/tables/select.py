@@ -31,9 +31,15 @@ class Within:
 
     Attributes:
         paths: dotted paths in a record.
+        below: paths below which anything may stand.
     """
 
     paths: frozenset[str]
+    below: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether a leaf may stand at a path."""
+        return path in self.paths or any(f"{path}.".startswith(f"{one}.") for one in self.below)
 
 
 _MISSING = object()
@@ -89,7 +95,7 @@ def failures(record: Record, where: Where) -> list[str]:
     for path, wanted in where.items():
         if isinstance(wanted, Within):
             there = leaves(lookup(plain, path, missing={}), path)
-            more = {one: value for one, value in there.items() if one not in wanted.paths}
+            more = {one: value for one, value in there.items() if not wanted.holds(one)}
             failed += [f"{one} is {_show(value)}, wanted not set" for one, value in more.items()]
             continue
         found = lookup(plain, path, missing=_MISSING)

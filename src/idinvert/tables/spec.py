@@ -17,6 +17,8 @@ FREE = (
     "choices.task.attributes",
 )
 """Choices that may be any in a row."""
+ANY = object()
+"""Expected at a path below which a row asks for nothing."""
 Expected = Callable[[str, str], Mapping[str, Any]]
 """The choices, by dotted path, of the records of a training and an evaluation command."""
 PLACE = re.compile(r"{(\w+)}")
@@ -128,9 +130,10 @@ def with_defaults(
     except ConfigError as error:
         raise ConfigError(f"{at}: its commands cannot be composed: {error}") from error
     spoken = {name for path in where for name in (path, f"{path}.name")}
-    silent = [path for path in choices if path not in spoken and path not in FREE]
+    below = tuple(path for path, value in choices.items() if value is ANY)
+    silent = [path for path in choices if path not in {*spoken, *FREE, *below}]
     defaults = {path: Default(choices[path]) for path in silent}
-    return {**where, **defaults, ROOT: Within(frozenset({*spoken, *choices, *FREE}))}
+    return {**where, **defaults, ROOT: Within(frozenset({*spoken, *choices, *FREE}), below)}
 
 
 def filled_in(template: str, words: Mapping[str, Any], *, at: str) -> str:
