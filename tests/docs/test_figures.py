@@ -12,8 +12,9 @@ from idinvert.weights.assets import assets_folder
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
-PAGES = sorted(path for path in EXPERIMENTS.glob("*/README.md") if path.parent.name != "speed")
-"""Times of experiments/speed are of one sitting on one machine; the page says which."""
+TIMES = ("speed", "gpu")
+"""Folders of times, whose records are of another kind."""
+PAGES = sorted(path for path in EXPERIMENTS.glob("*/README.md") if path.parent.name not in TIMES)
 
 FIGURE = re.compile(r"(?<![\w./-])\d[\d,]*\.\d+(?![\w.]*\d)")
 LINK = re.compile(r"\]\(([^)#]+README\.md)\)")

@@ -105,7 +105,13 @@ def to_dict(record: Record) -> dict[str, Any]:
     """Plain data for JSON; figures that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
-    for name in ("series", "evaluation", "reference", "intervals", "batch_size"):  # only where there are any
+    for name in (
+        "series",
+        "evaluation",
+        "reference",
+        "intervals",
+        "batch_size",
+    ):  # only where there are any
         if not plain[name]:
             del plain[name]
     if record.intervals:
