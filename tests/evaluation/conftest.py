@@ -99,6 +99,7 @@ def measures(networks):
         names=["mse", "swd", "fd_attributes"],
         extractors={"attributes": networks.attributes},
         attribute_network=networks.attributes,
+        reference="same",  # so that by_hand holds both sides; test_reference.py has the default
     )
 
 

@@ -101,7 +101,7 @@ def test_a_killed_task_goes_on_and_ends_equal(make, subject, tmp_path):
 
 
 def test_bad_input_is_refused_before_any_work(make, subject, tmp_path):
-    with pytest.raises(DataError, match="n is 1"):
+    with pytest.raises(DataError, match="there are 1: set n=2"):
         diffusion(subject(n=1), inverters=[make()], out=tmp_path)
     with pytest.raises(ConfigError, match="no metric of sets"):
         diffusion(subject(measures=Measures(names=["mse"])), inverters=[make()], out=tmp_path)

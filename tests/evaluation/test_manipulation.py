@@ -82,25 +82,26 @@ def test_changed_directions_are_not_mistaken_for_the_old_ones(subject, direction
 def test_without_an_attribute_network_nothing_is_said_of_movement(
     subject, directions, networks, tmp_path
 ):
-    bare = Measures(names=["swd"])
+    bare = Measures(names=["swd"], reference="same")
     record = manipulation(subject(measures=bare), directions=directions, out=tmp_path, shown=0)
-    assert set(record.metrics) == {"swd", "swd_16", "swd_floor"}
+    assert set(record.metrics) == {"swd", "swd_16"}
 
 
 def test_movement_by_hand():
     before = torch.tensor([[0.0, 0.5], [0.0, 0.5], [0.1, 0.0]])
     after = torch.tensor([[0.6, 0.4], [-0.3, 0.5], [0.1, 0.2]])
-    metrics, words = movement(
+    found = movement(
         before, after, names=["a", "b"], aimed=["a", "a", "b"], alpha=torch.tensor([3.0, -1.0, 2.0])
     )
+    metrics = found.metrics
     assert metrics["moved_a"] == pytest.approx((0.2 + 0.3) / 2)
     assert metrics["moved_b"] == pytest.approx(0.1)
     assert metrics["moved"] == pytest.approx((0.25 + 0.1) / 2)
     assert metrics["leaked"] == pytest.approx((0.1 / 3 + 0 + 0) / 3, rel=1e-5)
-    assert set(words) == set(metrics)
-    assert movement(before, after, names=["a", "b"], aimed=["c"] * 3, alpha=torch.ones(3)) == (
-        {}, {},
-    )  # fmt: skip
+    assert set(found.protocol) == set(metrics)
+    assert set(found.intervals) == {"moved_a", "leaked"}, "of one image there is none"
+    none = movement(before, after, names=["a", "b"], aimed=["c"] * 3, alpha=torch.ones(3))
+    assert none.metrics == {}
 
 
 def test_bad_input_is_refused_before_any_work(subject, directions, tmp_path):

@@ -14,6 +14,9 @@ NAMES = [
     "swd",
     "swd_16",
     "swd_floor",
+    "fd_attributes_floor",
+    "kid_floor",
+    "prc_recall_floor",
     "fid",
     "kid",
     "kid_std",
@@ -27,7 +30,6 @@ NAMES = [
     "fd_attributes",
     "fd_squeezenet",
     "kd_attributes",
-    "kd_attributes_std",
     "seconds_per_image",
     "agreement",
     "agreement_eyeglasses",
@@ -49,7 +51,7 @@ def test_extractor_and_versions_are_named():
     assert "not FID" in text
     assert importlib.metadata.version("torch-fidelity") in text
     assert text.endswith("; weights 1f2e")
-    assert "attributes features" in protocol("kd_attributes_std")
+    assert "attributes features" in protocol("kd_attributes")
 
 
 def test_an_unknown_name_is_refused():

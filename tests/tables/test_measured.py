@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from idinvert.cli.expected import expected_choices
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
 from idinvert.tables.render import described, filled, write
@@ -28,7 +29,8 @@ def test_tables_were_measured() -> None:
 @pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: folder.name)
 def test_records_give_the_table_that_stands_there(folder: Path, tmp_path: Path) -> None:
     spec = compose_plain("evaluate", [f"table={folder.name}"])["table"]
-    shown = filled(described(spec, scale="miniature"), read_records(folder))
+    table = described(spec, scale="miniature", expected=expected_choices)
+    shown = filled(table, read_records(folder))
     for written in write(shown, tmp_path):
         there = committed(folder, written)
         assert there.is_file()

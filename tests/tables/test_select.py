@@ -1,7 +1,7 @@
 """Where-clauses and which record wins."""
 
 from idinvert.tables.record import Record
-from idinvert.tables.select import failures, lookup, matching, nearest, select
+from idinvert.tables.select import Default, Within, failures, lookup, matching, nearest, select
 
 
 def record(run: str, **changes) -> Record:
@@ -92,3 +92,30 @@ def test_nearest_fails_the_fewest_clauses():
     assert found is near
     assert failed == ["n is 7, wanted 500"]
     assert nearest([], {}) is None
+
+
+def test_a_default_is_met_by_what_does_not_know_it_and_by_nothing_else():
+    one = record("x")
+    assert failures(one, {"choices.objective.lambda_adv": Default(0.1)}) == []
+    assert failures(one, {"choices.objective.betas": Default([0.9, 0.99])}) == []
+    assert failures(one, {"choices.objective.lambda_adv": Default(0.2)}) == [
+        "choices.objective.lambda_adv is 0.1, wanted 0.2"
+    ]
+    off = record("y", choices={"early_stop": None, "betas": [0.9, 0.9]})
+    assert failures(off, {"choices.early_stop": Default(None)}) == []
+    assert failures(off, {"choices.early_stop": Default(5)}) == [
+        "choices.early_stop is not set, wanted 5"
+    ]
+    assert failures(off, {"choices.betas": Default([0.9, 0.99])}), "a list is one value"
+
+
+def test_nothing_more_may_stand_within():
+    paths = frozenset(
+        {"choices.objective.name", "choices.objective.lambda_adv", "choices.inversion"}
+    )
+    more = frozenset({*paths, "choices.encoder.norm", "choices.mirror"})
+    assert failures(record("x"), {"choices": Within(more)}) == []
+    assert failures(record("x"), {"choices": Within(paths)}) == [
+        "choices.encoder.norm is batch, wanted not set",
+        "choices.mirror is True, wanted not set",
+    ]

@@ -174,3 +174,25 @@ def test_series_are_kept_and_written_only_where_there_are_any(tmp_path):
 def test_broken_series_are_named(series, why):
     with pytest.raises(DataError, match=why):
         from_dict({**to_dict(record()), "series": series})
+
+
+def test_reference_and_intervals_are_kept_and_old_distances_read_as_same(tmp_path):
+    path = tmp_path / "records.jsonl"
+    plain = {"task": "t", "choices": {}, "n": 1, "nimg": 0, "data": {}}
+    new = Record(
+        run="new",
+        metrics={"swd": 1.0},
+        reference="disjoint",
+        intervals={"swd": (0.5, 1.5)},
+        **plain,
+    )
+    old = Record(run="old", metrics={"swd": 1.0}, **plain)
+    mean = Record(run="mean", metrics={"mse": 1.0}, **plain)
+    for one in (new, old, mean):
+        append(path, one)
+    assert "reference" not in path.read_text().splitlines()[1]
+    read = read_records(path)
+    assert read[0] == new and [one.reference for one in read] == ["disjoint", "same", ""]
+    path.write_text(path.read_text().replace("[0.5, 1.5]", "[0.5]"))
+    with pytest.raises(DataError, match=r"interval 'swd' of a record is \[0.5\], not a low"):
+        read_records(path)

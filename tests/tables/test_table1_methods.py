@@ -189,7 +189,7 @@ def test_the_caption_says_what_was_measured_how_and_by_which_run():
     face = section(to_markdown(fill(table(), records)), "Face")
     measured = "Measured on faces_mini, 32 px, split test, fingerprint f00d, n = 500 images."
     assert measured in face
-    assert "swd: PGGAN protocol; seed 0; floor (reals against reals) 3.25." in face
+    assert "swd: PGGAN protocol; seed 0; floor 3.25 (two disjoint sets of real images)." in face
     assert "fd_attributes: on attributes features." in face
     provenance = face[face.index("| Method | run |") :]
     assert line_of(provenance, "In-Domain Inversion (Ours)")[1:7] == [
@@ -315,3 +315,50 @@ def test_files_are_written_whole(tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(
         path.name for path in paths
     )
+
+
+def test_intervals_and_the_reference_stand_beside_the_figures():
+    labels = list(METHODS)[:3]
+    old = record(labels[0], metrics={"fd_attributes": 0.01, "mse": 0.001}, reference="same")
+    new = record(labels[1], reference="disjoint", intervals={"mse": (0.0375, 0.0425)})
+    worse = record(labels[2], metrics={"fd_attributes": 0.75}, reference="disjoint")
+    filled = fill(table(), [old, new, worse])
+    face = section(to_markdown(filled), "Face")
+    assert line_of(face, labels[0])[1] == "0.0100†"
+    assert line_of(face, labels[1])[1] == "**0.500**", "the best of those that can be compared"
+    assert line_of(face, labels[1])[-2] == "0.0400 ± 0.0025"
+    assert line_of(face, labels[0])[-2] == "**0.00100**", "a mean has no reference"
+    assert "- †: distances to the very images that were inverted (reference=same" in face
+    assert "fd_attributes 0 of 1" in face, "pairs of one reference alone"
+    lines = {
+        (one["row"], one["column"]): one
+        for one in csv.DictReader(io.StringIO(to_csv(filled)))
+        if one["group"] == "Face"
+    }
+    cell = lines[labels[1], "MSE"]
+    assert (cell["low"], cell["high"], cell["reference"]) == ("0.0375", "0.0425", "")
+    assert lines[labels[0], "FID"]["reference"] == "same"
+    text = to_latex(filled)
+    assert r"0.0400 $\pm$ 0.0025" in text and r"0.0100$^\dagger$" in text
+    needs = [need.label for need in filled.needs(everything=False)]
+    assert f"{labels[0]}, Face" in needs, "measured again where its run is at hand"
+    assert f"{labels[1]}, Face" not in needs
+    asked = table_from_dict(spec(), scale="miniature", reference="same")
+    face = section(to_markdown(fill(asked, [old, new])), "Face")
+    assert line_of(face, labels[0])[1] == "0.0100" and line_of(face, labels[1])[1] == "0.500†"
+
+
+def test_a_record_with_the_reference_comes_before_one_without():
+    label = next(iter(METHODS))
+    old = record(label, metrics={"fd_attributes": 0.1, "mse": 0.2}, n=900, reference="same")
+    new = record(label, metrics={"fd_attributes": 0.3, "mse": 0.4}, reference="disjoint")
+    filled = fill(table(), [old, new])
+    assert value(filled, label, "FID").value == 0.3
+    assert value(filled, label, "MSE").value == 0.2, "of the most images"
+
+
+def test_small_intervals_are_not_rounded_away():
+    label = next(iter(METHODS))
+    one = record(label, metrics={"ssim": 0.7}, intervals={"ssim": (0.69999, 0.70001)})
+    face = section(to_markdown(fill(table(), [one])), "Face")
+    assert line_of(face, label)[5] == "0.700 ± 1e-05"

@@ -15,8 +15,9 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
         encoder: E, where one is trained.
 
     Returns:
-        ``scale``, ``objective`` (``name`` and its numbers) and what there is of ``generator``,
-        ``encoder``, ``latent`` and ``perceptual``; of a GAN, ``augment``.
+        ``scale``, ``objective`` (``name`` and its settings, with those of its ``schedule``),
+        ``batch_size``, ``precision``, where D starts as ``discriminator``, and what there is of
+        ``generator``, ``encoder``, ``latent`` and ``perceptual``; of a GAN, ``augment``.
     """
     objective = config["objective"]
     choices: dict[str, Any] = {
@@ -25,6 +26,12 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
         "batch_size": config["batch_size"],
         "precision": (config["trainer"] or {}).get("precision"),
     }
+    if "schedule" in objective:
+        schedule = objective["schedule"]
+        name = schedule["_target_"].rsplit(".", 1)[-1]
+        choices["objective"]["schedule"] = {"name": name} | _settings(schedule)
+    if config.get("discriminator"):
+        choices["discriminator"] = config["discriminator"]["init"]
     if generator is not None:
         choices["generator"] = network_choices(generator)
     if encoder is not None:
@@ -71,5 +78,5 @@ def _settings(node: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in node.items()
-        if not key.startswith("_") and isinstance(value, str | int | float | bool)
+        if not key.startswith("_") and isinstance(value, str | int | float | bool | list)
     }

@@ -57,6 +57,7 @@ class Setup:
             inception_path=metric["inception_path"],
             lpips_path=metric["lpips_path"],
             seed=self.config["seed"],
+            reference=self.config["reference"],
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
+from idinvert.cli.expected import expected_choices
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
@@ -21,7 +22,17 @@ from idinvert.weights.release import read_header
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
-OF_THE_COMMAND = ("system", "trainer", "logger", "n", "batch_size", "seed", "recompute", "verify")
+OF_THE_COMMAND = (
+    "system",
+    "trainer",
+    "logger",
+    "n",
+    "batch_size",
+    "seed",
+    "reference",
+    "recompute",
+    "verify",
+)
 """Keys that all evaluations of a table take from the command that asks for it."""
 WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
 """Keys that they take from there where they were given; else each run brings its own."""
@@ -48,7 +59,10 @@ def render_table(
     """
     outputs = Path(config["system"]["outputs"])
     places = record_places(config["records"], outputs=outputs)
-    table = described(config["table"], scale=config["scale"]["name"])
+    scale = config["scale"]["name"]
+    table = described(
+        config["table"], scale=scale, expected=expected_choices, reference=config["reference"]
+    )
     only = None if config["run"] is None else run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:

@@ -75,6 +75,7 @@ class EvaluateConfig:
     evaluate_missing: bool = True
     records: str | None = None
     seed: int = 0
+    reference: str = "disjoint"
     batch_size: int | None = None
     scale: Any = None
     data: Any = None

@@ -12,16 +12,17 @@ from torch import Tensor
 from idinvert.config.identity import digest_of
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.outputs import measure_sets, require_set_metrics
-from idinvert.evaluation.pairs import partners, write_pairs
+from idinvert.evaluation.outputs import require_set_metrics
+from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.stitched import Stitched
 from idinvert.evaluation.subject import Subject
 from idinvert.tables.record import Record
 
 PROTOCOL = (
-    "n diffused images against the n real images; target i in the context of its partner by a "
+    "n diffused images; target i in the context of its partner by a "
     "stored permutation (seed {seed}); the mask covers {share:.4f} of the image"
 )
 INSIDE = (
@@ -67,7 +68,7 @@ def diffusion(
     require_set_metrics(subject.measures, task="diffusion")
     if not inverters:
         raise ConfigError("task.sizes is empty: give one or more sizes, or null")
-    partner = partners(subject.count, seed=seed)
+    partner = subject.partners(seed=seed)
     held: Any = subject.dataset
     outside = [i for i in images if not 0 <= i < len(held)]
     if outside:
@@ -134,33 +135,29 @@ def _measure(
 ) -> Record:
     begin = time.monotonic()
     share = inverter.mask_for(subject.generator.resolution).mean().item()
-    metrics, protocol = measure_sets(
+    figures = measure_sets(
         (part.images for part in found.parts()),
-        subject=subject,
         chunks=found.chunks,
         device=found.device,
-    )
-    detail = PROTOCOL.format(seed=seed, share=share)
-    protocol = {name: f"{text}; {detail}" for name, text in protocol.items()}
+        **subject.reals,
+    ).with_detail(PROTOCOL.format(seed=seed, share=share))
     pixel = found.gather("term.pixel", dim=1).double()  # [steps + 1, n]
     if inverter.average == "image":
         pixel = pixel / share
     kept = pixel.gather(0, found.gather("best_step")[None])[0]
-    metrics["mse_inside"] = kept.mean().item()
-    metrics["mse_inside_start"] = pixel[0].mean().item()
-    metrics["mask_share"] = share
-    metrics["failed_images"] = float(found.gather("failed").sum())
-    protocol["mse_inside"] = INSIDE.format(what="of the results")
-    protocol["mse_inside_start"] = INSIDE.format(what="of E's blend, where the method starts")
-    protocol["mask_share"] = "share of the image that the mask covers"
-    protocol["failed_images"] = "images whose objective left the finite numbers"
+    start = INSIDE.format(what="of E's blend, where the method starts")
+    of_results = INSIDE.format(what="of the results")
+    figures.add_mean("mse_inside", kept, seed=subject.measures.seed, text=of_results)
+    figures.add_mean("mse_inside_start", pixel[0], seed=subject.measures.seed, text=start)
+    figures.add("mask_share", share, "share of the image that the mask covers")
+    failed = float(found.gather("failed").sum())
+    figures.add("failed_images", failed, "images whose objective left the finite numbers")
     return replace(subject, inverter=inverter, name="diffusion").record(
         "diffusion",
         n=len(found),
         device=found.made_on,
         options={"seed": seed},
-        metrics=metrics,
-        protocol=protocol,
+        figures=figures,
         seconds=found.seconds() + time.monotonic() - begin,
     )
 

@@ -15,6 +15,7 @@ from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.metrics.figures import Figures
 from idinvert.metrics.protocol import protocol
 from idinvert.tables.record import Record
 
@@ -77,23 +78,17 @@ def failures(subject: Subject, *, out: Path, metric: str = "mse", worst: int = 8
     rows.append(list(inverted.images(chosen)))
     words.append("Inv")
     write_sheet(Sheet(rows=rows, labels=words), out)
-    metrics = {
-        metric: values.mean().item(),
-        f"{metric}_worst": values[chosen].mean().item(),
-        f"{metric}_median": values.median().item(),
-    }
-    text = protocol(metric)
+    figures, text = Figures(), protocol(metric)
+    figures.add_mean(metric, values, seed=subject.measures.seed)
+    worst_of = f"mean over the {len(chosen)} worst images: {text}"
+    figures.add(f"{metric}_worst", values[chosen].mean().item(), worst_of)
+    figures.add(f"{metric}_median", values.median().item(), f"median over images: {text}")
     return subject.record(
         "failures",
         n=len(inverted),
         device=inverted.found.made_on,
         options={"metric": metric, "worst": worst},
-        metrics=metrics,
-        protocol={
-            metric: text,
-            f"{metric}_worst": f"mean over the {len(chosen)} worst images: {text}",
-            f"{metric}_median": f"median over images: {text}",
-        },
+        figures=figures,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
     )
 

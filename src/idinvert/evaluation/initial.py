@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.data.convert import to_float
+from idinvert.data.convert import to_float, to_uint8
 from idinvert.evaluation.chunks import Chunks, spans
 from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.predict import one_device
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.starts import mapped
@@ -115,30 +116,28 @@ def _measure(
     generator = subject.generator
     chunks = Chunks(subject.dataset, spans(subject.count, size=subject.batch_size))
     paired = subject.measures.paired_suite(device)
-    sets = subject.measures.set_suite(device) if subject.count > 1 else None
     codes: list[Tensor] = []
     images: list[Tensor] = []
+    outputs: list[Tensor] = []
     for k in range(len(chunks)):
         x = to_float(chunks[k]["image"]).to(device)
         found = subject.inverter.invert(x, generator=generator)
         codes.append(found.codes.cpu())
         images += list(found.images.cpu()[: max(0, shown - len(images))])
-        for suite in (paired, sets):
-            if suite is not None:
-                suite.update(found.images, x)
-    metrics, protocol = paired.compute(), paired.protocol()
-    if sets is not None and subject.measures.set_names:
-        metrics |= sets.compute()
-        protocol |= sets.protocol()
-    metrics["distance_to_w_avg"] = _distance(torch.cat(codes), generator)
-    protocol["distance_to_w_avg"] = DISTANCE
+        outputs.append(to_uint8(found.images).cpu())
+        paired.update(found.images, x)
+    figures = paired.figures()
+    if subject.count > 1 and subject.measures.set_names:
+        figures = figures | measure_sets(
+            outputs, chunks=chunks.chunks, device=device, **subject.reals
+        )
+    figures.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
     record = subject.record(
         "initial",
         n=subject.count,
         device=device_in_words(device),
         options={"offset": offset},
-        metrics=metrics,
-        protocol=protocol,
+        figures=figures,
         seconds=time.monotonic() - begin,
     )
     return record, images

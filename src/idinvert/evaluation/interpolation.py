@@ -10,13 +10,13 @@ from idinvert.editing.interpolate import inner_steps, interpolate
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject, mixed, of_pair
 from idinvert.evaluation.outputs import measured_outputs, require_set_metrics
-from idinvert.evaluation.pairs import cycled, partners, write_pairs
+from idinvert.evaluation.pairs import cycled, write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.tables.record import Record
 
 PROTOCOL = (
-    "n interpolations against the n real images; image i with its partner by a stored permutation "
+    "n interpolations; image i with its partner by a stored permutation "
     "(seed {seed}), weight of the partner cycling {first:.4g} to {last:.4g} in {steps} steps"
 )
 
@@ -57,7 +57,7 @@ def interpolation(
     if steps < 1:
         raise ConfigError(f"task.steps is {steps}: expected 1 or more")
     require_set_metrics(subject.measures, task="interpolation")
-    partner = partners(subject.count, seed=seed)
+    partner = subject.partners(seed=seed)
     inverted = invert_subject(subject)
     if inverted is None:
         return None
@@ -79,13 +79,13 @@ def interpolation(
         return blend(inverted, index, partner[index], alpha[index])
 
     options = {"steps": steps, "seed": seed}
-    _, metrics, protocol = measured_outputs(
+    _, figures = measured_outputs(
         between,
         subject=subject,
         found=inverted.found,
         out=out,
         task="interpolation",
-        options={**options, "n": len(inverted)},
+        options={**options, "n": len(inverted), **subject.within},
         detail=PROTOCOL.format(seed=seed, first=weights[0], last=weights[-1], steps=steps),
         recompute=recompute,
     )
@@ -102,8 +102,7 @@ def interpolation(
         n=len(inverted),
         device=inverted.found.made_on,
         options=options,
-        metrics=metrics,
-        protocol=protocol,
+        figures=figures,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
     )
 

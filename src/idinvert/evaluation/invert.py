@@ -23,7 +23,7 @@ from idinvert.evaluation.predict import Predictions, predict
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 from idinvert.weights.tensor_file import write_tensors
 
@@ -115,14 +115,17 @@ def invert(
     entries = _write_pictures(out / "images", found, images, with_start=_moves(inverter))
     settings = ", ".join(f"{key} {value}" for key, value in inverter.settings.items())
     write_contact_sheet(out, entries, title=f"{count} inverted images", facts=settings)
-    metrics = {metric: column.double().mean().item() for metric, column in values.items()}
-    metrics["failed_images"] = int(found.gather("failed").sum())
+    figures = Figures()
+    for metric, column in values.items():
+        figures.add_mean(metric, column, seed=origin.seed)
+    figures.metrics["failed_images"] = int(found.gather("failed").sum())
     return Record(
         run=origin.run,
         task="invert",
         choices=origin.choices_with(name, inverter.settings),
-        metrics=metrics,
-        protocol={metric: protocol(metric) for metric in values},
+        metrics=figures.metrics,
+        protocol=figures.protocol,
+        intervals=figures.intervals,
         n=count,
         nimg=origin.nimg,
         data=dict(data),

@@ -17,11 +17,12 @@ from idinvert.evaluation.outputs import Outputs, measured_outputs, require_set_m
 from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 PROTOCOL = (
-    "n manipulated images against the n real images; image i moves along direction i mod {d} "
+    "n manipulated images; image i moves along direction i mod {d} "
     "({names}) by step (i div {d}) mod {s} of {steps}"
 )
 
@@ -96,7 +97,7 @@ def manipulation(
     if unit != "length":
         options["unit"] = unit
     marks = {name: direction.content for name, direction in directions.items()}
-    outputs, metrics, protocol = measured_outputs(
+    outputs, figures = measured_outputs(
         edited,
         subject=subject,
         found=inverted.found,
@@ -111,7 +112,7 @@ def manipulation(
         ),
         recompute=recompute,
     )
-    moved, words = _movement(subject, inverted, outputs, names=names, which=which, alpha=alpha)
+    moved = _movement(subject, inverted, outputs, names=names, which=which, alpha=alpha)
     if shown:
         ends = (min(steps), max(steps))
         sheet = edit_sheet(
@@ -129,8 +130,7 @@ def manipulation(
         n=len(inverted),
         device=inverted.found.made_on,
         options=options,
-        metrics=metrics | moved,
-        protocol=protocol | words,
+        figures=figures | moved,
         directions=directions,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
     )
@@ -218,11 +218,11 @@ def _movement(
     names: list[str],
     which: Tensor,
     alpha: Tensor,
-) -> tuple[dict[str, float], dict[str, str]]:
+) -> Figures:
     """How the attributes move, where a network reads them."""
     network = subject.measures.attribute_network
     if network is None or not set(names) & set(network.names):
-        return {}, {}
+        return Figures()
     network.to(inverted.found.device).eval()
     before: list[Tensor] = []
     after: list[Tensor] = []
@@ -236,4 +236,5 @@ def _movement(
         names=network.names,
         aimed=[names[d] for d in which.tolist()],
         alpha=alpha,
+        seed=subject.measures.seed,
     )

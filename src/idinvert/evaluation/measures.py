@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from idinvert.data.content import content_hash
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.metrics.attributes import attribute_agreement
+from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
+from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval
+from idinvert.metrics.figures import Figures
 from idinvert.metrics.protocol import protocol
 from idinvert.metrics.suite import MetricSuite
 from idinvert.networks.attributes import AttributeNetwork
@@ -31,7 +33,8 @@ class Measures:
         extractors: name to module with `embed`, for `fd_<name>` and `kd_<name>`.
         attribute_network: with `names`, `kinds` and `predict`; for `attributes`.
         inception_path, lpips_path, prc_vgg16_path: local weights, see MetricSuite.
-        seed: of SWD.
+        seed: of SWD, and of the resamples of intervals.
+        reference: which real images sets of outputs are compared with, see MetricSuite.
         speed_images: how many images `seconds_per_image` is the median of.
     """
 
@@ -42,6 +45,7 @@ class Measures:
     lpips_path: str | Path | None = None
     prc_vgg16_path: str | Path | None = None
     seed: int = 0
+    reference: str = "disjoint"
     speed_images: int = 3
 
     @property
@@ -79,7 +83,9 @@ class Measures:
             MissingWeightsError: weights that are not on this machine.
         """
         known = [name for name in self.names if name not in (SECONDS, ATTRIBUTES)]
-        MetricSuite(names=known, extractors=self.extractors, **self._paths)
+        MetricSuite(
+            names=known, extractors=self.extractors, reference=self.reference, **self._paths
+        )
         if ATTRIBUTES not in self.names:
             return
         if self.attribute_network is None:
@@ -96,7 +102,9 @@ class Measures:
 
     def paired_suite(self, device: torch.device) -> MetricSuite:
         """The suite of the paired metrics on a device."""
-        return MetricSuite(names=self.paired_names, device=device, lpips_path=self.lpips_path)
+        return MetricSuite(
+            names=self.paired_names, seed=self.seed, device=device, lpips_path=self.lpips_path
+        )
 
     def set_suite(self, device: torch.device) -> MetricSuite:
         """The suite of the set metrics; moves the extractors to the device."""
@@ -106,6 +114,7 @@ class Measures:
             names=self.set_names,
             extractors=self.extractors,
             seed=self.seed,
+            reference=self.reference,
             device=device,
             **self._paths,
         )
@@ -145,7 +154,8 @@ def measure_attributes(
     network: AttributeNetwork,
     labels: Sequence[str],
     device: torch.device,
-) -> tuple[dict[str, float], dict[str, str]]:
+    seed: int = 0,
+) -> Figures:
     """Read the attributes of images and compare them with the labels of their inputs.
 
     Args:
@@ -153,9 +163,7 @@ def measure_attributes(
         network: the attribute network.
         labels: names of the A labels, all of which the network reads.
         device: where to compute.
-
-    Returns:
-        Metrics by name, and their protocols.
+        seed: of the resamples of intervals.
 
     Raises:
         ConfigError: the network does not read a label.
@@ -169,5 +177,11 @@ def measure_attributes(
         read.append(network.predict(to_float(images.to(device))).cpu()[:, ours])
         true.append(truth)
     kinds = [network.kinds[k] for k in ours]
-    values = attribute_agreement(torch.cat(read), torch.cat(true), kinds=kinds, names=labels)
-    return values, {name: protocol(name) for name in values}
+    sets = torch.cat(read), torch.cat(true)
+    options: dict[str, Any] = {"kinds": kinds, "names": labels}
+    spreads = attribute_replicates(*sets, **options, seed=seed)
+    found, words = Figures(), WORDS.format(resamples=RESAMPLES)
+    for name, value in attribute_agreement(*sets, **options).items():
+        pair = interval(value, spreads[name])
+        found.add(name, value, protocol(name, detail=words if pair else ""), pair)
+    return found

@@ -10,13 +10,13 @@ from idinvert.editing.mix import first_style_layer, mix_styles
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.outputs import measured_outputs, require_set_metrics
-from idinvert.evaluation.pairs import partners, write_pairs
+from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.tables.record import Record
 
 PROTOCOL = (
-    "n mixed images against the n real images; layers {first} and above from the partner by a "
+    "n mixed images; layers {first} and above from the partner by a "
     "stored permutation (seed {seed})"
 )
 
@@ -59,7 +59,7 @@ def mixing(
     if not 0 <= start <= layers:
         raise ConfigError(f"task.first is {first}: expected a layer from 0 to {layers}")
     require_set_metrics(subject.measures, task="mixing")
-    partner = partners(subject.count, seed=seed)
+    partner = subject.partners(seed=seed)
     inverted = invert_subject(subject)
     if inverted is None:
         return None
@@ -74,13 +74,13 @@ def mixing(
         },
     )
     options = {"first": start, "seed": seed}
-    _, metrics, protocol = measured_outputs(
+    _, figures = measured_outputs(
         lambda index: mixture(inverted, index, partner[index], first=start),
         subject=subject,
         found=inverted.found,
         out=out,
         task="mixing",
-        options={**options, "n": len(inverted)},
+        options={**options, "n": len(inverted), **subject.within},
         detail=PROTOCOL.format(first=start, seed=seed),
         recompute=recompute,
     )
@@ -97,8 +97,7 @@ def mixing(
         n=len(inverted),
         device=inverted.found.made_on,
         options=options,
-        metrics=metrics,
-        protocol=protocol,
+        figures=figures,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
     )
 

@@ -12,10 +12,11 @@ from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import limit
 from idinvert.evaluation.inverted import Inverted, invert_subject
-from idinvert.evaluation.outputs import measure_sets, require_set_metrics
+from idinvert.evaluation.outputs import require_set_metrics
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 
 OWN = (
@@ -75,7 +76,8 @@ def out_of_domain(
         if found is None:
             continue
         records.append(_measure(entrant, found, own=own))
-        columns.append(list(found.images(torch.arange(min(shown, len(found))))))
+        if shown:
+            columns.append(list(found.images(torch.arange(min(shown, len(found))))))
     if records and shown:
         dataset = entrants[0].subject.dataset
         inputs = [dataset[i]["image"] for i in range(len(columns[0]))]
@@ -88,30 +90,27 @@ def out_of_domain(
 def _measure(entrant: Entrant, inverted: Inverted, *, own: Domain | None) -> Record:
     begin = time.monotonic()
     subject, found = entrant.subject, inverted.found
-    metrics = {
-        name: found.gather(f"value.{name}").double().mean().item()
-        for name in subject.measures.paired_names
-    }
-    text = {name: protocol(name) for name in metrics}
+    figures = Figures()
+    for name in subject.measures.paired_names:
+        figures.add_mean(name, found.gather(f"value.{name}"), seed=subject.measures.seed)
     if own is not None:
-        values, words = measure_sets(
+        to_own = measure_sets(
             (part.images for part in found.parts()),
-            subject=replace(subject, domain=own),  # the real images are its own domain's
             chunks=found.chunks,
             device=found.device,
+            **replace(subject, domain=own).reals,  # the real images are its own domain's
         )
-        metrics |= {f"own_{name}": value for name, value in values.items()}
-        text |= {
-            f"own_{name}": OWN.format(name=name, domain=own.name, text=word)
-            for name, word in words.items()
+        texts = {
+            name: OWN.format(name=name, domain=own.name, text=word)
+            for name, word in to_own.protocol.items()
         }
+        figures = figures | to_own.renamed("own_", texts)
     options = {"trained_on": entrant.trained_on, "own": own.name if own else None}
     return subject.record(
         "out_of_domain",
         n=len(inverted),
         device=found.made_on,
         options=options,
-        metrics=metrics,
-        protocol=text,
+        figures=figures,
         seconds=found.seconds() + time.monotonic() - begin,
     )

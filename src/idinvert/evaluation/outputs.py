@@ -1,24 +1,24 @@
 """Images made of inverted codes: chunk by chunk on disk, measured as a set against real ones."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import Chunks, Span
+from idinvert.evaluation.chunks import Span
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import device_in_words
 from idinvert.evaluation.parts import has_part, part_path, read_seconds, read_tensor, store
 from idinvert.evaluation.predict import Predictions
 from idinvert.evaluation.progress import Progress
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.subject import Subject
+from idinvert.metrics.figures import Figures
 
 
 @dataclass(frozen=True)
@@ -115,29 +115,6 @@ def require_set_metrics(measures: Measures, *, task: str) -> None:
     replace(measures, names=measures.set_names).check(labels=[])
 
 
-def measure_sets(
-    outputs: Iterable[Tensor], *, subject: Subject, chunks: list[Span], device: torch.device
-) -> tuple[dict[str, float], dict[str, str]]:
-    """The set metrics of n outputs against the n real images.
-
-    Args:
-        outputs: chunks of uint8 images, in the order of `chunks`.
-        subject: its metrics, its real images.
-        chunks: spans of the real images.
-        device: where to compute.
-
-    Returns:
-        Metrics by name, and their protocols.
-    """
-    suite = subject.measures.set_suite(device)
-    loader = DataLoader(
-        Chunks(subject.dataset, chunks), batch_size=None, num_workers=subject.num_workers
-    )
-    for images, batch in zip(outputs, loader, strict=True):
-        suite.update(to_float(images), to_float(batch["image"]))
-    return suite.compute(), suite.protocol()
-
-
 def measured_outputs(
     make: Callable[[Tensor], Tensor],
     *,
@@ -148,7 +125,7 @@ def measured_outputs(
     options: Mapping[str, Any],
     detail: str,
     recompute: bool,
-) -> tuple[Outputs, dict[str, float], dict[str, str]]:
+) -> tuple[Outputs, Figures]:
     """Make an output for every inverted image, and measure the set; see `make_outputs`.
 
     Args:
@@ -170,7 +147,7 @@ def measured_outputs(
         device=found.device,
         recompute=recompute,
     )
-    metrics, protocol = measure_sets(
-        outputs.parts(), subject=subject, chunks=outputs.chunks, device=found.device
+    figures = measure_sets(
+        outputs.parts(), chunks=outputs.chunks, device=found.device, **subject.reals
     )
-    return outputs, metrics, {name: f"{text}; {detail}" for name, text in protocol.items()}
+    return outputs, figures.with_detail(detail)

@@ -26,7 +26,10 @@ def partners(count: int, *, seed: int) -> Tensor:
         DataError: there are fewer than two images.
     """
     if count < 2:
-        raise DataError(f"a pair takes two images, and n is {count}; set n=2 or more")
+        raise DataError(
+            f"a pair takes two images, and there are {count}: set n=2 or more, and give a split of "
+            "4 or more"
+        )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     partner = torch.empty_like(order)
     partner[order] = order.roll(-1)

@@ -25,10 +25,11 @@ from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.evaluation.parts import Part
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.shown import write_shown
 from idinvert.evaluation.speed import seconds_per_image
 from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 
 SHOWN = 8
@@ -162,39 +163,39 @@ def _measure(
     """Turn the parts of one inverter into its record, table and picture."""
     begin = time.monotonic()
     values = {metric: found.gather(f"value.{metric}") for metric in measures.paired_names}
-    metrics = {
-        metric: values[metric].double().mean().item()
-        for metric in measures.names
-        if metric in values
-    }
-    text = {metric: protocol(metric) for metric in metrics}
+    figures = Figures()
+    for metric in measures.names:
+        if metric in values:
+            figures.add_mean(metric, values[metric], seed=measures.seed)
     loader = DataLoader(Chunks(dataset, found.chunks), batch_size=None, num_workers=num_workers)
 
     if measures.set_names:
-        suite = measures.set_suite(found.device)
-        for part, batch in _pairs(found, loader):
-            suite.update(to_float(part.images), to_float(batch["image"]))
-        metrics |= suite.compute()
-        text |= suite.protocol()
+        figures = figures | measure_sets(
+            (part.images for part in found.parts()),
+            dataset=dataset,
+            chunks=found.chunks,
+            measures=measures,
+            device=found.device,
+            num_workers=num_workers,
+        )
     if ATTRIBUTES in measures.names and measures.attribute_network is not None:
-        agreement, words = measure_attributes(
+        figures = figures | measure_attributes(
             ((part.images, batch["attributes"]) for part, batch in _pairs(found, loader)),
             network=measures.attribute_network,
             labels=labels,
             device=found.device,
+            seed=measures.seed,
         )
-        metrics |= agreement
-        text |= words
     if SECONDS in measures.names:
         for network in (generator, *inverter.networks):
             network.to(found.device)
         x = Chunks(dataset, [(0, min(measures.speed_images, len(found)))])[0]["image"]
-        metrics[SECONDS], text[SECONDS] = seconds_per_image(
+        seconds, how = seconds_per_image(
             inverter, generator=generator, images=to_float(x).to(found.device)
         )
+        figures.add(SECONDS, seconds, how)
     failed = int(found.gather("failed").sum())
-    metrics["failed_images"] = failed
-    text["failed_images"] = "images whose objective left the finite numbers"
+    figures.add("failed_images", failed, "images whose objective left the finite numbers")
 
     write_per_image(out / "per_image.csv", found, values=values)
     _write_picture(out / "reconstructions.png", _pairs(found, loader), name=name)
@@ -202,8 +203,10 @@ def _measure(
         run=origin.run,
         task="reconstruction",
         choices=origin.choices_with(name, inverter.settings),
-        metrics=metrics,
-        protocol=text,
+        metrics=figures.metrics,
+        protocol=figures.protocol,
+        intervals=figures.intervals,
+        reference=measures.reference if figures.of_sets else "",
         n=len(found),
         nimg=origin.nimg,
         data=data,

@@ -14,17 +14,16 @@ from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import spans
 from idinvert.evaluation.origin import device_in_words
-from idinvert.evaluation.outputs import make_outputs, measure_sets, require_set_metrics
+from idinvert.evaluation.outputs import make_outputs, require_set_metrics
 from idinvert.evaluation.predict import one_device
+from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.draw import image_rng
 from idinvert.inversion.starts import mapped
 from idinvert.tables.record import Record
 
-PROTOCOL = (
-    "n samples (seed {seed}, ψ = {truncation:g}, noise drawn) against the first n real images"
-)
+PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"
 COLUMNS = 8
 
 
@@ -76,20 +75,16 @@ def samples(
         device=device,
         recompute=recompute,
     )
-    metrics, protocol = measure_sets(
-        outputs.parts(), subject=subject, chunks=outputs.chunks, device=device
-    )
+    figures = measure_sets(outputs.parts(), chunks=outputs.chunks, device=device, **subject.reals)
     if shown:
         images = drawn(torch.arange(min(shown, subject.count)))
         write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
-    detail = PROTOCOL.format(**options)
     record = subject.record(
         "samples",
         n=subject.count,
         device=device_in_words(device),
         options=options,
-        metrics=metrics,
-        protocol={name: f"{text}; {detail}" for name, text in protocol.items()},
+        figures=figures.with_detail(PROTOCOL.format(**options)),
         seconds=time.monotonic() - begin,
     )
     of_generator = {key: value for key, value in record.choices.items() if key != "inversion"}

@@ -17,6 +17,7 @@ from idinvert.evaluation.chunks import Chunks
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.manipulation import check_edits
 from idinvert.evaluation.subject import Subject
+from idinvert.metrics.figures import Figures
 from idinvert.metrics.precision_recall import (
     Curve,
     area_under_roc,
@@ -105,8 +106,7 @@ def semantics(
         n=len(inverted),
         device=inverted.found.made_on,
         options={"attributes": list(directions), "truth": truth},
-        metrics=metrics,
-        protocol=protocol,
+        figures=Figures(metrics, protocol),
         directions=directions,
         seconds=inverted.found.seconds() + time.monotonic() - begin,
         series=series,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.config.identity import digest_of, inversion_identity, mark_of
@@ -14,7 +16,10 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import limit
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin, precision_in_words
+from idinvert.evaluation.pairs import partners
+from idinvert.evaluation.reference import compared
 from idinvert.inversion.inversion import Inverter
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 
 
@@ -87,6 +92,35 @@ class Subject:
         }
 
     @property
+    def reals(self) -> dict[str, Any]:
+        """What `measure_sets` asks for, besides outputs."""
+        return {
+            "dataset": self.dataset,
+            "measures": self.measures,
+            "num_workers": self.num_workers,
+        }
+
+    @property
+    def compared(self) -> int:
+        """How many outputs are compared with real images as a set; see `reference.compared`."""
+        there = len(self.dataset)  # type: ignore[arg-type]
+        return compared(self.count, there=there, reference=self.measures.reference)[0]
+
+    @property
+    def within(self) -> dict[str, int]:
+        """What outputs made with `partners` depend on, besides seed and count."""
+        return {} if self.compared == self.count else {"compared": self.compared}
+
+    def partners(self, *, seed: int) -> Tensor:
+        """Another image for each of the first n, int64 [n]; see `pairs.partners`.
+
+        Those whose outputs are compared have their partners among themselves, so that no output is
+        made of an image that it is compared with.
+        """
+        m = self.compared
+        return torch.cat([partners(m, seed=seed), torch.arange(m, self.count) % m])
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What the inversions depend on."""
         return inversion_identity(
@@ -113,8 +147,7 @@ class Subject:
         n: int,
         device: str,
         options: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        protocol: Mapping[str, str],
+        figures: Figures,
         seconds: float,
         series: Mapping[str, Sequence[float]] | None = None,
         directions: Mapping[str, Direction] | None = None,
@@ -126,8 +159,7 @@ class Subject:
             n: images measured.
             device: where the work was done, in words.
             options: the task's own choices, JSON-able; they stand under `choices.task`.
-            metrics: name to value.
-            protocol: name to one line.
+            figures: what was measured.
             seconds: that the task took, inversions included.
             series: name to a curve's numbers.
             directions: that it used, by name; their hash stands among the checkpoints.
@@ -141,8 +173,10 @@ class Subject:
             run=self.origin.run,
             task=task,
             choices={**choices, "task": dict(options)},
-            metrics=dict(metrics),
-            protocol=dict(protocol),
+            metrics=figures.metrics,
+            protocol=figures.protocol,
+            intervals=figures.intervals,
+            reference=self.measures.reference if figures.of_sets else "",
             n=n,
             nimg=self.origin.nimg,
             data=self.data,

@@ -13,6 +13,7 @@ from idinvert.evaluation.predict import make_trainer
 from idinvert.evaluation.speed import PROTOCOL, forward_seconds, inversion_seconds
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.metrics.figures import Figures
 from idinvert.tables.record import Record
 
 
@@ -70,8 +71,7 @@ def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) ->
         n=count,
         device=device_in_words(device),
         options={"images": images, "warm_up": warm_up},
-        metrics=metrics,
-        protocol=protocol,
+        figures=Figures(metrics, protocol),
         seconds=time.monotonic() - begin,
         series={name: seconds for name, (seconds, _) in times.items()},
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import DataError
+from idinvert.metrics.bootstrap import counts_of, resampled
 
 
 def attribute_agreement(
@@ -45,24 +46,51 @@ def attribute_agreement(
         raise DataError(
             f"attribute_agreement: unknown kind {unknown[0]!r}; expected binary or continuous"
         )
-    results: dict[str, float] = {}
+    ones = torch.ones(1, len(labels), dtype=torch.float64)
+    found = _weighted(predictions, labels, ones, kinds=kinds, names=names)
+    return {name: values.item() for name, values in found.items()}
+
+
+def attribute_replicates(
+    predictions: Tensor, labels: Tensor, *, kinds: Sequence[str], names: Sequence[str], seed: int
+) -> dict[str, Tensor]:
+    """The figures of `attribute_agreement` of resampled images, float64 `[B]` each."""
+    counts = counts_of(resampled(len(labels), seed=seed, name="images"))
+    return _weighted(predictions, labels, counts, kinds=kinds, names=names)
+
+
+def _weighted(
+    predictions: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    *,
+    kinds: Sequence[str],
+    names: Sequence[str],
+) -> dict[str, Tensor]:
+    """The figures [B] with each image counted `counts` [B, N] times."""
+    results: dict[str, Tensor] = {}
     for index, (kind, name) in enumerate(zip(kinds, names, strict=True)):
         prediction, label = predictions[:, index].double(), labels[:, index].double()
         if kind == "binary":
-            results[f"agreement_{name}"] = (
-                ((prediction > 0.5) == (label > 0.5)).double().mean().item()
-            )
-        elif (value := _correlation(prediction, label)) is not None:
-            results[f"correlation_{name}"] = value
+            agree = ((prediction > 0.5) == (label > 0.5)).double()
+            results[f"agreement_{name}"] = counts @ agree / counts.sum(dim=1)
+        elif (values := _correlation(prediction, label, counts)) is not None:
+            results[f"correlation_{name}"] = values
     for kind in ("agreement", "correlation"):
-        values = [value for name, value in results.items() if name.startswith(f"{kind}_")]
-        if values:
-            results[kind] = sum(values) / len(values)
+        rows = [values for name, values in results.items() if name.startswith(f"{kind}_")]
+        if rows:
+            results[kind] = torch.stack(rows).mean(dim=0)
     return results
 
 
-def _correlation(a: Tensor, b: Tensor) -> float | None:
-    """Pearson correlation of two vectors `[N]`; None if one of them is constant."""
+def _correlation(a: Tensor, b: Tensor, counts: Tensor) -> Tensor | None:
+    """Pearson correlation [B] of two vectors `[N]`; None if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
-    norms = torch.sqrt(a.square().sum() * b.square().sum())
-    return None if norms <= 1e-12 else ((a * b).sum() / norms).clamp(-1, 1).item()
+    if torch.sqrt(a.square().sum() * b.square().sum()) <= 1e-12:
+        return None
+    total = counts.sum(dim=1)
+
+    def covariance(u: Tensor, v: Tensor) -> Tensor:
+        return counts @ (u * v) / total - (counts @ u) * (counts @ v) / total**2
+
+    return (covariance(a, b) / torch.sqrt(covariance(a, a) * covariance(b, b))).clamp(-1, 1)

@@ -1,16 +1,21 @@
 """FID, KID, Inception score and precision/recall by torch-fidelity, from local weights only."""
 
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch_fidelity
 from torch import Tensor
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.metrics.image_set import image_sets
+from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
+from idinvert.metrics.image_set import ImageSet, image_sets
 from idinvert.weights.registry import locate
 
 INCEPTION_KEY = "metric.inception_path"
@@ -18,17 +23,9 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 PRC_KEY = "metric.prc_vgg16_path"
 INCEPTION_METRICS = ("fid", "kid", "isc")
 SUBSET_SIZE = 1000
+POOLED, LOGITS = "2048", "logits_unbiased"
 
-_RENAMED = {
-    "frechet_inception_distance": "fid",
-    "kernel_inception_distance_mean": "kid",
-    "kernel_inception_distance_std": "kid_std",
-    "inception_score_mean": "isc",
-    "inception_score_std": "isc_std",
-    "precision": "prc_precision",
-    "recall": "prc_recall",
-    "f_score": "prc_f_score",
-}
+Features = Mapping[str, Tensor]
 
 
 def inception_weights(path: str | Path | None = None) -> Path:
@@ -78,8 +75,7 @@ def inception_metrics(
         batch_size: images a batch.
 
     Returns:
-        `fid`; `kid` and `kid_std` (100 subsets of min(1000, N)); `isc` and `isc_std` (of the
-        outputs, 10 splits).
+        see `inception_distances`.
 
     Raises:
         ConfigError: an unknown name, or Inception score on fewer than 10 images.
@@ -91,21 +87,73 @@ def inception_metrics(
         raise ConfigError(
             f"inception_metrics computes {', '.join(INCEPTION_METRICS)}; got {sorted(names)}"
         )
-    first, second = image_sets(outputs, reals, metric=" ".join(names))
-    if "isc" in names and len(first) < 10:
-        raise ConfigError(f"isc takes 10 splits, so at least 10 images; got {len(first)}")
-    values = torch_fidelity.calculate_metrics(
-        input1=first,
-        input2=second,
-        feature_extractor="inception-v3-compat",
+    image_sets(outputs, reals, metric=" ".join(names))
+    if "isc" in names and len(outputs) < 10:
+        raise ConfigError(f"isc takes 10 splits, so at least 10 images; got {len(outputs)}")
+    options: dict[str, Any] = {"inception_path": inception_path, "cuda": cuda}
+    x, y = (inception_features(s, batch_size=batch_size, **options) for s in (outputs, reals))
+    return inception_distances(names, x, y)
+
+
+def inception_features(
+    images: Tensor,
+    *,
+    inception_path: str | Path | None = None,
+    cuda: bool = False,
+    batch_size: int = 64,
+) -> Features:
+    """What inception-v3-compat makes of images uint8 `[N, 3, R, R]`; see `inception_metrics`.
+
+    Returns:
+        layer to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
+    """
+    extractor = create_feature_extractor(
+        "inception-v3-compat",
+        [POOLED, LOGITS],
+        cuda=cuda,
         feature_extractor_weights_path=str(inception_weights(inception_path)),
-        fid="fid" in names,
-        kid="kid" in names,
-        isc="isc" in names,
-        kid_subset_size=min(SUBSET_SIZE, len(first)),
-        **_common(cuda, batch_size),
+        verbose=False,
     )
-    return {_RENAMED[key]: value for key, value in values.items()}
+    return get_featuresdict_from_dataset(
+        ImageSet(images, name="images"), extractor, batch_size, cuda, True, False
+    )
+
+
+def inception_distances(names: Collection[str], x: Features, y: Features) -> dict[str, float]:
+    """torch-fidelity's FID, KID and Inception score of features.
+
+    Args:
+        names: any of `fid`, `kid`, `isc`.
+        x, y: of outputs and reals, as `inception_features` gives them, equal N.
+
+    Returns:
+        `fid`; `kid` (100 subsets of min(1000, N)) and, where subsets are smaller than the sets,
+        `kid_std` over them; `isc` and `isc_std` (of the outputs, 10 splits).
+    """
+    first, second = x[POOLED], y[POOLED]
+    values: dict[str, float] = {}
+    if "fid" in names:
+        values["fid"] = frechet_distance(first, second)
+    if "kid" in names:
+        size = min(SUBSET_SIZE, len(first))
+        found = kid_features_to_metric(first, second, kid_subset_size=size, verbose=False)
+        values["kid"] = found["kernel_inception_distance_mean"]
+        if size < len(first):
+            values["kid_std"] = found["kernel_inception_distance_std"]
+    if "isc" in names:
+        found = isc_features_to_metric(x[LOGITS])
+        values["isc"] = found["inception_score_mean"]
+        values["isc_std"] = found["inception_score_std"]
+    return values
+
+
+def inception_replicates(
+    names: Collection[str], x: Features, y: Features, *, seed: int, paired: bool
+) -> dict[str, Tensor]:
+    """FID and KID of resampled sets; see `idinvert.metrics.frechet.frechet_replicates`."""
+    sets = x[POOLED].double(), y[POOLED].double()
+    found = {"fid": frechet_replicates, "kid": kernel_replicates}
+    return {n: found[n](*sets, seed=seed, paired=paired) for n in names if n in found}
 
 
 def precision_recall(
@@ -142,9 +190,13 @@ def precision_recall(
         feature_extractor="vgg16",
         feature_extractor_weights_path=str(path),
         prc=True,
-        **_common(cuda, batch_size),
+        cuda=cuda,
+        batch_size=batch_size,
+        cache=False,  # keyed by names alone, it would return old numbers for new images
+        save_cpu_ram=True,  # no worker processes
+        verbose=False,
     )
-    return {_RENAMED[key]: value for key, value in values.items()}
+    return {f"prc_{name}": value for name, value in values.items()}
 
 
 def prc_weights(path: str | Path | None = None) -> Path:
@@ -158,17 +210,6 @@ def prc_weights(path: str | Path | None = None) -> Path:
     found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
     _refuse_code(found, key=PRC_KEY)
     return found
-
-
-def _common(cuda: bool, batch_size: int) -> dict:
-    """What calls share: no cache (keyed by name, it returns old numbers), no worker processes."""
-    return {
-        "cuda": cuda,
-        "batch_size": batch_size,
-        "cache": False,
-        "save_cpu_ram": True,
-        "verbose": False,
-    }
 
 
 def _refuse_code(path: Path, *, key: str) -> None:

@@ -1,20 +1,24 @@
 """Fréchet and kernel distance on any feature extractor; named after it, never FID or KID."""
 
-import uuid
 from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch_fidelity
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+from torch_fidelity.metric_fid import (
+    KEY_METRIC_FID,
+    fid_features_to_statistics,
+    fid_statistics_to_metric,
+)
 
 from idinvert.data.convert import to_float
+from idinvert.metrics.bootstrap import counts_of, resampled
 from idinvert.metrics.image_set import image_sets
 
-KERNEL_SUBSETS = 100
-KERNEL_SUBSET_SIZE = 1000
+FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
+"""Features up to which, and resamples of the Fréchet distance: each takes two eigenproblems."""
+BLOCK = 1024
+"""Rows of a kernel matrix in memory together."""
 
 
 def extractor_distances(
@@ -26,21 +30,17 @@ def extractor_distances(
     frechet: bool = True,
     kernel: bool = False,
     batch_size: int = 64,
-    seed: int = 2020,
 ) -> dict[str, float]:
     """Distances between two sets of images in the space of `extractor.embed`.
 
     Args:
         outputs: uint8 `[N, 3, R, R]`.
         reals: uint8 `[N, 3, R, R]`, equal N.
-        extractor: module with `embed(images [b, 3, R, R] in [-1, 1]) -> [b, D]`; run in evaluation
-            mode on its own device, and left as it was.
+        extractor: see `embedded`.
         name: of the extractor; becomes part of the metric's name.
         frechet: compute `fd_<name>`.
-        kernel: compute `kd_<name>` and `kd_<name>_std` (unbiased MMD², cubic polynomial kernel, 100
-            subsets of min(1000, N) images).
+        kernel: compute `kd_<name>`.
         batch_size: images a batch.
-        seed: of the kernel distance's subsets.
 
     Returns:
         metric name to value.
@@ -48,64 +48,110 @@ def extractor_distances(
     Raises:
         DataError: counts differ or images are not uint8 RGB.
     """
-    first, second = image_sets(outputs, reals, metric=f"fd_{name}" if frechet else f"kd_{name}")
-    registered = f"idinvert-{name}-{uuid.uuid4().hex}"
-    training = extractor.training
-    torch_fidelity.register_feature_extractor(registered, _adapter(extractor))
+    image_sets(outputs, reals, metric=f"fd_{name}" if frechet else f"kd_{name}")
+    x, y = (embedded(images, extractor, batch_size=batch_size) for images in (outputs, reals))
+    values = {f"fd_{name}": frechet_distance(x, y)} if frechet else {}
+    return values | ({f"kd_{name}": kernel_distance(x, y)} if kernel else {})
+
+
+@torch.no_grad()
+def embedded(images: Tensor, extractor: nn.Module, *, batch_size: int = 64) -> Tensor:
+    """The features of a set of images.
+
+    Args:
+        images: uint8 `[N, 3, R, R]`.
+        extractor: module with `embed(images [b, 3, R, R] in [-1, 1]) -> [b, D]`; run in evaluation
+            mode on its own device, and left as it was.
+        batch_size: images a batch.
+
+    Returns:
+        float64 `[N, D]`, on the CPU.
+    """
+    embed = cast(Callable[[Tensor], Tensor], extractor.embed)
+    training, device = extractor.training, _device(extractor)
     try:
         extractor.eval()
-        values = torch_fidelity.calculate_metrics(
-            input1=first,
-            input2=second,
-            feature_extractor=registered,
-            fid=frechet,
-            kid=kernel,
-            kid_subsets=KERNEL_SUBSETS,
-            kid_subset_size=min(KERNEL_SUBSET_SIZE, len(first)),
-            rng_seed=seed,
-            batch_size=batch_size,
-            cuda=False,  # the adapter moves each batch to the extractor's device
-            cache=False,  # keyed by names alone, it would return old numbers for new images
-            save_cpu_ram=True,  # no worker processes
-            verbose=False,
-        )
+        rows = [embed(to_float(b.to(device))).double().cpu() for b in images.split(batch_size)]
     finally:
-        FEATURE_EXTRACTORS_REGISTRY.pop(registered)
         extractor.train(training)
-    results = {}
-    if frechet:
-        results[f"fd_{name}"] = values["frechet_inception_distance"]
-    if kernel:
-        results[f"kd_{name}"] = values["kernel_inception_distance_mean"]
-        results[f"kd_{name}_std"] = values["kernel_inception_distance_std"]
-    return results
+    return torch.cat(rows)
 
 
-def _adapter(extractor: nn.Module) -> type[FeatureExtractorBase]:
-    """A class as torch-fidelity registers it, around a module that exists already."""
-    embed = cast(Callable[[Tensor], Tensor], extractor.embed)
+def frechet_distance(x: Tensor, y: Tensor) -> float:
+    """torch-fidelity's Fréchet distance of two sets of features `[N, D]`."""
+    statistics = [fid_features_to_statistics(features) for features in (x, y)]
+    return fid_statistics_to_metric(*statistics, False)[KEY_METRIC_FID]
 
-    class Adapter(FeatureExtractorBase):
-        def __init__(self, name: str, features_list: list[str], **_) -> None:
-            super().__init__(name, features_list)
 
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return ("embedding",)
+def frechet_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tensor:
+    """The Fréchet distance of resampled sets.
 
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "embedding"
+    Args:
+        x, y: features `[N, D]`.
+        seed: of the resamples.
+        paired: row i of both stands for one image: they are drawn together.
 
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
+    Returns:
+        float64 `[B]`: 200 resamples, fewer of more than 256 features.
+    """
+    few = next(b for most, b in (FEW, FEWER, FEWEST) if x.shape[1] <= most)
+    first, second = _draws(len(x), seed=seed, paired=paired, resamples=few)
+    found = []
+    for a, b in zip(first, second, strict=True):
+        (mean_x, cov_x), (mean_y, cov_y) = _moments(x[a]), _moments(y[b])
+        # tr √(C_x C_y) = tr √(√C_x C_y √C_x): two symmetric eigenproblems
+        values, vectors = torch.linalg.eigh(cov_x)
+        root = vectors * values.clamp_min(0).sqrt()
+        inner = torch.linalg.eigvalsh(root.T @ cov_y @ root).clamp_min(0).sqrt().sum()
+        gap = (mean_x - mean_y).square().sum()
+        found.append(gap + cov_x.trace() + cov_y.trace() - 2 * inner)
+    return torch.stack(found).cpu()
 
-        def forward(self, images: Tensor) -> tuple[Tensor]:
-            embedding = embed(to_float(images.to(_device(extractor))))
-            return (embedding.double(),)  # [b, D]; the distances in float64
 
-    return Adapter
+def kernel_distance(x: Tensor, y: Tensor) -> float:
+    """Unbiased MMD² of two sets of features `[N, D]`, cubic polynomial kernel, over all pairs."""
+    ones = torch.ones(1, len(x), dtype=torch.float64)
+    return _mmd2(x, y, ones, ones).item()
+
+
+def kernel_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tensor:
+    """The kernel distance of resampled sets; see `frechet_replicates`.
+
+    An image drawn twice makes no pair with itself, as in the unbiased estimate.
+    """
+    first, second = _draws(len(x), seed=seed, paired=paired)
+    return _mmd2(x, y, counts_of(first), counts_of(second))
+
+
+def _draws(
+    n: int, *, seed: int, paired: bool, resamples: int | None = None
+) -> tuple[Tensor, Tensor]:
+    more = {} if resamples is None else {"resamples": resamples}
+    first = resampled(n, seed=seed, name="outputs", **more)
+    return first, first if paired else resampled(n, seed=seed, name="reals", **more)
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    return features.mean(dim=0), torch.cov(features.T)
+
+
+def _mmd2(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """MMD² [B] with weights [B, N] on the rows of x and y."""
+    within = _pairs(x, x, a, a, apart=True) + _pairs(y, y, b, b, apart=True)
+    return within - 2 * _pairs(x, y, a, b, apart=False)
+
+
+def _pairs(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, apart: bool) -> Tensor:
+    """Weighted mean of the kernel over pairs, [B]; `apart`: of different rows only."""
+    total = torch.zeros(len(a), dtype=torch.float64)
+    for first in range(0, len(x), BLOCK):
+        rows = slice(first, first + BLOCK)
+        kernel = (x[rows] @ y.T / x.shape[1] + 1) ** 3  # [rows, N]
+        if apart:
+            kernel.diagonal(first).zero_()
+        total += ((a[:, rows] @ kernel) * b).sum(dim=1)
+    weights = a.sum(dim=1) * b.sum(dim=1)
+    return total / (weights - (a * b).sum(dim=1) if apart else weights)
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -6,7 +6,7 @@ import re
 from idinvert.errors import ConfigError
 
 _FIDELITY = "torch-fidelity {torch-fidelity}"
-_SUBSETS = "cubic kernel, 100 subsets of min(1000, n), uint8"
+_KERNEL = "unbiased MMD2, cubic kernel"
 _EXACT = {
     "mse": "mean over pixels and channels in [-1, 1], mean over images; outputs clamped",
     "psnr": "10 log10(4 / mse) per image in dB, mean over images; outputs clamped",
@@ -14,10 +14,8 @@ _EXACT = {
     "mean over channels, pixels and images; outputs clamped",
     "swd": "PGGAN protocol: Laplacian pyramid to 16 px, 128 7x7 patches a level and image, "
     "4x128 directions, x1e3, mean of levels; uint8",
-    "swd_floor": "swd of the real images with themselves (two draws of patches): "
-    "what outputs equal to them would get",
     "fid": f"{_FIDELITY}, inception-v3-compat 2048, both sets n images, uint8",
-    "kid": f"{_FIDELITY}, inception-v3-compat 2048, {_SUBSETS}",
+    "kid": f"{_FIDELITY}, inception-v3-compat 2048, {_KERNEL}, 100 subsets of min(1000, n), uint8",
     "isc": f"{_FIDELITY}, inception-v3-compat, 10 splits, of the outputs, uint8",
     "prc": f"{_FIDELITY}, VGG16 fc2_relu, 3 nearest neighbours, both sets n images, uint8",
     "agreement": "mean over the binary attributes of the share of images that agree",
@@ -31,7 +29,7 @@ _PATTERNS = {
     r"fd_(?P<extractor>\w+)": "Frechet distance (not FID) on the {extractor} features, "
     f"{_FIDELITY}, both sets n images, uint8",
     r"kd_(?P<extractor>\w+)": "kernel distance (not KID) on the {extractor} features, "
-    f"{_FIDELITY}, {_SUBSETS}",
+    f"{_KERNEL} over all pairs, both sets n images, uint8",
     r"agreement_(?P<attribute>\w+)": "share of images whose predicted {attribute} is the label, "
     "threshold 0.5",
     r"correlation_(?P<attribute>\w+)": "Pearson correlation of predicted and labelled {attribute}",
@@ -48,7 +46,7 @@ def protocol(name: str, *, detail: str = "") -> str:
     Raises:
         ConfigError: no such metric.
     """
-    base = re.sub(r"^(kid|isc|kd_\w+)_std$", r"\1", name)
+    base = re.sub(r"^(.*)_floor$|^(kid|isc)_std$", lambda found: found[1] or found[2], name)
     base = "prc" if base.startswith("prc_") else base
     text, values = _EXACT.get(base), {}
     for pattern, candidate in _PATTERNS.items():
@@ -63,6 +61,8 @@ def protocol(name: str, *, detail: str = "") -> str:
         if f"{{{package}}}" in text:
             values[package] = importlib.metadata.version(package)
     text = re.sub(r"\{([\w-]+)\}", lambda found: values[found[1]], text)
-    if base != name and name.endswith("_std"):
+    if name.endswith("_floor"):
+        text = f"{base} of two disjoint sets of real images: {text}"
+    elif base != name and name.endswith("_std"):
         text = f"standard deviation of {base}: {text}"
     return f"{text}; {detail}" if detail else text

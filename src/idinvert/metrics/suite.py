@@ -10,25 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_uint8
-from idinvert.errors import ConfigError
-from idinvert.metrics.fidelity import (
-    INCEPTION_METRICS,
-    inception_metrics,
-    inception_weights,
-    prc_weights,
-    precision_recall,
-)
-from idinvert.metrics.frechet import extractor_distances
+from idinvert.errors import ConfigError, DataError
+from idinvert.metrics.bootstrap import WORDS, interval
+from idinvert.metrics.distances import Distance, extractor, inception, prc, sliced
+from idinvert.metrics.fidelity import INCEPTION_METRICS, inception_weights, prc_weights
+from idinvert.metrics.figures import Figures
 from idinvert.metrics.lpips_metric import LPIPS
 from idinvert.metrics.mse import mse
 from idinvert.metrics.protocol import protocol
 from idinvert.metrics.psnr import psnr
 from idinvert.metrics.running import RunningMean
 from idinvert.metrics.ssim import ssim
-from idinvert.metrics.swd import swd, swd_floor
 
 PAIRED = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
+REFERENCES = {
+    "disjoint": "{m} outputs against {m} other real images: those behind the first {m} of the "
+    "split, of which no output was made (reference=disjoint)",
+    "same": "{m} outputs against the first {m} real images of the split, which they were made of "
+    "where they are reconstructions (reference=same)",
+}
+"""Which real images a set of outputs is compared with."""
+NO_FLOOR = "no floor: the split has fewer than {twice} images"
 
 
 class MetricSuite:
@@ -41,7 +44,9 @@ class MetricSuite:
         inception_path: weights of FID, KID and Inception score.
         lpips_path: backbone of LPIPS (one `lpips_<net>` at a time where it is given).
         prc_vgg16_path: VGG16 of precision and recall.
-        seed: of SWD's patches and directions.
+        seed: of SWD's patches and directions, and of the resamples of intervals.
+        reference: which real images the outputs are compared with as a set: `same`, the targets; or
+            `disjoint`, those that `refer` adds.
         device: where LPIPS, SWD and Inception run; extractors run where they are.
         batch_size: images a batch in the set metrics.
 
@@ -59,10 +64,13 @@ class MetricSuite:
         lpips_path: str | Path | None = None,
         prc_vgg16_path: str | Path | None = None,
         seed: int = 0,
+        reference: str = "same",
         device: torch.device | str = "cpu",
         batch_size: int = 64,
     ) -> None:
-        self.names = list(names)
+        if reference not in REFERENCES:
+            raise ConfigError(f"reference is {reference!r}: expected {' or '.join(REFERENCES)}")
+        self.names, self.reference = list(names), reference
         self.extractors = dict(extractors or {})
         self.seed, self.device, self.batch_size = seed, torch.device(device), batch_size
         self.inception_path, self.prc_vgg16_path = inception_path, prc_vgg16_path
@@ -78,11 +86,11 @@ class MetricSuite:
         self._details: dict[str, str] = {"swd": f"seed {seed}"}
         for name in self.names:
             if name.startswith("lpips_"):
-                network = LPIPS(net=name.removeprefix("lpips_"), path=lpips_path).to(self.device)
-                self.paired[name] = RunningMean(network)
-                self._details[name] = f"backbone sha256 {network.backbone_sha256[:16]}"
-        for name, extractor in self.extractors.items():
-            if said := _said_of(extractor):
+                lpips = LPIPS(net=name.removeprefix("lpips_"), path=lpips_path).to(self.device)
+                self.paired[name] = RunningMean(lpips)
+                self._details[name] = f"backbone sha256 {lpips.backbone_sha256[:16]}"
+        for name, network in self.extractors.items():
+            if said := _said_of(network):
                 self._details |= {f"fd_{name}": said, f"kd_{name}": said}
         self.keeps_images = len(self.paired) < len(self.names)
         self.reset()
@@ -93,6 +101,7 @@ class MetricSuite:
             mean.reset()
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
+        self._others: list[Tensor] = []
         self.n = 0
 
     def update(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -112,49 +121,86 @@ class MetricSuite:
         self.n += len(outputs)
         return {name: mean.update(outputs, targets).cpu() for name, mean in self.paired.items()}
 
-    def compute(self) -> dict[str, float]:
-        """All metrics over all images, as ordered; companions (`swd_16`, `kid_std`) come last."""
-        values = {name: mean.compute() for name, mean in self.paired.items()}
+    def refer(self, images: Tensor) -> None:
+        """Add real images uint8 `[b, 3, R, R]` that no output is made of; at most as many as there
+        are outputs. They are the reference where it is disjoint, and one side of the floor.
+        """
+        self._others.append(images.cpu())
+
+    def figures(self) -> Figures:
+        """All metrics over all images in the order of `names`, then what goes with them: levels
+        of SWD (`swd_16`), spreads (`kid_std`), floors (`swd_floor`).
+
+        Raises:
+            DataError: the reference is disjoint and there are no other images, or more than
+                outputs.
+        """
+        found = Figures()
+        for name, mean in self.paired.items():
+            found.add_mean(name, mean.values, seed=self.seed, text=self._text(name))
         if self.keeps_images:
-            outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
-            values |= self._distances(outputs, targets)
-        first = {name: values[name] for name in self.names if name in values}
-        return first | values
+            found = found | self._distances()
+        order = [*(name for name in self.names if name in found.metrics), *found.metrics]
+        found.metrics = {name: found.metrics[name] for name in order}
+        return found
 
-    def protocol(self) -> dict[str, str]:
-        """metric name to one line on how it is measured, for the record."""
-        names = [*self.names, *(["swd_floor"] if "swd" in self.names else [])]
-        return {name: protocol(name, detail=self._details.get(name, "")) for name in names}
-
-    def _distances(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        values: dict[str, float] = {}
-        if "swd" in self.names:
-            options: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
-            options["device"] = self.device
-            values |= swd(outputs, targets, **options)
-            values["swd_floor"] = swd_floor(targets, **options)
-        networks: dict[str, Any] = {"cuda": self.device.type == "cuda"}
-        networks["batch_size"] = self.batch_size
-        inception = [name for name in self.names if name in INCEPTION_METRICS]
-        if inception:
-            values |= inception_metrics(
-                inception, outputs, targets, inception_path=self.inception_path, **networks
+    def _distances(self) -> Figures:
+        outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
+        others = torch.cat(self._others) if self._others else targets[:0]
+        m = len(others) if self.reference == "disjoint" else len(targets)
+        if not 0 < m <= len(targets) or len(others) > len(targets):
+            raise DataError(
+                f"reference={self.reference}: {len(outputs)} outputs and {len(others)} other real "
+                "images do not fit; expected as many others as outputs, or fewer"
             )
+        disjoint = self.reference == "disjoint"
+        reals, paired = (others, False) if disjoint else (targets, True)
+        has_floor = len(others) == m  # of two disjoint sets of as many images as were compared
+        detail = REFERENCES[self.reference].format(m=m)
+        detail += "" if has_floor else f"; {NO_FLOOR.format(twice=2 * m)}"
+        found = Figures(of_sets=True)
+        for family in self._families():
+            x, y = family.embed(outputs[:m]), family.embed(reals)
+            values = family.values(x, y)
+            spreads = family.replicates(x, y, paired)
+            for name, value in values.items():
+                pair = interval(value, spreads[name]) if name in spreads else None
+                how = WORDS.format(resamples=len(spreads[name])) if pair else "no interval"
+                found.add(name, value, self._text(name, f"{detail}; {how}"), pair)
+            floors = family.floors.intersection(values) if has_floor else set()
+            if floors:
+                own = family.embed(targets[:m]) if disjoint else y
+                floor = family.values(own, y if disjoint else family.embed(others))
+                for name in sorted(floors):
+                    text = self._text(f"{name}_floor", f"{m} images each")
+                    found.add(f"{name}_floor", floor[name], text)
+        return found
+
+    def _families(self) -> list[Distance]:
+        common: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
+        networks: dict[str, Any] = {
+            "cuda": self.device.type == "cuda",
+            "batch_size": self.batch_size,
+        }
+        families = []
+        if "swd" in self.names:
+            families.append(sliced(device=self.device, **common))
+        named = [name for name in self.names if name in INCEPTION_METRICS]
+        if named:
+            families.append(inception(named, path=self.inception_path, seed=self.seed, **networks))
         if "prc" in self.names:
-            values |= precision_recall(outputs, targets, vgg16_path=self.prc_vgg16_path, **networks)
-        for name, extractor in self.extractors.items():
+            families.append(prc(path=self.prc_vgg16_path, **networks))
+        for name, network in self.extractors.items():
             frechet, kernel = f"fd_{name}" in self.names, f"kd_{name}" in self.names
             if frechet or kernel:
-                values |= extractor_distances(
-                    outputs,
-                    targets,
-                    extractor=extractor,
-                    name=name,
-                    frechet=frechet,
-                    kernel=kernel,
-                    batch_size=self.batch_size,
+                families.append(
+                    extractor(network, name=name, frechet=frechet, kernel=kernel, **common)
                 )
-        return values
+        return families
+
+    def _text(self, name: str, more: str = "") -> str:
+        known = self._details.get(name.removesuffix("_floor"), "")
+        return protocol(name, detail="; ".join(filter(None, (known, more))))
 
     def _check(self, name: str) -> None:
         if match := re.fullmatch(r"[fk]d_(\w+)", name):

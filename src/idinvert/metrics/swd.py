@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import DataError
+from idinvert.metrics.bootstrap import resampled
 from idinvert.metrics.inputs import Images, check_equal_counts, uint8_batches
 from idinvert.metrics.laplacian import laplacian_level, pyramid_resolutions
 
@@ -15,6 +16,9 @@ PATCHES_PER_IMAGE = 128
 REPEATS = 4
 DIRECTIONS = 128
 SCALE = 1e3
+RESAMPLES, FEW_PATCHES, FEW_DIRECTIONS = 50, 16, 64
+MOMENTS = 8192
+"""Patches whose sums are taken together, in float64."""
 BLOCK = (
     32  # directions projected and sorted together: 5,000 images × 128 patches × 32 floats = 82 MB
 )
@@ -86,20 +90,59 @@ def swd(
     return {"swd": sum(distances.values()) / len(distances), **distances}
 
 
-def swd_floor(reals: Images, *, seed: int = 0, **options) -> float:
-    """What `swd` gives for outputs equal to the reals: two draws of patches from the same images.
+def swd_replicates(
+    outputs: Tensor,
+    reals: Tensor,
+    *,
+    seed: int = 0,
+    paired: bool = False,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> dict[str, Tensor]:
+    """The distance of resampled sets, for its interval: 50 resamples, each standardised anew.
 
-    No method can be expected below it; print it beside every SWD.
+    Fewer patches an image (16) and directions (64) than `swd` has, so that all of them together
+    cost as much as it: their spread alone is used.
 
     Args:
-        reals: uint8 `[N, 3, R, R]`, or batches of it.
-        seed: as in `swd`.
-        **options: the other keywords of `swd`; must be those of the measurement beside it.
+        outputs: uint8 `[N, 3, R, R]`.
+        reals: uint8 `[N, 3, R, R]`.
+        seed: of resamples, patches and directions.
+        paired: image i of both stands for one image: they are drawn together.
+        batch_size, device: as in `swd`.
 
     Returns:
-        The mean over the levels, ×1e3.
+        As `swd`, float64 `[50]` each.
     """
-    return swd(reals, reals, seed=seed, **options)["swd"]
+    drawn = [resampled(len(outputs), seed=seed, name="outputs", resamples=RESAMPLES)]
+    drawn += (
+        drawn if paired else [resampled(len(reals), seed=seed, name="reals", resamples=RESAMPLES)]
+    )
+    resolutions = pyramid_resolutions(outputs.shape[-1])
+    spread: dict[str, Tensor] = {}
+    for level, size in enumerate(resolutions):
+        units = draw_directions(seed=seed, size=size, repeats=1, directions=FEW_DIRECTIONS)
+        units, patches = units.to(device, torch.float32), []
+        for name, images in (("outputs", outputs), ("reals", reals)):
+            corners = draw_corners(len(images), size, patches=FEW_PATCHES, seed=seed, name=name)
+            pairs = zip(images.split(batch_size), corners.split(batch_size), strict=True)
+            found = [
+                gather_patches(
+                    laplacian_level(b.to(device).float(), level, resolutions=resolutions),
+                    c.to(device),
+                )
+                for b, c in pairs
+            ]
+            patches.append(torch.cat(found).unflatten(0, (-1, FEW_PATCHES)))  # [N, P, 3, 49]
+        values = []
+        for pair in zip(*drawn, strict=True):
+            a, b = (
+                _standardised(p[i.to(device)].flatten(0, 1))
+                for p, i in zip(patches, pair, strict=True)
+            )
+            values.append(SCALE * _sliced_distance(a, b, units))
+        spread[f"swd_{size}"] = torch.tensor(values, dtype=torch.float64)
+    return {"swd": torch.stack(list(spread.values())).mean(dim=0), **spread}
 
 
 def draw_corners(n: int, size: int, *, patches: int, seed: int, name: str) -> Tensor:
@@ -154,26 +197,30 @@ def gather_patches(images: Tensor, corners: Tensor) -> Tensor:
 def _descriptors(levels: Iterable[Tensor], corners: Tensor) -> Tensor:
     """Standardised patches `[n·P, 147]` of one set at one level."""
     n, patches, _ = corners.shape
-    descriptors = total = squares = torch.zeros(())
+    descriptors = torch.zeros(())
     filled = 0
     for images in levels:
         count = len(images)
         found = gather_patches(images, corners[filled : filled + count].to(images.device))
         if filled == 0:
             descriptors = found.new_empty(n * patches, *found.shape[1:])
-            total = squares = found.new_zeros(found.shape[1], dtype=torch.float64)  # [3]
         descriptors[filled * patches : (filled + count) * patches] = found
-        wide = found.double()
-        total, squares = total + wide.sum(dim=(0, 2)), squares + wide.square().sum(dim=(0, 2))
         filled += count
-    count = n * patches * PATCH * PATCH
-    mean = total / count  # [3]
-    variance = squares / count - mean**2
+    return _standardised(descriptors)
+
+
+def _standardised(patches: Tensor) -> Tensor:
+    """Patches `[M, 3, 49]` to `[M, 147]`, each channel by its mean and deviation; in place."""
+    blocks = patches.split(MOMENTS)
+    count = len(patches) * PATCH * PATCH
+    mean = sum(block.double().sum(dim=(0, 2)) for block in blocks) / count  # [3]
+    squares = sum(block.double().square().sum(dim=(0, 2)) for block in blocks) / count
+    variance = squares - mean**2
     constant = variance <= 1e-12 * (1 + mean**2)
     std = torch.where(constant, torch.ones_like(variance), variance.clamp_min(0).sqrt())
     shape = (1, -1, 1)
-    descriptors.sub_(mean.to(descriptors).view(shape)).div_(std.to(descriptors).view(shape))
-    return descriptors.flatten(1)
+    patches.sub_(mean.to(patches).view(shape)).div_(std.to(patches).view(shape))
+    return patches.flatten(1)
 
 
 def _sliced_distance(a: Tensor, b: Tensor, units: Tensor) -> float:

@@ -4,6 +4,7 @@ import csv
 import io
 
 from idinvert.tables.fill import FilledTable
+from idinvert.tables.record import OF_SETS
 
 HEADER = [
     "table",
@@ -14,6 +15,9 @@ HEADER = [
     "better",
     "metric",
     "measured",
+    "low",
+    "high",
+    "reference",
     "data",
     "resolution",
     "n",
@@ -51,6 +55,9 @@ def to_csv(filled: FilledTable) -> str:
         }
         if cell.record is not None and cell.value is not None:
             line |= {
+                "low": cell.interval[0] if cell.interval else None,
+                "high": cell.interval[1] if cell.interval else None,
+                "reference": cell.record.reference if OF_SETS.match(str(cell.metric)) else "",
                 "resolution": cell.record.data.get("resolution"),
                 "n": cell.record.n,
                 "run": cell.record.run,

@@ -7,12 +7,14 @@ from typing import Any
 from idinvert.errors import ConfigError
 from idinvert.tables.select import Where
 from idinvert.tables.spec import (
+    Expected,
     at_scale,
     check_keys,
     filled_in,
     make,
     named_data,
     names,
+    with_defaults,
     with_values,
 )
 
@@ -101,6 +103,7 @@ class Curves:
         arguments: of a training command at this scale, `{arguments}` in `Line.train`.
         fill: what stands for `{places}`, unless a panel or line says it.
         notes: sentences below the title.
+        expected, reference: see `idinvert.tables.table.Table`.
     """
 
     name: str
@@ -113,9 +116,17 @@ class Curves:
     arguments: str = ""
     fill: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    expected: Expected | None = None
+    reference: str = "disjoint"
 
     def clauses(self, line: Line, panel: Panel, *, value: float | None = None) -> dict[str, Any]:
-        """All clauses on a line, or on its point at `value`."""
+        """All clauses on a line, or on its point at `value`, with the defaults of its commands."""
+        asked = self.expected
+        commands = (self.words(c, line, panel, value=value) for c in (line.train, line.evaluate))
+        chosen = None if asked is None or not line.train else lambda: asked(*commands)
+        return with_defaults(self._where(line, panel, value), chosen, at=self._at(line))
+
+    def _where(self, line: Line, panel: Panel, value: float | None) -> dict[str, Any]:
         point = {line.over: value} if line.over else {}
         own = {"data.name": self.data}
         where = {**self.where, **own, **panel.where, **line.where, **point}
@@ -124,7 +135,7 @@ class Curves:
     def words(self, template: str, line: Line, panel: Panel, *, value: float | None = None) -> str:
         """A command or the name of a series with its `{places}` filled in."""
         words = {"arguments": self.arguments, "data": self.data, "scale": self.scale}
-        words["task"] = self.clauses(line, panel, value=value).get("task", "reconstruction")
+        words["task"] = self._where(line, panel, value).get("task", "reconstruction")
         if value is not None:
             words["value"] = f"{value:g}"
         words |= self._fill(line, panel)
@@ -162,7 +173,13 @@ _KEYS = {
 }
 
 
-def curves_from_dict(spec: Mapping[str, Any], *, scale: str) -> Curves:
+def curves_from_dict(
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
+) -> Curves:
     """Check a figure's plain description (`kind: curve` in conf/table/) and fit it to a scale.
 
     Args:
@@ -170,6 +187,7 @@ def curves_from_dict(spec: Mapping[str, Any], *, scale: str) -> Curves:
             that have none of their own) as the classes here have them, `where`, `fill`, `notes`,
             and `scales`: scale to `{where, notes, arguments, fill}`.
         scale: to show.
+        expected, reference: see `Curves`.
 
     Raises:
         ConfigError: an unknown scale or key, a missing key, a line that is neither of one record
@@ -200,6 +218,8 @@ def curves_from_dict(spec: Mapping[str, Any], *, scale: str) -> Curves:
         arguments=chosen.get("arguments") or "",
         fill={**(spec.get("fill") or {}), **(chosen.get("fill") or {})},
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
+        expected=expected,
+        reference=reference,
     )
     for panel in panels:
         for line in panel.lines:

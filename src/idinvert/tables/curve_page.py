@@ -5,7 +5,9 @@ import io
 import json
 from typing import Any
 
+from idinvert.tables.figures import REFERENCES
 from idinvert.tables.lack import Lack
+from idinvert.tables.select import other_reference
 from idinvert.tables.trace import Trace, TracedCurves
 
 HEADER = ["figure", "scale", "panel", "line", "metric", "x", "y", "data", "run", "nimg", "n"]
@@ -20,7 +22,7 @@ def curves_to_markdown(traced: TracedCurves) -> str:
     for panel in table.panels:
         lines += ["", f"## {panel.label or table.name}", ""]
         for trace in (trace for trace in traced.traces if trace.panel is panel):
-            lines += _of_line(trace)
+            lines += _of_line(trace, reference=table.reference)
     return "\n".join(lines) + "\n"
 
 
@@ -46,7 +48,7 @@ def curves_to_csv(traced: TracedCurves) -> str:
     return text.getvalue()
 
 
-def _of_line(trace: Trace) -> list[str]:
+def _of_line(trace: Trace, *, reference: str) -> list[str]:
     line, lines = trace.line, []
     if trace.points:
         facts = {
@@ -62,6 +64,10 @@ def _of_line(trace: Trace) -> list[str]:
             lines.append("  - **Caution**: its points are of different runs or sizes.")
         if len({json.dumps(r.choices.get("task")) for r in trace.records}) > 1:
             lines.append("  - **Caution**: its points are of different options of the task.")
+        asides = {other_reference(r, str(trace.metric), reference) for r in trace.records}
+        lines += [
+            f"  - Distances {REFERENCES.get(aside, aside)}." for aside in sorted(asides - {""})
+        ]
         words = {r.protocol.get(str(trace.metric)) for r in trace.records} - {None}
         lines += [f"  - {text}." for text in sorted(map(str, words))]
         if line.over:

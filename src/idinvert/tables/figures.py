@@ -9,6 +9,12 @@ from idinvert.tables.record import Record
 from idinvert.tables.select import lookup
 from idinvert.tables.table import Column, Group, Row
 
+MARK = "†"
+REFERENCES = {
+    "same": "to the very images that were inverted (reference=same, the previous protocol); a copy "
+    "gets the best of them",
+    "disjoint": "to images that were not inverted (reference=disjoint)",
+}
 STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
 
 
@@ -18,6 +24,18 @@ def figure(value: float, digits: int) -> str:
     if value != 0 and abs(value) < 10 ** (2 - digits):
         text = f"{value:#.3g}"
     return text
+
+
+def measured(cell: Cell) -> str:
+    """A measured figure with half the width of its 95 % interval, and its mark."""
+    assert cell.value is not None
+    text = figure(cell.value, cell.column.digits)
+    if cell.interval is not None:
+        half = (cell.interval[1] - cell.interval[0]) / 2
+        decimals = len(text.partition(".")[2])
+        width = f"{half:.{decimals}f}"
+        text += f" ± {width if float(width) else f'{half:.1g}'}"
+    return text + (MARK if cell.aside else "")
 
 
 def printed(value: float, digits: int) -> str:
@@ -40,7 +58,7 @@ def paper_header(column: Column, group: Group) -> str:
 def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
     """The best measured and the best printed figure of a column; None with fewer than two."""
     pick = min if cells[0].column.better == "down" else max
-    values = [cell.value for cell in cells if cell.value is not None]
+    values = [cell.value for cell in comparable(cells) if cell.value is not None]
     printed = [cell.printed for cell in cells if cell.printed is not None]
     return (
         pick(values) if len(values) > 1 else None,
@@ -48,10 +66,21 @@ def best(cells: Sequence[Cell]) -> tuple[float | None, float | None]:
     )
 
 
+def is_best(cell: Cell, cells: Sequence[Cell]) -> bool:
+    """Whether a measured figure is the best of its column."""
+    return cell in comparable(cells) and cell.value == best(cells)[0]
+
+
+def comparable(cells: Sequence[Cell]) -> list[Cell]:
+    """Of a column's cells those with one reference: the table's, or the other where none has it."""
+    there = [cell for cell in cells if cell.value is not None]
+    return [cell for cell in there if not cell.aside] or there
+
+
 def agreement(cells: Sequence[Cell]) -> tuple[int, int]:
     """Of the pairs of rows with both figures: how many are in the paper's order, and how many."""
     both: dict[float, float] = {}  # printed to measured; rows that share a printed row count once
-    for cell in cells:
+    for cell in comparable(cells):
         if cell.value is not None and cell.printed is not None:
             both.setdefault(cell.printed, cell.value)
     ours = [(value, printed) for printed, value in both.items()]
@@ -99,14 +128,31 @@ def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
         metric, records = cells[0].metric, [cell.record for cell in cells if cell.record]
         texts = {record.protocol.get(str(metric), "protocol not recorded") for record in records}
         line = f"{metric}: {' / '.join(sorted(texts))}"
+        floor = f"{metric}_floor"
         floors = {
-            figure(record.metrics[f"{metric}_floor"], column.digits)
+            f"{figure(record.metrics[floor], column.digits)} {_of_floor(record, floor)}"
             for record in records
-            if f"{metric}_floor" in record.metrics
+            if floor in record.metrics
         }
-        line += f"; floor (reals against reals) {_several(floors)}" if floors else ""
+        line += f"; floor {_several(floors)}" if floors else ""
         lines.setdefault(line)
     return list(lines)
+
+
+def marks(filled: FilledTable, group: Group) -> list[str]:
+    """What the marked figures of a group are, a line a reference."""
+    asides = sorted({cell.aside for cell in _valued(filled, group) if cell.aside})
+    return [
+        f"{MARK}: distances {REFERENCES.get(aside, aside)}; not comparable with unmarked figures"
+        for aside in asides
+    ]
+
+
+def _of_floor(record: Record, floor: str) -> str:
+    """Two disjoint sets of real images, or, in the previous protocol, one with itself."""
+    if "disjoint" in record.protocol.get(floor, "disjoint"):
+        return "(two disjoint sets of real images)"
+    return "(the real images with themselves, previous protocol)"
 
 
 def cautions(filled: FilledTable, group: Group) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from idinvert.tables.lack import Need, why_empty
 from idinvert.tables.record import Record
-from idinvert.tables.select import matching, select
+from idinvert.tables.select import matching, other_reference, select
 from idinvert.tables.table import Column, Group, Row, Table
 
 
@@ -23,6 +23,9 @@ class Cell:
         record: it comes from.
         matched: how many records stood for choice.
         seeds: of these.
+        interval: the low and high end of the figure's 95 % interval, where its record has one.
+        aside: the reference of a distance that is to other real images than the table's; such a
+            figure is marked, and compared with none of another reference. Empty otherwise.
         reason: why there is no value; empty if there is one.
         commands: that would fill the cell.
     """
@@ -36,6 +39,8 @@ class Cell:
     record: Record | None = None
     matched: int = 0
     seeds: tuple[int, ...] = ()
+    interval: tuple[float, float] | None = None
+    aside: str = ""
     reason: str = ""
     commands: tuple[str, ...] = ()
 
@@ -99,7 +104,8 @@ class FilledTable:
         found: dict[tuple[str, str, str], Need] = {}
         for cell in self.cells:
             absent = self.table.scale in cell.row.absent
-            if absent or not cell.row.evaluate or (cell.value is not None and not everything):
+            there = cell.value is not None and not cell.aside
+            if absent or not cell.row.evaluate or (there and not everything):
                 continue
             place = (cell.row, cell.group, cell.column)
             command = self.table.command(cell.row.evaluate, *place)
@@ -137,6 +143,8 @@ def _shown(table: Table, group: Group, column: Column, records: Sequence[Record]
     """The metric that a column shows in a group."""
     counts = {name: 0 for name in column.metric}
     for row in table.rows:
+        if table.scale in row.absent:
+            continue
         found = matching(records, table.clauses(row, group, column))
         for name in column.metric:
             counts[name] += any(name in record.metrics for record in found)
@@ -152,7 +160,6 @@ def _cell(
     metric: str | None,
     records: Sequence[Record],
 ) -> Cell:
-    where = table.clauses(row, group, column)
     place: dict[str, Any] = {
         "row": row,
         "group": group,
@@ -162,11 +169,15 @@ def _cell(
     }
     if table.scale in row.absent:
         return Cell(**place, reason=row.absent[table.scale])
+    where = table.clauses(row, group, column)
     if metric is not None:
-        found = select(records, where, metric=metric)
+        found = select(records, where, metric=metric, reference=table.reference)
         if found.record is not None:
             value = found.record.metrics[metric]
             selected: dict[str, Any] = {**place, "record": found.record, "matched": found.matched}
+            selected["aside"] = other_reference(found.record, metric, table.reference)
+            if (ends := found.record.intervals.get(metric)) is not None:
+                selected["interval"] = (ends[0], ends[1])
             if math.isfinite(value):
                 return Cell(**selected, seeds=found.seeds, value=value)
             run = found.record.run

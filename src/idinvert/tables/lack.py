@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from idinvert.tables.record import Record
-from idinvert.tables.select import matching, nearest
+from idinvert.tables.select import Default, Within, matching, nearest
 
 OF_AN_EVALUATION = ("task", "n", "data.split", "choices.inversion", "choices.task")
 """Clauses that an evaluation meets or not, whatever the run."""
@@ -42,8 +42,15 @@ class Lack:
 
 
 def run_clauses(where: Mapping[str, Any]) -> dict[str, Any]:
-    """The clauses that a run meets or not, however it is evaluated."""
-    return {path: value for path, value in where.items() if not of_an_evaluation(path)}
+    """The clauses that a run meets or not, however it is evaluated.
+
+    What else was chosen is no matter: a method without an encoder takes any run of its generator.
+    """
+    return {
+        path: value
+        for path, value in where.items()
+        if not of_an_evaluation(path) and not isinstance(value, Within)
+    }
 
 
 def of_an_evaluation(path: str) -> bool:
@@ -76,7 +83,8 @@ def why_empty(
     if others:  # the run is there; it lacks this metric, or the evaluation
         reason = f"run {others[0].run} was evaluated without {wanted}"
     else:
-        words = [f"{path} {value}" for path, value in where.items() if of_an_evaluation(path)]
+        asked = {path: wanted for path, wanted in where.items() if of_an_evaluation(path)}
+        words = [f"{path} {v}" for path, v in asked.items() if not isinstance(v, Default | Within)]
         reason = f"no record of run {runs[0].run} with {', '.join(words)}"
     command = evaluate.replace("RUN", runs[0].run) if runs else evaluate
     return Lack(reason=reason, commands=_given(command), record=(others or runs)[0])

@@ -4,7 +4,9 @@ from idinvert.tables.figures import (
     best,
     cautions,
     data_line,
-    figure,
+    is_best,
+    marks,
+    measured,
     measured_header,
     paper_header,
     printed,
@@ -31,6 +33,8 @@ _ESCAPES = {
     "—": "---",
     "–": "--",
     "×": r"$\times$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
     "σ": r"$\sigma$",
     "λ": r"$\lambda$",
 }
@@ -57,34 +61,25 @@ def _tabular(filled: FilledTable, group: Group) -> list[str]:
     for column in columns:
         metric = filled.column(column, group)[0].metric
         header += [escape(measured_header(column, metric)), escape(paper_header(column, group))]
-    bests = {column.name: best(filled.column(column, group)) for column in columns}
     lines = [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'rr' * len(columns)}}}"]
     lines += [r"\toprule", " & ".join(header) + r" \\", r"\midrule"]
     for row in filled.table.rows:
         cells = [escape(row.label)]
         for cell in filled.row(row, group):
             digits = cell.column.digits
-            measured, theirs = bests[cell.column.name]
-            cells.append(
-                _bold(
-                    cell.value, measured, None if cell.value is None else figure(cell.value, digits)
-                )
-            )
-            cells.append(
-                _bold(
-                    cell.printed,
-                    theirs,
-                    None if cell.printed is None else printed(cell.printed, digits),
-                )
-            )
+            ours = filled.column(cell.column, group)
+            text = None if cell.value is None else escape(measured(cell))
+            cells.append(_bold(text, is_best(cell, ours)))
+            text = None if cell.printed is None else printed(cell.printed, digits)
+            cells.append(_bold(text, cell.printed == best(ours)[1]))
         lines.append(" & ".join(cells) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
 
 
-def _bold(value: float | None, best_value: float | None, text: str | None) -> str:
-    if value is None or text is None:
+def _bold(text: str | None, bold: bool) -> str:
+    if text is None:
         return "---"
-    return rf"\textbf{{{text}}}" if value == best_value else text
+    return rf"\textbf{{{text}}}" if bold else text
 
 
 def _caption(filled: FilledTable) -> str:
@@ -101,5 +96,6 @@ def _caption(filled: FilledTable) -> str:
                     f"seed {record.seed}, n {record.n:,}, "
                     f"matched {max(cell.matched for cell in cells)}."
                 )
+        sentences += [f"{line}." for line in marks(filled, group)]
         sentences += [f"Caution: {line}." for line in cautions(filled, group)]
     return escape(" ".join(sentences))

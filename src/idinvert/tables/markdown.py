@@ -5,7 +5,9 @@ from idinvert.tables.figures import (
     best,
     cautions,
     data_line,
-    figure,
+    is_best,
+    marks,
+    measured,
     measured_header,
     paper_header,
     printed,
@@ -24,8 +26,11 @@ def to_markdown(filled: FilledTable) -> str:
     table = filled.table
     missing = filled.missing()
     bold = "Bold: the best of a column, once among the measured, once among the printed figures."
+    how = (
+        "±: half of a 95 % interval over images, where the record has one; it holds no other seed."
+    )
     lines = [f"# {table.title}", "", f"- Scale: {table.scale}."]
-    lines += [f"- {note}" for note in (*table.notes, bold)]
+    lines += [f"- {note}" for note in (*table.notes, bold, how)]
     for group in table.groups:
         lines += ["", f"## {group.label}", "", *_figures(filled, group, missing)]
         lines += ["", *_caption(filled, group)]
@@ -42,29 +47,30 @@ def _figures(filled: FilledTable, group: Group, missing: list[Missing]) -> list[
         metric = filled.column(column, group)[0].metric
         measured = measured_header(column, metric)
         header += [f"{measured} ({group.data})", paper_header(column, group)]
-    bests = {column.name: best(filled.column(column, group)) for column in columns}
     body = []
     for row in filled.table.rows:
         line = [row.label]
         for cell in filled.row(row, group):
-            ours, theirs = bests[cell.column.name]
-            line.append(_measured(cell, ours, missing))
-            line.append(_bold(cell.printed, theirs, digits=cell.column.digits, exact=True))
+            cells = filled.column(cell.column, group)
+            line += [_measured(cell, cells, missing), _printed(cell, best(cells)[1])]
         body.append(line)
     return _grid(header, body)
 
 
-def _measured(cell: Cell, best_value: float | None, missing: list[Missing]) -> str:
+def _measured(cell: Cell, column: list[Cell], missing: list[Missing]) -> str:
     if cell.value is None:
         return f"{EMPTY} ({_mark(cell, missing)})"
-    return _bold(cell.value, best_value, digits=cell.column.digits, exact=False)
+    return _bold(measured(cell), is_best(cell, column))
 
 
-def _bold(value: float | None, best_value: float | None, *, digits: int, exact: bool) -> str:
-    if value is None:
+def _printed(cell: Cell, best_value: float | None) -> str:
+    if cell.printed is None:
         return EMPTY
-    text = printed(value, digits) if exact else figure(value, digits)
-    return f"**{text}**" if value == best_value else text
+    return _bold(printed(cell.printed, cell.column.digits), cell.printed == best_value)
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
 
 
 def _caption(filled: FilledTable, group: Group) -> list[str]:
@@ -81,6 +87,7 @@ def _caption(filled: FilledTable, group: Group) -> list[str]:
             orders.append(f"{column.part} {cells[0].metric} {same} of {pairs}".strip())
     if orders:
         lines.append(f"- Pairs of methods in the paper's order: {', '.join(orders)}.")
+    lines += [f"- {line}." for line in marks(filled, group)]
     lines += [f"- **Caution**: {line}." for line in cautions(filled, group)]
     return lines
 

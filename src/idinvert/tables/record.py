@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,10 @@ class Record:
         seed: of the run.
         command: that made the record.
         evaluation: hash of all that the figures depend on, so that a sweep does nothing twice.
+        reference: which real images distances between sets are to: `disjoint` (none that an output
+            was made of) or `same`; empty where there are none. Records from before it was said
+            read as `same`, which they are.
+        intervals: metric name to the low and high end of its 95 % interval, where there is one.
         series: name to a curve's numbers, for example `{"pose/recall": [0.1, …]}`; in the file
             only where there are any.
         extra: fields that this version does not know, kept as they were read.
@@ -59,10 +64,14 @@ class Record:
     seed: int | None = None
     command: str = ""
     evaluation: str = ""
+    reference: str = ""
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+OF_SETS = re.compile("(own_)?(swd|fid|kid|prc|fd_|kd_)")
+"""Names of distances between sets of images begin like this."""
 _FIELDS = {item.name: item for item in dataclasses.fields(Record) if item.name != "extra"}
 _REQUIRED = [
     name
@@ -86,6 +95,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "created": (str,),
     "command": (str,),
     "evaluation": (str,),
+    "reference": (str,),
+    "intervals": (Mapping,),
     "series": (Mapping,),
 }
 
@@ -94,11 +105,17 @@ def to_dict(record: Record) -> dict[str, Any]:
     """Plain data for JSON; figures that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
-    del plain["series"], plain["evaluation"]
-    if record.batch_size is None:
-        del plain["batch_size"]
-    if record.evaluation:
-        plain["evaluation"] = record.evaluation
+    for name in (
+        "series",
+        "evaluation",
+        "reference",
+        "intervals",
+        "batch_size",
+    ):  # only where there are any
+        if not plain[name]:
+            del plain[name]
+    if record.intervals:
+        plain["intervals"] = {name: list(pair) for name, pair in record.intervals.items()}
     if record.series:
         plain["series"] = {
             name: [_finite(value) for value in values] for name, values in record.series.items()
@@ -124,7 +141,18 @@ def from_dict(plain: Mapping[str, Any]) -> Record:
     }
     if "series" in known:
         known["series"] = {name: _curve(name, values) for name, values in plain["series"].items()}
+    if "intervals" in known:
+        known["intervals"] = {name: _pair(name, ends) for name, ends in plain["intervals"].items()}
+    if not known.get("reference") and any(map(OF_SETS.match, known["metrics"])):
+        known["reference"] = "same"
     return Record(**known, extra={k: v for k, v in plain.items() if k not in _FIELDS})
+
+
+def _pair(name: str, ends: Any) -> tuple[float, float]:
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        raise DataError(f"interval {name!r} of a record is {ends!r}, not a low and a high end")
+    low, high = (_read(f"an end of interval {name!r}", end) for end in ends)
+    return low, high
 
 
 def _curve(name: str, values: Any) -> list[float]:

@@ -15,6 +15,7 @@ from idinvert.tables.latex import to_latex
 from idinvert.tables.markdown import to_markdown
 from idinvert.tables.plot import draw_curves
 from idinvert.tables.record import Record
+from idinvert.tables.spec import Expected
 from idinvert.tables.table import Table, table_from_dict
 from idinvert.tables.trace import TracedCurves, trace
 
@@ -30,8 +31,20 @@ CURVE_FORMATS: dict[str, Callable[[TracedCurves], str]] = {
 PICTURES = (".png", ".pdf")
 
 
-def described(spec: Mapping[str, Any], *, scale: str) -> Table | Curves:
+def described(
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
+) -> Table | Curves:
     """The table, or the figure of curves, that a plain description is of (key `kind`).
+
+    Args:
+        spec: the description.
+        scale: to show.
+        expected: gives the choices of a row's commands, see `Table`.
+        reference: of distances between sets, see `Table`.
 
     Raises:
         ConfigError: another kind, or what `table_from_dict` and `curves_from_dict` refuse.
@@ -39,7 +52,8 @@ def described(spec: Mapping[str, Any], *, scale: str) -> Table | Curves:
     kind = spec.get("kind", "table")
     if kind not in ("table", "curve"):
         raise ConfigError(f"table.kind is {kind!r}: expected table or curve")
-    return (curves_from_dict if kind == "curve" else table_from_dict)(spec, scale=scale)
+    make = curves_from_dict if kind == "curve" else table_from_dict
+    return make(spec, scale=scale, expected=expected, reference=reference)
 
 
 def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | TracedCurves:

@@ -3,11 +3,24 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from idinvert.errors import ConfigError
+from idinvert.tables.select import Default, Within
 
+ROOT = "choices"
+FREE = (
+    "choices.inversion.seed",  # replicates; a table shows which seeds there are
+    "choices.task.seed",
+    "choices.task.directions",  # names from the user's file; rows that differ are cautioned about
+    "choices.task.attributes",
+)
+"""Choices that may be any in a row."""
+ANY = object()
+"""Expected at a path below which a row asks for nothing."""
+Expected = Callable[[str, str], Mapping[str, Any]]
+"""The choices, by dotted path, of the records of a training and an evaluation command."""
 PLACE = re.compile(r"{(\w+)}")
 
 
@@ -94,6 +107,33 @@ def with_shared(plain: Any, shared: Mapping[str, Any]) -> Any:
         if isinstance(value, Mapping) and isinstance(plain.get(key), Mapping):
             joined[key] = {**value, **plain[key]}
     return joined
+
+
+def with_defaults(
+    where: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]] | None, *, at: str
+) -> dict[str, Any]:
+    """Clauses, with a `Default` for every choice that they do not speak of.
+
+    Args:
+        where: the clauses that are written down.
+        expected: gives dotted path and value of all choices of the place's commands; None: nothing
+            is asked for but what is written down.
+        at: where the commands stand, for the error.
+
+    Raises:
+        ConfigError: a command that cannot be composed.
+    """
+    if expected is None:
+        return dict(where)
+    try:
+        choices = expected()
+    except ConfigError as error:
+        raise ConfigError(f"{at}: its commands cannot be composed: {error}") from error
+    spoken = {name for path in where for name in (path, f"{path}.name")}
+    below = tuple(path for path, value in choices.items() if value is ANY)
+    silent = [path for path in choices if path not in {*spoken, *FREE, *below}]
+    defaults = {path: Default(choices[path]) for path in silent}
+    return {**where, **defaults, ROOT: Within(frozenset({*spoken, *choices, *FREE}), below)}
 
 
 def filled_in(template: str, words: Mapping[str, Any], *, at: str) -> str:

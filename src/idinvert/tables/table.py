@@ -7,12 +7,14 @@ from typing import Any
 from idinvert.errors import ConfigError
 from idinvert.tables.select import Where
 from idinvert.tables.spec import (
+    Expected,
     at_scale,
     check_keys,
     filled_in,
     make,
     named_data,
     names,
+    with_defaults,
     with_shared,
     with_values,
 )
@@ -109,6 +111,9 @@ class Table:
         arguments: of a training command at this scale, `{arguments}` in `Row.train`.
         fill: what stands for `{places}` in commands and clauses; groups, columns, rows win.
         notes: sentences above the table.
+        expected: gives the choices of a row's commands; a record that deviates from them, where the
+            clauses do not speak of it, does not stand in the row. None: only clauses count.
+        reference: of distances between sets; figures to another one are marked.
     """
 
     name: str
@@ -121,16 +126,22 @@ class Table:
     arguments: str = ""
     fill: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    expected: Expected | None = None
+    reference: str = "disjoint"
 
     def columns_of(self, group: Group) -> list[Column]:
         """The columns that a group has."""
         return [c for c in self.columns if not group.columns or c.name in group.columns]
 
     def clauses(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
-        """All clauses on a cell; a group's data set is always one of them."""
-        own = {"data.name": group.data}
-        where = {**self.where, **group.where, **own, **column.where, **row.where}
-        return with_values(where, self._fill(row, group, column), at=self._at(row))
+        """All clauses on a cell, with the defaults of its commands.
+
+        A group's data set is always one of them.
+        """
+        asked = self.expected
+        commands = (self.command(text, row, group, column) for text in (row.train, row.evaluate))
+        chosen = None if asked is None or not row.train else lambda: asked(*commands)
+        return with_defaults(self._where(row, group, column), chosen, at=self._at(row))
 
     def command(self, template: str, row: Row, group: Group, column: Column) -> str:
         """A command of a row for a cell.
@@ -139,7 +150,7 @@ class Table:
         says.
         """
         words = {"arguments": self.arguments, "data": group.data, "scale": self.scale}
-        words["task"] = self.clauses(row, group, column).get("task", "reconstruction")
+        words["task"] = self._where(row, group, column).get("task", "reconstruction")
         words |= self._fill(row, group, column)
         return filled_in(template, words, at=self._at(row))
 
@@ -152,6 +163,11 @@ class Table:
                 if row.train and self.scale not in row.absent:
                     commands.setdefault(self.command(row.train, row, group, column))
         return list(commands)
+
+    def _where(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
+        own = {"data.name": group.data}
+        where = {**self.where, **group.where, **own, **column.where, **row.where}
+        return with_values(where, self._fill(row, group, column), at=self._at(row))
 
     def _fill(self, row: Row, group: Group, column: Column) -> dict[str, Any]:
         return {**self.fill, **group.fill, **column.fill, **row.fill}
@@ -175,7 +191,13 @@ _KEYS = {
 }
 
 
-def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
+def table_from_dict(
+    spec: Mapping[str, Any],
+    *,
+    scale: str,
+    expected: Expected | None = None,
+    reference: str = "disjoint",
+) -> Table:
     """Check a table's plain description (conf/table/*.yaml) and fit it to a scale.
 
     Args:
@@ -183,6 +205,7 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
             (what all rows share), `where`, `fill`, `notes`, and `scales`: scale to `{where, notes,
             arguments, fill}`. A group's `data` maps scale to name.
         scale: to show. Records of another scale are left out.
+        expected, reference: see `Table`.
 
     Raises:
         ConfigError: an unknown scale or key, a missing key, figures printed for a group or column
@@ -219,6 +242,8 @@ def table_from_dict(spec: Mapping[str, Any], *, scale: str) -> Table:
         arguments=chosen.get("arguments") or "",
         fill={**(spec.get("fill") or {}), **(chosen.get("fill") or {})},
         notes=[*(spec.get("notes") or []), *(chosen.get("notes") or [])],
+        expected=expected,
+        reference=reference,
     )
     _check(table)
     return table

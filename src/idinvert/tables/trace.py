@@ -115,7 +115,7 @@ def _of_many(table: Curves, line: Line, panel: Panel, records: Sequence[Record])
     metric = max(line.metric, key=lambda name: counts[name])  # the first of several
     points, used, lacks = [], [], []
     for value, where in places.items():
-        record = select(records, where, metric=metric).record
+        record = select(records, where, metric=metric, reference=table.reference).record
         if record is None or not math.isfinite(record.metrics[metric]):
             wanted = metric if counts[metric] else " or ".join(line.metric)
             lack = _lack(table, line, panel, records, wanted=wanted, value=value)

@@ -214,7 +214,7 @@ def test_directions_that_do_not_fit_are_refused(
         on_run(*task, f"task.directions={tmp_path / 'wide.safetensors'}")
     with pytest.raises(DataError, match="asked for n=9 images, but the split has 8"):
         on_run(*task, f"task.directions={directions}", "n=9")
-    with pytest.raises(DataError, match="n is 1; set n=2"):
+    with pytest.raises(DataError, match="there are 1: set n=2"):
         on_run("task=interpolation", *FEW, "n=1")
 
 

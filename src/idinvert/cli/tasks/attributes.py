@@ -38,18 +38,20 @@ def read_labels(*, config: dict[str, Any]) -> list[Record]:
     chunks = Chunks(images, spans(count, size=config["batch_size"]))
     began = time.monotonic()
     batches = (chunks[index] for index in range(len(chunks)))
-    metrics, words = measure_attributes(
+    figures = measure_attributes(
         ((batch["image"], batch["attributes"]) for batch in batches),
         network=network,
         labels=labels,
         device=torch.device("cpu"),
+        seed=config["seed"],
     )
     record = Record(
         run=contents.hashes["attributes"],
         task="attributes",
         choices={"scale": config["scale"]["name"]},
-        metrics=metrics,
-        protocol=words,
+        metrics=figures.metrics,
+        protocol=figures.protocol,
+        intervals=figures.intervals,
         n=count,
         nimg=0,
         data={

@@ -1,0 +1,105 @@
+"""Every measured figure on the pages of experiments/ is one that a record holds, rounded."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from idinvert.weights.assets import assets_folder
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+TIMES = ("speed", "gpu")
+"""Folders of times, whose records are of another kind."""
+PAGES = sorted(path for path in EXPERIMENTS.glob("*/README.md") if path.parent.name not in TIMES)
+
+FIGURE = re.compile(r"(?<![\w./-])\d[\d,]*\.\d+(?![\w.]*\d)")
+LINK = re.compile(r"\]\(([^)#]+README\.md)\)")
+NOT_MEASURED = {
+    r"torch \d+\.\d+": "a version",
+    r"\d+\.\d MB": "the size of a file",
+    r"(Sec|App|Secs)\. [\dA]+(\.\d)?": "a place in the paper",
+    r"SqueezeNet 1\.1": "a network's name",
+    r"[a-z_.]+=[\d.]+": "a setting",
+    r"`[^`]*`": "code",
+}
+"""What may look like a figure, and what it is."""
+SCALES = (1.0, 100.0, 1000.0)
+"""Figures as they are, in hundredths and in thousandths (milliseconds)."""
+
+
+def without_code(text: str) -> str:
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for pattern in NOT_MEASURED:
+        text = re.sub(pattern, "", text)
+    return text
+
+
+def measured(folder: Path) -> Iterator[float]:
+    """What the records of a folder hold: figures, and the ends and half widths of intervals."""
+    for path in folder.glob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            yield from (value for value in record["metrics"].values() if value is not None)
+            for low, high in record.get("intervals", {}).values():
+                yield from (low, high, (high - low) / 2)
+
+
+def known(page: Path, text: str) -> list[float]:
+    """Figures of the page's folder and of the pages that it links to, and the paper's."""
+    folders = {page.parent, *((page.parent / link).resolve().parent for link in LINK.findall(text))}
+    found = [value * scale for folder in folders for value in measured(folder) for scale in SCALES]
+    for table in (ROOT / "conf" / "table").glob("*.yaml"):
+        found += map(float, re.findall(r"\d+\.\d+", table.read_text(encoding="utf-8")))
+    for path in assets_folder().glob("*/directions.safetensors"):  # their held-out accuracy
+        with safe_open(path, framework="pt") as file:
+            for one in json.loads(file.metadata()["directions"]).values():
+                found += one["provenance"].get("accuracy", [])
+    return found
+
+
+def unbacked(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    values = known(page, text)
+    missing = []
+    for word in FIGURE.findall(without_code(text)):
+        figure, decimals = float(word.replace(",", "")), len(word.split(".")[1])
+        if not any(abs(value - figure) <= 0.5001 * 10**-decimals for value in values):
+            missing.append(word)
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_every_figure_has_a_record(page: Path) -> None:
+    assert unbacked(page) == [], (
+        "no record in the page's folder, nor of a page that it links to, holds these figures: "
+        "measure them, or word the sentence without them"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_pages_say_what_is_of_the_previous_protocol(page: Path) -> None:
+    lines = [
+        json.loads(line)
+        for path in page.parent.glob("*.jsonl")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    old = any(record.get("reference") == "same" for record in lines)
+    assert ("**Previous protocol.**" in page.read_text(encoding="utf-8")) == old
+
+
+def test_a_figure_without_a_record_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    record = {"metrics": {"mse": 0.02437, "none": None}, "intervals": {"mse": [0.02, 0.03]}}
+    (folder / "records.jsonl").write_text(json.dumps(record) + "\n")
+    page = folder / "README.md"
+    page.write_text("0.0244 ± 0.0050, hundredfold 2.44; `lr=0.33`, torch 2.15, App. A.1, 0.0247\n")
+    assert unbacked(page) == ["0.0247"]
+    other = tmp_path / "two"
+    other.mkdir()
+    (other / "README.md").write_text("0.024, by [one](../one/README.md), and 0.777")
+    assert unbacked(other / "README.md") == ["0.777"]

@@ -1,0 +1,145 @@
+"""Sets are compared with real images that no output was made of, in every task that has sets."""
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import idinvert.evaluation
+from idinvert.editing.diffusion import DiffusionInverter
+from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.diffusion import diffusion
+from idinvert.evaluation.initial import Untrained, initial
+from idinvert.evaluation.interpolation import interpolation
+from idinvert.evaluation.manipulation import manipulation
+from idinvert.evaluation.mixing import mixing
+from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
+from idinvert.evaluation.reconstruction import reconstruction
+from idinvert.evaluation.reference import compared
+from idinvert.evaluation.samples import samples
+from idinvert.metrics.suite import MetricSuite
+from idinvert.metrics.swd import swd
+from tests.evaluation.conftest import Smooth
+
+
+def reconstructed(subject, out, **_):
+    (record,) = reconstruction(
+        inverters={"encoder": subject.inverter}, generator=subject.generator,
+        domain=subject.domain, measures=subject.measures, origin=subject.origin, out=out,
+        n=subject.n, batch_size=subject.batch_size, trainer=subject.trainer,
+    )  # fmt: skip
+    return record
+
+
+def diffused(subject, out, networks, **_):
+    inverter = DiffusionInverter(
+        encoder=networks.encoder, perceptual=networks.features, lambda_vgg=0.1, steps=1, size=6,
+        centre=[8, 8],
+    )  # fmt: skip
+    (record,) = diffusion(subject, inverters=[inverter], out=out, images=[])
+    return record
+
+
+TASKS = {
+    "reconstruction": reconstructed,
+    "diffusion": diffused,
+    "interpolation": lambda subject, out, **_: interpolation(subject, out=out, shown=0),
+    "mixing": lambda subject, out, **_: mixing(subject, out=out, shown=0),
+    "manipulation": lambda subject, out, directions, **_: manipulation(
+        subject, directions=directions, out=out, shown=0
+    ),
+    "samples": lambda subject, out, **_: samples(subject, out=out, shown=0),
+    "initial": lambda subject, out, **_: initial(
+        [Untrained("StyleGAN2", {"none": subject})], out=out, shown=0
+    )[0],
+    "out_of_domain": lambda subject, out, **_: out_of_domain(
+        [Entrant("Encoder", subject, None)], out=out, own=subject.domain, shown=0
+    )[0],
+}
+
+
+def test_no_task_that_measures_sets_is_forgotten_here():
+    found = set()
+    for path in Path(idinvert.evaluation.__file__).parent.glob("*.py"):
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        if names & {"measure_sets", "measured_outputs", "set_suite"}:
+            found.add(path.stem)
+    assert found - {"reference", "outputs"} == set(TASKS)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the suite of sets was given: targets and other images."""
+    kept = {"targets": [], "others": []}
+    update, refer = MetricSuite.update, MetricSuite.refer
+
+    def updated(self, outputs, targets):
+        if self.keeps_images:
+            kept["targets"].append(targets)
+        return update(self, outputs, targets)
+
+    def referred(self, images):
+        kept["others"].append(images)
+        return refer(self, images)
+
+    monkeypatch.setattr(MetricSuite, "update", updated)
+    monkeypatch.setattr(MetricSuite, "refer", referred)
+    return kept
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("reference", ["disjoint", "same"])
+@pytest.mark.parametrize(("n", "there"), [(4, 20), (8, 11)])
+def test_the_reference_holds_no_image_that_an_output_was_made_of(
+    name, n, there, reference, subject, domain, measures, networks, directions, seen, tmp_path
+):
+    m = 5 if (n, reference) == (8, "disjoint") else n
+    images = replace(domain, test=Smooth(there, first_id=100))
+    one = subject(
+        n=n, domain=images, measures=replace(measures, reference=reference, names=["mse", "swd"])
+    )
+    record = TASKS[name](one, tmp_path / "out", networks=networks, directions=directions)
+    prefix = "own_" if name == "out_of_domain" else ""
+    assert record.reference == reference and record.n == n
+    text = record.protocol[f"{prefix}swd"]
+    assert f"reference={reference}" in text and f"{m} outputs against" in text
+    assert (f"{prefix}swd_floor" in record.metrics) == (2 * m <= there)
+    assert ("no floor" in text) == (2 * m > there)
+    low, high = record.intervals[f"{prefix}swd"]
+    assert low < record.metrics[f"{prefix}swd"] < high
+    real = torch.stack([images.test[i]["image"] for i in range(there)])
+    others = torch.cat(seen["others"]) if seen["others"] else real[:0]
+    assert torch.equal(others, real[m : 2 * m] if 2 * m <= there else real[:0])
+    if f"{prefix}swd_floor" in record.metrics:  # what a perfect copy would get
+        floor = swd(real[:m], real[m : 2 * m])["swd"]
+        assert record.metrics[f"{prefix}swd_floor"] == pytest.approx(floor, rel=1e-6)
+
+
+def test_pairs_stay_among_the_images_that_are_compared(subject, domain, measures):
+    images = replace(domain, test=Smooth(11, first_id=100))
+    one = subject(n=8, domain=images, measures=replace(measures, reference="disjoint"))
+    partner = one.partners(seed=3)
+    assert one.compared == 5 and sorted(partner[:5].tolist()) == list(range(5))
+    assert all(i != j for i, j in enumerate(partner.tolist())) and partner.max() < 5
+    assert one.within == {"compared": 5} and subject(n=8).within == {}
+    few = subject(n=2, domain=replace(domain, test=Smooth(3)), measures=one.measures)
+    with pytest.raises(DataError, match="a split of 4 or more"):
+        few.partners(seed=0)
+
+
+def test_how_many_are_compared():
+    assert compared(500, there=5000, reference="disjoint") == (500, (500, 1000))
+    assert compared(5000, there=5000, reference="disjoint") == (2500, (2500, 5000))
+    assert compared(5000, there=5000, reference="same") == (5000, None)
+    assert compared(500, there=5000, reference="same") == (500, (500, 1000))
+    assert compared(1, there=1, reference="disjoint") == (0, None)
+
+
+def test_another_word_is_refused_before_any_work(subject, measures, tmp_path):
+    one = subject(measures=replace(measures, reference="other"))
+    with pytest.raises(ConfigError, match="reference is 'other'"):
+        interpolation(one, out=tmp_path)
+    with pytest.raises(ConfigError, match="reference is 'other'"):
+        reconstructed(one, tmp_path)
