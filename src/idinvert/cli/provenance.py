@@ -3,8 +3,10 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +24,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def trained_by(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The commit whose code trained the weights: runs of one id may differ by its rounding."""
+    return {"trained_by": str(provenance["commit"])} if "commit" in provenance else {}
 
 
 def commit() -> str:

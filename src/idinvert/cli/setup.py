@@ -13,7 +13,7 @@ from torch import nn
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.devices import compile_inversion
-from idinvert.cli.provenance import command, versions
+from idinvert.cli.provenance import command, trained_by, versions
 from idinvert.config.build import build
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
@@ -101,7 +101,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
             checkpoints=contents.hashes,
             seed=provenance.get("seed", 0),
             command=command(),
-            versions=versions(),
+            versions=versions() | trained_by(provenance),
         ),
         trained_on=provenance.get("data"),
     )
