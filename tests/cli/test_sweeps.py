@@ -44,7 +44,8 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
         for data in ("faces_mini", "churches_mini")
     },
     ("train", "table4_offset"): {
-        "experiment=e4e data=faces_mini scale=miniature generator.path=trained:stylegan2",
+        "experiment=e4e encoder=base data=faces_mini scale=miniature "
+        "generator.path=trained:stylegan2",
         f"experiment=domain_guided latent.offset=none data=faces_mini {STYLEGAN2}",
         f"experiment=domain_guided latent.offset=w_avg data=faces_mini {STYLEGAN2}",
     },

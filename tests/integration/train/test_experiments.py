@@ -75,7 +75,7 @@ def test_every_file_opens_with_its_command(path: Path) -> None:
 
 
 def weights_of(folder: Path) -> set[str]:
-    return {path.stem for path in (folder / "weights").iterdir()}
+    return {path.stem for path in (folder / "weights").glob("*.safetensors")}
 
 
 ROLES = {

@@ -38,7 +38,7 @@ def only_run(folder: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(

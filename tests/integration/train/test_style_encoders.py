@@ -21,7 +21,7 @@ def test_a_run_with_a_style_encoder(
 ) -> None:
     with contextlib.suppress(DivergenceError):  # four steps need not lead below G of the mean code
         train_tiny("domain_guided", f"encoder={name}", *TINY)
-    (path,) = (tmp_path / "outputs").rglob("encoder.safetensors")
+    (path,) = (tmp_path / "outputs").rglob("weights/encoder.safetensors")
     encoder = load_network(path, key="encoder.path", expect="encoder")
     assert isinstance(encoder, kind)
     choices = read_header(path).provenance["choices"]
