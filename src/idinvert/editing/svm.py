@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from idinvert.editing.directions import Direction
@@ -87,6 +86,8 @@ def train_direction(
     test = torch.cat([low[:held], high[:held]])
     y = np.repeat([0, 1], ends - held)
     y_test = np.repeat([0, 1], held)
+
+    from sklearn.svm import SVC, LinearSVC  # where it is used: every command would wait for it
 
     stack = codes[:, None] if codes.ndim == 2 else codes  # [N, K, w], K = 1 or L
     normals, accuracies = [], []

@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import lpips
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -45,6 +44,8 @@ class LPIPS(nn.Module):
         file = locate(BACKBONES[net], path=path, key=LPIPS_KEY)
         self.net = net
         self.backbone_sha256 = file_hash(file)
+        import lpips  # where it is used: every command would wait for it
+
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision calls `pretrained` (False here) outdated
             self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
