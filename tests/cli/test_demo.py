@@ -31,7 +31,8 @@ def test_the_demo_leaves_what_it_promises(
     for source in ("fresh", "shipped"):
         for method in ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"):
             cells = [cell.strip() for cell in rows[f"{method}, {source}"].strip("|").split("|")]
-            measured = [float(cell.strip("*")) for cell in cells[1::2]]
+            # A distance stands with half of its 95 % interval: 87.03 ± 28.43.
+            measured = [float(cell.strip("*").split("±")[0]) for cell in cells[1::2]]
             assert all(value >= 0 for value in measured) and len(measured) == 4
     assert len([label for label in rows if "(Ours)" in label]) == 4
     assert "16.43" in table, "the paper's figure beside ours"
