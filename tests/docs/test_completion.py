@@ -73,7 +73,7 @@ def test_the_installed_command_completes_groups_and_keys(shell: Path) -> None:
 @pytest.mark.skipif(BASH is None, reason="no bash")
 def test_python_and_the_script_complete_as_well(shell: Path) -> None:
     asked = {"install": "python evaluate.py", "registered": "python", "cwd": shell}
-    found = completed("python evaluate.py task=rec", **asked)  # type: ignore[arg-type]
+    found = completed("python evaluate.py task=reco", **asked)  # type: ignore[arg-type]
     assert found.split() == ["task=reconstruction"]
 
 

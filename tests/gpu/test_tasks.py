@@ -32,8 +32,10 @@ TASKS = {
     "directions": ("task.samples=200", "task.names=[pose,smile]"),
     "speed": ("inversion=encoder", "task.images=2"),
 }
-ELSEWHERE = {"invert", "training_curves"}
-"""The first has its own test below; the second reads a run's losses and computes nothing."""
+ELSEWHERE = {"invert", "training_curves", "recalibrate"}
+"""The first has its own test below; the second reads a run's losses and computes nothing; the third
+is what every training of an encoder does before it saves weights, on the data that it learned from.
+"""
 
 
 def go(*words: str) -> list[Record]:
