@@ -45,7 +45,7 @@ def main() -> None:
     batch_size, node = config["batch_size"], config["data"]
     found = []
     with tempfile.TemporaryDirectory() as cache:
-        if node["_target_"].startswith("idinvert.data.miniature."):
+        if node["_target_"].startswith("idinvert.toy.miniature."):
             counts = {"train": options.images, "test": 1, "val": 1, "cache_dir": cache}
             node = node | {name: value for name, value in counts.items() if name in node}
         opened: list[Any] = []

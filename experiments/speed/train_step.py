@@ -119,7 +119,7 @@ def fit(
 
 def few_images(data: dict[str, Any]) -> dict[str, Any]:
     """The data's node with a handful of images, where they are rendered; the step needs none."""
-    if not data["_target_"].startswith("idinvert.data.miniature."):
+    if not data["_target_"].startswith("idinvert.toy.miniature."):
         return data
     counts = {"train": 8, "test": 1, "val": 1}
     return data | {name: counts[name] for name in counts if name in data}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from idinvert.checkpoints.release import save_network
 from idinvert.cli.assemble import assemble, batch_norm_group
 from idinvert.cli.choices import choices_of
 from idinvert.cli.networks import fresh_encoder
@@ -14,7 +15,6 @@ from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
-from idinvert.weights.release import save_network
 
 SIZES = {"resolution": 8, "channels": [4, 4]}
 TINY = [

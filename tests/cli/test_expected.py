@@ -10,11 +10,11 @@ from idinvert.cli.expected import expected_choices
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
 from idinvert.errors import ConfigError
-from idinvert.tables.record import Record, from_dict, to_dict
-from idinvert.tables.render import described, filled
-from idinvert.tables.select import Default, failures, leaves
-from idinvert.tables.spec import ANY, FREE, with_defaults
-from tests.tables.synthetic import record_for
+from idinvert.results.record import Record, from_dict, to_dict
+from idinvert.results.render import described, filled
+from idinvert.results.select import Default, failures, leaves
+from idinvert.results.spec import ANY, FREE, with_defaults
+from tests.results.synthetic import record_for
 
 NAMES = sorted(path.stem for path in (config_dir() / "table").glob("*.yaml"))
 MAY_DIFFER = {

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from idinvert.checkpoints.release import save_network
 from idinvert.cli.networks import Contents, starting_discriminator
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
-from idinvert.weights.release import save_network
 
 
 @pytest.mark.parametrize("init", ["generator", "checkpoint"])

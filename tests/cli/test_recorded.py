@@ -9,8 +9,8 @@ import pytest
 from idinvert.cli import evaluate as program
 from idinvert.cli.recorded import recorded
 from idinvert.config.overrides import compose_plain
-from idinvert.tables.record import Record
-from idinvert.tables.store import append, read_records
+from idinvert.results.record import Record
+from idinvert.results.store import append, read_records
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from idinvert.cli import job as job_module
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError, DivergenceError
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Command = Callable[..., int]
 Table = Callable[[], dict[str, Any]]

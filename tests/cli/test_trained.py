@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from idinvert.checkpoints import assets
+from idinvert.checkpoints.release import save_network
 from idinvert.cli.trained import KINDS, gan_command, with_trained_generator
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
-from idinvert.weights import assets
-from idinvert.weights.release import save_network
 
 SIZES = {"z_dim": 4, "w_dim": 4, "mapping_depth": 1}
 FACES = {"data": "faces_mini"}
@@ -55,7 +55,7 @@ def gan(outputs: Path) -> Callable[..., Path]:
 def config(outputs: Path, kind: str = "stylegan_multi_w", **more: Any) -> dict[str, Any]:
     return {
         "generator": {"path": f"trained:{kind}"},
-        "data": {"_target_": "idinvert.data.miniature.faces_mini", "resolution": 8},
+        "data": {"_target_": "idinvert.toy.miniature.faces_mini", "resolution": 8},
         "system": {"outputs": str(outputs)},
         "scale": {"name": "miniature"},
         **more,

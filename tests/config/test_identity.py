@@ -1,6 +1,7 @@
 """Run identity changes with the science and with nothing else."""
 
 from idinvert.config.identity import digest_of, run_identity, scientific_config
+from idinvert.config.moved import MOVED
 from idinvert.config.overrides import compose_plain
 
 CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
@@ -55,3 +56,12 @@ def test_a_number_is_one_however_it_is_typed() -> None:
     assert digest_of({"lambda_dom": 2.5}) != digest_of({"lambda_dom": 2})
     assert digest_of({"on": True}) != digest_of({"on": 1})
     assert digest_of([float("inf"), float("nan")]) == digest_of([float("inf"), float("nan")])
+
+
+def test_a_class_that_moved_makes_no_other_run() -> None:
+    def of(target: str) -> str:
+        config = {"perceptual": {"network": {"_target_": target}}}
+        return run_identity(scientific_config(config, contents={}, batch_norm_group=None))
+
+    for before, after in MOVED.items():
+        assert of(f"{before}X") == of(f"{after}X")

@@ -10,8 +10,8 @@ import torch
 
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import Domain
-from idinvert.data.miniature import faces_mini
 from idinvert.errors import ConfigError
+from idinvert.toy.miniature import faces_mini
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from idinvert.checkpoints import __main__ as weights
+from idinvert.checkpoints.fetch import all_entries
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
@@ -20,8 +22,6 @@ from idinvert.cli.train import train
 from idinvert.cli.words import is_sweep
 from idinvert.config.overrides import compose_plain, expand_sweep
 from idinvert.data import __main__ as data
-from idinvert.weights import __main__ as weights
-from idinvert.weights.fetch import all_entries
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.processes import RANKS, run_file
 from tests.docs.shrink import few_rows, for_hydra, in_miniature, overrides, tiny, value_of
@@ -93,7 +93,7 @@ def rows_of(program: str, words: list[str]) -> list[list[str]]:
 def check_program(command: Command, words: list[str]) -> None:
     program = program_of(words)
     assert program is not None
-    _composed(program, tuple(rows_of(program, words)[0]))  # all rows: tests/cli, tests/tables
+    _composed(program, tuple(rows_of(program, words)[0]))  # all rows: tests/cli, tests/results
 
 
 @functools.cache
@@ -212,7 +212,7 @@ def _first(*names: str) -> Callable[[list[str]], bool]:
 
 
 def _module(words: list[str]) -> bool:
-    return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.weights")
+    return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.checkpoints")
 
 
 RULES = (

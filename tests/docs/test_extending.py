@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import OWN, take_own_config_dir
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.tables.render import described
-from idinvert.tables.table import table_from_dict
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import load_network, read_header, save_network
+from idinvert.results.render import described
+from idinvert.results.table import table_from_dict
 from tests.docs.pages import REPOSITORY, commands, files
 from tests.docs.shrink import overrides, tiny
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from idinvert.weights.assets import assets_folder
+from idinvert.checkpoints.assets import assets_folder
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"

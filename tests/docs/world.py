@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from idinvert.checkpoints.assets import assets_folder
 from idinvert.cli.train import train
 from idinvert.cli.trained import TRAINED, gan_command
 from idinvert.config.overrides import compose_plain
-from idinvert.weights.assets import assets_folder
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.shrink import ONE_STORY
 

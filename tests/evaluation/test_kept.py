@@ -22,7 +22,7 @@ from idinvert.evaluation.mixing import mixing
 from idinvert.evaluation.parts import read_tensor
 from idinvert.evaluation.samples import samples
 from idinvert.evaluation.timing import speed
-from idinvert.tables.record import from_dict, to_dict
+from idinvert.results.record import from_dict, to_dict
 
 NOT_OF_THE_OUTPUTS = {
     "subject": "what inversions depend on has tests of its own",

@@ -16,7 +16,7 @@ from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.frechet import extractor_distances
 from idinvert.metrics.ssim import ssim
 from idinvert.metrics.swd import swd
-from idinvert.tables.record import from_dict, to_dict
+from idinvert.results.record import from_dict, to_dict
 
 NAMES = ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes", "attributes",
          "seconds_per_image"]  # fmt: skip

@@ -13,7 +13,7 @@ from sklearn import metrics as reference
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.semantics import boundary_scores, semantics
-from idinvert.tables.record import from_dict, to_dict
+from idinvert.results.record import from_dict, to_dict
 
 
 def projections(codes, direction):

@@ -10,8 +10,8 @@ from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
-from idinvert.data.miniature import faces_mini
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
+from idinvert.toy.miniature import faces_mini
 
 Measured = Callable[..., None]
 FEW = ("n=8", "data.train=8", "data.val=2", "data.test=16", "batch_size=4")

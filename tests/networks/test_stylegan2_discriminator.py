@@ -114,7 +114,7 @@ def test_r1_reaches_every_weight_with_the_right_gradient() -> None:
 
 @pytest.mark.parametrize("connections", ["skip", "orig"])
 def test_other_architectures(connections: str) -> None:
-    """The images and gradients of their layers are checked in tests/weights/families."""
+    """The images and gradients of their layers are checked in tests/checkpoints/families."""
     network = small(connections=connections, mbstd_group=None)
     assert all(block.skip is None for block in network.blocks)
     assert len(network.from_rgbs) == (2 if connections == "skip" else 0)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import SHIPPED
+from idinvert.checkpoints.release import read_header
 from idinvert.cli.run_config import take
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run, read_config
 from idinvert.config.signature import targets
 from idinvert.errors import ConfigError
-from idinvert.weights.assets import assets_folder
-from idinvert.weights.bundle import SHIPPED
-from idinvert.weights.release import read_header
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
 """Top-level keys that a run brings along, unless the command line gives them."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.checkpoints.bundle import find_weights
 from idinvert.cli.app import given_keys, quieten_lightning
 from idinvert.cli.brought import with_run
 from idinvert.cli.evaluate import records_path, run_task
@@ -22,13 +23,12 @@ from idinvert.editing.interpolate import interpolate
 from idinvert.editing.manipulate import manipulate
 from idinvert.evaluation.pictures import grid
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.tables.fill import fill
-from idinvert.tables.markdown import to_markdown
-from idinvert.tables.record import Record
-from idinvert.tables.store import read_records
-from idinvert.tables.table import table_from_dict
+from idinvert.results.fill import fill
+from idinvert.results.markdown import to_markdown
+from idinvert.results.record import Record
+from idinvert.results.store import read_records
+from idinvert.results.table import table_from_dict
 from idinvert.tracking.curves import draw_losses
-from idinvert.weights.bundle import find_weights
 
 OUT = Path("outputs/demo")
 DATA = ["data.skip=50000"]  # train on 15,000 faces, so as to render no more; test images as ever

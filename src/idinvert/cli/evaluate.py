@@ -23,8 +23,8 @@ from idinvert.config.identity import evaluation_identity
 from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
-from idinvert.tables.record import Record
-from idinvert.tables.store import append
+from idinvert.results.record import Record
+from idinvert.results.store import append
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from idinvert.cli.setup import build_inverter, takes
 from idinvert.cli.trained import KINDS
 from idinvert.config.build import build
 from idinvert.config.overrides import compose_plain
-from idinvert.tables.select import leaves
-from idinvert.tables.spec import ANY
+from idinvert.results.select import leaves
+from idinvert.results.spec import ANY
 
 PLACEHOLDER = "FILE_OF_"
 """In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""

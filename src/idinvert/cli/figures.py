@@ -8,7 +8,7 @@ from typing import Any
 
 from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 from idinvert.tracking.csv_logger import read_rows
 from idinvert.training.callbacks.folder import latest_checkpoint
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import fingerprint
 from idinvert.cli.choices import room_name
 from idinvert.cli.open_data import open_data
 from idinvert.cli.tasks.directions import directions_file
@@ -18,8 +20,6 @@ from idinvert.config.signature import targets
 from idinvert.data.content import content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.errors import IdinvertError
-from idinvert.weights.bundle import SHIPPED, find_weights
-from idinvert.weights.release import fingerprint
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""

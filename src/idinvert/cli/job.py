@@ -30,7 +30,7 @@ from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import is_first_process
 from idinvert.config.signature import check_signatures
 from idinvert.errors import DivergenceError, IdinvertError, RunLockedError
-from idinvert.tables.record import now
+from idinvert.results.record import now
 from idinvert.tracking.status import read_status
 
 PAUSE = 2.0

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.cli.assemble import Parts
 from idinvert.errors import CheckpointError
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 from idinvert.tracking.artifacts import DataSet, Weights
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import fingerprint, read_header
 
 ROLES = ("generator", "encoder")
 SPLITS = ("train", "val", "test")

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from idinvert.checkpoints.bundle import find_weights, open_network, sibling
+from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.config.build import build
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.weights.bundle import find_weights, open_network, sibling
-from idinvert.weights.release import fingerprint, load_network
 
 
 @dataclass

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
+from idinvert.checkpoints.bundle import sibling
 from idinvert.cli.assemble import Parts
 from idinvert.config.run_folder import is_first_process
 from idinvert.config.signature import nearest
@@ -17,7 +18,6 @@ from idinvert.training.panels.fixed import FixedImages
 from idinvert.training.panels.interpolation import interpolation_rows
 from idinvert.training.panels.inversion import inversion_rows
 from idinvert.training.panels.manipulation import manipulation_rows
-from idinvert.weights.bundle import sibling
 
 DEFAULTS = {
     "panel_images": 8,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Left = tuple[Record | None, Path]
 """A record, where there is one, and the folder of its files."""

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.release import read_header
 from idinvert.config.run_folder import find_run, first_command, read_config, read_contents
 from idinvert.errors import ConfigError
-from idinvert.weights.release import read_header
 
 MAY_CHANGE = (
     "run",

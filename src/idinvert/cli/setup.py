@@ -10,6 +10,8 @@ from typing import Any
 from hydra.utils import get_object
 from torch import nn
 
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import load_network, read_header
 from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.devices import compile_inversion
@@ -19,8 +21,6 @@ from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin
 from idinvert.inversion.inversion import Inverter
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import load_network, read_header
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from idinvert.config.overrides import expand_sweep
 from idinvert.config.paths import config_dir, own_config_dir
 from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError
-from idinvert.tables.render import described
+from idinvert.results.render import described
 
 PROGRAMS = ("train", "evaluate")
 EXPERIMENT = "experiment"

@@ -5,20 +5,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import read_header
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
 from idinvert.cli.expected import expected_choices
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
-from idinvert.tables.lack import Need, run_clauses
-from idinvert.tables.record import Record
-from idinvert.tables.render import described, filled, page, write
-from idinvert.tables.select import failures
-from idinvert.tables.store import FILE, read_records
-from idinvert.weights.assets import assets_folder
-from idinvert.weights.bundle import SHIPPED, find_weights
-from idinvert.weights.release import read_header
+from idinvert.results.lack import Need, run_clauses
+from idinvert.results.record import Record
+from idinvert.results.render import described, filled, page, write
+from idinvert.results.select import failures
+from idinvert.results.store import FILE, read_records
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 

@@ -17,10 +17,10 @@ from idinvert.cli.results import Left
 from idinvert.config.paths import config_dir
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError
-from idinvert.tables.fill import FilledTable
-from idinvert.tables.grid import records_of, to_grid
-from idinvert.tables.record import Record, to_dict
-from idinvert.tables.trace import TracedCurves
+from idinvert.results.fill import FilledTable
+from idinvert.results.grid import records_of, to_grid
+from idinvert.results.record import Record, to_dict
+from idinvert.results.trace import TracedCurves
 from idinvert.tracking.artifacts import log_inputs
 from idinvert.tracking.results import Result, log_results, log_table
 from idinvert.tracking.wandb_logger import NimgWandbLogger

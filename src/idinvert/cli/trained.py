@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import Header, read_header
 from idinvert.config.paths import config_dir
 from idinvert.config.run_folder import locked
 from idinvert.config.signature import nearest
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError
-from idinvert.weights.assets import assets_folder
-from idinvert.weights.bundle import SHIPPED, find_weights
-from idinvert.weights.release import Header, read_header
 
 TRAINED = "trained:"
 KINDS = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import idinvert
+from idinvert.config.moved import original_targets
 
 NOT_SCIENCE = (
     "run",
@@ -60,7 +61,8 @@ def scientific_config(
     _leave_out_what_is_off(science)
     for key, digest in contents.items():
         science[key] = {"content": digest, "choices": _without_paths(science.get(key))}
-    return science | {"precision": precision, "batch_norm_group": batch_norm_group}
+    science |= {"precision": precision, "batch_norm_group": batch_norm_group}
+    return original_targets(science)
 
 
 LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from idinvert.config.moved import present_targets
 from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError, RunLockedError
 
@@ -55,7 +56,7 @@ def find_run(run: str, *, outputs: str | Path) -> Path:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved configuration a run was started with."""
-    return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    return present_targets(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
 
 
 def write_config(folder: Path, config: dict[str, Any], *, command: str | None = None) -> None:

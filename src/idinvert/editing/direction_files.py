@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from idinvert.checkpoints.checkpoint import is_native
+from idinvert.checkpoints.formats.read import read_archive
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.errors import CheckpointError
-from idinvert.weights.checkpoint import is_native
-from idinvert.weights.formats.read import read_archive
 
 KINDS = {"StyleGANGenerator": "stylegan", "StyleGAN2Generator": "stylegan2"}
 LAYOUTS = {

@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.weights.tensor_file import write_tensors
 
 FORMAT = "idinvert-directions-1"
 

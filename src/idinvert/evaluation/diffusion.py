@@ -19,7 +19,7 @@ from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.stitched import Stitched
 from idinvert.evaluation.subject import Subject
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 PROTOCOL = (
     "n diffused images; target i in the context of its partner by a "

@@ -17,7 +17,7 @@ from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.figures import Figures
 from idinvert.metrics.protocol import protocol
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
 

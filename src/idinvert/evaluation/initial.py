@@ -18,7 +18,7 @@ from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.starts import mapped
 from idinvert.networks.recalibration import set_statistics, sum_of_statistics
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 SAMPLES = 1000
 STATISTICS = 64

@@ -13,7 +13,7 @@ from idinvert.evaluation.outputs import measured_outputs, require_set_metrics
 from idinvert.evaluation.pairs import cycled, write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 PROTOCOL = (
     "n interpolations; image i with its partner by a stored permutation "

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.config.identity import inversion_identity
 from idinvert.data.domain import ids_of
 from idinvert.evaluation.chunks import Chunks, limit
@@ -24,8 +25,7 @@ from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
-from idinvert.weights.tensor_file import write_tensors
+from idinvert.results.record import Record
 
 _PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
 """What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""

@@ -18,7 +18,7 @@ from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 PROTOCOL = (

@@ -13,7 +13,7 @@ from idinvert.evaluation.outputs import measured_outputs, require_set_metrics
 from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 PROTOCOL = (
     "n mixed images; layers {first} and above from the partner by a "

@@ -17,7 +17,7 @@ from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 OWN = (
     "ours: {name} of the reconstructions to as many images of the domain that the networks were "

@@ -30,7 +30,7 @@ from idinvert.evaluation.shown import write_shown
 from idinvert.evaluation.speed import seconds_per_image
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 SHOWN = 8
 

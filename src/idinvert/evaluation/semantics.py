@@ -25,7 +25,7 @@ from idinvert.metrics.precision_recall import (
     precision_recall_curve,
     thinned,
 )
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Truth = Literal["auto", "labels", "network"]
 POINTS = 101

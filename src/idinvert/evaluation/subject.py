@@ -20,7 +20,7 @@ from idinvert.evaluation.pairs import partners
 from idinvert.evaluation.reference import compared
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from idinvert.evaluation.speed import PROTOCOL, forward_seconds, inversion_secon
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.figures import Figures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) -> Record:

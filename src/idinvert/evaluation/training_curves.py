@@ -5,7 +5,7 @@ from typing import Any
 
 from idinvert.errors import DataError
 from idinvert.evaluation.origin import Origin
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def training_curves(

@@ -12,11 +12,11 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
+from idinvert.checkpoints.registry import locate
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
 from idinvert.metrics.image_set import ImageSet, image_sets
-from idinvert.weights.registry import locate
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -8,10 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.metrics.inputs import paired
-from idinvert.weights.registry import ENTRIES, locate
 
 LPIPS_KEY = "metric.lpips_path"
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16_imagenet", "squeeze": "squeezenet"}

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from idinvert.checkpoints import assets
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
 from idinvert.config.overrides import compose_plain
-from idinvert.tables.record import Record
-from idinvert.weights import assets
+from idinvert.results.record import Record
 
 TINY = (
     "scale.resolution=16",

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from safetensors import SafetensorError
 
+from idinvert.checkpoints import tensor_file
+from idinvert.checkpoints.release import load_network, save_network
 from idinvert.config.run_folder import locked
 from idinvert.errors import (
     CheckpointError,
@@ -20,9 +22,7 @@ from idinvert.errors import (
     RunLockedError,
 )
 from idinvert.networks.attributes import AttributeNetwork
-from idinvert.tables.record import Record
-from idinvert.weights import tensor_file
-from idinvert.weights.release import load_network, save_network
+from idinvert.results.record import Record
 
 Go = Callable[..., list[Record]]
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.data.convert import to_float
-from idinvert.data.miniature import faces_mini
 from idinvert.editing.directions import load_directions
 from idinvert.errors import ConfigError
-from idinvert.tables.record import Record
-from idinvert.tables.store import read_records
-from idinvert.weights.release import fingerprint, load_network
+from idinvert.results.record import Record
+from idinvert.results.store import read_records
+from idinvert.toy.miniature import faces_mini
 
 Go = Callable[..., list[Record]]
 pytestmark = pytest.mark.usefixtures("nothing_shipped")

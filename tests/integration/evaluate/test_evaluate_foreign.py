@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from idinvert.checkpoints.convert import convert
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.tables.record import Record
-from idinvert.weights.convert import convert
-from tests.weights.every_family import write
+from idinvert.results.record import Record
+from tests.checkpoints.every_family import write
 
 FEW = (
     "data=folder",

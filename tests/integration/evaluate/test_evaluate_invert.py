@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from idinvert.errors import CorruptImageError
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Go = Callable[..., list[Record]]
 NASTY = '<img src=x onerror=alert(1)> & "it\'s" Ünïcode 日本.png'

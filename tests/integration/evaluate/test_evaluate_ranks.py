@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from idinvert.checkpoints.release import fingerprint
 from idinvert.editing.directions import Direction, save_directions
-from idinvert.tables.record import Record
-from idinvert.weights.release import fingerprint
+from idinvert.results.record import Record
 
 pytestmark = pytest.mark.slow
 SECONDS = 1200

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.data.content import file_hash
 from idinvert.data.convert import to_float
-from idinvert.data.miniature import faces_mini
 from idinvert.errors import MissingWeightsError
 from idinvert.evaluation import module
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.in_domain import InDomainInverter
-from idinvert.tables.record import Record
-from idinvert.tables.store import read_records
-from idinvert.weights.release import fingerprint, load_network
+from idinvert.results.record import Record
+from idinvert.results.store import read_records
+from idinvert.toy.miniature import faces_mini
 
 Go = Callable[..., list[Record]]
 

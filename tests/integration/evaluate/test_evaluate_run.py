@@ -12,7 +12,7 @@ from idinvert.cli.brought import with_run
 from idinvert.config.overrides import compose_plain
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import ConfigError, IdinvertError
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Go = Callable[..., list[Record]]
 FEW = ("n=4", "batch_size=4", "metric.names=[mse]", "inversion=encoder")

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.cli import brought
 from idinvert.cli.brought import shipped_bundle, with_run
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
-from idinvert.data import bedrooms, churches, faces, towers
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
-from idinvert.weights.assets import assets_folder
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import fingerprint, load_network, read_header, save_network
+from idinvert.toy import bedrooms, churches, faces, towers
 
 ROLES = ("generator", "discriminator", "encoder", "attributes")
 RENDERERS = {

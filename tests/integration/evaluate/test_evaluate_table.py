@@ -16,8 +16,8 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.inversion.in_domain import InDomainInverter
-from idinvert.tables.record import Record
-from idinvert.tables.store import read_records
+from idinvert.results.record import Record
+from idinvert.results.store import read_records
 from tests.integration.evaluate.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped", "no_training")

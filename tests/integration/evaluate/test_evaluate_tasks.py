@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from idinvert.checkpoints.release import fingerprint
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation import module
-from idinvert.tables.record import Record
-from idinvert.tables.store import read_records
-from idinvert.weights.release import fingerprint
+from idinvert.results.record import Record
+from idinvert.results.store import read_records
 
 Go = Callable[..., list[Record]]
 FEW = ("n=4", "metric.names=[swd,fd_attributes]", "inversion=encoder")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from idinvert.checkpoints.release import read_header
 from idinvert.config.overrides import compose_plain
 from idinvert.config.paths import config_dir
 from idinvert.tracking.status import read_status
-from idinvert.weights.release import read_header
 
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
 EXPERIMENTS = sorted(
@@ -204,8 +204,8 @@ def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each way of starting D gives the weights it says, and another run."""
+    from idinvert.checkpoints.release import load_network
     from idinvert.training.domain_guided import DomainGuidedTraining
-    from idinvert.weights.release import load_network
 
     starts: dict[str, Any] = {}
     build = DomainGuidedTraining.__init__
@@ -241,8 +241,8 @@ def test_g_and_f_come_out_of_a_whole_run_as_they_went_in(
     bundle: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from idinvert.checkpoints.release import load_network
     from idinvert.cli import train as command
-    from idinvert.weights.release import load_network
 
     parts: list[Any] = []
     assemble = command.assemble

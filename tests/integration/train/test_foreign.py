@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from idinvert.checkpoints import average
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.convert import convert
+from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.errors import CheckpointError
-from idinvert.weights import average
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.checkpoint import open_checkpoint
-from idinvert.weights.convert import convert
-from idinvert.weights.release import fingerprint, read_header
-from tests.weights.every_family import SAMPLES, D, G, write
+from tests.checkpoints.every_family import SAMPLES, D, G, write
 
 WITH_G = [name for name, sample in SAMPLES.items() if G in sample.roles]
 WITH_BOTH = [name for name, sample in SAMPLES.items() if {G, D} <= set(sample.roles)]

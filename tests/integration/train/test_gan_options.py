@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import assemble
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.tracking.status import read_status
-from idinvert.weights.release import read_header
 
 BOTH = ["augment=ada", "augment.ramp_nimg=100", "augment.target=-0.5", "augment.every=3"]
 BOTH += ["augment.p=0.4", "objective.path_length_every=2"]

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from idinvert.checkpoints.release import load_network, read_header
 from idinvert.cli.assemble import assemble
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.overrides import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
-from idinvert.weights.release import load_network, read_header
 
 ENCODERS = {
     "domain_guided": [],

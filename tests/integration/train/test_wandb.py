@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import wandb
 
+from idinvert.checkpoints.release import fingerprint
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.tracking.csv_logger import read_rows
-from idinvert.weights.release import fingerprint
 from tests.tracking.wandb_files import artifacts_of, config_of, history, numbers, records, run_of
 
 PANELS = ("reconstructions", "inversion", "interpolation", "diffusion")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from idinvert.checkpoints.release import fingerprint, read_header, save_network
 from idinvert.training.callbacks.best import BestWeights
-from idinvert.weights.release import fingerprint, read_header, save_network
 
 
 class Keeps:

@@ -10,10 +10,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from idinvert.checkpoints.release import load_network, read_header
 from idinvert.errors import CheckpointError, DivergenceError
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.folder import checkpoints_in, latest_checkpoint, nimg_of
-from idinvert.weights.release import load_network, read_header
 
 SIZE = 4
 

@@ -16,7 +16,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.chunks import Chunks, limit, spans
 from idinvert.evaluation.measures import measure_attributes, require_labels_read
 from idinvert.evaluation.origin import device_in_words
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def read_labels(*, config: dict[str, Any]) -> list[Record]:

@@ -7,7 +7,7 @@ from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError
 from idinvert.evaluation.diffusion import diffusion
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def diffuse(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from idinvert.checkpoints.bundle import sibling
 from idinvert.cli import networks as wire
 from idinvert.cli.provenance import command, commit
 from idinvert.cli.setup import Setup
@@ -16,8 +17,7 @@ from idinvert.editing.scored import scored_codes
 from idinvert.editing.sefa import sefa
 from idinvert.editing.svm import train_direction
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.tables.record import Record
-from idinvert.weights.bundle import sibling
+from idinvert.results.record import Record
 
 METHODS = ("svm", "sefa", "ganspace")
 

@@ -5,7 +5,7 @@ from typing import Any
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.evaluation.failures import failures
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def show_failures(*, config: dict[str, Any], metric: str, worst: int) -> list[Record]:

@@ -25,7 +25,7 @@ from idinvert.evaluation.gallery_edits import Moves, manipulation_sheet
 from idinvert.evaluation.inverted import invert_subject
 from idinvert.evaluation.manipulation import check_edits
 from idinvert.evaluation.sheet import Sheet, write_sheet
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 Show = Literal["reconstruction", "interpolation", "manipulation", "noise"]
 SHOWS = ("reconstruction", "interpolation", "manipulation", "noise")

@@ -16,7 +16,7 @@ from idinvert.config.run_folder import is_first_process
 from idinvert.evaluation.initial import Untrained, initial
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 OFFSETS = ("none", "w_avg")
 

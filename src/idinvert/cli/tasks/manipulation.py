@@ -7,7 +7,7 @@ from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.editing.manipulate import Unit
 from idinvert.evaluation.manipulation import manipulation
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def manipulate(

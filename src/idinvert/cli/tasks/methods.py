@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
 from idinvert.cli.run_config import take
@@ -14,8 +15,7 @@ from idinvert.cli.trained import with_trained_generator
 from idinvert.config.overrides import compose_plain
 from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError
-from idinvert.tables.select import failures
-from idinvert.weights.bundle import SHIPPED
+from idinvert.results.select import failures
 
 KEYS = ("label", "words", "where")
 OF_THE_GENERATOR = "choices.generator"

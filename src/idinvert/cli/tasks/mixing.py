@@ -5,7 +5,7 @@ from typing import Any
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.evaluation.mixing import mixing
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def mix(*, config: dict[str, Any], first: int | None, shown: int) -> list[Record]:

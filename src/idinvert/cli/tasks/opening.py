@@ -14,7 +14,7 @@ from idinvert.config.run_folder import locked
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.subject import Subject
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def subject_of(setup: Setup, *, domain: Domain | None = None) -> Subject:

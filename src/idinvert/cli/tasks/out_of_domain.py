@@ -9,7 +9,7 @@ from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.run_folder import locked
 from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def invert_foreign(

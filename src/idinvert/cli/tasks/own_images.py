@@ -11,7 +11,7 @@ from idinvert.config.run_folder import locked
 from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
 from idinvert.evaluation.invert import data_of, identity_of, invert
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def invert_own(

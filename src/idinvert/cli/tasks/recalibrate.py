@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.provenance import command, commit
 from idinvert.config.build import build
 from idinvert.data.convert import to_float
@@ -14,9 +16,7 @@ from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
 from idinvert.networks.batch_norm import batch_norms
 from idinvert.networks.recalibration import batches, mean_of, set_statistics, sum_of_statistics
-from idinvert.tables.record import Record
-from idinvert.weights.bundle import find_weights
-from idinvert.weights.release import load_network, read_header, save_network
+from idinvert.results.record import Record
 
 
 def recalibrate_encoder(*, config: dict[str, Any], images: int) -> list[Record]:

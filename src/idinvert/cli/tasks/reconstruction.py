@@ -8,7 +8,7 @@ from idinvert.cli.tracked import pictures_wanted
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError
 from idinvert.evaluation.reconstruction import reconstruction
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def reconstruct(*, config: dict[str, Any]) -> list[Record]:

@@ -8,7 +8,7 @@ from idinvert.cli.tasks.methods import WITHOUT_ENCODER, changed
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.run_folder import is_first_process
 from idinvert.evaluation.samples import samples
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def sample(*, config: dict[str, Any], truncation: float, shown: int) -> list[Record]:

@@ -6,7 +6,7 @@ from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.evaluation.semantics import semantics
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def classify(

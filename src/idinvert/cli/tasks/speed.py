@@ -6,7 +6,7 @@ from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.run_folder import is_first_process
 from idinvert.evaluation.timing import speed
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 
 
 def measure_speed(*, config: dict[str, Any], images: int, warm_up: int) -> list[Record]:

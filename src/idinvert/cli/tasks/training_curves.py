@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from idinvert.checkpoints.release import read_header
 from idinvert.cli.provenance import command, versions
 from idinvert.config.run_folder import find_run
 from idinvert.errors import ConfigError
 from idinvert.evaluation.origin import Origin
 from idinvert.evaluation.training_curves import training_curves
-from idinvert.tables.record import Record
+from idinvert.results.record import Record
 from idinvert.tracking.csv_logger import read_rows
-from idinvert.weights.release import read_header
 
 
 def record_curves(*, config: dict[str, Any], terms: list[str]) -> list[Record]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from idinvert.weights.release import fingerprint, read_header
+from idinvert.checkpoints.release import fingerprint, read_header
 
 BEST = "best"
 JUDGED_BY = "val/mse"

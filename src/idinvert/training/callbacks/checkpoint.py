@@ -8,12 +8,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from idinvert.checkpoints.release import save_network
 from idinvert.errors import CheckpointError
 from idinvert.training.callbacks.finite import require_finite_weights
 from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.clock import passed
-from idinvert.weights.release import save_network
 
 
 class NimgCheckpoint(Callback):

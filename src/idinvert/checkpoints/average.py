@@ -1,0 +1,88 @@
+"""The mean code w̄ of a generator whose file does not carry one."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from idinvert.checkpoints.progress import Progress
+from idinvert.checkpoints.registry import cache_folder
+from idinvert.checkpoints.tensor_file import write_tensors
+
+SAMPLES = 100_000
+SEED = 0
+_BATCH = 1_000
+
+
+def mean_code(generator: Any) -> Tensor:
+    """w̄ from the cache, or computed and kept there; shows how far it is.
+
+    The cache goes by the content of the mapping network, so the same generator in another
+    container finds its mean code again, and another generator never does.
+
+    Args:
+        generator: StyleGAN or StyleGAN2, on the CPU.
+
+    Returns:
+        Tensor [L, w_dim], float32.
+    """
+    path = cache_folder() / "mean_codes" / f"{_mapping_hash(generator)}.safetensors"
+    shape = (generator.num_layers, generator.w_dim)
+    kept = _read(path)
+    if kept is not None and kept.shape == shape and kept.isfinite().all():
+        return kept
+    average = compute_mean_code(generator)
+    # A cache that cannot be written costs time, not the result.
+    with contextlib.suppress(OSError, SafetensorError):
+        write_tensors(path, {"w_avg": average}, metadata={"samples": str(SAMPLES)})
+    return average
+
+
+@torch.no_grad()
+def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEED) -> Tensor:
+    """The mean of M(z), z ~ N(0, I), over a fixed draw; labels of a conditional M are drawn evenly.
+
+    Args:
+        generator: StyleGAN or StyleGAN2, on the CPU.
+        samples: How many z.
+        seed: Of the draw.
+
+    Returns:
+        Tensor [L, w_dim], float32; summed in float64.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    classes = getattr(generator, "c_dim", 0)
+    total = torch.zeros(generator.num_layers, generator.w_dim, dtype=torch.float64)
+    with Progress("mean code of the generator", total=samples) as bar:
+        for start in range(0, samples, _BATCH):
+            count = min(_BATCH, samples - start)
+            given = [torch.randn(count, generator.z_dim, generator=rng)]
+            if classes:
+                drawn = torch.randint(classes, (count,), generator=rng)
+                given.append(torch.nn.functional.one_hot(drawn, classes).float())
+            total += generator.mapping(*given).double().sum(dim=0)
+            bar.advance(count)
+    return (total / samples).float()
+
+
+def _read(path: Path) -> Tensor | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_file(path).get("w_avg")
+    except (OSError, SafetensorError):
+        return None
+
+
+def _mapping_hash(generator: Any) -> str:
+    """Of all that the mean code depends on."""
+    digest = hashlib.sha256(f"{SAMPLES} {SEED} {sorted(generator.architecture.items())}".encode())
+    for name, tensor in sorted(generator.mapping.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,96 @@
+"""Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
+
+from pathlib import Path
+from typing import Any
+
+from idinvert.checkpoints.assets import asset, assets_folder
+from idinvert.checkpoints.checkpoint import ROLES, SHIPPED, is_native
+from idinvert.checkpoints.opened import native_copies
+from idinvert.checkpoints.perceptual import attribute_features
+from idinvert.checkpoints.release import load_network
+from idinvert.errors import CheckpointError
+
+
+def find_weights(path: str, *, role: str, key: str) -> Path:
+    """The native file of one network.
+
+    Args:
+        path: A ``.safetensors`` file of this project; a run's folder; a folder holding
+            ``<role>.safetensors``; ``shipped:<name>`` for one that comes with this package; or a
+            checkpoint of a foreign family (docs/checkpoints.md), of which a native copy is made.
+        role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
+        key: The configuration key that gave ``path``, for the error.
+
+    Raises:
+        CheckpointError: Nothing of that role is there, or a foreign file cannot be read.
+    """
+    if path.startswith(SHIPPED):
+        return _shipped(path.removeprefix(SHIPPED), role=role, key=key)
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given if role not in ROLES or is_native(given) else _foreign(given, role, key=key)
+    for folder in (given, given / "weights"):
+        if (folder / f"{role}.safetensors").is_file():
+            return folder / f"{role}.safetensors"
+    kind = "has no" if given.is_dir() else "does not exist, so it has no"
+    raise CheckpointError(
+        f"{key}={path} {kind} {role}.safetensors. Give {key} a weights file, the folder of a "
+        f"finished run, or shipped:faces_mini."
+    )
+
+
+def _shipped(name: str, *, role: str, key: str) -> Path:
+    file = f"{name}/{role}.safetensors"
+    if (assets_folder() / file).is_file() or not name.endswith("_mini"):
+        return asset(file)
+    experiment = {"attributes": "attributes", "encoder": "domain_guided"}.get(role, "gan")
+    raise CheckpointError(
+        f"{key}={SHIPPED}{name}: no {role} is shipped for {name}. Train one with "
+        f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"
+        + ("; perceptual=none goes without F." if role == "attributes" else ".")
+    )
+
+
+def open_network(path: str, *, role: str, key: str) -> Any:
+    """Loads one network of a bundle or a checkpoint, frozen and in evaluation mode."""
+    return load_network(find_weights(path, role=role, key=key), expect=role, key=key)
+
+
+def open_features(path: str, *, key: str) -> Any:
+    """The attribute network of a bundle as F of the perceptual term."""
+    return attribute_features(find_weights(path, role="attributes", key=key), key=key)
+
+
+def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
+    """The file of another role that belongs to the one ``path`` leads to, if there is one.
+
+    Beside ``ffhq.safetensors`` that is ``ffhq.discriminator.safetensors``, as ``python -m
+    idinvert.checkpoints convert`` writes it, or else ``discriminator.safetensors``; of a foreign
+    checkpoint, what the same file holds.
+
+    Args:
+        path: As in :func:`find_weights`.
+        role: The role wanted.
+        of: The role that ``path`` was given for.
+        key: The configuration key that gave ``path``.
+    """
+    file = find_weights(path, role=of, key=key)
+    for name in (f"{file.stem}.{role}.safetensors", f"{role}.safetensors"):
+        if file.with_name(name).is_file():
+            return file.with_name(name)
+    return None
+
+
+def _foreign(given: Path, role: str, *, key: str) -> Path:
+    folder = native_copies(given, key=key)
+    file = folder / f"{role}.safetensors"
+    if file.is_file():
+        return file
+    there = " and ".join(name for name in ROLES if (folder / f"{name}.safetensors").is_file())
+    advice = {
+        "generator": "Give its generator's own file",
+        "discriminator": "Set discriminator.init=checkpoint with the file of a discriminator, or "
+        "discriminator.init=scratch",
+        "encoder": "Give an encoder's own file",
+    }[role]
+    raise CheckpointError(f"{key}={given} holds {there}, but no {role}. {advice} ({key}).")

@@ -1,0 +1,137 @@
+"""What a checkpoint is, in facts: family, architecture, what is inside, licence where known."""
+
+from pathlib import Path
+from typing import Any
+
+from idinvert.checkpoints.checkpoint import NATIVE, Checkpoint, open_as_it_is
+from idinvert.checkpoints.families import (
+    encoder4editing,
+    genforce_stylegan,
+    genforce_stylegan2,
+    idinvert_pytorch,
+    lightning,
+    nvlabs,
+    rosinality,
+    tf_idinvert,
+    tf_stylegan,
+    tf_stylegan2,
+)
+from idinvert.checkpoints.fetch import all_entries
+from idinvert.data.content import file_hash
+
+_NVIDIA = "NVIDIA Source Code License, non-commercial"
+LICENCES = {
+    nvlabs.NAME: f"{_NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
+    rosinality.NAME: f"MIT, its CUDA code {_NVIDIA} (rosinality/stylegan2-pytorch)",
+    encoder4editing.NAME: "MIT (omertov/encoder4editing, eladrich/pixel2style2pixel)",
+    genforce_stylegan.NAME: "MIT (genforce/genforce)",
+    genforce_stylegan2.NAME: "MIT (genforce/genforce)",
+    idinvert_pytorch.NAME: "MIT (genforce/idinvert_pytorch)",
+    tf_idinvert.NAME: "MIT (genforce/idinvert)",
+    tf_stylegan.NAME: "CC BY-NC 4.0 (NVlabs/stylegan)",
+    tf_stylegan2.NAME: f"{_NVIDIA} (NVlabs/stylegan2)",
+}
+"""Licence of the repository that a family comes from; that of the weights is their owner's word."""
+
+
+def describe(path: str | Path, *, key: str = "FILE", network: str | None = None) -> dict[str, Any]:
+    """The facts about a checkpoint; runs nothing from the file and computes no mean code.
+
+    Args:
+        path: As in `idinvert.checkpoints.checkpoint.open_checkpoint`.
+        key: What named it, for messages.
+        network: As in `open_checkpoint`.
+
+    Returns:
+        JSON-able: ``file``, ``family``, ``networks`` by role (class, parameters, architecture),
+        ``resolution``, ``num_layers`` and the like of the generator, ``meta``.
+
+    Raises:
+        CheckpointError: As `open_checkpoint`.
+    """
+    checkpoint, _ = open_as_it_is(path, key=key, network=network)
+    facts: dict[str, Any] = {"file": str(path), "family": checkpoint.family}
+    place = Path(path).expanduser()
+    if place.is_file():
+        facts["bytes"] = place.stat().st_size
+        facts["sha256"] = file_hash(place)
+        published = _published(place)
+        facts["published_as"] = published.name if published else None
+        facts["licence"] = published.licence if published else _licence(checkpoint)
+    generator = checkpoint.generator
+    if generator is not None:
+        facts |= {
+            "resolution": generator.resolution,
+            "num_layers": generator.num_layers,
+            "z_dim": generator.z_dim,
+            "w_dim": generator.w_dim,
+            "multi_w": generator.multi_w,
+            "noise_maps": len(generator.noise_shapes),
+        }
+    facts["networks"] = {role: _network(module) for role, module in checkpoint.networks.items()}
+    facts["meta"] = checkpoint.meta
+    return facts
+
+
+def in_lines(facts: dict[str, Any]) -> list[str]:
+    """The facts as a person reads them."""
+    lines = [f"file          {facts['file']}"]
+    if "bytes" in facts:
+        lines.append(f"              {facts['bytes'] / 1e6:,.1f} MB, sha256 {facts['sha256']}")
+    lines.append(f"family        {facts['family']}")
+    if facts.get("published_as"):
+        lines.append(f"published as  {facts['published_as']}")
+    if "licence" in facts:
+        lines.append(f"licence       {facts['licence']}")
+    if "resolution" in facts:
+        space = "one w a layer (multi-w)" if facts["multi_w"] else "one w for all layers"
+        lines.append(
+            f"generator     {facts['resolution']} px, L = {facts['num_layers']} layers, "
+            f"z {facts['z_dim']}, w {facts['w_dim']}, {space}, {facts['noise_maps']} noise maps"
+        )
+    if "latent_avg" in facts["meta"]:
+        lines.append(f"mean code     {_mean_code(facts['meta']['latent_avg'])}")
+    for role, network in facts["networks"].items():
+        lines.append(f"{role:13s} {network['class']}, {network['parameters']:,} parameters")
+        lines += [f"                {name}: {v}" for name, v in network["architecture"].items()]
+    missing = [
+        role for role in ("generator", "discriminator", "encoder") if role not in facts["networks"]
+    ]
+    if missing:
+        lines.append(f"not inside    {', '.join(missing)}")
+    rest = {name: v for name, v in facts["meta"].items() if name != "latent_avg"}
+    lines += [f"meta          {name}: {_short(value)}" for name, value in rest.items()]
+    return lines
+
+
+def _network(module: Any) -> dict[str, Any]:
+    return {
+        "class": type(module).__name__,
+        "parameters": sum(tensor.numel() for tensor in module.parameters()),
+        "architecture": dict(module.architecture),
+    }
+
+
+def _published(place: Path) -> Any:
+    """The registry's entry with this file's sha256, where the registry knows one in full."""
+    digest = file_hash(place)
+    matches = [entry for entry in all_entries().values() if entry.sha256 == digest]
+    return matches[0] if matches else None
+
+
+def _licence(checkpoint: Checkpoint) -> str:
+    if checkpoint.family in (NATIVE, lightning.NAME):
+        return "whatever its maker says: a network of this project"
+    known = LICENCES.get(checkpoint.family)
+    return f"unknown for this file; the family's code: {known}" if known else "unknown"
+
+
+def _mean_code(words: str) -> str:
+    if words == "not in the file":
+        return "not in the file: computed from 100,000 samples where it is opened, and cached"
+    return words
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,151 @@
+"""Checkpoints of this project's own runs: what Lightning writes into ``RUN/checkpoints``."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.checkpoints.families.consume import Consumer
+from idinvert.checkpoints.families.networks import Networks, settle
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.release import BUILD_ERRORS, CLASSES, read_header
+from idinvert.checkpoints.skeleton import without_memory
+from idinvert.errors import CheckpointError
+
+NAME = "lightning"
+ARCHITECTURES = "idinvert_networks"
+"""Where a checkpoint keeps, by role, the class and the architecture of its networks."""
+_ROLES = ("generator", "discriminator", "encoder")
+
+
+def recognise(archive: Archive) -> bool:
+    """Whether it is a Lightning checkpoint; its version stands in it."""
+    content = archive.content
+    return (
+        isinstance(content, dict)
+        and "pytorch-lightning_version" in content
+        and isinstance(content.get("state_dict"), dict)
+    )
+
+
+def read(archive: Archive, *, key: str, network: str | None) -> Networks:
+    """The networks that a run was training.
+
+    Their architecture stands in the checkpoint; in those written before that was so, in the run's
+    release files beside it (``RUN/weights``).
+
+    Args:
+        archive: The checkpoint.
+        key: The config key that named it, for messages.
+        network: ``"g_ema"`` (None means it), the averaged G of a GAN, or ``"g"``, G itself.
+
+    Raises:
+        CheckpointError: No network of a known architecture is in it, or tensors do not fit.
+    """
+    if network not in (None, "g_ema", "g"):
+        raise CheckpointError(
+            f"{archive.path}: got network {network!r}, expected g_ema or g; change --network"
+        )
+    state = archive.content["state_dict"]
+    found: dict[str, nn.Module] = {}
+    provenance: dict[str, Any] = {}
+    for role in _ROLES:
+        prefix = _prefix(role, state, network=network)
+        tensors = {
+            str(name)[len(prefix) :]: value
+            for name, value in state.items()
+            if str(name).startswith(prefix)
+        }
+        if tensors:
+            found[role] = _rebuild(archive, role, tensors, prefix=prefix, key=key)
+            beside = _beside(archive, role)
+            if beside.is_file():
+                provenance[role] = read_header(beside, key=key).provenance
+    if not found:
+        raise CheckpointError(
+            f"{archive.path}: is a Lightning checkpoint without a network of this project, "
+            f"expected one that train.py wrote; change {key}"
+        )
+    meta: dict[str, Any] = {"network": network or "g_ema"} if "generator" in found else {}
+    clock = state.get("clock._extra_state")
+    if isinstance(clock, dict) and isinstance(clock.get("nimg"), int):
+        meta["nimg"] = clock["nimg"]
+        provenance = {role: known | {"nimg": meta["nimg"]} for role, known in provenance.items()}
+    meta["provenance"] = provenance
+    generator: Any = found.get("generator")
+    return Networks(
+        generator=generator,
+        discriminator=found.get("discriminator"),
+        encoder=found.get("encoder"),
+        latent_avg=None if generator is None else generator.w_avg.clone(),
+        meta=meta,
+    )
+
+
+def _prefix(role: str, state: dict[Any, Any], *, network: str | None) -> str:
+    """Where a network's tensors stand; a GAN's averaged generator is called ``average``."""
+    averaged = any(str(name).startswith("average.") for name in state)
+    if role == "generator" and network != "g" and averaged:
+        return "average."
+    return f"{role}."
+
+
+def _rebuild(
+    archive: Archive, role: str, tensors: dict[str, Any], *, prefix: str, key: str
+) -> nn.Module:
+    class_name, architecture = _architecture(archive, role, key=key)
+    if class_name not in CLASSES or CLASSES[class_name][0] != role:
+        raise CheckpointError(
+            f"{archive.path}: names the class {class_name!r} as its {role}; change {key}"
+        )
+    cls = getattr(importlib.import_module(CLASSES[class_name][1]), class_name)
+    consumer = Consumer(tensors, what=f"{archive.path}, {prefix}*", key=key)
+    try:
+        with without_memory():
+            own = cls(**architecture).state_dict()
+    except BUILD_ERRORS as error:
+        consumer.fail(f"cannot be rebuilt from the architecture in the file ({error})")
+    taken = {
+        name: consumer.take(name, shape=value.shape)
+        if value.is_floating_point()
+        else _counter(consumer, tensors, name, value)
+        for name, value in own.items()
+    }
+    consumer.finish()
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and leave no trace
+        module = cls(**architecture)
+    module.load_state_dict(taken)
+    return settle(module)
+
+
+def _counter(consumer: Consumer, tensors: dict[str, Any], name: str, own: Tensor) -> Tensor:
+    """An integer buffer, such as BatchNorm's count of batches."""
+    value = tensors.get(name)
+    if isinstance(value, Tensor) and value.dtype == own.dtype and value.shape == own.shape:
+        consumer.drop([name])
+        return value
+    return consumer.take(name, shape=own.shape)  # which will complain
+
+
+def _beside(archive: Archive, role: str) -> Path:
+    """The run's own release file of a network: its newest."""
+    return archive.path.parent.parent / "weights" / f"{role}.safetensors"
+
+
+def _architecture(archive: Archive, role: str, *, key: str) -> tuple[str, dict[str, Any]]:
+    stored = archive.content.get(ARCHITECTURES)
+    if isinstance(stored, dict) and isinstance(stored.get(role), dict):
+        facts = stored[role]
+        architecture = facts.get("architecture")
+        if isinstance(architecture, dict):
+            return str(facts.get("class")), architecture
+    beside = _beside(archive, role)
+    if not beside.is_file():
+        raise CheckpointError(
+            f"{archive.path}: does not say how its {role} is built, and its run's {beside} is not "
+            f"there; set {key} to the run's folder or to a file of its weights folder"
+        )
+    header = read_header(beside, key=key)
+    return header.class_name, header.architecture

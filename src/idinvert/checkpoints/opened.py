@@ -1,0 +1,200 @@
+"""Foreign checkpoints as native files: read once, kept in the cache, found again by content."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from idinvert.checkpoints.families import idinvert_pytorch, tf_idinvert
+from idinvert.checkpoints.registry import opened_folder
+from idinvert.checkpoints.release import FORMAT, save_network
+from idinvert.data.content import file_hash
+from idinvert.errors import CheckpointError
+
+_DIGITS = 32  # of a sha256 that name a folder
+TRAINED_BY = {idinvert_pytorch.NAME: "domain_guided", tf_idinvert.NAME: "domain_guided"}
+"""The objective that a family's encoders were trained with, as tables name it."""
+
+
+def native_copies(path: Path, *, key: str) -> Path:
+    """The folder with the native files of a foreign checkpoint, by role.
+
+    The first call reads the file and writes the copies; later ones, of any process, only hash it.
+    Copies of other readers, from another version of this package, are not used.
+
+    Args:
+        path: A checkpoint of a foreign family.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: The file cannot be read, or the cache folder cannot be written.
+    """
+    digest = file_hash(path)
+    folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
+    if folder.is_dir():
+        return folder
+    checkpoint = open_checkpoint(path, key=key)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
+        try:
+            write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            os.chmod(partial, 0o755)
+            _publish(partial, folder)
+            for old in folder.parent.glob(f"{digest[:_DIGITS]}-*"):
+                if old != folder:  # by other readers
+                    shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: its native copy could not be written to {folder.parent} ({error}); free some "
+            "space or set IDINVERT_CACHE to another folder"
+        ) from error
+    return folder
+
+
+def write_native(
+    checkpoint: Checkpoint, folder: Path, *, source: Path, fingerprint: str | None
+) -> dict[str, Path]:
+    """Writes a bundle: one release file a network.
+
+    Args:
+        checkpoint: What to write.
+        folder: Where to.
+        source: The file it came from, for the provenance.
+        fingerprint: How the generator is known to what stands on it; None for that of the file
+            that is written here.
+
+    Returns:
+        The files, by role.
+    """
+    files = {role: folder / f"{role}.safetensors" for role in checkpoint.networks}
+    return write_networks(checkpoint, files, source=source, fingerprint=fingerprint)
+
+
+def write_networks(
+    checkpoint: Checkpoint,
+    files: Mapping[str, Path],
+    *,
+    source: Path,
+    fingerprint: str | None,
+    half: bool = False,
+) -> dict[str, Path]:
+    """As `write_native`, to the files given by role; roles without a file are left out.
+
+    Args:
+        checkpoint: As in `write_native`.
+        files: Where to, by role.
+        source: As in `write_native`.
+        fingerprint: As in `write_native`.
+        half: Round to float16, see `save_network`.
+    """
+    known = checkpoint.meta.get("provenance", {})
+    prints = checkpoint.meta.get("fingerprints", {})
+    written: dict[str, str] = {}  # role to fingerprint
+    copies: dict[str, str] = {}  # fingerprint of a network to that of its copy
+    for role, file in files.items():  # that which others stand on is first
+        provenance = _copied(known.get(role, {}), provenance_of(checkpoint, source=source))
+        if half:
+            provenance["rounded"] = "float16"
+        generator = (fingerprint if "generator" in checkpoint.networks else None) or written.get(
+            "generator"
+        )
+        stands_on = _stands_on(role, provenance, copies=copies, generator=generator)
+        provenance |= {"stands_on": stands_on} if stands_on else {}
+        if role == "encoder" and "choices" not in provenance:
+            provenance["choices"] = _choices(checkpoint)
+        save_network(checkpoint.networks[role], file, provenance=provenance, half=half)
+        written[role] = file_hash(file)[:16]
+        if role in prints:
+            copies[prints[role]] = written[role]
+    return dict(files)
+
+
+def _stands_on(
+    role: str, provenance: dict[str, Any], *, copies: dict[str, str], generator: str | None
+) -> dict[str, str]:
+    """Fingerprints of what a copy was trained with: where that is copied as well, its copy's."""
+    known = provenance.get("stands_on", {})
+    found = {name: copies.get(value, value) for name, value in known.items()}
+    if generator is not None and role in ("discriminator", "encoder"):
+        found.setdefault("generator", generator)
+    return found
+
+
+def _copied(known: dict[str, Any], copy: dict[str, Any]) -> dict[str, Any]:
+    """What a file's own provenance becomes in its copy; a source that it named stays below."""
+    if "source" in known:
+        copy = {"source": copy["source"] | {"source": known["source"]}}
+    return known | copy
+
+
+def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
+    """What a native file says about the foreign one it came from; JSON-able."""
+    known = {name: fact for name, fact in checkpoint.meta.items() if name != "provenance"}
+    meta = json.loads(json.dumps(known, default=str))
+    return {
+        "source": {
+            "family": checkpoint.family,
+            "file": source.name,
+            "sha256": file_hash(source) if source.is_file() else None,
+            "meta": meta,
+        }
+    }
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    """Renames a finished folder into place; where another process was first, its copy stays."""
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@lru_cache(maxsize=1)
+def _readers() -> str:
+    """Eight digits that change when the code that reads foreign files does."""
+    digest = hashlib.sha256(FORMAT.encode())
+    here = Path(__file__).parent
+    for file in sorted((*here.glob("families/*.py"), *here.glob("formats/*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def _choices(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What made a published encoder, in the words that tables select by."""
+    choices: dict[str, Any] = {"encoder": _in_words(checkpoint.networks["encoder"])}
+    choices["weights"] = checkpoint.family
+    # The files of e4e and pSp tell which of the two they are.
+    objective = TRAINED_BY.get(checkpoint.family) or checkpoint.meta.get("encoder")
+    if objective is not None:
+        choices["objective"] = {"name": objective}
+    if checkpoint.generator is not None:
+        choices["generator"] = _in_words(checkpoint.generator)
+    architecture = checkpoint.networks["encoder"].architecture
+    choices["latent"] = {
+        "space": architecture.get("latent", "w_plus"),
+        "offset": "w_avg" if architecture.get("offset") else "none",
+    }
+    return choices
+
+
+def _in_words(network: nn.Module) -> dict[str, Any]:
+    backbone = getattr(network, "backbone", network)
+    name = type(backbone).__module__.rsplit(".", 1)[-1].removeprefix("encoder_")
+    scalars = {
+        key: value
+        for key, value in backbone.architecture.items()  # type: ignore[union-attr, operator]
+        if isinstance(value, str | int | float | bool) and key != "class"
+    }
+    return {"name": name.removesuffix("_encoder")} | scalars

@@ -1,0 +1,161 @@
+"""Perceptual networks with their weights, from the registry or from a local file."""
+
+import pickle
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from idinvert.checkpoints.registry import ENTRIES, locate
+from idinvert.checkpoints.release import load_network
+from idinvert.data.content import file_hash
+from idinvert.errors import CheckpointError
+from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+from idinvert.networks.squeezenet import SqueezeNetFeatures
+from idinvert.networks.vgg import VGG16Features
+
+_PREFIX = "features."
+_KERAS_PREFIX = "layer"  # the authors' vgg16.pth: layer0.weight, …, ported from Keras, hence BGR
+Network = TypeVar("Network", SqueezeNetFeatures, VGG16Features)
+
+
+def vgg16(
+    path: str | Path | None = None,
+    *,
+    key: str = "perceptual.path",
+    resize: int | None = 256,
+    channel_order: str | None = None,
+) -> VGG16Features:
+    """The paper's F, ready to use: ``eval()``, no gradients for its weights.
+
+    Args:
+        path: A local file (torch or safetensors), in torchvision's layout or in that of the
+            authors' ``vgg16.pth``; None takes the registry's.
+        key: The config key that takes the local path.
+        resize: As in `VGG16Features`.
+        channel_order: As in `VGG16Features`; None is ``"bgr"`` for the authors' layout and
+            ``"rgb"`` for torchvision's, in which the registry's file is.
+
+    Raises:
+        MissingWeightsError: The file is not here.
+        CheckpointError: The file is broken, does not fit, or is on another input scale.
+    """
+    file = locate("vgg16_caffe", path=path, key=key)
+    wrong = ENTRIES["vgg16_imagenet"]
+    if path is not None and file_hash(file).startswith(wrong.sha256):
+        raise CheckpointError(
+            f"{file}: is torchvision's IMAGENET1K_V1, which expects another input scale; expected "
+            f"{ENTRIES['vgg16_caffe'].filename} (IMAGENET1K_FEATURES); change {key}"
+        )
+    found = read_state_dict(file, key=key)
+    keras = f"{_KERAS_PREFIX}0.weight" in found
+    order = channel_order or ("bgr" if keras else "rgb")
+    if keras and order != "bgr":
+        raise CheckpointError(
+            f"{file}: is the authors' port of Keras' VGG16, which takes BGR; got channel_order "
+            f"{order!r}, expected 'bgr' or null; change {key}"
+        )
+    network = VGG16Features(resize=resize, channel_order=order)
+    return _fill(network, found, file, key=key, prefix=_KERAS_PREFIX if keras else _PREFIX)
+
+
+def squeezenet(
+    path: str | Path | None = None,
+    *,
+    key: str = "perceptual.path",
+    layer: int = 12,
+    resize: int | None = None,
+    input_scale: str | None = None,
+) -> SqueezeNetFeatures:
+    """SqueezeNet 1.1 features, ready to use: ``eval()``, no gradients for its weights.
+
+    Args:
+        path: A local file (torch or safetensors); None takes the registry's (torchvision).
+        key: The config key that takes the local path.
+        layer: As in `SqueezeNetFeatures`.
+        resize: As in `SqueezeNetFeatures`.
+        input_scale: As in `SqueezeNetFeatures`; None is ``"torchvision"`` for a file with the
+            sha256 of torchvision's, else ``"caffe"``.
+
+    Raises:
+        MissingWeightsError: The file is not here.
+        CheckpointError: The file is broken or does not fit.
+    """
+    file = locate("squeezenet", path=path, key=key)
+    if input_scale is None:
+        published = file_hash(file).startswith(ENTRIES["squeezenet"].sha256)
+        input_scale = "torchvision" if published else "caffe"
+    network = SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
+    return _fill(network, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
+
+
+def attribute_features(path: str | Path, *, key: str = "perceptual.path") -> AttributeFeatures:
+    """The miniature's F from a release file of an attribute network.
+
+    Raises:
+        CheckpointError: As `load_network`.
+    """
+    network = load_network(path, key=key, expect="attributes")
+    assert isinstance(network, AttributeNetwork)
+    return AttributeFeatures(network=network).eval().requires_grad_(False)
+
+
+def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
+    """Tensors by name from a torch (``weights_only``) or safetensors file.
+
+    Raises:
+        CheckpointError: The file is broken, or holds something else.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{path}: cannot be read as plain tensors ({reason}); expected a state dict saved by "
+            f"torch.save or safetensors; change {key}"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{path}: holds a {type(state).__name__} that is no state dict, expected tensors by "
+            f"name; change {key}"
+        )
+    return state
+
+
+def _fill(
+    network: Network, tensors: dict[str, Tensor], path: Path, *, key: str, prefix: str
+) -> Network:
+    """Copy ``features`` from a file that may hold more (a classifier, deeper layers)."""
+    found = {k.removeprefix(prefix): v for k, v in tensors.items()}
+    own = network.state_dict()
+    complaints = []
+    for name, value in own.items():
+        short = name.removeprefix(_PREFIX)
+        if short not in found:
+            complaints.append(f"{short} is missing")
+        elif found[short].shape != value.shape:
+            got, want = tuple(found[short].shape), tuple(value.shape)
+            complaints.append(f"{short} is {got} instead of {want}")
+    if complaints:
+        rest = f" and {len(complaints) - 6} more" if len(complaints) > 6 else ""
+        raise CheckpointError(
+            f"{path}: does not fit {type(network).__name__} ({'; '.join(complaints[:6])}{rest}); "
+            f"expected torchvision's layout; change {key}"
+        )
+    network.load_state_dict({name: found[name.removeprefix(_PREFIX)] for name in own})
+    network.weights_sha256 = file_hash(path)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,173 @@
+"""Where weights by others come from: name, URL, sha256, licence; and where they lie here."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from idinvert.data.content import file_hash
+from idinvert.errors import CheckpointError, MissingWeightsError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of weights that this project uses and does not ship.
+
+    Args:
+        name: What the code asks for.
+        filename: Name of the file in the cache.
+        url: Where its publisher offers it.
+        sha256: Its sha256, or the first digits of it where the publisher states no more (in the
+            file's name), or nothing where the publisher states none.
+        licence: As far as its publisher states one.
+        megabytes: Size, about; None where the publisher states none.
+        purpose: What it is needed for.
+    """
+
+    name: str
+    filename: str
+    url: str
+    sha256: str
+    licence: str
+    megabytes: float | None
+    purpose: str
+
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+_VGG_LICENCE = "CC BY 4.0 (VGG's own release); port: BSD-3-Clause (torchvision)"
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            name="vgg16_caffe",
+            filename="vgg16_features-amdegroot-88682ab5.pth",
+            url=f"{_TORCHVISION}vgg16_features-amdegroot-88682ab5.pth",
+            sha256="88682ab5",
+            licence=_VGG_LICENCE,
+            megabytes=527.8,
+            purpose="the paper's perceptual loss (VGG16_Weights.IMAGENET1K_FEATURES)",
+        ),
+        Entry(
+            name="vgg16_imagenet",
+            filename="vgg16-397923af.pth",
+            url=f"{_TORCHVISION}vgg16-397923af.pth",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=527.8,
+            purpose="precision and recall, LPIPS with VGG (VGG16_Weights.IMAGENET1K_V1)",
+        ),
+        Entry(
+            name="alexnet",
+            filename="alexnet-owt-7be5be79.pth",
+            url=f"{_TORCHVISION}alexnet-owt-7be5be79.pth",
+            sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=233.1,
+            purpose="LPIPS with AlexNet (AlexNet_Weights.IMAGENET1K_V1)",
+        ),
+        Entry(
+            name="squeezenet",
+            filename="squeezenet1_1-b8a52dc0.pth",
+            url=f"{_TORCHVISION}squeezenet1_1-b8a52dc0.pth",
+            sha256="b8a52dc0",
+            licence="BSD-3-Clause (torchvision)",
+            megabytes=4.7,
+            purpose="a small perceptual loss, fd_squeezenet, LPIPS with SqueezeNet",
+        ),
+        Entry(
+            name="inception",
+            filename="weights-inception-2015-12-05-6726825d.pth",
+            url=f"{_FIDELITY}weights-inception-2015-12-05-6726825d.pth",
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            licence="Apache-2.0 (torch-fidelity; ported from TensorFlow)",
+            megabytes=95.6,
+            purpose="fid, kid and isc (inception-v3-compat)",
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """``$IDINVERT_CACHE/weights``, or ``~/.cache/idinvert/checkpoints``."""
+    root = os.environ.get("IDINVERT_CACHE")
+    base = Path(root).expanduser() if root else Path.home() / ".cache" / "idinvert"
+    return base / "weights"
+
+
+def opened_folder() -> Path:
+    """Where native copies of foreign checkpoints are kept, each folder named by a sha256."""
+    return cache_folder() / "opened"
+
+
+def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
+    """Find a file of weights on this machine; nothing is ever downloaded here.
+
+    Args:
+        name: A key of `ENTRIES`.
+        path: A local file, taken as it is; None looks into this project's cache folder, then into
+            torch's own, and checks the sha256.
+        key: The config key that takes a local path, for messages.
+
+    Raises:
+        MissingWeightsError: The file is not here; the message names file, URL, sha256 and key.
+        CheckpointError: Unknown name, or the cached file has another sha256.
+    """
+    if name not in ENTRIES:
+        raise CheckpointError(
+            f"weights: got name {name!r}, expected one of {sorted(ENTRIES)}; change {key}"
+        )
+    entry = ENTRIES[name]
+    if path is not None:
+        local = Path(path).expanduser()
+        if not local.is_file():
+            raise MissingWeightsError(_missing(entry, f"{local} (from {key}) is no file", key=key))
+        return local
+    folders = (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints")
+    for folder in folders:
+        candidate = folder / entry.filename
+        if candidate.is_file():
+            verify(candidate, entry=entry, key=key)
+            return candidate
+    tried = " or ".join(str(folder) for folder in folders)
+    raise MissingWeightsError(_missing(entry, f"{entry.filename} is not in {tried}", key=key))
+
+
+def verify(path: Path, *, entry: Entry, key: str) -> None:
+    """Compare a file's sha256 with the digits that are known, if any are.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    found = file_hash(path)
+    if not found.startswith(entry.sha256):  # of no digits, any file is the right one
+        raise CheckpointError(
+            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file "
+            f"is damaged or another one. Delete it and fetch it anew from {entry.url}, or set "
+            f"{key} to a local file"
+        )
+
+
+def _missing(entry: Entry, reason: str, *, key: str) -> str:
+    return (
+        f"weights {entry.name!r} for {entry.purpose}: {reason}.\n"
+        f"  file:    {entry.filename} ({size_in_words(entry)}, {entry.licence})\n"
+        f"  url:     {entry.url}\n"
+        f"  sha256:  {digest_in_words(entry)}\n"
+        f"Fetch it (python -m idinvert.checkpoints fetch {entry.name}), put the file into "
+        f"{cache_folder()}, or set {key} to where it lies."
+    )
+
+
+def size_in_words(entry: Entry) -> str:
+    """Megabytes, as far as they are known."""
+    return "size unknown" if entry.megabytes is None else f"{entry.megabytes:.0f} MB"
+
+
+def digest_in_words(entry: Entry) -> str:
+    """The sha256, as far as it is known."""
+    if not entry.sha256:
+        return "unknown (its publisher states none)"
+    return entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}... (the digits known)"

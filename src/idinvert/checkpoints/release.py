@@ -1,0 +1,276 @@
+"""The release format: one network a safetensors file that knows how to rebuild it."""
+
+import importlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from idinvert.checkpoints.own_classes import full_name, is_own, own_class, with_own_parts
+from idinvert.checkpoints.registry import opened_folder
+from idinvert.checkpoints.skeleton import without_memory
+from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.data.content import file_hash
+from idinvert.errors import CheckpointError, IdinvertError
+
+FORMAT = "idinvert-1"
+_PREFIX = "idinvert-"
+_NAMED = 6  # tensors named in a message before "and n more"
+
+# Class name -> (role, module). Nothing else is ever built from a file, but what whoever opens it
+# names as well (`own_classes`).
+CLASSES: dict[str, tuple[str, str]] = {
+    "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
+    "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
+    "StyleGANDiscriminator": ("discriminator", "idinvert.networks.stylegan_discriminator"),
+    "StyleGAN2Discriminator": ("discriminator", "idinvert.networks.stylegan2_discriminator"),
+    "LatentDiscriminator": ("latent_discriminator", "idinvert.networks.latent_discriminator"),
+    "Encoder": ("encoder", "idinvert.networks.encoder"),
+    "E4eEncoder": ("encoder", "idinvert.networks.e4e_encoder"),
+    "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
+    "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
+}
+
+BUILD_ERRORS = (
+    IdinvertError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a network's constructor makes of arguments that are nonsense."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a release file says about itself.
+
+    Args:
+        class_name: Class of the network: a key of `CLASSES`, or the full name of a user's own.
+        role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"`` or
+            ``"attributes"``.
+        architecture: Arguments that rebuild the network.
+        provenance: How the weights came about: command, seed, commit, nimg.
+        shapes: Tensor name to shape.
+    """
+
+    class_name: str
+    role: str
+    architecture: dict[str, Any]
+    provenance: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def save_network(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    provenance: dict[str, Any],
+    role: str | None = None,
+    half: bool = False,
+) -> None:
+    """Write a network; the file appears whole or not at all, an older one stays until then.
+
+    Args:
+        module: A network with its ``architecture``.
+        path: Where to; folders are made.
+        provenance: JSON-able; how the weights came about.
+        role: See `Header`; those of `CLASSES` know theirs.
+        half: Round to float16, for half the size; `load_network` gives float32 again.
+
+    Raises:
+        CheckpointError: The class is not one of `CLASSES` and no role was given; ``half``, and a
+            number is beyond float16's range; or the disk refused the file.
+    """
+    path = Path(path)
+    name = type(module).__name__
+    if CLASSES.get(name, ("", ""))[1] != type(module).__module__:
+        if role is None:
+            known = sorted(CLASSES)
+            raise CheckpointError(f"{path}: cannot save a {name}, expected one of {known}")
+        name = full_name(module)
+    metadata = {
+        "format": FORMAT,
+        "class": name,
+        **({"role": role} if role is not None and is_own(name) else {}),
+        "architecture": json.dumps(module.architecture),
+        "provenance": json.dumps(provenance),
+    }
+    # Clones: the format refuses tensors that share memory, and a cast would hide that.
+    tensors = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in module.state_dict().items()
+    }
+    if half:
+        tensors = {key: _in_half(value, key=key, path=path) for key, value in tensors.items()}
+    try:
+        write_tensors(path, tensors, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({error}); an older file there is unchanged. "
+            "Free the disk or change the output folder"
+        ) from error
+
+
+def read_header(path: str | Path, *, key: str = "path") -> Header:
+    """Read what a release file says about itself, without its tensors.
+
+    Args:
+        path: The file.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: Missing, broken, of another or a newer format, or of an unknown class.
+    """
+    path = Path(path)
+    _check_is_file(path, key=key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: is truncated or no safetensors file ({error}); expected a file written by "
+            f"this project; change {key}"
+        ) from error
+    _check_format(path, found=metadata.get("format"), key=key)
+    name = metadata.get("class", "")
+    role = CLASSES[name][0] if name in CLASSES else metadata.get("role")
+    if role is None:
+        raise CheckpointError(
+            f"{path}: holds a network of class {name!r}, expected one of {sorted(CLASSES)}; "
+            f"change {key}"
+        )
+    try:
+        architecture = json.loads(metadata["architecture"])
+        provenance = json.loads(metadata.get("provenance", "{}"))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its header does not describe the architecture ({error}); change {key}"
+        ) from error
+    return Header(name, role, architecture, provenance, shapes)
+
+
+def load_network(
+    path: str | Path, *, key: str, expect: str | None = None, classes: Collection[str] = ()
+) -> nn.Module:
+    """Rebuild a network from its file: ``eval()``, no gradients, on the CPU.
+
+    Args:
+        path: The file.
+        key: The config key that named it, for messages.
+        expect: The role it must have (see `Header`); None for any.
+        classes: Classes of the user's own that may be built, in full: ``my_encoder.MyBackbone``.
+
+    Raises:
+        CheckpointError: As `read_header`; an own class that is not one of ``classes``; another
+            role; or tensors that do not fit.
+    """
+    path = Path(path)
+    header = read_header(path, key=key)
+    if expect is not None and header.role != expect:
+        raise CheckpointError(
+            f"{path}: holds a network of role {header.role!r} ({header.class_name}), expected "
+            f"{expect!r}; change {key}"
+        )
+    # Without memory first, so that a file cannot ask for more of it than it holds.
+    with without_memory():
+        shapes = _build(header, classes, path=path, key=key).state_dict()
+    _check_shapes(shapes, header.shapes, path=path, key=key)
+    module = _build(header, classes, path=path, key=key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in header.shapes}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: could not be read ({error}); change {key}") from error
+    module.load_state_dict(tensors)
+    return module.eval().requires_grad_(False)
+
+
+def fingerprint(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of the file's sha256.
+
+    Of a native copy of a foreign checkpoint, those of the checkpoint: what a user named.
+    """
+    folder = Path(path).parent
+    if folder.parent == opened_folder():
+        return folder.name[:16]
+    return file_hash(path)[:16]
+
+
+def _in_half(tensor: Tensor, *, key: str, path: Path) -> Tensor:
+    """A float tensor rounded to float16; others, such as counters, as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.half()
+    if not rounded.isfinite().all():
+        largest = tensor.abs().max().item()
+        raise CheckpointError(
+            f"{path}: {key} holds {largest:g}, beyond float16's {torch.finfo(torch.half).max:g}; "
+            "leave --half out"
+        )
+    return rounded
+
+
+def _build(header: Header, classes: Collection[str], *, path: Path, key: str) -> nn.Module:
+    name = header.class_name
+    if is_own(name):
+        cls = own_class(name, classes=classes, path=path, key=key)
+    else:
+        cls = getattr(importlib.import_module(CLASSES[name][1]), name)
+    try:
+        # A network draws its first weights from the global generator; loading one leaves no trace.
+        with torch.random.fork_rng(devices=[]):
+            parts = with_own_parts(header.architecture, classes=classes, path=path, key=key)
+            return cls(**parts)
+    except CheckpointError:
+        raise
+    except BUILD_ERRORS as error:
+        raise CheckpointError(
+            f"{path}: {header.class_name} cannot be rebuilt from the architecture in the file "
+            f"({error}); it may come from another version of idinvert; change {key}"
+        ) from error
+
+
+def _check_is_file(path: Path, *, key: str) -> None:
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file, expected a network's weights; change {key}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is a folder, expected a network's weights; change {key}")
+
+
+def _check_format(path: Path, *, found: str | None, key: str) -> None:
+    if found == FORMAT:
+        return
+    if found is None or not found.startswith(_PREFIX):
+        raise CheckpointError(
+            f"{path}: is a safetensors file of another kind (format {found!r}), expected "
+            f"{FORMAT!r}; change {key}"
+        )
+    raise CheckpointError(
+        f"{path}: has the newer format {found!r}, this version reads {FORMAT!r}; upgrade idinvert "
+        f"or change {key}"
+    )
+
+
+def _check_shapes(
+    expected: dict[str, Tensor], found: dict[str, tuple[int, ...]], *, path: Path, key: str
+) -> None:
+    complaints = []
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(found.keys() - expected.keys())
+    misshapen = [
+        f"{name} {found[name]} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != tuple(expected[name].shape)
+    ]
+    for what, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
+        if names:
+            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            complaints.append(f"{what}: {', '.join(names[:_NAMED])}{rest}")
+    if complaints:
+        raise CheckpointError(
+            f"{path}: tensors do not fit the architecture in the file ({'; '.join(complaints)}); "
+            f"change {key}"
+        )

@@ -1,0 +1,214 @@
+"""The encoders of e4e and pSp for a run: fresh, or started from a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from idinvert.checkpoints.families.consume import Consumer
+from idinvert.checkpoints.families.layout import build
+from idinvert.checkpoints.families.places import places, text_keys
+from idinvert.checkpoints.families.psp_encoders import body_layout, read_encoder
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.formats.read import read_archive
+from idinvert.checkpoints.release import FORMAT, load_network
+from idinvert.errors import CheckpointError, ConfigError
+from idinvert.networks.e4e_encoder import E4eEncoder
+from idinvert.networks.irse import IRSE50
+from idinvert.networks.psp_encoder import PspEncoder
+
+StyleEncoder = TypeVar("StyleEncoder", E4eEncoder, PspEncoder)
+_BODY, _ENCODER = "input_layer.0.weight", "encoder."
+
+
+def e4e(
+    *,
+    num_layers: int,
+    w_dim: int,
+    latent: str = "w_plus",
+    offset: bool = True,
+    deltas: bool = False,
+    mapping: dict[str, Any] | None = None,
+    noise_shapes: Sequence[tuple[int, int]] = (),
+    path: str | Path | None = None,
+    key: str = "encoder.path",
+    input_size: int = 256,
+    input_height: int | None = None,
+    channels: int = 64,
+    units: Sequence[int] = IRSE50,
+    reduction: int = 16,
+    norm: str = "batch",
+) -> E4eEncoder:
+    """e4e's encoder, ready to train.
+
+    Args:
+        num_layers: As in `E4eEncoder`, as are all others but for these.
+        deltas: Without effect: e4e has no other form.
+        mapping: M of the generator, which ``latent=z`` would need; refused.
+        noise_shapes: Without effect: it gives no noise.
+        path: Where its weights start from: e4e's ``.pt``, this project's ``encoder.safetensors``,
+            or ``model_ir_se50.pth``, the face recogniser whose body the authors start from; None
+            draws them.
+        key: The config key that named the file, for messages.
+
+    Raises:
+        CheckpointError: The file is not readable, or does not fit.
+        ConfigError: As `E4eEncoder`; or ``latent=z``.
+    """
+    _refuse("e4e", mapping=mapping)
+    encoder = E4eEncoder(
+        num_layers=num_layers,
+        w_dim=w_dim,
+        latent=latent,
+        offset=offset,
+        input_size=input_size,
+        input_height=input_height,
+        channels=channels,
+        units=units,
+        reduction=reduction,
+        norm=norm,
+    )
+    return encoder if path is None else start(encoder, path, key=key)
+
+
+def psp(
+    *,
+    num_layers: int,
+    w_dim: int,
+    latent: str = "w_plus",
+    offset: bool = True,
+    deltas: bool = False,
+    mapping: dict[str, Any] | None = None,
+    noise_shapes: Sequence[tuple[int, int]] = (),
+    path: str | Path | None = None,
+    key: str = "encoder.path",
+    input_size: int = 256,
+    input_height: int | None = None,
+    channels: int = 64,
+    units: Sequence[int] = IRSE50,
+    reduction: int = 16,
+    norm: str = "batch",
+) -> PspEncoder:
+    """pSp's encoder, ready to train.
+
+    Args:
+        num_layers: As in `PspEncoder`, as are all others but for these.
+        deltas: Refused: every layer's code stands for itself.
+        mapping: M of the generator, which ``latent=z`` would need; refused.
+        noise_shapes: Without effect: it gives no noise.
+        path: As in `e4e`, with pSp's ``.pt``.
+        key: The config key that named the file, for messages.
+
+    Raises:
+        CheckpointError: The file is not readable, or does not fit.
+        ConfigError: As `PspEncoder`; or ``latent=z`` or ``latent=deltas``.
+    """
+    _refuse("psp", mapping=mapping)
+    if deltas:
+        raise ConfigError(
+            "encoder=psp gives every layer a code of its own, and latent=deltas asks for steps "
+            "from one code. Use encoder=e4e, or latent=w_plus."
+        )
+    encoder = PspEncoder(
+        num_layers=num_layers,
+        w_dim=w_dim,
+        latent=latent,
+        offset=offset,
+        input_size=input_size,
+        input_height=input_height,
+        channels=channels,
+        units=units,
+        reduction=reduction,
+        norm=norm,
+    )
+    return encoder if path is None else start(encoder, path, key=key)
+
+
+def _refuse(name: str, *, mapping: dict[str, Any] | None) -> None:
+    if mapping is not None:
+        raise ConfigError(
+            f"encoder={name} predicts style codes, and latent=z asks for z. Use latent=w_plus."
+        )
+
+
+def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:
+    """Copies a file's weights into an encoder; see `e4e` for what it may be.
+
+    Args:
+        encoder: Changed; it keeps its own mode, gradients and mean code.
+        path: The file.
+        key: The config key that named it.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        CheckpointError: The file is not readable, or does not fit.
+    """
+    path = Path(path).expanduser()
+    archive = read_archive(path, key=key)
+    content = text_keys(archive.content)
+    if _BODY in content:
+        encoder.body.load_state_dict(_body(encoder, content, path, key=key))
+        return encoder
+    found = _whole(archive, content, encoder, key=key)
+    if type(found) is not type(encoder):
+        raise CheckpointError(
+            f"{path}: holds a {type(found).__name__}, expected a {type(encoder).__name__}; change "
+            f"encoder or {key}"
+        )
+    own, theirs = encoder.state_dict(), found.state_dict()
+    wrong = [
+        name
+        for name in sorted(own.keys() | theirs.keys())
+        if name not in own or name not in theirs or own[name].shape != theirs[name].shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: does not fit this encoder in {len(wrong)} tensors ({', '.join(wrong[:6])}); "
+            f"its architecture is {found.architecture}, this one's {encoder.architecture}; change "
+            f"encoder or {key}"
+        )
+    encoder.load_state_dict(theirs | {"w_offset": own["w_offset"]})
+    return encoder
+
+
+def _body(
+    encoder: E4eEncoder | PspEncoder, content: dict[str, Any], path: Path, *, key: str
+) -> dict[str, Tensor]:
+    """The body's tensors of a face recogniser, whose own head is left out."""
+    consumer = Consumer(content, what=f"{path} (IR-SE50)", key=key)
+    for name in consumer.names():
+        if name.startswith("output_layer.") or name.endswith(".num_batches_tracked"):
+            consumer.drop([name])
+    made = type(encoder.body)
+    made_with: dict[str, Any] = encoder.architecture
+    settings = {name: made_with[name] for name in ("channels", "units", "reduction")}
+    layout = {native.removeprefix("body."): foreign for native, foreign in body_layout().items()}
+    norm = "batch" if made_with["norm"] == "none" else made_with["norm"]
+    body = build(lambda: made(**settings, norm=norm), places(layout), consumer)
+    state = body.state_dict()
+    return {name: state[name] for name in encoder.body.state_dict()}
+
+
+def _whole(
+    archive: Archive, content: dict[str, Any], encoder: E4eEncoder | PspEncoder, *, key: str
+) -> Any:
+    """The encoder of this project's file, or of one of the authors'."""
+    if archive.metadata.get("format") == FORMAT:
+        return load_network(archive.path, key=key, expect="encoder")
+    state = text_keys(content.get("state_dict"))
+    tensors = {
+        name.removeprefix(_ENCODER): value
+        for name, value in state.items()
+        if name.startswith(_ENCODER)
+    }
+    opts = text_keys(content.get("opts"))
+    return read_encoder(
+        tensors,
+        opts={**opts, "start_from_latent_avg": False},  # the run's own generator gives the mean
+        key=key,
+        what=f"{archive.path}, encoder",
+        num_layers=encoder.num_layers,
+    )

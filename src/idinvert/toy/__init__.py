@@ -1,0 +1,1 @@
+"""Procedural domains (faces, towers, bedrooms, churches) with exact labels and masks."""

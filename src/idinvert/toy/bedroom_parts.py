@@ -1,0 +1,161 @@
+"""The furniture of a procedural bedroom: a bed, a nightstand, a lamp."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from idinvert.toy.drawing import Canvas
+from idinvert.toy.room import BACK, FLOOR, FOCUS, Room
+
+MASK_CLASSES: tuple[str, ...] = (
+    "wall",
+    "ceiling",
+    "floor",
+    "rug",
+    "bed",
+    "bedding",
+    "pillow",
+    "nightstand",
+    "window",
+    "curtain",
+    "picture",
+    "lamp",
+)
+PART: dict[str, int] = {name: i for i, name in enumerate(MASK_CLASSES)}
+
+_TOP = 0.50  # Y of the mattress
+FOOT = 1.62  # Z of the bed's near end
+_STAND = 0.42  # Y of the nightstand's top
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all that is in the room shares.
+
+    Attributes:
+        p: Labels by name `[N, 1, 1]`.
+        room: The camera.
+        air: Colour of the light on everything, about 1, `[N, 3, 1, 1]`.
+        timber: Colour of the furniture, RGB `[N, 3, 1, 1]`.
+        bed_x, bed_half: Middle and half width of the bed, X, `[N, 1, 1]`.
+    """
+
+    p: dict[str, Tensor]
+    room: Room
+    air: Tensor
+    timber: Tensor
+    bed_x: Tensor
+    bed_half: Tensor
+
+    def lit(self, colour: Tensor, shade: Tensor | float = 1.0) -> Tensor:
+        """`colour` `[N, 3, 1, 1]` in the light of the room, darkened by `shade` `[N, S, S]`."""
+        if isinstance(shade, Tensor):
+            shade = shade[:, None]
+        return (colour * self.air * shade).clamp(0.0, 1.0)
+
+    def plain(self, red: float, green: float, blue: float) -> Tensor:
+        """One colour for all pictures, `[1, 3, 1, 1]`."""
+        return self.air.new_tensor((red, green, blue))[None, :, None, None]
+
+
+def headboard(canvas: Canvas, scene: Scene) -> None:
+    """A board at the wall, behind the pillows."""
+    room, x, half = scene.room, scene.bed_x, scene.bed_half
+    top = _TOP - 0.50 - 0.28 * scene.p["headboard"]
+    ends = (x - half - 0.07, x + half + 0.07)
+    shadow = room.panel(canvas, (x - half - 0.14, x + half + 0.14), (top - 0.05, FLOOR), BACK)
+    canvas.shade(1.0 - 0.16 * shadow)
+    board = room.panel(canvas, ends, (top, FLOOR), BACK - 0.06)
+    canvas.paint(scene.lit(scene.timber, 0.86), board, part=PART["bed"])
+    rail = room.panel(canvas, ends, (top, top + 0.09), BACK - 0.06)
+    canvas.paint(scene.lit(scene.timber, 1.0), rail, part=PART["bed"])
+
+
+def nightstand(canvas: Canvas, scene: Scene) -> None:
+    """A box with a drawer beside the bed, a lamp on it."""
+    room, p = scene.room, scene.p
+    x = scene.bed_x + scene.bed_half + 0.36
+    near, half = 2.6, 0.23
+    for end in (x - half, x + half):
+        side = room.flank(canvas, end, (_STAND, FLOOR), (near, BACK))
+        canvas.paint(scene.lit(scene.timber, 0.66), side, part=PART["nightstand"])
+    top = room.level(canvas, (x - half, x + half), _STAND, (near, BACK))
+    canvas.paint(scene.lit(scene.timber, 1.08), top, part=PART["nightstand"])
+    front = room.panel(canvas, (x - half, x + half), (_STAND, FLOOR), near)
+    canvas.paint(scene.lit(scene.timber, 0.86), front, part=PART["nightstand"])
+    drawer = room.panel(
+        canvas, (x - half + 0.05, x + half - 0.05), (_STAND + 0.08, _STAND + 0.26), near
+    )
+    canvas.paint(scene.lit(scene.timber, 0.70), drawer)
+
+    z, there = 2.8, p["lamp"]
+    stem = room.panel(canvas, (x - 0.035, x + 0.035), (_STAND - 0.36, _STAND + 0.05), z)
+    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), stem * there, part=PART["lamp"])
+    foot = room.panel(canvas, (x - 0.10, x + 0.10), (_STAND, _STAND + 0.05), z)
+    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), foot * there, part=PART["lamp"])
+    high, low = room.down(_STAND - 0.74, z), room.down(_STAND - 0.32, z)
+    t = ((room.y - high) / (low - high)).clamp(0.0, 1.0)
+    wide = (0.15 + 0.12 * t) * (FOCUS / z)
+    shade = canvas.cover((room.x - room.across(x, z)).abs() - wide)
+    shade = shade * canvas.cover(high - room.y) * canvas.cover(room.y - low)
+    canvas.paint(scene.plain(1.0, 0.90, 0.62), shade * there, part=PART["lamp"])
+
+
+def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
+    """Frame, mattress, pillows, and a blanket that hangs over the sides."""
+    room, x, half = scene.room, scene.bed_x, scene.bed_half
+    white = scene.plain(0.95, 0.95, 0.96)
+    back = BACK - 0.06
+    fold = back - 0.62  # Z of the blanket's far edge
+    hem = _TOP + 0.28  # Y of its lower edge
+    for end, shade in ((x - half, 0.68), (x + half, 0.72)):
+        side = room.flank(canvas, end, (_TOP, FLOOR - 0.06), (FOOT, back))
+        canvas.paint(scene.lit(scene.timber, shade), side, part=PART["bed"])
+        side = room.flank(canvas, end, (_TOP, hem), (FOOT, fold))
+        canvas.paint(scene.lit(colour, shade), side, part=PART["bedding"])
+        side = room.flank(canvas, end, (_TOP, hem - 0.1), (fold, back))
+        canvas.paint(scene.lit(white, shade), side, part=PART["bedding"])
+    sheet = room.level(canvas, (x - half, x + half), _TOP, (FOOT, back))
+    canvas.paint(scene.lit(white), sheet, part=PART["bedding"])
+    for middle in (-0.5, 0.5):
+        _pillow(canvas, scene, x=x + middle * half, half=0.43 * half)
+
+    along = room.floor_z(_TOP)
+    bands = scene.p["stripes"] * canvas.cover(-torch.sin(along * 15.0 - 1.0) / 15.0 * 0.7)
+    relief = 1.0 + 0.05 * torch.sin(room.floor_x(_TOP) * 7.0 + along * 4.0)
+    tinted = torch.lerp(colour, torch.lerp(colour, white, 0.72), bands[:, None])
+    blanket = room.level(canvas, (x - half, x + half), _TOP, (FOOT, fold))
+    canvas.paint(scene.lit(tinted, relief), blanket, part=PART["bedding"])
+    turned = room.level(canvas, (x - half, x + half), _TOP, (fold - 0.16, fold))
+    canvas.paint(scene.lit(torch.lerp(colour, white, 0.55)), turned, part=PART["bedding"])
+
+    frame = room.panel(canvas, (x - half, x + half), (_TOP, FLOOR - 0.06), FOOT)
+    canvas.paint(scene.lit(scene.timber, 0.84), frame, part=PART["bed"])
+    front = room.panel(canvas, (x - half, x + half), (_TOP, hem), FOOT)
+    canvas.paint(scene.lit(colour, 0.82), front, part=PART["bedding"])
+
+
+def _pillow(canvas: Canvas, scene: Scene, *, x: Tensor, half: Tensor) -> None:
+    """A pillow that leans on the headboard."""
+    room, z = scene.room, BACK - 0.30
+    scale = FOCUS / z
+    dx = room.x - room.across(x, z)
+    dy = room.y - room.down(_TOP - 0.12, z)
+    radius = ((dx / (half * scale)) ** 4 + (dy / (0.19 * scale)) ** 4).sqrt().sqrt()
+    area = canvas.cover((radius - 1.0) * 0.09)
+    light = 0.98 - 0.16 * (dy / (0.19 * scale)).clamp(-1.0, 1.0)
+    canvas.paint(scene.lit(scene.plain(0.97, 0.96, 0.94), light), area, part=PART["pillow"])
+
+
+def glow(canvas: Canvas, scene: Scene) -> None:
+    """The lamp's warm light around it, the stronger the darker the room."""
+    room, p = scene.room, scene.p
+    x = scene.bed_x + scene.bed_half + 0.36
+    dx, dy = room.x - room.across(x, 2.8), room.y - room.down(_STAND - 0.5, 2.8)
+    near = torch.exp(-(dx * dx + dy * dy) / 0.30)
+    strength = p["lamp"] * (0.75 - 0.45 * p["lighting"])
+    warm = scene.plain(1.0, 0.72, 0.36)
+    canvas.colour = canvas.colour * (1.0 + warm * (strength * near)[:, None])

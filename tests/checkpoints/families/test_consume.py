@@ -1,0 +1,100 @@
+"""The strict reader of tensors by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from idinvert.checkpoints.families.consume import Consumer
+from idinvert.errors import CheckpointError
+
+
+def consumer(**tensors) -> Consumer:
+    return Consumer(tensors, what="f.pt, network G", key="generator.path")
+
+
+def test_all_complaints_come_in_one_message() -> None:
+    c = consumer(a=torch.zeros(2), b=torch.zeros(3), c=torch.zeros(4), d=5)
+    assert torch.equal(c.take("a", shape=(2,)), torch.zeros(2))
+    for name, shape in (("b", (4,)), ("gone", (7, 8)), ("d", (1,))):
+        stand_in = c.take(name, shape=shape)
+        assert stand_in.is_meta and stand_in.shape == shape
+    with pytest.raises(CheckpointError) as caught:
+        c.finish()
+    assert str(caught.value) == (
+        "f.pt, network G: tensors do not fit (missing: gone; extra: c; misshapen: b (3,) instead "
+        "of (4,), d of type int instead of (1,)); change generator.path"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(2, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.float16),
+        torch.zeros(2, dtype=torch.bfloat16),
+        np.zeros(2, dtype=">f4"),
+        np.zeros(2, dtype=np.float16),
+        torch.nn.Parameter(torch.zeros(2)),
+    ],
+)
+def test_floats_of_any_precision_become_float32(value) -> None:
+    found = consumer(a=value).take("a", shape=(2,))
+    assert found.dtype == torch.float32 and not found.requires_grad and not found.is_meta
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (torch.zeros(2, dtype=torch.int64), "int64"),
+        (torch.zeros(2, dtype=torch.complex64), "complex64"),
+        (torch.zeros(2, dtype=torch.bool), "bool"),
+        (np.zeros(2, dtype="U3"), "<U3"),
+        (np.zeros(2, dtype=object), "object"),
+        (torch.zeros(2, device="meta"), "(2,)"),
+        (torch.zeros(2).to_sparse(), "(2,)"),
+        ([0.0, 0.0], "list"),
+    ],
+)
+def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word: str) -> None:
+    c = consumer(a=value)
+    c.take("a", shape=(2,))
+    with pytest.raises(CheckpointError, match=r"misshapen: a .*instead of \(2,\)") as caught:
+        c.finish()
+    assert word in str(caught.value)
+
+
+def test_a_constant_is_compared() -> None:
+    c = consumer(a=torch.ones(2), b=torch.ones(2), c=torch.ones(3))
+    c.constant("a", torch.ones(2))
+    c.constant("b", torch.tensor([1.0, 2.0]))
+    c.constant("c", torch.ones(2))
+    c.constant("gone", torch.ones(2), needed=False)
+    c.constant("missed", torch.ones(2))
+    with pytest.raises(CheckpointError, match=r"missing: missed; .*b has other.*c \(3,\) instead"):
+        c.finish()
+
+
+def test_nothing_left_is_no_complaint() -> None:
+    c = consumer(a=torch.ones(2), b=3)
+    c.drop(["b", "never there"])
+    assert "a" in c and "b" not in c and c.names() == ["a"]
+    c.take("a", shape=(2,))
+    c.finish()
+
+
+def test_shapes_are_read_before_the_tensors() -> None:
+    c = consumer(a=torch.ones(2, 3), b=np.ones((4, 5)), c=3, d=torch.ones(0, 2))
+    assert c.shape("a", ndim=2) == (2, 3) and c.shape("b", ndim=2) == (4, 5) and "a" in c
+    for name, words in (("a", "expected 3 dim"), ("gone", "missing"), ("c", "int"), ("d", r"0, 2")):
+        with pytest.raises(CheckpointError, match=words):
+            c.shape(name, ndim=3 if name == "a" else 2)
+
+
+def test_any_key_can_be_told() -> None:
+    many = {f"k{i}": 0 for i in range(100)}
+    c = Consumer({7: 1, ("a", "b"): 2, "new\nline": 3, "x" * 999: 4} | many, what="f", key="k")
+    with pytest.raises(CheckpointError) as caught:
+        c.finish()
+    message = str(caught.value)
+    assert r"new\nline" in message and "\n" not in message
+    assert "7, ('a', 'b')" in message and "and 44 more" in message and len(message) < 1000

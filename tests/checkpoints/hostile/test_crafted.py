@@ -1,0 +1,89 @@
+"""Files made to run code, to take memory or to lie: all end in one clear error, quickly."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from idinvert.checkpoints.formats.read import read_archive
+
+from .bombs import bombs
+from .crafted import attacks
+from .foreign import SOURCE, nvlabs_pickle
+from .opening import KEY, open_all
+from .samples import containers
+from .watch import watched
+
+SECONDS = 3.0  # of one open; about 1 s on a quiet machine
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> None:
+    """What Python imports on first use is imported before anything is watched."""
+    open_all(containers().items(), place=tmp_path / "file")
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("kind", ["attacks", "bombs"])
+def test_every_crafted_file_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canary = tmp_path / "canary"
+    files = list(attacks(canary) if kind == "attacks" else bombs())
+    outcome = open_all(files, place=tmp_path / "file")
+    with capsys.disabled():
+        print(
+            f"\n{len(files)} crafted {kind}: {outcome.refused['archive']} refused, "
+            f"{len(outcome.events)} executions, {len(outcome.wrong)} other exceptions, "
+            f"slowest {outcome.slowest[0]:.2f} s ({outcome.slowest[1]})"
+        )
+    assert len({name for name, _ in files}) == len(files) > 40
+    assert [name for name, message in outcome.messages.items() if not message] == []
+    assert outcome.opened["checkpoint"] == 0 and outcome.refused["checkpoint"] > len(files) // 2
+    assert (outcome.events, outcome.wrong) == ([], []) and not canary.exists()
+    assert outcome.slowest[0] < SECONDS, outcome.slowest
+    for name, message in outcome.messages.items():
+        assert str(tmp_path) in message and KEY in message and len(message) < 700, name
+        assert message.isprintable(), name
+
+
+def test_a_refusal_names_the_global(tmp_path: Path) -> None:
+    messages = open_all(attacks(tmp_path / "canary"), place=tmp_path / "file").messages
+    assert f"{os.system.__module__}.system" in messages["os.system, protocol 4"]
+    for name in ("builtins.eval", "subprocess.Popen", "torch.load", "dnnlib.util.get_obj_by_name"):
+        assert f"asks for the global '{name}'" in messages[name]
+        assert "not on the list of names" in messages[name]
+    assert "INST" in messages["INST"] and "EXT1" in messages["EXT of 1"]
+    assert "'os.system'" in messages["rebuild with another function"]
+
+
+@pytest.mark.usefixtures("warm")
+def test_embedded_source_is_dropped_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "network.pkl"
+    path.write_bytes(nvlabs_pickle())
+    assert SOURCE.encode() in path.read_bytes()
+    with watched() as events:
+        content = read_archive(path, key=KEY).content
+    assert events == [] and {file.name for file in tmp_path.iterdir()} == {"file", "network.pkl"}
+    assert "module_src" not in repr(content) and "SystemExit" not in repr(content)
+
+
+def test_the_watch_sees_what_it_must(tmp_path: Path) -> None:
+    with watched() as events:
+        os.system("true")
+        exec(compile("1", "here", "exec"))
+        (tmp_path / "written").write_text("x")
+        read_archive_by_pickle()
+    words = " ".join(events)
+    for expected in ("os.system", "compile", "exec", "open", "pickle.find_class"):
+        assert expected in words
+    os.system("true")
+    assert " ".join(events) == words  # nothing is added afterwards
+
+
+def read_archive_by_pickle() -> None:
+    """What the readers never do."""
+    import pickle
+
+    pickle.loads(b"cbuiltins\nlen\n.")

@@ -1,0 +1,99 @@
+"""Every family by its content alone, under names that mislead, opened and put to work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from idinvert.checkpoints import average
+from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.convert import convert
+from idinvert.checkpoints.describe import describe, in_lines
+from idinvert.checkpoints.formats.read import read_archive
+from idinvert.checkpoints.recognise import FAMILIES
+from tests.checkpoints import tiny
+from tests.checkpoints.every_family import SAMPLES, write
+
+MISLEADING = ("model.npy", "weights.safetensors", "checkpoint", "photo.jpg", "net.pkl", "net.pth")
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own, and a mean code from few samples where a file has none."""
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    few = average.compute_mean_code
+    monkeypatch.setattr(average, "compute_mean_code", lambda g: few(g, samples=100))
+
+
+@pytest.fixture(params=list(SAMPLES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def file(name: str, tmp_path: Path) -> Path:
+    misleading = MISLEADING[list(SAMPLES).index(name) % len(MISLEADING)]
+    return write(name, tmp_path / "in" / misleading)
+
+
+def test_the_family_and_what_is_inside(name: str, file: Path) -> None:
+    sample, found = SAMPLES[name], open_checkpoint(file)
+    assert found.family == sample.family
+    assert tuple(found.networks) == sample.roles
+    for network in found.networks.values():
+        assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+def test_no_other_family_claims_it(name: str, file: Path) -> None:
+    archive = read_archive(file, key="path")
+    claims = [family.NAME for family in FAMILIES if family.recognise(archive)]
+    assert claims == [SAMPLES[name].family]
+
+
+def test_the_networks_work_together(file: Path) -> None:
+    found = open_checkpoint(file)
+    images = torch.linspace(-1, 1, 2 * 3 * 256).reshape(2, 3, 16, 16)
+    generator = found.generator
+    if generator is not None:
+        assert generator.resolution == 16 and generator.num_layers == 6
+        assert found.latent_avg is not None
+        assert found.latent_avg.shape == (generator.num_layers, generator.w_dim)
+        assert torch.equal(found.latent_avg, generator.w_avg)
+        codes = generator.mapping(torch.randn(2, generator.z_dim))
+        assert codes.shape == (2, generator.num_layers, generator.w_dim)
+        images = generator.synthesis(codes, noise="const")
+    assert images.shape == (2, 3, 16, 16) and images.isfinite().all()
+    if found.discriminator is not None:
+        logits = found.discriminator(images)
+        assert len(logits) == 2 and logits.isfinite().all()
+    if found.encoder is not None:
+        codes = found.encoder(images)
+        assert codes.shape[:2] == (2, 6) and codes.isfinite().all()
+
+
+def test_it_is_described(name: str, file: Path) -> None:
+    facts = describe(file)
+    assert (
+        facts["family"] == SAMPLES[name].family and tuple(facts["networks"]) == SAMPLES[name].roles
+    )
+    assert any(facts["family"] in line for line in in_lines(facts))
+
+
+def test_native_and_back_is_exact(file: Path, tmp_path: Path) -> None:
+    found = open_checkpoint(file)
+    files = convert(file, tmp_path / "native")
+    again = open_checkpoint(tmp_path / "native")
+    assert files.keys() == found.networks.keys() == again.networks.keys()
+    for role, network in found.networks.items():
+        assert tiny.same(network, again.networks[role])
+        assert network.architecture == again.networks[role].architecture
+
+
+def test_every_family_has_a_sample() -> None:
+    assert {sample.family for sample in SAMPLES.values()} == {family.NAME for family in FAMILIES}
+
+
+def test_every_family_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        assert f"| `{family.NAME}` |" in page

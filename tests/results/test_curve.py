@@ -1,0 +1,150 @@
+"""Figures of curves: their description is checked, records become lines, gaps say why."""
+
+import copy
+import math
+
+import pytest
+
+from idinvert.errors import ConfigError
+from idinvert.results.curve import Curves, curves_from_dict
+from idinvert.results.curve_page import curves_to_csv, curves_to_markdown
+from idinvert.results.record import Record
+from idinvert.results.render import described
+from idinvert.results.trace import Trace, trace
+
+SPEC = {
+    "kind": "curve",
+    "name": "fig",
+    "title": "Figure",
+    "data": {"miniature": "mini"},
+    "paper_data": "FFHQ",
+    "scales": {"miniature": {"where": {"choices.scale": "miniature"}, "arguments": "data={data}"}},
+    "panels": [
+        {
+            "label": "A",
+            "x": {"label": "weight"},
+            "y": {"label": "error", "log": True},
+            "lines": [
+                {
+                    "label": "Error",
+                    "where": {"task": "reconstruction"},
+                    "over": "choices.inversion.lambda_dom",
+                    "values": [0, 0.5, 2],
+                    "metric": ["fid", "mse"],
+                    "times": 100,
+                    "train": "python train.py {arguments}",
+                    "evaluate": "python evaluate.py run=RUN inversion.lambda_dom={value}",
+                    "printed": [[2, 5.3]],
+                    "source": "Table 1",
+                }
+            ],
+        },
+        {"label": "B", "fill": {"term": "loss"}, "x": {"label": "nimg"}, "y": {"label": "loss"}},
+    ],
+    "lines": [{"label": "L", "where": {"task": "t"}, "x": "{term}/x", "y": "{term}/y"}],
+}
+
+
+def curves(spec: dict | None = None) -> Curves:
+    return curves_from_dict(spec or SPEC, scale="miniature")
+
+
+def record(weight: float = 0.0, run: str = "r", **changes) -> Record:
+    plain = {
+        "task": "reconstruction",
+        "choices": {
+            "scale": "miniature",
+            "encoder": {"name": "base"},
+            "inversion": {"name": "in_domain", "lambda_dom": float(weight)},
+        },
+        "metrics": {"mse": 0.01 * (1 + weight)},
+        "n": 5,
+        "nimg": 10,
+        "data": {"name": "mini"},
+    }
+    return Record(run=run, **{**plain, **changes})
+
+
+def lines_of(*records: Record) -> list[Trace]:
+    return list(trace(curves(), records).traces)
+
+
+def test_a_point_is_a_record():
+    error, _ = lines_of(record(2), record(0), record(7))
+    assert error.metric == "mse", "the name that records have"
+    assert error.points == [(0.0, 1.0), (2.0, pytest.approx(3.0))]
+    ((value, lack),) = error.lacks
+    assert value == 0.5
+    assert lack.commands == ("python evaluate.py run=r inversion.lambda_dom=0.5",)
+    assert "choices.inversion.lambda_dom 0.5" in lack.reason
+
+
+def test_all_points_show_the_same_metric():
+    with_fid = record(0, metrics={"fid": 3.0, "mse": 0.5})
+    error, _ = lines_of(with_fid, record(0.5), record(2))
+    assert error.metric == "mse" and [y for _, y in error.points] == pytest.approx([50, 1.5, 3.0])
+
+
+def test_a_line_is_a_series_of_the_longest_run():
+    series = {"loss/x": [1.0, 2.0, 3.0], "loss/y": [4.0, math.nan, 6.0]}
+    old = record(task="t", series={"loss/x": [9.0], "loss/y": [9.0]}, nimg=1)
+    _, line = lines_of(old, record(task="t", series=series), record(task="t", nimg=99))
+    assert line.points == [(1.0, 4.0), (3.0, 6.0)], "the record with most images that has it"
+    assert line.lacks == ()
+
+
+def test_a_place_of_another_scale_or_data_set_stays_empty():
+    other = record(choices={"scale": "full", "inversion": {"lambda_dom": 0.0}})
+    error, line = lines_of(other, record(data={"name": "else"}))
+    assert error.points == [] and line.points == []
+    assert error.lacks[0][1].commands[0] == "python train.py data=mini"
+
+
+def test_a_method_without_encoder_is_evaluated_through_a_run_with_one():
+    of_gan = record(0.5, run="gan", choices={"scale": "miniature"}, task="other", nimg=1000)
+    error, _ = lines_of(of_gan, record(0, run="enc"))
+    assert {c for _, lack in error.lacks for c in lack.commands} == {
+        "python evaluate.py run=enc inversion.lambda_dom=0.5",
+        "python evaluate.py run=enc inversion.lambda_dom=2",
+    }
+
+
+def test_the_page_and_the_points_say_where_they_come_from():
+    shown = trace(curves(), [record(0), record(2, run="s")])
+    text = curves_to_markdown(shown)
+    assert "Error: mse, 2 points; run r (nimg 10, n 5" in text
+    assert "**Caution**" in text, "two runs"
+    assert "The paper (Table 1): 2: 5.3." in text
+    assert "- Error at 0.5: — " in text and "- L: — " in text
+    rows = curves_to_csv(shown).splitlines()
+    assert rows[0].startswith("figure,scale,panel,line,metric,x,y")
+    assert len(rows) == 1 + 2 + 1 and ",paper," in rows[-1]
+
+
+def test_needs_are_the_missing_points_or_all():
+    shown = trace(curves(), [record(0)])
+    assert [need.label for need in shown.needs(everything=False)] == ["Error at 0.5", "Error at 2"]
+    assert len(shown.needs(everything=True)) == 3, "L has no command"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["panels"][0].update(z=1), r"panels\[0\]: unknown key 'z'"),
+        (lambda s: s["panels"][0]["x"].update(logg=1), r"panels\[0\].x: unknown key 'logg'"),
+        (lambda s: s["lines"][0].update(over="p"), r"lines\[0\]: a line is either x and y"),
+        (lambda s: s["panels"][0]["lines"][0].pop("metric"), "a line is either x and y"),
+        (lambda s: s["lines"][0].pop("y"), r"lines\[0\]: a line is either x and y"),
+        (lambda s: s["panels"][0]["lines"][0].update(x="a", y="b"), "a line is either x and y"),
+        (lambda s: s["panels"][1].pop("fill"), "line 'L': nothing fills {term}"),
+        (lambda s: s["panels"][1].update(where={"x": "{it}"}), "nothing fills {it} in where, x"),
+        (lambda s: s.pop("data"), "missing data"),
+        (lambda s: s.update(data={"full": "x"}), "table.data must name a data set"),
+        (lambda s: s.update(kind="pie"), "table.kind is 'pie': expected table or curve"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(change, message):
+    spec = copy.deepcopy(SPEC)
+    change(spec)
+    with pytest.raises(ConfigError, match=message):
+        described(spec, scale="miniature")

@@ -1,0 +1,45 @@
+"""The tables that stand under experiments/: exactly what their records say, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from idinvert.cli.expected import expected_choices
+from idinvert.config.overrides import compose_plain
+from idinvert.config.paths import config_dir
+from idinvert.results.render import described, filled, write
+from idinvert.results.store import read_records
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TABLES = {path.stem for path in (config_dir() / "table").glob("*.yaml")}
+MEASURED = sorted(
+    path.parent for path in EXPERIMENTS.glob("*/records.jsonl") if path.parent.name in TABLES
+)
+
+
+def committed(folder: Path, written: Path) -> Path:
+    """A table is called so; figures of curves keep their name, by which their page shows them."""
+    return folder / (f"table{written.suffix}" if folder.name[:5] == "table" else written.name)
+
+
+def test_tables_were_measured() -> None:
+    assert {"table1_methods", "fig10_lambda_dom"} <= {folder.name for folder in MEASURED}
+
+
+@pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: folder.name)
+def test_records_give_the_table_that_stands_there(folder: Path, tmp_path: Path) -> None:
+    spec = compose_plain("evaluate", [f"table={folder.name}"])["table"]
+    table = described(spec, scale="miniature", expected=expected_choices)
+    shown = filled(table, read_records(folder))
+    for written in write(shown, tmp_path):
+        there = committed(folder, written)
+        assert there.is_file()
+        if written.suffix in (".md", ".csv", ".tex"):  # pictures depend on matplotlib's version
+            assert there.read_text() == written.read_text()
+
+
+@pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: folder.name)
+def test_records_name_no_place_of_one_machine(folder: Path) -> None:
+    text = (folder / "records.jsonl").read_text()
+    for place in ("/tmp/", "/home/", "/work/", "/root/"):
+        assert place not in text

@@ -1,0 +1,274 @@
+"""The rendered domain: splits, and a cache that survives damage and company."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from idinvert.data.domain import Domain, prepare
+from idinvert.errors import DataError
+from idinvert.toy.bedrooms import BEDROOMS
+from idinvert.toy.churches import CHURCHES
+from idinvert.toy.faces import ATTRIBUTES, FACES, render, sample_labels
+from idinvert.toy.miniature import bedrooms_mini, churches_mini, faces_mini, towers_mini
+from idinvert.toy.towers import TOWERS
+
+
+def small(cache: Path, **changes) -> Domain:
+    settings = {"resolution": 16, "train": 20, "test": 6, "val": 4, "cache_dir": cache}
+    return faces_mini(**{**settings, **changes})
+
+
+def test_items_are_what_the_renderer_draws(tmp_path: Path) -> None:
+    domain = small(tmp_path, masks=True)
+    labels = sample_labels(torch.arange(30), seed=0)
+    pictures, masks = render(labels, resolution=16)
+    assert domain.attributes == ATTRIBUTES and domain.name == "faces_mini"
+    rows = {"train": range(0, 20), "test": range(20, 26), "val": range(26, 30)}
+    for split, expected in rows.items():
+        dataset = getattr(domain, split)
+        assert len(dataset) == len(expected)
+        for item, row in zip((dataset[i] for i in range(len(dataset))), expected, strict=True):
+            assert item["id"] == row and isinstance(item["name"], str)
+            assert torch.equal(item["image"], pictures[row])
+            assert torch.equal(item["mask"], masks[row])
+            assert torch.equal(item["attributes"], labels[row])
+    with pytest.raises(IndexError):
+        domain.train[20]
+
+
+def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Path) -> None:
+    one, two = small(tmp_path), small(tmp_path, train=10, test=5, val=0)
+    assert torch.equal(one.train[7]["image"], two.train[7]["image"])
+    assert torch.equal(one.train[12]["image"], two.test[2]["image"])
+    assert len(two.val) == 0
+    prints = {small(tmp_path, **c).fingerprint for c in ({}, {"train": 19, "test": 7}, {"seed": 1})}
+    assert len(prints) == 3 and one.fingerprint in prints
+    assert "mask" not in one.train[0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty"])
+def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    sound = small(tmp_path).train[3]["image"]
+    (file,) = tmp_path.glob("*.images.npy")
+    data = file.read_bytes()
+    if damage in ("cut", "longer", "garbage", "empty"):
+        broken = {"cut": data[:-100], "longer": data + b"x", "garbage": b"no array", "empty": b""}
+        file.write_bytes(broken[damage])
+    else:
+        kind = np.float32 if damage == "dtype" else np.uint8
+        np.save(file, np.zeros((20, 3, 16, 16 if damage == "dtype" else 17), dtype=kind))
+    assert torch.equal(small(tmp_path).train[3]["image"], sound)
+    assert file.read_bytes() == data
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_whole_cache_is_not_written_again(tmp_path: Path) -> None:
+    prepare(small(tmp_path).train)
+    (file,) = tmp_path.glob("*.images.npy")
+    before = file.stat().st_mtime_ns
+    prepare(small(tmp_path).train)
+    assert file.stat().st_mtime_ns == before
+
+
+def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
+    domain = small(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert domain.test[0]["id"] == 20
+    (file,) = tmp_path.glob("*.images.npy")
+    assert np.load(file, mmap_mode="r").shape == (6, 3, 16, 16)
+    again = small(tmp_path, train=19, test=7)  # other images: not the same file
+    assert again.test[0]["id"] == 19 and len(list(tmp_path.glob("*.images.npy"))) == 2
+
+
+def test_pictures_and_masks_of_one_split_are_rendered_together(tmp_path: Path) -> None:
+    pictures = small(tmp_path).test[2]["image"]
+    with_masks = small(tmp_path, masks=True).test[2]
+    assert torch.equal(with_masks["image"], pictures)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("idinvert.toy.miniature.FACES", replace(FACES, render=interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(small(tmp_path).train)
+    assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob(".*.tmp"))
+    assert small(tmp_path).train[19]["id"] == 19
+
+
+def test_two_processes_write_one_cache(tmp_path: Path) -> None:
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from idinvert.toy.miniature import faces_mini\n"
+        f"d = faces_mini(resolution=16, train=300, test=4, val=0, cache_dir={str(tmp_path)!r})\n"
+        "print(sum(int(d.train[i]['image'].long().sum()) for i in range(300)))\n"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    sums = [process.communicate(timeout=120)[0].strip() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    pictures, _ = render(sample_labels(torch.arange(300), seed=0), resolution=16)
+    assert sums == [str(int(pictures.long().sum()))] * 2
+    assert len(list(tmp_path.glob("*.npy"))) == 1 and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
+    split = faces_mini(resolution=64, train=40, test=1, val=0, cache_dir=tmp_path).train
+    expected = split[5]["image"]
+    packed = pickle.dumps(split)
+    assert len(packed) < 20_000
+    assert torch.equal(pickle.loads(packed)[5]["image"], expected)
+
+
+def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
+    prepare(faces_mini(resolution=8, train=2, test=1, val=0).test)
+    assert list((tmp_path / "there").glob("faces_mini*.npy"))
+
+
+def test_errors_name_the_key(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.resolution"):
+        small(tmp_path, resolution=4)
+    with pytest.raises(DataError, match=r"data\.test"):
+        small(tmp_path, test=-1)
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(DataError, match=r"data\.cache_dir"):
+        prepare(small(blocked / "below").val)
+
+
+def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) -> None:
+    counts = {"resolution": 16, "train": 12, "test": 4, "val": 2, "cache_dir": tmp_path}
+    whole, part = faces_mini(**counts), faces_mini(**counts, skip=9)
+    assert len(part.train) == 3
+    assert part.fingerprint != whole.fingerprint
+    for split, offset in (("train", 9), ("test", 0), ("val", 0)):
+        theirs, ours = getattr(whole, split), getattr(part, split)
+        for index in range(len(ours)):
+            assert ours[index]["id"] == theirs[index + offset]["id"]
+            assert torch.equal(ours[index]["image"], theirs[index + offset]["image"])
+            assert torch.equal(ours[index]["attributes"], theirs[index + offset]["attributes"])
+    with pytest.raises(DataError, match=r"data\.skip"):
+        faces_mini(**counts, skip=13)
+
+
+FINGERPRINT = "15f14577e6678d56"
+STORED = [[336302, 442346, 507128, 134665], [665211, 606248, 618716, 616930], [697244, 697514]]
+DRAWN = (towers_mini, bedrooms_mini, churches_mini)
+
+
+@pytest.fixture(params=DRAWN, ids=lambda domain: domain.__name__)
+def drawn_domain(request: pytest.FixtureRequest):
+    """A domain whose split is a random draw, at 8 px."""
+
+    def make(cache: Path, **changes) -> Domain:
+        settings = {"resolution": 8, "train": 40, "test": 12, "val": 6, "cache_dir": cache}
+        return request.param(**{**settings, **changes})
+
+    return make
+
+
+RENDERERS = {one.name: one for one in (TOWERS, BEDROOMS, CHURCHES)}
+
+
+def ids(split) -> list[int]:
+    return [split[i]["id"] for i in range(len(split))]
+
+
+def test_drawn_items_are_what_the_renderer_draws(tmp_path: Path, drawn_domain) -> None:
+    domain = drawn_domain(tmp_path, masks=True, seed=5)
+    renderer = RENDERERS[domain.name]
+    assert domain.attributes == renderer.attributes
+    for split in (domain.train, domain.test, domain.val):
+        numbers = torch.tensor(ids(split))
+        labels = renderer.sample_labels(numbers, seed=5)
+        pictures, masks = renderer.render(labels, resolution=8)
+        for place in range(len(split)):
+            item = split[place]
+            assert torch.equal(item["image"], pictures[place])
+            assert torch.equal(item["mask"], masks[place])
+            assert torch.equal(item["attributes"], labels[place])
+            assert item["name"] == f"{item['id']:06d}"
+
+
+def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> None:
+    domain = drawn_domain(tmp_path)
+    train, test, val = (ids(split) for split in (domain.train, domain.test, domain.val))
+    assert len(set(train)) == 40 and len(set(test)) == 12 and len(set(val)) == 6
+    assert not set(train) & set(test) and not set(train) & set(val) and not set(test) & set(val)
+    assert max(train) < 600_000 <= min(test + val)
+    assert max(test) < 690_000 <= min(val) and max(val) < 700_000
+    assert train != sorted(train) and test != sorted(test)
+    assert max(train) - min(train) > 300_000  # all over the first part
+
+
+def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path) -> None:
+    """The default counts, of all three domains, without rendering them."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for make in DRAWN:
+        domain = make(resolution=8, cache_dir=tmp_path)
+        seen[domain.name] = [domain.train.ids, domain.test.ids, domain.val.ids]
+    for parts in seen.values():
+        assert [len(part) for part in parts] == [65_000, 5_000, 500]
+        assert len(torch.cat(parts).unique()) == 70_500
+        assert abs(float(parts[0].double().mean()) - 300_000) < 3_000
+    firsts = [tuple(parts[1][:5].tolist()) for parts in seen.values()]
+    assert len(set(firsts)) == 3
+
+
+def test_the_stored_draw_is_this_one(tmp_path: Path) -> None:
+    """Another draw would be another benchmark: records of the two could not be compared."""
+    domain = towers_mini(resolution=8, train=4, test=4, val=2, cache_dir=tmp_path)
+    found = [ids(split) for split in (domain.train, domain.test, domain.val)]
+    assert found == STORED
+
+
+def test_more_images_are_the_same_and_others(tmp_path: Path, drawn_domain) -> None:
+    small, large = drawn_domain(tmp_path), drawn_domain(tmp_path, train=50, test=20, val=9)
+    for split in ("train", "test", "val"):
+        ours = ids(getattr(small, split))
+        assert ids(getattr(large, split))[: len(ours)] == ours
+    part = drawn_domain(tmp_path, skip=30)
+    assert ids(part.train) == ids(small.train)[30:] and ids(part.test) == ids(small.test)
+    prints = {
+        drawn_domain(tmp_path, **changes).fingerprint
+        for changes in ({}, {"skip": 30}, {"seed": 1}, {"test": 11, "val": 7}, {"resolution": 9})
+    }
+    assert len(prints) == 5
+    again = drawn_domain(tmp_path)
+    assert again.fingerprint == small.fingerprint
+    assert torch.equal(again.test[3]["image"], small.test[3]["image"])
+
+
+def test_a_drawn_split_travels_to_workers(tmp_path: Path) -> None:
+    split = towers_mini(resolution=8, train=6, test=2, val=1, cache_dir=tmp_path).test
+    expected = split[1]
+    found = pickle.loads(pickle.dumps(split))[1]
+    assert found["id"] == expected["id"] and torch.equal(found["image"], expected["image"])
+
+
+def test_draws_of_too_many_images_are_refused(tmp_path: Path, drawn_domain) -> None:
+    for key, count in (("train", 600_001), ("test", 90_001), ("val", 10_001), ("test", -1)):
+        with pytest.raises(DataError, match=rf"data\.{key}"):
+            drawn_domain(tmp_path, **{key: count})
+    with pytest.raises(DataError, match=r"towers_mini: got resolution 4"):
+        towers_mini(resolution=4, cache_dir=tmp_path)
+
+
+def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) -> None:
+    domain = faces_mini(resolution=8, train=2, test=1, val=1, cache_dir=tmp_path)
+    assert domain.fingerprint == FINGERPRINT
+    prepare(domain.train)
+    (file,) = tmp_path.glob("*.npy")
+    assert file.name.startswith("faces_mini-v1-8px-seed0-2-")
