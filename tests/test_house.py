@@ -1,12 +1,17 @@
-"""The plan of the house: imports point down, files stay small, nothing runs at import time."""
+"""The plan of the package: imports point down, files stay small, nothing runs at import time.
+
+Each check looks at every file and names all that break it. The checks speak of rooms (the folders
+of ``src/idinvert``), never of single files, so that files can move and be renamed.
+"""
 
 import ast
+import functools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pytest
-
 SOURCE = Path(__file__).parents[1] / "src" / "idinvert"
-MODULES = sorted(path for path in SOURCE.rglob("*.py"))
+LONGEST = 400
+"""Lines of a file at most."""
 
 FLOORS = [
     "cli",
@@ -22,113 +27,131 @@ FLOORS = [
     "data",
 ]
 """From the top floor down; each may import what stands below it."""
+APART = ["results", "tracking", "config"]
+"""Rooms that import nothing of the project but what is open to all."""
+OPEN_TO_ALL = {"errors", "acceleration", "config.identity", "config.moved"}
+"""Modules that every room may import; they import no room."""
+SEE_CONFIGS = {"cli", "evaluation/context.py"}
+"""What reads configurations. Everything else is given plain values."""
+OMEGACONF = {"cli", "config"}
+"""Rooms in which OmegaConf's own types appear."""
 
-BESIDE = {
-    "results": set(),
-    "tracking": set(),
-    "config": set(),
-}
-"""Rooms that stand apart, and what of the project they may import (besides errors)."""
-
-OPEN_TO_ALL = {"errors", "acceleration", "identity"}
-"""Whatever keeps an output names it by the one module of identities, which imports nothing."""
-ONLY_FOR_CLI = {"config"}
-
-
-def room(module: str) -> str:
-    """The first part of a module's name; `config.identity` counts for itself."""
-    if module in ("idinvert.config.identity", "idinvert.config.moved"):
-        return "identity"
-    return module.split(".")[1] if "." in module else ""
-
-
-def project_imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {room(name) for name in names if name.startswith("idinvert.")}
-    return found - {""}
-
-
-def allowed(here: str) -> set[str]:
-    if here in BESIDE:
-        return BESIDE[here] | OPEN_TO_ALL | {here}
-    below = set(FLOORS[FLOORS.index(here) :]) | {"results", "tracking"} | OPEN_TO_ALL
-    return below | ONLY_FOR_CLI if here == "cli" else below
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_down(path: Path) -> None:
-    parts = path.relative_to(SOURCE).parts
-    here = parts[0]
-    if len(parts) == 1:
-        assert project_imports(path) <= OPEN_TO_ALL
-        return
-    assert project_imports(path) <= allowed(here), f"{here} may not import that"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_files_stay_below_the_hard_stop_and_open_with_a_docstring(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 400
-    assert ast.get_docstring(ast.parse(text)), "a file says in one sentence what it is for"
-
-
-def test_results_import_no_torch() -> None:
-    for path in (SOURCE / "results").glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {
-            alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        assert not any(name.split(".")[0].startswith("torch") for name in names), path
-
-
-def test_the_floors_are_all_there() -> None:
-    rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
-    assert rooms == set(FLOORS) | set(BESIDE)
-
-
-def test_only_config_and_cli_see_omegaconf() -> None:
-    for path in MODULES:
-        here = path.relative_to(SOURCE).parts[0]
-        if here not in ("cli", "config"):
-            text = path.read_text(encoding="utf-8")
-            assert "omegaconf" not in text and "DictConfig" not in text, path
-
-
-STATEMENTS = (
+AT_THE_MARGIN = (
     ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign,
     ast.AugAssign,
 )  # fmt: skip
-"""What may stand at the left margin of a file, besides docstrings and the start of a program."""
+"""Statements that may stand at the left margin of a file, besides docstrings and guards."""
+GUARDS = ("__name__ == '__main__'", "TYPE_CHECKING")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_nothing_works_at_import_time(path: Path) -> None:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        words = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if isinstance(node, ast.If):  # the start of a program, or imports for a type checker
-            words = ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING")
-        assert words or isinstance(node, STATEMENTS), f"{path}, line {node.lineno}"
+@functools.cache
+def parsed() -> dict[str, ast.Module]:
+    """Syntax tree of each file by its path from ``src/idinvert``."""
+    return {
+        path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_what_no_file_does(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        line = f"{path}, line {getattr(node, 'lineno', 0)}"
+def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of each import; ``from a import b`` gives ``a``."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{line}: imports name the room they come from"
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else node.names
-            heads = {(name if isinstance(name, str) else name.name).split(".")[0] for name in names}
-            assert "lightning" not in heads, f"{line}: import pytorch_lightning"
-        if isinstance(node, ast.Attribute):
-            assert node.attr != "cuda" or ast.unparse(node.value) == "torch", f"{line}: .cuda()"
+            yield node.lineno, "." * node.level + (node.module or "")
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def room(file: str) -> str:
+    """The room of a file, or the file's own name beside the rooms."""
+    return file.split("/")[0].removesuffix(".py")
+
+
+def may_import(file: str) -> set[str]:
+    """The rooms and modules that a file may import."""
+    here = room(file)
+    if here not in (*FLOORS, *APART):
+        return OPEN_TO_ALL
+    seen = {"config"} if {here, file} & SEE_CONFIGS else set()
+    if here in APART:
+        return {here} | OPEN_TO_ALL
+    return {*FLOORS[FLOORS.index(here) :], "results", "tracking"} | OPEN_TO_ALL | seen
+
+
+def none(found: Iterable[str], rule: str) -> None:
+    """Fails with all that breaks a rule."""
+    lines = list(found)
+    assert not lines, "\n".join([rule, *lines])
+
+
+def test_the_rooms_are_those_of_the_plan() -> None:
+    rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == {*FLOORS, *APART}
+
+
+def test_imports_point_down() -> None:
+    found = []
+    for file, tree in parsed().items():
+        for line, name in imports(tree):
+            if not name.startswith("idinvert."):
+                continue
+            module = name.removeprefix("idinvert.")
+            if not {module, module.split(".")[0]} & may_import(file):
+                found.append(f"{file}:{line}: {name}")
+    none(found, "a room imports only what stands below it")
+
+
+def test_imports_name_the_room_they_come_from() -> None:
+    relative = (
+        f"{file}:{line}"
+        for file, tree in parsed().items()
+        for line, name in imports(tree)
+        if name.startswith(".")
+    )
+    none(relative, "imports are absolute")
+
+
+def test_packages_that_a_room_does_not_import() -> None:
+    banned = {"results": {"torch", "torchvision"}}
+    found = []
+    for file, tree in parsed().items():
+        for line, name in imports(tree):
+            head = name.split(".")[0]
+            omegaconf = head == "omegaconf" and room(file) not in OMEGACONF
+            if head in banned.get(room(file), ()) or head == "lightning" or omegaconf:
+                found.append(f"{file}:{line}: {name}")
+    none(found, "no torch in results, no omegaconf outside cli and config, no `lightning` at all")
+
+
+def test_files_stay_below_the_hard_stop() -> None:
+    lengths = {file: len((SOURCE / file).read_text().splitlines()) for file in parsed()}
+    long = (f"{file}: {lines}" for file, lines in lengths.items() if lines > LONGEST)
+    none(long, f"a file has at most {LONGEST} lines")
+
+
+def test_files_open_with_a_docstring() -> None:
+    bare = (file for file, tree in parsed().items() if not ast.get_docstring(tree))
+    none(bare, "a file says in one sentence what it is for")
+
+
+def test_nothing_works_at_import_time() -> None:
+    found = []
+    for file, tree in parsed().items():
+        for node in tree.body:
+            words = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            guard = isinstance(node, ast.If) and ast.unparse(node.test) in GUARDS
+            if not (words or guard or isinstance(node, AT_THE_MARGIN)):
+                found.append(f"{file}:{node.lineno}")
+    none(found, "a module only defines things when it is imported")
+
+
+def test_no_tensor_is_sent_to_cuda_by_name() -> None:
+    found = (
+        f"{file}:{node.lineno}"
+        for file, tree in parsed().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "cuda"
+        and ast.unparse(node.value) != "torch"
+    )
+    none(found, "devices are passed on: no `.cuda()`")
