@@ -14,8 +14,8 @@ from typing import Any
 
 from bench import Times, Variant, arguments, numbers, prepare, report, side_by_side, timed
 
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.data.datamodule import ImageDataModule
 
 

@@ -35,8 +35,8 @@ from train_step import fit
 from idinvert.acceleration import compile_networks, use_tf32
 from idinvert.cli.app import quieten_lightning
 from idinvert.cli.devices import accelerate
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.metrics import fidelity
 from idinvert.metrics.swd import swd

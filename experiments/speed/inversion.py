@@ -16,7 +16,7 @@ from bench import Variant, arguments, numbers, prepare, report, side_by_side, ti
 from shares import shares
 
 from idinvert.cli.setup import Setup, open_setup
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 
 
 def open_on(overrides: Sequence[str], *, device: str, steps: int) -> tuple[Setup, float]:

@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import idinvert
 from idinvert.cli.setup import Setup, build_method, open_setup
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.inversion.code_statistics import code_statistics
 from idinvert.inversion.inversion import Inversion

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from idinvert.cli.app import quieten_lightning
 from idinvert.cli.assemble import assemble
 from idinvert.cli.trained import with_trained_generator
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 
 VERSUS = ("trainer.precision=bf16-mixed", "accumulate=2", "batch_size=8", "compile")
 """What is measured beside the configuration where nothing else is asked for."""

@@ -10,7 +10,7 @@ from idinvert.checkpoints.release import save_network
 from idinvert.cli.assemble import assemble, batch_norm_group
 from idinvert.cli.choices import choices_of
 from idinvert.cli.networks import fresh_encoder
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator

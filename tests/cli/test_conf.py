@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from idinvert.config.overrides import compose_plain, expand_sweep
-from idinvert.config.paths import config_dir
-from idinvert.config.schema import register
+from idinvert.config.compose import compose_plain, config_dir, expand_sweep, register
 
 CONF = config_dir()
 GROUPS = sorted(CONF.glob("*/*.yaml"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from idinvert.cli.devices import check_batch, check_devices, devices_of, ranks_of
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 
 OUTSIDE = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "NODE_RANK")

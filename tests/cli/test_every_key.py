@@ -16,15 +16,14 @@ from idinvert.cli import inputs
 from idinvert.cli.inputs import PLACES, contents_of, is_path
 from idinvert.cli.open_data import data_opened_once, open_data
 from idinvert.cli.tasks import methods
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.identity import (
     KEPT,
     OF_NO_FIGURE,
     changes_no_figure,
     evaluation_identity,
 )
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
-from idinvert.config.signature import targets
+from idinvert.config.instantiate import targets
 from idinvert.errors import IdinvertError
 
 FEW = ["data.train=16", "data.test=8", "data.val=4"]

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from idinvert.cli.expected import expected_choices
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 from idinvert.results.record import Record, from_dict, to_dict
 from idinvert.results.render import described, filled

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from idinvert.cli.sweeps import chosen_row, with_rows
-from idinvert.config.overrides import compose_plain, expand_sweep
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir, expand_sweep
 
 PAGES = sorted((config_dir().parent / "experiments").glob("*/README.md"))
 OF_THE_PAPER = re.compile(r"(table[1-7]|fig(02|03|04|05|06|08|09|1[0134-9]|20))_")

@@ -14,8 +14,8 @@ from PIL import Image
 
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.cli.inputs import contents_of
+from idinvert.config.compose import compose_plain
 from idinvert.config.identity import evaluation_identity
-from idinvert.config.overrides import compose_plain
 from idinvert.data.content import computed_anew
 from idinvert.editing.directions import Direction, save_directions
 

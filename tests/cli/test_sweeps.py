@@ -10,8 +10,7 @@ import pytest
 from idinvert.cli import sweeps
 from idinvert.cli.app import run_app
 from idinvert.cli.sweeps import chosen_row, find_sweep, with_rows
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 
 LAMBDAS = ("0", "0.5", "2", "5", "10", "20", "40")

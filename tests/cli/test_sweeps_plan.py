@@ -11,8 +11,7 @@ import yaml
 
 from idinvert.cli import launchers
 from idinvert.cli.plan import planned, probes, quoted, sweep_name
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 
 LAUNCHERS = sorted((config_dir() / "hydra" / "launcher").glob("*.yaml"))

@@ -10,7 +10,7 @@ import pytest
 from idinvert.checkpoints import assets
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.trained import KINDS, gan_command, with_trained_generator
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator

@@ -10,8 +10,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from idinvert.cli.app import quieten_lightning
 from idinvert.cli.assemble import Parts, assemble
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.errors import ConfigError

@@ -1,8 +1,8 @@
 """Run identity changes with the science and with nothing else."""
 
+from idinvert.config.compose import compose_plain
 from idinvert.config.identity import digest_of, run_identity, scientific_config
 from idinvert.config.moved import MOVED
-from idinvert.config.overrides import compose_plain
 
 CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.data import paper_splits, published
 from idinvert.data.draws import digest_of, draw
 from idinvert.data.paper_splits import BEDROOM, CHURCH, FFHQ, PUBLISHED, TOWER

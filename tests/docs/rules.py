@@ -20,7 +20,7 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
 from idinvert.cli.train import train
 from idinvert.cli.words import is_sweep
-from idinvert.config.overrides import compose_plain, expand_sweep
+from idinvert.config.compose import compose_plain, expand_sweep
 from idinvert.data import __main__ as data
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.processes import RANKS, run_file

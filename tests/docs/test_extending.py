@@ -13,8 +13,7 @@ from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import OWN, take_own_config_dir
+from idinvert.config.compose import OWN, compose_plain, take_own_config_dir
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.results.render import described
 from idinvert.results.table import table_from_dict

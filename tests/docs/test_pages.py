@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import config_dir
 from tests.docs.pages import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.editing.directions import conditioned
 from idinvert.editing.svm import train_direction
 from idinvert.errors import ConfigError

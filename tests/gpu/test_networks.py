@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from idinvert.acceleration import WARM_UP, StepGraphs, use_tf32
 from idinvert.cli.setup import open_setup
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.instantiate import build
 from idinvert.losses.gradient_penalty import r1
 from idinvert.metrics.suite import MetricSuite
 

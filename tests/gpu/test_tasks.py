@@ -8,8 +8,7 @@ import pytest
 
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.record import Record
 from idinvert.toy.miniature import faces_mini
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from idinvert.acceleration import WARM_UP, StepGraphs
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import config_dir
 from idinvert.errors import DivergenceError
 
 from .reference import BOUNDS, DEVICE, PRECISIONS, difference, run

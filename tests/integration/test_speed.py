@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.inversion.optimizers import OPTIMIZERS
 
 FOLDER = config_dir().parent / "experiments" / "speed"

@@ -7,9 +7,8 @@ import pytest
 from hydra.utils import get_object
 
 from idinvert.cli.setup import build_inverter
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.instantiate import build
 from idinvert.inversion.inversion import Inverter
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"), key=lambda path: path.stem)

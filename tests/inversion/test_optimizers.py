@@ -6,9 +6,8 @@ import pytest
 import torch
 from hydra.utils import get_object
 
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError
 from idinvert.inversion.descent import Descent
 from idinvert.inversion.loop import optimise

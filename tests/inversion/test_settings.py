@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 
 from idinvert.cli.setup import build_method
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"))
 SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2}

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.fill import FilledTable
 from idinvert.results.lack import run_clauses
 from idinvert.results.record import Record

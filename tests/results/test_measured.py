@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from idinvert.cli.expected import expected_choices
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.render import described, filled, write
 from idinvert.results.store import read_records
 

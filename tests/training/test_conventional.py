@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import Constant, ExponentialDecay

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.force_in_domain import ForceInDomainTraining

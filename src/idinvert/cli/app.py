@@ -18,9 +18,13 @@ from idinvert.cli.process import importable, in_sweep, quieten_lightning
 from idinvert.cli.sweep import run_sweep
 from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, given_keys
 from idinvert.cli.words import EXPLAINS, in_order, is_override, is_sweep, shows
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir, searchpath, take_own_config_dir
-from idinvert.config.schema import register
+from idinvert.config.compose import (
+    compose_plain,
+    config_dir,
+    register,
+    searchpath,
+    take_own_config_dir,
+)
 from idinvert.errors import IdinvertError
 
 NOT_OURS = ("-cd", "-cn", "-cp", *EXPLAINS)  # and what starts with --config

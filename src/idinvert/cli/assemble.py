@@ -10,8 +10,8 @@ from hydra.utils import get_object
 
 from idinvert.cli import networks as wire
 from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
-from idinvert.config.build import build
 from idinvert.config.identity import run_identity, scientific_config
+from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
 from idinvert.networks.batch_norm import batch_norms

@@ -8,9 +8,9 @@ from idinvert.checkpoints.assets import assets_folder
 from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.run_config import take
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, read_config
-from idinvert.config.signature import targets
 from idinvert.errors import ConfigError
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")

@@ -6,8 +6,7 @@ import sys
 
 import hydra
 
-from idinvert.config.paths import config_dir, own_config_dir, take_own_config_dir
-from idinvert.config.schema import register
+from idinvert.config.compose import config_dir, own_config_dir, register, take_own_config_dir
 from idinvert.errors import ConfigError
 
 COMPLETION = ("-sc", "--shell-completion")

@@ -15,8 +15,8 @@ from idinvert.cli.brought import with_run
 from idinvert.cli.evaluate import records_path, run_task
 from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.train import train
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
 from idinvert.editing.interpolate import interpolate

@@ -18,8 +18,8 @@ from idinvert.cli.results import gathered
 from idinvert.cli.tables import render_table
 from idinvert.cli.tracked import as_table, check_account, track_evaluation, track_table
 from idinvert.cli.trained import with_trained_generator
-from idinvert.config.build import bind
 from idinvert.config.identity import evaluation_identity
+from idinvert.config.instantiate import bind
 from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError

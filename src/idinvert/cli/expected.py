@@ -11,8 +11,8 @@ from idinvert.cli import networks as wire
 from idinvert.cli.choices import choices_of, room_name
 from idinvert.cli.setup import build_inverter, takes
 from idinvert.cli.trained import KINDS
-from idinvert.config.build import build
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import build
 from idinvert.results.select import leaves
 from idinvert.results.spec import ANY
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idinvert.config.signature import nearest
+from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 from idinvert.results.record import Record
 from idinvert.tracking.csv_logger import read_rows

@@ -13,10 +13,10 @@ from idinvert.cli.choices import room_name
 from idinvert.cli.open_data import open_data
 from idinvert.cli.tasks.directions import directions_file
 from idinvert.cli.tasks.methods import changed
+from idinvert.config.compose import compose_plain
 from idinvert.config.identity import changes_no_figure, digest_of, evaluation_config
-from idinvert.config.overrides import compose_plain
+from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run
-from idinvert.config.signature import targets
 from idinvert.data.content import content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.errors import IdinvertError

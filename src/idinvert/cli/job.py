@@ -26,9 +26,9 @@ from idinvert.cli.memory import out_of_memory
 from idinvert.cli.outcome import Outcome, keep
 from idinvert.cli.process import prepare_process
 from idinvert.cli.sweeps import CHOSEN, chosen_by_experiment, chosen_row, given_keys
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import check_signatures
 from idinvert.config.run_folder import is_first_process
-from idinvert.config.signature import check_signatures
 from idinvert.errors import DivergenceError, IdinvertError, RunLockedError
 from idinvert.results.record import now
 from idinvert.tracking.status import read_status

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from idinvert.cli.devices import devices_of
-from idinvert.config.paths import config_dir, own_config_dir
-from idinvert.config.signature import nearest
+from idinvert.config.compose import config_dir, own_config_dir
+from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 
 NEEDS = {

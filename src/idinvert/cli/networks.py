@@ -10,7 +10,7 @@ from torch import nn
 
 from idinvert.checkpoints.bundle import find_weights, open_network, sibling
 from idinvert.checkpoints.release import fingerprint, load_network
-from idinvert.config.build import build
+from idinvert.config.instantiate import build
 from idinvert.errors import CheckpointError, ConfigError
 
 

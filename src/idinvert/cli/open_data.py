@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from idinvert.config.build import build
 from idinvert.config.identity import digest_of
+from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
 
 _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)

@@ -7,8 +7,8 @@ from pytorch_lightning import Callback
 
 from idinvert.checkpoints.bundle import sibling
 from idinvert.cli.assemble import Parts
+from idinvert.config.instantiate import nearest
 from idinvert.config.run_folder import is_first_process
-from idinvert.config.signature import nearest
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError

@@ -20,10 +20,8 @@ from idinvert.cli.launchers import (
     refuse_ranks_of_ranks,
 )
 from idinvert.cli.sweeps import chosen_row, with_rows
-from idinvert.config.overrides import compose_plain, expand_sweep
-from idinvert.config.paths import config_dir
-from idinvert.config.schema import register
-from idinvert.config.signature import nearest
+from idinvert.config.compose import compose_plain, config_dir, expand_sweep, register
+from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 
 OWN_SEARCH = "hydra.sweeper.params"

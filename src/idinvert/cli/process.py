@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from idinvert.config.schema import register
+from idinvert.config.compose import register
 
 BESIDE_THE_POINT = (
     r".*module\(s\) in eval mode",  # G and F are frozen, and stay in evaluation mode

@@ -16,7 +16,7 @@ from idinvert.cli import networks as wire
 from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.devices import compile_inversion
 from idinvert.cli.provenance import command, trained_by, versions
-from idinvert.config.build import build
+from idinvert.config.instantiate import build
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.origin import Origin

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from idinvert.config.overrides import expand_sweep
-from idinvert.config.paths import config_dir, own_config_dir
-from idinvert.config.signature import nearest
+from idinvert.config.compose import config_dir, expand_sweep, own_config_dir
+from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 from idinvert.results.render import described
 

@@ -11,7 +11,7 @@ from idinvert.checkpoints.release import read_header
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
 from idinvert.cli.expected import expected_choices
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
 from idinvert.results.lack import Need, run_clauses

@@ -14,7 +14,7 @@ from idinvert.cli.choices import choices_of, room_name
 from idinvert.cli.lineage import data_of_record, data_of_run, hashes_of, weights_of
 from idinvert.cli.provenance import commit, versions
 from idinvert.cli.results import Left
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import config_dir
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError
 from idinvert.results.fill import FilledTable

@@ -16,7 +16,7 @@ from idinvert.cli.requeue import queue_again, requeued_on_signal
 from idinvert.cli.run_config import config_of_run, require_same_contents
 from idinvert.cli.tracked import check_account
 from idinvert.cli.trained import with_trained_generator
-from idinvert.config.build import build
+from idinvert.config.instantiate import build
 from idinvert.config.run_folder import (
     find_run,
     is_first_process,

@@ -7,9 +7,9 @@ from typing import Any
 from idinvert.checkpoints.assets import assets_folder
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import Header, read_header
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import config_dir
+from idinvert.config.instantiate import nearest
 from idinvert.config.run_folder import locked
-from idinvert.config.signature import nearest
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError
 
 TRAINED = "trained:"

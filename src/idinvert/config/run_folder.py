@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from idinvert.config.instantiate import nearest
 from idinvert.config.moved import present_targets
-from idinvert.config.signature import nearest
 from idinvert.errors import ConfigError, RunLockedError
 
 CONFIG = "config.yaml"

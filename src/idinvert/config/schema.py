@@ -1,11 +1,7 @@
 """The top-level keys of the two commands, with their types; groups are checked by signature."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 
 @dataclass
@@ -92,33 +88,3 @@ class EvaluateConfig:
     system: Any = None
     sweep: Any = None
     row: int | None = None
-
-
-def shipped_for(data: str) -> str:
-    """The name of the shipped bundle that belongs to a data set; the faces' to what has none.
-
-    Args:
-        data: The ``_target_`` of its node; a miniature domain's ends in the domain's name.
-    """
-    name = data.rsplit(".", 1)[-1]
-    return name if name.endswith("_mini") else "faces_mini"
-
-
-def of_target(values: Mapping[str, Any], target: str | None, other: Any) -> Any:
-    """The value that belongs to what a node builds.
-
-    Args:
-        values: By the last word of a ``_target_``: the name of a class or function.
-        target: The node's ``_target_``.
-        other: For any other, such as a class of the user's own.
-    """
-    return values.get((target or "").rsplit(".", 1)[-1], other)
-
-
-def register() -> None:
-    """Puts the schemas where the primary configs' defaults lists find them."""
-    OmegaConf.register_new_resolver("shipped_for", shipped_for, replace=True)
-    OmegaConf.register_new_resolver("of_target", of_target, replace=True)
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -11,7 +11,7 @@ from idinvert.checkpoints import assets
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.results.record import Record
 
 TINY = (

@@ -11,7 +11,7 @@ from idinvert.checkpoints.release import fingerprint, load_network, read_header,
 from idinvert.cli import brought
 from idinvert.cli.brought import shipped_bundle, with_run
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
 from idinvert.toy import bedrooms, churches, faces, towers

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from idinvert.cli import tables
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.results.record import Record

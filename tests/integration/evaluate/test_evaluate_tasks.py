@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from idinvert.checkpoints.release import fingerprint
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation import module

@@ -15,7 +15,7 @@ import torch
 
 from idinvert.cli.app import given_keys, quieten_lightning
 from idinvert.cli.train import train
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.tracking.csv_logger import read_rows
 
 TINY = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from idinvert.cli.train import assemble
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.data.datamodule import ImageDataModule
 
 pytestmark = pytest.mark.slow

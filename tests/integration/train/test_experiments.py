@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from idinvert.checkpoints.release import read_header
-from idinvert.config.overrides import compose_plain
-from idinvert.config.paths import config_dir
+from idinvert.config.compose import compose_plain, config_dir
 from idinvert.tracking.status import read_status
 
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import assemble
+from idinvert.config.compose import compose_plain
 from idinvert.config.identity import run_identity, scientific_config
-from idinvert.config.overrides import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.tracking.status import read_status
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from idinvert.checkpoints.release import load_network, read_header
 from idinvert.cli.assemble import assemble
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError

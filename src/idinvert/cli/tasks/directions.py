@@ -9,7 +9,7 @@ from idinvert.cli import networks as wire
 from idinvert.cli.provenance import command, commit
 from idinvert.cli.setup import Setup
 from idinvert.cli.tasks.attributes import needed_attribute_network
-from idinvert.config.signature import nearest
+from idinvert.config.instantiate import nearest
 from idinvert.editing.direction_files import open_directions as open_file
 from idinvert.editing.directions import Direction, conditioned, save_directions
 from idinvert.editing.ganspace import ganspace

@@ -11,7 +11,7 @@ from idinvert.cli.open_data import open_data
 from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.tasks.methods import WITHOUT_ENCODER, changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
-from idinvert.config.overrides import compose_plain
+from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import is_first_process
 from idinvert.evaluation.initial import Untrained, initial
 from idinvert.evaluation.subject import Subject

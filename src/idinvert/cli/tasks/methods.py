@@ -12,8 +12,8 @@ from idinvert.cli.run_config import take
 from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.tables import run_id, trained_runs
 from idinvert.cli.trained import with_trained_generator
-from idinvert.config.overrides import compose_plain
-from idinvert.config.signature import nearest
+from idinvert.config.compose import compose_plain
+from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 from idinvert.results.select import failures
 

@@ -8,7 +8,7 @@ import torch
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.provenance import command, commit
-from idinvert.config.build import build
+from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate
 from idinvert.data.domain import Domain

@@ -1,13 +1,14 @@
-"""Checks of ``_target_`` nodes against the signatures they call, before anything is built."""
+"""Checks ``_target_`` nodes against the signatures they call, and builds what they describe."""
 
 import difflib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from hydra.utils import get_object
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
 
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, IdinvertError
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -51,3 +52,45 @@ def check_signatures(config: dict[str, Any]) -> None:
                     f"{path}.{key} is not a parameter of {node['_target_']}. "
                     + nearest(str(key), list(parameters))
                 )
+
+
+def bind(node: dict[str, Any], *, key: str) -> Callable[..., Any]:
+    """The callable that a node names, with its keys filled in and inner nodes built.
+
+    What only the program knows (networks, data sets) is handed to the result: Hydra would take a
+    dataclass among its own arguments for configuration and copy it.
+
+    Args:
+        node: Plain values with a ``_target_``.
+        key: Where the node stands in the configuration, for the error.
+
+    Raises:
+        ConfigError: An inner node's target refused its arguments.
+        IdinvertError: An inner node's own error, as it is.
+    """
+    try:
+        return instantiate({**node, "_partial_": True}, _convert_="all")
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, IdinvertError):
+            raise cause from None
+        raise ConfigError(f"{key}: {cause or error}") from error
+
+
+def build(node: dict[str, Any], *, key: str, **runtime: Any) -> Any:
+    """Builds the object that a node describes.
+
+    Args:
+        node: Plain values with a ``_target_``.
+        key: Where the node stands in the configuration, for the error.
+        runtime: Arguments that are objects: networks, data sets.
+
+    Raises:
+        ConfigError: The target refused its arguments.
+        IdinvertError: The target's own error, as it is.
+    """
+    target = bind(node, key=key)
+    try:
+        return target(**runtime)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error

@@ -1,9 +1,18 @@
-"""Finds a mistyped key or choice on the command line before any work, and names the nearest one."""
+"""Composes a configuration from overrides, and says which override is wrong before any work.
+
+The groups lie in ``conf/``: in the repository, or inside the installed wheel. A user's own folder
+of groups (``--config-dir DIR``) is kept in the environment, so that this check, the rows of a
+sweep, the jobs of a launcher and the ranks of DDP all compose with it.
+"""
 
 import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -11,10 +20,90 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from idinvert.config.paths import config_dir, own_config_dir, searchpath
-from idinvert.config.schema import register
-from idinvert.config.signature import check_signatures, nearest
+from idinvert.config.instantiate import check_signatures, nearest
+from idinvert.config.schema import EvaluateConfig, TrainConfig
 from idinvert.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+OWN = "IDINVERT_CONFIG_DIR"
+FLAGS = ("--config-dir", "-cd")
+
+
+def config_dir() -> Path:
+    """The folder of the Hydra groups.
+
+    Returns:
+        ``idinvert/conf`` in an installed wheel, ``conf`` beside ``src`` in a checkout.
+    """
+    packaged = PACKAGE / "conf"
+    return packaged if packaged.is_dir() else PACKAGE.parents[1] / "conf"
+
+
+def take_own_config_dir(arguments: Sequence[str]) -> list[str]:
+    """The command line without ``--config-dir DIR``, whose folder is remembered.
+
+    Args:
+        arguments: Of the program, without its name.
+
+    Raises:
+        ConfigError: There is no such folder, or none was named.
+    """
+    words: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag not in FLAGS:
+            words.append(argument)
+            continue
+        given = value if equals else next(rest, "")
+        if not given or not Path(given).expanduser().is_dir():
+            raise ConfigError(
+                f"{flag}={given}: no such folder; expected one with a folder for each group, such "
+                "as encoder/my_encoder.yaml."
+            )
+        os.environ[OWN] = str(Path(given).expanduser().resolve())
+    return words
+
+
+def own_config_dir() -> Path | None:
+    """The user's own folder of groups, if there is one."""
+    return Path(os.environ[OWN]) if os.environ.get(OWN) else None
+
+
+def searchpath() -> list[str]:
+    """The override that makes Hydra look there as well; none without such a folder."""
+    folder = own_config_dir()
+    return [] if folder is None else [f"hydra.searchpath=['file://{folder}']"]
+
+
+def shipped_for(data: str) -> str:
+    """The name of the shipped bundle that belongs to a data set; the faces' to what has none.
+
+    Args:
+        data: The ``_target_`` of its node; a miniature domain's ends in the domain's name.
+    """
+    name = data.rsplit(".", 1)[-1]
+    return name if name.endswith("_mini") else "faces_mini"
+
+
+def of_target(values: Mapping[str, Any], target: str | None, other: Any) -> Any:
+    """The value that belongs to what a node builds.
+
+    Args:
+        values: By the last word of a ``_target_``: the name of a class or function.
+        target: The node's ``_target_``.
+        other: For any other, such as a class of the user's own.
+    """
+    return values.get((target or "").rsplit(".", 1)[-1], other)
+
+
+def register() -> None:
+    """Registers the schemas and resolvers that ``train.yaml`` and ``evaluate.yaml`` refer to."""
+    OmegaConf.register_new_resolver("shipped_for", shipped_for, replace=True)
+    OmegaConf.register_new_resolver("of_target", of_target, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
 
 
 def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:

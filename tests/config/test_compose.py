@@ -2,7 +2,7 @@
 
 import pytest
 
-from idinvert.config.overrides import compose_plain, expand_sweep
+from idinvert.config.compose import compose_plain, expand_sweep
 from idinvert.errors import ConfigError
 
 
