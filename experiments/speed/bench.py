@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from idinvert.cli.allocator import keep_freed_memory
-from idinvert.cli.provenance import commit
+from idinvert.evaluation.provenance import commit
 
 
 @dataclass

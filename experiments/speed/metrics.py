@@ -14,8 +14,8 @@ import torch
 from bench import Variant, arguments, prepare, report, side_by_side, timed
 from torch import Tensor, nn
 
-from idinvert.cli import networks as wire
 from idinvert.config.compose import compose_plain
+from idinvert.evaluation import networks as wire
 from idinvert.metrics.suite import MetricSuite
 
 NOT_A_SUITES = ("attributes", "seconds_per_image")

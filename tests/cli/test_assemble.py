@@ -9,9 +9,9 @@ import torch
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.assemble import assemble, batch_norm_group
 from idinvert.cli.choices import choices_of
-from idinvert.cli.networks import fresh_encoder
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
+from idinvert.evaluation.networks import fresh_encoder
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator

@@ -14,7 +14,6 @@ from hydra.utils import get_object
 
 from idinvert.cli import inputs
 from idinvert.cli.inputs import PLACES, contents_of, is_path
-from idinvert.cli.open_data import data_opened_once, open_data
 from idinvert.cli.tasks import methods
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.identity import (
@@ -25,6 +24,7 @@ from idinvert.config.identity import (
 )
 from idinvert.config.instantiate import targets
 from idinvert.errors import IdinvertError
+from idinvert.evaluation.open_data import data_opened_once, open_data
 
 FEW = ["data.train=16", "data.test=8", "data.val=4"]
 GROUPS = ("task", "inversion", "metric", "perceptual", "attributes", "generator", "data")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.networks import Contents, starting_discriminator
+from idinvert.cli.discriminator import starting_discriminator
 from idinvert.errors import ConfigError
+from idinvert.evaluation.networks import Contents
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from idinvert.data.domain import Attribute, Domain
 from idinvert.editing.directions import Direction
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.in_domain import InDomainInverter
@@ -112,7 +112,7 @@ def subject(networks, domain, measures, cpu, tmp_path):
         choices = dict(
             inverter=inverter, name=inverter.settings["method"], generator=networks.generator,
             domain=domain, measures=measures, n=8, batch_size=3, trainer=cpu,
-            origin=Origin(run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5),
+            origin=Provenance(run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5),
             inversions=tmp_path / "inversions" / inverter.settings["method"],
         ) | changes  # fmt: skip
         return Subject(**choices)

@@ -8,9 +8,8 @@ from PIL import Image
 
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.diffusion import diffusion
+from idinvert.evaluation.diffusion import PastedDataset, diffusion
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.stitched import Stitched
 from idinvert.metrics.swd import swd
 
 
@@ -26,7 +25,7 @@ def make(networks):
 def test_stitched_images_are_target_inside_and_context_outside(domain):
     mask = torch.zeros(1, 16, 16)
     mask[:, 4:7, 2:9] = 1
-    stitched = Stitched(domain.test, pairs=[(0, 1), (2, 0)], mask=mask)
+    stitched = PastedDataset(domain.test, pairs=[(0, 1), (2, 0)], mask=mask)
     target, context = domain.test[0]["image"], domain.test[1]["image"]
     expected = context.clone()
     expected[:, 4:7, 2:9] = target[:, 4:7, 2:9]

@@ -112,7 +112,7 @@ def test_an_encoders_noise_is_interpolated_too(subject, networks, by_hand, round
     code = (1 - a) * w[i] + a * w[partner[i]]
     noise = [(1 - a) * one[i : i + 1] + a * one[partner[i]][None] for one in maps]
     expected = rounded(networks.generator.synthesis(code[None], noise=noise))[0]
-    from idinvert.evaluation.parts import read_tensor
+    from idinvert.evaluation.chunk_store import read_tensor
 
     (path,) = (tmp_path / "out" / "parts").glob("part-00000003-*.safetensors")
     assert (read_tensor(path, "images")[0].int() - expected.int()).abs().max() <= 1

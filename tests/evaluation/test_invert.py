@@ -16,7 +16,7 @@ from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
 from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
 from idinvert.evaluation.invert import data_of, file_stem, invert
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance
 from idinvert.inversion.encoder import EncoderInverter
 
 
@@ -42,7 +42,7 @@ def go(networks, folder, cpu, tmp_path):
         images = read_images(folder, resolution=16)
         return invert(
             inverter=inverter, name="mine", generator=networks.generator, images=images,
-            origin=Origin(run="abc", checkpoints={"generator": "12"}), out=tmp_path / "out",
+            origin=Provenance(run="abc", checkpoints={"generator": "12"}), out=tmp_path / "out",
             data=data_of(images, name="photos", resolution=16), trainer=cpu, **changes,
         )  # fmt: skip
 

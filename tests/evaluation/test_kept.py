@@ -15,13 +15,13 @@ import torch
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
+from idinvert.evaluation.chunk_store import read_tensor
 from idinvert.evaluation.diffusion import diffusion
 from idinvert.evaluation.interpolation import interpolation
 from idinvert.evaluation.manipulation import manipulation
 from idinvert.evaluation.mixing import mixing
-from idinvert.evaluation.parts import read_tensor
 from idinvert.evaluation.samples import samples
-from idinvert.evaluation.timing import speed
+from idinvert.evaluation.speed import speed
 from idinvert.results.record import from_dict, to_dict
 
 NOT_OF_THE_OUTPUTS = {

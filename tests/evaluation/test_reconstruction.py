@@ -10,7 +10,7 @@ from idinvert.data.convert import to_float
 from idinvert.data.domain import Attribute
 from idinvert.errors import ConfigError
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.reconstruction import reconstruction
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.frechet import extractor_distances
@@ -20,7 +20,7 @@ from idinvert.results.record import from_dict, to_dict
 
 NAMES = ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes", "attributes",
          "seconds_per_image"]  # fmt: skip
-ORIGIN = Origin(
+ORIGIN = Provenance(
     run="abc", choices={"encoder": "base"}, nimg=77, checkpoints={"generator": "12"}, seed=3,
     command="python evaluate.py",
 )  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from idinvert.evaluation.chunks import Chunks, spans
+from idinvert.evaluation.chunk_store import Chunks, spans
 from idinvert.evaluation.pictures import default_scale, grid, to_image
 from idinvert.evaluation.progress import Progress
 from idinvert.evaluation.speed import seconds_per_call, seconds_per_image

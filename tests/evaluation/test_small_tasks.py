@@ -14,7 +14,7 @@ from idinvert.evaluation.initial import Untrained, first_statistics, initial
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.mixing import mixing
 from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
-from idinvert.evaluation.timing import speed
+from idinvert.evaluation.speed import speed
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.swd import swd
 from idinvert.networks.encoder import Encoder

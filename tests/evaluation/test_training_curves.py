@@ -3,7 +3,7 @@
 import pytest
 
 from idinvert.errors import DataError
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.training_curves import training_curves
 
 ROWS = [
@@ -11,7 +11,7 @@ ROWS = [
     {"nimg": 100, "val/mse": 0.5},
     {"nimg": 128, "loss/pixel": 1.0, "loss/encoder": 1.5},
 ]
-ORIGIN = Origin(run="abc", choices={"scale": "miniature"}, seed=2)
+ORIGIN = Provenance(run="abc", choices={"scale": "miniature"}, seed=2)
 
 
 def test_each_term_has_its_own_axis() -> None:

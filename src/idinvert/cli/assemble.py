@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 
-from idinvert.cli import networks as wire
 from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
+from idinvert.cli.discriminator import starting_discriminator
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
+from idinvert.evaluation import networks as wire
 from idinvert.networks.batch_norm import batch_norms
 
 
@@ -137,7 +138,7 @@ class Supplies:
         if not self.config["objective"].get("lambda_adv", 1.0) > 0:
             return None
         path = self.config["generator"]["path"] if "encoder" in self.asked else None
-        return wire.starting_discriminator(
+        return starting_discriminator(
             self.config["discriminator"], generator_path=path, contents=self.contents
         )
 

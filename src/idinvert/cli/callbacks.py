@@ -9,9 +9,9 @@ import torch
 from idinvert.cli.assemble import Parts
 from idinvert.cli.choices import choices_of
 from idinvert.cli.panels import panels_for
-from idinvert.cli.provenance import command, commit, device_name, versions
 from idinvert.cli.tracked import track_training
 from idinvert.config.run_folder import first_command
+from idinvert.evaluation.provenance import command, commit, device_name, versions
 from idinvert.tracking.csv_logger import CsvLogger
 from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint

@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from idinvert.evaluation.networks import (
+    network_choices,
+    perceptual_name,
+    plain_settings,
+    room_name,
+)
+
 
 def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[str, Any]:
     """The choices of a training run, JSON-able.
@@ -22,14 +29,14 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
     objective = config["objective"]
     choices: dict[str, Any] = {
         "scale": config["scale"]["name"],
-        "objective": {"name": room_name(objective["_target_"])} | _settings(objective),
+        "objective": {"name": room_name(objective["_target_"])} | plain_settings(objective),
         "batch_size": config["batch_size"],
         "precision": (config["trainer"] or {}).get("precision"),
     }
     if "schedule" in objective:
         schedule = objective["schedule"]
         name = schedule["_target_"].rsplit(".", 1)[-1]
-        choices["objective"]["schedule"] = {"name": name} | _settings(schedule)
+        choices["objective"]["schedule"] = {"name": name} | plain_settings(schedule)
     if config.get("discriminator"):
         choices["discriminator"] = config["discriminator"]["init"]
     if generator is not None:
@@ -51,32 +58,5 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
         choices["perceptual"] = perceptual_name(config["perceptual"])
     elif "_target_" in (augment := config.get("augment") or {}):
         name = augment["_target_"].rsplit(".", 1)[-1]
-        choices["augment"] = {"name": name} | _settings(augment)
+        choices["augment"] = {"name": name} | plain_settings(augment)
     return choices
-
-
-def room_name(target: str) -> str:
-    """The file that a ``_target_`` stands in: ``…training.domain_guided.X`` is domain_guided."""
-    return target.rsplit(".", 2)[-2]
-
-
-def perceptual_name(node: dict[str, Any] | None) -> str:
-    """What F is made by, ``none`` without F."""
-    if not node or node["network"] is None:
-        return "none"
-    name = node["network"]["_target_"].rsplit(".", 1)[-1]
-    return "attributes" if name == "open_features" else name
-
-
-def network_choices(network: Any) -> dict[str, Any]:
-    """A network's name (its own, else its file's) and the numbers of its architecture."""
-    name = getattr(network, "name", type(network).__module__.rsplit(".", 1)[-1])
-    return {"name": name} | _settings(network.architecture)
-
-
-def _settings(node: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in node.items()
-        if not key.startswith("_") and isinstance(value, str | int | float | bool | list)
-    }

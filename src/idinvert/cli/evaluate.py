@@ -10,7 +10,6 @@ from idinvert.cli.app import run_app
 from idinvert.cli.brought import with_run
 from idinvert.cli.devices import check_devices, set_up
 from idinvert.cli.inputs import contents_of
-from idinvert.cli.open_data import data_opened_once
 from idinvert.cli.process import in_sweep
 from idinvert.cli.recorded import recorded
 from idinvert.cli.requeue import requeued_on_signal
@@ -23,6 +22,7 @@ from idinvert.config.instantiate import bind
 from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
+from idinvert.evaluation.open_data import data_opened_once
 from idinvert.results.record import Record
 from idinvert.results.store import append
 

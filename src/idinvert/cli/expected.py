@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.cli import networks as wire
-from idinvert.cli.choices import choices_of, room_name
+from idinvert.cli.choices import choices_of
 from idinvert.cli.setup import build_inverter, takes
 from idinvert.cli.trained import KINDS
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.networks import room_name
 from idinvert.results.select import leaves
 from idinvert.results.spec import ANY
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import fingerprint
-from idinvert.cli.choices import room_name
-from idinvert.cli.open_data import open_data
 from idinvert.cli.tasks.directions import directions_file
 from idinvert.cli.tasks.methods import changed
 from idinvert.config.compose import compose_plain
@@ -20,6 +18,8 @@ from idinvert.config.run_folder import find_run
 from idinvert.data.content import content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.errors import IdinvertError
+from idinvert.evaluation.networks import room_name
+from idinvert.evaluation.open_data import open_data
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""

@@ -12,14 +12,13 @@ from torch import nn
 
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import load_network, read_header
-from idinvert.cli import networks as wire
-from idinvert.cli.choices import network_choices, perceptual_name, room_name
 from idinvert.cli.devices import compile_inversion
-from idinvert.cli.provenance import command, trained_by, versions
 from idinvert.config.instantiate import build
 from idinvert.errors import CheckpointError, ConfigError
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.networks import network_choices, perceptual_name, room_name
+from idinvert.evaluation.provenance import Provenance, command, trained_by, versions
 from idinvert.inversion.inversion import Inverter
 
 
@@ -35,7 +34,7 @@ class Setup:
     perceptual: nn.Module | None
     attributes: Any
     extractors: Mapping[str, nn.Module]
-    origin: Origin
+    origin: Provenance
     trained_on: str | None = None
 
     @property
@@ -94,7 +93,7 @@ def open_setup(config: dict[str, Any]) -> Setup:
         perceptual=perceptual,
         attributes=attributes,
         extractors=wire.extractors(config["metric"].get("extractors", {})),  # older runs have none
-        origin=Origin(
+        origin=Provenance(
             run=provenance.get("run", contents.hashes[role]),
             choices=provenance.get("choices", made if encoder is None else {}),
             nimg=provenance.get("nimg", 0),

@@ -10,13 +10,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from idinvert.cli.assemble import Parts
-from idinvert.cli.choices import choices_of, room_name
+from idinvert.cli.choices import choices_of
 from idinvert.cli.lineage import data_of_record, data_of_run, hashes_of, weights_of
-from idinvert.cli.provenance import commit, versions
 from idinvert.cli.results import Left
 from idinvert.config.compose import config_dir
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError
+from idinvert.evaluation.networks import room_name
+from idinvert.evaluation.provenance import commit, versions
 from idinvert.results.fill import FilledTable
 from idinvert.results.grid import records_of, to_grid
 from idinvert.results.record import Record, to_dict

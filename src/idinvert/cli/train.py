@@ -9,9 +9,7 @@ import pytorch_lightning as pl
 from idinvert.cli.app import run_app
 from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for, loggers_for
-from idinvert.cli.choices import room_name
 from idinvert.cli.devices import accelerate, check_devices, set_up
-from idinvert.cli.provenance import command
 from idinvert.cli.requeue import queue_again, requeued_on_signal
 from idinvert.cli.run_config import config_of_run, require_same_contents
 from idinvert.cli.tracked import check_account
@@ -28,6 +26,8 @@ from idinvert.config.run_folder import (
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError
+from idinvert.evaluation.networks import room_name
+from idinvert.evaluation.provenance import command
 from idinvert.tracking.status import read_status, write_status
 from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
 from idinvert.training.callbacks.stop import StopAtNimg

@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from idinvert.config.identity import digest_of
+from idinvert.data.domain import names_of
 from idinvert.editing.diffusion import DiffusionInverter
+from idinvert.editing.masks import paste
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.outputs import require_set_metrics
 from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.predict import Predictions, predict
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
-from idinvert.evaluation.stitched import Stitched
 from idinvert.evaluation.subject import Subject
 from idinvert.results.record import Record
 
@@ -112,13 +114,13 @@ def _diffuse(
     out: Path,
     recompute: bool,
 ) -> Predictions | None:
-    """Invert the stitched images of the pairs."""
+    """Invert the pasted images of the pairs."""
     mask = inverter.mask_for(subject.generator.resolution)
     identity = replace(subject, inverter=inverter).identity
     return predict(
         inverter=inverter,
         generator=subject.generator,
-        dataset=Stitched(subject.dataset, pairs=pairs, mask=mask),
+        dataset=PastedDataset(subject.dataset, pairs=pairs, mask=mask),
         out=out,
         identity={**identity, "diffusion": {"pairs": digest_of(pairs)[:16]}},
         batch_size=subject.batch_size,
@@ -186,7 +188,7 @@ def _sizes(
             assert one is not None, "only the first rank draws"
             mask = inverter.mask_for(subject.generator.resolution)
             above.append(
-                Stitched(subject.dataset, pairs=[(target, context)], mask=mask)[0]["image"]
+                PastedDataset(subject.dataset, pairs=[(target, context)], mask=mask)[0]["image"]
             )
             below.append(torch.cat([part.images for part in one.parts()])[k])
         rows += [above, below]
@@ -197,3 +199,31 @@ def _sizes(
     headers = [("Context, target", 1), *((words[k], 1) for k in range(len(inverters)))]
     groups = [(f"pair {k + 1}", 2) for k in range(len(pairs))]
     return Sheet(rows=rows, headers=headers, groups=groups)
+
+
+class PastedDataset(Dataset[dict[str, Any]]):
+    """The part of a target that a mask shows, in the context of another image (Sec. 4.3).
+
+    Args:
+        images: items with `image` uint8 [3, R, R] and `name`.
+        pairs: places (target, context).
+        mask: [1, R, R], 1 where the target is.
+    """
+
+    def __init__(self, images: Dataset, *, pairs: Sequence[tuple[int, int]], mask: Tensor) -> None:
+        self.images, self.pairs, self.mask = images, list(pairs), mask
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def names(self) -> list[str]:
+        """ "<target> in <context>", in the order of the pairs."""
+        names = names_of(self.images)
+        return [f"{names[target]} in {names[context]}" for target, context in self.pairs]
+
+    def __getitem__(self, k: int) -> dict[str, Any]:
+        """Pair k: `image` uint8 [3, R, R], `id` (its place), `name` "<target> in <context>"."""
+        target, context = (self.images[i] for i in self.pairs[k])
+        image = paste(target["image"][None], context["image"][None], self.mask)[0]
+        return {"image": image, "id": k, "name": f"{target['name']} in {context['name']}"}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import Chunks
+from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.inverted import invert_subject
 from idinvert.evaluation.pairs import write_pairs
 from idinvert.evaluation.sheet import Sheet, write_sheet

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_float, to_uint8
-from idinvert.evaluation.chunks import Chunks, spans
-from idinvert.evaluation.origin import device_in_words
+from idinvert.evaluation.chunk_store import Chunks, spans
 from idinvert.evaluation.predict import one_device
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject

@@ -15,12 +15,12 @@ from torch.utils.data import Dataset
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.config.identity import inversion_identity
 from idinvert.data.domain import ids_of
-from idinvert.evaluation.chunks import Chunks, limit
+from idinvert.evaluation.chunk_store import Chunks, limit
 from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
 from idinvert.evaluation.measures import ALWAYS, Measures
-from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.provenance import Provenance, precision_in_words
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
@@ -37,7 +37,7 @@ def invert(
     name: str,
     generator: nn.Module,
     images: Dataset,
-    origin: Origin,
+    origin: Provenance,
     out: Path,
     data: Mapping[str, Any],
     batch_size: int = 4,
@@ -159,7 +159,7 @@ def identity_of(
     *,
     images: Dataset,
     data: Mapping[str, Any],
-    origin: Origin,
+    origin: Provenance,
     trainer: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What the inversions of one's own images depend on: not how the images are called."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idinvert.data.convert import to_uint8
-from idinvert.evaluation.parts import read_rows
+from idinvert.evaluation.chunk_store import read_rows
 from idinvert.evaluation.predict import Predictions, predict
 from idinvert.evaluation.subject import Subject
 

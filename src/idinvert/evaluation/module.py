@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float, to_uint8
-from idinvert.evaluation.chunks import Chunks, Span
-from idinvert.evaluation.origin import device_in_words
-from idinvert.evaluation.parts import Part, has_part, part_path, write_part
+from idinvert.evaluation.chunk_store import Chunks, Part, Span, has_part, part_path, write_part
 from idinvert.evaluation.progress import Progress
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.suite import MetricSuite
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import limit
+from idinvert.evaluation.chunk_store import limit
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.outputs import require_set_metrics
 from idinvert.evaluation.reference import measure_sets

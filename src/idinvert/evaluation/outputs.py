@@ -10,12 +10,18 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import Span
+from idinvert.evaluation.chunk_store import (
+    Span,
+    has_part,
+    part_path,
+    read_seconds,
+    read_tensor,
+    store,
+)
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import device_in_words
-from idinvert.evaluation.parts import has_part, part_path, read_seconds, read_tensor, store
 from idinvert.evaluation.predict import Predictions
 from idinvert.evaluation.progress import Progress
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.subject import Subject
 from idinvert.metrics.figures import Figures

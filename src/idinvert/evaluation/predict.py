@@ -12,17 +12,19 @@ from torch.utils.data import Dataset
 
 from idinvert.data.domain import names_of, prepare
 from idinvert.errors import DataError
-from idinvert.evaluation.chunks import Span, limit, spans
-from idinvert.evaluation.module import InversionModule
-from idinvert.evaluation.origin import device_in_words
-from idinvert.evaluation.parts import (
+from idinvert.evaluation.chunk_store import (
     Part,
+    Span,
+    limit,
     part_path,
     read_device,
     read_part,
     read_seconds,
     read_tensor,
+    spans,
 )
+from idinvert.evaluation.module import InversionModule
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.suite import MetricSuite
 from idinvert.training.ranks import cluster_plugins

@@ -14,17 +14,16 @@ from idinvert.config.identity import inversion_identity
 from idinvert.data.convert import to_float
 from idinvert.data.domain import Domain, ids_of
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import Chunks
+from idinvert.evaluation.chunk_store import Chunks, Part
 from idinvert.evaluation.measures import (
     ATTRIBUTES,
     SECONDS,
     Measures,
     measure_attributes,
 )
-from idinvert.evaluation.origin import Origin, precision_in_words
-from idinvert.evaluation.parts import Part
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.predict import Predictions, predict
+from idinvert.evaluation.provenance import Provenance, precision_in_words
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.shown import write_shown
 from idinvert.evaluation.speed import seconds_per_image
@@ -41,7 +40,7 @@ def reconstruction(
     generator: nn.Module,
     domain: Domain,
     measures: Measures,
-    origin: Origin,
+    origin: Provenance,
     out: Path,
     split: str = "test",
     n: int | None = None,
@@ -155,7 +154,7 @@ def _measure(
     dataset: Dataset,
     labels: list[str],
     measures: Measures,
-    origin: Origin,
+    origin: Provenance,
     data: Mapping[str, Any],
     out: Path,
     num_workers: int,

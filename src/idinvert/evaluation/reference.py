@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float
-from idinvert.evaluation.chunks import Chunks, Span, spans
+from idinvert.evaluation.chunk_store import Chunks, Span, spans
 from idinvert.evaluation.measures import Measures
 from idinvert.metrics.figures import Figures
 

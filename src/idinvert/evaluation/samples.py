@@ -12,10 +12,10 @@ from torch import Tensor
 from idinvert.data.convert import to_uint8
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import spans
-from idinvert.evaluation.origin import device_in_words
+from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.outputs import make_outputs, require_set_metrics
 from idinvert.evaluation.predict import one_device
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject

@@ -13,7 +13,7 @@ from torch import Tensor
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.chunks import Chunks
+from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.manipulation import check_edits
 from idinvert.evaluation.subject import Subject

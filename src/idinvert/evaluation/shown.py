@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.convert import to_float, to_uint8
-from idinvert.evaluation.chunks import Chunks
+from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.predict import Predictions
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter

@@ -1,17 +1,88 @@
-"""How long one image takes."""
+"""Task: seconds an image, of an encoder's forward (Table 3) and a whole inversion (Sec. 4.2)."""
 
 import statistics
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError
+from idinvert.evaluation.chunk_store import Chunks, limit
+from idinvert.evaluation.predict import make_trainer
+from idinvert.evaluation.provenance import device_in_words
+from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter
 from idinvert.inversion.timing import now
+from idinvert.metrics.figures import Figures
+from idinvert.results.record import Record
 
 PROTOCOL = "batch 1, warm, synchronised, median of {n}; {what}"
+
+
+def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) -> Record:
+    """Time single images on one device: E's forward where the method has an E, and the inversion.
+
+    `seconds_per_image` is, as in the other tasks, E's forward alone for the encoder (Table 3's
+    Speed) and the whole inversion for a method that optimises (8 s against 290 s, Sec. 4.2).
+
+    Args:
+        subject: the method and its images.
+        out: a folder for the Trainer, where nothing is written.
+        images: how many are timed, each alone.
+        warm_up: calls before, which are not timed.
+
+    Returns:
+        The record: `seconds_per_image`, `encoder_seconds_per_image` (E's forward),
+        `inversion_seconds_per_image` (the whole), each with its `_min` and `_max`; each image's
+        seconds as `series`.
+
+    Raises:
+        ConfigError: fewer than one image, or fewer than none to warm up.
+        DataError: the split has fewer images.
+    """
+    if images < 1 or warm_up < 0:
+        raise ConfigError(f"got task.images={images}, task.warm_up={warm_up}: expected 1 and 0 up")
+    begin = time.monotonic()
+    count = limit(subject.dataset, images)
+    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    trainer = make_trainer({**(subject.trainer or {}), **one}, out=out)
+    device = trainer.strategy.root_device
+    for network in (subject.generator, *subject.inverter.networks):
+        network.to(device)
+    x = to_float(Chunks(subject.dataset, [(0, count)])[0]["image"]).to(device)
+    times: dict[str, tuple[list[float], str]] = {}
+    with trainer.precision_plugin.forward_context():
+        encoder = getattr(subject.inverter, "encoder", None)
+        if encoder is not None:
+            times["encoder_seconds_per_image"] = forward_seconds(encoder, x), "E's forward alone"
+        whole = inversion_seconds(
+            subject.inverter, generator=subject.generator, images=x, warm_up=warm_up
+        )
+        times["inversion_seconds_per_image"] = whole, "the whole inversion"
+    alone = isinstance(subject.inverter, EncoderInverter)
+    chosen = "encoder_seconds_per_image" if alone else "inversion_seconds_per_image"
+    metrics: dict[str, float] = {}
+    protocol: dict[str, str] = {}
+    for name, (seconds, what) in {"seconds_per_image": times[chosen], **times}.items():
+        metrics[name] = statistics.median(seconds)
+        protocol[name] = PROTOCOL.format(n=len(seconds), what=what)
+        if name != "seconds_per_image":
+            metrics[f"{name}_min"], metrics[f"{name}_max"] = min(seconds), max(seconds)
+    return replace(subject, batch_size=1).record(
+        "speed",
+        n=count,
+        device=device_in_words(device),
+        options={"images": images, "warm_up": warm_up},
+        figures=Figures(metrics, protocol),
+        seconds=time.monotonic() - begin,
+        series={name: seconds for name, (seconds, _) in times.items()},
+    )
 
 
 def seconds_per_call(

@@ -13,10 +13,10 @@ from idinvert.config.identity import digest_of, inversion_identity, mark_of
 from idinvert.data.domain import Domain, ids_of
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import limit
+from idinvert.evaluation.chunk_store import limit
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.origin import Origin, precision_in_words
 from idinvert.evaluation.pairs import partners
+from idinvert.evaluation.provenance import Provenance, precision_in_words
 from idinvert.evaluation.reference import compared
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.figures import Figures
@@ -48,7 +48,7 @@ class Subject:
     generator: Any
     domain: Domain
     measures: Measures
-    origin: Origin
+    origin: Provenance
     inversions: Path
     split: str = "test"
     n: int | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from idinvert.errors import DataError
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance
 from idinvert.results.record import Record
 
 
@@ -12,7 +12,7 @@ def training_curves(
     rows: Sequence[Mapping[str, float]],
     *,
     terms: Sequence[str],
-    origin: Origin,
+    origin: Provenance,
     data: Mapping[str, Any],
 ) -> Record:
     """Turn the rows that a run logged into curves.

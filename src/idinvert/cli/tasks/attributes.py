@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from idinvert.cli import networks as wire
-from idinvert.cli.open_data import open_data
-from idinvert.cli.provenance import command, versions
 from idinvert.cli.tasks.opening import show
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
-from idinvert.evaluation.chunks import Chunks, limit, spans
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.chunk_store import Chunks, limit, spans
 from idinvert.evaluation.measures import measure_attributes, require_labels_read
-from idinvert.evaluation.origin import device_in_words
+from idinvert.evaluation.open_data import open_data
+from idinvert.evaluation.provenance import command, device_in_words, versions
 from idinvert.results.record import Record
 
 

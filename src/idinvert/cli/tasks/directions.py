@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from idinvert.checkpoints.bundle import sibling
-from idinvert.cli import networks as wire
-from idinvert.cli.provenance import command, commit
 from idinvert.cli.setup import Setup
 from idinvert.cli.tasks.attributes import needed_attribute_network
 from idinvert.config.instantiate import nearest
@@ -17,6 +15,8 @@ from idinvert.editing.scored import scored_codes
 from idinvert.editing.sefa import sefa
 from idinvert.editing.svm import train_direction
 from idinvert.errors import CheckpointError, ConfigError
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.provenance import command, commit
 from idinvert.results.record import Record
 
 METHODS = ("svm", "sefa", "ganspace")

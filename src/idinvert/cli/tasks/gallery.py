@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from idinvert.cli.open_data import open_data
 from idinvert.cli.results import leave
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
@@ -24,6 +23,7 @@ from idinvert.evaluation.gallery import (
 from idinvert.evaluation.gallery_edits import Moves, manipulation_sheet
 from idinvert.evaluation.inverted import invert_subject
 from idinvert.evaluation.manipulation import check_edits
+from idinvert.evaluation.open_data import open_data
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.results.record import Record
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
-from idinvert.cli import networks as wire
-from idinvert.cli.choices import network_choices
-from idinvert.cli.open_data import open_data
 from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.tasks.methods import WITHOUT_ENCODER, changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import is_first_process
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.initial import Untrained, initial
+from idinvert.evaluation.networks import network_choices
+from idinvert.evaluation.open_data import open_data
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.results.record import Record

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from idinvert.cli import networks as wire
-from idinvert.cli.open_data import open_data
 from idinvert.cli.results import leave
 from idinvert.cli.setup import Setup
 from idinvert.config.run_folder import locked
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.open_data import open_data
 from idinvert.evaluation.subject import Subject
 from idinvert.results.record import Record
 

@@ -3,11 +3,11 @@
 from contextlib import ExitStack
 from typing import Any
 
-from idinvert.cli.open_data import open_data
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.run_folder import locked
+from idinvert.evaluation.open_data import open_data
 from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
 from idinvert.results.record import Record
 

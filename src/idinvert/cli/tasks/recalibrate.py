@@ -7,13 +7,13 @@ import torch
 
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import load_network, read_header, save_network
-from idinvert.cli.provenance import command, commit
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate
 from idinvert.data.domain import Domain
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
+from idinvert.evaluation.provenance import command, commit
 from idinvert.networks.batch_norm import batch_norms
 from idinvert.networks.recalibration import batches, mean_of, set_statistics, sum_of_statistics
 from idinvert.results.record import Record

@@ -5,7 +5,7 @@ from typing import Any
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
 from idinvert.config.run_folder import is_first_process
-from idinvert.evaluation.timing import speed
+from idinvert.evaluation.speed import speed
 from idinvert.results.record import Record
 
 

@@ -3,10 +3,9 @@
 from typing import Any
 
 from idinvert.checkpoints.release import read_header
-from idinvert.cli.provenance import command, versions
 from idinvert.config.run_folder import find_run
 from idinvert.errors import ConfigError
-from idinvert.evaluation.origin import Origin
+from idinvert.evaluation.provenance import Provenance, command, versions
 from idinvert.evaluation.training_curves import training_curves
 from idinvert.results.record import Record
 from idinvert.tracking.csv_logger import read_rows
@@ -29,7 +28,7 @@ def record_curves(*, config: dict[str, Any], terms: list[str]) -> list[Record]:
     record = training_curves(
         read_rows(folder / "metrics.jsonl"),
         terms=terms,
-        origin=Origin(
+        origin=Provenance(
             run=folder.name,
             choices=provenance["choices"],
             seed=provenance["seed"],

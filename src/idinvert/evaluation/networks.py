@@ -1,4 +1,4 @@
-"""From configuration nodes to networks: loaded ones, fresh ones, and what must fit together."""
+"""Networks from configuration nodes: loaded, fresh, and checked to fit together."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from idinvert.checkpoints.bundle import find_weights, open_network, sibling
-from idinvert.checkpoints.release import fingerprint, load_network
+from idinvert.checkpoints.bundle import find_weights, open_network
+from idinvert.checkpoints.release import fingerprint
 from idinvert.config.instantiate import build
-from idinvert.errors import CheckpointError, ConfigError
+from idinvert.errors import ConfigError
 
 
 @dataclass
@@ -40,60 +40,6 @@ def loaded_generator(node: dict[str, Any] | None, contents: Contents) -> Any:
         )
     contents.note("generator", find_weights(path, role="generator", key="generator.path"))
     return open_network(path, role="generator", key="generator.path")
-
-
-def starting_discriminator(
-    node: dict[str, Any], *, generator_path: str | None, contents: Contents
-) -> nn.Module:
-    """D as training starts from it (``discriminator.init``).
-
-    Raises:
-        CheckpointError: ``init=generator`` and there is no D beside the generator.
-        ConfigError: An unknown ``init``, or a D that wants labels.
-    """
-    init = node["init"]
-    if init == "scratch":
-        fresh = build(node["network"], key="discriminator.network")
-        if getattr(fresh, "c_dim", 0):
-            raise ConfigError(
-                f"discriminator.network.c_dim={fresh.c_dim} makes a conditional discriminator, and "
-                "training here is on images alone, without labels. Leave it out."
-            )
-        return fresh
-    if init == "checkpoint":
-        path = node["path"] or ""
-        contents.note(
-            "discriminator", find_weights(path, role="discriminator", key="discriminator.path")
-        )
-        network = open_network(path, role="discriminator", key="discriminator.path")
-        return _without_labels(network, path=path)
-    if init != "generator":
-        raise ConfigError(
-            f"discriminator.init={init} is unknown; it takes generator, checkpoint or scratch."
-        )
-    found = generator_path and sibling(
-        generator_path, role="discriminator", of="generator", key="generator.path"
-    )
-    if not found:
-        raise CheckpointError(
-            f"there is no discriminator beside generator.path={generator_path}. Give its file with "
-            "discriminator.init=checkpoint discriminator.path=FILE, or start an untrained one "
-            "with discriminator.init=scratch."
-        )
-    contents.note("discriminator", found)
-    network = load_network(found, expect="discriminator", key="discriminator.path")
-    return _without_labels(network, path=generator_path)
-
-
-def _without_labels(discriminator: Any, *, path: Any) -> nn.Module:
-    labels = getattr(discriminator, "c_dim", 0)
-    if labels:
-        raise ConfigError(
-            f"the discriminator of {path} is conditional: it wants labels of {labels} numbers, and "
-            "an encoder trains on images alone. Start an untrained one with "
-            "discriminator.init=scratch."
-        )
-    return discriminator
 
 
 def fresh_encoder(
@@ -196,3 +142,31 @@ def _state_hash(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def room_name(target: str) -> str:
+    """The file that a ``_target_`` stands in: ``…training.domain_guided.X`` is domain_guided."""
+    return target.rsplit(".", 2)[-2]
+
+
+def perceptual_name(node: dict[str, Any] | None) -> str:
+    """What F is made by, ``none`` without F."""
+    if not node or node["network"] is None:
+        return "none"
+    name = node["network"]["_target_"].rsplit(".", 1)[-1]
+    return "attributes" if name == "open_features" else name
+
+
+def network_choices(network: Any) -> dict[str, Any]:
+    """A network's name (its own, else its file's) and the numbers of its architecture."""
+    name = getattr(network, "name", type(network).__module__.rsplit(".", 1)[-1])
+    return {"name": name} | plain_settings(network.architecture)
+
+
+def plain_settings(node: dict[str, Any]) -> dict[str, Any]:
+    """The numbers, words and lists of a node, without its underscored keys."""
+    return {
+        key: value
+        for key, value in node.items()
+        if not key.startswith("_") and isinstance(value, str | int | float | bool | list)
+    }

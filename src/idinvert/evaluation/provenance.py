@@ -1,9 +1,10 @@
-"""Where figures and weights come from: command, versions, commit, device."""
+"""What a record says besides its metrics: run, choices, checkpoints, command, versions, device."""
 
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,33 @@ import torch
 import idinvert
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where an evaluation comes from.
+
+    Attributes:
+        run: run id.
+        choices: what was chosen to make the run; the inverter's are added by the task.
+        nimg: images that the run had seen in training.
+        checkpoints: role to content hash, for example `{"generator": "1f2e…"}`.
+        seed: of the evaluation.
+        command: the command line.
+        versions: package to version.
+    """
+
+    run: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    nimg: int = 0
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def choices_with(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The choices, with the inverter's under `inversion`."""
+        return {**self.choices, "inversion": {"name": name, **settings}}
 
 
 def versions() -> dict[str, str]:
@@ -63,3 +91,16 @@ def device_name(accelerator: str) -> str:
     if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def precision_in_words(trainer: Mapping[str, Any] | None) -> str:
+    """A Trainer's precision, and TF32 where a GPU may round to it."""
+    words = str((trainer or {}).get("precision") or "32-true")
+    return words if torch.get_float32_matmul_precision() == "highest" else f"{words}, tf32"
+
+
+def device_in_words(device: torch.device) -> str:
+    """A GPU's name, or the CPU with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
