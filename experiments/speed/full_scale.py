@@ -37,7 +37,7 @@ from idinvert.cli.app import quieten_lightning
 from idinvert.cli.devices import accelerate
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.metrics import fidelity
 from idinvert.metrics.swd import swd
 from idinvert.networks.vgg import VGG16Features

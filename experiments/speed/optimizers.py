@@ -26,7 +26,7 @@ from idinvert.cli.setup import Setup, build_method, open_setup
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
-from idinvert.inversion.code_statistics import code_statistics
+from idinvert.inversion.initialization import code_statistics
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimizers import OPTIMIZERS
 from idinvert.metrics.ssim import ssim

@@ -12,7 +12,7 @@ from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

@@ -9,7 +9,7 @@ from idinvert.data.convert import to_float, to_uint8
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.predict import predict
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 
 MEASURES = Measures(names=["mse"])
 

@@ -12,7 +12,7 @@ from idinvert.acceleration import WARM_UP, StepGraphs, use_tf32
 from idinvert.cli.setup import open_setup
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import build
-from idinvert.losses.gradient_penalty import r1
+from idinvert.losses.terms import r1
 from idinvert.metrics.suite import MetricSuite
 
 from .reference import BOUNDS, DEVICE, difference

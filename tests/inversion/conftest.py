@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from idinvert.inversion.loop import Descent, Optimised
 from idinvert.networks.encoding import Encoding
+
+PROBLEM = ("start", "synthesise", "objective", "preconditioner", "perturb", "project", "progress")
+
+
+def optimise(**given) -> Optimised:
+    """Minimise a problem with the settings of `Descent`, both given by keyword."""
+    problem = {key: given.pop(key) for key in PROBLEM if key in given}
+    return Descent(**given).minimise(**problem)
 
 
 class TinyGenerator(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from idinvert.inversion.curvature import Curvature, native
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 
 WEIGHT = 3.0
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.free import FreeInverter
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import FreeInverter, InDomainInverter
 
 IDS = torch.tensor([10, 11, 12, 13, 14, 15])
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.image2stylegan import Image2StyleGANInverter
 from idinvert.inversion.inversion import Inverter
+from idinvert.inversion.optimize_codes import Image2StyleGANInverter
 
 
 def inverter(world, **changes):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.inversion.inversion import Inverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.networks.encoding import Encoding
 
 LAMBDA_VGG, LAMBDA_DOM = 0.3, 2.0

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from idinvert.inversion.loop import optimise
+from idinvert.inversion import optimizers
+
+from .conftest import optimise
 
 
 def as_images(v):
@@ -33,12 +35,13 @@ def test_adam_path_equals_adam_written_out():
     assert torch.equal(start, torch.zeros(2, 2, dtype=torch.float64)), "the start was overwritten"
 
 
-def test_schedule_scales_the_learning_rate():
+def test_schedule_scales_the_learning_rate(monkeypatch):
+    monkeypatch.setitem(optimizers.SCHEDULES, "half", lambda t: 1.0 if t < 0.5 else 0.0)
     target = torch.ones(1, 1, dtype=torch.float64) * 100
     found = optimise(
         start=[torch.zeros(1, 1, dtype=torch.float64)], synthesise=as_images,
         objective=quadratic(target), steps=4, lr=1.0,
-        schedule=lambda t: 1.0 if t < 0.5 else 0.0, keep_best=False,
+        schedule="half", keep_best=False,
     )  # fmt: skip
     # Adam's first steps are of size lr: two of 1, then two of 0.
     assert found.variables[0].item() == pytest.approx(2.0, rel=1e-3)

@@ -9,9 +9,10 @@ from hydra.utils import get_object
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError
-from idinvert.inversion.descent import Descent
-from idinvert.inversion.loop import optimise
+from idinvert.inversion.loop import Descent
 from idinvert.inversion.optimizers import OPTIMIZERS, PLAIN, check_optimizer
+
+from .conftest import optimise
 
 METHODS = sorted(path.stem for path in (config_dir() / "inversion").glob("*.yaml"))
 

@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.code_statistics import code_statistics
 from idinvert.inversion.draw import image_rng
-from idinvert.inversion.noise import draw_noise
-from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
+from idinvert.inversion.initialization import code_statistics
+from idinvert.inversion.noise import draw_noise, noise_regulariser, normalised
 from idinvert.inversion.projector import ProjectorInverter, at_most_256
 
 IDS = torch.tensor([10, 11, 12, 13, 14, 15])

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from idinvert.inversion.free import FreeInverter
-from idinvert.inversion.image2stylegan import Image2StyleGANInverter
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import FreeInverter, Image2StyleGANInverter, InDomainInverter
 from idinvert.inversion.optimizers import OPTIMIZERS
 from idinvert.inversion.projector import ProjectorInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork

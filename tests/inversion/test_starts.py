@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.descent import Descent
-from idinvert.inversion.schedules import schedule_named
-from idinvert.inversion.starts import start_codes
+from idinvert.inversion.initialization import start_codes
+from idinvert.inversion.loop import Descent
+from idinvert.inversion.optimizers import schedule_named
 
 IDS = torch.arange(300)
 

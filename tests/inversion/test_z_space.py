@@ -5,9 +5,7 @@ import torch
 
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError
-from idinvert.inversion.free import FreeInverter
-from idinvert.inversion.image2stylegan import Image2StyleGANInverter
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import FreeInverter, Image2StyleGANInverter, InDomainInverter
 from idinvert.inversion.projector import ProjectorInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
-from idinvert.losses.adversarial import discriminator_adversarial, encoder_adversarial
+from idinvert.losses.terms import discriminator_adversarial, encoder_adversarial
 
 LOGITS = torch.tensor([-30.0, -2.0, 0.0, 0.7, 30.0], dtype=torch.float64)
 

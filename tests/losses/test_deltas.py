@@ -2,7 +2,7 @@
 
 import torch
 
-from idinvert.losses.deltas import delta_loss
+from idinvert.losses.terms import delta_loss
 
 
 def test_the_sum_of_the_lengths_of_the_differences() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idinvert.losses.gradient_penalty import r1
+from idinvert.losses.terms import r1
 
 
 class SmoothDiscriminator(nn.Module):

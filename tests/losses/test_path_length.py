@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from idinvert.losses.path_length import path_length_penalty, path_lengths
+from idinvert.losses.terms import path_length_penalty, path_lengths
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from idinvert.losses.codes import code_loss
-from idinvert.losses.perceptual import feature_loss
-from idinvert.losses.pixel import pixel_loss
+from idinvert.losses.terms import code_loss, feature_loss, pixel_loss
 
 
 def numpy_mean_square(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from idinvert.losses.gradient_penalty import r1
+from idinvert.losses.terms import r1
 from idinvert.networks import stylegan2_discriminator, stylegan_discriminator
 from idinvert.networks.depthwise import depthwise
 from idinvert.networks.resample import fir_kernel

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen, set_trainable
+from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
 
 
 def test_gradients_flow_through_a_frozen_network_and_not_into_it() -> None:
@@ -32,11 +32,3 @@ def test_a_name_that_only_begins_alike_is_not_frozen() -> None:
     state = {"generator.weight": 0, "generator_ema.weight": 1}
     drop_frozen(state, ("generator",))
     assert list(state) == ["generator_ema.weight"]
-
-
-def test_trainable_is_set_on_every_parameter() -> None:
-    network = nn.Linear(2, 2)
-    set_trainable(network, False)
-    assert not any(p.requires_grad for p in network.parameters())
-    set_trainable(network, True)
-    assert all(p.requires_grad for p in network.parameters())

@@ -1,6 +1,5 @@
 """Everything an evaluation stands on, opened once: networks, data, measures, origin."""
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,8 +140,8 @@ def build_method(
     latent = getattr(encoder, "code_space", "w_plus")
     known = {"encoder": encoder, "perceptual": perceptual, "latent": latent}
     method = build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)
-    if config["system"].get("cuda_graphs") and hasattr(method, "descent"):
-        method.descent = dataclasses.replace(method.descent, cuda_graphs=True)
+    if config["system"].get("cuda_graphs") and hasattr(method, "cuda_graphs"):
+        method.cuda_graphs = True
     return method
 
 

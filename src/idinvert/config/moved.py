@@ -3,6 +3,9 @@
 from typing import Any
 
 MOVED = {
+    "idinvert.inversion.in_domain.InDomain": "idinvert.inversion.optimize_codes.InDomain",
+    "idinvert.inversion.free.Free": "idinvert.inversion.optimize_codes.Free",
+    "idinvert.inversion.image2stylegan.Image2": "idinvert.inversion.optimize_codes.Image2",
     "idinvert.weights.": "idinvert.checkpoints.",
     "idinvert.data.miniature.": "idinvert.toy.miniature.",
 }

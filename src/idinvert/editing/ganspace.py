@@ -8,7 +8,7 @@ from torch import Tensor
 from idinvert.editing.directions import Direction
 from idinvert.editing.sefa import signed
 from idinvert.errors import ConfigError
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
 
 
 def ganspace(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
 from idinvert.networks.attributes import AttributeNetwork
 
 

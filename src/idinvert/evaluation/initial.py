@@ -16,7 +16,7 @@ from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
 from idinvert.networks.recalibration import set_statistics, sum_of_statistics
 from idinvert.results.record import Record
 

@@ -20,7 +20,7 @@ from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.draw import image_rng
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
 from idinvert.results.record import Record
 
 PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"

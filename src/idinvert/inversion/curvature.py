@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.inversion.starts import codes_in, mapped
+from idinvert.inversion.initialization import codes_in, mapped
 
 Response = tuple[Tensor, float]
 """A tensor [N, ...] and the weight of the mean square of what separates it from its target."""

@@ -13,10 +13,10 @@ from idinvert.inversion.inversion import (
     check_codes,
     check_evaluating,
     check_images,
+    now,
 )
 from idinvert.inversion.noise import NoiseKind, noise_for
-from idinvert.inversion.timing import now
-from idinvert.losses.pixel import pixel_loss
+from idinvert.losses.terms import pixel_loss
 
 
 class EncoderInverter:
@@ -28,6 +28,8 @@ class EncoderInverter:
             Sec. 6.3), noise drawn by image id, or none.
         seed: for noise drawn by image id.
     """
+
+    name = "encoder"
 
     def __init__(self, *, encoder: nn.Module, noise: NoiseKind = "const", seed: int = 0) -> None:
         self.encoder = encoder
@@ -43,7 +45,7 @@ class EncoderInverter:
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         drawn = seed_of(self.seed, drawn=self.noise == "random")
-        return {"method": "encoder", "steps": 0, "noise": self.noise, **drawn}
+        return {"method": self.name, "steps": 0, "noise": self.noise, **drawn}
 
     @torch.no_grad()
     def invert(

@@ -1,9 +1,11 @@
 """What an inversion method takes and what it gives back."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
@@ -115,3 +117,10 @@ def check_evaluating(*networks: nn.Module | None) -> None:
                 f"{type(network).__name__} is in training mode, where BatchNorm makes an image's "
                 "inversion depend on its batch mates; call .eval() on it first"
             )
+
+
+def now(device: torch.device) -> float:
+    """Seconds on a monotonic clock, after all work queued on `device` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,20 +1,29 @@
-"""The one batched optimisation loop that every optimising method shares."""
+"""The one batched optimisation loop of every method that optimises, and its settings."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from idinvert.acceleration import StepGraphs
-from idinvert.inversion.inversion import Progress
-from idinvert.inversion.optimizers import OptimizerName, Preconditioner, optimizer_named
+from idinvert.errors import ConfigError
+from idinvert.inversion.initialization import codes_in
+from idinvert.inversion.inversion import Inversion, Progress, now
+from idinvert.inversion.optimizers import (
+    OPTIMIZERS,
+    OptimizerName,
+    Preconditioner,
+    check_optimizer,
+    optimizer_named,
+    schedule_named,
+)
 
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
-Schedule = Callable[[float], float]
 Perturb = Callable[..., Sequence[Tensor]]
 Project = Callable[..., Sequence[Tensor]]
 
@@ -44,6 +53,33 @@ class Optimised:
     best_step: Tensor
     failed: Tensor
 
+    def as_inversion(
+        self, *, space: str, generator: Any, noise: list[Tensor] | None, begin: float
+    ) -> Inversion:
+        """What an inverter gives back, where the first variable is the codes.
+
+        Args:
+            space: what moved: "w_plus", "w" or "z".
+            generator: frozen G.
+            noise: the noise maps that G was given, or None for its own.
+            begin: when the call began, from `inversion.now`.
+        """
+        moved = self.variables[0]
+        with torch.no_grad():
+            codes = codes_in(space, moved, generator=generator).contiguous()  # [N, L, w_dim]
+        return Inversion(
+            codes=codes,
+            images=self.images,
+            losses=self.losses,
+            terms=self.terms,
+            seconds=(now(codes.device) - begin) / len(codes),
+            start_images=self.start_images,
+            best_step=self.best_step,
+            failed=self.failed,
+            noise=noise,
+            z=moved if space == "z" else None,
+        )
+
 
 @contextmanager
 def gradients() -> Iterator[None]:
@@ -57,124 +93,173 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
-def optimise(
-    *,
-    start: Sequence[Tensor],
-    synthesise: Synthesise,
-    objective: Objective,
-    steps: int,
-    optimizer: OptimizerName = "adam",
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    schedule: Schedule | None = None,
-    keep_best: bool = True,
-    early_stop: int | None = None,
-    early_stop_gain: float = 0.01,
-    graphs: StepGraphs | None = None,
-    preconditioner: Preconditioner | None = None,
-    perturb: Perturb | None = None,
-    project: Project | None = None,
-    progress: Progress | None = None,
-) -> Optimised:
-    """Minimise a per-image objective over per-image variables, N images at once.
-
-    The losses are summed over images and the optimiser keeps images apart, so an image's path is
-    the one it would take alone. An image whose objective leaves the finite numbers is frozen at its
-    kept iterate and reported; one that gains no more is frozen there too; the others go on.
-    Nothing but what moves gets a gradient.
+@dataclass(kw_only=True)
+class Descent:
+    """The settings of the optimiser, which all optimising methods share, and the loop.
 
     Args:
-        start: the starting point of each variable, each float [N, ...].
-        synthesise: called with the variables, gives images [N, 3, R, R].
-        objective: called with (images, *variables), gives weighted terms by name, each [N].
-        steps: how many steps; the objective is evaluated steps + 1 times.
-        optimizer: "adam", "lbfgs" or "lbfgs_gn" (`optimizers.py`).
-        lr: Adam's learning rate before `schedule`; the size of L-BFGS's first step.
-        betas, eps: Adam's other constants.
-        schedule: factor on a step as a function of progress in [0, 1); None is constant.
-        keep_best: keep every image's iterate of least total loss, otherwise the last one.
+        steps: optimisation steps; the objective is evaluated steps + 1 times.
+        lr: Adam's learning rate before `schedule`; the root mean square of L-BFGS's first step.
+        optimizer: "adam", or "lbfgs" or "lbfgs_gn", which take fewer steps (`optimizers.py`).
+        betas: Adam's constants.
+        schedule: factor on a step: "constant", "cosine" or "ramps" (`optimizers.py`).
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
-        graphs: of this call alone; None evaluates eagerly.
-        preconditioner: of L-BFGS, see there.
-        perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
-            is evaluated, and kept, in their stead, shifted by what does not depend on them;
-            progress 1 is the last look.
-        project: called with the variables after each step, gives their new values.
-        progress: called with (steps done, steps in all).
+        keep_best: keep the iterate of least loss of every image, not the last one.
+
+    Attributes:
+        cuda_graphs: replay the objective and its gradient as CUDA graphs; no result depends on it.
 
     Raises:
-        ValueError: if `steps` is negative or the objective's terms are not [N].
+        ConfigError: a value makes no sense.
     """
-    if steps < 0:
-        raise ValueError(f"steps is {steps}: expected 0 or more (inversion.steps)")
-    with gradients():
-        variables = [plain(v).clone() for v in start]
-        n, device = variables[0].shape[0], variables[0].device
-        evaluate = Evaluation(synthesise, objective)
-        graphs = graphs or StepGraphs()
-        stepping = optimizer_named(
-            optimizer, variables, lr=lr, betas=betas, eps=eps, preconditioner=preconditioner
-        )
-        history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
-        failed = torch.zeros(n, dtype=torch.bool, device=device)
-        frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
-        best_step = torch.zeros_like(idle)
-        best = [v.detach().clone() for v in variables]
 
-        for step in range(steps + 1):
-            with torch.no_grad():
-                seen = variables if perturb is None else perturb(step / max(steps, 1), *variables)
-            # The last iterate is only looked at.
-            asked = step < steps
-            rows, images, slopes = graphs(asked, partial(evaluate, gradients=asked), *seen)
-            with torch.no_grad():
-                if step == 0:
-                    start_images = best_images = images.clone()
-                    least = milestone = torch.full_like(rows[0], torch.inf)
-                    kept_rows = rows
-                history.append(torch.where(frozen, kept_rows, rows))
-                failed = failed | ~frozen & ~torch.isfinite(rows[0])
-                frozen = frozen | failed
-                kept = ~frozen & (rows[0] < least) if keep_best else ~frozen
-                least = torch.where(kept, rows[0], least)
-                kept_rows = torch.where(kept, rows, kept_rows)
-                best_step = torch.where(kept, step, best_step)
-                best_images = torch.where(_over(kept, images), images, best_images)
-                for b, v in zip(best, seen, strict=True):
-                    b.copy_(torch.where(_over(kept, v), v, b))
-                if early_stop is not None:
-                    gained = rows[0] < milestone * (1 - early_stop_gain)
-                    milestone = torch.where(gained, rows[0], milestone)
-                    idle = torch.where(gained, 0, idle + 1)
-                    frozen = frozen | (idle >= early_stop)
-            if step == steps or (early_stop is not None and bool(frozen.all())):
-                break
-            factor = 1.0 if schedule is None else schedule(step / steps)
-            with torch.no_grad():
-                slopes = [torch.where(_over(frozen, g), 0.0, g) for g in slopes]
-                stepping.step(slopes, rows[0], factor=factor)
-                moved = variables if project is None else project(*variables)
-                for v, m, b in zip(variables, moved, best, strict=True):
-                    v.copy_(torch.where(_over(frozen, v), b, m))
+    optimizers: ClassVar[Sequence[str]] = OPTIMIZERS
+
+    steps: int
+    lr: float
+    optimizer: OptimizerName = "adam"
+    betas: Sequence[float] = (0.9, 0.999)
+    schedule: str = "constant"
+    early_stop: int | None = None
+    early_stop_gain: float = 0.01
+    keep_best: bool = True
+    cuda_graphs: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.lr <= 0:
+            raise ConfigError(
+                f"got steps={self.steps}, lr={self.lr}: expected steps of 0 or more and lr above "
+                "0; change inversion.steps, inversion.lr"
+            )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(
+                f"inversion.betas is {list(self.betas)}: expected two numbers in [0, 1)"
+            )
+        if self.early_stop is not None and self.early_stop < 1:
+            raise ConfigError(
+                f"inversion.early_stop is {self.early_stop}: expected 1 step or more, or null for "
+                "never"
+            )
+        if not 0 <= self.early_stop_gain < 1:
+            raise ConfigError(
+                f"inversion.early_stop_gain is {self.early_stop_gain}: expected a share in [0, 1)"
+            )
+        schedule_named(self.schedule)
+        check_optimizer(self.optimizer, self.optimizers)
+        self.betas = (float(self.betas[0]), float(self.betas[1]))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a record keeps."""
+        names = [each.name for each in fields(Descent) if each.init]
+        return {name: getattr(self, name) for name in names} | {"betas": list(self.betas)}
+
+    def minimise(
+        self,
+        *,
+        start: Sequence[Tensor],
+        synthesise: Synthesise,
+        objective: Objective,
+        preconditioner: Preconditioner | None = None,
+        perturb: Perturb | None = None,
+        project: Project | None = None,
+        progress: Progress | None = None,
+    ) -> Optimised:
+        """Minimise a per-image objective over per-image variables, N images at once.
+
+        The losses are summed over images and the optimiser keeps images apart, so an image's path
+        is the one it would take alone. An image whose objective leaves the finite numbers is frozen
+        at its kept iterate and reported; one that gains no more is frozen there too; the others go
+        on. Nothing but what moves gets a gradient.
+
+        Args:
+            start: the starting point of each variable, each float [N, ...].
+            synthesise: called with the variables, gives images [N, 3, R, R].
+            objective: called with (images, *variables), gives weighted terms by name, each [N].
+            preconditioner: of L-BFGS, see there.
+            perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
+                is evaluated, and kept, in their stead, shifted by what does not depend on them;
+                progress 1 is the last look.
+            project: called with the variables after each step, gives their new values.
+            progress: called with (steps done, steps in all).
+
+        Raises:
+            ValueError: if the objective's terms are not [N].
+        """
+        steps, schedule = self.steps, schedule_named(self.schedule)
+        with gradients():
+            variables = [plain(v).clone() for v in start]
+            n, device = variables[0].shape[0], variables[0].device
+            evaluate = Evaluation(synthesise, objective)
+            graphs = StepGraphs(enabled=self.cuda_graphs)
+            stepping = optimizer_named(
+                self.optimizer,
+                variables,
+                lr=self.lr,
+                betas=self.betas,
+                preconditioner=preconditioner,
+            )
+            history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
+            failed = torch.zeros(n, dtype=torch.bool, device=device)
+            frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
+            best_step = torch.zeros_like(idle)
+            best = [v.detach().clone() for v in variables]
+
+            for step in range(steps + 1):
+                with torch.no_grad():
+                    seen: Sequence[Tensor] = variables
+                    if perturb is not None:
+                        seen = perturb(step / max(steps, 1), *variables)
+                # The last iterate is only looked at.
+                asked = step < steps
+                rows, images, slopes = graphs(asked, partial(evaluate, gradients=asked), *seen)
+                with torch.no_grad():
+                    if step == 0:
+                        start_images = best_images = images.clone()
+                        least = milestone = torch.full_like(rows[0], torch.inf)
+                        kept_rows = rows
+                    history.append(torch.where(frozen, kept_rows, rows))
+                    failed = failed | ~frozen & ~torch.isfinite(rows[0])
+                    frozen = frozen | failed
+                    kept = ~frozen & (rows[0] < least) if self.keep_best else ~frozen
+                    least = torch.where(kept, rows[0], least)
+                    kept_rows = torch.where(kept, rows, kept_rows)
+                    best_step = torch.where(kept, step, best_step)
+                    best_images = torch.where(_over(kept, images), images, best_images)
+                    for b, v in zip(best, seen, strict=True):
+                        b.copy_(torch.where(_over(kept, v), v, b))
+                    if self.early_stop is not None:
+                        gained = rows[0] < milestone * (1 - self.early_stop_gain)
+                        milestone = torch.where(gained, rows[0], milestone)
+                        idle = torch.where(gained, 0, idle + 1)
+                        frozen = frozen | (idle >= self.early_stop)
+                if step == steps or (self.early_stop is not None and bool(frozen.all())):
+                    break
+                factor = 1.0 if schedule is None else schedule(step / steps)
+                with torch.no_grad():
+                    slopes = [torch.where(_over(frozen, g), 0.0, g) for g in slopes]
+                    stepping.step(slopes, rows[0], factor=factor)
+                    moved = variables if project is None else project(*variables)
+                    for v, m, b in zip(variables, moved, best, strict=True):
+                        v.copy_(torch.where(_over(frozen, v), b, m))
+                if progress is not None:
+                    progress(step + 1, steps)
+
+        if len(history) <= steps:  # all images stopped early
+            history += [kept_rows] * (steps + 1 - len(history))
             if progress is not None:
-                progress(step + 1, steps)
-
-    if len(history) <= steps:  # all images stopped early
-        history += [kept_rows] * (steps + 1 - len(history))
-        if progress is not None:
-            progress(steps, steps)
-    table = torch.stack(history, dim=1)  # [1 + terms, steps + 1, N]
-    return Optimised(
-        variables=tuple(best),
-        images=best_images,
-        start_images=start_images,
-        losses=table[0],
-        terms={name: table[1 + k] for k, name in enumerate(evaluate.names)},
-        best_step=best_step,
-        failed=failed,
-    )
+                progress(steps, steps)
+        table = torch.stack(history, dim=1)  # [1 + terms, steps + 1, N]
+        return Optimised(
+            variables=tuple(best),
+            images=best_images,
+            start_images=start_images,
+            losses=table[0],
+            terms={name: table[1 + k] for k, name in enumerate(evaluate.names)},
+            best_step=best_step,
+            failed=failed,
+        )
 
 
 class Evaluation:

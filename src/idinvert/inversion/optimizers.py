@@ -1,4 +1,4 @@
-"""How the loop steps: Adam as the paper has it, or L-BFGS, which needs fewer steps.
+"""The optimisers of the loop: Adam as in the paper, or L-BFGS, which needs fewer steps.
 
 "lbfgs_gn" is L-BFGS that begins with the Gauss-Newton matrix of native codes (`curvature.py`).
 
@@ -6,6 +6,7 @@ An optimiser sees N images at once and keeps them apart: all that it computes of
 on that image alone. It reads no number back from the device, so a step never waits for it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
@@ -20,6 +21,9 @@ PLAIN = ("adam", "lbfgs")
 """Those that need to know nothing of the objective but its values."""
 
 Preconditioner = Callable[[Tensor], Tensor]
+Schedule = Callable[[float], float]
+
+RAMP_UP, RAMP_DOWN = 0.05, 0.25
 
 
 class Optimizer(Protocol):
@@ -47,7 +51,7 @@ class Adam:
     Args:
         variables: what moves, each [N, ...].
         lr: learning rate before the schedule.
-        betas, eps: its other constants.
+        betas: its constants.
     """
 
     def __init__(
@@ -55,11 +59,10 @@ class Adam:
         variables: Sequence[Tensor],
         *,
         lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: Sequence[float] = (0.9, 0.999),
     ) -> None:
         self.variables, self.lr = variables, lr
-        self.adam = torch.optim.Adam(variables, lr=lr, betas=betas, eps=eps)
+        self.adam = torch.optim.Adam(variables, lr=lr, betas=(betas[0], betas[1]), eps=1e-8)
 
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
@@ -199,15 +202,13 @@ def optimizer_named(
     variables: Sequence[Tensor],
     *,
     lr: float,
-    betas: tuple[float, float],
-    eps: float = 1e-8,
+    betas: Sequence[float],
     preconditioner: Preconditioner | None = None,
 ) -> Optimizer:
     """The optimiser of that name; see `check_optimizer`."""
-    check_optimizer(name)
     if name != "adam":
         return LBFGS(variables, lr=lr, preconditioner=preconditioner)
-    return Adam(variables, lr=lr, betas=(float(betas[0]), float(betas[1])), eps=eps)
+    return Adam(variables, lr=lr, betas=betas)
 
 
 def check_optimizer(name: str, known: Sequence[str] = OPTIMIZERS) -> None:
@@ -218,3 +219,31 @@ def check_optimizer(name: str, known: Sequence[str] = OPTIMIZERS) -> None:
     """
     if name not in known:
         raise ConfigError(f"inversion.optimizer is {name!r}: expected one of {list(known)}")
+
+
+def cosine(t: float) -> float:
+    """Half a cosine from 1 at t = 0 to 0 at t = 1."""
+    return 0.5 + 0.5 * math.cos(math.pi * t)
+
+
+def ramps(t: float) -> float:
+    """Linearly up over the first 5 %, half a cosine down over the last 25 %, 1 between.
+
+    Source: the projector of StyleGAN2 (Karras et al. 2020, App. D).
+    """
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
+    return down * min(1.0, t / RAMP_UP)
+
+
+SCHEDULES: dict[str, Schedule | None] = {"constant": None, "cosine": cosine, "ramps": ramps}
+
+
+def schedule_named(name: str) -> Schedule | None:
+    """The factor on the learning rate as a function of progress in [0, 1); None is constant.
+
+    Raises:
+        ConfigError: There is no schedule of that name.
+    """
+    if name not in SCHEDULES:
+        raise ConfigError(f"inversion.schedule is {name!r}: expected one of {list(SCHEDULES)}")
+    return SCHEDULES[name]

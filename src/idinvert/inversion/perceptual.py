@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
-from idinvert.losses.perceptual import feature_loss
+from idinvert.losses.terms import feature_loss
 
 Features = Callable[[Tensor], list[Tensor]]
 

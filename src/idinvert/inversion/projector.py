@@ -1,40 +1,51 @@
 """StyleGAN2's projector: one w and the noise maps of an image."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.code_statistics import CodeStatistics, code_statistics
-from idinvert.inversion.descent import Descent
 from idinvert.inversion.draw import image_rng, require_ids, seed_of
-from idinvert.inversion.fit import as_inversion
-from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images
-from idinvert.inversion.loop import gradients, plain
-from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for
-from idinvert.inversion.noise_regulariser import noise_regulariser, normalised
-from idinvert.inversion.optimizers import PLAIN, check_optimizer
-from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
-from idinvert.inversion.starts import (
+from idinvert.inversion.initialization import (
     DRAWN,
+    CodeStatistics,
     Init,
     check_choice,
     check_space,
     check_start,
+    code_statistics,
     native_space,
     start_codes,
 )
-from idinvert.inversion.timing import now
-from idinvert.losses.pixel import pixel_loss
+from idinvert.inversion.inversion import (
+    Inversion,
+    Progress,
+    check_evaluating,
+    check_images,
+    now,
+)
+from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.noise import (
+    NoiseKind,
+    draw_noise,
+    noise_for,
+    noise_regulariser,
+    normalised,
+)
+from idinvert.inversion.optimizers import PLAIN
+from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
+from idinvert.losses.terms import pixel_loss
 
 NOISES = ("optimise", "const", "random", "none")
 _LARGEST = 256
 
 
-class ProjectorInverter:
+@dataclass(kw_only=True, eq=False, repr=False)
+class ProjectorInverter(Descent):
     """Optimise one w and all noise maps from w̄, with noise on w that fades away.
 
     w̄ and the deviation of w come from `samples` codes; the learning rate ramps up and down; noise
@@ -44,17 +55,16 @@ class ProjectorInverter:
     A generator whose mapping gives one w a layer has no single w: there `space` None takes W+, with
     w̄, deviation and added noise of each layer, and `space="w"` is refused.
 
+    It takes the settings of `Descent`, but no "lbfgs_gn". `lr` is that of w and of the noise maps;
+    theirs follows the schedule "ramps" and keeps the last iterate. `keep_best` keeps the iterate of
+    least loss, with the noise on its w.
+
     Args:
         perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode; None only where
             `lambda_vgg` is 0.
         lambda_pixel: weight of the pixel term; theirs has none.
         lambda_vgg: weight of each layer's perceptual term.
         lambda_noise: weight of the noise maps' regulariser, where they are optimised.
-        steps: optimisation steps.
-        optimizer: "adam" or "lbfgs", which takes fewer steps (`optimizers.py`).
-        lr: Adam's learning rate, of w and of the noise maps; the size of L-BFGS's first step.
-        betas: Adam's constants.
-        schedule: factor on a step: "ramps" (theirs), "constant" or "cosine".
         init: "mean" (of `samples`), or another of `starts.start_codes`.
         space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
             its size, are w's.
@@ -64,9 +74,6 @@ class ProjectorInverter:
         samples: codes for w̄ and the deviation.
         samples_seed: of their draw.
         seed: for whatever is drawn by image id.
-        early_stop: freeze an image after this many steps without a gain; None for never.
-        early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
-        keep_best: return the iterate of least loss, with the noise on its w, not the last one.
 
     Raises:
         ConfigError: a value makes no sense, or F is missing or gives one layer only.
@@ -78,63 +85,47 @@ class ProjectorInverter:
     at once, each image with draws of its own.
     """
 
-    def __init__(
-        self,
-        *,
-        perceptual: nn.Module | None,
-        lambda_pixel: float = 0.0,
-        lambda_vgg: float = 5e-5,
-        lambda_noise: float = 1e5,
-        steps: int = 1000,
-        optimizer: Literal["adam", "lbfgs"] = "adam",
-        lr: float = 0.1,
-        betas: Sequence[float] = (0.9, 0.999),
-        schedule: str = "ramps",
-        init: Init = "mean",
-        space: Literal["w_plus", "w"] | None = None,
-        noise: Literal["optimise"] | NoiseKind = "optimise",
-        noise_factor: float = 0.05,
-        noise_ramp: float = 0.75,
-        samples: int = 10_000,
-        samples_seed: int = 123,
-        seed: int = 0,
-        early_stop: int | None = None,
-        early_stop_gain: float = 0.01,
-        keep_best: bool = False,
-    ) -> None:
-        check_optimizer(optimizer, PLAIN)
+    name: ClassVar[str] = "projector"
+    optimizers = PLAIN
+
+    perceptual: nn.Module | None
+    lambda_pixel: float = 0.0
+    lambda_vgg: float = 5e-5
+    lambda_noise: float = 1e5
+    steps: int = 1000
+    lr: float = 0.1
+    schedule: str = "ramps"
+    init: Init = "mean"
+    space: Literal["w_plus", "w"] | None = None
+    noise: Literal["optimise"] | NoiseKind = "optimise"
+    noise_factor: float = 0.05
+    noise_ramp: float = 0.75
+    samples: int = 10_000
+    samples_seed: int = 123
+    seed: int = 0
+    keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_weights(
-            perceptual=perceptual,
-            lambda_pixel=lambda_pixel,
-            lambda_vgg=lambda_vgg,
-            lambda_noise=lambda_noise,
+            perceptual=self.perceptual,
+            lambda_pixel=self.lambda_pixel,
+            lambda_vgg=self.lambda_vgg,
+            lambda_noise=self.lambda_noise,
         )
-        if space is not None:
-            check_choice(space, ("w_plus", "w"), key="inversion.space")
-        check_start(init, space=space)
-        check_choice(noise, NOISES, key="inversion.noise")
-        if noise_factor < 0 or noise_ramp <= 0 or samples < 2:
+        if self.space is not None:
+            check_choice(self.space, ("w_plus", "w"), key="inversion.space")
+        check_start(self.init, space=self.space)
+        check_choice(self.noise, NOISES, key="inversion.noise")
+        if self.noise_factor < 0 or self.noise_ramp <= 0 or self.samples < 2:
             raise ConfigError(
-                f"got noise_factor={noise_factor}, noise_ramp={noise_ramp}, samples={samples}: "
-                "expected 0 or more, above 0, and 2 or more; change inversion.*"
+                f"got noise_factor={self.noise_factor}, noise_ramp={self.noise_ramp}, "
+                f"samples={self.samples}: expected 0 or more, above 0, and 2 or more; change "
+                "inversion.*"
             )
-        self.features = all_taps(perceptual) if perceptual is not None and lambda_vgg else None
-        self.perceptual = perceptual
-        self.lambda_pixel, self.lambda_vgg = lambda_pixel, lambda_vgg
-        self.lambda_noise = lambda_noise
-        self.descent = Descent(
-            steps=steps,
-            optimizer=optimizer,
-            lr=lr,
-            betas=betas,
-            schedule=schedule,
-            early_stop=early_stop,
-            early_stop_gain=early_stop_gain,
-            keep_best=keep_best,
-        )
-        self.init, self.space, self.noise = init, space, noise
-        self.noise_factor, self.noise_ramp = noise_factor, noise_ramp
-        self.samples, self.samples_seed, self.seed = samples, samples_seed, seed
+        self.features: Features | None = None
+        if self.perceptual is not None and self.lambda_vgg:
+            self.features = all_taps(self.perceptual)
         self._measured: tuple[Any, CodeStatistics] | None = None
 
     @property
@@ -147,8 +138,8 @@ class ProjectorInverter:
         """The choices that a record keeps."""
         drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
         return {
-            "method": "projector",
-            **self.descent.settings,
+            "method": self.name,
+            **super().settings,
             "lambda_pixel": self.lambda_pixel,
             "lambda_vgg": self.lambda_vgg,
             "lambda_noise": self.lambda_noise,
@@ -228,7 +219,7 @@ class ProjectorInverter:
             def project(w: Tensor, *free: Tensor) -> Sequence[Tensor]:
                 return (w, *map(normalised, free))
 
-            found = self.descent.minimise(
+            found = self.minimise(
                 start=[w, *free],
                 synthesise=synthesise,
                 objective=objective,
@@ -236,13 +227,8 @@ class ProjectorInverter:
                 project=project,
                 progress=progress,
             )
-        return as_inversion(
-            found,
-            space=space,
-            generator=generator,
-            noise=list(found.variables[1:]) or maps,
-            begin=begin,
-        )
+        given = list(found.variables[1:]) or maps
+        return found.as_inversion(space=space, generator=generator, noise=given, begin=begin)
 
     def _statistics(self, generator: Any) -> CodeStatistics:
         """w̄ and the deviation, measured once for a generator."""

@@ -1,1 +1,1 @@
-"""The terms of the paper's objectives, one a file, pure functions of tensors."""
+"""Eq. (2) and Eq. (3) of the paper, and the terms of all objectives."""

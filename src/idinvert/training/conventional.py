@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.inversion.draw import image_rng
-from idinvert.inversion.starts import mapped
-from idinvert.losses.codes import code_loss
+from idinvert.inversion.initialization import mapped
+from idinvert.losses.terms import code_loss
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
 from idinvert.training.schedules import Schedule

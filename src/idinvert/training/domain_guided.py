@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.acceleration import StepGraphs
-from idinvert.losses.adversarial import check_kind
-from idinvert.training.adversary import adversarial_term, discriminator_loss
+from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
+from idinvert.losses.terms import check_kind
 from idinvert.training.clock import ImageClock
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen, set_trainable
+from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
@@ -19,7 +19,6 @@ from idinvert.training.steps import (
     lazy,
     log_reconstruction_error,
     reconstruct,
-    reconstruction_terms,
     scheduled_optimizers,
     total,
     training_images,
@@ -86,7 +85,7 @@ class DomainGuidedTraining(pl.LightningModule):
         self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
         self.discriminator: nn.Module | None = discriminator if lambda_adv > 0 else None
         if self.discriminator is not None:
-            set_trainable(self.discriminator, True)
+            self.discriminator.requires_grad_(True)
         self.encoder = encoder
         self.clock = ImageClock()
         self.lambda_vgg, self.lambda_adv = lambda_vgg, lambda_adv
@@ -161,12 +160,15 @@ class DomainGuidedTraining(pl.LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         reconstructions = self.reconstruct(images)
         fakes.append(reconstructions.detach())
-        terms = reconstruction_terms(
-            images, reconstructions, perceptual=self.perceptual, lambda_vgg=self.lambda_vgg
+        terms = encoder_loss(
+            images,
+            reconstructions,
+            perceptual=self.perceptual,
+            lambda_vgg=self.lambda_vgg,
+            discriminator=self.discriminator,
+            lambda_adv=self.lambda_adv,
+            adversarial=self.adversarial,
         )
-        if self.discriminator is not None:
-            paid = adversarial_term(self.discriminator, reconstructions, kind=self.adversarial)
-            terms["loss/adversarial"] = self.lambda_adv * paid
         loss = total(terms)  # Eq. (2)
         return loss, terms | {"loss/encoder": loss}
 

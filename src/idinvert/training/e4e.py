@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
-from idinvert.losses.deltas import delta_loss
+from idinvert.losses.domain_guided import encoder_loss
+from idinvert.losses.terms import delta_loss
 from idinvert.networks.encoding import decode
 from idinvert.training.clock import ImageClock
 from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
@@ -20,7 +21,6 @@ from idinvert.training.steps import (
     descend,
     log_reconstruction_error,
     reconstruct,
-    reconstruction_terms,
     scheduled_optimizers,
     total,
     training_images,
@@ -186,7 +186,7 @@ class E4eTraining(pl.LightningModule):
         encoding = self.encoder.encode(images)
         w = encoding.codes  # [N, L, w_dim]
         codes.append(w.detach())
-        terms = reconstruction_terms(
+        terms = encoder_loss(
             images,
             decode(self.generator, encoding),
             perceptual=self.perceptual,

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
-from idinvert.losses.adversarial import check_kind
+from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
+from idinvert.losses.terms import check_kind
 from idinvert.networks.encoding import decode
-from idinvert.training.adversary import adversarial_term, discriminator_loss
 from idinvert.training.clock import ImageClock
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen, set_trainable
+from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
 from idinvert.training.latent_adversary import LatentAdversary, latent_step
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
@@ -22,7 +22,6 @@ from idinvert.training.steps import (
     lazy,
     log_reconstruction_error,
     reconstruct,
-    reconstruction_terms,
     scheduled_optimizers,
     total,
     training_images,
@@ -109,7 +108,7 @@ class ForceInDomainTraining(pl.LightningModule):
         self.generator: Any = freeze(generator)
         self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
         self.discriminator = discriminator
-        set_trainable(discriminator, True)
+        discriminator.requires_grad_(True)
         self.encoder: Any = encoder
         self.latent_adversary = LatentAdversary(
             num_layers=generator.num_layers,
@@ -195,11 +194,15 @@ class ForceInDomainTraining(pl.LightningModule):
         reconstructions = decode(self.generator, encoding)
         fakes.append(reconstructions.detach())
         codes.append(encoding.codes.detach())
-        terms = reconstruction_terms(
-            images, reconstructions, perceptual=self.perceptual, lambda_vgg=self.lambda_vgg
+        terms = encoder_loss(
+            images,
+            reconstructions,
+            perceptual=self.perceptual,
+            lambda_vgg=self.lambda_vgg,
+            discriminator=self.discriminator,
+            lambda_adv=self.lambda_adv,
+            adversarial=self.adversarial,
         )
-        paid = adversarial_term(self.discriminator, reconstructions, kind=self.adversarial)
-        terms["loss/adversarial"] = self.lambda_adv * paid
         paid = self.latent_adversary.term(encoding.codes, layers=self.generator.num_layers)
         terms["loss/latent_adversarial"] = self.lambda_w * paid
         loss = total(terms)  # Eq. (2), and D_w's term

@@ -27,12 +27,6 @@ def restore_frozen(state: dict[str, Any], module: nn.Module, names: tuple[str, .
     state.update({key: own[key] for key in own if key.split(".", 1)[0] in names})
 
 
-def set_trainable(network: nn.Module, trainable: bool) -> None:
-    """Lets gradients into the parameters of ``network``, or not."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(trainable)
-
-
 def full_precision(device: torch.device) -> torch.autocast:
     """A context without mixed precision: R1 and the logits of D need fp32."""
     return torch.autocast(device_type=device.type, enabled=False)

@@ -11,8 +11,7 @@ from torch.nn.functional import softplus
 
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
-from idinvert.losses.gradient_penalty import r1
-from idinvert.losses.path_length import path_length_penalty, path_lengths
+from idinvert.losses.terms import path_length_penalty, path_lengths, r1
 from idinvert.training.augment import AdaptiveAugment
 from idinvert.training.augment_maps import Augmentations
 from idinvert.training.clock import ImageClock, random_stream

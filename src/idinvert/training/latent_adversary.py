@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
+from idinvert.losses.domain_guided import adversarial_term, discriminator_loss, dtype_of
 from idinvert.networks.generator import truncate
 from idinvert.networks.latent_discriminator import LatentDiscriminator
-from idinvert.training.adversary import adversarial_term, discriminator_loss, dtype_of
 from idinvert.training.clock import random_stream
 from idinvert.training.code_pool import CodePool
 from idinvert.training.steps import adam, descend, lazy
@@ -110,7 +110,7 @@ class LatentAdversary(nn.Module):
             gather: This rank's tensor ``[N, ...]`` to that of all ranks ``[N * ranks, ...]``.
 
         Returns:
-            The loss, and the terms of `adversary.discriminator_loss` with ``latent_`` before
+            The loss, and the terms of `losses.domain_guided.discriminator_loss`, ``latent_`` before
             their names.
         """
         count, dtype = len(codes), dtype_of(self.network)

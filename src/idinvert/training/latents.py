@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.inversion.starts import mapped
+from idinvert.inversion.initialization import mapped
 
 
 @dataclass(frozen=True, kw_only=True)

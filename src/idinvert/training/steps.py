@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.losses.perceptual import feature_loss
-from idinvert.losses.pixel import pixel_loss
+from idinvert.losses.terms import pixel_loss
 from idinvert.networks.encoding import decode
 from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import set_learning_rate
@@ -139,33 +138,6 @@ def total(terms: dict[str, Tensor]) -> Tensor:
 def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     """The terms as numbers, without their graphs."""
     return {name: value.detach() for name, value in terms.items()}
-
-
-def reconstruction_terms(
-    images: Tensor,
-    reconstructions: Tensor,
-    *,
-    perceptual: nn.Module | None,
-    lambda_vgg: float,
-) -> dict[str, Tensor]:
-    """The first two terms of Eq. (2), weighted, each a mean over the batch.
-
-    Args:
-        images: x, ``[N, 3, R, R]`` in [-1, 1].
-        reconstructions: G(E(x)), of the same shape.
-        perceptual: F; None leaves the second term out.
-        lambda_vgg: Its weight; 0 leaves it out.
-
-    Returns:
-        ``loss/pixel`` and, where there is one, ``loss/perceptual``.
-    """
-    terms = {"loss/pixel": pixel_loss(images, reconstructions).mean()}
-    if perceptual is not None and lambda_vgg > 0:
-        with torch.no_grad():
-            target = perceptual(images)
-        distance = feature_loss(target, perceptual(reconstructions)).mean()
-        terms["loss/perceptual"] = lambda_vgg * distance
-    return terms
 
 
 def reconstruct(module: Any, images: Tensor) -> Tensor:

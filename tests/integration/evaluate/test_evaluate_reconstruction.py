@@ -16,7 +16,7 @@ from idinvert.data.convert import to_float
 from idinvert.errors import MissingWeightsError
 from idinvert.evaluation import module
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record
 from idinvert.results.store import read_records
 from idinvert.toy.miniature import faces_mini

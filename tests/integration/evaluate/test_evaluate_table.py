@@ -15,7 +15,7 @@ from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
-from idinvert.inversion.in_domain import InDomainInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record
 from idinvert.results.store import read_records
 from tests.integration.evaluate.conftest import TINY

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.data.convert import to_float, to_uint8
-from idinvert.inversion.in_domain import InDomainInverter
 from idinvert.inversion.inversion import Inversion
+from idinvert.inversion.optimize_codes import InDomainInverter
 
 Noise = list[Tensor] | None
 """The maps of a batch of images, each [m, 1, h, w]; None where G's own are used."""

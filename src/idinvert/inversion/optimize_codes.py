@@ -1,0 +1,333 @@
+"""Eq. (4), minimised over the codes of images: in-domain inversion and what differs in terms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.inversion.curvature import Curvature, Response
+from idinvert.inversion.draw import seed_of
+from idinvert.inversion.initialization import (
+    DRAWN,
+    INITS,
+    SPACES,
+    Init,
+    check_choice,
+    check_latent,
+    check_space,
+    check_start,
+    codes_in,
+    encoded_start,
+    start_codes,
+)
+from idinvert.inversion.inversion import (
+    Inversion,
+    Progress,
+    check_codes,
+    check_evaluating,
+    check_images,
+    now,
+)
+from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.optimizers import Preconditioner
+from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights, one_layer
+from idinvert.losses.terms import code_loss, pixel_loss
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of the images that the image terms of Eq. (4) compare.
+
+    Attributes:
+        mask: 1 inside, 0 outside, float [N, 1, R, R].
+        fill: the value that both images take outside.
+        share: what the means over all elements are divided by, [N].
+    """
+
+    mask: Tensor
+    fill: float
+    share: Tensor
+
+    def inside(self, images: Tensor) -> Tensor:
+        """Images as they are where the mask is 1, and of one colour where it is 0."""
+        return images * self.mask + self.fill * (1 - self.mask)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OptimizeCodes(Descent):
+    """Optimise codes so that G of them gives the image; which terms count is the preset's choice.
+
+    The terms are means over their elements, as in the authors' code. The presets below differ in
+    their terms, weights, start and number of steps. They all take the settings of `Descent`.
+
+    Args:
+        perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
+            None only where `lambda_vgg` is 0.
+        lambda_vgg: weight of the perceptual term.
+        init: "random" (M of a z drawn by image id), "mean" (w̄), "normal" (the authors' own start
+            without an encoder) or "uniform", as `initialization.start_codes` has them; "encoder"
+            (E(x)) where there is an encoder.
+        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
+            the z that M makes codes of, with the domain regulariser on z too; None for E's own.
+        noise: what G is given, fixed throughout: constant buffers (or the maps of an encoder that
+            gives some, Sec. 6.3), drawn by image id, or none.
+        seed: for whatever is drawn by image id.
+
+    Attributes:
+        encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode, or None.
+        latent: E's own space: "w_plus", "w" or "z".
+        lambda_pixel: weight of the pixel term.
+        lambda_dom: weight of the domain regulariser; its gradient flows through E∘G. E includes its
+            offset (Eq. 6) where it has one.
+
+    Raises:
+        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, a value makes no sense,
+            or z shall move and E gives none.
+
+    Source: Eq. (4), Sec. 3.2.
+    """
+
+    name: ClassVar[str]
+    several_layers: ClassVar[bool] = False
+    """Whether F's term compares all layers that F taps, or the one of Eq. (4)."""
+
+    perceptual: nn.Module | None
+    lambda_vgg: float = 5e-5
+    lr: float = 0.01
+    init: Literal["encoder"] | Init = "random"
+    space: str | None = "w_plus"
+    noise: NoiseKind = "const"
+    seed: int = 0
+    # What only some presets have; those declare it again, as a keyword.
+    encoder: nn.Module | None = field(default=None, init=False)
+    latent: str = field(default="w_plus", init=False)
+    lambda_pixel: float = field(default=1.0, init=False)
+    lambda_dom: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(perceptual=self.perceptual, **self._keywords("pixel", "vgg", "dom"))
+        if self.encoder is None:
+            check_choice(self.space, SPACES, key="inversion.space")
+            check_start(self.init, space=self.space)
+        else:
+            check_choice(self.init, ("encoder", *INITS), key="inversion.init")
+            needs_z = self.init == "encoder" or self.lambda_dom > 0
+            self.space = check_latent(self.latent, self.space, needs_z=needs_z)
+            if self.init != "encoder":
+                check_start(self.init, space=self.space)
+        self.features = None
+        if self.perceptual is not None and self.lambda_vgg:
+            layers = all_taps if self.several_layers else one_layer
+            self.features = layers(self.perceptual)
+        self.curvature = Curvature()
+
+    def _keywords(self, *weights: str) -> dict[str, float]:
+        """The weights that this preset takes as keywords, by name."""
+        taken = {each.name for each in fields(self) if each.init}
+        names = [f"lambda_{weight}" for weight in weights]
+        return {name: getattr(self, name) for name in names if name in taken}
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """E and F, those there are."""
+        return [net for net in (self.encoder, self.perceptual) if net is not None]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that a record keeps."""
+        return {
+            "method": self.name,
+            **super().settings,
+            **self._keywords("pixel", "vgg", "dom"),
+            "init": self.init,
+            "space": self.space,
+            "noise": self.noise,
+            **seed_of(self.seed, drawn=self.noise == "random" or self.init in DRAWN),
+        }
+
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Optimise the codes of a batch; works under `no_grad` and `inference_mode` callers.
+
+        Args:
+            images: targets x, float [N, 3, R, R] in [-1, 1].
+            generator: frozen G in eval mode.
+            ids: image ids, int64 [N]; needed where codes or noise are drawn.
+            progress: called with (steps done, steps in all).
+
+        Returns:
+            The kept iterate of every image, its terms "pixel", "perceptual" and "domain" (those
+            whose weight is not 0), weighted.
+
+        Raises:
+            ConfigError: if images, encoder and generator do not fit, a network is in training mode,
+                or something is drawn and there are no ids.
+        """
+        return self._invert(images, generator=generator, ids=ids, progress=progress, region=None)
+
+    def _invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None,
+        progress: Progress | None,
+        region: Region | None,
+    ) -> Inversion:
+        """Minimise Eq. (4), its image terms over a region or the whole images (None)."""
+        check_images(images, generator=generator)
+        check_evaluating(self.encoder, self.perceptual, generator)
+        space = str(self.space)
+        check_space(space, generator=generator)
+        begin = now(images.device)
+
+        with gradients():
+            images = plain(images)
+            start, encoded_noise = self._start(images, generator=generator, ids=ids)
+            noise, maps = noise_for(
+                self.noise,
+                generator=generator,
+                ids=ids,
+                seed=self.seed,
+                like=images,
+                encoded=encoded_noise,
+            )
+            share = 1.0 if region is None else region.share
+            x = images if region is None else region.inside(images)
+            perceptual = None
+            if self.features is not None:
+                perceptual = PerceptualTerm(self.features, weight=self.lambda_vgg, target=x)
+            # E in the space that moves: [N, L, w_dim], or z [N, z_dim].
+            encoder: Any = getattr(self.encoder, "z", None) if space == "z" else self.encoder
+
+            def synthesise(w: Tensor) -> Tensor:
+                return generator.synthesis(codes_in(space, w, generator=generator), noise=noise)
+
+            def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
+                """Eq. (4): ‖x − G(w)‖² + λ_vgg ‖F(x) − F(G(w))‖² + λ_dom ‖w − E(G(w))‖²."""
+                y = g if region is None else region.inside(g)
+                terms = {}
+                if self.lambda_pixel:
+                    terms["pixel"] = self.lambda_pixel * pixel_loss(x, y) / share
+                if perceptual is not None:
+                    terms["perceptual"] = perceptual(y) / share
+                if self.lambda_dom:
+                    d = code_loss(*torch.broadcast_tensors(w, encoder(g).to(x.dtype)))
+                    terms["domain"] = self.lambda_dom * d
+                return terms
+
+            def responses(g: Tensor, w: Tensor) -> list[Response]:
+                found = [(g, self.lambda_pixel)]
+                found += [] if perceptual is None else perceptual.responses(g)
+                return found + ([(w - encoder(g), self.lambda_dom)] if self.lambda_dom else [])
+
+            preconditioner: Preconditioner | None = None
+            if self.optimizer == "lbfgs_gn":
+                preconditioner = self.curvature.preconditioner(
+                    generator=generator,
+                    space=space,
+                    responses=responses,
+                    noise=noise if isinstance(noise, str) else "const",
+                    like=start,
+                )
+            found = self.minimise(
+                start=[start],
+                synthesise=synthesise,
+                objective=objective,
+                preconditioner=preconditioner,
+                progress=progress,
+            )
+        return found.as_inversion(space=space, generator=generator, noise=maps, begin=begin)
+
+    def _start(
+        self, images: Tensor, *, generator: Any, ids: Tensor | None
+    ) -> tuple[Tensor, Sequence[Tensor] | None]:
+        """The codes to start from, as `codes_in` takes them, and E's noise maps where it has any.
+
+        Args:
+            images: x, [N, 3, R, R].
+            generator: frozen G.
+            ids: image ids [N], for what is drawn.
+        """
+        space, noise = str(self.space), None
+        if self.encoder is not None:
+            with torch.no_grad():
+                encoding = self.encoder.encode(images)  # type: ignore[operator]
+                check_codes(encoding.codes, generator=generator)
+            noise = encoding.noise
+            if self.init == "encoder":
+                return encoded_start(encoding, space=space, like=images), noise
+        start = start_codes(
+            self.init, space=space, generator=generator, ids=ids, seed=self.seed, like=images
+        )
+        return start, noise
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class InDomainInverter(OptimizeCodes):
+    """The paper's domain-regularised optimisation: from E(x), with E as a regulariser.
+
+    Differs from the paper: it does not say how many steps. The authors' code takes 100, and 1,000
+    by their word for Table 1. The kept iterate is the best, not the last.
+    """
+
+    name = "in_domain"
+
+    encoder: nn.Module = field()
+    latent: str = "w_plus"
+    lambda_dom: float = 2.0
+    steps: int = 100
+    init: Literal["encoder"] | Init = "encoder"
+    space: str | None = None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FreeInverter(OptimizeCodes):
+    """The first two terms of Eq. (4) alone, from a code that knows nothing of the image.
+
+    What Fig. 1(b), top, calls optimising the code "freely" based on the generator only; a row of
+    ours beside the paper's, for what the encoder's start and its regulariser each bring.
+    """
+
+    name = "free"
+
+    steps: int = 1000
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Image2StyleGANInverter(OptimizeCodes):
+    """The codes of W+ from w̄, on pixels and several layers of F, with no encoder.
+
+    The layers are conv1_1, conv1_2, conv3_2 and conv4_2 (after their ReLU) where F is VGG16, and
+    otherwise all that F taps (its method `taps(images) -> list[Tensor]`). `lambda_vgg` weighs each
+    of them. Their start is w̄ for faces and "uniform" for other images.
+
+    Source: Abdal et al. 2019 (arXiv 1904.03189), Sec. 3 and 4; [16] of the paper.
+
+    Differs from the paper: there is no code of theirs. The kept iterate is the best, not the last.
+    """
+
+    name = "image2stylegan"
+    several_layers = True
+    lambda_on: ClassVar[dict[str, float]] = {"vgg16": 3e-4}
+    """Weights of their own by the name of F; on any other F, the weight that belongs to it.
+
+    Theirs is 1 for VGG16 on images standardised by ImageNet's deviations, 0.226 of [0, 1] on
+    average. F here takes 0-255 (the Caffe scale): 255 · 0.226 = 57.6 times as large, and so are
+    features but for their biases. 1 / 57.6² = 3e-4. [inferred]
+    """
+
+    lambda_pixel: float = 1.0
+    lambda_vgg: float = 3e-4
+    steps: int = 5000
+    init: Literal["encoder"] | Init = "mean"

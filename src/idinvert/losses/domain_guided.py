@@ -1,0 +1,115 @@
+"""The two losses of the domain-guided encoder: Eq. (2) for E and Eq. (3) for D (Sec. 3.1)."""
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.losses.terms import (
+    discriminator_adversarial,
+    encoder_adversarial,
+    feature_loss,
+    pixel_loss,
+    r1,
+)
+
+
+def encoder_loss(
+    x: Tensor,
+    y: Tensor,
+    *,
+    perceptual: nn.Module | None,
+    lambda_vgg: float,
+    discriminator: nn.Module | None = None,
+    lambda_adv: float = 0.0,
+    adversarial: str = "logistic",
+) -> dict[str, Tensor]:
+    """The terms of Eq. (2), weighted, each a mean over the batch; E's loss is their sum.
+
+    L_E = ‖x − G(E(x))‖² + λ_vgg ‖F(x) − F(G(E(x)))‖² − λ_adv E[D(G(E(x)))]
+
+    Args:
+        x: Images, ``[N, 3, R, R]`` in [-1, 1].
+        y: Their reconstructions G(E(x)), of the same shape.
+        perceptual: F; None leaves the second term out.
+        lambda_vgg: Weight of the second term; 0 leaves it out.
+        discriminator: D; None leaves the third term out. No gradient goes into D.
+        lambda_adv: Weight of the third term.
+        adversarial: See `losses.terms.KINDS`.
+
+    Returns:
+        ``loss/pixel`` and, where they count, ``loss/perceptual`` and ``loss/adversarial``.
+
+    Differs from the paper:
+        The third term is printed linear in D; by default it is the authors' softplus(-D).
+    """
+    terms = {"loss/pixel": pixel_loss(x, y).mean()}
+    if perceptual is not None and lambda_vgg > 0:
+        with torch.no_grad():
+            f_x = perceptual(x)
+        terms["loss/perceptual"] = lambda_vgg * feature_loss(f_x, perceptual(y)).mean()
+    if discriminator is not None:
+        terms["loss/adversarial"] = lambda_adv * adversarial_term(
+            discriminator, y, kind=adversarial
+        )
+    return terms
+
+
+def adversarial_term(discriminator: nn.Module, fakes: Tensor, *, kind: str) -> Tensor:
+    """The third term of Eq. (2), unweighted: a mean over what E made, ``[N, ...]``."""
+    discriminator.requires_grad_(False)
+    with torch.autocast(fakes.device.type, enabled=False):  # D's logits need float32
+        logits = discriminator(fakes.to(dtype_of(discriminator)))
+    return encoder_adversarial(logits, kind=kind).mean()
+
+
+def discriminator_loss(
+    discriminator: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    kind: str,
+    r1_gamma: float,
+    r1_every: int,
+    step: int,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """D's loss of one step, Eq. (3), and its parts.
+
+    L_D = E[D(G(E(x)))] − E[D(x)] + γ/2 E[‖∇_x D(x)‖²]
+
+    Args:
+        discriminator: D, of images or of codes.
+        x: What D shall take for real, ``[N, ...]``.
+        y: What E made, of the same shape, without a graph.
+        kind: See `losses.terms.KINDS`.
+        r1_gamma: γ.
+        r1_every: Steps between two penalties; each counts so many times.
+        step: Steps done before this one: images seen by images a step, so that a resumed run
+            penalises where an unbroken one does.
+
+    Returns:
+        The loss, and ``logit/real``, ``logit/fake``, ``loss/r1`` (where due) and
+        ``loss/discriminator``.
+
+    Differs from the paper:
+        The first two terms are printed linear in D; by default they are the authors' softplus(D)
+        and softplus(-D).
+    """
+    discriminator.requires_grad_(True)
+    penalised = r1_gamma > 0 and step % r1_every == 0
+    dtype = dtype_of(discriminator)
+    with torch.autocast(x.device.type, enabled=False):  # R1 needs float32
+        x = x.detach().to(dtype).requires_grad_(penalised)
+        real_logits = discriminator(x)
+        fake_logits = discriminator(y.to(dtype))
+        on_real, on_fake = discriminator_adversarial(real_logits, fake_logits, kind=kind)
+        loss = on_real.mean() + on_fake.mean()
+        terms = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}
+        if penalised:
+            penalty = r1(real_logits, x).mean()
+            loss = loss + r1_gamma / 2 * r1_every * penalty
+            terms["loss/r1"] = r1_gamma / 2 * penalty
+    return loss, terms | {"loss/discriminator": loss}
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The type of a network's parameters."""
+    return next(network.parameters()).dtype
