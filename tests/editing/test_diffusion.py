@@ -157,3 +157,8 @@ def test_works_under_callers_without_gradients(world, mode):
         masks = MASK.float().expand(5, -1, -1, -1) + 0  # inference tensors under inference_mode
         found = inverter(world, steps=2).invert(x + 0, generator=world.generator, masks=masks)
     torch.testing.assert_close(found.codes, free.codes)
+
+
+def test_a_mask_that_is_no_file_is_refused(world):
+    with pytest.raises(ConfigError, match=r"got inversion\.mask=1: expected the path of an image"):
+        inverter(world, mask=1, size=None, centre=None)

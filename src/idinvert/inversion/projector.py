@@ -65,7 +65,7 @@ class ProjectorInverter(Descent):
         lambda_pixel: weight of the pixel term; theirs has none.
         lambda_vgg: weight of each layer's perceptual term.
         lambda_noise: weight of the noise maps' regulariser, where they are optimised.
-        init: "mean" (of `samples`), or another of `starts.start_codes`.
+        init: "mean" (of `samples`), or another of `initialization.start_codes`.
         space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
             its size, are w's.
         noise: "optimise", or fixed: "const", "random" (drawn by image id), "none".
