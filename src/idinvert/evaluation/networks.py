@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from torch import nn
 
 from idinvert.checkpoints.bundle import find_weights, open_network
@@ -145,8 +146,9 @@ def _state_hash(network: nn.Module) -> str:
 
 
 def room_name(target: str) -> str:
-    """The file that a ``_target_`` stands in: ``…training.domain_guided.X`` is domain_guided."""
-    return target.rsplit(".", 2)[-2]
+    """The class's own ``name``, else its file's: ``…training.domain_guided.X`` is domain_guided."""
+    name = getattr(get_object(target), "name", None)
+    return name if isinstance(name, str) else target.rsplit(".", 2)[-2]
 
 
 def perceptual_name(node: dict[str, Any] | None) -> str:

@@ -17,8 +17,7 @@ from idinvert.evaluation.predict import make_trainer
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.inversion.inversion import Inverter
-from idinvert.inversion.inversion import now
+from idinvert.inversion.inversion import Inverter, now
 from idinvert.metrics.figures import Figures
 from idinvert.results.record import Record
 
