@@ -1,4 +1,4 @@
-"""The pages: their commands, and the files that they tell a reader to write."""
+"""The commands of the pages and of conf/, and the files that pages tell a reader to write."""
 
 import re
 import shlex
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-NOT_TO_TYPE = ("architecture", "methods")
-"""Pages that explain and have no commands."""
+GUIDE = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+MEASURED = sorted((REPOSITORY / "experiments").rglob("README.md"))
+CONF = sorted((REPOSITORY / "conf").rglob("*.yaml"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = ("", "bash")
+OPENING = re.compile(r"\A(?:# @package \S+\n)?# (python (?:train|evaluate)\.py .*)")
 TYPED = ("python ", "make ", "torchrun ", "idinvert-", "wandb ", "sbatch ", "srun ")
 
 
@@ -19,7 +21,7 @@ class Command:
     """A line that a page tells its reader to type.
 
     Attributes:
-        page: Where, from the repository.
+        page: The file it stands in, from the repository.
         line: Of the page.
         text: As it stands there, without its comment; continued lines are one.
     """
@@ -37,10 +39,16 @@ class Command:
         return f"{self.page}:{self.line}: {self.text}"
 
 
-def pages() -> list[Path]:
-    """README.md and the pages of docs/ that tell their reader to type something."""
-    docs = sorted((REPOSITORY / "docs").glob("*.md"))
-    return [REPOSITORY / "README.md", *(page for page in docs if page.stem not in NOT_TO_TYPE)]
+def opening(file: Path) -> Command:
+    """The command that a file of conf/ opens with.
+
+    Raises:
+        AssertionError: It opens with none.
+    """
+    name = file.relative_to(REPOSITORY).as_posix()
+    found = OPENING.match(file.read_text(encoding="utf-8"))
+    assert found, f"{name} does not open with the command that takes it"
+    return Command(name, 1, _without_comment(found[1]))
 
 
 def commands(page: Path) -> Iterator[Command]:

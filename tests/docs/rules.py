@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from idinvert.checkpoints import __main__ as weights
 from idinvert.checkpoints.fetch import all_entries
@@ -93,13 +94,14 @@ def rows_of(program: str, words: list[str]) -> list[list[str]]:
 def check_program(command: Command, words: list[str]) -> None:
     program = program_of(words)
     assert program is not None
-    _composed(program, tuple(rows_of(program, words)[0]))  # all rows: tests/cli, tests/results
+    for row in rows_of(program, words):
+        composed(program, tuple(row))
 
 
 @functools.cache
-def _composed(program: str, words: tuple[str, ...]) -> None:
-    """Composes and checks what several pages say once."""
-    compose_plain(program, list(words))
+def composed(program: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """The checked configuration; what several pages say is composed once."""
+    return compose_plain(program, list(words))
 
 
 def run_program(command: Command, words: list[str], world: World) -> None:
@@ -111,7 +113,7 @@ def run_program(command: Command, words: list[str], world: World) -> None:
         run_file(program, [*overrides(filled), "--cfg", "job"])
         return
     rows = rows_of(program, filled)
-    config = compose_plain(program, rows[0])
+    config = composed(program, tuple(rows[0]))
     several = is_sweep(words)
     apart = several or words[0] == "torchrun"
     small = tiny(program, overrides(filled) if apart else rows[0], config, ranks=apart)
@@ -119,7 +121,7 @@ def run_program(command: Command, words: list[str], world: World) -> None:
         small += few_rows(filled) + for_hydra(filled, ranks="trainer=ddp_cpu" in small)
     if not world.new(program, small):
         return
-    world.gans(compose_plain(program, row) for row in rows)
+    world.gans(composed(program, tuple(row)) for row in rows)
     if apart:
         run_file(program, ["-m", *small] if several else small, before=[] if several else RANKS)
         return
@@ -182,6 +184,10 @@ def run_cluster(command: Command, words: list[str], world: World) -> None:
         run_program(command, words, world)
 
 
+def check_benchmark(command: Command, words: list[str]) -> None:
+    assert (REPOSITORY / words[1]).is_file(), f"{command}: no {words[1]}"
+
+
 def check_shell(command: Command, words: list[str]) -> None:
     assert subprocess.run(["bash", "-n", "-c", command.text]).returncode == 0, command
 
@@ -211,6 +217,10 @@ def _first(*names: str) -> Callable[[list[str]], bool]:
     return lambda words: bool(words) and Path(words[0]).name in names
 
 
+def _benchmark(words: list[str]) -> bool:
+    return words[0] == "python" and words[1].startswith("experiments/speed/")
+
+
 def _module(words: list[str]) -> bool:
     return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.checkpoints")
 
@@ -219,6 +229,7 @@ RULES = (
     Rule("a cluster's", _first(*CLUSTER), check_cluster, run_cluster),
     Rule("train or evaluate", lambda words: bool(program_of(words)), check_program, run_program),
     Rule("data or weights", _module, check_module, run_module),
+    Rule("benchmark", _benchmark, check_benchmark),
     Rule("make", _first("make"), check_make),
     Rule("install", lambda words: "install" in words[1:3] and "pip" in words[:3], check_install),
     Rule("W&B", _first("wandb"), check_wandb),

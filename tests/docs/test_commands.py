@@ -1,17 +1,18 @@
-"""Every command on every page: known, checked as the programs check it, and run in a tiny form."""
+"""Every command of pages and conf/ is valid; those of README and docs/ run in a tiny form."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import BLOCK, REPOSITORY, Command, commands, pages
+from tests.docs.pages import CONF, GUIDE, MEASURED, REPOSITORY, Command, commands, opening
 from tests.docs.rules import bare, rule_for
 from tests.docs.world import World, base_run, furnish
 
-PAGES = pages()
-RUN_BY_TESTS_OF_THEIR_OWN = ("docs/extending.md",)
+OWN_TESTS = REPOSITORY / "docs" / "extending.md"
+"""A page whose commands need the files that it tells to write: test_extending.py runs them."""
+TO_RUN = [page for page in GUIDE if page != OWN_TESTS and any(commands(page))]
 
 
 def named(page: Path) -> str:
@@ -50,20 +51,37 @@ def world(
     logging.getLogger("pytorch_lightning").setLevel(level)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_command_is_known_and_passes_the_programs_own_checks(page: Path) -> None:
-    found = list(commands(page))
-    assert found or not BLOCK.search(page.read_text(encoding="utf-8")), "a page without commands"
+def refused(found: Iterable[Command]) -> list[str]:
+    """The commands that no rule knows or that the programs refuse, each with the reason."""
+    errors = []
     for command in found:
-        if named(page) in RUN_BY_TESTS_OF_THEIR_OWN:
-            rule_for(command)
-            continue
         try:
             rule_for(command).check(command, bare(command))
-        except SystemExit as error:
-            pytest.fail(f"{command}\nis refused ({error})")
-        except Exception as error:
-            pytest.fail(f"{command}\n{type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            errors.append(f"{command}\n    {type(error).__name__}: {error}")
+    return errors
+
+
+@pytest.mark.timeout(1200)
+def test_every_command_of_readme_and_docs_is_valid() -> None:
+    for command in commands(OWN_TESTS):
+        rule_for(command)
+    errors = refused(command for page in TO_RUN for command in commands(page))
+    assert not errors, "\n".join(errors)
+
+
+@pytest.mark.timeout(1200)
+def test_every_page_of_experiments_has_commands_and_they_are_valid() -> None:
+    found = {page: list(commands(page)) for page in MEASURED}
+    assert not [named(page) for page in MEASURED if not found[page]], "pages without commands"
+    errors = refused(command for page in MEASURED for command in found[page])
+    assert not errors, "\n".join(errors)
+
+
+@pytest.mark.timeout(1200)
+def test_every_file_of_conf_opens_with_a_valid_command() -> None:
+    errors = refused(opening(file) for file in CONF)
+    assert not errors, "\n".join(errors)
 
 
 def test_a_command_that_no_rule_knows_fails() -> None:
@@ -79,9 +97,7 @@ def test_a_mistyped_key_on_a_page_fails() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if named(page) not in RUN_BY_TESTS_OF_THEIR_OWN], ids=named
-)
+@pytest.mark.parametrize("page", TO_RUN, ids=named)
 def test_every_command_runs_in_a_tiny_form(page: Path, world: World) -> None:
     for command in commands(page):
         rule = rule_for(command)
