@@ -6,18 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from idinvert.checkpoints.families import (
-    encoder4editing,
-    genforce_stylegan,
-    genforce_stylegan2,
-    idinvert_pytorch,
-    lightning,
-    nvlabs,
-    rosinality,
-    tf_idinvert,
-    tf_stylegan,
-    tf_stylegan2,
-)
 from tests.checkpoints import tiny
 from tests.checkpoints.families import (
     genforce_stylegan2_files,
@@ -73,60 +61,68 @@ def _lightning(path: Path) -> None:
 
 
 SAMPLES = {
-    "nvlabs": Sample(nvlabs.NAME, (G, D), _nvlabs),
+    "nvlabs": Sample("nvlabs", (G, D), _nvlabs),
     "nvlabs_plain": Sample(
-        nvlabs.NAME, (G, D), lambda path: torch.save(nvlabs_files.NVlabs().plain(), path)
+        "nvlabs", (G, D), lambda path: torch.save(nvlabs_files.NVlabs().plain(), path)
     ),
     "rosinality": Sample(
-        rosinality.NAME,
+        "rosinality",
         (G, D),
         lambda path: torch.save(rosinality_files.Rosinality().content(), path),
     ),
-    "genforce_stylegan": Sample(genforce_stylegan.NAME, (G, D), genforce_stylegan_files.write),
+    "genforce_stylegan": Sample("genforce-stylegan", (G, D), genforce_stylegan_files.write),
     "hammer_stylegan": Sample(
-        genforce_stylegan.NAME,
+        "genforce-stylegan",
         (G, D),
         lambda path: genforce_stylegan_files.write(path, nested=True, hammer=True),
     ),
     "genforce_stylegan2": Sample(
-        genforce_stylegan2.NAME,
+        "genforce-stylegan2",
         (G, D),
         lambda path: torch.save(genforce_stylegan2_files.Genforce(hammer=False).content(), path),
     ),
     "hammer_stylegan2": Sample(
-        genforce_stylegan2.NAME,
+        "genforce-stylegan2",
         (G, D),
         lambda path: torch.save(genforce_stylegan2_files.Genforce(hammer=True).content(), path),
     ),
     "idinvert_generator": Sample(
-        idinvert_pytorch.NAME,
+        "idinvert-pytorch",
         (G,),
         lambda path: torch.save(idinvert_pytorch_files.generator_state(), path),
     ),
     "idinvert_encoder": Sample(
-        idinvert_pytorch.NAME,
+        "idinvert-pytorch",
         (E,),
         lambda path: torch.save(idinvert_pytorch_files.encoder_state(), path),
     ),
     "e4e": Sample(
-        encoder4editing.NAME, (G, E), lambda path: torch.save(wrapped("Encoder4Editing"), path)
+        "encoder4editing",
+        (G, E),
+        lambda path: torch.save(wrapped("Encoder4Editing"), path),
     ),
     "psp": Sample(
-        encoder4editing.NAME, (G, E), lambda path: torch.save(wrapped("GradualStyleEncoder"), path)
+        "encoder4editing",
+        (G, E),
+        lambda path: torch.save(wrapped("GradualStyleEncoder"), path),
     ),
-    "tf_stylegan": Sample(tf_stylegan.NAME, (G, D), tf_stylegan_files.write),
+    "tf_stylegan": Sample("tf-stylegan", (G, D), tf_stylegan_files.write),
     "tf_stylegan2": Sample(
-        tf_stylegan2.NAME,
+        "tf-stylegan2",
         (G, D),
         lambda path: path.write_bytes(pickled(tf_stylegan2_files.TFStyleGAN2().content())),
     ),
     "tf_idinvert_a": Sample(
-        tf_idinvert.NAME, (G, D, E), lambda path: tf_idinvert_files.write(path, variant="A")
+        "tf-idinvert",
+        (G, D, E),
+        lambda path: tf_idinvert_files.write(path, variant="A"),
     ),
     "tf_idinvert_c": Sample(
-        tf_idinvert.NAME, (G, D, E), lambda path: tf_idinvert_files.write(path, variant="C")
+        "tf-idinvert",
+        (G, D, E),
+        lambda path: tf_idinvert_files.write(path, variant="C"),
     ),
-    "lightning": Sample(lightning.NAME, (G, D), _lightning),
+    "lightning": Sample("lightning", (G, D), _lightning),
 }
 """All at 16 px."""
 

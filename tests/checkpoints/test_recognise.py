@@ -46,7 +46,7 @@ def test_the_family_and_what_is_inside(name: str, file: Path) -> None:
 
 def test_no_other_family_claims_it(name: str, file: Path) -> None:
     archive = read_archive(file, key="path")
-    claims = [family.NAME for family in FAMILIES if family.recognise(archive)]
+    claims = [family.name for family in FAMILIES if family.recognise(archive)]
     assert claims == [SAMPLES[name].family]
 
 
@@ -90,10 +90,10 @@ def test_native_and_back_is_exact(file: Path, tmp_path: Path) -> None:
 
 
 def test_every_family_has_a_sample() -> None:
-    assert {sample.family for sample in SAMPLES.values()} == {family.NAME for family in FAMILIES}
+    assert {sample.family for sample in SAMPLES.values()} == {family.name for family in FAMILIES}
 
 
 def test_every_family_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     for family in FAMILIES:
-        assert f"| `{family.NAME}` |" in page
+        assert f"| `{family.name}` |" in page

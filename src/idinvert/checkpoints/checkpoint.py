@@ -189,7 +189,7 @@ def _open_foreign(place: Path, *, key: str, network: str | None) -> tuple[Checkp
     checkpoint = Checkpoint(
         **networks,
         latent_avg=generator.w_avg.clone() if stored else None,
-        family=family.NAME,
+        family=family.name,
         meta={"container": archive.kind, **read.meta, **words},
     )
     return checkpoint, stored

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from idinvert.checkpoints.checkpoint import OWN_ROLES, Checkpoint, open_checkpoint
-from idinvert.checkpoints.export.nvlabs import to_nvlabs
-from idinvert.checkpoints.export.rosinality import to_rosinality
-from idinvert.checkpoints.export.write import write_pt
+from idinvert.checkpoints.export import to_nvlabs, to_rosinality, write_pt
 from idinvert.checkpoints.opened import write_networks
 from idinvert.errors import CheckpointError
 

@@ -4,34 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.checkpoints.checkpoint import NATIVE, Checkpoint, open_as_it_is
-from idinvert.checkpoints.families import (
-    encoder4editing,
-    genforce_stylegan,
-    genforce_stylegan2,
-    idinvert_pytorch,
-    lightning,
-    nvlabs,
-    rosinality,
-    tf_idinvert,
-    tf_stylegan,
-    tf_stylegan2,
-)
 from idinvert.checkpoints.fetch import all_entries
+from idinvert.checkpoints.recognise import FAMILIES
 from idinvert.data.content import file_hash
-
-_NVIDIA = "NVIDIA Source Code License, non-commercial"
-LICENCES = {
-    nvlabs.NAME: f"{_NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
-    rosinality.NAME: f"MIT, its CUDA code {_NVIDIA} (rosinality/stylegan2-pytorch)",
-    encoder4editing.NAME: "MIT (omertov/encoder4editing, eladrich/pixel2style2pixel)",
-    genforce_stylegan.NAME: "MIT (genforce/genforce)",
-    genforce_stylegan2.NAME: "MIT (genforce/genforce)",
-    idinvert_pytorch.NAME: "MIT (genforce/idinvert_pytorch)",
-    tf_idinvert.NAME: "MIT (genforce/idinvert)",
-    tf_stylegan.NAME: "CC BY-NC 4.0 (NVlabs/stylegan)",
-    tf_stylegan2.NAME: f"{_NVIDIA} (NVlabs/stylegan2)",
-}
-"""Licence of the repository that a family comes from; that of the weights is their owner's word."""
 
 
 def describe(path: str | Path, *, key: str = "FILE", network: str | None = None) -> dict[str, Any]:
@@ -120,10 +95,11 @@ def _published(place: Path) -> Any:
 
 
 def _licence(checkpoint: Checkpoint) -> str:
-    if checkpoint.family in (NATIVE, lightning.NAME):
-        return "whatever its maker says: a network of this project"
-    known = LICENCES.get(checkpoint.family)
-    return f"unknown for this file; the family's code: {known}" if known else "unknown"
+    """That of the family's repository; that of the weights is their owner's word."""
+    known = {family.name: family.licence for family in FAMILIES}
+    if checkpoint.family in (NATIVE, "lightning"):
+        return known["lightning"]
+    return f"unknown for this file; the family's code: {known[checkpoint.family]}"
 
 
 def _mean_code(words: str) -> str:

@@ -13,14 +13,14 @@ from typing import Any
 from torch import nn
 
 from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from idinvert.checkpoints.families import idinvert_pytorch, tf_idinvert
+from idinvert.checkpoints.recognise import FAMILIES
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.release import FORMAT, save_network
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
 
 _DIGITS = 32  # of a sha256 that name a folder
-TRAINED_BY = {idinvert_pytorch.NAME: "domain_guided", tf_idinvert.NAME: "domain_guided"}
+TRAINED_BY = {family.name: family.objective for family in FAMILIES if family.objective}
 """The objective that a family's encoders were trained with, as tables name it."""
 
 

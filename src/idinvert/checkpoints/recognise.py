@@ -1,42 +1,40 @@
 """Which family a checkpoint belongs to, told from its content."""
 
 from collections.abc import Iterable
-from types import ModuleType
 from typing import Any
 
 from idinvert.checkpoints.families import (
     encoder4editing,
-    genforce_stylegan,
-    genforce_stylegan2,
-    idinvert_pytorch,
+    genforce,
+    idinvert,
     lightning,
     nvlabs,
     rosinality,
-    tf_idinvert,
     tf_stylegan,
     tf_stylegan2,
 )
+from idinvert.checkpoints.families.family import Family
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.errors import CheckpointError
 
-FAMILIES: tuple[ModuleType, ...] = (
-    lightning,
-    nvlabs,
-    tf_idinvert,
-    tf_stylegan,
-    tf_stylegan2,
-    encoder4editing,
-    rosinality,
-    genforce_stylegan2,
-    genforce_stylegan,
-    idinvert_pytorch,
+FAMILIES: tuple[Family, ...] = (
+    lightning.FAMILY,
+    nvlabs.FAMILY,
+    idinvert.TENSORFLOW,
+    tf_stylegan.FAMILY,
+    tf_stylegan2.FAMILY,
+    encoder4editing.FAMILY,
+    rosinality.FAMILY,
+    genforce.STYLEGAN2,
+    genforce.STYLEGAN,
+    idinvert.PYTORCH,
 )
 """Asked in this order; the first that says yes reads the file."""
 
 _SHOWN = 8  # entries of a file that a message names
 
 
-def recognise(archive: Archive, *, key: str) -> ModuleType:
+def recognise(archive: Archive, *, key: str) -> Family:
     """The family that reads a file.
 
     Args:
@@ -52,7 +50,7 @@ def recognise(archive: Archive, *, key: str) -> ModuleType:
     raise CheckpointError(
         f"{archive.path}: is a readable {_container(archive)}, but of no checkpoint family that is "
         f"known here: it holds {in_words(archive.content)}.{_hint(archive.content)} Expected one "
-        f"of {', '.join(family.NAME for family in FAMILIES)}, or this project's own files "
+        f"of {', '.join(family.name for family in FAMILIES)}, or this project's own files "
         f"(docs/checkpoints.md); change {key}"
     )
 

@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from idinvert.checkpoints.families.strict_loading import BUILD_ERRORS
 from idinvert.checkpoints.own_classes import full_name, is_own, own_class, with_own_parts
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.skeleton import without_memory
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.content import file_hash
-from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.errors import CheckpointError
 
 FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
@@ -35,11 +36,6 @@ CLASSES: dict[str, tuple[str, str]] = {
     "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
 }
-
-BUILD_ERRORS = (
-    IdinvertError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError,
-)  # fmt: skip
-"""What a network's constructor makes of arguments that are nonsense."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.layout import build
-from idinvert.checkpoints.families.places import places, text_keys
-from idinvert.checkpoints.families.psp_encoders import body_layout, read_encoder
+from idinvert.checkpoints.families.encoder4editing import body_table, read_encoder
+from idinvert.checkpoints.families.strict_loading import StrictStateDict, load, text_keys
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import FORMAT, load_network
@@ -19,7 +17,7 @@ from idinvert.networks.irse import IRSE50
 from idinvert.networks.psp_encoder import PspEncoder
 
 StyleEncoder = TypeVar("StyleEncoder", E4eEncoder, PspEncoder)
-_BODY, _ENCODER = "input_layer.0.weight", "encoder."
+_BODY, _ENCODER, _COUNTER = "input_layer.0.weight", "encoder.", ".num_batches_tracked"
 
 
 def e4e(
@@ -178,18 +176,16 @@ def _body(
     encoder: E4eEncoder | PspEncoder, content: dict[str, Any], path: Path, *, key: str
 ) -> dict[str, Tensor]:
     """The body's tensors of a face recogniser, whose own head is left out."""
-    consumer = Consumer(content, what=f"{path} (IR-SE50)", key=key)
-    for name in consumer.names():
-        if name.startswith("output_layer.") or name.endswith(".num_batches_tracked"):
-            consumer.drop([name])
+    state = StrictStateDict(content, what=f"{path} (IR-SE50)", key=key)
+    unused = [n for n in state.names() if n.startswith("output_layer.") or n.endswith(_COUNTER)]
+    state.drop(unused)
     made = type(encoder.body)
     made_with: dict[str, Any] = encoder.architecture
     settings = {name: made_with[name] for name in ("channels", "units", "reduction")}
-    layout = {native.removeprefix("body."): foreign for native, foreign in body_layout().items()}
+    table = {native.removeprefix("body."): source for native, source in body_table().items()}
     norm = "batch" if made_with["norm"] == "none" else made_with["norm"]
-    body = build(lambda: made(**settings, norm=norm), places(layout), consumer)
-    state = body.state_dict()
-    return {name: state[name] for name in encoder.body.state_dict()}
+    own = load(lambda: made(**settings, norm=norm), table, state).state_dict()
+    return {name: own[name] for name in encoder.body.state_dict()}
 
 
 def _whole(

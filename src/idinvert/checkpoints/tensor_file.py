@@ -1,10 +1,10 @@
-"""Writing a safetensors file so that it appears whole or not at all, readable by the group."""
+"""Writing a file so that it appears whole or not at all, readable by the group."""
 
 import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,27 +12,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str]) -> None:
-    """Writes beside the place, flushes to the disk and renames; an older file stays until then.
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[str]:
+    """The path of an empty file beside the place, which is flushed and renamed at the end.
 
-    Equal contents give equal bytes.
+    An older file stays until then, or for good where something fails.
 
     Args:
         path: Where to; folders are made.
-        tensors: On the CPU, sharing no memory; in any layout.
-        metadata: Text by name.
 
     Raises:
-        OSError, SafetensorError: The disk refused; an older file is unchanged.
+        OSError: The disk refused; an older file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     try:
-        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(whole, temporary, metadata=metadata)
+        yield temporary
         with open(temporary, "rb+") as file:
-            _order_header(file)
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared run folder
         os.replace(temporary, path)
@@ -40,6 +37,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     _sync_folder(path.parent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str]) -> None:
+    """Writes a safetensors file; equal contents give equal bytes.
+
+    Args:
+        path: Where to, see `written_whole`.
+        tensors: On the CPU, sharing no memory; in any layout.
+        metadata: Text by name.
+
+    Raises:
+        OSError, SafetensorError: The disk refused; an older file is unchanged.
+    """
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as temporary:
+        save_file(whole, temporary, metadata=metadata)
+        with open(temporary, "rb+") as file:
+            _order_header(file)
 
 
 def _order_header(file: BinaryIO) -> None:
@@ -55,7 +70,6 @@ def _order_header(file: BinaryIO) -> None:
     if len(data) == length:
         file.seek(8)
         file.write(data)
-        file.flush()
 
 
 def _umask() -> int:

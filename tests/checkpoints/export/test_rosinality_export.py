@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints.export.rosinality import to_rosinality
-from idinvert.checkpoints.export.write import write_pt
+from idinvert.checkpoints.export import to_rosinality, write_pt
 from idinvert.checkpoints.families import rosinality
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from idinvert.checkpoints.families import genforce_stylegan
-from idinvert.checkpoints.families.networks import Networks
+from idinvert.checkpoints.families import genforce
+from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
@@ -19,8 +19,8 @@ from .genforce_stylegan_files import discriminator_state, generator_state, write
 
 def open_file(path: Path, network: str | None = None) -> Networks:
     archive = read_archive(path, key="my.path")
-    assert genforce_stylegan.recognise(archive)
-    return genforce_stylegan.read(archive, key="my.path", network=network)
+    assert genforce.STYLEGAN.recognise(archive)
+    return genforce.STYLEGAN.read(archive, key="my.path", network=network)
 
 
 def generate(

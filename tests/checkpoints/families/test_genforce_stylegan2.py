@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idinvert.checkpoints.families import genforce_stylegan2
+from idinvert.checkpoints.families import genforce
 from idinvert.errors import CheckpointError
 
 from .checks import (
@@ -34,8 +34,8 @@ CASES = {
 
 
 def read(content, network: str | None = None):
-    assert genforce_stylegan2.recognise(archive(content))
-    return genforce_stylegan2.read(archive(content), key=KEY, network=network)
+    assert genforce.STYLEGAN2.recognise(archive(content))
+    return genforce.STYLEGAN2.read(archive(content), key=KEY, network=network)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -146,4 +146,4 @@ def test_labels_of_the_old_kind_are_refused() -> None:
     [None, [], {}, {"generator": 3}, {3: 4}, {"generator": {"synthesis.layer0.const": 1}}],
 )
 def test_other_files_are_not_taken(content) -> None:
-    assert not genforce_stylegan2.recognise(archive(content))
+    assert not genforce.STYLEGAN2.recognise(archive(content))

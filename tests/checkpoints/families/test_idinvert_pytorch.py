@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.checkpoints.families import genforce_stylegan, idinvert_pytorch
-from idinvert.checkpoints.families.networks import Networks
+from idinvert.checkpoints.families import genforce, idinvert
+from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
@@ -21,9 +21,9 @@ from .idinvert_pytorch_files import encoder_state, generator_state
 
 def open_file(path: Path) -> Networks:
     archive = read_archive(path, key="my.path")
-    assert idinvert_pytorch.recognise(archive)
-    assert not genforce_stylegan.recognise(archive)
-    return idinvert_pytorch.read(archive, key="my.path", network=None)
+    assert idinvert.PYTORCH.recognise(archive)
+    assert not genforce.STYLEGAN.recognise(archive)
+    return idinvert.PYTORCH.read(archive, key="my.path", network=None)
 
 
 def open_state(state: dict[str, Tensor], tmp_path: Path) -> Networks:
@@ -198,7 +198,7 @@ GENERATOR_UNUSED = ("synthesis.output0", "synthesis.output1", "truncation.trunca
 
 @pytest.mark.parametrize("state", [generator_state(), encoder_state()], ids=["G", "E"])
 def test_every_key_counts(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    marks = (idinvert_pytorch._GENERATOR, idinvert_pytorch._ENCODER)
+    marks = (idinvert._GENERATOR, idinvert._ENCODER)
     for name in state:
         if name.startswith(GENERATOR_UNUSED) or name.endswith("num_batches_tracked"):
             continue

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.checkpoints.families.psp_encoders import E4E, INTO_W, PSP, encoder_type, read_encoder
+from idinvert.checkpoints.families.encoder4editing import (
+    E4E,
+    INTO_W,
+    PSP,
+    encoder_type,
+    read_encoder,
+)
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.checkpoints.style_encoders import e4e, psp, start
 from idinvert.errors import CheckpointError, ConfigError

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy import ndarray
 
-from idinvert.checkpoints.families import tf_idinvert, tf_stylegan
-from idinvert.checkpoints.families.networks import Networks
+from idinvert.checkpoints.families import idinvert, tf_stylegan
+from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
@@ -24,8 +24,8 @@ from .tf_stylegan_files import generator as tf_generator
 
 def open_file(path: Path, network: str | None = None) -> Networks:
     archive = read_archive(path, key="my.path")
-    assert tf_idinvert.recognise(archive) and not tf_stylegan.recognise(archive)
-    return tf_idinvert.read(archive, key="my.path", network=network)
+    assert idinvert.TENSORFLOW.recognise(archive) and not tf_stylegan.recognise(archive)
+    return idinvert.TENSORFLOW.read(archive, key="my.path", network=network)
 
 
 def norm(x: ndarray, v: dict[str, ndarray], name: str) -> ndarray:
@@ -173,4 +173,4 @@ def test_what_is_not_one_of_them(tmp_path: Path) -> None:
     g, _ = tf_generator(multi_w=True)
     for content in ((e, g), (e, e, e), [], {}, 3, (g, 4, g), None):
         write_pickle(tmp_path / "e.pkl", content)
-        assert not tf_idinvert.recognise(read_archive(tmp_path / "e.pkl", key="k"))
+        assert not idinvert.TENSORFLOW.recognise(read_archive(tmp_path / "e.pkl", key="k"))

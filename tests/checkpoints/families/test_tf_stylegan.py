@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy import ndarray
 
-from idinvert.checkpoints.families import genforce_stylegan, tf_idinvert, tf_stylegan
-from idinvert.checkpoints.families.networks import Networks
+from idinvert.checkpoints.families import genforce, idinvert, tf_stylegan
+from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
@@ -26,7 +26,7 @@ from .tf_files import write as write_pickle
 def open_file(path: Path, network: str | None = None) -> Networks:
     archive = read_archive(path, key="my.path")
     assert tf_stylegan.recognise(archive)
-    assert not tf_idinvert.recognise(archive) and not genforce_stylegan.recognise(archive)
+    assert not idinvert.TENSORFLOW.recognise(archive) and not genforce.STYLEGAN.recognise(archive)
     return tf_stylegan.read(archive, key="my.path", network=network)
 
 

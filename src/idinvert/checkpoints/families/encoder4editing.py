@@ -1,27 +1,44 @@
 """e4e, pSp, ReStyle and HyperStyle: ``.pt`` files that wrap rosinality's generator as a decoder.
 
-The encoders of e4e and pSp are read too. ReStyle's encoder and HyperStyle's hypernetwork look at
-the image and at its reconstruction, step by step; they are no encoders of one image, and are left.
+The encoders of e4e and pSp are read too. Both name their tensors alike, so that only the options
+beside them tell a pSp from an e4e. ReStyle's encoder and HyperStyle's hypernetwork look at the
+image and at its reconstruction, step by step; they are no encoders of one image, and are left.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.networks import Networks, choose_generator
-from idinvert.checkpoints.families.places import text_keys
-from idinvert.checkpoints.families.psp_encoders import E4E, encoder_type, read_encoder
-from idinvert.checkpoints.families.rosinality import read_generator, read_latent_avg
-from idinvert.checkpoints.formats.archive import Archive
+from torch import Tensor
 
-NAME = "encoder4editing"
+from idinvert.checkpoints.families.family import Family, Networks, choose_generator
+from idinvert.checkpoints.families.idinvert_encoders import STATISTICS, norm_table
+from idinvert.checkpoints.families.rosinality import read_generator, read_latent_avg
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    affine,
+    load,
+    text_keys,
+)
+from idinvert.checkpoints.families.stylegan2 import LARGEST
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.networks.e4e_encoder import E4eEncoder
+from idinvert.networks.irse import IRSE50
+from idinvert.networks.psp_encoder import PspEncoder
+
+E4E, PSP, INTO_W = "Encoder4Editing", "GradualStyleEncoder", "BackboneEncoderUsingLastLayerIntoW"
+KNOWN = (E4E, PSP, INTO_W)
 _DECODER, _ENCODER = "decoder.", "encoder."
+_HYPERSTYLE = ("hypernet.", "w_encoder.")
 _MARKS = {
     "decoder.input.input",
     "decoder.conv1.conv.weight",
     "decoder.conv1.conv.modulation.weight",
 }
-_HYPERSTYLE = ("hypernet.", "w_encoder.")
+_BATCH_NORM = STATISTICS | {"weight": ".weight", "bias": ".bias"}
+_RGB = 3
+_MOST_HALVINGS = 8
 
 
 def recognise(archive: Archive) -> bool:
@@ -30,38 +47,32 @@ def recognise(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads the decoder as G, and E.
-
-    Args:
-        archive: The file.
-        key: The config key that named it, for messages.
-        network: ``"decoder"`` (default), the only one.
+    """Reads the decoder as G, and E; ``network`` is ``"decoder"``, the only one.
 
     Raises:
         CheckpointError: It does not fit; every tensor that does not is named.
     """
-    content, state = archive.content, _state(archive.content)
-    what = f"{archive.path} ({NAME})"
+    content, tensors = archive.content, _state(archive.content)
+    what = f"{archive.path} ({FAMILY.name})"
     choose_generator(["decoder"], ema="decoder", live="g", network=network, what=what, key=key)
     opts = text_keys(content.get("opts"))
     groups: dict[str, dict[str, Any]] = {p: {} for p in (_DECODER, _ENCODER, *_HYPERSTYLE)}
     strangers = {}
-    for name, value in state.items():
+    for name, value in tensors.items():
         prefix = next((p for p in groups if name.startswith(p)), None)
         if prefix is None:
             strangers[name] = value
         else:
             groups[prefix][name.removeprefix(prefix)] = value
-    Consumer(strangers, what=what, key=key).finish()
-    consumer = Consumer(groups[_DECODER], what=f"{what}, network decoder", key=key)
-    generator, meta = read_generator(consumer)
+    StrictStateDict(strangers, what=what, key=key).finish()
+    state = StrictStateDict(groups[_DECODER], what=f"{what}, network decoder", key=key)
+    generator, meta = read_generator(state)
     latent_avg = read_latent_avg(content, generator=generator, what=what, key=key)
-    tensors = groups[_ENCODER]
     meta |= {"network": "decoder", "encoder": _whose(groups, opts)}
     encoder = None
     if meta["encoder"] in ("e4e", "psp"):
         encoder = read_encoder(
-            tensors,
+            groups[_ENCODER],
             opts=opts,
             key=key,
             what=f"{what}, network encoder",
@@ -69,6 +80,192 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
             latent_avg=latent_avg,
         )
     return Networks(generator, None, encoder, latent_avg, meta)
+
+
+FAMILY = Family(
+    "encoder4editing",
+    recognise,
+    read,
+    "MIT (omertov/encoder4editing, eladrich/pixel2style2pixel)",
+)
+
+
+def encoder_type(tensors: Mapping[str, Any], *, opts: Mapping[str, Any]) -> str | None:
+    """Which of `KNOWN` a file's encoder is; None for any other, such as ReStyle's or HyperStyle's.
+
+    Args:
+        tensors: The encoder's tensors, without the prefix ``encoder.``.
+        opts: The options that the file stands with.
+    """
+    named = opts.get("encoder_type")
+    first: tuple[int, ...] = getattr(tensors.get("input_layer.0.weight"), "shape", ())
+    if named not in KNOWN or len(first) != 4 or first[1] != _RGB:
+        return None
+    return named
+
+
+def read_encoder(
+    tensors: Mapping[str, Any],
+    *,
+    opts: Mapping[str, Any],
+    key: str,
+    what: str = "encoder (pSp, e4e)",
+    num_layers: int | None = None,
+    latent_avg: Tensor | None = None,
+) -> E4eEncoder | PspEncoder:
+    """Reads an encoder.
+
+    Args:
+        tensors: The encoder's tensors, without the prefix ``encoder.``.
+        opts: The options that the file stands with: ``encoder_type``, ``start_from_latent_avg``,
+            ``dataset_type`` (e4e's cars are cropped), and where they are needed the sizes of G.
+        key: The config key that named the file, for messages.
+        what: The file, for messages.
+        num_layers: L of the decoder; None reads it off the heads or the options.
+        latent_avg: The mean code beside them, [w_dim] or [L, w_dim]; added where the options say.
+
+    Returns:
+        The encoder, in ``eval()`` and without gradients.
+
+    Raises:
+        CheckpointError: It is none of `KNOWN`; or it does not fit, and every tensor that does not
+            is named; or the mean code that it adds is not there.
+    """
+    state = StrictStateDict(tensors, what=what, key=key)
+    kind = encoder_type(tensors, opts=opts)
+    if kind is None:
+        state.fail(
+            f"is of type {opts.get('encoder_type')!r:.60} with an input layer "
+            f"{_shape(tensors, 'input_layer.0.weight')}, expected one of {list(KNOWN)} on images"
+        )
+    channels = state.shape("input_layer.0.weight", ndim=4)[0]
+    table = body_table()
+    architecture: dict[str, Any] = {
+        "channels": channels,
+        "reduction": _reduction(state, channels=channels),
+        "offset": bool(opts.get("start_from_latent_avg", latent_avg is not None)),
+    }
+    absent = ["w_offset"]
+    if kind == INTO_W:
+        table |= _table("linear", "linear")
+        architecture |= {
+            "latent": "w",
+            "w_dim": state.shape("linear.weight", ndim=2)[0],
+            "num_layers": num_layers or _layers_of(opts, state),
+        }
+    else:
+        heads = state.extent("styles.")
+        sizes = _halvings(state, heads=heads)
+        table |= _head_table(sizes)
+        size = 16 << sizes[0]
+        cars = "cars" in str(opts.get("dataset_type"))
+        if cars and size < 64:
+            state.fail(f"takes cars of {size} px, expected 64 or more")
+        architecture |= {
+            "w_dim": state.shape("styles.0.linear.weight", ndim=2)[0],
+            "num_layers": heads,
+            "input_size": size,
+            "input_height": size * 3 // 4 if cars else None,
+        }
+    if kind == E4E:
+        absent.append("unlocked")
+    for name in [name for name in state.names() if name.endswith(".num_batches_tracked")]:
+        state.drop([name])
+    make = E4eEncoder if kind == E4E else PspEncoder
+    encoder = load(lambda: make(**architecture), table, state, absent=absent)
+    _set_offset(encoder, latent_avg, state)
+    return encoder
+
+
+def body_table() -> dict[str, Source | Constant]:
+    """Where the tensors of the 50-layer body are stored, under their names in an encoder."""
+    table: dict[str, Source | Constant] = {
+        "body.conv.weight": Source("input_layer.0.weight"),
+        "body.prelu.weight": Source("input_layer.2.weight"),
+    }
+    norms = {"body.norm": "input_layer.1"}
+    unit = 0
+    for stage, units in enumerate(IRSE50):
+        for i in range(units):
+            native, name = f"body.stages.{stage}.{i}", f"body.{unit}"
+            norms[f"{native}.norm0"] = f"{name}.res_layer.0"
+            norms[f"{native}.norm1"] = f"{name}.res_layer.4"
+            for tensor, place in (
+                ("conv0", "res_layer.1"),
+                ("prelu", "res_layer.2"),
+                ("conv1", "res_layer.3"),
+                ("attention.squeeze", "res_layer.5.fc1"),
+                ("attention.excite", "res_layer.5.fc2"),
+            ):
+                table[f"{native}.{tensor}.weight"] = Source(f"{name}.{place}.weight")
+            if stage > 0 and i == 0:  # the others keep their width, and take pixels as they are
+                table[f"{native}.shortcut.0.weight"] = Source(f"{name}.shortcut_layer.0.weight")
+                norms[f"{native}.shortcut.1"] = f"{name}.shortcut_layer.1"
+            unit += 1
+    return table | norm_table(norms, _BATCH_NORM)
+
+
+def _head_table(sizes: list[int]) -> dict[str, Source | Constant]:
+    """Where the pyramid and the heads are stored; a head halves its features so many times."""
+    table = _table("pyramid.middle", "latlayer1") | _table("pyramid.fine", "latlayer2")
+    for i, size in enumerate(sizes):
+        table |= _table(f"heads.{i}.linear", f"styles.{i}.linear")
+        for j in range(size):  # every second module is an activation
+            table |= _table(f"heads.{i}.convs.{j}", f"styles.{i}.convs.{2 * j}")
+    return table
+
+
+def _table(native: str, name: str) -> dict[str, Source | Constant]:
+    """Where weight and bias of a layer are stored."""
+    return {f"{native}.{part}": source for part, source in affine(name).items()}
+
+
+def _halvings(state: StrictStateDict, *, heads: int) -> list[int]:
+    """How often each head halves its features, by the first head's count."""
+    first = (state.extent("styles.0.convs.") + 1) // 2
+    if not 1 <= first <= _MOST_HALVINGS or not 4 <= heads <= 2 * LARGEST.bit_length():
+        state.fail(
+            f"has {heads} heads, the first of {first} convolutions, expected one for each layer of "
+            "a generator, of 4 in the authors' files"
+        )
+    levels = [0] * 3 + [1] * 4 + [2] * heads
+    return [first + level for level in levels[:heads]]
+
+
+def _reduction(state: StrictStateDict, *, channels: int) -> int:
+    """How much narrower the hidden layer of squeeze and excitation is, 16 in the authors' files."""
+    hidden = state.shape("body.0.res_layer.5.fc1.weight", ndim=4)[0]
+    return max(1, channels // hidden)
+
+
+def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
+    """L of the options' image size.
+
+    Raises:
+        CheckpointError: They say nothing of it.
+    """
+    for name in ("stylegan_size", "output_size"):
+        size = opts.get(name)
+        if isinstance(size, int) and 8 <= size <= LARGEST and not size & (size - 1):
+            return 2 * size.bit_length() - 4
+    state.fail("gives one w, and its options say no stylegan_size of the generator it is for")
+
+
+def _set_offset(
+    encoder: E4eEncoder | PspEncoder, latent_avg: Tensor | None, state: StrictStateDict
+) -> None:
+    if not encoder.offset:
+        return
+    expected = (encoder.num_layers, encoder.w_dim)
+    if latent_avg is None or tuple(latent_avg.shape) not in (expected, expected[1:]):
+        found = None if latent_avg is None else tuple(latent_avg.shape)
+        state.fail(f"adds a mean code to its codes, and latent_avg is {found}, not {expected}")
+    encoder.set_offset(latent_avg)
+
+
+def _shape(tensors: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    shape = getattr(tensors.get(name), "shape", None)
+    return None if shape is None else tuple(shape)
 
 
 def _state(content: Any) -> dict[str, Any]:

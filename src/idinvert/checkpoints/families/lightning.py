@@ -4,17 +4,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.networks import Networks, settle
+from idinvert.checkpoints.families.family import Family, Networks
+from idinvert.checkpoints.families.strict_loading import StrictStateDict, load
 from idinvert.checkpoints.formats.archive import Archive
-from idinvert.checkpoints.release import BUILD_ERRORS, CLASSES, read_header
-from idinvert.checkpoints.skeleton import without_memory
+from idinvert.checkpoints.release import CLASSES, read_header
 from idinvert.errors import CheckpointError
 
-NAME = "lightning"
 ARCHITECTURES = "idinvert_networks"
 """Where a checkpoint keeps, by role, the class and the architecture of its networks."""
 _ROLES = ("generator", "discriminator", "encoder")
@@ -30,16 +27,13 @@ def recognise(archive: Archive) -> bool:
     )
 
 
-def read(archive: Archive, *, key: str, network: str | None) -> Networks:
+def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
     """The networks that a run was training.
 
     Their architecture stands in the checkpoint; in those written before that was so, in the run's
     release files beside it (``RUN/weights``).
 
-    Args:
-        archive: The checkpoint.
-        key: The config key that named it, for messages.
-        network: ``"g_ema"`` (None means it), the averaged G of a GAN, or ``"g"``, G itself.
+    ``network`` is ``"g_ema"`` (None means it), the averaged G of a GAN, or ``"g"``, G itself.
 
     Raises:
         CheckpointError: No network of a known architecture is in it, or tensors do not fit.
@@ -84,6 +78,9 @@ def read(archive: Archive, *, key: str, network: str | None) -> Networks:
     )
 
 
+FAMILY = Family("lightning", recognise, read, "whatever its maker says: a network of this project")
+
+
 def _prefix(role: str, state: dict[Any, Any], *, network: str | None) -> str:
     """Where a network's tensors stand; a GAN's averaged generator is called ``average``."""
     averaged = any(str(name).startswith("average.") for name in state)
@@ -101,32 +98,8 @@ def _rebuild(
             f"{archive.path}: names the class {class_name!r} as its {role}; change {key}"
         )
     cls = getattr(importlib.import_module(CLASSES[class_name][1]), class_name)
-    consumer = Consumer(tensors, what=f"{archive.path}, {prefix}*", key=key)
-    try:
-        with without_memory():
-            own = cls(**architecture).state_dict()
-    except BUILD_ERRORS as error:
-        consumer.fail(f"cannot be rebuilt from the architecture in the file ({error})")
-    taken = {
-        name: consumer.take(name, shape=value.shape)
-        if value.is_floating_point()
-        else _counter(consumer, tensors, name, value)
-        for name, value in own.items()
-    }
-    consumer.finish()
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and leave no trace
-        module = cls(**architecture)
-    module.load_state_dict(taken)
-    return settle(module)
-
-
-def _counter(consumer: Consumer, tensors: dict[str, Any], name: str, own: Tensor) -> Tensor:
-    """An integer buffer, such as BatchNorm's count of batches."""
-    value = tensors.get(name)
-    if isinstance(value, Tensor) and value.dtype == own.dtype and value.shape == own.shape:
-        consumer.drop([name])
-        return value
-    return consumer.take(name, shape=own.shape)  # which will complain
+    state = StrictStateDict(tensors, what=f"{archive.path}, {prefix}*", key=key)
+    return load(lambda: cls(**architecture), None, state)
 
 
 def _beside(archive: Archive, role: str) -> Path:

@@ -3,146 +3,290 @@
 Their layers in half precision run in single precision here; the bound on the layers' outputs that
 goes with them (``conv_clamp``) is kept. What the modules were built with is read off their
 attributes, for the defaults differ between the repositories; their source text is not read.
+The values of all tensors are the native ones.
 
-The plain ``.pt`` of state dicts that `idinvert.checkpoints.export.nvlabs` writes is read too.
+The plain ``.pt`` of state dicts that `idinvert.checkpoints.export.to_nvlabs` writes is read too.
+
+Source: stylegan2-ada-pytorch (training/networks.py), stylegan3 (training/networks_stylegan2.py).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from idinvert.checkpoints.families.layout import build
-from idinvert.checkpoints.families.networks import Networks, choose_generator
-from idinvert.checkpoints.families.nvlabs_layout import (
-    discriminator_filters,
-    discriminator_places,
-    generator_filters,
-    generator_places,
+from torch import Tensor
+
+from idinvert.checkpoints.families.family import (
+    NVIDIA,
+    Family,
+    Networks,
+    positive_setting,
+    read_pair,
 )
-from idinvert.checkpoints.families.nvlabs_module import Module, open_module
-from idinvert.checkpoints.families.stylegan2_shapes import (
-    BOTH,
-    count,
-    discriminator_architecture,
-    generator_architecture,
-    present,
-    sides_present,
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    affine,
 )
-from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.families.stylegan2 import (
+    NOISE,
+    Layer,
+    read_discriminator,
+    read_generator,
+    smooth_filter,
+)
+from idinvert.checkpoints.formats.archive import Archive, Stored, flat_tensors
+from idinvert.errors import CheckpointError
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
+from idinvert.networks.stylegan2_synthesis import CONNECTIONS
 
-NAME = "nvlabs"
 NETWORKS = ("G_ema", "G", "D")
-_EMBED = "mapping.embed.weight"
-_SHORTCUT = (".weight", ".resample_filter")
+W_AVG = "mapping.w_avg"
+_LINEAR = ("affine", "embed", "out", "skip", "torgb")  # layers without an activation
+
+
+def generator_layout(layer: Layer) -> Table:
+    """Where the tensors of a layer of G are stored."""
+    block = f"synthesis.b{layer.side}"
+    match layer.kind:
+        case "dense":
+            return affine(f"mapping.fc{layer.index}")
+        case "embed":
+            return affine("mapping.embed")
+        case "const":
+            return {"": Source("synthesis.b4.const")}
+        case "conv":
+            name = f"{block}.conv{1 - layer.index % 2}"
+            own = {"block_filter": _filter(block)} if layer.index % 2 == 0 else {}
+            return {
+                **_modulated(name),
+                "noise_strength": Source(f"{name}.noise_strength"),
+                "noise": Source(f"{name}.noise_const", lambda t: t[None, None], lambda t: t[0, 0]),
+                "filter": _filter(name),
+                **own,
+            }
+        case "rgb":
+            return _modulated(f"{block}.torgb")
+    return {"weight": Source(f"{block}.skip.weight"), "filter": _filter(f"{block}.skip")}
+
+
+def discriminator_layout(layer: Layer) -> Table:
+    """Where the tensors of a layer of D are stored."""
+    block = f"b{layer.side}"
+    match layer.kind:
+        case "dense":
+            return affine(f"mapping.fc{layer.index}")
+        case "embed":
+            return affine("mapping.embed")
+        case "fc" | "out":
+            return affine(f"b4.{layer.kind}")
+        case "from_rgb":
+            return affine(f"{block}.fromrgb") | {"filter": _filter(f"{block}.fromrgb")}
+        case "shortcut":
+            return {"weight": Source(f"{block}.skip.weight"), "filter": _filter(f"{block}.skip")}
+    name = f"{block}.{layer.kind}"
+    own = {"block_filter": _filter(block)} if layer.kind == "conv0" else {}
+    return {**affine(name), "filter": _filter(name), **own}
+
+
+def _modulated(name: str) -> dict[str, Source | Constant]:
+    style = {f"affine.{part}": source for part, source in affine(f"{name}.affine").items()}
+    return affine(name) | style
+
+
+def _filter(name: str) -> Constant:
+    return Constant(f"{name}.resample_filter", smooth_filter())
 
 
 def recognise(archive: Archive) -> bool:
     """Whether the file is a dict of NVlabs' networks, StyleGAN3's included."""
     content = archive.content
-    if not isinstance(content, dict):
-        return False
-    return any(Module.recognise(content.get(name)) for name in NETWORKS)
+    return isinstance(content, dict) and any(_is_ours(content.get(name)) for name in NETWORKS)
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D.
-
-    Args:
-        archive: The file.
-        key: The config key that named it, for messages.
-        network: ``"G_ema"`` (default) or ``"G"``.
+    """Reads G and D; ``network`` is ``"G_ema"`` (default) or ``"G"``.
 
     Raises:
         CheckpointError: It does not fit; every tensor that does not is named.
     """
-    what = f"{archive.path} (NVlabs)"
-    there = [name for name in NETWORKS if archive.content.get(name) is not None]
-    name = choose_generator(there, ema="G_ema", live="G", network=network, what=what, key=key)
-    settings = archive.content.get("init_kwargs")
-    modules = {
-        part: open_module(archive.content[part], part=part, settings=settings, what=what, key=key)
-        for part in (name, "D")
-        if part in there and part is not None
-    }
-    meta: dict[str, Any] = {"network": name, "networks": there}
-    generator = latent_avg = discriminator = None
-    if name is not None:
-        generator, known = _generator(modules[name])
-        latent_avg = generator.w_avg[0].clone() if known else None
-        meta["half_precision"] = modules[name].half_precision()
-    if "D" in modules:
-        discriminator = _discriminator(modules["D"])
-    return Networks(generator, discriminator, latent_avg=latent_avg, meta=meta)
+    content, what = archive.content, f"{archive.path} (NVlabs)"
+    given = content.get("init_kwargs")
+
+    def state(name: str, title: str) -> StrictStateDict:
+        return StrictStateDict(_tensors(content[name], title, key=key), what=title, key=key)
+
+    def built(name: str, tensors: StrictStateDict) -> "_Module":
+        settings = given.get(name, {}) if isinstance(given, dict) else {}
+        stored = content[name] if isinstance(content[name], Stored) else None
+        usable = stored is None and isinstance(settings, dict)
+        return _Module(stored, settings if usable else {}, tensors)
+
+    def generator(name: str, tensors: StrictStateDict) -> tuple[Any, Tensor | None, dict[str, Any]]:
+        module = built(name, tensors)
+        model, latent_avg = _generator(tensors, module)
+        return model, latent_avg, {"half_precision": module.half_precision()}
+
+    return read_pair(
+        [name for name in NETWORKS if content.get(name) is not None],
+        names=NETWORKS,
+        network=network,
+        what=what,
+        key=key,
+        state=state,
+        generator=generator,
+        discriminator=lambda tensors: _discriminator(tensors, built("D", tensors)),
+    )
 
 
-def _generator(module: Module) -> tuple[StyleGAN2Generator, bool]:
-    """G, and whether the file holds its mean code."""
-    consumer = module.consumer
-    if any(name.startswith("synthesis.input.") for name in consumer.names()):
-        consumer.fail("is a StyleGAN3 generator, expected StyleGAN2")
-    sides = sides_present(consumer, lambda _, side: [f"synthesis.b{side}.conv1"])
-    depth = count(consumer, lambda i: f"mapping.fc{i}", parts=BOTH)
-    connections = "orig"
-    if present(consumer, ["synthesis.b4.torgb", "synthesis.b4.torgb.affine"]):
-        connections = "skip"
-    elif present(consumer, [f"synthesis.b{side}.skip" for side in sides], parts=_SHORTCUT):
-        connections = "resnet"
-    architecture = generator_architecture(
-        consumer,
-        sides=sides,
-        wide=[f"synthesis.b{side}.conv1.weight" for side in sides],
-        style="synthesis.b4.conv1.affine.weight",
-        dense=[f"mapping.fc{i}.weight" for i in range(depth)],
-        embed=_EMBED if present(consumer, ["mapping.embed"]) else None,
-        connections=module.connections("synthesis.b8", seen=connections),
+FAMILY = Family(
+    "nvlabs", recognise, read, f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)"
+)
+
+
+def _generator(
+    state: StrictStateDict, module: "_Module"
+) -> tuple[StyleGAN2Generator, Tensor | None]:
+    """G, and its mean code where the file holds one."""
+    if any(name.startswith("synthesis.input.") for name in state.names()):
+        state.fail("is a StyleGAN3 generator, expected StyleGAN2")
+    module.check_activations()
+    tracked = module.attribute("mapping", "w_avg_beta", 0.995) is not None
+    generator = read_generator(
+        state,
+        generator_layout,
+        w_avg=W_AVG if tracked else None,
+        optional=NOISE,
+        connections=module.connections("synthesis.b8"),
         conv_clamp=module.clamp("synthesis.b4.conv1"),
         mapping_lr_mul=module.lr_multiplier(),
     )
+    return generator, generator.w_avg[0].clone() if tracked else None
+
+
+def _discriminator(state: StrictStateDict, module: "_Module") -> StyleGAN2Discriminator:
     module.check_activations()
-    noise = any(".noise_" in name for name in consumer.names())
-    absent = set()
-    if module.attribute("mapping", "w_avg_beta", 0.995) is None:
-        absent.add("w_avg")
-    places = [p for p in generator_places(architecture, noise=noise) if p.native not in absent]
-    if not noise:  # every strength stays 0
-        everything = generator_places(architecture)
-        absent |= {place.native for place in everything} - {place.native for place in places}
-    generator = build(
-        lambda: StyleGAN2Generator(**architecture),
-        places,
-        consumer,
-        filters=generator_filters(architecture),
-        absent=absent,
-    )
-    return generator, "w_avg" not in absent
-
-
-def _discriminator(module: Module) -> StyleGAN2Discriminator:
-    consumer = module.consumer
-    blocks = sides_present(consumer, lambda _, side: [f"b{2 * side}.conv0"])
-    sides = [4, *(2 * side for side in blocks)]
-    depth = count(consumer, lambda i: f"mapping.fc{i}", parts=BOTH)
-    connections = "orig"
-    if present(consumer, ["b4.fromrgb"]):
-        connections = "skip"
-    elif present(consumer, [f"b{side}.skip" for side in sides], parts=_SHORTCUT):
-        connections = "resnet"
-    architecture = discriminator_architecture(
-        consumer,
-        sides=sides,
-        wide=[f"b{side}.conv0.weight" for side in sides[1:]],
-        last_conv="b4.conv.weight",
-        connections=module.connections("b8", seen=connections),
-        embed=_EMBED if present(consumer, ["mapping.embed"]) else None,
-        cmap=[f"mapping.fc{i}.weight" for i in range(depth)],
+    return read_discriminator(
+        state,
+        discriminator_layout,
+        connections=module.connections("b8"),
         mbstd_group=module.group(),
         conv_clamp=module.clamp("b4.conv"),
         cmap_lr_mul=module.lr_multiplier(),
     )
-    module.check_activations()
-    return build(
-        lambda: StyleGAN2Discriminator(**architecture),
-        discriminator_places(architecture),
-        consumer,
-        filters=discriminator_filters(architecture),
-    )
+
+
+class _Module:
+    """What a network was built with: attributes of the pickled module, or keyword arguments.
+
+    Args:
+        stored: The module as it was pickled; None for a plain state dict.
+        settings: The arguments of a state dict by keyword, nested as NVlabs nest them.
+        state: Its tensors, for complaints.
+    """
+
+    def __init__(
+        self, stored: Stored | None, settings: Mapping[str, Any], state: StrictStateDict
+    ) -> None:
+        self._stored, self._settings, self._state = stored, settings, state
+
+    def attribute(self, path: str, name: str, default: Any) -> Any:
+        """An attribute of the layer at a dotted path, or the default where the file has none."""
+        layer: Any = self._stored
+        for part in path.split("."):
+            modules = layer.state.get("_modules") if _has_state(layer) else None
+            layer = modules.get(part) if isinstance(modules, dict) else None
+        return layer.state.get(name, default) if _has_state(layer) else default
+
+    def lr_multiplier(self) -> float:
+        """The learning-rate multiplier of the mapping network, which scales its weights."""
+        found = self.attribute("mapping.fc0", "bias_gain", self._argument("lr_multiplier", 0.01))
+        return self._positive(found, "lr_multiplier", needed=True)
+
+    def clamp(self, path: str) -> float | None:
+        """The bound on the outputs, as the layer or the arguments have it."""
+        found = self.attribute(path, "conv_clamp", self._argument("conv_clamp", None))
+        return self._positive(found, "conv_clamp")
+
+    def group(self) -> int | None:
+        """Images in a group of the minibatch deviation; None for the whole batch."""
+        found = self.attribute("b4.mbstd", "group_size", self._argument("mbstd_group_size", 4))
+        size = self._positive(found, "mbstd_group_size")
+        if size is not None and int(size) != size:
+            self._state.fail(f"mbstd_group_size is {found!r:.60}, expected a whole number")
+        return None if size is None else int(size)
+
+    def connections(self, path: str) -> str | None:
+        """The architecture that a block or the arguments have; None where neither says."""
+        found = self.attribute(path, "architecture", self._argument("architecture", None))
+        if found is not None and (not isinstance(found, str) or found not in CONNECTIONS):
+            self._state.fail(f"has architecture {found!r:.60}, expected one of {list(CONNECTIONS)}")
+        return found
+
+    def half_precision(self) -> bool:
+        """Whether some of its layers ran in half precision where it was trained."""
+        if self._stored is None:
+            return bool(self._argument("num_fp16_res", 0))
+        return any(state.get("use_fp16") is True for _, state in _layers(self._stored))
+
+    def check_activations(self) -> None:
+        """Refuses a network with other activations than StyleGAN2's."""
+        for path, state in _layers(self._stored):
+            found = state.get("activation")
+            expected = "linear" if path.rpartition(".")[2] in _LINEAR else "lrelu"
+            if found is not None and str(found) != expected:
+                self._state.fail(f"{path} has activation {found!r:.60}, expected {expected!r}")
+
+    def _argument(self, name: str, default: Any) -> Any:
+        """An argument by keyword, at whatever depth of the nested ones."""
+        groups = [self._settings, *self._settings.values()]
+        for group in groups:
+            if isinstance(group, Mapping) and name in group:
+                return group[name]
+        return default
+
+    def _positive(self, found: Any, name: str, *, needed: bool = False) -> Any:
+        if found is None and needed:
+            self._state.fail(f"{name} is None, expected a number above 0")
+        return positive_setting(self._state, {name: found}, name, None)
+
+
+def _is_ours(found: Any) -> bool:
+    """Whether something of a file is a network of NVlabs'."""
+    if isinstance(found, Stored):
+        modules = found.state.get("_modules") if isinstance(found.state, dict) else None
+        return isinstance(modules, dict) and bool({"synthesis", "b4"} & set(modules))
+    return isinstance(found, dict) and ("synthesis.b4.const" in found or "b4.conv.weight" in found)
+
+
+def _tensors(found: Any, title: str, *, key: str) -> Mapping[str, Any]:
+    """The state dict of a stored module, or a plain one."""
+    if isinstance(found, Stored):
+        try:
+            return flat_tensors(found)
+        except CheckpointError as error:
+            raise CheckpointError(f"{title}: {error}; change {key}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{title}: is a {type(found).__name__}, expected a stored module or a state dict; "
+            f"change {key}"
+        )
+    return found
+
+
+def _has_state(found: Any) -> bool:
+    return isinstance(found, Stored) and isinstance(found.state, dict)
+
+
+def _layers(stored: Stored | None, prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every module inside, by dotted name, with its attributes."""
+    if stored is None or not _has_state(stored):
+        return []
+    found = [(prefix, stored.state)]
+    modules = stored.state.get("_modules")
+    for name, child in (modules if isinstance(modules, dict) else {}).items():
+        if isinstance(child, Stored):
+            found += _layers(child, f"{prefix}.{name}" if prefix else str(name))
+    return found

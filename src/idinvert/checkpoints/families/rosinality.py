@@ -2,6 +2,13 @@
 
 A dict of state dicts, ``g_ema``, ``g`` and ``d``, beside optimisers and arguments; converted ones
 hold the mean code as ``latent_avg``. Size, widths and depth are read off the shapes.
+
+Its convolutions carry a leading 1, its biases of ToRGB the shape of an image, and every resampling
+layer a copy of its filter, times 4 where it upsamples. It divides a modulated convolution's
+filters by the root of their fan-in before it normalises them, NVlabs do not: the 1e-8 under the
+root so weighs a fan-in's times more, which no float32 image shows.
+
+Source: stylegan2-pytorch (model.py: Generator, Discriminator).
 """
 
 from collections.abc import Mapping
@@ -9,27 +16,25 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.layout import build
-from idinvert.checkpoints.families.networks import Networks, choose_generator
-from idinvert.checkpoints.families.rosinality_layout import (
-    discriminator_filters,
-    discriminator_places,
-    generator_filters,
-    generator_places,
+from idinvert.checkpoints.families.family import NVIDIA, Family, Networks, read_pair
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    affine,
+    unsqueezed,
 )
-from idinvert.checkpoints.families.stylegan2_shapes import (
-    BOTH,
-    count,
-    discriminator_architecture,
-    generator_architecture,
-    sides_present,
+from idinvert.checkpoints.families.stylegan2 import (
+    NOISE_MAPS,
+    Layer,
+    read_discriminator,
+    smooth_filter,
 )
+from idinvert.checkpoints.families.stylegan2 import read_generator as read_stylegan2
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.networks.stylegan2 import StyleGAN2Generator
-from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
-NAME = "rosinality"
 NETWORKS = ("g_ema", "g", "d")
 _MARKS = {
     "input.input",
@@ -39,46 +44,113 @@ _MARKS = {
 }
 
 
+def generator_layout(layer: Layer) -> Table:
+    """Where the tensors of a layer of G are stored; the mean code lies beside them."""
+    i = layer.index
+    match layer.kind:
+        case "dense":  # style.0 is the pixel norm
+            return affine(f"style.{i + 1}")
+        case "const":
+            return {"": unsqueezed("input.input", before=1)}
+        case "conv":  # two of convs a resolution, from 8 px on
+            name = f"convs.{i - 1}" if i else "conv1"
+            blur = Constant(f"{name}.conv.blur.kernel", smooth_filter(gain=4))
+            return {
+                **_modulated(name),
+                "bias": Source(f"{name}.activate.bias"),
+                "noise_strength": unsqueezed(f"{name}.noise.weight", before=1),
+                "noise": Source(f"noises.noise_{i}"),
+                **({"filter": blur} if i % 2 == 1 else {}),
+            }
+        case "rgb":
+            name = f"to_rgbs.{i - 1}" if i else "to_rgb1"
+            upsample = Constant(f"{name}.upsample.kernel", smooth_filter(gain=4))
+            return {
+                **_modulated(name),
+                "bias": unsqueezed(f"{name}.bias", before=1, after=2),
+                **({"filter": upsample} if i else {}),
+            }
+    return {}
+
+
+def discriminator_layout(layer: Layer) -> Table:
+    """Where the tensors of a layer of D are stored."""
+    block = f"convs.{layer.index + 1}"
+    match layer.kind:
+        case "from_rgb":
+            return _pair("convs.0.0", "convs.0.1")
+        case "conv0":
+            return _pair(f"{block}.conv1.0", f"{block}.conv1.1")
+        case "conv1":
+            blur = Constant(f"{block}.conv2.0.kernel", smooth_filter())
+            return _pair(f"{block}.conv2.1", f"{block}.conv2.2") | {"filter": blur}
+        case "shortcut":
+            blur = Constant(f"{block}.skip.0.kernel", smooth_filter())
+            return {"weight": Source(f"{block}.skip.1.weight"), "filter": blur}
+        case "conv":
+            return _pair("final_conv.0", "final_conv.1")
+        case "fc":
+            return affine("final_linear.0")
+        case "out":
+            return affine("final_linear.1")
+    return {}
+
+
+def _modulated(name: str) -> dict[str, Source | Constant]:
+    return {
+        "weight": unsqueezed(f"{name}.conv.weight", before=1),
+        "affine.weight": Source(f"{name}.conv.modulation.weight"),
+        "affine.bias": Source(f"{name}.conv.modulation.bias"),
+    }
+
+
+def _pair(weight: str, bias: str) -> dict[str, Source | Constant]:
+    return {"weight": Source(f"{weight}.weight"), "bias": Source(f"{bias}.bias")}
+
+
 def recognise(archive: Archive) -> bool:
     """Whether the file is a dict with a state dict of rosinality's."""
     content = archive.content
-    return isinstance(content, dict) and any(_is_ours(content.get(name)) for name in NETWORKS)
+    states = [content.get(name) for name in NETWORKS] if isinstance(content, dict) else []
+    return any(isinstance(state, dict) and not _MARKS.isdisjoint(state) for state in states)
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D.
-
-    Args:
-        archive: The file.
-        key: The config key that named it, for messages.
-        network: ``"g_ema"`` (default) or ``"g"``.
+    """Reads G and D; ``network`` is ``"g_ema"`` (default) or ``"g"``.
 
     Raises:
         CheckpointError: It does not fit; every tensor that does not is named.
     """
-    content = archive.content
-    what = f"{archive.path} (rosinality)"
-    there = [name for name in NETWORKS if isinstance(content.get(name), dict)]
-    name = choose_generator(there, ema="g_ema", live="g", network=network, what=what, key=key)
-    generator = latent_avg = discriminator = None
-    meta: dict[str, Any] = {"network": name, "networks": there}
-    if name is not None:
-        consumer = Consumer(content[name], what=f"{what}, network {name}", key=key)
-        generator, facts = read_generator(consumer)
-        meta |= facts
-        latent_avg = read_latent_avg(content, generator=generator, what=what, key=key)
-    if "d" in there:
-        discriminator = read_discriminator(
-            Consumer(content["d"], what=f"{what}, network d", key=key)
-        )
-    return Networks(generator, discriminator, latent_avg=latent_avg, meta=meta)
+    content, what = archive.content, f"{archive.path} (rosinality)"
+
+    def generator(name: str, state: StrictStateDict) -> tuple[Any, Tensor | None, dict[str, Any]]:
+        found, facts = read_generator(state)
+        return found, read_latent_avg(content, generator=found, what=what, key=key), facts
+
+    return read_pair(
+        [name for name in NETWORKS if isinstance(content.get(name), dict)],
+        names=NETWORKS,
+        network=network,
+        what=what,
+        key=key,
+        state=lambda name, title: StrictStateDict(content[name], what=title, key=key),
+        generator=generator,
+        discriminator=lambda state: read_discriminator(
+            state, discriminator_layout, connections="resnet", mbstd_group=4
+        ),
+    )
 
 
-def read_generator(consumer: Consumer) -> tuple[StyleGAN2Generator, dict[str, Any]]:
+FAMILY = Family(
+    "rosinality", recognise, read, f"MIT, its CUDA code {NVIDIA} (rosinality/stylegan2-pytorch)"
+)
+
+
+def read_generator(state: StrictStateDict) -> tuple[StyleGAN2Generator, dict[str, Any]]:
     """Reads a generator, whose mean code is still to be set.
 
     Args:
-        consumer: A state dict of rosinality's ``Generator``.
+        state: A state dict of rosinality's ``Generator``.
 
     Returns:
         The generator, and facts for people.
@@ -86,61 +158,11 @@ def read_generator(consumer: Consumer) -> tuple[StyleGAN2Generator, dict[str, An
     Raises:
         CheckpointError: It does not fit.
     """
-    sides = sides_present(
-        consumer,
-        lambda b, _: [_wide(b)],
-        parts=(".conv.weight", ".activate.bias", ".noise.weight", ".conv.modulation.weight"),
+    noise = any(name.startswith("noises.") for name in state.names())
+    generator = read_stylegan2(
+        state, generator_layout, w_avg=None, optional=NOISE_MAPS, connections="skip"
     )
-    depth = count(consumer, lambda i: f"style.{i + 1}", parts=BOTH)
-    noise = any(name.startswith("noises.") for name in consumer.names())
-    architecture = generator_architecture(
-        consumer,
-        sides=sides,
-        wide=[f"{_wide(b)}.conv.weight" for b in range(len(sides))],
-        style="conv1.conv.modulation.weight",
-        dense=[f"style.{i + 1}.weight" for i in range(depth)],
-        embed=None,
-        connections="skip",
-        leading=1,
-    )
-    places = generator_places(architecture, noise=noise)
-    absent = {"w_avg"}
-    if not noise:
-        absent |= {f"synthesis.noise_{i}" for i in range(2 * len(sides) - 1)}
-    generator = build(
-        lambda: StyleGAN2Generator(**architecture),
-        places,
-        consumer,
-        filters=generator_filters(architecture),
-        absent=absent,
-    )
-    return generator, {"constant_noise": noise, **_multiplier(architecture)}
-
-
-def read_discriminator(consumer: Consumer) -> StyleGAN2Discriminator:
-    """Reads a discriminator.
-
-    Args:
-        consumer: A state dict of rosinality's ``Discriminator``.
-
-    Raises:
-        CheckpointError: It does not fit.
-    """
-    blocks = count(consumer, lambda i: f"convs.{i + 1}.", parts=("conv1.0.weight", "conv1.1.bias"))
-    architecture = discriminator_architecture(
-        consumer,
-        sides=[4 << i for i in range(min(blocks, 10) + 1)],
-        wide=[f"convs.{i}.conv1.0.weight" for i in range(blocks, 0, -1)],
-        last_conv="final_conv.0.weight",
-        connections="resnet",
-        mbstd_group=4,
-    )
-    return build(
-        lambda: StyleGAN2Discriminator(**architecture),
-        discriminator_places(architecture),
-        consumer,
-        filters=discriminator_filters(architecture),
-    )
+    return generator, {"constant_noise": noise, **_multiplier(generator.architecture)}
 
 
 def read_latent_avg(
@@ -164,28 +186,17 @@ def read_latent_avg(
     if found is None:
         return None
     layers, w_dim = generator.num_layers, generator.w_dim
-    consumer = Consumer({"latent_avg": found}, what=what, key=key)
+    state = StrictStateDict({"latent_avg": found}, what=what, key=key)
     shapes = [(w_dim,), (1, w_dim), (layers, w_dim)]
     shape = next((s for s in shapes if s == tuple(getattr(found, "shape", ()))), (layers, w_dim))
-    latent_avg = consumer.take("latent_avg", shape=shape)
-    consumer.finish()
+    latent_avg = state.take("latent_avg", shape=shape)
+    state.finish()
     latent_avg = latent_avg[0] if shape == (1, w_dim) else latent_avg
     generator.w_avg.copy_(latent_avg.expand(layers, w_dim))
     return latent_avg
 
 
-def _is_ours(found: Any) -> bool:
-    if not isinstance(found, dict):
-        return False
-    return not _MARKS.isdisjoint(found)
-
-
-def _wide(b: int) -> str:
-    """The last convolution of a resolution: two of ``convs`` each, from 8 px on."""
-    return "conv1" if b == 0 else f"convs.{2 * b - 1}"
-
-
-def _multiplier(architecture: dict[str, Any]) -> dict[str, Any]:
+def _multiplier(architecture: Mapping[str, Any]) -> dict[str, Any]:
     """rosinality's ``channel_multiplier``, where the widths follow its rule."""
     sides = [4 << i for i in range(len(architecture["channels"]))]
     for multiplier in (1, 2):

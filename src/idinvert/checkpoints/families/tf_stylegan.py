@@ -1,29 +1,40 @@
-"""NVlabs' StyleGAN for TensorFlow: pickles of (G, D, Gs), read without TensorFlow."""
+"""NVlabs' StyleGAN for TensorFlow: pickles of (G, D, Gs), read without TensorFlow.
 
+A stored network of NVlabs' ``dnnlib`` is data here: what it was built with, and its variables.
+Weights are [in, out] and [k, k, in, out].
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from idinvert.checkpoints.families import stylegan_parts as parts
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.networks import Networks, choose_generator
-from idinvert.checkpoints.families.places import Foreign, boxed, extent, same
-from idinvert.checkpoints.families.tf_networks import (
-    conv,
-    dense,
-    largest_side,
-    networks,
+from idinvert.checkpoints.families import stylegan
+from idinvert.checkpoints.families.family import (
+    Family,
+    Networks,
+    plain_number,
+    read_pair,
     require_settings,
-    settings,
-    takes_labels,
-    variables,
+    same_setting,
 )
+from idinvert.checkpoints.families.strict_loading import (
+    Source,
+    StrictStateDict,
+    Table,
+    permuted,
+    text_keys,
+    unsqueezed,
+)
+from idinvert.checkpoints.families.stylegan2 import LARGEST, Layer
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
-NAME = "tf-stylegan"
-NETWORKS = ("G", "D", "Gs")
+NETWORKS = ("Gs", "G", "D")
+_STORED = ("G", "D", "Gs")  # their order in a pickle
+_COMPONENTS = ("mapping", "synthesis")
 _MARK = "G_synthesis/4x4/Const/StyleMod/weight"
 _ONLY = {
     "nonlinearity": "lrelu",
@@ -31,7 +42,7 @@ _ONLY = {
     "blur_filter": [1, 2, 1],
     "num_channels": 3,
 }
-_ONLY_GENERATOR = {
+_ONLY_GENERATOR = _ONLY | {
     "use_styles": True,
     "const_input_layer": True,
     "use_noise": True,
@@ -43,34 +54,68 @@ _ONLY_GENERATOR = {
 }
 
 
+def conv(key: str) -> Source:
+    """The weight of a convolution: [k, k, in, out] in TensorFlow."""
+    return permuted(key, 3, 2, 0, 1)
+
+
+def dense(key: str) -> Source:
+    """The weight of a dense layer: [in, out] in TensorFlow."""
+    return permuted(key, 1, 0)
+
+
+def networks(content: Any) -> list[Stored]:
+    """The networks of a tuple of networks, or of a single one; [] where it is neither."""
+    members = list(content) if isinstance(content, list | tuple) else [content]
+    return members if members and all(_is_network(member) for member in members) else []
+
+
+def variables(network: Stored) -> dict[str, Any]:
+    """Name to array of the network's own variables and, under a prefix, of its components'.
+
+    The mapping network's stand under ``G_mapping/`` and the synthesis network's under
+    ``G_synthesis/``, as TensorFlow lists them.
+    """
+    found = _own_variables(network)
+    for name, component in _components(network):
+        found |= {f"G_{name}/{key}": value for key, value in _own_variables(component).items()}
+    return found
+
+
+def settings(network: Stored) -> dict[str, Any]:
+    """What the network was built with, its components' settings included."""
+    made = dict(text_keys(network.state.get("static_kwargs")))
+    for _, component in _components(network):
+        made |= text_keys(component.state.get("static_kwargs"))
+    return made
+
+
 def recognise(archive: Archive) -> bool:
-    """Whether it holds StyleGAN networks, with one w for all layers; see `tf_idinvert` else."""
+    """Whether it holds StyleGAN networks, with one w for all layers; see `idinvert` else."""
     held = members(archive.content)
     return any(is_generator(held[name]) and not is_multi_w(held[name]) for name in held)
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D.
-
-    Args:
-        archive: The file.
-        key: The config key that named it, for messages.
-        network: ``"Gs"`` (default) or ``"G"``.
+    """Reads G and D; ``network`` is ``"Gs"`` (default) or ``"G"``.
 
     Raises:
         CheckpointError: It does not fit; every variable that does not is named. Or it is
-            conditional, or was made with settings that change what it computes.
+            conditional, or was built with settings that change what it computes.
     """
-    what = f"{archive.path} ({NAME})"
+    what = f"{archive.path} ({FAMILY.name})"
     return read_members(members(archive.content), what=what, key=key, network=network)
+
+
+FAMILY = Family("tf-stylegan", recognise, read, "CC BY-NC 4.0 (NVlabs/stylegan)")
 
 
 def members(content: Any) -> dict[str, Stored]:
     """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
     found = networks(content)
     if len(found) == 1:
-        return {NETWORKS[2]: found[0]} if is_generator(found[0]) else {}
-    return dict(zip(NETWORKS, found, strict=True)) if len(found) == 3 else {}
+        return {"Gs": found[0]} if is_generator(found[0]) else {}
+    return dict(zip(_STORED, found, strict=True)) if len(found) == 3 else {}
 
 
 def is_generator(network: Stored) -> bool:
@@ -89,80 +134,125 @@ def is_multi_w(network: Stored) -> bool:
 
 def read_members(held: dict[str, Stored], *, what: str, key: str, network: str | None) -> Networks:
     """Reads G and D of networks by name."""
-    name = choose_generator(held, ema="Gs", live="G", network=network, what=what, key=key)
-    generator = w_avg = discriminator = None
-    if name is not None:
-        generator, w_avg = read_generator(held[name], what=f"{what}, network {name}", key=key)
-    if "D" in held:
-        discriminator = read_discriminator(held["D"], what=f"{what}, network D", key=key)
-    meta = {"network": name, "networks": list(held)}
-    return Networks(generator, discriminator, latent_avg=w_avg, meta=meta)
+    return read_pair(
+        list(held),
+        names=NETWORKS,
+        network=network,
+        what=what,
+        key=key,
+        state=lambda name, title: StrictStateDict(variables(held[name]), what=title, key=key),
+        generator=lambda name, state: (*read_generator(state, settings(held[name])), {}),
+        discriminator=lambda state: read_discriminator(state, settings(held["D"])),
+    )
 
 
 def read_generator(
-    network: Stored, *, what: str, key: str
+    state: StrictStateDict, made: Mapping[str, Any]
 ) -> tuple[StyleGANGenerator, Tensor | None]:
-    """Reads G or Gs; see `stylegan_parts.read_generator`."""
-    consumer, made = Consumer(variables(network), what=what, key=key), settings(network)
-    if "G_mapping/LabelConcat/weight" in consumer or takes_labels(made):
-        parts.refuse_labels(consumer)
-    require_settings(consumer, made, _ONLY | _ONLY_GENERATOR)
-    num_layers = 2 * largest_side(consumer, "G_synthesis/").bit_length() - 4
-    depth = extent(consumer, "G_mapping/Dense", "/")
-    parts.require_layers(consumer, num_layers, depth=depth)
-    layout = parts.generator_layout(
-        mapping=[
-            (dense(f"G_mapping/Dense{i}/weight"), same(f"G_mapping/Dense{i}/bias"))
-            for i in range(depth)
-        ],
-        layers=[_layer(i, side) for i, side in enumerate(parts.layer_sides(num_layers))],
-        rgb=(conv("G_synthesis/ToRGB_lod0/weight"), same("G_synthesis/ToRGB_lod0/bias")),
-    )
-    lower = range(1, num_layers // 2)  # structure='fixed' has none of these
-    parts.drop_lower(consumer, "G_synthesis/ToRGB_lod", lower, suffixes=("/weight", "/bias"))
-    consumer.drop(["G_synthesis/lod"])  # G writes its own level of detail there as it runs
-    return parts.read_generator(
-        consumer,
+    """Reads G or Gs; see `stylegan.read_generator`."""
+    if "G_mapping/LabelConcat/weight" in state or _takes_labels(made):
+        stylegan.refuse_labels(state)
+    require_settings(state, made, _ONLY_GENERATOR)
+    num_layers = 2 * _largest_side(state, "G_synthesis/").bit_length() - 4
+    top = num_layers // 2 - 1
+
+    def layout(layer: Layer) -> Table:
+        i, side = layer.index, layer.side
+        if layer.kind == "dense":
+            name = f"G_mapping/Dense{i}"
+            return {"weight": dense(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+        if layer.kind == "rgb":
+            name = f"G_synthesis/ToRGB_lod{top - i}"
+            return {"weight": conv(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+        kind = ("Const", "Conv")[i] if i < 2 else ("Conv0_up", "Conv1")[i % 2]
+        name = f"G_synthesis/{side}x{side}/{kind}"
+        return {
+            "weight": conv(f"{name}/weight") if i else unsqueezed(f"{name}/const", before=1),
+            "bias": Source(f"{name}/bias"),
+            "noise": Source(f"G_synthesis/noise{i}"),
+            "noise_weight": Source(f"{name}/Noise/weight"),
+            "affine.weight": dense(f"{name}/StyleMod/weight"),
+            "affine.bias": Source(f"{name}/StyleMod/bias"),
+        }
+
+    state.drop(["G_synthesis/lod"])  # G writes its own level of detail there as it runs
+    return stylegan.read_generator(
+        state,
         layout,
         num_layers=num_layers,
-        depth=depth,
+        depth=state.extent("G_mapping/Dense", "/"),
         w_avg="dlatent_avg",
         lod="lod",
-        fused_from=parts.fused_from(consumer, made.get("fused_scale", "auto")),
+        fused_from=stylegan.fused_from(state, made.get("fused_scale", "auto")),
     )
 
 
-def read_discriminator(network: Stored, *, what: str, key: str) -> StyleGANDiscriminator:
+def read_discriminator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGANDiscriminator:
     """Reads D. Its fused layers compute what the others do, so ``fused_scale`` has no bearing."""
-    consumer, made = Consumer(variables(network), what=what, key=key), settings(network)
-    if takes_labels(made):
-        parts.refuse_labels(consumer)
-    require_settings(consumer, made, _ONLY)
-    side, names = largest_side(consumer), {"from_rgb": "FromRGB_lod0", "conv": "4x4/Conv"}
-    blocks = side.bit_length() - 3
-    parts.require_layers(consumer, 2 * blocks + 2, depth=1)
-    for b in range(blocks):
-        names[f"blocks.{b}.conv0"] = f"{side >> b}x{side >> b}/Conv0"
-        names[f"blocks.{b}.conv1"] = f"{side >> b}x{side >> b}/Conv1_down"
-    layout = {f"{native}.weight": conv(f"{name}/weight") for native, name in names.items()}
-    for native, name in (("fc", "4x4/Dense0"), ("out", "4x4/Dense1")):
-        names[native], layout[f"{native}.weight"] = name, dense(f"{name}/weight")
-    layout |= {f"{native}.bias": same(f"{name}/bias") for native, name in names.items()}
-    lower = range(1, blocks + 1)
-    parts.drop_lower(consumer, "FromRGB_lod", lower, suffixes=("/weight", "/bias"))
-    group = made.get("mbstd_group_size", 4)
-    return parts.read_discriminator(consumer, layout, blocks=blocks, lod="lod", mbstd_group=group)
+    if _takes_labels(made):
+        stylegan.refuse_labels(state)
+    require_settings(state, made, _ONLY)
+
+    def layout(layer: Layer) -> Table:
+        name = {
+            "from_rgb": f"FromRGB_lod{layer.index}",
+            "conv0": f"{layer.side}x{layer.side}/Conv0",
+            "conv1": f"{layer.side}x{layer.side}/Conv1_down",
+            "conv": "4x4/Conv",
+            "fc": "4x4/Dense0",
+            "out": "4x4/Dense1",
+        }[layer.kind]
+        weight = dense if layer.kind in ("fc", "out") else conv
+        return {"weight": weight(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+
+    return stylegan.read_discriminator(
+        state,
+        layout,
+        blocks=_largest_side(state).bit_length() - 3,
+        lod="lod",
+        mbstd_group=made.get("mbstd_group_size", 4),
+    )
 
 
-def _layer(i: int, side: int) -> dict[str, Foreign]:
-    """Where the variables of layer i of the synthesis stand."""
-    kind = ("Const", "Conv")[i] if i < 2 else ("Conv0_up", "Conv1")[i % 2]
-    name = f"G_synthesis/{side}x{side}/{kind}"
-    return {
-        "weight": boxed(f"{name}/const", before=1) if i == 0 else conv(f"{name}/weight"),
-        "bias": same(f"{name}/bias"),
-        "noise": same(f"G_synthesis/noise{i}"),
-        "noise_weight": same(f"{name}/Noise/weight"),
-        "style_weight": dense(f"{name}/StyleMod/weight"),
-        "style_bias": same(f"{name}/StyleMod/bias"),
+def _is_network(value: Any) -> bool:
+    state = value.state if isinstance(value, Stored) else None
+    return isinstance(state, dict) and isinstance(state.get("variables"), list | tuple)
+
+
+def _components(network: Stored) -> list[tuple[str, Stored]]:
+    """The networks within a network, by name."""
+    held = text_keys(network.state.get("components"))
+    return [(name, held[name]) for name in _COMPONENTS if _is_network(held.get(name))]
+
+
+def _own_variables(network: Stored) -> dict[str, Any]:
+    pairs = [
+        pair
+        for pair in network.state["variables"]
+        if isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str)
+    ]
+    return {name: _array(value) for name, value in pairs}
+
+
+def _array(value: Any) -> Any:
+    """TensorFlow hands scalars out as numbers."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return np.asarray(value, dtype=np.float32)
+    return value
+
+
+def _largest_side(state: StrictStateDict, prefix: str = "") -> int:
+    """The highest s, a power of two, of which there are variables ``{prefix}{s}x{s}/…``; or 0."""
+    found = {
+        name.removeprefix(prefix).partition("/")[0]
+        for name in state.names()
+        if name.startswith(prefix)
     }
+    sides = [1 << i for i in range(2, 2 * LARGEST.bit_length())]
+    return max((side for side in sides if f"{side}x{side}" in found), default=0)
+
+
+def _takes_labels(made: Mapping[str, Any]) -> bool:
+    """Whether a network was built for labels, or for something that is no number of them."""
+    size = plain_number(made.get("label_size"))
+    return size is not None and not same_setting(size, 0)

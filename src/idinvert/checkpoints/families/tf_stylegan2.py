@@ -3,44 +3,59 @@
 Pickles of (G, D, Gs), or of one network. Configurations B to F of the paper: skip, residual and
 plain connections, and the networks that grew, once grown. A bounded discriminator with skip
 connections leaves its last FromRGB, at 4 px, unbounded here, as NVlabs' PyTorch port does.
+
+Weights are [in, out] and [k, k, in, out]. Styles add 1 to their biases at run time. An upsampling
+layer turns its filters by half a turn before TensorFlow's transposed convolution, which torch's
+equals; every other convolution correlates, as torch's does. Without skip connections the last
+resolution's colours are ``ToRGB_lod0`` in the networks that grew (configurations B to D).
+
+Source: stylegan2 (training/networks_stylegan2.py), stylegan2-ada (training/networks.py).
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from torch import Tensor
 
-from idinvert.checkpoints.families.consume import Consumer
-from idinvert.checkpoints.families.layout import build
-from idinvert.checkpoints.families.networks import Networks, choose_generator
-from idinvert.checkpoints.families.stylegan2_shapes import (
-    count,
-    discriminator_architecture,
-    generator_architecture,
-    present,
-    sides_present,
-)
-from idinvert.checkpoints.families.tf_networks import (
-    networks,
+from idinvert.checkpoints.families.family import (
+    NVIDIA,
+    Family,
+    Networks,
+    positive_setting,
+    read_pair,
     require_settings,
+)
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    half_turn,
+    shifted,
+    unsqueezed,
+)
+from idinvert.checkpoints.families.stylegan2 import (
+    LARGEST,
+    NOISE,
+    Layer,
+    Layout,
+    read_discriminator,
+    read_generator,
+)
+from idinvert.checkpoints.families.tf_stylegan import (
+    NETWORKS,
+    conv,
+    dense,
+    networks,
     settings,
     variables,
-)
-from idinvert.checkpoints.families.tf_stylegan2_layout import (
-    G,
-    M,
-    discriminator_places,
-    generator_places,
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
-NAME = "tf-stylegan2"
+G, M = "G_synthesis/", "G_mapping/"
 _MARKS = {f"{G}4x4/Conv/mod_weight", f"{G}4x4/Conv/mod_bias", f"{G}8x8/Conv1/mod_weight"}
-_LAYER = ("/weight", "/bias")
-_STYLED = (*_LAYER, "/mod_weight", "/mod_bias")
 _ONLY = {"nonlinearity": "lrelu", "resample_kernel": [1, 3, 3, 1], "num_channels": 3}
 _ONLY_GENERATOR = _ONLY | {"mapping_nonlinearity": "lrelu", "normalize_latents": True}
 _ONLY_DISCRIMINATOR = _ONLY | {
@@ -49,6 +64,79 @@ _ONLY_DISCRIMINATOR = _ONLY | {
     "adaptive_dropout": 0,
     "score_max": 1,
 }
+_OLD_LABELS = "takes labels as StyleGAN2 of 2019 does, which no native network does"
+
+
+def generator_layout(*, grown: bool) -> Layout:
+    """Where the variables of G are stored; of one that grew, the colours are ``ToRGB_lod0``."""
+
+    def layout(layer: Layer) -> Table:
+        i, scope = layer.index, f"{G}{layer.side}x{layer.side}"
+        match layer.kind:
+            case "dense":
+                return _dense(f"{M}Dense{i}")
+            case "embed":
+                return _dense(f"{M}LabelEmbed")
+            case "const":
+                return {"": unsqueezed(f"{G}4x4/Const/const", before=1)}
+            case "rgb":
+                return _modulated(f"{G}ToRGB_lod0" if grown else f"{scope}/ToRGB")
+            case "shortcut":
+                return {"weight": conv(f"{scope}/Skip/weight")}
+        name = f"{scope}/Conv" if i == 0 else f"{scope}/{'Conv0_up' if i % 2 else 'Conv1'}"
+        found = _modulated(name)
+        found["noise_strength"] = Source(f"{name}/noise_strength")
+        found["noise"] = Source(f"{G}noise{i}")
+        if i % 2:
+            plain = conv(f"{name}/weight")
+            found["weight"] = Source(
+                plain.key,
+                lambda filters: half_turn(plain.read(filters)),
+                lambda filters: plain.write(half_turn(filters)),
+            )
+        return found
+
+    return layout
+
+
+def discriminator_layout(*, grown: bool) -> Layout:
+    """Where the variables of D are stored; of one that grew, the first layer is FromRGB_lod0."""
+
+    def layout(layer: Layer) -> Table:
+        scope = f"{layer.side}x{layer.side}"
+        match layer.kind:
+            case "from_rgb":
+                return _conv("FromRGB_lod0" if grown else f"{scope}/FromRGB")
+            case "shortcut":
+                return {"weight": conv(f"{scope}/Skip/weight")}
+            case "fc":
+                return _dense("4x4/Dense0")
+            case "out":
+                return _dense("Output")
+            case "embed":
+                return _dense("LabelEmbed")
+            case "dense":
+                return _dense(f"Mapping{layer.index}")
+        name = {"conv0": "Conv0", "conv1": "Conv1_down", "conv": "Conv"}[layer.kind]
+        return _conv(f"{scope}/{name}")
+
+    return layout
+
+
+def _dense(name: str) -> dict[str, Source | Constant]:
+    return {"weight": dense(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+
+
+def _conv(name: str) -> dict[str, Source | Constant]:
+    return {"weight": conv(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+
+
+def _modulated(name: str) -> dict[str, Source | Constant]:
+    return {
+        **_conv(name),
+        "affine.weight": dense(f"{name}/mod_weight"),
+        "affine.bias": shifted(f"{name}/mod_bias", 1),
+    }
 
 
 def recognise(archive: Archive) -> bool:
@@ -62,108 +150,69 @@ def recognise(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D.
-
-    Args:
-        archive: The file.
-        key: The config key that named it, for messages.
-        network: ``"Gs"`` (default) or ``"G"``.
+    """Reads G and D; ``network`` is ``"Gs"`` (default) or ``"G"``.
 
     Raises:
         CheckpointError: It does not fit; every variable that does not is named.
     """
     held = _members(archive.content)
-    what = f"{archive.path} ({NAME})"
-    there = [name for name in ("Gs", "G", "D") if name in held]
-    name = choose_generator(there, ema="Gs", live="G", network=network, what=what, key=key)
-    meta: dict[str, Any] = {"network": name, "networks": there}
-    generator = latent_avg = discriminator = None
-    if name is not None:
-        consumer = Consumer(variables(held[name]), what=f"{what}, network {name}", key=key)
-        generator = _generator(consumer, settings(held[name]))
-        latent_avg = generator.w_avg[0].clone()
-    if "D" in held:
-        consumer = Consumer(variables(held["D"]), what=f"{what}, network D", key=key)
-        made = settings(held["D"])
-        function = held["D"].state.get("build_func_name")
-        made.setdefault("mbstd_group_size", None if function == "D_main" else 4)
-        discriminator = _discriminator(consumer, made)
-    return Networks(generator, discriminator, latent_avg=latent_avg, meta=meta)
 
+    def generator(name: str, state: StrictStateDict) -> tuple[Any, Tensor, dict[str, Any]]:
+        found = _generator(state, settings(held[name]))
+        return found, found.w_avg[0].clone(), {}
 
-def _generator(consumer: Consumer, made: Mapping[str, Any]) -> StyleGAN2Generator:
-    if f"{M}LabelConcat/weight" in consumer:
-        consumer.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
-    require_settings(consumer, made, _ONLY_GENERATOR)
-    sides = sides_present(
-        consumer,
-        lambda b, side: [f"{G}{side}x{side}/{'Conv1' if b else 'Conv'}"],
-        parts=_STYLED,
-    )
-    grown = present(consumer, [f"{G}ToRGB_lod0"], parts=_STYLED)
-    _take_lod(consumer, grown=grown, colours=f"{G}ToRGB_lod", sides=len(sides))
-    depth = count(consumer, lambda i: f"{M}Dense{i}", parts=_LAYER)
-    embed = f"{M}LabelEmbed"
-    connections = "orig"
-    if present(consumer, [f"{G}4x4/ToRGB"], parts=_STYLED):
-        connections = "skip"
-    elif present(consumer, [f"{G}{side}x{side}/Skip" for side in sides], parts=_LAYER):
-        connections = "resnet"
-    architecture = generator_architecture(
-        consumer,
-        sides=sides,
-        wide=[f"{G}{s}x{s}/{'Conv1' if s > 4 else 'Conv'}/weight" for s in sides],
-        style=f"{G}4x4/Conv/mod_weight",
-        dense=[f"{M}Dense{i}/weight" for i in range(depth)],
-        embed=f"{embed}/weight" if present(consumer, [embed], parts=_LAYER) else None,
-        connections=connections,
-        transposed=True,
-        conv_clamp=_number(consumer, made, "conv_clamp", None),
-        mapping_lr_mul=_number(consumer, made, "mapping_lrmul", 0.01),
-    )
-    noise = any("noise" in name for name in consumer.names())
-    places = generator_places(architecture, noise=noise, grown=grown)
-    everything = generator_places(architecture, grown=grown)
-    return build(
-        lambda: StyleGAN2Generator(**architecture),
-        places,
-        consumer,
-        absent={place.native for place in everything} - {place.native for place in places},
+    def discriminator(state: StrictStateDict) -> StyleGAN2Discriminator:
+        default = None if held["D"].state.get("build_func_name") == "D_main" else 4
+        return _discriminator(state, {"mbstd_group_size": default} | settings(held["D"]))
+
+    return read_pair(
+        [name for name in NETWORKS if name in held],
+        names=NETWORKS,
+        network=network,
+        what=f"{archive.path} ({FAMILY.name})",
+        key=key,
+        state=lambda name, title: StrictStateDict(variables(held[name]), what=title, key=key),
+        generator=generator,
+        discriminator=discriminator,
     )
 
 
-def _discriminator(consumer: Consumer, made: Mapping[str, Any]) -> StyleGAN2Discriminator:
-    require_settings(consumer, made, _ONLY_DISCRIMINATOR)
-    labels = present(consumer, ["LabelEmbed"], parts=_LAYER)
-    if made.get("label_size") and not labels:
-        consumer.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
-    blocks = sides_present(consumer, lambda _, side: [f"{2 * side}x{2 * side}/Conv0"], parts=_LAYER)
-    sides = [4, *(2 * side for side in blocks)]
-    grown = present(consumer, ["FromRGB_lod0"], parts=_LAYER)
-    _take_lod(consumer, grown=grown, colours="FromRGB_lod", sides=len(sides))
-    depth = count(consumer, lambda i: f"Mapping{i}", parts=_LAYER)
-    connections = "orig"
-    if present(consumer, ["4x4/FromRGB"], parts=_LAYER):
-        connections = "skip"
-    elif present(consumer, [f"{side}x{side}/Skip" for side in sides], parts=_LAYER):
-        connections = "resnet"
-    architecture = discriminator_architecture(
-        consumer,
-        sides=sides,
-        wide=[f"{side}x{side}/Conv0/weight" for side in sides[1:]],
-        last_conv="4x4/Conv/weight",
-        connections=connections,
-        embed="LabelEmbed/weight" if labels else None,
-        cmap=[f"Mapping{i}/weight" for i in range(depth)],
-        transposed=True,
-        mbstd_group=_group(consumer, made),
-        conv_clamp=_number(consumer, made, "conv_clamp", None),
-        cmap_lr_mul=_number(consumer, made, "mapping_lrmul", 0.1),
+FAMILY = Family("tf-stylegan2", recognise, read, f"{NVIDIA} (NVlabs/stylegan2)")
+
+
+def _generator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGAN2Generator:
+    if f"{M}LabelConcat/weight" in state:
+        state.fail(_OLD_LABELS)
+    require_settings(state, made, _ONLY_GENERATOR)
+    grown = state.holds(_modulated(f"{G}ToRGB_lod0"))
+    _take_lod(state, grown=grown, colours=f"{G}ToRGB_lod")
+    return read_generator(
+        state,
+        generator_layout(grown=grown),
+        w_avg="dlatent_avg",
+        optional=NOISE,
+        connections="orig" if grown else None,
+        conv_clamp=positive_setting(state, made, "conv_clamp", None),
+        mapping_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.01),
     )
-    return build(
-        lambda: StyleGAN2Discriminator(**architecture),
-        discriminator_places(architecture, grown=grown),
-        consumer,
+
+
+def _discriminator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGAN2Discriminator:
+    require_settings(state, made, _ONLY_DISCRIMINATOR)
+    if made.get("label_size") and not state.holds(_dense("LabelEmbed")):
+        state.fail(_OLD_LABELS)
+    grown = state.holds(_conv("FromRGB_lod0"))
+    _take_lod(state, grown=grown, colours="FromRGB_lod")
+    group = 1  # of the minibatch deviation; 0 or 1 left it out in 2019
+    if made["mbstd_group_size"] not in (0, 1):
+        group = positive_setting(state, made, "mbstd_group_size", None)
+    return read_discriminator(
+        state,
+        discriminator_layout(grown=grown),
+        connections="orig" if grown else None,
+        mbstd_group=None if group is None else int(group),
+        conv_clamp=positive_setting(state, made, "conv_clamp", None),
+        cmap_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.1),
     )
 
 
@@ -180,32 +229,14 @@ def _scopes(network: Stored) -> set[str]:
     return {name.split("/")[-2] for name in variables(network) if name.count("/") > 1}
 
 
-def _take_lod(consumer: Consumer, *, grown: bool, colours: str, sides: int) -> None:
+def _take_lod(state: StrictStateDict, *, grown: bool, colours: str) -> None:
     """Drops what only growing needed, once it is over."""
     for name in ("lod", f"{G}lod"):
-        if name not in consumer:
+        if name not in state:
             continue
-        lod = consumer.take(name, shape=())
+        lod = state.take(name, shape=())
         if grown and not lod.is_meta and float(lod) != 0:
-            consumer.fail(f"is still growing ({name}={float(lod):.3g}), expected a grown network")
-    for level in range(1, sides if grown else 0):
+            state.fail(f"is still growing ({name}={float(lod):.3g}), expected a grown network")
+    for level in range(1, LARGEST.bit_length() - 2 if grown else 0):
         parts = ("weight", "bias", "mod_weight", "mod_bias")
-        consumer.drop(f"{colours}{level}/{part}" for part in parts)
-
-
-def _group(consumer: Consumer, made: Mapping[str, Any]) -> int | None:
-    """Images in a group of the minibatch deviation; 0 or 1 left it out in 2019."""
-    if made["mbstd_group_size"] in (0, 1):
-        return 1
-    found = _number(consumer, made, "mbstd_group_size", None)
-    return None if found is None else int(found)
-
-
-def _number(consumer: Consumer, made: Mapping[str, Any], name: str, default: Any) -> Any:
-    """A positive number that a network was made with, or the default."""
-    found = made.get(name, default)
-    if isinstance(found, np.number):
-        found = found.item()
-    if found is None or (type(found) in (int, float) and math.isfinite(found) and found > 0):
-        return found
-    consumer.fail(f"was made with {name}={found!r:.60}, expected a number above 0")
+        state.drop(f"{colours}{level}/{part}" for part in parts)

@@ -1,19 +1,19 @@
-"""The strict reader of tensors by name."""
+"""Strict loading."""
 
 import numpy as np
 import pytest
 import torch
 
-from idinvert.checkpoints.families.consume import Consumer
+from idinvert.checkpoints.families.strict_loading import StrictStateDict
 from idinvert.errors import CheckpointError
 
 
-def consumer(**tensors) -> Consumer:
-    return Consumer(tensors, what="f.pt, network G", key="generator.path")
+def state(**tensors) -> StrictStateDict:
+    return StrictStateDict(tensors, what="f.pt, network G", key="generator.path")
 
 
 def test_all_complaints_come_in_one_message() -> None:
-    c = consumer(a=torch.zeros(2), b=torch.zeros(3), c=torch.zeros(4), d=5)
+    c = state(a=torch.zeros(2), b=torch.zeros(3), c=torch.zeros(4), d=5)
     assert torch.equal(c.take("a", shape=(2,)), torch.zeros(2))
     for name, shape in (("b", (4,)), ("gone", (7, 8)), ("d", (1,))):
         stand_in = c.take(name, shape=shape)
@@ -38,7 +38,7 @@ def test_all_complaints_come_in_one_message() -> None:
     ],
 )
 def test_floats_of_any_precision_become_float32(value) -> None:
-    found = consumer(a=value).take("a", shape=(2,))
+    found = state(a=value).take("a", shape=(2,))
     assert found.dtype == torch.float32 and not found.requires_grad and not found.is_meta
 
 
@@ -56,7 +56,7 @@ def test_floats_of_any_precision_become_float32(value) -> None:
     ],
 )
 def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word: str) -> None:
-    c = consumer(a=value)
+    c = state(a=value)
     c.take("a", shape=(2,))
     with pytest.raises(CheckpointError, match=r"misshapen: a .*instead of \(2,\)") as caught:
         c.finish()
@@ -64,18 +64,17 @@ def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word: str) -> Non
 
 
 def test_a_constant_is_compared() -> None:
-    c = consumer(a=torch.ones(2), b=torch.ones(2), c=torch.ones(3))
+    c = state(a=torch.ones(2), b=torch.ones(2), c=torch.ones(3))
     c.constant("a", torch.ones(2))
     c.constant("b", torch.tensor([1.0, 2.0]))
     c.constant("c", torch.ones(2))
-    c.constant("gone", torch.ones(2), needed=False)
     c.constant("missed", torch.ones(2))
     with pytest.raises(CheckpointError, match=r"missing: missed; .*b has other.*c \(3,\) instead"):
         c.finish()
 
 
 def test_nothing_left_is_no_complaint() -> None:
-    c = consumer(a=torch.ones(2), b=3)
+    c = state(a=torch.ones(2), b=3)
     c.drop(["b", "never there"])
     assert "a" in c and "b" not in c and c.names() == ["a"]
     c.take("a", shape=(2,))
@@ -83,7 +82,7 @@ def test_nothing_left_is_no_complaint() -> None:
 
 
 def test_shapes_are_read_before_the_tensors() -> None:
-    c = consumer(a=torch.ones(2, 3), b=np.ones((4, 5)), c=3, d=torch.ones(0, 2))
+    c = state(a=torch.ones(2, 3), b=np.ones((4, 5)), c=3, d=torch.ones(0, 2))
     assert c.shape("a", ndim=2) == (2, 3) and c.shape("b", ndim=2) == (4, 5) and "a" in c
     for name, words in (("a", "expected 3 dim"), ("gone", "missing"), ("c", "int"), ("d", r"0, 2")):
         with pytest.raises(CheckpointError, match=words):
@@ -92,7 +91,9 @@ def test_shapes_are_read_before_the_tensors() -> None:
 
 def test_any_key_can_be_told() -> None:
     many = {f"k{i}": 0 for i in range(100)}
-    c = Consumer({7: 1, ("a", "b"): 2, "new\nline": 3, "x" * 999: 4} | many, what="f", key="k")
+    c = StrictStateDict(
+        {7: 1, ("a", "b"): 2, "new\nline": 3, "x" * 999: 4} | many, what="f", key="k"
+    )
     with pytest.raises(CheckpointError) as caught:
         c.finish()
     message = str(caught.value)

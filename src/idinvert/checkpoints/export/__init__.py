@@ -1,1 +1,0 @@
-"""Native networks out to the layouts that other tools read."""

@@ -1,0 +1,184 @@
+"""What a checkpoint family is, and the native networks that its reader returns."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from idinvert.checkpoints.families.strict_loading import StrictStateDict
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.errors import CheckpointError
+
+NVIDIA = "NVIDIA Source Code License, non-commercial"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of one foreign checkpoint; all in ``eval()``, none asks for gradients.
+
+    Args:
+        generator: StyleGAN or StyleGAN2; None where the file holds an encoder alone.
+        discriminator: D, where the file holds it.
+        encoder: E, where the file holds it.
+        latent_avg: Mean code that the file holds, ``[L, w_dim]`` or ``[w_dim]``, float32; None
+            where it holds none. A generator's `w_avg` carries it already.
+        meta: JSON-able facts for people: which network was taken, what else the file holds.
+    """
+
+    generator: Any
+    discriminator: nn.Module | None = None
+    encoder: Any = None
+    latent_avg: Tensor | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class _Read(Protocol):
+    def __call__(self, archive: Archive, *, key: str, network: str | None = None) -> Networks: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A checkpoint layout: how it is recognised, and how it is read.
+
+    Args:
+        name: What `inspect` calls it.
+        recognise: Whether a file is of this family, by its content.
+        read: Reads the networks. ``key`` is the config key that named the file, for messages;
+            ``network`` picks the generator, None takes the averaged one. Raises a CheckpointError
+            that names every tensor that does not fit.
+        licence: Of the repository that the layout comes from; that of the weights is their
+            owner's word.
+        objective: The objective that its encoders were trained with, as tables name it; None
+            where the file tells.
+    """
+
+    name: str
+    recognise: Callable[[Archive], bool]
+    read: _Read
+    licence: str
+    objective: str | None = None
+
+
+def choose_generator(
+    found: Collection[str], *, ema: str, live: str, network: str | None, what: str, key: str
+) -> str | None:
+    """Picks the generator: the averaged one, unless told otherwise or it is not there.
+
+    Args:
+        found: Names of the networks in the file.
+        ema: The family's name of the averaged generator; ``"g_ema"`` means it in every family.
+        live: The family's name of the one that was trained; ``"g"`` means it in every family.
+        network: What the user asked for, in any case; None leaves the choice.
+        what: The file and its family, for messages.
+        key: The config key that named the file, for messages.
+
+    Returns:
+        A name of `found`, or None where there is no generator and none was asked for.
+
+    Raises:
+        CheckpointError: The one asked for is not there, or is not known.
+    """
+    there = [name for name in (ema, live) if name in found]
+    if network is None:
+        return there[0] if there else None
+    names = {"g_ema": ema, ema.lower(): ema, "g": live, live.lower(): live}
+    wanted = names.get(network.lower())
+    if wanted is None or wanted not in there:
+        raise CheckpointError(
+            f"{what}: has no generator {network!r}, expected one of {there}; change the network "
+            f"asked for, or {key}"
+        )
+    return wanted
+
+
+def read_pair(
+    found: Collection[str],
+    *,
+    names: tuple[str, str, str],
+    network: str | None,
+    what: str,
+    key: str,
+    state: Callable[[str, str], StrictStateDict],
+    generator: Callable[[str, StrictStateDict], tuple[nn.Module, Tensor | None, dict[str, Any]]],
+    discriminator: Callable[[StrictStateDict], nn.Module],
+) -> Networks:
+    """Reads G and D of a file that holds several networks by name.
+
+    Args:
+        found: Names of the networks in the file.
+        names: The family's names of the averaged G, of G as trained, and of D.
+        network: What the user asked for, see `choose_generator`.
+        what: The file and its family, for messages.
+        key: The config key that named the file, for messages.
+        state: Gives the tensors of a network by its name and its title in messages.
+        generator: Reads G by its name, and gives its mean code and facts for people.
+        discriminator: Reads D.
+    """
+    ema, live, judge = names
+    name = choose_generator(found, ema=ema, live=live, network=network, what=what, key=key)
+    meta: dict[str, Any] = {"network": name, "networks": list(found)}
+    model = latent_avg = d = None
+    if name is not None:
+        model, latent_avg, facts = generator(name, state(name, f"{what}, network {name}"))
+        meta |= facts
+    if judge in found:
+        d = discriminator(state(judge, f"{what}, network {judge}"))
+    return Networks(model, d, latent_avg=latent_avg, meta=meta)
+
+
+def require_settings(
+    state: StrictStateDict, made: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """Refuses a network that was built otherwise than the native one computes.
+
+    Args:
+        state: For the complaint.
+        made: What the network was built with, as far as the file says.
+        expected: The only value that each of these settings may have.
+
+    Raises:
+        CheckpointError: A setting that is given has another value.
+    """
+    for name, value in expected.items():
+        if name in made and not same_setting(made[name], value):
+            state.fail(f"was built with {name}={made[name]!r:.60}, expected {value!r}")
+
+
+def same_setting(found: Any, expected: Any) -> bool:
+    """Whether a setting has this value, whichever number or sequence type stores it."""
+    found = plain_number(found)
+    if isinstance(expected, list):
+        numbers = isinstance(found, list | tuple) and all(
+            isinstance(value, int | float) for value in found
+        )
+        return numbers and list(found) == expected
+    numbers = isinstance(found, int | float) and isinstance(expected, int | float)
+    return (numbers or isinstance(found, type(expected))) and bool(found == expected)
+
+
+def positive_setting(
+    state: StrictStateDict, made: Mapping[str, Any], name: str, default: float | None
+) -> Any:
+    """A positive number that a network was built with, or the default.
+
+    Args:
+        state: For the complaint.
+        made: What the network was built with, as far as the file says.
+        name: The setting.
+        default: What it is where the file does not say; None is allowed in the file too.
+
+    Raises:
+        CheckpointError: It is something else.
+    """
+    found = plain_number(made.get(name, default))
+    if found is None or (type(found) in (int, float) and math.isfinite(found) and found > 0):
+        return found
+    state.fail(f"{name} is {found!r:.60}, expected a number above 0")
+
+
+def plain_number(found: Any) -> Any:
+    """A number as Python's own, where numpy stores it; anything else as it is."""
+    return found.item() if isinstance(found, np.number) else found

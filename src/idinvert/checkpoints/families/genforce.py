@@ -1,0 +1,372 @@
+"""StyleGAN and StyleGAN2 as genforce and its successor Hammer save them (``.pth``).
+
+A dict of state dicts, ``generator_smooth``, ``generator`` and ``discriminator``, nested under
+``models`` in training checkpoints. Both name a layer by its number; Hammer names noise, filters,
+the mean code and D's last layer otherwise. Of StyleGAN2, genforce adds 1 to the styles' biases at
+run time and turns the filters of upsampling layers by half a turn, as TensorFlow does; Hammer
+stores both as the native network has them. Hammer's training checkpoints say what the networks
+were built with, ``model_kwargs_init``; what those ask for beyond the tensors is honoured or
+refused.
+
+Source: genforce, sefa and Hammer (models/stylegan_*.py, models/stylegan2_*.py).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from idinvert.checkpoints.families import stylegan
+from idinvert.checkpoints.families.family import (
+    Family,
+    Networks,
+    positive_setting,
+    read_pair,
+    require_settings,
+)
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    affine,
+    half_turn,
+    shifted,
+    text_keys,
+    unsqueezed,
+)
+from idinvert.checkpoints.families.stylegan2 import (
+    Layer,
+    Layout,
+    read_discriminator,
+    read_generator,
+    smooth_filter,
+)
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.networks.stylegan import FUSED_FROM
+
+NETWORKS = ("generator_smooth", "generator", "discriminator")
+_WRAPPED = "module."  # torch's DistributedDataParallel puts it before every name
+_MARKS = {"synthesis.early_layer.const", "synthesis.layer1.noise_strength"}  # of StyleGAN2
+_ONLY: dict[str, Any] = {
+    "use_wscale": True,
+    "wscale_gain": math.sqrt(2),
+    "lr_mul": 1.0,
+    "image_channels": 3,
+    "filter_kernel": [1, 2, 1],
+    "eps": 1e-8,
+    "init_res": 4,
+    "label_dim": 0,
+}
+_ONLY_GENERATOR = _ONLY | {
+    "normalize_z": True,
+    "mapping_use_wscale": True,
+    "mapping_wscale_gain": math.sqrt(2),
+    "mapping_lr_mul": 0.01,
+    "noise_type": "spatial",
+}
+_ONLY_DISCRIMINATOR_2: dict[str, Any] = {
+    "use_wscale": True,
+    "wscale_gain": 1.0,
+    "lr_mul": 1.0,
+    "embedding_bias": True,
+    "embedding_use_wscale": True,
+    "embedding_lr_mul": 1.0,
+    "normalize_embedding": True,
+    "mapping_use_wscale": True,
+}
+_ONLY_GENERATOR_2 = _ONLY_DISCRIMINATOR_2 | {
+    "normalize_z": True,
+    "mapping_wscale_gain": 1.0,
+    "embedding_wscale_gian": 1.0,
+    "normalize_embedding_latent": False,
+    "final_tanh": False,
+    "const_input": True,
+    "demodulate": True,
+    "noise_type": "spatial",
+}
+
+
+def recognise_stylegan(archive: Archive) -> bool:
+    """Whether a StyleGAN generator or discriminator of this layout is in it."""
+    return any(_is_stylegan(state) for state in _networks(archive.content).values())
+
+
+def recognise_stylegan2(archive: Archive) -> bool:
+    """Whether a StyleGAN2 generator of this layout, or its residual D alone, is in it."""
+    held = _networks(archive.content)
+    if any(_is_stylegan2(held[name]) for name in NETWORKS[:2] if name in held):
+        return True
+    # StyleGAN's discriminator shares these names, but has an input for every resolution.
+    judge = held.get(NETWORKS[2], {})
+    residual = "skip_layer0.weight" in judge or "residual0.weight" in judge
+    return residual and set(held) == {NETWORKS[2]}
+
+
+def read_stylegan(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+    """Reads G and D; ``network`` is ``"generator_smooth"`` (default) or ``"generator"``.
+
+    Where a file does not say whether upsampling layers are fused and whether tanh bounds images,
+    the defaults are taken: fused from 128 px on, and no tanh.
+
+    Raises:
+        CheckpointError: It does not fit; every tensor that does not is named. Or it was built
+            otherwise than the native network computes.
+    """
+    return _read(archive, key, network, _generator, _discriminator, title="genforce-stylegan")
+
+
+def read_stylegan2(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+    """As `read_stylegan`; facts for people tell the dialect, genforce's or Hammer's."""
+    return _read(archive, key, network, _generator_2, _discriminator_2, title="genforce")
+
+
+STYLEGAN = Family("genforce-stylegan", recognise_stylegan, read_stylegan, "MIT (genforce/genforce)")
+STYLEGAN2 = Family(
+    "genforce-stylegan2", recognise_stylegan2, read_stylegan2, "MIT (genforce/genforce)"
+)
+
+
+def _read(
+    archive: Archive, key: str, network: str | None, generator: Any, judge: Any, *, title: str
+) -> Networks:
+    held = _networks(archive.content)
+    built = text_keys(text_keys(archive.content).get("model_kwargs_init"))
+    return read_pair(
+        [name for name in NETWORKS if name in held],
+        names=NETWORKS,
+        network=network,
+        what=f"{archive.path} ({title})",
+        key=key,
+        state=lambda name, title: StrictStateDict(held[name], what=title, key=key),
+        generator=lambda name, state: generator(state, text_keys(built.get(name))),
+        discriminator=lambda state: judge(state, text_keys(built.get(NETWORKS[2]))),
+    )
+
+
+def _generator(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Tensor | None, Any]:
+    """StyleGAN's G, its mean code, and no facts."""
+    require_settings(state, built, _ONLY_GENERATOR)
+    if "mapping.label_weight" in state or "mapping.embedding" in state:
+        stylegan.refuse_labels(state)
+    tanh = built.get("final_tanh", False)
+    if not isinstance(tanh, bool):
+        state.fail(f"was built with final_tanh={tanh!r:.60}, expected a bool")
+    hammer = "w_avg" in state
+
+    def layout(layer: Layer) -> Table:
+        if layer.kind != "conv":
+            place = "mapping.dense" if layer.kind == "dense" else "synthesis.output"
+            return affine(f"{place}{layer.index}")
+        name = f"synthesis.layer{layer.index}"
+        strength = unsqueezed(f"{name}.noise_strength", before=1, after=2)
+        found: dict[str, Source | Constant] = {
+            "weight": Source(f"{name}.weight"),
+            "bias": Source(f"{name}.bias"),
+            "noise": Source(f"{name}.noise" if hammer else f"{name}.apply_noise.noise"),
+            "noise_weight": strength if hammer else Source(f"{name}.apply_noise.weight"),
+            **{f"affine.{part}": source for part, source in affine(f"{name}.style").items()},
+        }
+        if layer.index == 0:
+            found["weight"] = unsqueezed(f"{name}.const", before=1)
+        elif layer.index % 2 == 0:
+            found["filter"] = _blur(state, name, bias=f"{name}.bias")
+        return found
+
+    generator, latent_avg = stylegan.read_generator(
+        state,
+        layout,
+        num_layers=state.extent("synthesis.layer"),
+        depth=state.extent("mapping.dense"),
+        w_avg="w_avg" if hammer else "truncation.w_avg",
+        lod="synthesis.lod",
+        final_tanh=tanh,
+        fused_from=stylegan.fused_from(
+            state, built.get("fused_scale", "auto"), auto=built.get("fused_scale_res", FUSED_FROM)
+        ),
+    )
+    return generator, latent_avg, {}
+
+
+def _discriminator(state: StrictStateDict, built: dict[str, Any]) -> Any:
+    require_settings(state, built, _ONLY)
+    hammer = "output.weight" in state
+
+    def layout(layer: Layer) -> Table:
+        name = _discriminator_name(layer, hammer=hammer)
+        if layer.kind != "conv1":
+            return affine(name)
+        return affine(name) | {"filter": _blur(state, name, bias=f"layer{2 * layer.index}.bias")}
+
+    return stylegan.read_discriminator(
+        state,
+        layout,
+        blocks=state.extent("input") - 1,
+        lod="lod",
+        mbstd_group=built.get("mbstd_groups", 4),
+    )
+
+
+def _generator_2(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Tensor, Any]:
+    """StyleGAN2's G, its mean code, and who wrote it."""
+    if "mapping.label_weight" in state:
+        state.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
+    require_settings(state, built, _ONLY_GENERATOR_2)
+    hammer = _is_hammer(
+        state,
+        ("w_avg", "synthesis.layer1.filter", "synthesis.filter"),
+        ("truncation.w_avg", "synthesis.layer1.filter.kernel", "synthesis.upsample.kernel"),
+    )
+    generator = read_generator(
+        state,
+        generator_layout(hammer=hammer),
+        w_avg="w_avg" if hammer else "truncation.w_avg",
+        conv_clamp=positive_setting(state, built, "conv_clamp", None),
+        mapping_lr_mul=positive_setting(state, built, "mapping_lr_mul", 0.01),
+    )
+    latent_avg = generator.w_avg if generator.multi_w else generator.w_avg[0]
+    return generator, latent_avg.clone(), {"dialect": "hammer" if hammer else "genforce"}
+
+
+def _discriminator_2(state: StrictStateDict, built: dict[str, Any]) -> Any:
+    require_settings(state, built, _ONLY_DISCRIMINATOR_2)
+    count = 0
+    while state.holds(affine(f"layer{count}")):
+        count += 1
+    blocks = max(count - 2, 0) // 2  # two a resolution; genforce's has one more at the end
+    hammer = _is_hammer(
+        state,
+        ("output.weight", "output.bias", "layer1.filter", "filter"),
+        ("layer1.filter.kernel", "downsample.kernel", f"layer{2 * blocks + 2}.bias"),
+    )
+    if built.get("label_dim") and not state.holds(affine("embedding")):
+        state.fail("takes labels without an embedding, which no native network does")
+    group = positive_setting(state, built, "mbstd_groups", 4)
+    return read_discriminator(
+        state,
+        discriminator_layout(hammer=hammer),
+        blocks=blocks,
+        mbstd_group=None if group is None else max(int(group), 1),
+        conv_clamp=positive_setting(state, built, "conv_clamp", None),
+        cmap_lr_mul=positive_setting(state, built, "mapping_lr_mul", 0.1),
+    )
+
+
+def generator_layout(*, hammer: bool) -> Layout:
+    """Where the tensors of StyleGAN2's G are stored."""
+
+    def layout(layer: Layer) -> Table:
+        i = layer.index
+        match layer.kind:
+            case "dense":
+                return affine(f"mapping.dense{i}")
+            case "embed":
+                return affine("mapping.embedding")
+            case "const":
+                return {"": unsqueezed("synthesis.early_layer.const", before=1)}
+            case "shortcut":
+                name = f"synthesis.residual{i}"
+                own = _filter(f"{name}.filter", hammer=True) if hammer else {}
+                return {"weight": Source(f"{name}.weight"), **own}
+            case "rgb":
+                name = f"synthesis.output{i}"
+                key = "synthesis.filter" if hammer else "synthesis.upsample"
+                shared = _filter(key, hammer=hammer, gain=4) if i == 0 else {}  # with skip alone
+                return affine(name) | _style(name, hammer=hammer) | shared
+        name = f"synthesis.layer{i}"
+        found = affine(name) | _style(name, hammer=hammer)
+        found["noise_strength"] = Source(f"{name}.noise_strength")
+        found["noise"] = Source(f"{name}.noise")
+        if i % 2 == 1:
+            found |= _filter(f"{name}.filter", hammer=hammer, gain=4)
+            if not hammer:
+                found["weight"] = Source(f"{name}.weight", half_turn, half_turn)
+        return found
+
+    return layout
+
+
+def discriminator_layout(*, hammer: bool) -> Layout:
+    """Where the tensors of StyleGAN2's D are stored."""
+
+    def layout(layer: Layer) -> Table:
+        name = _discriminator_name(layer, hammer=hammer)
+        if layer.kind == "shortcut":
+            return {"weight": Source(f"{name}.weight"), **_filter(f"{name}.filter", hammer=hammer)}
+        if layer.kind == "conv1":
+            return affine(name) | _filter(f"{name}.filter", hammer=hammer)
+        if layer.kind == "from_rgb" and layer.index == 1:  # with skip connections alone
+            return affine(name) | _filter("filter" if hammer else "downsample", hammer=hammer)
+        return affine(name)
+
+    return layout
+
+
+def _discriminator_name(layer: Layer, *, hammer: bool) -> str:
+    i = layer.index
+    return {
+        "from_rgb": f"input{i}",
+        "conv0": f"layer{2 * i}",
+        "conv1": f"layer{2 * i + 1}",
+        "shortcut": f"residual{i}" if hammer else f"skip_layer{i}",
+        "conv": f"layer{2 * i}",
+        "fc": f"layer{2 * i + 1}",
+        "out": "output" if hammer else f"layer{2 * i + 2}",
+        "embed": "embedding",
+        "dense": f"mapping{i}",
+    }[layer.kind]
+
+
+def _style(name: str, *, hammer: bool) -> dict[str, Source | Constant]:
+    bias = f"{name}.style.bias"
+    return {
+        "affine.weight": Source(f"{name}.style.weight"),
+        "affine.bias": Source(bias) if hammer else shifted(bias, 1),
+    }
+
+
+def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> dict[str, Source | Constant]:
+    """StyleGAN2's filter, to which Hammer applies the gain at run time."""
+    if hammer:
+        return {"filter": Constant(key, smooth_filter())}
+    return {"filter": Constant(f"{key}.kernel", smooth_filter(gain=gain)[None, None])}
+
+
+def _blur(state: StrictStateDict, layer: str, *, bias: str) -> Constant:
+    """StyleGAN's filter in a layer: one for every channel in genforce, one in Hammer."""
+    if f"{layer}.filter" in state:
+        return stylegan.blur(f"{layer}.filter")
+    return stylegan.blur(f"{layer}.blur.kernel", channels=state.shape(bias, ndim=1)[0])
+
+
+def _is_hammer(state: StrictStateDict, own: Sequence[str], genforce: Sequence[str]) -> bool:
+    """Whether Hammer wrote it: more of its own names are there than of genforce's."""
+    return sum(name in state for name in own) > sum(name in state for name in genforce)
+
+
+def _is_stylegan(state: dict[str, Any]) -> bool:
+    if "synthesis.layer0.const" in state:  # as in the authors' own port, which says it otherwise
+        return any(name.endswith(".style.weight") for name in state)
+    return "input1.weight" in state and "lod" in state  # StyleGAN2's D has one input
+
+
+def _is_stylegan2(state: dict[str, Any]) -> bool:
+    """Whether it is StyleGAN2's; Hammer's StyleGAN has noise strengths too, but `layer0.const`."""
+    return not _MARKS.isdisjoint(state) and "synthesis.layer0.const" not in state
+
+
+def _networks(content: Any) -> dict[str, dict[str, Any]]:
+    """Name to state dict: nested under ``models``, beside each other, or the generator alone."""
+    top = text_keys(content)
+    top = text_keys(top.get("models")) or top
+    if "synthesis.layer0.const" in top or _is_stylegan2(top):
+        return {NETWORKS[1]: top}
+    held = {name: text_keys(top.get(name)) for name in NETWORKS}
+    return {name: _unwrapped(state) for name, state in held.items() if state}
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    if all(name.startswith(_WRAPPED) for name in state):
+        return {name.removeprefix(_WRAPPED): value for name, value in state.items()}
+    return state

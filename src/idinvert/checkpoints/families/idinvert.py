@@ -1,0 +1,190 @@
+"""The authors' releases: PyTorch (``.pth``) and TensorFlow (``.pkl``), StyleGAN with one w a layer.
+
+Each PyTorch file is one state dict, of G or of E. A TensorFlow file is (G, D, Gs) or (E, G, D, Gs).
+The encoders are in `idinvert_encoders`.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from idinvert.checkpoints.families import stylegan, tf_stylegan
+from idinvert.checkpoints.families.family import Family, Networks
+from idinvert.checkpoints.families.idinvert_encoders import (
+    read_encoder_a,
+    read_encoder_b,
+    read_encoder_c,
+)
+from idinvert.checkpoints.families.strict_loading import (
+    Source,
+    StrictStateDict,
+    Table,
+    permuted,
+    text_keys,
+    unsqueezed,
+)
+from idinvert.checkpoints.families.stylegan2 import Layer
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
+
+_GENERATOR = "synthesis.layer0.epilogue.style_mod.dense.fc.weight"
+_ENCODER = "block1.conv1.weight"
+_TF_ENCODERS = {"A": "encoder/input_image_stage/weight", "C": "FromImg/weight"}
+
+
+def recognise_pytorch(archive: Archive) -> bool:
+    """Whether the file is the PyTorch release's generator or encoder."""
+    content = text_keys(archive.content)
+    return _GENERATOR in content or _ENCODER in content
+
+
+def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+    """Reads G or E; ``network`` has no effect: a file holds one generator, the averaged one.
+
+    Raises:
+        CheckpointError: It does not fit; every tensor that does not is named.
+    """
+    content = text_keys(archive.content)
+    role = "generator" if _GENERATOR in content else "encoder"
+    what = f"{archive.path} ({PYTORCH.name}), {role}"
+    state = StrictStateDict(content, what=what, key=key)
+    if role == "encoder":
+        meta = {"networks": ["encoder"], "encoder": "B"}
+        return Networks(None, encoder=read_encoder_b(state), meta=meta)
+    generator, w_avg = _read_generator(state)
+    meta = {"network": "generator", "networks": ["generator"]}
+    return Networks(generator, latent_avg=w_avg, meta=meta)
+
+
+def recognise_tensorflow(archive: Archive) -> bool:
+    """Whether it is one of the authors' tuples, or their encoder alone."""
+    found = tf_stylegan.networks(archive.content)
+    if found and _encoder_variant(found[0]) is not None:
+        return len(found) in (1, 4)
+    held = tf_stylegan.members(archive.content).values()
+    return any(tf_stylegan.is_generator(g) and tf_stylegan.is_multi_w(g) for g in held)
+
+
+def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+    """Reads G, D and, where it is there, E; ``network`` is ``"Gs"`` (default) or ``"G"``.
+
+    Returns:
+        The networks; ``meta["encoder"]`` is ``"A"`` (April 2020) or ``"C"`` (September 2020).
+
+    Raises:
+        CheckpointError: It does not fit; every variable that does not is named. See `tf_stylegan`.
+    """
+    what = f"{archive.path} ({TENSORFLOW.name})"
+    found = tf_stylegan.networks(archive.content)
+    variant = _encoder_variant(found[0])
+    held = tf_stylegan.members(found[1:] if variant else archive.content)
+    encoder = None
+    if variant is not None:
+        tensors = tf_stylegan.variables(found[0])
+        state = StrictStateDict(tensors, what=f"{what}, network E", key=key)
+        encoder = (read_encoder_a if variant == "A" else read_encoder_c)(state)
+    rest = tf_stylegan.read_members(held, what=what, key=key, network=network)
+    if variant is None:
+        return rest
+    meta = {**rest.meta, "networks": ["E", *held], "encoder": variant}
+    return Networks(
+        rest.generator, rest.discriminator, encoder, latent_avg=rest.latent_avg, meta=meta
+    )
+
+
+PYTORCH = Family(
+    "idinvert-pytorch",
+    recognise_pytorch,
+    read_pytorch,
+    "MIT (genforce/idinvert_pytorch)",
+    objective="domain_guided",
+)
+TENSORFLOW = Family(
+    "tf-idinvert",
+    recognise_tensorflow,
+    read_tensorflow,
+    "MIT (genforce/idinvert)",
+    objective="domain_guided",
+)
+
+
+def _read_generator(state: StrictStateDict) -> tuple[StyleGANGenerator, Tensor | None]:
+    """Reads the PyTorch generator; see `stylegan.read_generator`.
+
+    A fused layer keeps TensorFlow's order [k, k, in, out] under another name, so the file says from
+    which resolution on layers are fused. tanh bounds the images, as the authors' settings have it.
+    """
+    if "mapping.label_weight" in state:
+        stylegan.refuse_labels(state)
+
+    def layout(layer: Layer) -> Table:
+        if layer.kind == "dense":
+            return _scaled(f"mapping.dense{layer.index}")
+        if layer.kind == "rgb":
+            name = f"synthesis.output{layer.index}"
+            return {"weight": Source(f"{name}.conv.weight"), "bias": Source(f"{name}.bias")}
+        return _layer(state, layer.index)
+
+    num_layers = state.extent("synthesis.layer")
+    state.drop(["truncation.truncation"])  # ψ of the authors' settings, which set it anew
+    return stylegan.read_generator(
+        state,
+        layout,
+        num_layers=num_layers,
+        depth=state.extent("mapping.dense"),
+        w_avg="truncation.w_avg",
+        lod="synthesis.lod",
+        final_tanh=True,
+        fused_from=_fused_from(state, num_layers),
+    )
+
+
+def _scaled(name: str) -> dict[str, Any]:
+    """A dense layer."""
+    return {"weight": Source(f"{name}.fc.weight"), "bias": Source(f"{name}.wscale.bias")}
+
+
+def _layer(state: StrictStateDict, i: int) -> Table:
+    """Where the tensors of layer i of the synthesis are stored."""
+    name = f"synthesis.layer{i}"
+    found: dict[str, Any] = {
+        "weight": Source(f"{name}.conv.weight"),
+        "bias": Source(f"{name}.epilogue.bias"),
+        "noise": Source(f"{name}.epilogue.apply_noise.noise"),
+        "noise_weight": Source(f"{name}.epilogue.apply_noise.weight"),
+    }
+    for part, source in _scaled(f"{name}.epilogue.style_mod.dense").items():
+        found[f"affine.{part}"] = source
+    if i == 0:
+        found["weight"] = unsqueezed(f"{name}.const", before=1)
+    elif f"{name}.weight" in state:
+        found["weight"] = permuted(f"{name}.weight", 3, 2, 0, 1)
+    if i > 0 and i % 2 == 0:
+        width = state.shape(f"{name}.epilogue.bias", ndim=1)[0]
+        found["filter"] = stylegan.blur(f"{name}.blur.kernel", channels=width)
+    return found
+
+
+def _fused_from(state: StrictStateDict, num_layers: int) -> int:
+    """The side from which upsampling layers are fused, 128 where none is that large.
+
+    Raises:
+        CheckpointError: A fused layer stands below one that is not.
+    """
+    up = {
+        stylegan.layer_side(i): f"synthesis.layer{i}.weight" in state
+        for i in range(2, num_layers, 2)
+    }
+    fused = [side for side, yes in up.items() if yes]
+    plain = [side for side, yes in up.items() if not yes]
+    if fused and plain and fused[0] < plain[-1]:
+        state.fail(f"fuses its layer of {fused[0]} px and not that of {plain[-1]} px")
+    if all(yes == (side >= FUSED_FROM) for side, yes in up.items()):
+        return FUSED_FROM
+    return fused[0] if fused else stylegan.NEVER_FUSED
+
+
+def _encoder_variant(network: Stored) -> str | None:
+    """``"A"`` or ``"C"`` by its variables' names; None where it is no encoder of the authors'."""
+    found = tf_stylegan.variables(network)
+    return next((variant for variant, mark in _TF_ENCODERS.items() if mark in found), None)

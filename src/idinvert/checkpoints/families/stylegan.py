@@ -1,0 +1,214 @@
+"""StyleGAN's generator and discriminator in any layout: architecture from shapes, the loading.
+
+A layout is a function from a layer to the table of its tensors, as in `stylegan2`. The layers of G
+are ``dense`` (mapping), ``conv`` (0 is the constant, whose ``weight`` is that) and ``rgb`` by
+resolution; those of D are StyleGAN2's without shortcuts.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from idinvert.checkpoints.families.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    load,
+)
+from idinvert.checkpoints.families.stylegan2 import (
+    LARGEST,
+    Layer,
+    Layout,
+    discriminator_table,
+    mean_code,
+)
+from idinvert.networks.resample import fir_kernel
+from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
+from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
+
+NEVER_FUSED = 2 * LARGEST
+_DEEPEST = 64
+
+
+def layer_side(i: int) -> int:
+    """The side in pixels of layer i of the synthesis: 4, 4, 8, 8, …"""
+    return 4 << (i // 2)
+
+
+def blur(key: str, *, channels: int = 1) -> Constant:
+    """StyleGAN's only filter, [1, 2, 1] along both axes: [channels, 1, 3, 3]."""
+    return Constant(key, fir_kernel((1, 2, 1))[None, None].expand(channels, 1, 3, 3))
+
+
+def read_generator(
+    state: StrictStateDict,
+    layout: Layout,
+    *,
+    num_layers: int,
+    depth: int,
+    w_avg: str,
+    lod: str,
+    **choices: Any,
+) -> tuple[StyleGANGenerator, Tensor | None]:
+    """Reads a generator.
+
+    Args:
+        state: The file's tensors; whatever is of no use has been dropped.
+        layout: Where they are stored, but for `w_avg`.
+        num_layers: L.
+        depth: Layers of the mapping network.
+        w_avg: Key of the mean code, [w_dim] or [L · w_dim].
+        lod: Key of the level of detail, a number.
+        choices: Arguments of `StyleGANGenerator` that tensors do not tell.
+
+    Returns:
+        The generator; and its mean code, [w_dim] or [L, w_dim]. That is None where M gives one w a
+        layer and the file has a single mean: it is the mean of layer 0, whose w have nothing in
+        common with those of the others.
+
+    Raises:
+        CheckpointError: The tensors do not fit, or the network was still growing.
+    """
+    _require_layers(state, num_layers, depth=depth)
+    top = num_layers // 2 - 1
+    for b in range(top):  # a grown network no longer looks at the heads of lower resolutions
+        state.drop(source.key for source in layout(Layer("rgb", b, 4 << b)).values())
+    dense = [layout(Layer("dense", i)) for i in range(depth)]
+    table = {f"mapping.layers.{i}.{kind}": s for i, d in enumerate(dense) for kind, s in d.items()}
+    for i in range(num_layers):
+        for name, source in layout(Layer("conv", i, layer_side(i))).items():
+            table[_native(name, i)] = source
+    rgb = layout(Layer("rgb", top, 4 << top))
+    table |= {f"synthesis.to_rgb.{kind}": source for kind, source in rgb.items()}
+    w_dim = state.native_shape(table["synthesis.epilogues.0.affine.weight"], ndim=2)[1]
+    widths = [state.native_shape(layer["weight"], ndim=2) for layer in dense]
+    multi_w = widths[-1][0] == num_layers * w_dim
+    made: dict[str, Any] = {
+        "resolution": 4 << top,
+        "z_dim": widths[0][1],
+        "w_dim": w_dim,
+        "channels": [_width(state, table, i) for i in range(0, num_layers, 2)],
+        "mapping_depth": depth,
+        "multi_w": multi_w,
+        **choices,
+    }
+    if depth > 1 and widths[0][0] != w_dim:
+        made["mapping_width"] = widths[0][0]
+    each = w_avg in state and state.shape(w_avg, ndim=1)[0] != w_dim
+    table |= mean_code(w_avg, num_layers=num_layers, w_dim=w_dim, each_layer=each)
+    level = state.take(lod, shape=())
+    generator = load(lambda: StyleGANGenerator(**made), table, state)
+    _require_grown(state, level)
+    if multi_w and not each:
+        return generator, None
+    return generator, (generator.w_avg if each else generator.w_avg[0]).clone()
+
+
+def read_discriminator(
+    state: StrictStateDict, layout: Layout, *, blocks: int, lod: str, mbstd_group: Any = 4
+) -> StyleGANDiscriminator:
+    """Reads a discriminator.
+
+    Args:
+        state: The file's tensors; whatever is of no use has been dropped.
+        layout: Where they are stored.
+        blocks: How often it halves the image.
+        lod: Key of the level of detail, a number.
+        mbstd_group: As in `StyleGANDiscriminator`, as the file says it; 0 leaves it out.
+
+    Raises:
+        CheckpointError: The tensors do not fit, it judges labels, or it was still growing.
+    """
+    _require_layers(state, 2 * blocks + 2, depth=1)
+    if not isinstance(mbstd_group, int) or not 0 <= mbstd_group <= 1024:
+        state.fail(f"has a minibatch deviation over {mbstd_group!r:.60}, expected a number")
+    for i in range(1, blocks + 1):  # see `read_generator`
+        state.drop(source.key for source in layout(Layer("from_rgb", i, 4 << blocks - i)).values())
+    table = discriminator_table(layout, {"resolution": 4 << blocks})
+    width, seen = state.native_shape(table["conv.weight"], ndim=4)[:2]
+    fc_width = state.native_shape(table["fc.weight"], ndim=2)[0]
+    if state.native_shape(table["out.weight"], ndim=2)[0] > 1:
+        refuse_labels(state)
+    convs = [table[f"blocks.{b}.conv0.bias"] for b in reversed(range(blocks))]
+    made: dict[str, Any] = {
+        "resolution": 4 << blocks,
+        "channels": [width, *(state.native_shape(bias, ndim=1)[0] for bias in convs)],
+        "mbstd_group": max(1, mbstd_group),
+        "mbstd_channels": max(0, seen - width),
+        "fc_width": None if fc_width == width else fc_width,
+    }
+    level = state.take(lod, shape=())
+    discriminator = load(lambda: StyleGANDiscriminator(**made), table, state)
+    _require_grown(state, level)
+    return discriminator
+
+
+def fused_from(state: StrictStateDict, fused_scale: Any, *, auto: Any = FUSED_FROM) -> int:
+    """The side from which upsampling layers are fused, of ``fused_scale``: ``"auto"`` or a bool.
+
+    Args:
+        state: For the complaint.
+        fused_scale: As the file says it.
+        auto: The side that ``"auto"`` means.
+
+    Raises:
+        CheckpointError: It is none of these.
+    """
+    if isinstance(fused_scale, bool):
+        return 8 if fused_scale else NEVER_FUSED
+    if not isinstance(fused_scale, str) or fused_scale != "auto" or not isinstance(auto, int):
+        state.fail(f"was built with fused_scale={fused_scale!r:.60}, expected 'auto' or a bool")
+    return min(max(auto, 8), NEVER_FUSED)
+
+
+def refuse_labels(state: StrictStateDict) -> NoReturn:
+    """Ends the reading of a network that takes labels.
+
+    Raises:
+        CheckpointError: Always.
+    """
+    state.fail("is conditioned on labels, expected an unconditional StyleGAN")
+
+
+def _native(name: str, i: int) -> str:
+    """The native name of a tensor of layer i of the synthesis."""
+    if name == "weight":
+        return f"synthesis.convs.{i - 1}.weight" if i else "synthesis.const"
+    return f"synthesis.noise_{i}" if name == "noise" else f"synthesis.epilogues.{i}.{name}"
+
+
+def _width(state: StrictStateDict, table: Mapping[str, Source | Constant], i: int) -> int:
+    """The feature maps of layers i and i + 1, as most of their tensors have it.
+
+    So a single one that is misshapen is named, and not all those that it does not fit.
+    """
+    sizes = []
+    for layer in (i, i + 1):
+        for kind, times in (("bias", 1), ("affine.bias", 2)):
+            name = table[f"synthesis.epilogues.{layer}.{kind}"].key
+            if name in state:
+                sizes.append(state.shape(name, ndim=1)[0] // times)
+    if not sizes:
+        state.shape(table[f"synthesis.epilogues.{i}.bias"].key, ndim=1)
+    return max(1, Counter(sizes).most_common(1)[0][0])
+
+
+def _require_layers(state: StrictStateDict, num_layers: int, *, depth: int) -> None:
+    """Refuses a count of layers that is no StyleGAN's."""
+    if not 4 <= num_layers <= 2 * (LARGEST.bit_length() - 2) or num_layers % 2:
+        state.fail(
+            f"has {num_layers} layers, expected two for each of 4, 8, … up to 8 … {LARGEST} px"
+        )
+    if not 1 <= depth <= _DEEPEST:
+        state.fail(f"has {depth} mapping layers, expected 1 … {_DEEPEST}")
+
+
+def _require_grown(state: StrictStateDict, lod: Tensor) -> None:
+    """Refuses a network in the midst of progressive growing."""
+    if not abs(float(lod)) <= 1e-6:
+        state.fail(
+            f"was saved while it was growing (level of detail {float(lod):.3g}), expected a "
+            "finished network (0)"
+        )
