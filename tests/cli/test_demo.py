@@ -18,12 +18,18 @@ def test_the_demo_leaves_what_it_promises(
     demo.main(seconds=2, images=4)
     printed = capsys.readouterr().out
     out = tmp_path / "outputs" / "demo"
-    for name, least in (("reconstructions.png", 600), ("edits.png", 500), ("losses.png", 300)):
+    widths = {"shipped": 600, "reconstructions": 600, "edits": 500, "losses": 300}
+    for name, least in ((f"{stem}.png", width) for stem, width in widths.items()):
         assert Image.open(out / name).width >= least, name
         assert f"outputs/demo/{name}" in printed
+    assert printed.index("shipped.png") < printed.index("training a fresh")
+    assert "correlation_" not in printed, "the console shows five metrics"
+    assert "correlation_smile" in (out / "log.txt").read_text(encoding="utf-8")
 
     table = (out / "table.md").read_text(encoding="utf-8")
-    assert table in printed
+    for name in ("fresh, encoder alone", "shipped, in-domain"):
+        line = next(line for line in printed.splitlines() if name in line)
+        assert len([float(cell) for cell in line.split("│")[2:-1]]) == 5
     figures = table.split("- Measured on")[0]  # below it stands where they come from
     rows = {line.split("|")[1].strip(): line for line in figures.splitlines() if "|" in line}
     records = read_records(out / "records.jsonl")
@@ -45,7 +51,7 @@ def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyP
     left = tmp_path / "outputs" / "demo" / "left from last time"
     left.parent.mkdir(parents=True)
     left.write_text("")
-    monkeypatch.setattr(demo, "train", lambda config: (_ for _ in ()).throw(InterruptedError))
+    monkeypatch.setattr(demo, "open_setup", lambda config: (_ for _ in ()).throw(InterruptedError))
     with pytest.raises(InterruptedError):
         demo.main(seconds=2, images=4)
     assert not left.exists()

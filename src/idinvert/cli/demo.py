@@ -1,12 +1,16 @@
 """``make demo``: the whole method on the shipped weights, in a few minutes, without a network."""
 
+import contextlib
 import copy
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from idinvert.checkpoints.bundle import find_weights
@@ -18,7 +22,7 @@ from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
-from idinvert.editing.directions import load_directions
+from idinvert.editing.directions import Direction, load_directions
 from idinvert.editing.interpolate import interpolate
 from idinvert.editing.manipulate import manipulate
 from idinvert.evaluation.pictures import grid
@@ -31,17 +35,29 @@ from idinvert.results.table import table_from_dict
 from idinvert.tracking.curves import draw_losses
 
 OUT = Path("outputs/demo")
+FIRST = OUT / "shipped.png"
+LOG = OUT / "log.txt"
 DATA = ["data.skip=50000"]  # train on 15,000 faces, so as to render no more; test images as ever
 SECONDS = 180
 IMAGES = 64
 SHOWN = 8
 STEPS = (0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)
 ALPHAS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-EDITS = ("eyeglasses", "pose", "age")
+EDITS = {"eyeglasses": -3.0, "pose": 3.0, "age": 3.0}
+"""Directions, and the α of Eq. 5 in the first picture."""
+METHODS = {"encoder": "encoder alone", "in_domain": "in-domain"}
+COLUMNS = {
+    "mse": "MSE ↓",
+    "ssim": "SSIM ↑",
+    "swd": "SWD ↓",
+    "agreement_eyeglasses": "glasses ↑",
+    "correlation_smile": "smile ↑",
+}
+"""Metrics that the console shows; the records hold all."""
 
 
 def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
-    """Trains a fresh encoder, inverts held-out images, edits them, and says what it made.
+    """Shows what the shipped encoder does, trains a fresh one, and compares the two.
 
     Args:
         seconds: Training time of the fresh encoder.
@@ -50,29 +66,36 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
     began = time.monotonic()
     quieten_lightning()
     shutil.rmtree(OUT, ignore_errors=True)
-    _say(f"1/4  training a fresh domain-guided encoder for {seconds:.0f} s (Sec. 3.1)")
-    run = train(_training(seconds))
+    OUT.mkdir(parents=True)
+
+    _say("1/4  the shipped encoder: invert held-out images, edit them (Sec. 3)")
+    shipped = open_setup(_evaluation(None, "in_domain", images, test=SHOWN))
+    targets = _targets(shipped)
+    rows, codes = _reconstructed("shipped", shipped, targets)
+    _draw_first(shipped, targets, rows, codes)
+    _draw_edits(shipped, codes)
+    print(f"after {time.monotonic() - began:.0f} s: look at {FIRST} and {OUT / 'edits.png'}")
+
+    _say(f"2/4  training a fresh domain-guided encoder for {seconds:.0f} s (Sec. 3.1)")
+    with _to_log():
+        run = train(_training(seconds))
+    draw_losses(run, OUT / "losses.png")
     fresh = f"run={run}"
 
-    _say(f"2/4  inverting {images} held-out images: encoder alone, then Eq. 4 (Sec. 3.2)")
-    records = []
-    for source in (fresh, None):
-        for inversion in ("encoder", "in_domain"):
-            records += run_task(_evaluation(source, inversion, images))
+    _say(f"3/4  measuring both on {images} held-out images: encoder alone, then Eq. 4 (Sec. 3.2)")
+    records = {}
+    for name, source in (("fresh", fresh), ("shipped", None)):
+        for inversion, method in METHODS.items():
+            with _to_log():
+                (record,) = run_task(_evaluation(source, inversion, images))
+            records[f"{name}, {method}"] = record
 
-    _say("3/4  drawing")
-    setup = open_setup(_evaluation(None, "in_domain", images))
-    targets = _targets(setup)
-    codes = _draw_reconstructions(
-        setup, open_setup(_evaluation(fresh, "in_domain", images)), targets
-    )
-    _draw_edits(setup, codes)
-    draw_losses(run, OUT / "losses.png")
-
-    _say("4/4  the table")
-    table = _table(records)
-    (OUT / "table.md").write_text(table, encoding="utf-8")
-    print(table)
+    _say("4/4  the results")
+    setup = open_setup(_evaluation(fresh, "in_domain", images))
+    both = {"input": targets, **_reconstructed("fresh", setup, targets)[0], **rows}
+    _draw(both, "reconstructions.png")
+    (OUT / "table.md").write_text(_table(list(records.values())), encoding="utf-8")
+    _print(records)
     _close(run, seconds=time.monotonic() - began)
 
 
@@ -82,8 +105,12 @@ def _training(seconds: float) -> dict[str, Any]:
     return compose_plain("train", ["experiment=domain_guided", *overrides, *often])
 
 
-def _evaluation(source: str | None, inversion: str, images: int) -> dict[str, Any]:
+def _evaluation(
+    source: str | None, inversion: str, images: int, *, test: int | None = None
+) -> dict[str, Any]:
     overrides = [*DATA, f"system.outputs={OUT}", f"inversion={inversion}", f"n={images}"]
+    if test is not None:  # the same first test images, without rendering the others
+        overrides += [f"data.test={test}", f"n={test}"]
     config = compose_plain("evaluate", [*overrides, *([source] if source else [])])
     return with_run(config, given=given_keys(overrides))
 
@@ -93,38 +120,57 @@ def _targets(setup: Setup) -> Tensor:
     return to_float(torch.stack([test[index]["image"] for index in range(SHOWN)]))
 
 
-def _draw_reconstructions(shipped: Setup, fresh: Setup, targets: Tensor) -> Tensor:
-    """Input, then each encoder alone and with in-domain inversion; returns the shipped codes."""
-    rows, labels = [targets], ["input"]
-    for name, setup in (("fresh", fresh), ("shipped", shipped)):
-        assert setup.encoder is not None  # both stand on an encoder
-        alone = EncoderInverter(encoder=setup.encoder)
-        first = alone.invert(targets, generator=setup.generator)
-        found = setup.inverter.invert(targets, generator=setup.generator)
-        rows += [first.images, found.images]
-        labels += [f"{name} encoder", f"{name} in-domain"]
-    grid([list(row) for row in rows], labels=labels).save(OUT / "reconstructions.png")
-    return found.codes
+def _reconstructed(name: str, setup: Setup, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Images by the encoder alone and by in-domain inversion, and the latter's codes [N, L, D]."""
+    assert setup.encoder is not None  # both setups have an encoder
+    alone = EncoderInverter(encoder=setup.encoder)
+    first = alone.invert(targets, generator=setup.generator)
+    found = setup.inverter.invert(targets, generator=setup.generator)
+    rows = {f"{name} encoder": first.images, f"{name} in-domain": found.images}
+    return rows, found.codes
+
+
+@torch.no_grad()
+def _draw_first(
+    setup: Setup, targets: Tensor, reconstructed: dict[str, Tensor], codes: Tensor
+) -> None:
+    """Input, encoder, in-domain inversion and one row for each edit."""
+    encoder, found = reconstructed.values()
+    rows = {"input": targets, "encoder": encoder, "in-domain inversion": found}
+    for name, direction in _directions(setup).items():
+        alpha = EDITS[name]
+        edited = manipulate(codes, direction, (alpha,))[:, 0]  # [N, L, D]
+        rows[f"{name} {alpha:+g}"] = setup.generator.synthesis(edited, noise="const")
+    _draw(rows, FIRST.name)
+
+
+def _draw(rows: dict[str, Tensor], file: str) -> None:
+    grid([list(row) for row in rows.values()], labels=list(rows)).save(OUT / file)
+
+
+def _directions(setup: Setup) -> dict[str, Direction]:
+    """The shipped edit directions that the demo shows."""
+    path = find_weights(setup.config["generator"]["path"], role="directions", key="generator.path")
+    found = load_directions(
+        path,
+        num_layers=setup.generator.num_layers,
+        w_dim=setup.generator.w_dim,
+        generator=setup.origin.checkpoints["generator"],
+    )
+    return {name: found[name] for name in EDITS}
 
 
 @torch.no_grad()
 def _draw_edits(setup: Setup, codes: Tensor) -> None:
     """Interpolations between inverted images, and attribute edits of inverted images (Eq. 5)."""
     generator = setup.generator
-    path = find_weights(setup.config["generator"]["path"], role="directions", key="generator.path")
-    directions = load_directions(
-        path,
-        num_layers=generator.num_layers,
-        w_dim=generator.w_dim,
-        generator=setup.origin.checkpoints["generator"],
-    )
     rows, labels = [], []
     for a, b in ((0, 1), (2, 3)):
         between = interpolate(codes[a : a + 1], codes[b : b + 1], STEPS)[0]  # [S, L, w_dim]
         rows.append(list(generator.synthesis(between, noise="const")))
         labels.append(f"image {a} to {b}")
-    for index, name in enumerate(EDITS):
-        edited = manipulate(codes[index + 1 : index + 2], directions[name], ALPHAS)[0]
+    for index, (name, direction) in enumerate(_directions(setup).items()):
+        edited = manipulate(codes[index + 1 : index + 2], direction, ALPHAS)[0]  # [S, L, w_dim]
         rows.append(list(generator.synthesis(edited, noise="const")))
         labels.append(f"{name} -3 to +3")
     grid(rows, labels=labels).save(OUT / "edits.png")
@@ -165,12 +211,30 @@ def _say(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
+@contextlib.contextmanager
+def _to_log() -> Iterator[None]:
+    """What train and evaluate print goes to a file; their progress stays on the console."""
+    with LOG.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        yield
+
+
+def _print(records: dict[str, Record]) -> None:
+    """One line a method with five metrics."""
+    caption = "glasses and smile: how well the attribute network reads them from the result"
+    table = Table("", *COLUMNS.values(), caption=caption)
+    for name, record in records.items():
+        table.add_row(name, *(f"{record.metrics[metric]:.4g}" for metric in COLUMNS))
+    Console().print(table)
+
+
 def _close(run: Path, *, seconds: float) -> None:
     made = {
-        "table.md": "the figures, beside the paper's Table 1",
-        "reconstructions.png": "input, each encoder alone, each with in-domain inversion",
+        FIRST.name: "input, shipped encoder, in-domain inversion, edits",
+        "reconstructions.png": "the same by the fresh encoder and by the shipped one",
         "edits.png": "interpolations and attribute edits of inverted images",
         "losses.png": "the fresh encoder's losses over images seen",
+        "table.md": "the distances and errors, beside the paper's Table 1",
+        LOG.name: "what train and evaluate printed",
     }
     print(f"\nDone in {seconds / 60:.1f} minutes. Look at:")
     for name, what in made.items():

@@ -1,5 +1,6 @@
 """The bar a user watches, and the look at the losses that ends a diverged run."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,17 @@ def test_the_bar_counts_images_from_where_the_run_stands(
     fit(module, labelled_batches(count=2, size=4), callbacks=[history, bar])
     lines = capsys.readouterr().err
     assert "8.00/16.0" in lines and "16.0/16.0" in lines
-    assert "total=" in lines and "at_most_s=" in lines
+    assert "total=" in lines
     assert bar._bar is None
+
+
+def test_the_bar_ends_where_the_time_limit_will_end_training() -> None:
+    bar = Progress(nimg=10_000, history=History(every_nimg=4), max_seconds=60)
+    bar._started, bar._first = time.monotonic() - 15, 100
+    assert bar._expected(250, limit=60) == pytest.approx(700, abs=2)  # 10 images/s for 60 s
+    assert bar._expected(9_000, limit=60) == 10_000, "training ends by its images"
+    bar._started -= 100
+    assert bar._expected(250, limit=60) == 250, "the limit has passed"
 
 
 def test_the_bar_is_closed_after_an_error(

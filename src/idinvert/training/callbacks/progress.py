@@ -17,7 +17,8 @@ class Progress(Callback):
     Args:
         nimg: Images after which training is complete.
         history: Whose last row is shown.
-        max_seconds: A limit in time, shown instead of the images if it comes first.
+        max_seconds: A limit in time. If it comes first, the bar ends at the images that training
+            will have seen by then, so that its time left is true.
         line_seconds: Seconds between two lines when output is not a terminal.
     """
 
@@ -32,11 +33,11 @@ class Progress(Callback):
         self.nimg, self.history = nimg, history
         self.max_seconds, self.line_seconds = max_seconds, line_seconds
         self._bar: tqdm | None = None
-        self._started = 0.0
+        self._started, self._first = 0.0, 0
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Opens the bar where the run stands."""
-        self._started = time.monotonic()
+        self._started, self._first = time.monotonic(), module.nimg
         if trainer.is_global_zero:
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
@@ -49,6 +50,7 @@ class Progress(Callback):
                 maxinterval=1.0 if terminal else 2 * self.line_seconds,
                 dynamic_ncols=terminal,
                 ascii=not terminal,
+                smoothing=0.3 if self.max_seconds is None else 0,  # the rate of `_expected`
             )
 
     def on_train_batch_end(
@@ -69,10 +71,15 @@ class Progress(Callback):
             if name.startswith("loss/")
         }
         if self.max_seconds is not None:
-            left = max(0.0, self.max_seconds - (time.monotonic() - self._started))
-            shown["at_most_s"] = f"{left:.0f}"
+            self._bar.total = self._expected(module.nimg, limit=self.max_seconds)
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(module.nimg - self._bar.n)
+
+    def _expected(self, nimg: int, *, limit: float) -> int:
+        """Images that training will have seen at its end, at the rate so far."""
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        rate = (nimg - self._first) / elapsed  # images a second
+        return min(self.nimg, max(nimg, round(self._first + rate * limit)))
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
         """Closes the bar."""
