@@ -69,6 +69,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert assets and assets <= names
     assert not [name for name in names if name.startswith("tests") or "__pycache__" in name]
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "idinvert/py.typed" in names
 
 
 def test_it_trains_and_evaluates_from_another_folder(site: Path, tmp_path: Path) -> None:
