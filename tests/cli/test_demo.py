@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from idinvert.cli import demo
-from idinvert.results.store import read_records
+from idinvert.results.record import read_records
 
 pytestmark = pytest.mark.slow
 

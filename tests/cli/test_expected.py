@@ -9,10 +9,11 @@ import pytest
 from idinvert.cli.expected import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
+from idinvert.results.cells import evaluations, filled
+from idinvert.results.parse import described
 from idinvert.results.record import Record, from_dict, to_dict
-from idinvert.results.render import described, filled
-from idinvert.results.select import Default, failures, leaves
-from idinvert.results.spec import ANY, FREE, with_defaults
+from idinvert.results.select import Default, failures, leaves, of_the_run
+from idinvert.results.spec import ANY, FREE, Place
 from tests.results.synthetic import record_for
 
 NAMES = sorted(path.stem for path in (config_dir() / "table").glob("*.yaml"))
@@ -61,42 +62,47 @@ def with_one_changed(record: Record) -> Iterator[tuple[str, Record]]:
     yield "choices.more", from_dict(plain)
 
 
+def places_of(name: str, scale: str = "miniature") -> list[Place]:
+    spec = compose_plain("evaluate", [f"table={name}"])["table"]
+    table = described(spec, scale=scale, expected=expected_choices)
+    return evaluations(filled(table, []), everything=True)
+
+
 @pytest.mark.parametrize("scale", ["miniature", "full"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_refuses_a_record_that_differs_in_one_key(name: str, scale: str) -> None:
-    spec = compose_plain("evaluate", [f"table={name}"])["table"]
-    table = described(spec, scale=scale, expected=expected_choices)
-    needs = filled(table, []).needs(everything=True)
-    assert needs
+    places = places_of(name, scale)
+    assert places
     keys = set()
-    for need in needs:
-        record = record_for(need.where, value=1.0)
-        assert failures(record, need.where) == [], need.label
-        asked = {path for path, wanted in need.where.items() if isinstance(wanted, Default)}
+    for place in places:
+        record = record_for(place.where, value=1.0)
+        assert failures(record, place.where) == [], place.label
+        assert failures(record, of_the_run(place.where)) == []
+        asked = {path for path, wanted in place.where.items() if isinstance(wanted, Default)}
         assert len(asked) > 15, "every choice that the row does not speak of"
         for path, changed in with_one_changed(record):
             keys.add(path)
-            assert failures(changed, need.where), f"{need.label}: takes another {path}"
+            assert failures(changed, place.where), f"{place.label}: takes another {path}"
+        for other_place in places:  # lest one stand for the other
+            same = other_place.where == place.where
+            assert same or failures(record, other_place.where), (place.label, other_place.label)
     assert {"task", "data.name", "data.split", "choices.generator.multi_w"} <= keys
 
 
 def test_the_record_of_the_issue_stands_in_no_row() -> None:
     """Inverted with another start, rate and adversarial loss, it stood as in-domain inversion."""
-    spec = compose_plain("evaluate", ["table=table1_methods"])["table"]
-    table = described(spec, scale="miniature", expected=expected_choices)
-    (need,) = [
+    (place,) = [
         one
-        for one in filled(table, []).needs(everything=True)
+        for one in places_of("table1_methods")
         if one.label == "In-Domain Inversion (Ours), Face"
     ]
-    plain = to_dict(record_for(need.where, value=1.0, run="trial"))
+    plain = to_dict(record_for(place.where, value=1.0, run="trial"))
     plain["choices"]["inversion"] |= {"init": "normal", "lr": 0.5}
     plain["choices"]["objective"] |= {"adversarial": "wgan"}
-    shown = filled(table, [from_dict(plain)])
     (reason,) = {
-        cell.reason
-        for cell in shown.cells
-        if (cell.row.label, cell.group.label) == ("In-Domain Inversion (Ours)", "Face")
+        cell.missing.reason
+        for cell in filled(place.table, [from_dict(plain)]).cells
+        if cell.place.label == place.label and cell.missing is not None
     }
     assert "closest is of run trial, but" in reason
     for word in ("adversarial is wgan, wanted logistic", "lr is 0.5", "init is normal"):
@@ -104,51 +110,49 @@ def test_the_record_of_the_issue_stands_in_no_row() -> None:
 
 
 def test_records_from_before_a_choice_was_one_still_stand() -> None:
-    spec = compose_plain("evaluate", ["table=table1_methods"])["table"]
-    table = described(spec, scale="miniature", expected=expected_choices)
-    need = next(iter(filled(table, []).needs(everything=True)))
-    plain = to_dict(record_for(need.where, value=1.0))
+    place = places_of("table1_methods")[0]
+    plain = to_dict(record_for(place.where, value=1.0))
     del plain["choices"]["objective"]["betas"], plain["choices"]["discriminator"]
-    assert failures(from_dict(plain), need.where) == []
+    assert failures(from_dict(plain), place.where) == []
     del plain["choices"]["objective"]
-    assert failures(from_dict(plain), need.where), "the row speaks of it"
+    assert failures(from_dict(plain), place.where), "the row speaks of it"
 
 
 def test_methods_without_an_encoder_are_not_asked_how_their_gan_was_trained() -> None:
-    train = "python train.py experiment=domain_guided generator.path=trained:stylegan_multi_w"
-    with_encoder = expected_choices(train, "python evaluate.py run=RUN inversion=in_domain")
-    without = expected_choices(train, "python evaluate.py run=RUN inversion=image2stylegan")
+    train = ["experiment=domain_guided", "generator.path=trained:stylegan_multi_w"]
+    with_encoder = expected_choices(train, ["inversion=in_domain"])
+    without = expected_choices(train, ["inversion=image2stylegan"])
     assert with_encoder["choices.objective.name"] == "domain_guided"
     assert with_encoder["choices.objective.schedule.name"] == "ExponentialDecay"
     assert with_encoder["choices.objective.betas"] == [0.9, 0.99]
     assert with_encoder["choices.discriminator"] == "generator"
     assert without["choices.objective"] is ANY and without["choices.augment"] is ANY
     assert not any(path.startswith("choices.encoder") for path in without)
-    for asked in (with_encoder, without):
-        assert asked["choices.generator.multi_w"] is True
-        where = with_defaults({}, lambda asked=asked: asked, at="here")
-        gan = record_for(where, value=1.0, run="gan")
-        plain = to_dict(gan)
+    spec = compose_plain("evaluate", ["table=table1_methods"])["table"]
+    table: Any = described(spec, scale="miniature", expected=expected_choices)
+    rows = {row.label: row for row in table.rows}
+    for label, named in (("In-Domain Inversion (Ours)", True), ("Image2StyleGAN [16]", False)):
+        where = table.place(rows[label], table.groups[0], table.columns[0]).where
+        assert where["choices.generator.multi_w"] is True
+        plain = to_dict(record_for(where, value=1.0, run="gan"))
         plain["choices"]["objective"] = {"name": "gan", "lr": 0.5}
         plain["choices"]["augment"] = {"name": "AdaptiveAugment", "every": 4}
-        assert bool(failures(from_dict(plain), where)) == (asked is with_encoder)
+        assert bool(failures(from_dict(plain), where)) == named
         plain["choices"]["encoder"] = {"name": "base", "variant": "v1"}
         assert failures(from_dict(plain), where)
 
 
 def test_words_of_scale_make_the_generator_too() -> None:
-    words = "scale=miniature scale.resolution=16 scale.channels=[8,8,8] batch_size=4"
-    train = f"python train.py experiment=domain_guided {words} generator.path=trained:stylegan"
-    asked = expected_choices(train, "python evaluate.py run=RUN")
+    words = ["scale=miniature", "scale.resolution=16", "scale.channels=[8,8,8]", "batch_size=4"]
+    train = ["experiment=domain_guided", *words, "generator.path=trained:stylegan"]
+    asked = expected_choices(train, [])
     assert asked["choices.generator.resolution"] == asked["choices.encoder.resolution"] == 16
     assert asked["choices.batch_size"] == 4
 
 
 def test_a_command_that_cannot_be_composed_is_named() -> None:
     spec = compose_plain("evaluate", ["table=table3_encoders"])["table"]
-    spec["rows"].append(
-        {"label": "EffNet", "where": {"choices.encoder": "effnet"}, "fill": {"encoder": "effnet"}}
-    )
+    spec["rows"].append({"label": "EffNet", "fill": {"encoder": "effnet"}})
     table = described(spec, scale="miniature", expected=expected_choices)
     with pytest.raises(ConfigError, match=r"row 'EffNet': its commands cannot be composed.*effnet"):
         filled(table, [])

@@ -9,8 +9,7 @@ import pytest
 from idinvert.cli import evaluate as program
 from idinvert.cli.recorded import recorded
 from idinvert.config.compose import compose_plain
-from idinvert.results.record import Record
-from idinvert.results.store import append, read_records
+from idinvert.results.record import Record, append, read_records
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
+from idinvert.cli.expected import expected_choices
 from idinvert.cli.train import train
 from idinvert.config.compose import OWN, compose_plain, take_own_config_dir
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.results.render import described
-from idinvert.results.table import table_from_dict
+from idinvert.results.parse import described
 from tests.docs.pages import REPOSITORY, commands, files
 from tests.docs.shrink import overrides, tiny
 
@@ -118,11 +118,10 @@ def test_a_tables_new_row_is_one_that_the_table_takes(mine: Path) -> None:
     (block,) = [b for b in PAGE.read_text().split("```") if b.startswith("yaml\n  - {label: ")]
     spec = compose_plain("evaluate", ["table=table3_encoders"])["table"]
     spec["rows"] += yaml.safe_load(block.removeprefix("yaml\n"))
-    row = table_from_dict(spec, scale="miniature").rows[-1]
-    assert row.where["choices.encoder"] == "my_encoder"
-    assert any(
-        "encoder=patches" in line for line in described(spec, scale="miniature").train_commands()
-    )
+    table = described(spec, scale="miniature", expected=expected_choices)
+    assert any("encoder=patches" in words for words in table.trainings())
+    wheres = [place.where for place in table.places() if "encoder=patches" in place.train]
+    assert wheres and all(where["choices.encoder"] == "my_encoder" for where in wheres)
 
 
 @pytest.mark.slow

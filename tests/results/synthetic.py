@@ -11,7 +11,7 @@ NAMED = ("generator", "encoder", "inversion", "objective")
 
 
 def record_for(where: Mapping[str, Any], *, value: float, run: str = "", **more: Any) -> Record:
-    """A record that meets clauses, with every metric and series a table asks for."""
+    """A record that meets clauses, with every metric and series that a table asks for."""
     plain: dict[str, Any] = {"task": "reconstruction", "choices": {}, "data": {"split": "test"}}
     for path in sorted(where, key=lambda path: path.count(".")):
         wanted = where[path]

@@ -1,22 +1,21 @@
-"""Every table and figure of conf/table: from stored records, without any, with one line more."""
+"""Every table and plot of conf/table: from stored records, without any, with one line more."""
 
 import copy
 import csv
-from collections.abc import Callable
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from idinvert.cli.expected import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
-from idinvert.results.fill import FilledTable
-from idinvert.results.lack import run_clauses
-from idinvert.results.record import Record
-from idinvert.results.render import described, filled, page, write
-from idinvert.results.select import failures
-from idinvert.results.store import append, read_records
-from idinvert.results.trace import TracedCurves
+from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled
+from idinvert.results.parse import described
+from idinvert.results.record import Record, append, read_records
+from idinvert.results.render import page, write
+from idinvert.results.spec import Curves, Place, Table
 from tests.results.synthetic import record_for
 
 NAMES = sorted(path.stem for path in (config_dir() / "table").glob("*.yaml"))
@@ -24,23 +23,29 @@ TABLES = [name for name in NAMES if name.startswith("table")]
 CURVES = [name for name in NAMES if name.startswith("fig")]
 
 
-@pytest.fixture(scope="module")
-def spec() -> Callable[[str], dict[str, Any]]:
-    """A description as the program gets it, composed once."""
-    known: dict[str, dict[str, Any]] = {}
-
-    def of(name: str) -> dict[str, Any]:
-        if name not in known:
-            known[name] = compose_plain("evaluate", [f"table={name}"])["table"]
-        return copy.deepcopy(known[name])
-
-    return of
+def spec(name: str) -> dict[str, Any]:
+    """A description as the program gets it."""
+    return copy.deepcopy(_composed(name))
 
 
-def records_of(table: Any) -> list[Record]:
+@functools.cache
+def _composed(name: str) -> dict[str, Any]:
+    return compose_plain("evaluate", [f"table={name}"])["table"]
+
+
+@functools.cache
+def table_of(name: str, scale: str = "miniature") -> Table | Curves:
+    return described(spec(name), scale=scale, expected=expected_choices)
+
+
+def everything(table: Table | Curves) -> list[Place]:
+    return evaluations(filled(table, []), everything=True)
+
+
+def records_of(table: Table | Curves) -> list[Record]:
     """One record for every evaluation that it asks for."""
-    needs = filled(table, []).needs(everything=True)
-    return [record_for(need.where, value=0.5 + index) for index, need in enumerate(needs)]
+    places = everything(table)
+    return [record_for(place.where, value=0.5 + index) for index, place in enumerate(places)]
 
 
 def test_all_of_the_papers_tables_and_curves_are_there() -> None:
@@ -48,34 +53,32 @@ def test_all_of_the_papers_tables_and_curves_are_there() -> None:
     assert [name.split("_")[0] for name in CURVES] == ["fig03", "fig10", "fig14"]
 
 
-@pytest.mark.parametrize("scale", ["miniature", "full"])
 @pytest.mark.parametrize("name", NAMES)
-def test_without_records_it_says_what_to_do(spec: Callable, name: str, scale: str) -> None:
-    table = described(spec(name), scale=scale)
-    shown = filled(table, [])
-    text = page(shown)
-    assert "there are no records" in text
-    commands = [line.strip(" -`") for line in text.splitlines() if "`python " in line]
-    assert any(command.startswith("python train.py ") for command in commands)
-    assert any(command.startswith("python evaluate.py run=RUN") for command in commands)
-    assert not any("{" in command for command in commands), "every place is filled"
-    assert set(table.train_commands()) <= set(commands)
-    assert {need.evaluate for need in shown.needs(everything=True)} <= set(commands)
+def test_without_records_it_says_what_to_do(name: str) -> None:
+    for scale in ("miniature", "full"):
+        table = table_of(name, scale)
+        text = page(filled(table, []))
+        assert "there are no records" in text
+        commands = {line.strip(" -`") for line in text.splitlines() if "`python " in line}
+        assert not any("{" in command for command in commands), "every place is filled"
+        assert {" ".join(["python train.py", *words]) for words in table.trainings()} <= commands
+        asked = {command for place in everything(table) for command in place.commands()}
+        assert asked == commands and table.trainings()
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_stored_records_fill_every_cell(spec: Callable, name: str, tmp_path: Path) -> None:
-    table = described(spec(name), scale="miniature")
+def test_stored_records_fill_every_cell(name: str, tmp_path: Path) -> None:
+    table = table_of(name)
+    assert isinstance(table, Table)
     for record in records_of(table):
         append(tmp_path / "records.jsonl", record)
     shown = filled(table, read_records(tmp_path / "records.jsonl"))
     assert isinstance(shown, FilledTable)
     for cell in shown.cells:
-        assert (cell.value is None) == ("miniature" in cell.row.absent), (cell.row.label, cell)
-    assert {one.reason for one in shown.missing()} == {
-        r.absent["miniature"] for r in table.rows if r.absent
-    }
-    assert shown.needs(everything=False) == []
+        reason = cell.row.absent.get("miniature")
+        assert (cell.value is None) == (reason is not None), (cell.row.label, cell)
+        assert cell.missing is None or cell.missing.reason == reason
+    assert evaluations(shown, everything=False) == []
     paths = write(shown, tmp_path / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".tex"]
     text = paths[0].read_text(encoding="utf-8")
@@ -90,79 +93,56 @@ def test_stored_records_fill_every_cell(spec: Callable, name: str, tmp_path: Pat
         for line in lines
         if line["paper"]
     } == printed
-    for (row, group, column), figure in printed.items():  # every printed figure stands in its row
+    for (row, group, column), value in printed.items():  # every printed value stands in its row
         (section,) = [part for part in text.split("\n## ") if part.startswith(f"{group}\n")]
         line = next(one for one in section.splitlines() if one.startswith(f"| {row} |"))
         cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
-        assert figure in [float(cell) for cell in cells[2::2] if cell != "—"], (row, column)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_place_takes_records_of_its_own(spec: Callable, name: str) -> None:
-    """No record meets the clauses of two rows, lest one stand for the other."""
-    table = described(spec(name), scale="miniature")
-    needs = filled(table, []).needs(everything=True)
-    for index, need in enumerate(needs):
-        record = record_for(need.where, value=1.0)
-        others = [
-            other
-            for other in needs
-            if not failures(record, other.where) and other.where != need.where
-        ]
-        assert not others, (need.label, [other.label for other in others])
-        assert not failures(record, run_clauses(need.where)), index
+        assert value in [float(cell) for cell in cells[2::2] if cell != "—"], (row, column)
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_stored_records_draw_every_line(spec: Callable, name: str, tmp_path: Path) -> None:
-    curves = described(spec(name), scale="miniature")
+def test_stored_records_draw_every_line(name: str, tmp_path: Path) -> None:
+    curves = table_of(name)
     for record in records_of(curves):
         append(tmp_path / "records.jsonl", record)
     shown = filled(curves, read_records(tmp_path / "records.jsonl"))
-    assert isinstance(shown, TracedCurves)
-    for trace in shown.traces:
-        assert bool(trace.points) == ("miniature" not in trace.line.absent), trace.line.label
+    assert isinstance(shown, FilledCurves)
+    for curve in shown.curves:
+        assert bool(curve.points) == ("miniature" not in curve.line.absent), curve.line.label
     paths = write(shown, tmp_path / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".png", ".pdf"]
     assert Image.open(paths[2]).width > 500
     assert paths[3].read_bytes().startswith(b"%PDF")
-    points = sum(len(trace.points) + len(trace.line.printed) for trace in shown.traces)
+    points = sum(len(curve.points) + len(curve.line.printed) for curve in shown.curves)
     assert len(paths[1].read_text(encoding="utf-8").splitlines()) == 1 + points
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        path.name for path in paths
-    ), "nothing else is left"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {p.name for p in paths}
 
 
-def test_a_new_encoder_is_one_line(spec: Callable, tmp_path: Path) -> None:
+def test_a_new_encoder_is_one_line() -> None:
     plain = spec("table3_encoders")
-    plain["rows"].append(
-        {"label": "EffNet", "where": {"choices.encoder": "effnet"}, "fill": {"encoder": "effnet"}}
-    )
+    plain["rows"].append({"label": "EffNet", "fill": {"encoder": "effnet"}})
     table = described(plain, scale="miniature")
-    arguments = "scale=miniature generator.path=trained:stylegan_multi_w"
+    more = ["scale=miniature", "generator.path=trained:stylegan_multi_w"]
     for data in ("faces_mini", "churches_mini"):
-        command = f"python train.py experiment=domain_guided encoder=effnet data={data} {arguments}"
-        assert command in table.train_commands()
-    where = {"choices.encoder": "effnet", "data.name": "faces_mini", "task": "reconstruction"}
-    base = next(
-        n.where for n in filled(table, []).needs(everything=True) if n.label == "Base, Face"
-    )
-    shown = filled(table, [record_for({**base, **where}, value=0.25)])
+        words = ["experiment=domain_guided", "encoder=effnet", f"data={data}", *more]
+        assert words in table.trainings()
+    base = next(place.where for place in everything(table) if place.label == "Base, Face")
+    shown = filled(table, [record_for({**base, "choices.encoder": "effnet"}, value=0.25)])
     (line,) = [one for one in page(shown).splitlines() if one.startswith("| EffNet | 3.25")]
     assert line.split(" | ")[2] == "—", "the paper prints none"
     assert "| Base | — " in page(shown)
 
 
-def test_a_new_data_set_is_one_line(spec: Callable) -> None:
+def test_a_new_data_set_is_one_line() -> None:
     plain = spec("table1_methods")
     plain["groups"].append({"label": "Cat", "data": {"miniature": "cats_mini"}, "paper_data": "–"})
     table = described(plain, scale="miniature")
-    assert sum("data=cats_mini" in command for command in table.train_commands()) == 2
+    assert sum("data=cats_mini" in words for words in table.trainings()) == 2
     assert "## Cat" in page(filled(table, []))
 
 
-def test_another_scale_is_another_table(spec: Callable) -> None:
-    table = described(spec("table6_noise"), scale="full")
-    assert len(table.train_commands()) == 8, "all seven blocks and none"
-    records = records_of(described(spec("table6_noise"), scale="miniature"))
+def test_another_scale_is_another_table() -> None:
+    table = table_of("table6_noise", "full")
+    assert len(table.trainings()) == 8, "all seven blocks and none"
+    records = records_of(table_of("table6_noise"))
     assert all(cell.value is None for cell in filled(table, records).cells)

@@ -1,4 +1,4 @@
-"""Figures of curves: their description is checked, records become lines, gaps say why."""
+"""Plots of curves: their description is checked, records become lines, gaps say why."""
 
 import copy
 import math
@@ -6,11 +6,10 @@ import math
 import pytest
 
 from idinvert.errors import ConfigError
-from idinvert.results.curve import Curves, curves_from_dict
-from idinvert.results.curve_page import curves_to_csv, curves_to_markdown
+from idinvert.results.cells import Curve, FilledCurves, evaluations, filled, records_of
+from idinvert.results.parse import described
 from idinvert.results.record import Record
-from idinvert.results.render import described
-from idinvert.results.trace import Trace, trace
+from idinvert.results.render import page, to_csv, to_grid
 
 SPEC = {
     "kind": "curve",
@@ -18,7 +17,7 @@ SPEC = {
     "title": "Figure",
     "data": {"miniature": "mini"},
     "paper_data": "FFHQ",
-    "scales": {"miniature": {"where": {"choices.scale": "miniature"}, "arguments": "data={data}"}},
+    "scales": {"miniature": {"train": ["data={data}", "scale=miniature"]}},
     "panels": [
         {
             "label": "A",
@@ -27,13 +26,13 @@ SPEC = {
             "lines": [
                 {
                     "label": "Error",
-                    "where": {"task": "reconstruction"},
-                    "over": "choices.inversion.lambda_dom",
+                    "task": "reconstruction",
+                    "over": "inversion.lambda_dom",
                     "values": [0, 0.5, 2],
                     "metric": ["fid", "mse"],
                     "times": 100,
-                    "train": "python train.py {arguments}",
-                    "evaluate": "python evaluate.py run=RUN inversion.lambda_dom={value}",
+                    "train": [],
+                    "evaluate": [],
                     "printed": [[2, 5.3]],
                     "source": "Table 1",
                 }
@@ -41,12 +40,14 @@ SPEC = {
         },
         {"label": "B", "fill": {"term": "loss"}, "x": {"label": "nimg"}, "y": {"label": "loss"}},
     ],
-    "lines": [{"label": "L", "where": {"task": "t"}, "x": "{term}/x", "y": "{term}/y"}],
+    "lines": [{"label": "L", "task": "t", "x": "{term}/x", "y": "{term}/y"}],
 }
 
 
-def curves(spec: dict | None = None) -> Curves:
-    return curves_from_dict(spec or SPEC, scale="miniature")
+def plot(*records: Record) -> FilledCurves:
+    shown = filled(described(SPEC, scale="miniature"), records)
+    assert isinstance(shown, FilledCurves)
+    return shown
 
 
 def record(weight: float = 0.0, run: str = "r", **changes) -> Record:
@@ -60,23 +61,25 @@ def record(weight: float = 0.0, run: str = "r", **changes) -> Record:
         "metrics": {"mse": 0.01 * (1 + weight)},
         "n": 5,
         "nimg": 10,
-        "data": {"name": "mini"},
+        "data": {"name": "mini", "split": "test"},
     }
     return Record(run=run, **{**plain, **changes})
 
 
-def lines_of(*records: Record) -> list[Trace]:
-    return list(trace(curves(), records).traces)
+def lines_of(*records: Record) -> list[Curve]:
+    return list(plot(*records).curves)
 
 
 def test_a_point_is_a_record():
     error, _ = lines_of(record(2), record(0), record(7))
     assert error.metric == "mse", "the name that records have"
     assert error.points == [(0.0, 1.0), (2.0, pytest.approx(3.0))]
-    ((value, lack),) = error.lacks
+    ((value, missing),) = error.missing
     assert value == 0.5
-    assert lack.commands == ("python evaluate.py run=r inversion.lambda_dom=0.5",)
-    assert "choices.inversion.lambda_dom 0.5" in lack.reason
+    assert missing.commands == (
+        "python evaluate.py run=r task=reconstruction inversion.lambda_dom=0.5",
+    )
+    assert "choices.inversion.lambda_dom 0.5" in missing.reason
 
 
 def test_all_points_show_the_same_metric():
@@ -90,41 +93,53 @@ def test_a_line_is_a_series_of_the_longest_run():
     old = record(task="t", series={"loss/x": [9.0], "loss/y": [9.0]}, nimg=1)
     _, line = lines_of(old, record(task="t", series=series), record(task="t", nimg=99))
     assert line.points == [(1.0, 4.0), (3.0, 6.0)], "the record with most images that has it"
-    assert line.lacks == ()
+    assert line.missing == []
 
 
 def test_a_place_of_another_scale_or_data_set_stays_empty():
     other = record(choices={"scale": "full", "inversion": {"lambda_dom": 0.0}})
-    error, line = lines_of(other, record(data={"name": "else"}))
+    error, line = lines_of(other, record(data={"name": "else", "split": "test"}))
     assert error.points == [] and line.points == []
-    assert error.lacks[0][1].commands[0] == "python train.py data=mini"
+    assert error.missing[0][1].commands[0] == "python train.py data=mini scale=miniature"
 
 
 def test_a_method_without_encoder_is_evaluated_through_a_run_with_one():
     of_gan = record(0.5, run="gan", choices={"scale": "miniature"}, task="other", nimg=1000)
     error, _ = lines_of(of_gan, record(0, run="enc"))
-    assert {c for _, lack in error.lacks for c in lack.commands} == {
-        "python evaluate.py run=enc inversion.lambda_dom=0.5",
-        "python evaluate.py run=enc inversion.lambda_dom=2",
+    assert {c for _, missing in error.missing for c in missing.commands} == {
+        "python evaluate.py run=enc task=reconstruction inversion.lambda_dom=0.5",
+        "python evaluate.py run=enc task=reconstruction inversion.lambda_dom=2",
     }
 
 
 def test_the_page_and_the_points_say_where_they_come_from():
-    shown = trace(curves(), [record(0), record(2, run="s")])
-    text = curves_to_markdown(shown)
+    shown = plot(record(0), record(2, run="s"))
+    text = page(shown)
     assert "Error: mse, 2 points; run r (nimg 10, n 5" in text
     assert "**Caution**" in text, "two runs"
     assert "The paper (Table 1): 2: 5.3." in text
     assert "- Error at 0.5: — " in text and "- L: — " in text
-    rows = curves_to_csv(shown).splitlines()
+    rows = to_csv(shown).splitlines()
     assert rows[0].startswith("figure,scale,panel,line,metric,x,y")
     assert len(rows) == 1 + 2 + 1 and ",paper," in rows[-1]
 
 
-def test_needs_are_the_missing_points_or_all():
-    shown = trace(curves(), [record(0)])
-    assert [need.label for need in shown.needs(everything=False)] == ["Error at 0.5", "Error at 2"]
-    assert len(shown.needs(everything=True)) == 3, "L has no command"
+def test_evaluations_are_of_the_missing_points_or_all():
+    shown = plot(record(0))
+    missing = evaluations(shown, everything=False)
+    assert [place.label for place in missing] == ["Error at 0.5", "Error at 2"]
+    assert len(evaluations(shown, everything=True)) == 3, "L has no command"
+    assert len(to_csv(plot()).splitlines()) == 2, "columns and the paper's point"
+
+
+def test_as_a_grid_it_has_a_line_a_point():
+    mine = record(2, series={"loss/x": [1.0], "loss/y": [0.5]})
+    shown = plot(mine, record(2, task="t", series={"loss/x": [1.0, 2.0], "loss/y": [0.5, 0.25]}))
+    assert to_grid(shown) == (
+        ["panel", "line", "x", "y"],
+        [["A", "Error", 2.0, pytest.approx(3.0)], ["B", "L", 1.0, 0.5], ["B", "L", 2.0, 0.25]],
+    )
+    assert [one.task for one in records_of(shown)] == ["reconstruction", "t"]
 
 
 @pytest.mark.parametrize(
@@ -137,10 +152,9 @@ def test_needs_are_the_missing_points_or_all():
         (lambda s: s["lines"][0].pop("y"), r"lines\[0\]: a line is either x and y"),
         (lambda s: s["panels"][0]["lines"][0].update(x="a", y="b"), "a line is either x and y"),
         (lambda s: s["panels"][1].pop("fill"), "line 'L': nothing fills {term}"),
-        (lambda s: s["panels"][1].update(where={"x": "{it}"}), "nothing fills {it} in where, x"),
         (lambda s: s.pop("data"), "missing data"),
         (lambda s: s.update(data={"full": "x"}), "table.data must name a data set"),
-        (lambda s: s.update(kind="pie"), "table.kind is 'pie': expected table or curve"),
+        (lambda s: s["lines"][0].pop("task"), r"lines\[0\]: missing task"),
     ],
 )
 def test_mistakes_are_named_with_their_place(change, message):

@@ -6,8 +6,10 @@ import pytest
 
 from idinvert.cli.expected import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
-from idinvert.results.render import described, filled, write
-from idinvert.results.store import read_records
+from idinvert.results.cells import filled
+from idinvert.results.parse import described
+from idinvert.results.record import read_records
+from idinvert.results.render import write
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = {path.stem for path in (config_dir() / "table").glob("*.yaml")}

@@ -1,7 +1,7 @@
 """Where-clauses and which record wins."""
 
 from idinvert.results.record import Record
-from idinvert.results.select import Default, Within, failures, lookup, matching, nearest, select
+from idinvert.results.select import Default, Within, failures, lookup, matching, nearest, preferred
 
 
 def record(run: str, **changes) -> Record:
@@ -68,22 +68,18 @@ def test_most_nimg_wins_then_most_images_then_the_newest():
     order = [found.run for found in matching([trial, new, later_but_less, old], {})]
     assert order == ["new", "old", "trial", "less"]
     twins = [record("first"), record("second")]
-    assert select(twins, {}).record is twins[1]  # of equal age, the one written last
+    assert matching(twins, {})[0] is twins[1]  # of equal age, the one written last
 
 
-def test_select_counts_and_lists_seeds():
+def test_of_distances_those_with_the_asked_reference_come_first():
     records = [
-        record("a", seed=1),
-        record("b", seed=0, metrics={"ssim": 0.5}),
-        record("c", seed=None),
-        record("d", task="other"),
+        record("a", metrics={"ssim": 0.5}),
+        record("b", metrics={"swd": 1.0, "ssim": 0.4}, reference="same"),
+        record("c", metrics={"swd": 2.0, "ssim": 0.3}, reference="disjoint"),
     ]
-    found = select(records, {"task": "reconstruction"})
-    assert (found.record.run, found.matched, found.seeds) == ("c", 3, (0, 1))
-    found = select(records, {"task": "reconstruction"}, metric="ssim")
-    assert (found.record.run, found.matched) == ("b", 1)
-    found = select(records, {"task": "nothing"})
-    assert (found.record, found.matched, found.seeds) == (None, 0, ())
+    assert [r.run for r in preferred(records, "swd", "disjoint")] == ["c", "b"]
+    assert [r.run for r in preferred(records, "ssim", "disjoint")] == ["a", "b", "c"]
+    assert preferred(records, "fid", "disjoint") == []
 
 
 def test_nearest_fails_the_fewest_clauses():

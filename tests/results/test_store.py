@@ -11,13 +11,12 @@ import pytest
 
 import idinvert
 from idinvert.errors import DataError
-from idinvert.results.record import Record, from_dict, to_dict
-from idinvert.results.store import append, read_records
+from idinvert.results.record import Record, append, from_dict, read_records, to_dict
 
 WRITER = """
 import sys
 from idinvert.results.record import Record
-from idinvert.results.store import append
+from idinvert.results.record import append
 for k in range(int(sys.argv[3])):
     append(sys.argv[1], Record(
         run=f"{sys.argv[2]}-{k}", task="t", choices={"text": "x" * 5000}, metrics={"mse": k},

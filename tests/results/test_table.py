@@ -1,51 +1,69 @@
 """The description of a table is checked, and fitted to a scale."""
 
 import copy
+from typing import Any
 
 import pytest
 
 from idinvert.errors import ConfigError
-from idinvert.results.table import table_from_dict
+from idinvert.results.cells import filled, records_of
+from idinvert.results.parse import described
+from idinvert.results.record import Record
+from idinvert.results.render import to_grid
+from idinvert.results.spec import Place, Table
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "t",
     "title": "Table",
-    "where": {"task": "reconstruction", "n": 5},
     "scales": {
-        "miniature": {"where": {"n": 7}, "notes": ["small"], "arguments": "data={data}  {scale}"},
+        "miniature": {"notes": ["small"], "train": ["data={data}", "scale={scale}"]},
         "full": None,
     },
     "groups": [{"label": "Face", "data": {"miniature": "mini", "full": "ffhq"}, "paper_data": "F"}],
-    "columns": [{"label": "MSE", "metric": "mse", "better": "down", "where": {"split": "val"}}],
+    "columns": [{"label": "MSE", "metric": "mse", "better": "down"}],
     "rows": [
         {
             "label": "Ours",
-            "where": {"choices.inversion": "in_domain"},
-            "train": "python train.py {arguments}",
+            "train": ["experiment=domain_guided"],
+            "evaluate": ["inversion=in_domain", "inversion.steps=7"],
             "printed": {"Face": {"MSE": 0.05}},
         }
     ],
 }
 
 
-def test_a_table_is_fitted_to_its_scale():
-    small, full = table_from_dict(SPEC, scale="miniature"), table_from_dict(SPEC, scale="full")
-    (row,), (group,), (column,) = small.rows, small.groups, small.columns
-    assert small.clauses(row, group, column) == {
+def table_of(spec: dict[str, Any], scale: str = "miniature") -> Table:
+    table = described(spec, scale=scale)
+    assert isinstance(table, Table)
+    return table
+
+
+def place_of(table: Table, row: int = 0, column: int = 0) -> Place:
+    return table.place(table.rows[row], table.groups[0], table.columns[column])
+
+
+def test_a_table_is_fitted_to_its_scale() -> None:
+    small, full = table_of(SPEC), table_of(SPEC, "full")
+    assert place_of(small).where == {
         "task": "reconstruction",
-        "n": 7,
+        "data.split": "test",
         "data.name": "mini",
-        "split": "val",
+        "choices.objective": "domain_guided",
+        "choices.scale": "miniature",
         "choices.inversion": "in_domain",
+        "choices.inversion.steps": 7,
     }
-    command = small.command(row.train, row, group, column)
-    assert command == "python train.py data=mini miniature"
-    assert small.train_commands() == [command]
+    words = ["experiment=domain_guided", "data=mini", "scale=miniature"]
+    assert small.trainings() == [words]
+    evaluate = "task=reconstruction inversion=in_domain inversion.steps=7"
+    assert place_of(small).commands() == (
+        "python train.py " + " ".join(words),
+        f"python evaluate.py run=RUN {evaluate}",
+    )
+    assert place_of(small).commands("abc") == (f"python evaluate.py run=abc {evaluate}",)
     assert (small.notes, full.notes) == (["small"], [])
-    assert full.groups[0].data == "ffhq"
-    assert full.where["n"] == 5
-    assert column.metric == ["mse"]
-    assert column.arrow == "↓"
+    assert place_of(full).data == "ffhq" and full.columns[0].metric == ["mse"]
+    assert full.columns[0].arrow == "↓"
 
 
 @pytest.mark.parametrize(
@@ -53,8 +71,9 @@ def test_a_table_is_fitted_to_its_scale():
     [
         (lambda s: s.update(rowss=[]), "table: unknown key 'rowss'; did you mean 'rows'"),
         (lambda s: s.pop("title"), "table: missing title"),
-        (lambda s: s["rows"][0].update(wher={}), r"table.rows\[0\]: unknown key 'wher'"),
-        (lambda s: s["rows"][0].pop("where"), r"table.rows\[0\]: missing where"),
+        (lambda s: s["rows"][0].update(trian=[]), r"rows\[0\]: unknown key 'trian'; did.*'train'"),
+        (lambda s: s["rows"][0].pop("label"), r"table.rows\[0\]: missing label"),
+        (lambda s: s["rows"][0].update(train="a=b"), r"rows\[0\].train: expected a list of over"),
         (lambda s: s["columns"][0].update(better="less"), r"table.columns\[0\].*'less'"),
         (lambda s: s["columns"][0].update(metric=[]), r"table.columns\[0\].*at least one"),
         (lambda s: s["groups"][0].update(data={"full": "x"}), r"table.groups\[0\].data.*miniature"),
@@ -63,70 +82,79 @@ def test_a_table_is_fitted_to_its_scale():
         (lambda s: s["scales"].pop("miniature"), "knows the scales full; got 'miniature'"),
         (lambda s: s["scales"]["miniature"].update(n=1), "table.scales.miniature: unknown key 'n'"),
         (lambda s: s["groups"][0].update(columns=["FID"]), r"groups\[0\].columns: no column 'FID'"),
-        (lambda s: s["rows"][0].update(evaluate="run {it}"), r"row 'Ours': nothing fills {it}"),
-        (
-            lambda s: s["rows"][0]["where"].update(x="{it}"),
-            "nothing fills {it} in where, x",
-        ),
+        (lambda s: s["rows"][0].update(evaluate=["run={it}"]), r"row 'Ours': nothing fills {it}"),
         (lambda s: s["rows"].append("Ours"), r"table.rows\[1\]: expected keys and values"),
+        (lambda s: s.update(kind="pie"), "table.kind is 'pie': expected table or curve"),
     ],
 )
-def test_mistakes_are_named_with_their_place(change, message):
+def test_mistakes_are_named_with_their_place(change, message) -> None:
     spec = copy.deepcopy(SPEC)
     change(spec)
     with pytest.raises(ConfigError, match=message):
-        table_from_dict(spec, scale="miniature")
+        described(spec, scale="miniature")
 
 
-def test_a_clause_takes_the_value_that_the_command_says():
+def test_a_row_selects_what_its_overrides_say() -> None:
     spec = copy.deepcopy(SPEC)
-    spec["rows"][0]["where"]["choices.inversion.lr"] = "{lr}"
-    spec["rows"][0]["evaluate"] = "evaluate lr={lr}"
+    spec["rows"][0]["evaluate"] = ["inversion.lr={lr}", "inversion.seed=null"]
     spec["fill"] = {"lr": 0.01}
     spec["scales"]["miniature"]["fill"] = {"lr": 0.1}
     for scale, lr in (("miniature", 0.1), ("full", 0.01)):
-        table = table_from_dict(spec, scale=scale)
-        (row,), (group,), (column,) = table.rows, table.groups, table.columns
-        assert table.clauses(row, group, column)["choices.inversion.lr"] == lr
-        assert table.command(row.evaluate, row, group, column) == f"evaluate lr={lr}"
+        place = place_of(table_of(spec, scale))
+        assert place.where["choices.inversion.lr"] == lr
+        assert place.where["choices.inversion.seed"] is None
+        assert f"inversion.lr={lr}" in place.evaluate
 
 
-def test_what_is_shared_stands_once_and_the_nearest_word_counts():
+def test_what_is_shared_stands_once_and_the_nearest_word_counts() -> None:
     spec = copy.deepcopy(SPEC)
     spec["fill"] = {"generator": "one", "encoder": "base"}
-    spec["row"] = {"where": {"choices.objective": "x"}, "train": "train {encoder} {generator}"}
+    spec["scales"]["miniature"]["train"] = []
+    spec["row"] = {"train": ["encoder={encoder}", "generator.path={generator}"]}
     spec["groups"][0]["fill"] = {"generator": "two"}
     del spec["rows"][0]["train"]
-    spec["rows"].append(
-        {
-            "label": "Other",
-            "where": {"choices.inversion": "free", "choices.objective": "y"},
-            "fill": {"encoder": "resnet18"},
-            "absent": {"miniature": "there is none"},
-        }
-    )
-    table = table_from_dict(spec, scale="miniature")
-    (first, second), (group,), (column,) = table.rows, table.groups, table.columns
-    place = (group, column)
-    assert table.command(first.train, first, *place) == "train base two"
-    assert table.command(second.train, second, *place) == "train resnet18 two"
-    assert table.clauses(first, *place)["choices.objective"] == "x"
-    assert table.clauses(second, *place)["choices.objective"] == "y"
-    assert table.clauses(first, *place)["choices.inversion"] == "in_domain"
-    assert table.train_commands() == ["train base two"], "none for what cannot be"
+    more = {"fill": {"encoder": "resnet18"}, "absent": {"miniature": "there is none"}}
+    spec["rows"].append({"label": "Other", **more})
+    table = table_of(spec)
+    assert place_of(table).train == ["encoder=base", "generator.path=two"]
+    assert place_of(table, row=1).train == ["encoder=resnet18", "generator.path=two"]
+    assert table.trainings() == [place_of(table).train], "none for what cannot be"
 
 
-def test_a_group_may_have_some_of_the_columns_and_columns_share_a_label():
+def test_a_group_may_have_some_of_the_columns_and_columns_share_a_label() -> None:
     spec = copy.deepcopy(SPEC)
     spec["columns"] += [
-        {"part": part, "label": "FID", "metric": "fid", "better": "down", "where": {"task": task}}
+        {"part": part, "label": "FID", "metric": "fid", "better": "down", "task": task}
         for part, task in (("Inversion", "reconstruction"), ("Interpolation", "interpolation"))
     ]
     spec["groups"][0]["columns"] = ["MSE", "Interpolation FID"]
-    spec["row"] = {"evaluate": "evaluate {task}"}
-    table = table_from_dict(spec, scale="miniature")
-    (row,), (group,) = table.rows, table.groups
-    mse, fid = table.columns_of(group)
+    table = table_of(spec)
+    mse, fid = table.columns_of(table.groups[0])
     assert [mse.name, fid.name] == ["MSE", "Interpolation FID"]
-    assert table.command(row.evaluate, row, group, fid) == "evaluate interpolation"
-    assert table.command(row.evaluate, row, group, mse) == "evaluate reconstruction"
+    tasks = [table.place(table.rows[0], table.groups[0], column).task for column in (mse, fid)]
+    assert tasks == ["reconstruction", "interpolation"]
+
+
+def test_as_a_grid_it_has_a_line_a_method_with_measured_beside_printed_values() -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["columns"].insert(0, {"label": "FID", "metric": ["fid", "fd_x"], "better": "down"})
+    theirs = {"where": {"run": "b"}, "printed": {"Face": {"FID": 18.6}}}
+    spec["rows"] = [
+        {"label": "Ours", "where": {"run": "a"}, "printed": {"Face": {"MSE": 0.05}}},
+        {"label": "Theirs", **theirs},
+    ]
+    mine = Record(
+        run="a",
+        task="reconstruction",
+        choices={"scale": "miniature"},
+        data={"name": "mini", "split": "test"},
+        metrics={"fd_x": 1.5, "mse": 0.25},
+        n=7,
+        nimg=64,
+    )
+    shown = filled(table_of(spec), [mine])
+    columns, lines = to_grid(shown)
+    heads = ["fd_x ↓ (mini)", "FID (paper, F)", "MSE ↓ (mini)", "MSE (paper, F)"]
+    assert columns == ["method", *(f"Face {head}" for head in heads)]
+    assert lines == [["Ours", 1.5, None, 0.25, 0.05], ["Theirs", None, 18.6, None, None]]
+    assert records_of(shown) == [mine]

@@ -1,6 +1,7 @@
 """Table 1 as shipped: the paper's figures, the right records, an honest rendering."""
 
 import csv
+import functools
 import io
 import re
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from idinvert.results.csv_lines import to_csv
-from idinvert.results.fill import FilledTable, fill
-from idinvert.results.latex import escape, to_latex
-from idinvert.results.markdown import to_markdown
+from idinvert.cli.expected import expected_choices
+from idinvert.results.cells import FilledTable, TableCell, evaluations, filled
+from idinvert.results.parse import described
 from idinvert.results.record import Record
-from idinvert.results.render import write
-from idinvert.results.table import Table, table_from_dict
+from idinvert.results.render import to_csv, write
+from idinvert.results.spec import Table
+from idinvert.results.tables import escape, to_latex, to_markdown
 
 GROUPS = Path(__file__).parents[2] / "conf" / "table"
 
@@ -37,6 +38,9 @@ METHODS = {
     ),
 }
 
+LAMBDAS = {"domain_guided": {"lambda_adv": 0.1}}
+OF_AN_ENCODER = ("objective", "encoder", "latent")
+
 
 def spec() -> dict[str, Any]:
     """The file as Hydra composes it."""
@@ -44,8 +48,17 @@ def spec() -> dict[str, Any]:
         return OmegaConf.to_container(compose("table1_methods"), resolve=True)
 
 
-def table(scale: str = "miniature") -> Table:
-    return table_from_dict(spec(), scale=scale)
+@functools.cache
+def table(scale: str = "miniature", reference: str = "disjoint") -> Table:
+    made = described(spec(), scale=scale, expected=expected_choices, reference=reference)
+    assert isinstance(made, Table)
+    return made
+
+
+def fill(table: Table, records: list[Record]) -> FilledTable:
+    shown = filled(table, records)
+    assert isinstance(shown, FilledTable)
+    return shown
 
 
 def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any) -> Record:
@@ -55,7 +68,7 @@ def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any
         "task": "reconstruction",
         "choices": {
             "scale": "miniature",
-            "objective": {"name": objective, "lambda_adv": 0.1},
+            "objective": {"name": objective} | LAMBDAS.get(objective, {}),
             "generator": {"name": "stylegan", "multi_w": True},
             "encoder": {"name": "base", "variant": "v2", "noise_blocks": 0},
             "latent": {"space": "w_plus", "offset": "none"},
@@ -69,6 +82,8 @@ def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any
         "data": {"name": "faces_mini", "resolution": 32, "fingerprint": "f00d", "split": "test"},
         "seed": 0,
     }
+    if inversion["name"] == "image2stylegan":  # it has no encoder
+        plain["choices"] = {k: v for k, v in plain["choices"].items() if k not in OF_AN_ENCODER}
     return Record(**{**plain, **changes})
 
 
@@ -81,10 +96,10 @@ def line_of(text: str, label: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-def value(filled: FilledTable, row: str, column: str, group: str = "Face"):
+def value(shown: FilledTable, row: str, column: str, group: str = "Face") -> TableCell:
     (cell,) = [
         c
-        for c in filled.cells
+        for c in shown.cells
         if (c.row.label, c.column.label, c.group.label) == (row, column, group)
     ]
     return cell
@@ -110,10 +125,10 @@ def test_each_row_takes_its_own_records():
     records = [
         record(label, metrics={"mse": 0.1 * (index + 1)}) for index, label in enumerate(METHODS)
     ]
-    filled = fill(table(), records)
+    shown = fill(table(), records)
     for index, label in enumerate(METHODS):
-        assert value(filled, label, "MSE").value == pytest.approx(0.1 * (index + 1)), label
-    assert value(filled, "In-Domain Inversion (Ours), 1,000 steps", "MSE").value is None
+        assert value(shown, label, "MSE").value == pytest.approx(0.1 * (index + 1)), label
+    assert value(shown, "In-Domain Inversion (Ours), 1,000 steps", "MSE").value is None
 
 
 @pytest.mark.parametrize(
@@ -136,8 +151,8 @@ def test_each_row_takes_its_own_records():
 def test_records_of_another_kind_stay_out(changes):
     label = "In-Domain Inversion (Ours)"
     assert value(fill(table(), [record(label)]), label, "MSE").value == 0.04
-    filled = fill(table(), [record(label, **changes)])
-    assert value(filled, label, "MSE").value is None
+    shown = fill(table(), [record(label, **changes)])
+    assert value(shown, label, "MSE").value is None
 
 
 def test_a_scale_shows_its_own_records_only():
@@ -150,9 +165,9 @@ def test_a_scale_shows_its_own_records_only():
     )
     records = [record(label), full]
     assert value(fill(table("miniature"), records), label, "MSE").value == 0.04
-    filled = fill(table("full"), records)
-    assert value(filled, label, "MSE").value == 0.08
-    assert "| FID ↓ (ffhq256) | paper (FFHQ, FID) ↓ |" in to_markdown(filled)
+    shown = fill(table("full"), records)
+    assert value(shown, label, "MSE").value == 0.08
+    assert "| FID ↓ (ffhq256) | paper (FFHQ, FID) ↓ |" in to_markdown(shown)
 
 
 def test_the_header_names_the_extractor_and_the_paper_stands_beside():
@@ -171,11 +186,11 @@ def test_all_rows_of_a_column_show_the_same_metric():
         record("Conventional Encoder [9]", metrics={"fd_attributes": 2.5}),
         record("Image2StyleGAN [16]", metrics={"fid": 40.0}),
     ]
-    filled = fill(table(), both)
-    assert value(filled, ours, "FID").metric == "fd_attributes"
-    cell = value(filled, "Image2StyleGAN [16]", "FID")
+    shown = fill(table(), both)
+    assert value(shown, ours, "FID").metric == "fd_attributes"
+    cell = value(shown, "Image2StyleGAN [16]", "FID")
     assert cell.value is None
-    assert cell.reason == "run run-domain_guided was evaluated without fd_attributes"
+    assert cell.missing.reason == "run run-domain_guided was evaluated without fd_attributes"
     preferred = fill(table(), [record(ours, metrics={"fd_attributes": 0.5, "fid": 20.0})])
     assert value(preferred, ours, "FID").metric == "fid"
 
@@ -215,29 +230,28 @@ def test_an_empty_cell_says_why_and_how_to_fill_it():
     assert f"`{command} inversion.steps=100`" in entry
 
     encoder = record("Domain-Guided Encoder (Ours)", run="beef")
-    (missing,) = [
-        one
-        for one in fill(table(), [encoder]).missing()
+    (missing,) = {
+        one.missing
+        for one in fill(table(), [encoder]).cells
         if (one.row.label, one.group.label) == (label, "Face")
-    ]
+    }
     assert missing.run == "beef"  # the run is there: evaluate it, train nothing
     assert missing.commands == (command.replace("RUN", "beef") + " inversion.steps=100",)
-    assert missing.columns == ("FID", "SWD", "SSIM", "MSE")
 
     other = record(label, choices={"encoder": {"name": "resnet18"}}, run="cafe")
     cell = value(fill(table(), [other]), label, "MSE")
-    assert cell.reason == (
-        "no record; the closest is of run cafe, but choices.encoder is resnet18, wanted base"
+    assert cell.missing.reason == (
+        "no record; the closest is of run cafe, but choices.encoder.name is resnet18, wanted base"
     )
-    assert len(cell.commands) == 2
+    assert len(cell.missing.commands) == 2
 
 
 def test_a_figure_that_is_not_finite_is_no_figure():
     label = "Conventional Encoder [9]"
-    filled = fill(table(), [record(label, metrics={"mse": float("nan"), "ssim": 0.1})])
-    cell = value(filled, label, "MSE")
+    shown = fill(table(), [record(label, metrics={"mse": float("nan"), "ssim": 0.1})])
+    cell = value(shown, label, "MSE")
     assert cell.value is None
-    assert cell.reason == "mse is not a finite number in run run-conventional"
+    assert cell.missing.reason == "mse is not a finite number in run run-conventional"
 
 
 def test_what_rows_do_not_share_is_said():
@@ -248,13 +262,13 @@ def test_what_rows_do_not_share_is_said():
     face = section(to_markdown(fill(table(), records)), "Face")
     assert "**Caution**: the rows of Face stand on different numbers of images: 100 and 500" in face
     assert "**Caution**: the rows of Face measured swd in different ways" in face
-    other = record("Image2StyleGAN [16]", choices={"task": {"steps": [1]}})
+    other = record("Image2StyleGAN [16]", choices={"task": {"seed": 3}})
     face = section(to_markdown(fill(table(), [record("Conventional Encoder [9]"), other])), "Face")
     assert "**Caution**: the rows of Face measured mse with other options of the task" in face
     short = record("Domain-Guided Encoder (Ours)", nimg=20_000)
     face = section(to_markdown(fill(table(), [record("Conventional Encoder [9]"), short])), "Face")
     assert "**Caution**: the encoders of Face were trained on 20,000 and 200,000 images" in face
-    without = record("Image2StyleGAN [16]", choices={"encoder": None}, nimg=800_000)
+    without = record("Image2StyleGAN [16]", nimg=800_000)
     face = section(to_markdown(fill(table(), [short, without])), "Face")
     assert "were trained on" not in face, "Image2StyleGAN's images are the GAN's"
     same = section(to_markdown(fill(table(), [record("Conventional Encoder [9]")])), "Face")
@@ -274,8 +288,8 @@ def test_the_order_of_the_methods_is_compared():
 
 
 def test_csv_has_a_line_a_cell():
-    filled = fill(table(), [record("Domain-Guided Encoder (Ours)")])
-    lines = list(csv.DictReader(io.StringIO(to_csv(filled))))
+    shown = fill(table(), [record("Domain-Guided Encoder (Ours)")])
+    lines = list(csv.DictReader(io.StringIO(to_csv(shown))))
     assert len(lines) == 8 * 3 * 4
     (line,) = [
         one
@@ -304,14 +318,14 @@ def test_latex_is_escaped_and_balanced():
 
 
 def test_files_are_written_whole(tmp_path):
-    filled = fill(table(), [])
-    paths = write(filled, tmp_path / "new")
+    shown = fill(table(), [])
+    paths = write(shown, tmp_path / "new")
     assert [path.name for path in paths] == [
         "table1_methods.miniature.md",
         "table1_methods.miniature.csv",
         "table1_methods.miniature.tex",
     ]
-    assert paths[0].read_text() == to_markdown(filled)
+    assert paths[0].read_text() == to_markdown(shown)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(
         path.name for path in paths
     )
@@ -322,8 +336,8 @@ def test_intervals_and_the_reference_stand_beside_the_figures():
     old = record(labels[0], metrics={"fd_attributes": 0.01, "mse": 0.001}, reference="same")
     new = record(labels[1], reference="disjoint", intervals={"mse": (0.0375, 0.0425)})
     worse = record(labels[2], metrics={"fd_attributes": 0.75}, reference="disjoint")
-    filled = fill(table(), [old, new, worse])
-    face = section(to_markdown(filled), "Face")
+    shown = fill(table(), [old, new, worse])
+    face = section(to_markdown(shown), "Face")
     assert line_of(face, labels[0])[1] == "0.0100†"
     assert line_of(face, labels[1])[1] == "**0.500**", "the best of those that can be compared"
     assert line_of(face, labels[1])[-2] == "0.0400 ± 0.0025"
@@ -332,18 +346,18 @@ def test_intervals_and_the_reference_stand_beside_the_figures():
     assert "fd_attributes 0 of 1" in face, "pairs of one reference alone"
     lines = {
         (one["row"], one["column"]): one
-        for one in csv.DictReader(io.StringIO(to_csv(filled)))
+        for one in csv.DictReader(io.StringIO(to_csv(shown)))
         if one["group"] == "Face"
     }
     cell = lines[labels[1], "MSE"]
     assert (cell["low"], cell["high"], cell["reference"]) == ("0.0375", "0.0425", "")
     assert lines[labels[0], "FID"]["reference"] == "same"
-    text = to_latex(filled)
+    text = to_latex(shown)
     assert r"0.0400 $\pm$ 0.0025" in text and r"0.0100$^\dagger$" in text
-    needs = [need.label for need in filled.needs(everything=False)]
+    needs = [place.label for place in evaluations(shown, everything=False)]
     assert f"{labels[0]}, Face" in needs, "measured again where its run is at hand"
     assert f"{labels[1]}, Face" not in needs
-    asked = table_from_dict(spec(), scale="miniature", reference="same")
+    asked = table(reference="same")
     face = section(to_markdown(fill(asked, [old, new])), "Face")
     assert line_of(face, labels[0])[1] == "0.0100" and line_of(face, labels[1])[1] == "0.500†"
 
@@ -352,9 +366,9 @@ def test_a_record_with_the_reference_comes_before_one_without():
     label = next(iter(METHODS))
     old = record(label, metrics={"fd_attributes": 0.1, "mse": 0.2}, n=900, reference="same")
     new = record(label, metrics={"fd_attributes": 0.3, "mse": 0.4}, reference="disjoint")
-    filled = fill(table(), [old, new])
-    assert value(filled, label, "FID").value == 0.3
-    assert value(filled, label, "MSE").value == 0.2, "of the most images"
+    shown = fill(table(), [old, new])
+    assert value(shown, label, "FID").value == 0.3
+    assert value(shown, label, "MSE").value == 0.2, "of the most images"
 
 
 def test_small_intervals_are_not_rounded_away():

@@ -23,8 +23,7 @@ from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
 from idinvert.evaluation.open_data import data_opened_once
-from idinvert.results.record import Record
-from idinvert.results.store import append
+from idinvert.results.record import Record, append
 
 
 def main() -> None:

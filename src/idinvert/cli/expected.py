@@ -1,7 +1,7 @@
 """What the record of a table's row says of choices that the row leaves at their defaults."""
 
 import functools
-import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,24 +15,22 @@ from idinvert.config.instantiate import build
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.networks import room_name
 from idinvert.results.select import leaves
-from idinvert.results.spec import ANY
+from idinvert.results.spec import ANY, NO_CHOICES
 
 PLACEHOLDER = "FILE_OF_"
 """In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""
-NOT_OF_CHOICES = ("data", "run", "system", "trainer", "logger")
-"""Words of a command that choose no choice of a record: images have a fingerprint of their own."""
 
 
-def expected_choices(train: str, evaluate: str) -> dict[str, Any]:
-    """The choices that records of two commands carry, by dotted path.
+def expected_choices(train: Sequence[str], evaluate: Sequence[str]) -> dict[str, Any]:
+    """The choices that records of a training and an evaluation carry, by dotted path.
 
     They are those of the composed configurations, by the functions that write them into records, so
     that a key that is added to a configuration is asked for without anyone remembering.
 
     Args:
-        train: the command that trains the row's encoder, with ``generator.path=trained:KIND`` or
-            ``FILE_OF_KIND``.
-        evaluate: the command that evaluates it.
+        train: overrides of the training of the row's encoder, ``generator.path=trained:KIND`` or
+            ``FILE_OF_KIND`` among them.
+        evaluate: overrides of its evaluation.
     """
     words, kind = _of_choices(train)
     return _expected(tuple(words), kind, tuple(_of_choices(evaluate)[0]))
@@ -90,13 +88,13 @@ def _composed(name: str, words: tuple[str, ...]) -> dict[str, Any]:
     return compose_plain(name, list(words))
 
 
-def _of_choices(command: str) -> tuple[list[str], str]:
-    """The words of a command that make choices, and the generator's kind."""
+def _of_choices(overrides: Sequence[str]) -> tuple[list[str], str]:
+    """The overrides that make choices, and the generator's kind."""
     words, kind = [], ""
-    for word in shlex.split(command):
+    for word in overrides:
         key, given, value = word.partition("=")
         if key == "generator.path":
             kind = value.removeprefix("trained:").removeprefix(PLACEHOLDER)
-        elif given and key.split(".")[0] not in NOT_OF_CHOICES and word != "generator=checkpoint":
+        elif given and key.split(".")[0] not in NO_CHOICES and word != "generator=checkpoint":
             words.append(word)
     return words, kind

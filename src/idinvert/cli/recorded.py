@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from idinvert.config.identity import digest_of
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 
 
 def recorded(identity: str, path: Path) -> list[Record]:

@@ -2,7 +2,6 @@
 
 import functools
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from idinvert.config.compose import config_dir, expand_sweep, own_config_dir
 from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
-from idinvert.results.render import described
+from idinvert.results.parse import described
 
 PROGRAMS = ("train", "evaluate")
 EXPERIMENT = "experiment"
@@ -186,8 +185,7 @@ def _lines_of_table(name: str, scale: str) -> list[str]:
 def _commands_in(path: Path, scale: str) -> list[str]:
     """The same from the table's file; every job of a sweep asks for them."""
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    commands = described(spec, scale=scale).train_commands()
-    return [" ".join(shlex.split(command)[2:]) for command in commands]
+    return [" ".join(words) for words in described(spec, scale=scale).trainings()]
 
 
 def _key(word: str) -> str:

@@ -1,6 +1,5 @@
 """``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from idinvert.cli.expected import expected_choices
 from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import find_run
 from idinvert.errors import CheckpointError, ConfigError, IdinvertError
-from idinvert.results.lack import Need, run_clauses
-from idinvert.results.record import Record
-from idinvert.results.render import described, filled, page, write
-from idinvert.results.select import failures
-from idinvert.results.store import FILE, read_records
+from idinvert.results.cells import evaluations, filled
+from idinvert.results.parse import described
+from idinvert.results.record import FILE, Record, read_records
+from idinvert.results.render import page, write
+from idinvert.results.select import failures, of_the_run
+from idinvert.results.spec import Place
 
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
@@ -45,7 +45,7 @@ def render_table(
     given: Mapping[str, Sequence[str]],
     track: Callable[[Any, Sequence[Path]], None] | None = None,
 ) -> list[Record]:
-    """Fills a table or a figure of curves, prints it and writes it in every format.
+    """Fills a table or a plot of curves, prints it and writes it in every format.
 
     Args:
         config: The resolved configuration as plain values, with a ``table``. With a ``run``, of
@@ -69,8 +69,8 @@ def render_table(
         known = _records(places, only)
         shown = filled(table, known)
         runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
-        for need in shown.needs(everything=config["recompute"]):
-            found = _satisfy(need, runs, config, table.name, evaluate=evaluate, given=given)
+        for place in evaluations(shown, everything=config["recompute"]):
+            found = _satisfy(place, runs, config, table.name, evaluate=evaluate, given=given)
             made += [record for record in found if record not in known]
     shown = filled(table, _records(places, only))
     print(page(shown))
@@ -83,7 +83,7 @@ def render_table(
 
 
 def trained_runs(outputs: Path) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped ones, as records without figures."""
+    """The encoders of this machine's runs, and the shipped ones, as records without metrics."""
     folders = [
         str(path.parents[1]) for path in sorted(outputs.glob("*/*/weights/encoder.safetensors"))
     ]
@@ -146,7 +146,7 @@ def _records(places: Sequence[Path], only: str | None) -> list[Record]:
 
 
 def _satisfy(
-    need: Need,
+    place: Place,
     runs: Sequence[Record],
     config: dict[str, Any],
     table: str,
@@ -155,14 +155,14 @@ def _satisfy(
     given: Mapping[str, Sequence[str]],
 ) -> list[Record]:
     """Evaluates what a place lacks, where there is a run for it; the run with the most images."""
-    clauses = run_clauses(need.where)
+    clauses = of_the_run(place.where)
     fitting = [run for run in runs if not failures(run, clauses)]
     run = max(fitting, key=lambda run: run.nimg, default=None)
     if run is None:
         return []
-    print(f"{table}: evaluating {need.label}, run {run.run}")
+    print(f"{table}: evaluating {place.label}, run {run.run}")
     try:
-        return evaluate(_evaluation(config, need, run, given=given))
+        return evaluate(_evaluation(config, place, run, given=given))
     except IdinvertError as error:
         print(f"  not done: {error}")
         return []
@@ -170,16 +170,15 @@ def _satisfy(
 
 def _evaluation(
     config: dict[str, Any],
-    need: Need,
+    place: Place,
     run: Record,
     *,
     given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """The configuration of the command that stands in the table's row."""
-    words = [word for word in shlex.split(need.evaluate) if "=" in word]
-    overrides = [word for word in words if not word.startswith("run=")]
+    """The configuration of the evaluation that a table's row describes."""
     folder = str(run.extra["folder"])
-    overrides += [f"run={run.run}" if folder.startswith(SHIPPED) else f"run={folder}"]
+    run_override = f"run={run.run}" if folder.startswith(SHIPPED) else f"run={folder}"
+    overrides = [*place.evaluate, run_override]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
     for key in (*OF_THE_COMMAND, *handed_on):

@@ -18,10 +18,9 @@ from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError
 from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import commit, versions
-from idinvert.results.fill import FilledTable
-from idinvert.results.grid import records_of, to_grid
+from idinvert.results.cells import FilledCurves, FilledTable, records_of
 from idinvert.results.record import Record, to_dict
-from idinvert.results.trace import TracedCurves
+from idinvert.results.render import to_grid
 from idinvert.tracking.artifacts import log_inputs
 from idinvert.tracking.results import Result, log_results, log_table
 from idinvert.tracking.wandb_logger import NimgWandbLogger
@@ -143,7 +142,7 @@ def track_evaluation(
 
 
 def track_table(
-    config: dict[str, Any], shown: FilledTable | TracedCurves, files: Sequence[Path]
+    config: dict[str, Any], shown: FilledTable | FilledCurves, files: Sequence[Path]
 ) -> None:
     """Sends a rendered table to W&B: its figures, its files, what it stands on."""
     options = wandb_options(config)

@@ -1,74 +1,38 @@
-"""From a description and records to a table or figure, written in every format."""
+"""A filled table or plot in every format; the page, points and picture of curves."""
 
+import csv
+import io
+import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from idinvert.errors import ConfigError
-from idinvert.results.csv_lines import to_csv
-from idinvert.results.curve import Curves, curves_from_dict
-from idinvert.results.curve_page import curves_to_csv, curves_to_markdown
-from idinvert.results.fill import FilledTable, fill
-from idinvert.results.latex import to_latex
-from idinvert.results.markdown import to_markdown
-from idinvert.results.plot import draw_curves
-from idinvert.results.record import Record
-from idinvert.results.spec import Expected
-from idinvert.results.table import Table, table_from_dict
-from idinvert.results.trace import TracedCurves, trace
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-TABLE_FORMATS: dict[str, Callable[[FilledTable], str]] = {
-    ".md": to_markdown,
-    ".csv": to_csv,
-    ".tex": to_latex,
-}
-CURVE_FORMATS: dict[str, Callable[[TracedCurves], str]] = {
-    ".md": curves_to_markdown,
-    ".csv": curves_to_csv,
-}
-PICTURES = (".png", ".pdf")
+from idinvert.results.cells import Curve, FilledCurves, FilledTable, Missing
+from idinvert.results.record import OF_SETS
+from idinvert.results.select import other_reference
+from idinvert.results.spec import Panel
+from idinvert.results.tables import REFERENCES, measured_header, to_latex, to_markdown
+
+Grid = tuple[list[str], list[list[Any]]]
+"""Column names, and lines of them; None where there is no value."""
+POINTS = ("figure", "scale", "panel", "line", "metric", "x", "y", "data", "run", "nimg", "n")
+"""Columns of the CSV of a plot."""
+FEW = 20
+"""Lines of fewer points than this show them."""
 
 
-def described(
-    spec: Mapping[str, Any],
-    *,
-    scale: str,
-    expected: Expected | None = None,
-    reference: str = "disjoint",
-) -> Table | Curves:
-    """The table, or the figure of curves, that a plain description is of (key `kind`).
-
-    Args:
-        spec: the description.
-        scale: to show.
-        expected: gives the choices of a row's commands, see `Table`.
-        reference: of distances between sets, see `Table`.
-
-    Raises:
-        ConfigError: another kind, or what `table_from_dict` and `curves_from_dict` refuse.
-    """
-    kind = spec.get("kind", "table")
-    if kind not in ("table", "curve"):
-        raise ConfigError(f"table.kind is {kind!r}: expected table or curve")
-    make = curves_from_dict if kind == "curve" else table_from_dict
-    return make(spec, scale=scale, expected=expected, reference=reference)
-
-
-def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | TracedCurves:
-    """Select the records that it shows."""
-    return trace(table, records) if isinstance(table, Curves) else fill(table, records)
-
-
-def page(shown: FilledTable | TracedCurves) -> str:
+def page(shown: FilledTable | FilledCurves) -> str:
     """It in Markdown."""
-    if isinstance(shown, TracedCurves):
-        return curves_to_markdown(shown)
-    return to_markdown(shown)
+    return curves_to_markdown(shown) if isinstance(shown, FilledCurves) else to_markdown(shown)
 
 
-def write(shown: FilledTable | TracedCurves, folder: str | Path) -> list[Path]:
+def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
     """Write `<name>.<scale>` in every format, each file whole or not at all.
 
     Args:
@@ -81,24 +45,231 @@ def write(shown: FilledTable | TracedCurves, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{shown.table.name}.{shown.table.scale}"
+    files: dict[str, bytes] = {".md": page(shown).encode(), ".csv": to_csv(shown).encode()}
+    if isinstance(shown, FilledTable):
+        files[".tex"] = to_latex(shown).encode()
+    else:
+        files |= {suffix: draw_curves(shown, suffix[1:]) for suffix in (".png", ".pdf")}
     written = []
-    formats: Any = CURVE_FORMATS if isinstance(shown, TracedCurves) else TABLE_FORMATS
-    for suffix, render in formats.items():
-        written.append(_replace(folder / f"{stem}{suffix}", render(shown).encode()))
-    if isinstance(shown, TracedCurves):
-        with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=folder) as drawn:
-            for suffix in PICTURES:
-                picture = Path(drawn) / f"picture{suffix}"
-                draw_curves(shown, picture)
-                written.append(_replace(folder / f"{stem}{suffix}", picture.read_bytes()))
+    for suffix, content in files.items():
+        path = folder / f"{stem}{suffix}"
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+        written.append(path)
     return written
 
 
-def _replace(path: Path, content: bytes) -> Path:
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
-    return path
+def to_csv(shown: FilledTable | FilledCurves) -> str:
+    """For programs: a line a cell of a table, or a point of a curve."""
+    if isinstance(shown, FilledTable):
+        lines = list(_cell_lines(shown))
+        columns: Sequence[str] = list(lines[0])
+    else:
+        lines, columns = list(_point_lines(shown)), POINTS
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def to_grid(shown: FilledTable | FilledCurves) -> Grid:
+    """A line a method, its measured value beside the paper's; of curves, a line a point."""
+    if isinstance(shown, FilledCurves):
+        lines = [
+            [curve.panel.label, curve.line.label, x, y] for curve in shown.curves
+            for x, y in curve.points
+        ]  # fmt: skip
+        return ["panel", "line", "x", "y"], lines
+    table = shown.table
+    columns = ["method"]
+    for group in table.groups:
+        for column in table.columns_of(group):
+            metric = shown.column(column, group)[0].metric
+            columns.append(f"{group.label} {measured_header(column, metric)} ({group.data})")
+            columns.append(f"{group.label} {column.name} (paper, {group.paper_data})")
+    lines = []
+    for row in table.rows:
+        cells = [cell for group in table.groups for cell in shown.row(row, group)]
+        lines.append([row.label, *(v for cell in cells for v in (cell.value, cell.printed))])
+    return columns, lines
+
+
+def _cell_lines(filled: FilledTable) -> Iterable[dict[str, Any]]:
+    """Every cell: what was measured, on what, by which run, and what the paper printed."""
+    for cell in filled.cells:
+        record = cell.record if cell.value is not None else None
+        low, high = cell.interval if record is not None and cell.interval else (None, None)
+        of_sets = record is not None and OF_SETS.match(str(cell.metric))
+        yield {
+            "table": filled.table.name,
+            "scale": filled.table.scale,
+            "group": cell.group.label,
+            "row": cell.row.label,
+            "column": cell.column.name,
+            "better": cell.column.better,
+            "metric": cell.metric,
+            "measured": cell.value,
+            "low": low,
+            "high": high,
+            "reference": record.reference if record and of_sets else None,
+            "data": cell.group.data,
+            "resolution": record and record.data.get("resolution"),
+            "n": record and record.n,
+            "run": record and record.run,
+            "nimg": record and record.nimg,
+            "seed": record and record.seed,
+            "matched": cell.matched,
+            "created": record and record.created,
+            "paper": cell.printed,
+            "paper_data": cell.group.paper_data,
+            "reason": cell.missing.reason if cell.missing else "",
+        }
+
+
+def _point_lines(filled: FilledCurves) -> Iterable[dict[str, Any]]:
+    """Every point and its run; the paper's points have `paper` for a run."""
+    table = filled.table
+    for curve in filled.curves:
+        place = (table.name, table.scale, curve.panel.label, curve.line.label, curve.metric)
+        records = curve.records if curve.line.over else curve.records * len(curve.points)
+        for (x, y), r in zip(curve.points, records, strict=True):
+            found = (*place, x, y, table.data, r.run, r.nimg, r.n)
+            yield dict(zip(POINTS, found, strict=True))
+        for x, y in curve.line.printed:
+            yield dict(zip(POINTS, (*place, x, y, table.paper_data, "paper"), strict=False))
+
+
+def curves_to_markdown(filled: FilledCurves) -> str:
+    """What the picture shows, by which runs, and what is missing; ends in a newline."""
+    table = filled.table
+    lines = [f"# {table.title}", "", f"![{table.name}]({table.name}.{table.scale}.png)", ""]
+    lines += [f"- Scale: {table.scale}; data: {table.data}; the paper's: {table.paper_data}."]
+    lines += [f"- {note}" for note in table.notes]
+    for panel in table.panels:
+        lines += ["", f"## {panel.label or table.name}", ""]
+        for curve in (curve for curve in filled.curves if curve.panel is panel):
+            lines += _of_curve(curve, reference=table.reference)
+    return "\n".join(lines) + "\n"
+
+
+def _of_curve(curve: Curve, *, reference: str) -> list[str]:
+    line, lines = curve.line, []
+    if curve.points:
+        facts = {
+            f"run {r.run} (nimg {r.nimg:,}, n {r.n:,}, seed {r.seed}, {r.created[:10]})": None
+            for r in curve.records
+        }
+        lines.append(
+            f"- {line.label}: {curve.metric}, {len(curve.points)} points; {'; '.join(facts)}."
+        )
+        if curve.note:
+            lines.append(f"  - {curve.note}.")
+        if len(facts) > 1:
+            lines.append("  - **Caution**: its points are of different runs or sizes.")
+        if len({json.dumps(r.choices.get("task")) for r in curve.records}) > 1:
+            lines.append("  - **Caution**: its points are of different options of the task.")
+        others = {other_reference(r, str(curve.metric), reference) for r in curve.records}
+        lines += [f"  - Distances {REFERENCES.get(one, one)}." for one in sorted(others - {""})]
+        words = {r.protocol.get(str(curve.metric)) for r in curve.records} - {None}
+        lines += [f"  - {text}." for text in sorted(map(str, words))]
+        if line.over:
+            points = ", ".join(f"{x:g}: {y:.4g}" for x, y in curve.points)
+            lines.append(f"  - {line.over.rsplit('.', 1)[-1]}: {points}.")
+    if line.printed:
+        points = ", ".join(f"{x:g}: {y:g}" for x, y in line.printed)
+        lines.append(f"  - The paper ({line.source}): {points}.")
+    by_reason: dict[str, list[tuple[float | None, Missing]]] = {}
+    for value, missing in curve.missing:
+        by_reason.setdefault(missing.reason, []).append((value, missing))
+    for reason, places in by_reason.items():
+        at = ", ".join(f"{value:g}" for value, _ in places if value is not None)
+        lines.append(f"- {line.label}{f' at {at}' if at else ''}: — {reason}.")
+        commands = dict.fromkeys(command for _, one in places for command in one.commands)
+        lines += [f"  - `{command}`" for command in commands]
+    return lines
+
+
+def draw_curves(filled: FilledCurves, kind: str) -> bytes:
+    """Draw the panels side by side; `kind` is png or pdf.
+
+    The paper's points have a panel of their own: they are of other images, and in miniature of
+    another distance, so that one axis for both would mislead. A line that was not measured stands
+    in the legend with "not measured", so that it is missed.
+    """
+    table = filled.table
+    places = []
+    for panel in table.panels:
+        curves = [curve for curve in filled.curves if curve.panel is panel]
+        places.append((panel, curves, False))
+        if any(curve.line.printed for curve in curves):
+            places.append((panel, curves, True))
+    figure = Figure(figsize=(1.0 + 4.4 * len(places), 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(table.title, fontsize=10)
+    grid = figure.subplots(1, len(places), squeeze=False)[0]
+    for axes, (panel, curves, printed) in zip(grid, places, strict=True):
+        name = f"the paper's points ({table.paper_data})"
+        ours = f"{panel.label}\n{table.data}, {table.scale}".strip()
+        _panel(axes, panel, curves, title=name if printed else ours, printed=printed)
+    # Without the date, the same records give the same file.
+    facts = {"CreationDate": None} if kind == "pdf" else {"Software": None}
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=150, metadata=facts)
+    return drawn.getvalue()
+
+
+def _panel(axes: Axes, panel: Panel, curves: Sequence[Curve], *, title: str, printed: bool) -> None:
+    axes.set(xlabel=panel.x.label, ylabel=panel.y.label)
+    axes.set_title(title, fontsize=9)
+    axes.set_xscale("log" if panel.x.log else "linear")
+    axes.set_yscale("log" if panel.y.log else "linear")
+    axes.grid(alpha=0.3)
+    right = None
+    if panel.right is not None:
+        right = axes.twinx()
+        right.set_ylabel(panel.right.label)
+        right.set_yscale("log" if panel.right.log else "linear")
+    for index, curve in enumerate(curves):
+        there = right if curve.line.right and right is not None else axes
+        draw = _draw_printed if printed else _draw_measured
+        draw(there, curve, colour=f"C{index % 10}")
+    handles, labels = axes.get_legend_handles_labels()
+    if right is not None:
+        more = right.get_legend_handles_labels()
+        handles, labels = handles + more[0], labels + more[1]
+    axes.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),  # below the axes, where no line can lie
+        fontsize=7,
+        ncols=1 if len(labels) < 4 else 2,
+    )
+
+
+def _draw_measured(axes: Axes, curve: Curve, *, colour: str) -> None:
+    line = curve.line
+    if curve.points:
+        x, y = zip(*sorted(curve.points) if line.over else curve.points, strict=True)
+        said = curve.metric if line.over else curve.note
+        name = f"{line.label} ({said})" if said else line.label
+        marker = "o" if len(x) < FEW else None
+        axes.plot(x, y, color=colour, label=name, marker=marker, markersize=3, linewidth=1.4)
+    elif not curve.cells[0].place.absent:
+        axes.plot([], [], color=colour, linestyle=":", label=f"{line.label}: not measured")
+
+
+def _draw_printed(axes: Axes, curve: Curve, *, colour: str) -> None:
+    line = curve.line
+    if not line.printed:
+        return
+    x, y = zip(*line.printed, strict=True)
+    axes.plot(x, y, color=colour, label=line.source, marker="*", markersize=9, linestyle="--")
+    for at, value in line.printed:
+        axes.annotate(f"  {value:g}", (at, value), fontsize=8, color=colour)
+    span = [*line.values, *x]
+    axes.set_xlim(min(span) - 0.05 * max(span), 1.05 * max(span))
+    axes.set_ylim(0, (1.7 if line.right else 1.2) * max(y))  # so that two axes' points part

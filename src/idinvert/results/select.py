@@ -1,4 +1,4 @@
-"""Which record stands in a cell: where-clauses on the fields of records."""
+"""Which records stand in a place: clauses on their fields."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,21 +43,8 @@ class Within:
 
 
 _MISSING = object()
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The record to show, and what stood for choice.
-
-    Attributes:
-        record: the first of `matching`; None if none matched.
-        matched: how many matched.
-        seeds: of all that matched.
-    """
-
-    record: Record | None
-    matched: int
-    seeds: tuple[int, ...] = ()
+OF_AN_EVALUATION = ("task", "n", "data.split", "choices.inversion", "choices.task")
+"""Clauses that an evaluation meets or not, whatever the run."""
 
 
 def lookup(plain: Mapping[str, Any], path: str, *, missing: Any = None) -> Any:
@@ -121,29 +108,36 @@ def matching(records: Iterable[Record], where: Where) -> list[Record]:
     return sorted(found, key=lambda r: (r.nimg, r.n, r.created), reverse=True)
 
 
-def select(
-    records: Sequence[Record], where: Where, *, metric: str | None = None, reference: str = ""
-) -> Selection:
-    """The record for a cell.
+def preferred(records: Iterable[Record], metric: str, reference: str) -> list[Record]:
+    """Of `matching` records those that have a metric, the one to show first.
 
-    Args:
-        records: to choose from.
-        where: clauses, all of which must hold.
-        metric: that the record must have, if given.
-        reference: of a distance between sets, records with this one come before all others.
+    Of a distance between sets, records with this reference come before all others.
     """
-    found = matching(records, where)
-    if metric is not None:
-        found = [record for record in found if metric in record.metrics]
-        found.sort(key=lambda record: bool(other_reference(record, metric, reference)))
-    seeds = tuple(sorted({record.seed for record in found if record.seed is not None}))
-    return Selection(record=found[0] if found else None, matched=len(found), seeds=seeds)
+    found = [record for record in records if metric in record.metrics]
+    return sorted(found, key=lambda record: bool(other_reference(record, metric, reference)))
 
 
 def other_reference(record: Record, metric: str, reference: str) -> str:
     """The record's reference where its figure is a distance to another than the one asked for."""
     same = not record.reference or record.reference == reference or not OF_SETS.match(metric)
     return "" if same else record.reference
+
+
+def of_an_evaluation(path: str) -> bool:
+    """Whether an evaluation decides what stands at a path."""
+    return any(path == one or path.startswith(f"{one}.") for one in OF_AN_EVALUATION)
+
+
+def of_the_run(where: Where) -> dict[str, Any]:
+    """The clauses that a run meets or not, however it is evaluated.
+
+    What else was chosen is no matter: a method without an encoder takes any run of its generator.
+    """
+    return {
+        path: value
+        for path, value in where.items()
+        if not of_an_evaluation(path) and not isinstance(value, Within)
+    }
 
 
 def nearest(records: Iterable[Record], where: Where) -> tuple[Record, list[str]] | None:

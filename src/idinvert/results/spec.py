@@ -1,15 +1,16 @@
-"""Plain descriptions (conf/table/*.yaml) turned into classes, with every mistake named."""
+"""Descriptions of tables and of plots of curves (conf/table/*.yaml), fitted to one scale."""
 
-import dataclasses
-import difflib
+import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import yaml
 
 from idinvert.errors import ConfigError
 from idinvert.results.select import Default, Within
 
-ROOT = "choices"
 FREE = (
     "choices.inversion.seed",  # replicates; a table shows which seeds there are
     "choices.task.seed",
@@ -19,154 +20,352 @@ FREE = (
 """Choices that may be any in a row."""
 ANY = object()
 """Expected at a path below which a row asks for nothing."""
-Expected = Callable[[str, str], Mapping[str, Any]]
-"""The choices, by dotted path, of the records of a training and an evaluation command."""
+Expected = Callable[[Sequence[str], Sequence[str]], Mapping[str, Any]]
+"""The choices, by dotted path, of the records of a training's and an evaluation's overrides."""
+CHOSEN_BY = {"experiment": ("objective",), "generator.path": ("generator", "generator.multi_w")}
+"""Overrides that choose something of another name; all others choose what they are called."""
+NO_CHOICES = ("data", "run", "system", "trainer", "logger", "metric", "n")
+"""Overrides that choose no choice of a record: images have a fingerprint of their own."""
 PLACE = re.compile(r"{(\w+)}")
 
 
-def make(cls: type, plain: Any, *, at: str) -> Any:
-    """An object of a dataclass.
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An axis: its label, whether it is logarithmic."""
 
-    Args:
-        cls: the dataclass; fields without a default must be given.
-        plain: field to value.
-        at: where the description stands, for the error.
+    label: str
+    log: bool = False
 
-    Raises:
-        ConfigError: an unknown or missing key.
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A metric.
+
+    Attributes:
+        label: as the paper prints it.
+        metric: names in records, in order of preference; one of them is shown in all rows.
+        better: `up` or `down`.
+        part: the heading that the paper prints above several columns, such as `Interpolation`.
+        digits: decimals of the printed values.
+        task: that measures it, for columns of another task than the table's.
     """
-    if not isinstance(plain, Mapping):
-        raise ConfigError(f"{at}: expected keys and values, got {plain!r}")
-    items = dataclasses.fields(cls)
-    needed = {
-        item.name
-        for item in items
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    }
-    check_keys(plain, known={item.name for item in items}, needed=needed, at=at)
-    return cls(**plain)
+
+    label: str
+    metric: Sequence[str]
+    better: str
+    part: str = ""
+    digits: int = 3
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """Part and label; keys `Row.printed`."""
+        return f"{self.part} {self.label}".strip()
+
+    @property
+    def arrow(self) -> str:
+        return {"up": "↑", "down": "↓"}[self.better]
 
 
-def check_keys(plain: Mapping[str, Any], *, known: set[str], needed: set[str], at: str) -> None:
-    """Refuse keys that are not known, and say which are missing.
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A block of columns that are measured on one data set.
 
-    Raises:
-        ConfigError: the key, with the nearest known one.
+    Attributes:
+        label: as the paper prints it; keys `Row.printed`.
+        data: name of the data set at the scale shown.
+        paper_data: what the paper measured on.
+        columns: names of the columns that it has; empty: all.
+        fill: what stands for `{places}` in overrides.
     """
-    for key in plain:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; expected {', '.join(sorted(known))}"
-            )
-            raise ConfigError(f"{at}: unknown key {key!r}{hint}")
-    if missing := sorted(needed - set(plain)):
-        raise ConfigError(f"{at}: missing {', '.join(missing)}")
+
+    label: str
+    data: str
+    paper_data: str
+    columns: Sequence[str] = ()
+    fill: Mapping[str, Any] = field(default_factory=dict)
 
 
-def at_scale(spec: Mapping[str, Any], scale: str) -> Mapping[str, Any]:
-    """What a description says of one scale: `where`, `notes`, `arguments`, `fill`.
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a row of a table and a line of a plot have in common: overrides that make its records.
 
-    Raises:
-        ConfigError: the description does not know the scale, or says something unknown of it.
+    Attributes:
+        label: as the paper prints it.
+        train: overrides of the run's training; None: no command is known.
+        evaluate: overrides of the evaluation, besides `run=RUN task=TASK`; None: none is known.
+        where: further facts of its records, dotted path to value, such as `{run: ID}`.
+        fill: what stands for `{places}` in overrides.
+        absent: scale to the reason why nothing can be measured at it.
     """
-    scales = spec.get("scales") or {}
-    if scale not in scales:
-        raise ConfigError(
-            f"table {spec['name']} knows the scales {', '.join(scales) or 'none'}; got {scale!r} "
-            "(key scale)"
-        )
-    chosen = scales[scale] or {}
-    known = {"where", "notes", "arguments", "fill"}
-    check_keys(chosen, known=known, needed=set(), at=f"table.scales.{scale}")
-    return chosen
+
+    label: str
+    train: Sequence[str] | None = None
+    evaluate: Sequence[str] | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    fill: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def named_data(data: Any, *, scale: str, at: str) -> str:
-    """The data set that a description names for a scale.
+@dataclass(frozen=True, kw_only=True)
+class Row(Method):
+    """A row of a table; `printed` maps group label to column name to the paper's value."""
 
-    Raises:
-        ConfigError: it names none.
+    printed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Method):
+    """A curve: either a series of one record (`x`, `y`), or a point a record (`over`, `metric`).
+
+    Attributes:
+        task: that measures it.
+        x, y: names in `Record.series`; may hold `{places}`.
+        over: key of the evaluation that is a point's x, such as `inversion.lambda_dom`.
+        values: x of the points.
+        metric: names in records that are a point's y, in order of preference; all points of a line
+            show the same. Of a series: values that are said beside it.
+        times: what y is multiplied by.
+        right: whether it belongs to the right axis.
+        printed: the paper's points, `[x, y]` each.
+        source: where the paper prints them.
     """
-    if not isinstance(data, Mapping) or scale not in data:
-        raise ConfigError(f"{at} must name a data set for scale {scale!r}")
-    return data[scale]
+
+    task: str
+    x: str = ""
+    y: str = ""
+    over: str = ""
+    values: Sequence[float] = ()
+    metric: Sequence[str] = ()
+    times: float = 1.0
+    right: bool = False
+    printed: Sequence[Sequence[float]] = ()
+    source: str = ""
 
 
-def names(value: Any) -> list[str]:
-    """One name or several, as a list."""
-    return [value] if isinstance(value, str) else list(value or [])
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A coordinate system.
 
-
-def with_shared(plain: Any, shared: Mapping[str, Any]) -> Any:
-    """A description with what its kind shares; mappings such as `where` are joined."""
-    if not isinstance(plain, Mapping):
-        return plain
-    joined = {**shared, **plain}
-    for key, value in shared.items():
-        if isinstance(value, Mapping) and isinstance(plain.get(key), Mapping):
-            joined[key] = {**value, **plain[key]}
-    return joined
-
-
-def with_defaults(
-    where: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]] | None, *, at: str
-) -> dict[str, Any]:
-    """Clauses, with a `Default` for every choice that they do not speak of.
-
-    Args:
-        where: the clauses that are written down.
-        expected: gives dotted path and value of all choices of the place's commands; None: nothing
-            is asked for but what is written down.
-        at: where the commands stand, for the error.
-
-    Raises:
-        ConfigError: a command that cannot be composed.
+    Attributes:
+        label: above it.
+        x, y: its axes.
+        right: a second axis for y, of lines that say `right`.
+        lines: of this panel; empty: the lines that all panels share.
+        fill: what stands for `{places}` in overrides and names of series.
     """
-    if expected is None:
-        return dict(where)
-    try:
-        choices = expected()
-    except ConfigError as error:
-        raise ConfigError(f"{at}: its commands cannot be composed: {error}") from error
-    spoken = {name for path in where for name in (path, f"{path}.name")}
-    below = tuple(path for path, value in choices.items() if value is ANY)
-    silent = [path for path in choices if path not in {*spoken, *FREE, *below}]
-    defaults = {path: Default(choices[path]) for path in silent}
-    return {**where, **defaults, ROOT: Within(frozenset({*spoken, *choices, *FREE}), below)}
+
+    label: str
+    x: Axis
+    y: Axis
+    right: Axis | None = None
+    lines: Sequence[Line] = ()
+    fill: Mapping[str, Any] = field(default_factory=dict)
 
 
-def filled_in(template: str, words: Mapping[str, Any], *, at: str) -> str:
-    """A command with its `{places}` filled in; what is filled in may hold places itself.
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a table and a plot of curves have in common; at one scale.
 
-    Raises:
-        ConfigError: a place that nothing fills.
+    Attributes:
+        name: of the file, for example `table1_methods`.
+        title: its caption in the paper.
+        scale: the scale shown; no other scale's record comes in.
+        split: of the images that are measured.
+        train: overrides that end every training at this scale.
+        fill: what stands for `{places}`; groups, panels, rows and lines win.
+        notes: sentences above the table.
+        expected: gives the choices of a place's overrides; a record that deviates from them in
+            anything does not stand there. None: only what the overrides name counts.
+        reference: of distances between sets; values to another one are marked.
     """
-    text = template
-    for _ in range(3):
-        for name in PLACE.findall(text):
+
+    name: str
+    title: str
+    scale: str
+    split: str = "test"
+    train: Sequence[str] = ()
+    fill: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    expected: Expected | None = None
+    reference: str = "disjoint"
+
+    def places(self) -> list["Place"]:
+        """All places that records can fill, in the order in which they are shown."""
+        raise NotImplementedError
+
+    def trainings(self) -> list[list[str]]:
+        """The overrides of each training that it stands on, each once."""
+        found = [p.train for p in self.places() if p.method.train is not None and not p.absent]
+        return [list(words) for words in dict.fromkeys(map(tuple, found))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Description):
+    """A table: methods, data sets, metrics; a group may have only some of the columns."""
+
+    rows: Sequence[Row]
+    groups: Sequence[Group]
+    columns: Sequence[Column]
+    task: str = "reconstruction"
+
+    def columns_of(self, group: Group) -> list[Column]:
+        """The columns that a group has."""
+        return [c for c in self.columns if not group.columns or c.name in group.columns]
+
+    def place(self, row: Row, group: Group, column: Column) -> "Place":
+        """The place of one cell."""
+        task = column.task or self.task
+        fill = {**self.fill, **group.fill, **row.fill}
+        label = f"{row.label}, {group.label}"
+        return Place(table=self, method=row, data=group.data, task=task, fill=fill, label=label)
+
+    def places(self) -> list["Place"]:
+        return [
+            self.place(row, group, column)
+            for group in self.groups
+            for row in self.rows
+            for column in self.columns_of(group)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(Description):
+    """A plot of curves, panels side by side, all on one data set."""
+
+    data: str
+    paper_data: str
+    panels: Sequence[Panel]
+
+    def place(self, line: Line, panel: Panel, value: float | None = None) -> "Place":
+        """The place of a line, or of its point at `value`."""
+        fill = {**self.fill, **panel.fill, **line.fill}
+        label = line.label if value is None else f"{line.label} at {value:g}"
+        of_line: dict[str, Any] = {"method": line, "data": self.data, "task": line.task}
+        return Place(table=self, fill=fill, label=label, value=value, **of_line)
+
+    def places(self) -> list["Place"]:
+        return [
+            self.place(line, panel, value)
+            for panel in self.panels
+            for line in panel.lines
+            for value in (line.values if line.over else [None])
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A cell of a table, or a line or a point of a plot: the evaluation that fills it.
+
+    Attributes:
+        table: it stands in.
+        method: its row or line.
+        data, task: of the evaluation.
+        fill: what stands for `{places}`.
+        label: of the place, for people.
+        value: a point's x.
+    """
+
+    table: Description
+    method: Method
+    data: str
+    task: str
+    fill: Mapping[str, Any]
+    label: str
+    value: float | None = None
+
+    @property
+    def absent(self) -> str:
+        """Why nothing can be measured here at this scale; empty if something can."""
+        return self.method.absent.get(self.table.scale, "")
+
+    @property
+    def train(self) -> list[str]:
+        """The overrides that train the run."""
+        return [self.filled(word) for word in (*(self.method.train or ()), *self.table.train)]
+
+    @property
+    def evaluate(self) -> list[str]:
+        """The overrides that evaluate it, besides `run=RUN`."""
+        point = []
+        if self.value is not None and isinstance(self.method, Line):
+            point = [f"{self.method.over}={self.value:g}"]
+        words = (*(self.method.evaluate or ()), *point)
+        return [f"task={self.task}", *(self.filled(word) for word in words)]
+
+    def commands(self, run: str | None = None) -> tuple[str, ...]:
+        """What to type: the evaluation of a run, after its training where none is given."""
+        typed = []
+        if run is None and self.method.train is not None:
+            typed.append(" ".join(["python train.py", *self.train]))
+        if self.method.evaluate is not None:
+            typed.append(" ".join(["python evaluate.py", f"run={run or 'RUN'}", *self.evaluate]))
+        return tuple(typed)
+
+    def filled(self, template: str) -> str:
+        """An override or the name of a series with its `{places}` filled in.
+
+        Raises:
+            ConfigError: a place that nothing fills.
+        """
+        words = {"data": self.data, "scale": self.table.scale, "task": self.task, **self.fill}
+        for name in PLACE.findall(template):
             if name not in words:
                 raise ConfigError(
-                    f"{at}: nothing fills {{{name}}} in {template!r}; expected "
+                    f"{self._at}: nothing fills {{{name}}} in {template!r}; expected "
                     f"{', '.join(sorted(words))} (key fill)"
                 )
-        text = PLACE.sub(lambda match: str(words[match[1]]), text)
-    return " ".join(text.split())
+        return PLACE.sub(lambda match: _word(words[match[1]]), template)
+
+    @functools.cached_property
+    def where(self) -> dict[str, Any]:
+        """The clauses on its records; see `idinvert.results.select.Where`.
+
+        What the overrides name must stand in a record. Of all other choices a record must have what
+        the overrides leave them at, unless it is from before they were choices.
+        """
+        where = {"task": self.task, "data.split": self.table.split, "data.name": self.data}
+        expected = self._expected()
+        for path, value in _named([*self.train, *self.evaluate]).items():
+            if expected is not None:
+                value = expected.get(f"{path}.name", expected.get(path, ANY))
+            if value is not ANY:
+                where[path] = value
+        where |= self.method.where
+        if expected is None:
+            return where
+        spoken = {name for path in where for name in (path, f"{path}.name")}
+        below = tuple(path for path, value in expected.items() if value is ANY)
+        silent = [path for path in expected if path not in {*spoken, *FREE, *below}]
+        closed = Within(frozenset({*spoken, *expected, *FREE}), below)
+        return {**where, **{path: Default(expected[path]) for path in silent}, "choices": closed}
+
+    def _expected(self) -> Mapping[str, Any] | None:
+        if self.table.expected is None or self.method.train is None:
+            return None
+        try:
+            return self.table.expected(self.train, self.evaluate)
+        except ConfigError as error:
+            raise ConfigError(f"{self._at}: its commands cannot be composed: {error}") from error
+
+    @property
+    def _at(self) -> str:
+        kind = "line" if isinstance(self.method, Line) else "row"
+        return f"table {self.table.name}, {kind} {self.method.label!r}"
 
 
-def with_values(where: Mapping[str, Any], words: Mapping[str, Any], *, at: str) -> dict[str, Any]:
-    """Clauses whose whole value is a `{place}`, with what fills it, as the type it has there.
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
 
-    Raises:
-        ConfigError: a place that nothing fills.
-    """
-    found = {}
-    for path, wanted in where.items():
-        place = PLACE.fullmatch(wanted) if isinstance(wanted, str) else None
-        if place and place[1] not in words:
-            raise ConfigError(
-                f"{at}: nothing fills {wanted} in where, {path}; expected "
-                f"{', '.join(sorted(words))} (key fill)"
-            )
-        found[path] = words[place[1]] if place else wanted
-    return found
+
+def _named(overrides: Sequence[str]) -> dict[str, Any]:
+    """The choices that overrides name: path in records to the value that was typed, or `ANY`."""
+    named: dict[str, Any] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in ("task", "generator") or key.split(".")[0] in NO_CHOICES:
+            continue
+        made_elsewhere = key == "generator.path" or key.startswith("scale.")
+        for name in CHOSEN_BY.get(key, (key,)):
+            named[f"choices.{name}"] = ANY if made_elsewhere else yaml.safe_load(value)
+    return named

@@ -13,8 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from idinvert.editing.directions import Direction, save_directions
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 
 Go = Callable[..., list[Record]]
 AGAIN = ("row=0", "inversion=encoder")

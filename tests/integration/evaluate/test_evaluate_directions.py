@@ -11,8 +11,7 @@ from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
 from idinvert.errors import ConfigError
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 from idinvert.toy.miniature import faces_mini
 
 Go = Callable[..., list[Record]]

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 
 pytestmark = pytest.mark.slow
 WORDS = ("n=8", "batch_size=1", "inversion.steps=300", "metric.names=[mse,ssim]")

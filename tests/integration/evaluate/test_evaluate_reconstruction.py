@@ -17,8 +17,7 @@ from idinvert.errors import MissingWeightsError
 from idinvert.evaluation import module
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 from idinvert.toy.miniature import faces_mini
 
 Go = Callable[..., list[Record]]

@@ -16,8 +16,7 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.inversion.optimize_codes import InDomainInverter
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 from tests.integration.evaluate.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped", "no_training")
@@ -64,17 +63,15 @@ def tiny(table: dict[str, Any]) -> dict[str, Any]:
     """A table whose rows are of what is trained here: with the settings of this world."""
     scale = table["scales"]["miniature"]
     words = [word for word in TINY if word.startswith(("scale", "batch_size"))]
-    arguments = " ".join([scale["arguments"], *words])
-    return table | {"scales": table["scales"] | {"miniature": scale | {"arguments": arguments}}}
+    train = [*scale["train"], *words]
+    return table | {"scales": table["scales"] | {"miniature": scale | {"train": train}}}
 
 
 def quicker(table: dict[str, Any]) -> dict[str, Any]:
     """Table 1 as it stands, with two steps for all and without the row of 1,000."""
     text = json.dumps([row for row in table["rows"] if "1,000" not in row["label"]])
-    for steps in ("inversion.steps=%d", '"choices.inversion.steps": %d'):
-        text = text.replace(steps % 100, steps % 2)
     table["scales"]["miniature"]["fill"]["steps"] = 2
-    return table | {"rows": json.loads(text)}
+    return table | {"rows": json.loads(text.replace("inversion.steps=100", "inversion.steps=2"))}
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,7 @@ from idinvert.config.compose import compose_plain, config_dir
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation import module
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 
 Go = Callable[..., list[Record]]
 FEW = ("n=4", "metric.names=[swd,fd_attributes]", "inversion=encoder")

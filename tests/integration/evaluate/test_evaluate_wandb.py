@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import wandb
 
-from idinvert.results.record import Record
-from idinvert.results.store import read_records
+from idinvert.results.record import Record, read_records
 from tests.tracking.fake_wandb import FakeRun
 from tests.tracking.wandb_files import artifacts_of, config_of, history, run_of, table_of
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from idinvert.config.run_folder import first_command
-from idinvert.results.store import read_records
+from idinvert.results.record import read_records
 from idinvert.tracking.status import read_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]

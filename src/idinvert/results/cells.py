@@ -1,0 +1,293 @@
+"""Records in the places of a table or plot, and of each missing value why it is missing."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idinvert.results.record import Record
+from idinvert.results.select import (
+    Default,
+    Within,
+    matching,
+    nearest,
+    of_an_evaluation,
+    of_the_run,
+    other_reference,
+    preferred,
+)
+from idinvert.results.spec import Column, Curves, Group, Line, Panel, Place, Row, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Why a place is empty.
+
+    Attributes:
+        reason: in words.
+        commands: that would fill it, in order.
+        run: that exists and lacks only an evaluation; None where one must be trained first.
+    """
+
+    reason: str
+    commands: tuple[str, ...] = ()
+    run: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One place with its record, or why there is none.
+
+    Attributes:
+        place: in the table or plot.
+        metric: name in records of what is shown here; None if no row of the column has any.
+        record: whose value is shown.
+        matched: how many records stood for choice.
+        seeds: of these.
+        missing: why there is no value; None if there is one.
+        reference: of a distance that is to other real images than the table's; such a value is
+            marked, and compared with none of another reference. Empty otherwise.
+    """
+
+    place: Place
+    metric: str | None
+    record: Record | None = None
+    matched: int = 0
+    seeds: tuple[int, ...] = ()
+    missing: Missing | None = None
+    reference: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """The measured value, None if there is none."""
+        if self.missing is not None or self.record is None:
+            return None
+        return self.record.metrics.get(str(self.metric))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The low and high end of the value's 95 % interval, where its record has one."""
+        ends = self.record.intervals.get(str(self.metric)) if self.record else None
+        return None if ends is None else (ends[0], ends[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCell(Cell):
+    """A cell of a table: where it stands, and the paper's value, None if it prints none."""
+
+    row: Row
+    group: Group
+    column: Column
+
+    @property
+    def printed(self) -> float | None:
+        return self.row.printed.get(self.group.label, {}).get(self.column.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line with its points.
+
+    Attributes:
+        panel, line: where it stands.
+        cells: one of the whole line, or one a point.
+        metric: name in records of what is shown; None if no record has it.
+        points: x and y of what was measured, y multiplied by `Line.times`.
+        note: a value that goes with the line, such as `ap_age 0.93`; empty if there is none.
+    """
+
+    panel: Panel
+    line: Line
+    cells: Sequence[Cell]
+    metric: str | None
+    points: Sequence[tuple[float, float]]
+    note: str = ""
+
+    @property
+    def records(self) -> list[Record]:
+        """Behind the points, each once."""
+        return [cell.record for cell in self.cells if cell.record and not cell.missing]
+
+    @property
+    def missing(self) -> list[tuple[float | None, Missing]]:
+        """Why it is missing, or why some of its points are: x or None, and the reason."""
+        return [(cell.place.value, cell.missing) for cell in self.cells if cell.missing]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledTable:
+    """A table and its cells, groups outermost, then rows, then columns."""
+
+    table: Table
+    cells: Sequence[TableCell]
+
+    def row(self, row: Row, group: Group) -> list[TableCell]:
+        """A row's cells in a group, in the order of the columns."""
+        return [cell for cell in self.cells if cell.row is row and cell.group is group]
+
+    def column(self, column: Column, group: Group) -> list[TableCell]:
+        """A column's cells in a group, in the order of the rows."""
+        return [cell for cell in self.cells if cell.column is column and cell.group is group]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilledCurves:
+    """A plot and its lines, panels outermost."""
+
+    table: Curves
+    curves: Sequence[Curve]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Of all lines."""
+        return [cell for curve in self.curves for cell in curve.cells]
+
+
+def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | FilledCurves:
+    """Select the records that a table or plot shows.
+
+    Args:
+        table: at its scale.
+        records: of any table and scale; only those that meet a place's clauses come in.
+    """
+    if isinstance(table, Curves):
+        curves = [
+            (_points if line.over else _series)(table, line, panel, records)
+            for panel in table.panels
+            for line in panel.lines
+        ]
+        return FilledCurves(table=table, curves=curves)
+    cells = []
+    for group in table.groups:
+        columns = table.columns_of(group)
+        by_column = [
+            _fill([table.place(row, group, column) for row in table.rows], column.metric, records)
+            for column in columns
+        ]
+        for row, of_row in zip(table.rows, zip(*by_column, strict=True), strict=True):
+            for column, cell in zip(columns, of_row, strict=True):
+                cells.append(TableCell(**vars(cell), row=row, group=group, column=column))
+    return FilledTable(table=table, cells=cells)
+
+
+def evaluations(shown: FilledTable | FilledCurves, *, everything: bool) -> list[Place]:
+    """The evaluations that would fill what is empty, or all that a table or plot stands on."""
+    found: dict[tuple, Place] = {}
+    for cell in shown.cells:
+        place = cell.place
+        there = cell.missing is None and not cell.reference
+        if place.absent or place.method.evaluate is None or (there and not everything):
+            continue
+        found.setdefault((place.label, *place.evaluate), place)
+    return list(found.values())
+
+
+def records_of(shown: FilledTable | FilledCurves) -> list[Record]:
+    """The records that it shows, each once."""
+    found = [cell.record for cell in shown.cells if cell.record and not cell.missing]
+    return list({id(record): record for record in found}.values())
+
+
+def _fill(places: Sequence[Place], metrics: Sequence[str], records: Sequence[Record]) -> list[Cell]:
+    """The cells of places that all show one metric: the one that most have, else the first."""
+    found = [[] if place.absent else matching(records, place.where) for place in places]
+    counts = {name: sum(any(name in r.metrics for r in of) for of in found) for name in metrics}
+    best = max(metrics, key=lambda name: counts[name])  # the first of several
+    cells = []
+    for place, of_place in zip(places, found, strict=True):
+        metric = best if counts[best] else None
+        having = preferred(of_place, metric, place.table.reference) if metric else []
+        missing = None
+        if place.absent:
+            missing = Missing(reason=place.absent)
+        elif not having:
+            missing = why_missing(place, records, wanted=metric or " or ".join(metrics))
+        elif not math.isfinite(having[0].metrics[str(metric)]):
+            reason = f"{metric} is not a finite number in run {having[0].run}"
+            missing = Missing(reason=reason, run=having[0].run)
+        record = having[0] if having else None
+        cells.append(
+            Cell(
+                place=place,
+                metric=metric,
+                record=record,
+                matched=len(having),
+                seeds=tuple(sorted({r.seed for r in having if r.seed is not None})),
+                missing=missing,
+                reference=other_reference(record, str(metric), place.table.reference)
+                if record
+                else "",
+            )
+        )
+    return cells
+
+
+def _points(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) -> Curve:
+    """A line of a point a record."""
+    cells = _fill([table.place(line, panel, v) for v in line.values], line.metric, records)
+    points = [
+        (float(cell.place.value or 0), cell.value * line.times)
+        for cell in cells
+        if cell.value is not None
+    ]
+    return Curve(panel=panel, line=line, cells=cells, metric=cells[0].metric, points=points)
+
+
+def _series(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) -> Curve:
+    """A line that is a series of one record."""
+    place = table.place(line, panel)
+    x, y = place.filled(line.x), place.filled(line.y)
+    having = [] if place.absent else matching(records, place.where)
+    having = [r for r in having if r.series.get(x) and r.series.get(y)]
+    if not having:
+        missing = why_missing(place, records, wanted=f"the series {y}")
+        cells = [Cell(place=place, metric=None, missing=missing)]
+        return Curve(panel=panel, line=line, cells=cells, metric=None, points=[])
+    record = having[0]
+    pairs = zip(record.series[x], record.series[y], strict=False)
+    names = [place.filled(name) for name in line.metric]
+    known = [f"{name} {record.metrics[name]:.3g}" for name in names if name in record.metrics]
+    return Curve(
+        panel=panel,
+        line=line,
+        cells=[Cell(place=place, metric=y, record=record, matched=len(having))],
+        metric=y,
+        points=[(a, b * line.times) for a, b in pairs if math.isfinite(a) and math.isfinite(b)],
+        note=", ".join(known),
+    )
+
+
+def why_missing(place: Place, records: Iterable[Record], *, wanted: str) -> Missing:
+    """Say what is missing where no record fills a place.
+
+    Args:
+        place: that is empty.
+        records: none of which gives the value.
+        wanted: the metric or series that a record that meets the place's clauses lacks.
+    """
+    if place.absent:
+        return Missing(reason=place.absent)
+    where, records = place.where, list(records)
+    others = matching(records, where)
+    # Records of methods without an encoder are of the generator's run, which is not evaluated.
+    runs = [r for r in matching(records, of_the_run(where)) if "encoder" in r.choices]
+    if not others and not runs:
+        return Missing(reason=_why_none(where, records), commands=place.commands())
+    if others:  # the run is there; it lacks this metric, or the evaluation
+        reason = f"run {others[0].run} was evaluated without {wanted}"
+    else:
+        asked = {path: value for path, value in where.items() if of_an_evaluation(path)}
+        words = [f"{path} {v}" for path, v in asked.items() if not isinstance(v, Default | Within)]
+        reason = f"no record of run {runs[0].run} with {', '.join(words)}"
+    command = place.commands(runs[0].run if runs else "RUN")
+    return Missing(reason=reason, commands=command, run=(others or runs)[0].run)
+
+
+def _why_none(where: Mapping[str, Any], records: Sequence[Record]) -> str:
+    closest = nearest(records, where)
+    if closest is None:
+        return "there are no records"
+    record, failed = closest
+    if len(failed) > 3:
+        return "no record comes near"
+    return f"no record; the closest is of run {record.run}, but {'; '.join(failed)}"

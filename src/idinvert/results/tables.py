@@ -1,0 +1,380 @@
+"""A filled table as text: Markdown and LaTeX (booktabs), measured and printed values side by side.
+
+Both show the same numbers and say the same of where they come from.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from idinvert.results.cells import FilledTable, Missing, TableCell
+from idinvert.results.record import Record
+from idinvert.results.select import lookup
+from idinvert.results.spec import Column, Group, Row
+
+EMPTY = "—"
+MARK = "†"
+REFERENCES = {
+    "same": "to the very images that were inverted (reference=same, the previous protocol); a copy "
+    "gets the best of them",
+    "disjoint": "to images that were not inverted (reference=disjoint)",
+}
+STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "—": "---",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "σ": r"$\sigma$",
+    "λ": r"$\lambda$",
+}
+
+
+def to_markdown(filled: FilledTable) -> str:
+    """The whole table, one section a group; ends in a newline."""
+    table = filled.table
+    empty: dict[tuple, list[TableCell]] = {}  # one entry for cells of a row with the same reason
+    for cell in filled.cells:
+        if cell.missing is not None:
+            key = (cell.group.label, cell.row.label, cell.missing)
+            empty.setdefault(key, []).append(cell)
+    letters = {id(c): _letters(i) for i, cells in enumerate(empty.values()) for c in cells}
+    bold = "Bold: the best of a column, once among the measured, once among the printed figures."
+    how = (
+        "±: half of a 95 % interval over images, where the record has one; it holds no other seed."
+    )
+    lines = [f"# {table.title}", "", f"- Scale: {table.scale}."]
+    lines += [f"- {note}" for note in (*table.notes, bold, how)]
+    for group in table.groups:
+        header = ["Method"]
+        for column in table.columns_of(group):
+            ours = measured_header(column, filled.column(column, group)[0].metric)
+            header += [f"{ours} ({group.data})", paper_header(column, group)]
+        body = _values(filled, group, bold="**{}**".format, missing=lambda c: letters[id(c)])
+        lines += ["", f"## {group.label}", "", *_grid(header, body), ""]
+        lines.append(f"- Measured on {data_line(_records(filled, group), group)}.")
+        lines += [f"- {line}." for line in protocol_lines(filled, group)]
+        if orders := _orders(filled, group):
+            lines.append(f"- Pairs of methods in the paper's order: {', '.join(orders)}.")
+        lines += [f"- {line}." for line in marks(filled, group)]
+        lines += [f"- **Caution**: {line}." for line in cautions(filled, group)]
+        lines += _provenance(filled, group)
+    if empty:
+        lines += ["", "## Empty cells", ""]
+    for index, cells in enumerate(empty.values()):
+        missing: Missing = cells[0].missing  # type: ignore[assignment]
+        columns = ", ".join(cell.column.name for cell in cells)
+        place = f"{cells[0].group.label}, {cells[0].row.label} ({columns})"
+        lines.append(f"- ({_letters(index)}) {place}: {missing.reason}.")
+        lines += [f"  - `{command}`" for command in missing.commands]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(filled: FilledTable) -> str:
+    """A `table*` environment, one tabular a group; needs `\\usepackage{booktabs,graphicx}`."""
+    table = filled.table
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(_caption(filled))}}}"]
+    lines += [rf"\label{{tab:{table.name}}}"]
+    for group in table.groups:
+        columns = table.columns_of(group)
+        header = [f"{group.label} ({group.data})"]
+        for column in columns:
+            metric = filled.column(column, group)[0].metric
+            header += [measured_header(column, metric), paper_header(column, group)]
+        lines += [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'rr' * len(columns)}}}"]
+        lines += [r"\toprule", " & ".join(map(escape, header)) + r" \\", r"\midrule"]
+        body = _values(filled, group, bold=r"\textbf{{{}}}".format, text=escape)
+        lines += [" & ".join(line) + r" \\" for line in body]
+        lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _values(
+    filled: FilledTable,
+    group: Group,
+    *,
+    bold: Callable[[str], str],
+    text: Callable[[str], str] = str,
+    missing: Callable[[TableCell], str] | None = None,
+) -> list[list[str]]:
+    """A line a row: its label, then measured and printed value of each column.
+
+    Args:
+        filled: the table.
+        group: of its columns.
+        bold: writes the best value of a column.
+        text: writes any other text.
+        missing: names the note that says why a cell has no value.
+    """
+    lines = []
+    for row in filled.table.rows:
+        line = [text(row.label)]
+        for cell in filled.row(row, group):
+            column = filled.column(cell.column, group)
+            if cell.value is None:
+                line.append(text(EMPTY) + (f" ({missing(cell)})" if missing else ""))
+            else:
+                shown = text(measured_text(cell))
+                line.append(bold(shown) if is_best(cell, column) else shown)
+            if cell.printed is None:
+                line.append(text(EMPTY))
+            else:
+                shown = printed_text(cell.printed, cell.column.digits)
+                line.append(bold(shown) if cell.printed == best(column)[1] else shown)
+        lines.append(line)
+    return lines
+
+
+def value_text(value: float, digits: int) -> str:
+    """A value with the paper's decimals, or with three significant digits where they show less."""
+    text = f"{value:.{digits}f}"
+    if value != 0 and abs(value) < 10 ** (2 - digits):
+        text = f"{value:#.3g}"
+    return text
+
+
+def measured_text(cell: TableCell) -> str:
+    """A measured value with half the width of its 95 % interval, and its mark."""
+    assert cell.value is not None
+    text = value_text(cell.value, cell.column.digits)
+    if cell.interval is not None:
+        half = (cell.interval[1] - cell.interval[0]) / 2
+        decimals = len(text.partition(".")[2])
+        width = f"{half:.{decimals}f}"
+        text += f" ± {width if float(width) else f'{half:.1g}'}"
+    return text + (MARK if cell.reference else "")
+
+
+def printed_text(value: float, digits: int) -> str:
+    """A value of the paper as it prints it: with its decimals, or with more where it has more."""
+    text = f"{value:.{digits}f}"
+    return text if float(text) == value else f"{value:.10f}".rstrip("0")
+
+
+def measured_header(column: Column, metric: str | None) -> str:
+    """The metric's name in records unless the paper's label says the same, for example `FID`."""
+    name = column.label if metric in (None, column.label.lower()) else metric
+    return f"{column.part} {name} {column.arrow}".strip()
+
+
+def paper_header(column: Column, group: Group) -> str:
+    """Says whose values these are, of which data and which metric."""
+    return f"paper ({group.paper_data}, {column.name}) {column.arrow}"
+
+
+def best(cells: Sequence[TableCell]) -> tuple[float | None, float | None]:
+    """The best measured and the best printed value of a column; None with fewer than two."""
+    pick = min if cells[0].column.better == "down" else max
+    values = [cell.value for cell in comparable(cells) if cell.value is not None]
+    printed = [cell.printed for cell in cells if cell.printed is not None]
+    return (
+        pick(values) if len(values) > 1 else None,
+        pick(printed) if len(printed) > 1 else None,
+    )
+
+
+def is_best(cell: TableCell, cells: Sequence[TableCell]) -> bool:
+    """Whether a measured value is the best of its column."""
+    return any(cell is one for one in comparable(cells)) and cell.value == best(cells)[0]
+
+
+def comparable(cells: Sequence[TableCell]) -> list[TableCell]:
+    """Of a column's cells those with one reference: the table's, or the other where none has it."""
+    there = [cell for cell in cells if cell.value is not None]
+    return [cell for cell in there if not cell.reference] or there
+
+
+def _orders(filled: FilledTable, group: Group) -> list[str]:
+    """Of each column's pairs of rows with both values: how many are in the paper's order."""
+    orders = []
+    for column in filled.table.columns_of(group):
+        both: dict[float, float] = {}  # printed to measured; rows that share a printed row are one
+        cells = filled.column(column, group)
+        for cell in comparable(cells):
+            if cell.value is not None and cell.printed is not None:
+                both.setdefault(cell.printed, cell.value)
+        pairs = list(itertools.combinations(both.items(), 2))
+        same = sum((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
+        if pairs:
+            orders.append(f"{column.part} {cells[0].metric} {same} of {len(pairs)}".strip())
+    return orders
+
+
+def _caption(filled: FilledTable) -> str:
+    """What stands below a LaTeX table."""
+    table = filled.table
+    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes]
+    for group in table.groups:
+        sentences.append(f"{group.label}: {data_line(_records(filled, group), group)}.")
+        sentences += [f"{line}." for line in protocol_lines(filled, group)]
+        for row in table.rows:
+            for record, cells in sources(filled, row, group):
+                sentences.append(
+                    f"{row.label}: run {record.run}, nimg {record.nimg:,}, steps {steps(record)}, "
+                    f"seed {record.seed}, n {record.n:,}, "
+                    f"matched {max(cell.matched for cell in cells)}."
+                )
+        sentences += [f"{line}." for line in marks(filled, group)]
+        sentences += [f"Caution: {line}." for line in cautions(filled, group)]
+    return " ".join(sentences)
+
+
+def _provenance(filled: FilledTable, group: Group) -> list[str]:
+    """Which run each row's values are of, as a Markdown table."""
+    header = ["Method", "run", "nimg", "steps", "seed", "n", "matched", "measured", "device"]
+    body = []
+    tasks = {record.task for record in _records(filled, group)}
+    for row in filled.table.rows:
+        for record, cells in sources(filled, row, group):
+            name = f"{row.label}: {record.task}" if len(tasks) > 1 else row.label
+            matched = max(cell.matched for cell in cells)
+            seeds = sorted({seed for cell in cells for seed in cell.seeds})
+            of = f" (seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ""
+            line = [name, record.run, f"{record.nimg:,}", steps(record)]
+            line += ["–" if record.seed is None else str(record.seed), f"{record.n:,}"]
+            line += [f"{matched}{of}", record.created[:10], record.device or "–"]
+            body.append(line)
+    return ["", *_grid(header, body)] if body else []
+
+
+def steps(record: Record) -> str:
+    """Optimisation steps of the inversion, "–" where there are none."""
+    plain = {"choices": record.choices}
+    found = next((value for path in STEPS if (value := lookup(plain, path)) is not None), None)
+    return "–" if found is None else f"{found:,}" if isinstance(found, int) else str(found)
+
+
+def sources(filled: FilledTable, row: Row, group: Group) -> list[tuple[Record, list[TableCell]]]:
+    """The records behind a row, each with its cells."""
+    found: dict[int, tuple[Record, list[TableCell]]] = {}
+    for cell in filled.row(row, group):
+        if cell.value is not None and cell.record is not None:
+            found.setdefault(id(cell.record), (cell.record, []))[1].append(cell)
+    return list(found.values())
+
+
+def data_line(records: Sequence[Record], group: Group) -> str:
+    """Which images the measured values of a group are of."""
+    if not records:
+        return f"{group.data}: nothing measured yet"
+    parts = [
+        f"{_several(record.data.get('resolution') for record in records)} px",
+        f"split {_several(record.data.get('split') for record in records)}",
+        f"fingerprint {_several(str(record.data.get('fingerprint'))[:12] for record in records)}",
+        f"n = {_several(f'{record.n:,}' for record in records)} images",
+    ]
+    return f"{group.data}, {', '.join(parts)}"
+
+
+def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
+    """Each metric shown in a group: how it was measured, and its floor where one was measured."""
+    lines: dict[str, None] = {}  # a metric of several tasks is measured in one way, said once
+    for column in filled.table.columns_of(group):
+        cells = [cell for cell in filled.column(column, group) if cell.value is not None]
+        if not cells:
+            continue
+        metric, records = cells[0].metric, [cell.record for cell in cells if cell.record]
+        texts = {record.protocol.get(str(metric), "protocol not recorded") for record in records}
+        line = f"{metric}: {' / '.join(sorted(texts))}"
+        floor = f"{metric}_floor"
+        floors = {
+            f"{value_text(record.metrics[floor], column.digits)} {_of_floor(record, floor)}"
+            for record in records
+            if floor in record.metrics
+        }
+        line += f"; floor {_several(floors)}" if floors else ""
+        lines.setdefault(line)
+    return list(lines)
+
+
+def _of_floor(record: Record, floor: str) -> str:
+    """Two disjoint sets of real images, or, in the previous protocol, one with itself."""
+    if "disjoint" in record.protocol.get(floor, "disjoint"):
+        return "(two disjoint sets of real images)"
+    return "(the real images with themselves, previous protocol)"
+
+
+def marks(filled: FilledTable, group: Group) -> list[str]:
+    """What the marked values of a group are, a line a reference."""
+    asides = {c.reference for c in filled.cells if c.group is group and c.value is not None}
+    return [
+        f"{MARK}: distances {REFERENCES.get(one, one)}; not comparable with unmarked figures"
+        for one in sorted(asides - {""})
+    ]
+
+
+def cautions(filled: FilledTable, group: Group) -> list[str]:
+    """What rows of a group do not share though a fair comparison needs it."""
+    found = []
+    records = _records(filled, group)
+    shared: dict[str, set] = {
+        "data fingerprints": {record.data.get("fingerprint") for record in records},
+        "resolutions": {record.data.get("resolution") for record in records},
+        "numbers of images": {record.n for record in records},
+        "generators": {record.checkpoints.get("generator") for record in records},
+    }
+    for what, values in shared.items():
+        if len(values) > 1:
+            listed = " and ".join(sorted(str(value) for value in values))
+            found.append(f"the rows of {group.label} stand on different {what}: {listed}")
+    trained = {record.nimg for record in records if record.choices.get("encoder")}
+    if len(trained) > 1:
+        listed = " and ".join(f"{nimg:,}" for nimg in sorted(trained))
+        found.append(f"the encoders of {group.label} were trained on {listed} images")
+    for column in filled.table.columns_of(group):
+        cells = [cell for cell in filled.column(column, group) if cell.value is not None]
+        if len({cell.record.protocol.get(str(cell.metric)) for cell in cells if cell.record}) > 1:
+            found.append(f"the rows of {group.label} measured {cells[0].metric} in different ways")
+        options = {json.dumps(cell.record.choices.get("task")) for cell in cells if cell.record}
+        if len(options) > 1:
+            what = f"{column.part} {cells[0].metric}".strip()
+            found.append(
+                f"the rows of {group.label} measured {what} with other options of the task"
+            )
+    return found
+
+
+def _records(filled: FilledTable, group: Group) -> list[Record]:
+    """The record of each measured cell of a group."""
+    cells = [c for c in filled.cells if c.group is group and c.value is not None]
+    return [cell.record for cell in cells if cell.record]
+
+
+def _several(values: Iterable[object]) -> str:
+    return " / ".join(sorted({str(value) for value in values}))
+
+
+def _letters(index: int) -> str:
+    """a, b, … z, aa, ab, …"""
+    text = ""
+    index += 1
+    while index:
+        index, letter = divmod(index - 1, 26)
+        text = chr(ord("a") + letter) + text
+    return text
+
+
+def _grid(header: list[str], body: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return [line(header), line(rule), *map(line, body)]
