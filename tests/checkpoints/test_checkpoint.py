@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 import idinvert.checkpoints
-from idinvert.checkpoints import average, recognise
+from idinvert.checkpoints import families, mean_code
 from idinvert.checkpoints.checkpoint import open_checkpoint
-from idinvert.checkpoints.recognise import FAMILIES
+from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.release import save_network
 from idinvert.editing.directions import Direction, save_directions
@@ -118,14 +118,14 @@ def test_a_missing_mean_code_is_computed_once(tmp_path: Path, monkeypatch) -> No
     assert torch.equal(found.generator.w_avg, found.latent_avg)
     assert found.meta["latent_avg"] == "computed from 100,000 samples, seed 0"
 
-    monkeypatch.setattr(average, "compute_mean_code", lambda generator: pytest.fail("again"))
+    monkeypatch.setattr(mean_code, "compute_mean_code", lambda generator: pytest.fail("again"))
     again = open_checkpoint(file)
     assert torch.equal(again.latent_avg, found.latent_avg)
 
 
 def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path: Path, monkeypatch) -> None:
     made = torch.full((tiny.L, tiny.W), 0.5)
-    monkeypatch.setattr(average, "compute_mean_code", lambda generator: made)
+    monkeypatch.setattr(mean_code, "compute_mean_code", lambda generator: made)
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
     open_checkpoint(file)
     (kept,) = (cache_folder() / "mean_codes").iterdir()
@@ -138,15 +138,17 @@ def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path: Path, monke
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "cache").write_bytes(b"a file, where a folder should be")
-    monkeypatch.setattr(average, "compute_mean_code", lambda generator: torch.ones(tiny.L, tiny.W))
+    monkeypatch.setattr(
+        mean_code, "compute_mean_code", lambda generator: torch.ones(tiny.L, tiny.W)
+    )
     found = open_checkpoint(tiny.rosinality(tmp_path / "x.pt", with_mean=False))
     assert torch.equal(found.latent_avg, torch.ones(tiny.L, tiny.W))
 
 
 def test_another_generator_has_another_mean_code(tmp_path: Path) -> None:
     generators = [tiny.generator(0), tiny.generator(5)]
-    assert average._mapping_hash(generators[0]) != average._mapping_hash(generators[1])
-    assert average._mapping_hash(generators[0]) == average._mapping_hash(tiny.generator(0))
+    assert mean_code._mapping_hash(generators[0]) != mean_code._mapping_hash(generators[1])
+    assert mean_code._mapping_hash(generators[0]) == mean_code._mapping_hash(tiny.generator(0))
 
 
 def test_labels_are_drawn_evenly() -> None:
@@ -159,7 +161,7 @@ def test_labels_are_drawn_evenly() -> None:
         return c[:, None].expand(-1, 2, -1)
 
     fake = SimpleNamespace(num_layers=2, w_dim=3, z_dim=4, c_dim=3, mapping=mapping)
-    found = average.compute_mean_code(fake, samples=3_500)
+    found = mean_code.compute_mean_code(fake, samples=3_500)
     assert seen.sum() == 3_500 and (seen - 3_500 / 3).abs().max() < 120
     torch.testing.assert_close(found, (seen / 3_500).expand(2, 3))
 
@@ -303,8 +305,8 @@ def test_whatever_a_reader_stumbles_over(tmp_path: Path, monkeypatch) -> None:
     def stumble(archive: object, **keywords: object) -> None:
         raise IndexError("tuple index out of range")
 
-    family = SimpleNamespace(NAME="odd", recognise=lambda archive: True, read=stumble)
-    monkeypatch.setattr(recognise, "FAMILIES", (family,))
+    family = SimpleNamespace(name="odd", recognise=lambda archive: True, read=stumble)
+    monkeypatch.setattr(families, "FAMILIES", (family,))
     torch.save({}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"IndexError.*generator\.path"):
         open_checkpoint(tmp_path / "x.pt", key=KEY)

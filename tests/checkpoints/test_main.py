@@ -12,8 +12,8 @@ from safetensors import safe_open
 from idinvert.checkpoints.__main__ import main
 from idinvert.checkpoints.bundle import sibling
 from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.fetch import all_entries
-from idinvert.checkpoints.recognise import FAMILIES
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.release import fingerprint, read_header, save_network
 from tests.checkpoints import tiny

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints import average
+from idinvert.checkpoints import mean_code
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.convert import convert
 from idinvert.checkpoints.describe import describe, in_lines
+from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.recognise import FAMILIES
 from tests.checkpoints import tiny
 from tests.checkpoints.every_family import SAMPLES, write
 
@@ -21,8 +21,8 @@ MISLEADING = ("model.npy", "weights.safetensors", "checkpoint", "photo.jpg", "ne
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and a mean code from few samples where a file has none."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
-    few = average.compute_mean_code
-    monkeypatch.setattr(average, "compute_mean_code", lambda g: few(g, samples=100))
+    few = mean_code.compute_mean_code
+    monkeypatch.setattr(mean_code, "compute_mean_code", lambda g: few(g, samples=100))
 
 
 @pytest.fixture(params=list(SAMPLES))

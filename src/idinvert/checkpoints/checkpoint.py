@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from idinvert.checkpoints.assets import assets_folder
-from idinvert.checkpoints.average import SAMPLES, SEED, mean_code
+from idinvert.checkpoints.families import recognise
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.recognise import recognise
+from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
 from idinvert.errors import CheckpointError, IdinvertError
 
@@ -31,7 +31,7 @@ class Checkpoint:
         encoder: E, where the file holds it.
         latent_avg: w̄ ``[L, w_dim]`` of the generator, float32, stored or computed; also the
             generator's `w_avg`. None without a generator.
-        family: Who wrote the file: a name of `idinvert.checkpoints.recognise.FAMILIES`, or
+        family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
         meta: JSON-able facts about the file.
         attributes: The attribute network that lies beside them in a bundle of this project.

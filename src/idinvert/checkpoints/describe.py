@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.checkpoints.checkpoint import NATIVE, Checkpoint, open_as_it_is
+from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.fetch import all_entries
-from idinvert.checkpoints.recognise import FAMILIES
 from idinvert.data.content import file_hash
 
 

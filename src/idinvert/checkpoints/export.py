@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.checkpoints.families import nvlabs, rosinality
-from idinvert.checkpoints.families.strict_loading import lay_out
 from idinvert.checkpoints.families.stylegan2 import (
     discriminator_table,
     generator_table,
     mean_code,
 )
+from idinvert.checkpoints.strict_loading import lay_out
 from idinvert.checkpoints.tensor_file import written_whole
 from idinvert.errors import CheckpointError
 from idinvert.networks.generator import widths

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
-from idinvert.checkpoints.recognise import FAMILIES
+from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.release import FORMAT, save_network
 from idinvert.data.content import file_hash

@@ -1,6 +1,7 @@
 """Perceptual networks with their weights, from the registry or from a local file."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.checkpoints.release import load_network
+from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
@@ -58,8 +60,12 @@ def vgg16(
             f"{file}: is the authors' port of Keras' VGG16, which takes BGR; got channel_order "
             f"{order!r}, expected 'bgr' or null; change {key}"
         )
-    network = VGG16Features(resize=resize, channel_order=order)
-    return _fill(network, found, file, key=key, prefix=_KERAS_PREFIX if keras else _PREFIX)
+    prefix = _KERAS_PREFIX if keras else _PREFIX
+
+    def make() -> VGG16Features:
+        return VGG16Features(resize=resize, channel_order=order)
+
+    return _fill(make, found, file, key=key, prefix=prefix)
 
 
 def squeezenet(
@@ -88,8 +94,11 @@ def squeezenet(
     if input_scale is None:
         published = file_hash(file).startswith(ENTRIES["squeezenet"].sha256)
         input_scale = "torchvision" if published else "caffe"
-    network = SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
-    return _fill(network, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
+
+    def make() -> SqueezeNetFeatures:
+        return SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
+
+    return _fill(make, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
 
 
 def attribute_features(path: str | Path, *, key: str = "perceptual.path") -> AttributeFeatures:
@@ -137,25 +146,11 @@ def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
 
 
 def _fill(
-    network: Network, tensors: dict[str, Tensor], path: Path, *, key: str, prefix: str
+    make: Callable[[], Network], tensors: dict[str, Tensor], path: Path, *, key: str, prefix: str
 ) -> Network:
-    """Copy ``features`` from a file that may hold more (a classifier, deeper layers)."""
-    found = {k.removeprefix(prefix): v for k, v in tensors.items()}
-    own = network.state_dict()
-    complaints = []
-    for name, value in own.items():
-        short = name.removeprefix(_PREFIX)
-        if short not in found:
-            complaints.append(f"{short} is missing")
-        elif found[short].shape != value.shape:
-            got, want = tuple(found[short].shape), tuple(value.shape)
-            complaints.append(f"{short} is {got} instead of {want}")
-    if complaints:
-        rest = f" and {len(complaints) - 6} more" if len(complaints) > 6 else ""
-        raise CheckpointError(
-            f"{path}: does not fit {type(network).__name__} ({'; '.join(complaints[:6])}{rest}); "
-            f"expected torchvision's layout; change {key}"
-        )
-    network.load_state_dict({name: found[name.removeprefix(_PREFIX)] for name in own})
+    """Builds ``features`` from a file that may hold more (a classifier, deeper layers)."""
+    found = {f"{_PREFIX}{name.removeprefix(prefix)}": value for name, value in tensors.items()}
+    what = f"{path} (features in torchvision's layout)"
+    network = load(make, None, StrictStateDict(found, what=what, key=key), extra=True)
     network.weights_sha256 = file_hash(path)
-    return network.eval().requires_grad_(False)
+    return network

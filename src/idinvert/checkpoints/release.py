@@ -11,17 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from idinvert.checkpoints.families.strict_loading import BUILD_ERRORS
 from idinvert.checkpoints.own_classes import full_name, is_own, own_class, with_own_parts
 from idinvert.checkpoints.registry import opened_folder
-from idinvert.checkpoints.skeleton import without_memory
+from idinvert.checkpoints.strict_loading import BUILD_ERRORS, StrictStateDict, load
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
 
 FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
-_NAMED = 6  # tensors named in a message before "and n more"
 
 # Class name -> (role, module). Nothing else is ever built from a file, but what whoever opens it
 # names as well (`own_classes`).
@@ -170,18 +168,13 @@ def load_network(
             f"{path}: holds a network of role {header.role!r} ({header.class_name}), expected "
             f"{expect!r}; change {key}"
         )
-    # Without memory first, so that a file cannot ask for more of it than it holds.
-    with without_memory():
-        shapes = _build(header, classes, path=path, key=key).state_dict()
-    _check_shapes(shapes, header.shapes, path=path, key=key)
-    module = _build(header, classes, path=path, key=key)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in header.shapes}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: could not be read ({error}); change {key}") from error
-    module.load_state_dict(tensors)
-    return module.eval().requires_grad_(False)
+    state = StrictStateDict(tensors, what=str(path), key=key)
+    return load(lambda: _build(header, classes, path=path, key=key), None, state)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -216,10 +209,8 @@ def _build(header: Header, classes: Collection[str], *, path: Path, key: str) ->
     else:
         cls = getattr(importlib.import_module(CLASSES[name][1]), name)
     try:
-        # A network draws its first weights from the global generator; loading one leaves no trace.
-        with torch.random.fork_rng(devices=[]):
-            parts = with_own_parts(header.architecture, classes=classes, path=path, key=key)
-            return cls(**parts)
+        parts = with_own_parts(header.architecture, classes=classes, path=path, key=key)
+        return cls(**parts)
     except CheckpointError:
         raise
     except BUILD_ERRORS as error:
@@ -248,25 +239,3 @@ def _check_format(path: Path, *, found: str | None, key: str) -> None:
         f"{path}: has the newer format {found!r}, this version reads {FORMAT!r}; upgrade idinvert "
         f"or change {key}"
     )
-
-
-def _check_shapes(
-    expected: dict[str, Tensor], found: dict[str, tuple[int, ...]], *, path: Path, key: str
-) -> None:
-    complaints = []
-    missing = sorted(expected.keys() - found.keys())
-    extra = sorted(found.keys() - expected.keys())
-    misshapen = [
-        f"{name} {found[name]} instead of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != tuple(expected[name].shape)
-    ]
-    for what, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
-        if names:
-            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            complaints.append(f"{what}: {', '.join(names[:_NAMED])}{rest}")
-    if complaints:
-        raise CheckpointError(
-            f"{path}: tensors do not fit the architecture in the file ({'; '.join(complaints)}); "
-            f"change {key}"
-        )

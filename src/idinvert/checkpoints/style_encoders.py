@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from idinvert.checkpoints.families.encoder4editing import body_table, read_encoder
-from idinvert.checkpoints.families.strict_loading import StrictStateDict, load, text_keys
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import FORMAT, load_network
+from idinvert.checkpoints.strict_loading import StrictStateDict, load, text_keys
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.networks.e4e_encoder import E4eEncoder
 from idinvert.networks.irse import IRSE50

@@ -33,7 +33,7 @@ def test_round_trip_is_exact(case: str, tmp_path: Path) -> None:
     assert set(torch.load(tmp_path / "out.pt", weights_only=True)) == {"G_ema", "D", "init_kwargs"}
     archive = read_archive(tmp_path / "out.pt", key="path")
     assert nvlabs.recognise(archive)
-    found = nvlabs.read(archive, key="path")
+    found = nvlabs.FAMILY.read(archive, key="path")
     for before, after in ((g, found.generator), (d, found.discriminator)):
         assert before.state_dict().keys() == after.state_dict().keys()
         for name, value in before.state_dict().items():

@@ -41,7 +41,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["out.pt"]
     archive = read_archive(path, key="path")
     assert rosinality.recognise(archive)
-    found = rosinality.read(archive, key="path")
+    found = rosinality.FAMILY.read(archive, key="path")
     for before, after in ((g, found.generator), (d, found.discriminator)):
         assert before.state_dict().keys() == after.state_dict().keys()
         for name, value in before.state_dict().items():

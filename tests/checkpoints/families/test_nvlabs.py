@@ -43,7 +43,7 @@ def read(files: NVlabs, *, stored: bool):
             "training_set_kwargs": {"path": "a.zip"},
         }
     assert nvlabs.recognise(archive(content))
-    return nvlabs.read(archive(content), key=KEY)
+    return nvlabs.FAMILY.read(archive(content), key=KEY)
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["pickled", "plain"])
@@ -75,14 +75,14 @@ def test_every_tensor_counts(arch: str) -> None:
 
     def images(tensors):
         content = files.plain() | {"G_ema": tensors}
-        native = rebuilt(nvlabs.read(archive(content), key=KEY).generator)
+        native = rebuilt(nvlabs.FAMILY.read(archive(content), key=KEY).generator)
         p = double(tensors)
         codes = files.mapping(p, z, c)[:, None] + w
         return native.synthesis(native.mapping(z, c) + w), files.synthesis(p, codes)
 
     def logits(tensors):
         content = files.plain() | {"D": tensors}
-        native = rebuilt(nvlabs.read(archive(content), key=KEY).discriminator)
+        native = rebuilt(nvlabs.FAMILY.read(archive(content), key=KEY).discriminator)
         return native(x, c), files.judge(double(tensors), x, c)
 
     filters = [name for name in files.g | files.d if name.endswith("resample_filter")]
@@ -97,10 +97,10 @@ def test_every_key_is_named(arch: str) -> None:
 
     def generator(tensors):
         content = {"G_ema": tensors, "init_kwargs": plain["init_kwargs"]}
-        return nvlabs.read(archive(content), key=KEY)
+        return nvlabs.FAMILY.read(archive(content), key=KEY)
 
     def discriminator(tensors):
-        return nvlabs.read(archive({"D": files.stored(tensors, name="D")}), key=KEY)
+        return nvlabs.FAMILY.read(archive({"D": files.stored(tensors, name="D")}), key=KEY)
 
     check_every_key_is_named(files.g, generator)
     check_every_key_is_named(files.d, discriminator)
@@ -118,12 +118,12 @@ def test_which_generator() -> None:
     files, other = NVlabs(), NVlabs(seed=5)
     content = {"G_ema": files.g, "G": other.g, "init_kwargs": files.plain()["init_kwargs"]}
     for network, tensors in {None: files.g, "g_ema": files.g, "G": other.g, "g": other.g}.items():
-        found = nvlabs.read(archive(content), key=KEY, network=network)
+        found = nvlabs.FAMILY.read(archive(content), key=KEY, network=network)
         assert torch.equal(found.generator.synthesis.const, tensors["synthesis.b4.const"])
         assert found.discriminator is None
     with pytest.raises(CheckpointError, match=r"no generator 'D'.*G_ema.*G"):
-        nvlabs.read(archive(content), key=KEY, network="D")
-    found = nvlabs.read(archive({"D": files.d, "G": files.g}), key=KEY)
+        nvlabs.FAMILY.read(archive(content), key=KEY, network="D")
+    found = nvlabs.FAMILY.read(archive({"D": files.d, "G": files.g}), key=KEY)
     assert found.meta["network"] == "G"
 
 
@@ -145,7 +145,7 @@ def test_what_changes_the_images_is_refused(path: str, name: str, value, match: 
         layer = layer.state["_modules"][part]
     layer.state[name] = value
     with pytest.raises(CheckpointError, match=match):
-        nvlabs.read(archive({"G_ema": stored}), key=KEY)
+        nvlabs.FAMILY.read(archive({"G_ema": stored}), key=KEY)
 
 
 def test_stylegan3_is_known_and_refused() -> None:
@@ -154,7 +154,7 @@ def test_stylegan3_is_known_and_refused() -> None:
     content = {"G_ema": files.stored(tensors, name="Generator")}
     assert nvlabs.recognise(archive(content))
     with pytest.raises(CheckpointError, match="StyleGAN3"):
-        nvlabs.read(archive(content), key=KEY)
+        nvlabs.FAMILY.read(archive(content), key=KEY)
 
 
 def test_a_mean_code_that_was_not_tracked() -> None:
@@ -162,7 +162,7 @@ def test_a_mean_code_that_was_not_tracked() -> None:
     del files.g["mapping.w_avg"]
     stored = files.stored(files.g, name="Generator")
     stored.state["_modules"]["mapping"].state["w_avg_beta"] = None
-    found = nvlabs.read(archive({"G_ema": stored}), key=KEY)
+    found = nvlabs.FAMILY.read(archive({"G_ema": stored}), key=KEY)
     assert found.latent_avg is None and not found.generator.w_avg.any()
 
 

@@ -21,7 +21,7 @@ from .rosinality_files import Rosinality
 
 def read(content, network: str | None = None):
     assert rosinality.recognise(archive(content))
-    return rosinality.read(archive(content), key=KEY, network=network)
+    return rosinality.FAMILY.read(archive(content), key=KEY, network=network)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from idinvert.checkpoints.families.strict_loading import StrictStateDict
+from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.errors import CheckpointError
 
 

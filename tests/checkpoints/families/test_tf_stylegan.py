@@ -27,7 +27,7 @@ def open_file(path: Path, network: str | None = None) -> Networks:
     archive = read_archive(path, key="my.path")
     assert tf_stylegan.recognise(archive)
     assert not idinvert.TENSORFLOW.recognise(archive) and not genforce.STYLEGAN.recognise(archive)
-    return tf_stylegan.read(archive, key="my.path", network=network)
+    return tf_stylegan.FAMILY.read(archive, key="my.path", network=network)
 
 
 def lrelu(x: ndarray) -> ndarray:

@@ -35,7 +35,7 @@ CASES = {
 
 def read(content, network: str | None = None):
     assert tf_stylegan2.recognise(archive(content, kind="pickle"))
-    return tf_stylegan2.read(archive(content, kind="pickle"), key=KEY, network=network)
+    return tf_stylegan2.FAMILY.read(archive(content, kind="pickle"), key=KEY, network=network)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.checkpoints import average
+from idinvert.checkpoints import mean_code
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.convert import convert
@@ -58,8 +58,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and a mean code from few samples where a file has none."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
-    few = average.compute_mean_code
-    monkeypatch.setattr(average, "compute_mean_code", lambda g: few(g, samples=100))
+    few = mean_code.compute_mean_code
+    monkeypatch.setattr(mean_code, "compute_mean_code", lambda g: few(g, samples=100))
 
 
 @pytest.fixture

@@ -1,1 +1,97 @@
-"""One foreign checkpoint family a file: what it looks like, and how it becomes native."""
+"""Checkpoint families: which there are, and which one reads a file, by its content."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from idinvert.checkpoints.families import (
+    encoder4editing,
+    genforce,
+    idinvert,
+    lightning,
+    nvlabs,
+    rosinality,
+    tf_stylegan,
+    tf_stylegan2,
+)
+from idinvert.checkpoints.families.family import Family
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.errors import CheckpointError
+
+FAMILIES: tuple[Family, ...] = (
+    lightning.FAMILY,
+    nvlabs.FAMILY,
+    idinvert.TENSORFLOW,
+    tf_stylegan.FAMILY,
+    tf_stylegan2.FAMILY,
+    encoder4editing.FAMILY,
+    rosinality.FAMILY,
+    genforce.STYLEGAN2,
+    genforce.STYLEGAN,
+    idinvert.PYTORCH,
+)
+"""Asked in this order; the first that says yes reads the file."""
+
+_SHOWN = 8  # entries of a file that a message names
+
+
+def recognise(archive: Archive, *, key: str) -> Family:
+    """The family that reads a file.
+
+    Args:
+        archive: What the file holds.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: None does; the message says what is in the file and what is read.
+    """
+    for family in FAMILIES:
+        if family.recognise(archive):
+            return family
+    raise CheckpointError(
+        f"{archive.path}: is a readable {_container(archive)}, but of no checkpoint family that is "
+        f"known here: it holds {in_words(archive.content)}.{_hint(archive.content)} Expected one "
+        f"of {', '.join(family.name for family in FAMILIES)}, or this project's own files "
+        f"(docs/checkpoints.md); change {key}"
+    )
+
+
+def in_words(content: Any) -> str:
+    """What is in a file, in a few words."""
+    if isinstance(content, dict):
+        names = _some(repr(name) if isinstance(name, str) else str(name) for name in content)
+        return f"a dict of {len(content)} entries ({names})" if content else "an empty dict"
+    if isinstance(content, list | tuple):
+        kinds = _some(_kind(item) for item in content)
+        return f"a {type(content).__name__} of {len(content)} ({kinds})"
+    return _kind(content)
+
+
+def _hint(content: Any) -> str:
+    """What a file is that holds no generator and no encoder, where that can be told."""
+    arrays = not isinstance(content, dict | list | tuple | Stored) and hasattr(content, "shape")
+    names = content if isinstance(content, dict) else {}
+    if arrays or names.keys() & {"boundary", "lat_comp", "comp"}:
+        return " That looks like edit directions, which tasks that edit take."
+    if names.keys() & {"layer0.weight", "features.0.weight"}:
+        return " That looks like a perceptual network: perceptual.network.path takes it."
+    return ""
+
+
+def _kind(item: Any) -> str:
+    if isinstance(item, Stored):
+        return f"an object {item.module}.{item.name}"
+    shape = getattr(item, "shape", None)
+    name = type(item).__name__
+    return f"{name} {tuple(shape)}" if shape is not None else name
+
+
+def _some(words: Iterable[str]) -> str:
+    words = [word if len(word) <= 60 else f"{word[:60]}…" for word in words]
+    rest = ", …" if len(words) > _SHOWN else ""
+    return ", ".join(words[:_SHOWN]) + rest
+
+
+def _container(archive: Archive) -> str:
+    return {"torch_zip": "torch file", "torch_legacy": "torch file (before 1.6)"}.get(
+        archive.kind, f"{archive.kind} file"
+    )

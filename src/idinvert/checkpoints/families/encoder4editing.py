@@ -13,7 +13,9 @@ from torch import Tensor
 from idinvert.checkpoints.families.family import Family, Networks, choose_generator
 from idinvert.checkpoints.families.idinvert_encoders import STATISTICS, norm_table
 from idinvert.checkpoints.families.rosinality import read_generator, read_latent_avg
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.families.stylegan2 import LARGEST
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.strict_loading import (
     Constant,
     Source,
     StrictStateDict,
@@ -21,8 +23,6 @@ from idinvert.checkpoints.families.strict_loading import (
     load,
     text_keys,
 )
-from idinvert.checkpoints.families.stylegan2 import LARGEST
-from idinvert.checkpoints.formats.archive import Archive
 from idinvert.networks.e4e_encoder import E4eEncoder
 from idinvert.networks.irse import IRSE50
 from idinvert.networks.psp_encoder import PspEncoder

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from idinvert.checkpoints.families.strict_loading import StrictStateDict
 from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.errors import CheckpointError
 
 NVIDIA = "NVIDIA Source Code License, non-commercial"
@@ -35,7 +35,9 @@ class Networks:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-class _Read(Protocol):
+class Reader(Protocol):
+    """Reads the networks of a file."""
+
     def __call__(self, archive: Archive, *, key: str, network: str | None = None) -> Networks: ...
 
 
@@ -57,7 +59,7 @@ class Family:
 
     name: str
     recognise: Callable[[Archive], bool]
-    read: _Read
+    read: Reader
     licence: str
     objective: str | None = None
 
@@ -94,39 +96,66 @@ def choose_generator(
     return wanted
 
 
-def read_pair(
-    found: Collection[str],
-    *,
-    names: tuple[str, str, str],
-    network: str | None,
-    what: str,
-    key: str,
-    state: Callable[[str, str], StrictStateDict],
-    generator: Callable[[str, StrictStateDict], tuple[nn.Module, Tensor | None, dict[str, Any]]],
-    discriminator: Callable[[StrictStateDict], nn.Module],
-) -> Networks:
-    """Reads G and D of a file that holds several networks by name.
+@dataclass(frozen=True)
+class Part:
+    """One network of a file that holds several.
 
     Args:
-        found: Names of the networks in the file.
+        name: Its name in the file.
+        stored: It, as the file holds it.
+        content: The file's content.
+        state: Its tensors.
+    """
+
+    name: str
+    stored: Any
+    content: Any
+    state: StrictStateDict
+
+
+def pair_reader(
+    title: str,
+    names: tuple[str, str, str],
+    *,
+    members: Callable[[Any], Mapping[str, Any]],
+    generator: Callable[[Part], tuple[nn.Module, Tensor | None, dict[str, Any]]],
+    discriminator: Callable[[Part], nn.Module],
+    tensors: Callable[[Any], Mapping[str, Any]] = dict,
+) -> Reader:
+    """The reader of a family whose files hold G, in one or two versions, and D by name.
+
+    Args:
+        title: The family, for messages.
         names: The family's names of the averaged G, of G as trained, and of D.
-        network: What the user asked for, see `choose_generator`.
-        what: The file and its family, for messages.
-        key: The config key that named the file, for messages.
-        state: Gives the tensors of a network by its name and its title in messages.
-        generator: Reads G by its name, and gives its mean code and facts for people.
+        members: The networks in a file's content, by name.
+        generator: Reads G, and gives its mean code and facts for people.
         discriminator: Reads D.
+        tensors: Gives the tensors of a network as the file holds it.
     """
     ema, live, judge = names
-    name = choose_generator(found, ema=ema, live=live, network=network, what=what, key=key)
-    meta: dict[str, Any] = {"network": name, "networks": list(found)}
-    model = latent_avg = d = None
-    if name is not None:
-        model, latent_avg, facts = generator(name, state(name, f"{what}, network {name}"))
-        meta |= facts
-    if judge in found:
-        d = discriminator(state(judge, f"{what}, network {judge}"))
-    return Networks(model, d, latent_avg=latent_avg, meta=meta)
+
+    def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+        what = f"{archive.path} ({title})"
+        held = members(archive.content)
+
+        def part(name: str) -> Part:
+            which = f"{what}, network {name}"
+            try:
+                state = StrictStateDict(tensors(held[name]), what=which, key=key)
+            except CheckpointError as error:
+                raise CheckpointError(f"{which}: {error}; change {key}") from error
+            return Part(name, held[name], archive.content, state)
+
+        name = choose_generator(held, ema=ema, live=live, network=network, what=what, key=key)
+        meta: dict[str, Any] = {"network": name, "networks": list(held)}
+        g = latent_avg = None
+        if name is not None:
+            g, latent_avg, facts = generator(part(name))
+            meta |= facts
+        d = discriminator(part(judge)) if judge in held else None
+        return Networks(g, d, latent_avg=latent_avg, meta=meta)
+
+    return read
 
 
 def require_settings(

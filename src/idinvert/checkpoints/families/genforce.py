@@ -20,12 +20,20 @@ from torch import Tensor
 from idinvert.checkpoints.families import stylegan
 from idinvert.checkpoints.families.family import (
     Family,
-    Networks,
+    Part,
+    pair_reader,
     positive_setting,
-    read_pair,
     require_settings,
 )
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.families.stylegan2 import (
+    Layer,
+    Layout,
+    read_discriminator,
+    read_generator,
+    smooth_filter,
+)
+from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.strict_loading import (
     Constant,
     Source,
     StrictStateDict,
@@ -36,15 +44,10 @@ from idinvert.checkpoints.families.strict_loading import (
     text_keys,
     unsqueezed,
 )
-from idinvert.checkpoints.families.stylegan2 import (
-    Layer,
-    Layout,
-    read_discriminator,
-    read_generator,
-    smooth_filter,
-)
-from idinvert.checkpoints.formats.archive import Archive
-from idinvert.networks.stylegan import FUSED_FROM
+from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
+from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
 NETWORKS = ("generator_smooth", "generator", "discriminator")
 _WRAPPED = "module."  # torch's DistributedDataParallel puts it before every name
@@ -104,49 +107,13 @@ def recognise_stylegan2(archive: Archive) -> bool:
     return residual and set(held) == {NETWORKS[2]}
 
 
-def read_stylegan(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D; ``network`` is ``"generator_smooth"`` (default) or ``"generator"``.
+def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
+    """StyleGAN's G, its mean code, and no facts.
 
     Where a file does not say whether upsampling layers are fused and whether tanh bounds images,
     the defaults are taken: fused from 128 px on, and no tanh.
-
-    Raises:
-        CheckpointError: It does not fit; every tensor that does not is named. Or it was built
-            otherwise than the native network computes.
     """
-    return _read(archive, key, network, _generator, _discriminator, title="genforce-stylegan")
-
-
-def read_stylegan2(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """As `read_stylegan`; facts for people tell the dialect, genforce's or Hammer's."""
-    return _read(archive, key, network, _generator_2, _discriminator_2, title="genforce")
-
-
-STYLEGAN = Family("genforce-stylegan", recognise_stylegan, read_stylegan, "MIT (genforce/genforce)")
-STYLEGAN2 = Family(
-    "genforce-stylegan2", recognise_stylegan2, read_stylegan2, "MIT (genforce/genforce)"
-)
-
-
-def _read(
-    archive: Archive, key: str, network: str | None, generator: Any, judge: Any, *, title: str
-) -> Networks:
-    held = _networks(archive.content)
-    built = text_keys(text_keys(archive.content).get("model_kwargs_init"))
-    return read_pair(
-        [name for name in NETWORKS if name in held],
-        names=NETWORKS,
-        network=network,
-        what=f"{archive.path} ({title})",
-        key=key,
-        state=lambda name, title: StrictStateDict(held[name], what=title, key=key),
-        generator=lambda name, state: generator(state, text_keys(built.get(name))),
-        discriminator=lambda state: judge(state, text_keys(built.get(NETWORKS[2]))),
-    )
-
-
-def _generator(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Tensor | None, Any]:
-    """StyleGAN's G, its mean code, and no facts."""
+    state, built = part.state, _built(part)
     require_settings(state, built, _ONLY_GENERATOR)
     if "mapping.label_weight" in state or "mapping.embedding" in state:
         stylegan.refuse_labels(state)
@@ -189,7 +156,8 @@ def _generator(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Tens
     return generator, latent_avg, {}
 
 
-def _discriminator(state: StrictStateDict, built: dict[str, Any]) -> Any:
+def _discriminator(part: Part) -> StyleGANDiscriminator:
+    state, built = part.state, _built(part)
     require_settings(state, built, _ONLY)
     hammer = "output.weight" in state
 
@@ -208,8 +176,9 @@ def _discriminator(state: StrictStateDict, built: dict[str, Any]) -> Any:
     )
 
 
-def _generator_2(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Tensor, Any]:
+def _generator_2(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
     """StyleGAN2's G, its mean code, and who wrote it."""
+    state, built = part.state, _built(part)
     if "mapping.label_weight" in state:
         state.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
     require_settings(state, built, _ONLY_GENERATOR_2)
@@ -229,7 +198,8 @@ def _generator_2(state: StrictStateDict, built: dict[str, Any]) -> tuple[Any, Te
     return generator, latent_avg.clone(), {"dialect": "hammer" if hammer else "genforce"}
 
 
-def _discriminator_2(state: StrictStateDict, built: dict[str, Any]) -> Any:
+def _discriminator_2(part: Part) -> StyleGAN2Discriminator:
+    state, built = part.state, _built(part)
     require_settings(state, built, _ONLY_DISCRIMINATOR_2)
     count = 0
     while state.holds(affine(f"layer{count}")):
@@ -345,6 +315,11 @@ def _is_hammer(state: StrictStateDict, own: Sequence[str], genforce: Sequence[st
     return sum(name in state for name in own) > sum(name in state for name in genforce)
 
 
+def _built(part: Part) -> dict[str, Any]:
+    """What a network was built with, as far as the file says."""
+    return text_keys(text_keys(text_keys(part.content).get("model_kwargs_init")).get(part.name))
+
+
 def _is_stylegan(state: dict[str, Any]) -> bool:
     if "synthesis.layer0.const" in state:  # as in the authors' own port, which says it otherwise
         return any(name.endswith(".style.weight") for name in state)
@@ -370,3 +345,29 @@ def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
     if all(name.startswith(_WRAPPED) for name in state):
         return {name.removeprefix(_WRAPPED): value for name, value in state.items()}
     return state
+
+
+STYLEGAN = Family(
+    "genforce-stylegan",
+    recognise_stylegan,
+    pair_reader(
+        "genforce-stylegan",
+        NETWORKS,
+        members=_networks,
+        generator=_generator,
+        discriminator=_discriminator,
+    ),
+    "MIT (genforce/genforce)",
+)
+STYLEGAN2 = Family(
+    "genforce-stylegan2",
+    recognise_stylegan2,
+    pair_reader(
+        "genforce",
+        NETWORKS,
+        members=_networks,
+        generator=_generator_2,
+        discriminator=_discriminator_2,
+    ),
+    "MIT (genforce/genforce)",
+)

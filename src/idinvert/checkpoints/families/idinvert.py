@@ -4,6 +4,7 @@ Each PyTorch file is one state dict, of G or of E. A TensorFlow file is (G, D, G
 The encoders are in `idinvert_encoders`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,9 @@ from idinvert.checkpoints.families.idinvert_encoders import (
     read_encoder_b,
     read_encoder_c,
 )
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.families.stylegan2 import Layer
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.strict_loading import (
     Source,
     StrictStateDict,
     Table,
@@ -23,8 +26,6 @@ from idinvert.checkpoints.families.strict_loading import (
     text_keys,
     unsqueezed,
 )
-from idinvert.checkpoints.families.stylegan2 import Layer
-from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
 
 _GENERATOR = "synthesis.layer0.epilogue.style_mod.dense.fc.weight"
@@ -74,22 +75,17 @@ def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -
     Raises:
         CheckpointError: It does not fit; every variable that does not is named. See `tf_stylegan`.
     """
-    what = f"{archive.path} ({TENSORFLOW.name})"
     found = tf_stylegan.networks(archive.content)
     variant = _encoder_variant(found[0])
-    held = tf_stylegan.members(found[1:] if variant else archive.content)
-    encoder = None
-    if variant is not None:
-        tensors = tf_stylegan.variables(found[0])
-        state = StrictStateDict(tensors, what=f"{what}, network E", key=key)
-        encoder = (read_encoder_a if variant == "A" else read_encoder_c)(state)
-    rest = tf_stylegan.read_members(held, what=what, key=key, network=network)
+    read = tf_stylegan.reader(TENSORFLOW.name)
     if variant is None:
-        return rest
-    meta = {**rest.meta, "networks": ["E", *held], "encoder": variant}
-    return Networks(
-        rest.generator, rest.discriminator, encoder, latent_avg=rest.latent_avg, meta=meta
-    )
+        return read(archive, key=key, network=network)
+    what = f"{archive.path} ({TENSORFLOW.name}), network E"
+    state = StrictStateDict(tf_stylegan.variables(found[0]), what=what, key=key)
+    encoder = (read_encoder_a if variant == "A" else read_encoder_c)(state)
+    rest = read(replace(archive, content=found[1:]), key=key, network=network)
+    names = ["E", *rest.meta["networks"]]
+    return replace(rest, encoder=encoder, meta=rest.meta | {"networks": names, "encoder": variant})
 
 
 PYTORCH = Family(

@@ -4,23 +4,27 @@ A (April 2020) and B (July 2020) are the native v1, C (September 2020) is v2.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.families.stylegan2 import LARGEST
+from idinvert.checkpoints.families.tf_stylegan import conv, dense
+from idinvert.checkpoints.strict_loading import (
     Constant,
     Source,
     StrictStateDict,
     load,
 )
-from idinvert.checkpoints.families.stylegan2 import LARGEST
-from idinvert.checkpoints.families.tf_stylegan import conv, dense
 from idinvert.networks.encoder import Encoder
 
 STATISTICS = {"running_mean": ".running_mean", "running_var": ".running_var"}
 _MOVING = {"running_mean": "/moving_mean", "running_var": "/moving_variance"}
+
+
+Layout = Callable[[str, int], dict[str, Source | Constant]]
+"""From a layer (stem, shortcut, first, second, dense) and its block to where it is stored."""
 
 
 def read_encoder_a(state: StrictStateDict) -> Encoder:
@@ -31,24 +35,27 @@ def read_encoder_a(state: StrictStateDict) -> Encoder:
     Raises:
         CheckpointError: The tensors do not fit.
     """
-    stem, block = "encoder/input_image_stage", "encoder/encoder_res_block_{}"
+    inner = {
+        "stem": "bn_input_stage",
+        "shortcut": "shortcut_bn",
+        "first": "bn_1",
+        "second": "bn_2",
+        "dense": "fc_1",
+    }
+
+    def name(layer: str, i: int) -> str:
+        if layer in ("stem", "dense"):
+            return f"encoder/{'input_image_stage' if layer == 'stem' else 'encoder_fc'}"
+        part = {"shortcut": "shortcut", "first": "conv1", "second": "conv2"}[layer]
+        return f"encoder/encoder_res_block_{i}/{part}"
+
+    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+        own, weight = name(layer, i), dense if layer == "dense" else conv
+        norm = _norm(f"{own}/{inner[layer]}/BatchNorm", {"bias": "/beta"} | _MOVING)
+        return {"weight": weight(f"{own}/weight"), **norm}
+
     blocks = state.extent("encoder/encoder_res_block_", "/")
-    last = conv(f"{block.format(blocks - 1)}/conv2/weight")
-    widths = _widths(state, conv(f"{stem}/weight"), last, blocks=blocks)
-    convs = {"backbone.stem": stem}
-    norms = {"backbone.stem.norm": f"{stem}/bn_input_stage", "norm": "encoder/encoder_fc/fc_1"}
-    for i in range(blocks):
-        native, name = f"backbone.blocks.{i}", block.format(i)
-        if widths[i] != widths[i + 1]:
-            convs[f"{native}.shortcut"] = f"{name}/shortcut"
-            norms[f"{native}.shortcut.norm"] = f"{name}/shortcut/shortcut_bn"
-        for part, number in (("first", 1), ("second", 2)):
-            convs[f"{native}.{part}"] = f"{name}/conv{number}"
-            norms[f"{native}.{part}.norm"] = f"{name}/conv{number}/bn_{number}"
-    inner = {native: f"{name}/BatchNorm" for native, name in norms.items()}
-    table = _tf_weights(convs, last="encoder/encoder_fc")
-    table |= norm_table(inner, {"bias": "/beta"} | _MOVING)
-    return _read(state, table, variant="v1", norm="batch", widths=widths)
+    return _read(state, layout, blocks=blocks, variant="v1", norm="batch")
 
 
 def read_encoder_b(state: StrictStateDict) -> Encoder:
@@ -62,33 +69,27 @@ def read_encoder_b(state: StrictStateDict) -> Encoder:
         CheckpointError: The tensors do not fit.
     """
     blocks = state.extent("block") - 2
-    stem, last = Source("block0.conv.weight"), f"block{blocks + 1}"
-    widths = _widths(state, stem, Source(f"block{blocks}.conv2.weight"), blocks=blocks)
-    factor = 1 / math.sqrt(state.shape(f"{last}.fc.weight", ndim=2)[1])
-    table: dict[str, Source | Constant] = {
-        "backbone.stem.conv.weight": stem,
-        "dense.weight": Source(f"{last}.fc.weight", lambda t: t * factor, lambda t: t / factor),
-    }
-    norms = {"backbone.stem.norm": "block0.bn.bn", "norm": f"{last}.bn.bn"}
-    biases = {}
-    for i in range(blocks):
-        native, name = f"backbone.blocks.{i}", f"block{i + 1}"
-        if widths[i] != widths[i + 1]:
-            table[f"{native}.shortcut.conv.weight"] = Source(f"{name}.conv.weight")
-            norms[f"{native}.shortcut.norm"] = f"{name}.bn.bn"
-        for part, number in (("first", 1), ("second", 2)):
-            table[f"{native}.{part}.conv.weight"] = Source(f"{name}.conv{number}.weight")
-            norms[f"{native}.{part}.norm"] = f"{name}.bn{number}.bn"
-            biases[f"{native}.{part}.norm.running_mean"] = f"{name}.wscale{number}.bias"
-    table |= norm_table(norms, STATISTICS | {"bias": ".bias"})
-    for native, name in biases.items():
-        table[native] = _minus(table[native].key, state, name)
-    for name in norms.values():
-        if f"{name}.bias" in state:
-            gamma = torch.ones(state.shape(f"{name}.bias", ndim=1))
-            table[f"{name}.gamma"] = Constant(f"{name}.weight", gamma)
-        state.drop([f"{name}.num_batches_tracked"])
-    return _read(state, table, variant="v1", norm="batch", widths=widths)
+
+    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+        block = {"stem": "block0", "dense": f"block{blocks + 1}"}.get(layer, f"block{i + 1}")
+        number = {"first": "1", "second": "2"}.get(layer, "")
+        norm = f"{block}.bn{number}.bn"
+        found: dict[str, Source | Constant] = {"weight": Source(f"{block}.conv{number}.weight")}
+        if layer == "dense":
+            factor = 1 / math.sqrt(state.shape(f"{block}.fc.weight", ndim=2)[1])
+            key = f"{block}.fc.weight"
+            found["weight"] = Source(key, lambda t: t * factor, lambda t: t / factor)
+        found |= _norm(norm, STATISTICS | {"bias": ".bias"})
+        if number:
+            mean = f"{norm}.running_mean"
+            found["norm.running_mean"] = _minus(mean, state, f"{block}.wscale{number}.bias")
+        if f"{norm}.bias" in state:
+            gamma = torch.ones(state.shape(f"{norm}.bias", ndim=1))
+            found["norm.gamma"] = Constant(f"{norm}.weight", gamma)
+        state.drop([f"{norm}.num_batches_tracked"])
+        return found
+
+    return _read(state, layout, blocks=blocks, variant="v1", norm="batch")
 
 
 def read_encoder_c(state: StrictStateDict) -> Encoder:
@@ -97,26 +98,16 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
     Raises:
         CheckpointError: The tensors do not fit.
     """
-    blocks = state.extent("E_block_", "/")
-    last = conv(f"E_block_{blocks - 1}/Convb/weight")
-    widths = _widths(state, conv("FromImg/weight"), last, blocks=blocks)
-    convs, biases = {"backbone.stem": "FromImg"}, {"backbone.stem.conv": "FromImg"}
-    norms = {"backbone.stem.norm": "FromImg", "norm": "Latent_out"}
-    for i in range(blocks):
-        native, name = f"backbone.blocks.{i}", f"E_block_{i}"
-        if widths[i] != widths[i + 1]:
-            convs[f"{native}.shortcut"] = f"{name}/Shortcut"
-            norms[f"{native}.shortcut.norm"] = f"{name}/Shortcut"
-        for part, letter in (("first", "a"), ("second", "b")):
-            convs[f"{native}.{part}"] = f"{name}/Conv{letter}"
-            biases[f"{native}.{part}.conv"] = f"{name}/Conv{letter}"
-            norms[f"{native}.{part}.norm"] = f"{name}/Conv{letter}"
-    biases["dense"] = "Latent_out"
-    table = _tf_weights(convs, last="Latent_out")
-    table |= {f"{native}.bias": Source(f"{name}/bias") for native, name in biases.items()}
-    inner = {native: f"{name}/batch_norm" for native, name in norms.items()}
-    table |= norm_table(inner, {"weight": "/gamma", "bias": "/beta"} | _MOVING)
-    return _read(state, table, variant="v2", norm="sync", widths=widths)
+
+    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+        part = {"shortcut": "Shortcut", "first": "Conva", "second": "Convb"}.get(layer)
+        own = {"stem": "FromImg", "dense": "Latent_out"}.get(layer, f"E_block_{i}/{part}")
+        weight = dense if layer == "dense" else conv
+        norm = _norm(f"{own}/batch_norm", {"weight": "/gamma", "bias": "/beta"} | _MOVING)
+        found = {"weight": weight(f"{own}/weight"), **norm}
+        return found if layer == "shortcut" else found | {"bias": Source(f"{own}/bias")}
+
+    return _read(state, layout, blocks=state.extent("E_block_", "/"), variant="v2", norm="sync")
 
 
 def norm_table(
@@ -136,24 +127,41 @@ def norm_table(
     }
 
 
+def _norm(name: str, tensors: Mapping[str, str]) -> dict[str, Source | Constant]:
+    """The normalisation of a layer, see `norm_table`."""
+    return norm_table({"norm": name}, tensors)
+
+
 def _read(
-    state: StrictStateDict,
-    table: dict[str, Source | Constant],
-    *,
-    variant: str,
-    norm: str,
-    widths: list[int],
+    state: StrictStateDict, layout: Layout, *, blocks: int, variant: str, norm: str
 ) -> Encoder:
     """Reads an encoder.
 
     Args:
         state: The file's tensors; whatever is of no use has been dropped.
-        table: Where they are stored.
+        layout: From a layer and its block to the table of its tensors: ``weight``, ``bias`` and
+            those of ``norm``.
+        blocks: How many residual blocks there are.
         variant: ``"v1"`` or ``"v2"`` of `BaseBackbone`.
         norm: ``"batch"`` or ``"sync"``, as it was trained.
-        widths: Of the stem and of every residual block.
     """
-    blocks = len(widths) - 1
+    most = LARGEST.bit_length() - 3
+    if not 1 <= blocks <= most:
+        state.fail(f"has {blocks} residual blocks, expected 1 … {most}")
+    stem = layout("stem", 0)
+    branches = [{part: layout(part, i) for part in ("first", "second")} for i in range(blocks)]
+    # The feature maps are doubled from those of the stem up to those of the last block.
+    ends = (stem["weight"], branches[-1]["second"]["weight"])
+    first, widest = (state.native_shape(weight, ndim=4)[0] for weight in ends)
+    widths = [min(first << i, widest) for i in range(blocks + 1)]
+    table = _named("backbone.stem", stem)
+    for i, branch in enumerate(branches):
+        if widths[i] != widths[i + 1]:
+            branch["shortcut"] = layout("shortcut", i)
+        for part, tensors in branch.items():
+            table |= _named(f"backbone.blocks.{i}.{part}", tensors)
+    for tensor, source in layout("dense", 0).items():
+        table[tensor if tensor.startswith("norm.") else f"dense.{tensor}"] = source
     num_layers = 2 * blocks + 2
     outputs = state.native_shape(table["dense.weight"], ndim=2)[0]
     if outputs % num_layers:
@@ -178,30 +186,11 @@ def _read(
     )
 
 
-def _widths(state: StrictStateDict, first: Source, last: Source, *, blocks: int) -> list[int]:
-    """The feature maps of the stem and of every residual block: doubled up to those of the last.
-
-    Args:
-        state: The file's tensors.
-        first: Where the stem's weight is stored.
-        last: Where that of the last block's second convolution is stored.
-        blocks: How many blocks there are.
-
-    Raises:
-        CheckpointError: No image of 8 … 4096 px has so many, or one of the two is not there.
-    """
-    most = LARGEST.bit_length() - 3
-    if not 1 <= blocks <= most:
-        state.fail(f"has {blocks} residual blocks, expected 1 … {most}")
-    stem, widest = state.native_shape(first, ndim=4)[0], state.native_shape(last, ndim=4)[0]
-    return [min(stem << i, widest) for i in range(blocks + 1)]
-
-
-def _tf_weights(convs: Mapping[str, str], *, last: str) -> dict[str, Source | Constant]:
-    """Where the weights of the convolutions and of the dense layer are stored."""
-    table: dict[str, Source | Constant] = {"dense.weight": dense(f"{last}/weight")}
-    return table | {
-        f"{native}.conv.weight": conv(f"{name}/weight") for native, name in convs.items()
+def _named(native: str, tensors: Mapping[str, Source | Constant]) -> dict[str, Source | Constant]:
+    """The tensors of a convolution and of the normalisation behind it, by native name."""
+    return {
+        f"{native}.{tensor}" if tensor.startswith("norm.") else f"{native}.conv.{tensor}": source
+        for tensor, source in tensors.items()
     }
 
 

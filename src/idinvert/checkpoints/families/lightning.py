@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from idinvert.checkpoints.families.family import Family, Networks
-from idinvert.checkpoints.families.strict_loading import StrictStateDict, load
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.release import CLASSES, read_header
+from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.errors import CheckpointError
 
 ARCHITECTURES = "idinvert_networks"

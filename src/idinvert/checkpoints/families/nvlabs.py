@@ -18,16 +18,9 @@ from torch import Tensor
 from idinvert.checkpoints.families.family import (
     NVIDIA,
     Family,
-    Networks,
+    Part,
+    pair_reader,
     positive_setting,
-    read_pair,
-)
-from idinvert.checkpoints.families.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    Table,
-    affine,
 )
 from idinvert.checkpoints.families.stylegan2 import (
     NOISE,
@@ -37,6 +30,12 @@ from idinvert.checkpoints.families.stylegan2 import (
     smooth_filter,
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored, flat_tensors
+from idinvert.checkpoints.strict_loading import (
+    Constant,
+    Source,
+    Table,
+    affine,
+)
 from idinvert.errors import CheckpointError
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
@@ -106,50 +105,13 @@ def recognise(archive: Archive) -> bool:
     return isinstance(content, dict) and any(_is_ours(content.get(name)) for name in NETWORKS)
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D; ``network`` is ``"G_ema"`` (default) or ``"G"``.
-
-    Raises:
-        CheckpointError: It does not fit; every tensor that does not is named.
-    """
-    content, what = archive.content, f"{archive.path} (NVlabs)"
-    given = content.get("init_kwargs")
-
-    def state(name: str, title: str) -> StrictStateDict:
-        return StrictStateDict(_tensors(content[name], title, key=key), what=title, key=key)
-
-    def built(name: str, tensors: StrictStateDict) -> "_Module":
-        settings = given.get(name, {}) if isinstance(given, dict) else {}
-        stored = content[name] if isinstance(content[name], Stored) else None
-        usable = stored is None and isinstance(settings, dict)
-        return _Module(stored, settings if usable else {}, tensors)
-
-    def generator(name: str, tensors: StrictStateDict) -> tuple[Any, Tensor | None, dict[str, Any]]:
-        module = built(name, tensors)
-        model, latent_avg = _generator(tensors, module)
-        return model, latent_avg, {"half_precision": module.half_precision()}
-
-    return read_pair(
-        [name for name in NETWORKS if content.get(name) is not None],
-        names=NETWORKS,
-        network=network,
-        what=what,
-        key=key,
-        state=state,
-        generator=generator,
-        discriminator=lambda tensors: _discriminator(tensors, built("D", tensors)),
-    )
+def _members(content: Any) -> dict[str, Any]:
+    return {name: content[name] for name in NETWORKS if content.get(name) is not None}
 
 
-FAMILY = Family(
-    "nvlabs", recognise, read, f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)"
-)
-
-
-def _generator(
-    state: StrictStateDict, module: "_Module"
-) -> tuple[StyleGAN2Generator, Tensor | None]:
-    """G, and its mean code where the file holds one."""
+def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
+    """G, its mean code where the file holds one, and whether it ran in half precision."""
+    state, module = part.state, _Module(part)
     if any(name.startswith("synthesis.input.") for name in state.names()):
         state.fail("is a StyleGAN3 generator, expected StyleGAN2")
     module.check_activations()
@@ -163,13 +125,15 @@ def _generator(
         conv_clamp=module.clamp("synthesis.b4.conv1"),
         mapping_lr_mul=module.lr_multiplier(),
     )
-    return generator, generator.w_avg[0].clone() if tracked else None
+    facts = {"half_precision": module.half_precision()}
+    return generator, generator.w_avg[0].clone() if tracked else None, facts
 
 
-def _discriminator(state: StrictStateDict, module: "_Module") -> StyleGAN2Discriminator:
+def _discriminator(part: Part) -> StyleGAN2Discriminator:
+    module = _Module(part)
     module.check_activations()
     return read_discriminator(
-        state,
+        part.state,
         discriminator_layout,
         connections=module.connections("b8"),
         mbstd_group=module.group(),
@@ -181,16 +145,15 @@ def _discriminator(state: StrictStateDict, module: "_Module") -> StyleGAN2Discri
 class _Module:
     """What a network was built with: attributes of the pickled module, or keyword arguments.
 
-    Args:
-        stored: The module as it was pickled; None for a plain state dict.
-        settings: The arguments of a state dict by keyword, nested as NVlabs nest them.
-        state: Its tensors, for complaints.
+    Arguments stand beside plain state dicts under ``init_kwargs``, nested as NVlabs nest them.
     """
 
-    def __init__(
-        self, stored: Stored | None, settings: Mapping[str, Any], state: StrictStateDict
-    ) -> None:
-        self._stored, self._settings, self._state = stored, settings, state
+    def __init__(self, part: Part) -> None:
+        self._state = part.state
+        self._stored = part.stored if isinstance(part.stored, Stored) else None
+        given = part.content.get("init_kwargs")
+        found = given.get(part.name) if isinstance(given, dict) else None
+        self._settings = found if isinstance(found, dict) and self._stored is None else {}
 
     def attribute(self, path: str, name: str, default: Any) -> Any:
         """An attribute of the layer at a dotted path, or the default where the file has none."""
@@ -261,19 +224,30 @@ def _is_ours(found: Any) -> bool:
     return isinstance(found, dict) and ("synthesis.b4.const" in found or "b4.conv.weight" in found)
 
 
-def _tensors(found: Any, title: str, *, key: str) -> Mapping[str, Any]:
+def _tensors(found: Any) -> Mapping[str, Any]:
     """The state dict of a stored module, or a plain one."""
     if isinstance(found, Stored):
-        try:
-            return flat_tensors(found)
-        except CheckpointError as error:
-            raise CheckpointError(f"{title}: {error}; change {key}") from error
+        return flat_tensors(found)
     if not isinstance(found, dict):
         raise CheckpointError(
-            f"{title}: is a {type(found).__name__}, expected a stored module or a state dict; "
-            f"change {key}"
+            f"is a {type(found).__name__}, expected a stored module or a state dict"
         )
     return found
+
+
+FAMILY = Family(
+    "nvlabs",
+    recognise,
+    pair_reader(
+        "NVlabs",
+        NETWORKS,
+        members=_members,
+        generator=_generator,
+        discriminator=_discriminator,
+        tensors=_tensors,
+    ),
+    f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
+)
 
 
 def _has_state(found: Any) -> bool:

@@ -16,15 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import NVIDIA, Family, Networks, read_pair
-from idinvert.checkpoints.families.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    Table,
-    affine,
-    unsqueezed,
-)
+from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader
 from idinvert.checkpoints.families.stylegan2 import (
     NOISE_MAPS,
     Layer,
@@ -33,7 +25,16 @@ from idinvert.checkpoints.families.stylegan2 import (
 )
 from idinvert.checkpoints.families.stylegan2 import read_generator as read_stylegan2
 from idinvert.checkpoints.formats.archive import Archive
+from idinvert.checkpoints.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    affine,
+    unsqueezed,
+)
 from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 NETWORKS = ("g_ema", "g", "d")
 _MARKS = {
@@ -115,34 +116,31 @@ def recognise(archive: Archive) -> bool:
     return any(isinstance(state, dict) and not _MARKS.isdisjoint(state) for state in states)
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D; ``network`` is ``"g_ema"`` (default) or ``"g"``.
+def _members(content: Any) -> dict[str, Any]:
+    return {name: content[name] for name in NETWORKS if isinstance(content.get(name), dict)}
 
-    Raises:
-        CheckpointError: It does not fit; every tensor that does not is named.
-    """
-    content, what = archive.content, f"{archive.path} (rosinality)"
 
-    def generator(name: str, state: StrictStateDict) -> tuple[Any, Tensor | None, dict[str, Any]]:
-        found, facts = read_generator(state)
-        return found, read_latent_avg(content, generator=found, what=what, key=key), facts
+def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
+    generator, facts = read_generator(part.state)
+    what, key = part.state.what, part.state.key
+    return generator, read_latent_avg(part.content, generator=generator, what=what, key=key), facts
 
-    return read_pair(
-        [name for name in NETWORKS if isinstance(content.get(name), dict)],
-        names=NETWORKS,
-        network=network,
-        what=what,
-        key=key,
-        state=lambda name, title: StrictStateDict(content[name], what=title, key=key),
-        generator=generator,
-        discriminator=lambda state: read_discriminator(
-            state, discriminator_layout, connections="resnet", mbstd_group=4
-        ),
-    )
+
+def _discriminator(part: Part) -> StyleGAN2Discriminator:
+    return read_discriminator(part.state, discriminator_layout, connections="resnet", mbstd_group=4)
 
 
 FAMILY = Family(
-    "rosinality", recognise, read, f"MIT, its CUDA code {NVIDIA} (rosinality/stylegan2-pytorch)"
+    "rosinality",
+    recognise,
+    pair_reader(
+        "rosinality",
+        NETWORKS,
+        members=_members,
+        generator=_generator,
+        discriminator=_discriminator,
+    ),
+    f"MIT, its CUDA code {NVIDIA} (rosinality/stylegan2-pytorch)",
 )
 
 

@@ -11,18 +11,18 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    load,
-)
 from idinvert.checkpoints.families.stylegan2 import (
     LARGEST,
     Layer,
     Layout,
     discriminator_table,
     mean_code,
+)
+from idinvert.checkpoints.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    load,
 )
 from idinvert.networks.resample import fir_kernel
 from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator

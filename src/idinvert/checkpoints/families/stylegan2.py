@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.strict_loading import (
     Constant,
     Source,
     StrictStateDict,

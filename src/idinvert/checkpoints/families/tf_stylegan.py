@@ -13,13 +13,16 @@ from torch import Tensor
 from idinvert.checkpoints.families import stylegan
 from idinvert.checkpoints.families.family import (
     Family,
-    Networks,
+    Part,
+    Reader,
+    pair_reader,
     plain_number,
-    read_pair,
     require_settings,
     same_setting,
 )
-from idinvert.checkpoints.families.strict_loading import (
+from idinvert.checkpoints.families.stylegan2 import LARGEST, Layer
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.strict_loading import (
     Source,
     StrictStateDict,
     Table,
@@ -27,8 +30,6 @@ from idinvert.checkpoints.families.strict_loading import (
     text_keys,
     unsqueezed,
 )
-from idinvert.checkpoints.families.stylegan2 import LARGEST, Layer
-from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
@@ -96,20 +97,6 @@ def recognise(archive: Archive) -> bool:
     return any(is_generator(held[name]) and not is_multi_w(held[name]) for name in held)
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D; ``network`` is ``"Gs"`` (default) or ``"G"``.
-
-    Raises:
-        CheckpointError: It does not fit; every variable that does not is named. Or it is
-            conditional, or was built with settings that change what it computes.
-    """
-    what = f"{archive.path} ({FAMILY.name})"
-    return read_members(members(archive.content), what=what, key=key, network=network)
-
-
-FAMILY = Family("tf-stylegan", recognise, read, "CC BY-NC 4.0 (NVlabs/stylegan)")
-
-
 def members(content: Any) -> dict[str, Stored]:
     """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
     found = networks(content)
@@ -132,24 +119,9 @@ def is_multi_w(network: Stored) -> bool:
     return len(last) == 1 and len(w_dim) == 2 and last[0] != w_dim[0]
 
 
-def read_members(held: dict[str, Stored], *, what: str, key: str, network: str | None) -> Networks:
-    """Reads G and D of networks by name."""
-    return read_pair(
-        list(held),
-        names=NETWORKS,
-        network=network,
-        what=what,
-        key=key,
-        state=lambda name, title: StrictStateDict(variables(held[name]), what=title, key=key),
-        generator=lambda name, state: (*read_generator(state, settings(held[name])), {}),
-        discriminator=lambda state: read_discriminator(state, settings(held["D"])),
-    )
-
-
-def read_generator(
-    state: StrictStateDict, made: Mapping[str, Any]
-) -> tuple[StyleGANGenerator, Tensor | None]:
-    """Reads G or Gs; see `stylegan.read_generator`."""
+def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
+    """G or Gs, and its mean code; see `stylegan.read_generator`."""
+    state, made = part.state, settings(part.stored)
     if "G_mapping/LabelConcat/weight" in state or _takes_labels(made):
         stylegan.refuse_labels(state)
     require_settings(state, made, _ONLY_GENERATOR)
@@ -176,7 +148,7 @@ def read_generator(
         }
 
     state.drop(["G_synthesis/lod"])  # G writes its own level of detail there as it runs
-    return stylegan.read_generator(
+    generator, latent_avg = stylegan.read_generator(
         state,
         layout,
         num_layers=num_layers,
@@ -185,10 +157,12 @@ def read_generator(
         lod="lod",
         fused_from=stylegan.fused_from(state, made.get("fused_scale", "auto")),
     )
+    return generator, latent_avg, {}
 
 
-def read_discriminator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGANDiscriminator:
-    """Reads D. Its fused layers compute what the others do, so ``fused_scale`` has no bearing."""
+def _discriminator(part: Part) -> StyleGANDiscriminator:
+    """D. Its fused layers compute what the others do, so ``fused_scale`` has no bearing."""
+    state, made = part.state, settings(part.stored)
     if _takes_labels(made):
         stylegan.refuse_labels(state)
     require_settings(state, made, _ONLY)
@@ -256,3 +230,18 @@ def _takes_labels(made: Mapping[str, Any]) -> bool:
     """Whether a network was built for labels, or for something that is no number of them."""
     size = plain_number(made.get("label_size"))
     return size is not None and not same_setting(size, 0)
+
+
+def reader(title: str) -> Reader:
+    """Reads G and D of a file's (G, D, Gs); the title is the family's, for messages."""
+    return pair_reader(
+        title,
+        NETWORKS,
+        members=members,
+        generator=_generator,
+        discriminator=_discriminator,
+        tensors=variables,
+    )
+
+
+FAMILY = Family("tf-stylegan", recognise, reader("tf-stylegan"), "CC BY-NC 4.0 (NVlabs/stylegan)")

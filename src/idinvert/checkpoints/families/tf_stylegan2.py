@@ -12,7 +12,6 @@ resolution's colours are ``ToRGB_lod0`` in the networks that grew (configuration
 Source: stylegan2 (training/networks_stylegan2.py), stylegan2-ada (training/networks.py).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -20,19 +19,10 @@ from torch import Tensor
 from idinvert.checkpoints.families.family import (
     NVIDIA,
     Family,
-    Networks,
+    Part,
+    pair_reader,
     positive_setting,
-    read_pair,
     require_settings,
-)
-from idinvert.checkpoints.families.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    Table,
-    half_turn,
-    shifted,
-    unsqueezed,
 )
 from idinvert.checkpoints.families.stylegan2 import (
     LARGEST,
@@ -51,6 +41,15 @@ from idinvert.checkpoints.families.tf_stylegan import (
     variables,
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.strict_loading import (
+    Constant,
+    Source,
+    StrictStateDict,
+    Table,
+    half_turn,
+    shifted,
+    unsqueezed,
+)
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
@@ -149,44 +148,15 @@ def recognise(archive: Archive) -> bool:
     return bool(held) and {"Skip", "FromRGB"} & _scopes(held["D"]) != set()
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
-    """Reads G and D; ``network`` is ``"Gs"`` (default) or ``"G"``.
-
-    Raises:
-        CheckpointError: It does not fit; every variable that does not is named.
-    """
-    held = _members(archive.content)
-
-    def generator(name: str, state: StrictStateDict) -> tuple[Any, Tensor, dict[str, Any]]:
-        found = _generator(state, settings(held[name]))
-        return found, found.w_avg[0].clone(), {}
-
-    def discriminator(state: StrictStateDict) -> StyleGAN2Discriminator:
-        default = None if held["D"].state.get("build_func_name") == "D_main" else 4
-        return _discriminator(state, {"mbstd_group_size": default} | settings(held["D"]))
-
-    return read_pair(
-        [name for name in NETWORKS if name in held],
-        names=NETWORKS,
-        network=network,
-        what=f"{archive.path} ({FAMILY.name})",
-        key=key,
-        state=lambda name, title: StrictStateDict(variables(held[name]), what=title, key=key),
-        generator=generator,
-        discriminator=discriminator,
-    )
-
-
-FAMILY = Family("tf-stylegan2", recognise, read, f"{NVIDIA} (NVlabs/stylegan2)")
-
-
-def _generator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGAN2Generator:
+def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
+    """G or Gs, its mean code, and no facts."""
+    state, made = part.state, settings(part.stored)
     if f"{M}LabelConcat/weight" in state:
         state.fail(_OLD_LABELS)
     require_settings(state, made, _ONLY_GENERATOR)
     grown = state.holds(_modulated(f"{G}ToRGB_lod0"))
     _take_lod(state, grown=grown, colours=f"{G}ToRGB_lod")
-    return read_generator(
+    generator = read_generator(
         state,
         generator_layout(grown=grown),
         w_avg="dlatent_avg",
@@ -195,9 +165,12 @@ def _generator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGAN2Gene
         conv_clamp=positive_setting(state, made, "conv_clamp", None),
         mapping_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.01),
     )
+    return generator, generator.w_avg[0].clone(), {}
 
 
-def _discriminator(state: StrictStateDict, made: Mapping[str, Any]) -> StyleGAN2Discriminator:
+def _discriminator(part: Part) -> StyleGAN2Discriminator:
+    default = None if part.stored.state.get("build_func_name") == "D_main" else 4
+    state, made = part.state, {"mbstd_group_size": default} | settings(part.stored)
     require_settings(state, made, _ONLY_DISCRIMINATOR)
     if made.get("label_size") and not state.holds(_dense("LabelEmbed")):
         state.fail(_OLD_LABELS)
@@ -221,7 +194,10 @@ def _members(content: Any) -> dict[str, Stored]:
     found = networks(content)
     if len(found) == 1:
         return {"D" if "Output/weight" in variables(found[0]) else "Gs": found[0]}
-    return dict(zip(("G", "D", "Gs"), found, strict=True)) if len(found) == 3 else {}
+    if len(found) != 3:
+        return {}
+    g, d, gs = found
+    return {"Gs": gs, "G": g, "D": d}
 
 
 def _scopes(network: Stored) -> set[str]:
@@ -240,3 +216,18 @@ def _take_lod(state: StrictStateDict, *, grown: bool, colours: str) -> None:
     for level in range(1, LARGEST.bit_length() - 2 if grown else 0):
         parts = ("weight", "bias", "mod_weight", "mod_bias")
         state.drop(f"{colours}{level}/{part}" for part in parts)
+
+
+FAMILY = Family(
+    "tf-stylegan2",
+    recognise,
+    pair_reader(
+        "tf-stylegan2",
+        NETWORKS,
+        members=_members,
+        generator=_generator,
+        discriminator=_discriminator,
+        tensors=variables,
+    ),
+    f"{NVIDIA} (NVlabs/stylegan2)",
+)

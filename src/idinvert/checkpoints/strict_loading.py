@@ -230,6 +230,7 @@ def load(
     state: StrictStateDict,
     *,
     absent: Iterable[str] = (),
+    extra: bool = False,
 ) -> Network:
     """Builds a network and fills it, only once every tensor is known to fit.
 
@@ -240,6 +241,7 @@ def load(
         state: The file's tensors.
         absent: Native tensors that the file does not hold; they keep their initial values, drawn
             with a fixed seed.
+        extra: Whether the file may hold more than the network, such as deeper layers.
 
     Returns:
         The network in ``eval()``, without gradients.
@@ -250,6 +252,8 @@ def load(
     try:
         with without_memory():
             shapes = make().state_dict()
+    except CheckpointError:
+        raise
     except BUILD_ERRORS as error:
         reason = str(error).partition("\n")[0]
         state.fail(f"no native network has this architecture ({reason})")
@@ -266,6 +270,8 @@ def load(
     for entry in table.values():
         if isinstance(entry, Constant):
             state.constant(entry.key, entry.value)
+    if extra:
+        state.drop(state.names())
     state.finish()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
