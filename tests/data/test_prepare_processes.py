@@ -1,7 +1,6 @@
 """`python -m idinvert.data` as people run it: processes, kills, Ctrl-C, what is printed."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from idinvert.data.__main__ import main
-from idinvert.data.prepare_progress import Progress
+from idinvert.data.progress import Progress
 from tests.data.pictures import picture, write_folder
+from tests.processes import children_of, is_alive
 
 COMMAND = [sys.executable, "-m", "idinvert.data", "prepare"]
 
@@ -78,9 +78,9 @@ def test_inspect_tells_what_is_there(photos: Path, tmp_path: Path, capsys) -> No
 
 
 def test_the_progress_line() -> None:
-    line = Progress(1_000, done=200).line(600, seconds=4.0)
+    line = Progress("preparing", 1_000, done=200).line(600, seconds=4.0)
     assert line == "preparing [##############..........] 600 of 1,000, 100.0 images/s, 0:00:04 left"
-    assert Progress(10, done=5).line(5, seconds=1.0).endswith("5 of 10")
+    assert Progress("preparing", 10, done=5).line(5, seconds=1.0).endswith("5 of 10")
 
 
 def lines_of(journal: Path) -> int:
@@ -136,15 +136,3 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     while any(is_alive(child) for child in children):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.1)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False

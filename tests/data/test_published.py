@@ -10,10 +10,10 @@ import pytest
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data import paper_splits, published
-from idinvert.data.draws import digest_of, draw
-from idinvert.data.paper_splits import BEDROOM, CHURCH, FFHQ, PUBLISHED, TOWER
+from idinvert.data.paper_splits import BEDROOM, CHURCH, FFHQ, PUBLISHED, TOWER, digest_of
 from idinvert.data.prepare import prepare
 from idinvert.data.published import ffhq256, lsun_church256, lsun_tower256
+from idinvert.data.split import draw
 from idinvert.errors import ConfigError, DataError
 from tests.data.pictures import picture, write_folder, write_lmdb, write_zip
 

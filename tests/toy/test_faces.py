@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idinvert.toy.faces import ATTRIBUTES, MASK_CLASSES, render, sample_labels
+from idinvert.toy.faces import ATTRIBUTES, FACES, MASK_CLASSES
 
 NAMES = [attribute.name for attribute in ATTRIBUTES]
 
@@ -35,15 +35,15 @@ def share(mask: Tensor, name: str) -> float:
 
 
 def test_labels_depend_on_index_and_seed_alone() -> None:
-    everyone = sample_labels(torch.arange(1000), seed=3)
+    everyone = FACES.sample_labels(torch.arange(1000), seed=3)
     some = torch.tensor([999, 0, 17, 512])
-    assert torch.equal(sample_labels(some, seed=3), everyone[some])
-    assert torch.equal(sample_labels(torch.tensor([17]), seed=3)[0], everyone[17])
-    assert not torch.equal(sample_labels(some, seed=4), everyone[some])
+    assert torch.equal(FACES.sample_labels(some, seed=3), everyone[some])
+    assert torch.equal(FACES.sample_labels(torch.tensor([17]), seed=3)[0], everyone[17])
+    assert not torch.equal(FACES.sample_labels(some, seed=4), everyone[some])
 
 
 def test_labels_keep_their_ranges_and_plausible_correlations() -> None:
-    drawn = sample_labels(torch.arange(5000), seed=0)
+    drawn = FACES.sample_labels(torch.arange(5000), seed=0)
     assert drawn.dtype == torch.float32
     for i, attribute in enumerate(ATTRIBUTES):
         column = drawn[:, i]
@@ -59,12 +59,12 @@ def test_labels_keep_their_ranges_and_plausible_correlations() -> None:
 
 
 def test_a_picture_does_not_depend_on_its_batch() -> None:
-    drawn = sample_labels(torch.arange(37), seed=0)
-    pictures, masks = render(drawn, resolution=32)
+    drawn = FACES.sample_labels(torch.arange(37), seed=0)
+    pictures, masks = FACES.render(drawn, resolution=32)
     assert pictures.shape == (37, 3, 32, 32) and pictures.dtype == torch.uint8
     assert masks.shape == (37, 32, 32) and masks.dtype == torch.uint8
     for rows in ([36], [5, 3], list(range(20, 37)), [0, 36, 1]):
-        some, some_masks = render(drawn[rows], resolution=32)
+        some, some_masks = FACES.render(drawn[rows], resolution=32)
         assert torch.equal(some, pictures[rows])
         assert torch.equal(some_masks, masks[rows])
 
@@ -72,7 +72,7 @@ def test_a_picture_does_not_depend_on_its_batch() -> None:
 @pytest.mark.parametrize("attribute", ATTRIBUTES, ids=NAMES)
 def test_every_attribute_changes_the_picture_visibly(attribute) -> None:
     low = 0.0 if attribute.kind == "binary" else -1.0
-    pictures, _ = render(
+    pictures, _ = FACES.render(
         torch.cat([labels(**{attribute.name: low}), labels(**{attribute.name: 1.0})]), resolution=64
     )
     change = (pictures[0].float() - pictures[1].float()).abs().amax(0)
@@ -83,19 +83,19 @@ def test_small_changes_of_a_label_make_small_changes_of_the_picture() -> None:
     for attribute in ATTRIBUTES:
         if attribute.kind == "binary":
             continue
-        base = sample_labels(torch.tensor([11]), seed=0)
+        base = FACES.sample_labels(torch.tensor([11]), seed=0)
         moved = base.clone()
         i = NAMES.index(attribute.name)
         moved[0, i] += 0.004 if base[0, i] < 0 else -0.004
-        pictures, _ = render(torch.cat([base, moved]), resolution=32)
+        pictures, _ = FACES.render(torch.cat([base, moved]), resolution=32)
         change = (pictures[0].float() - pictures[1].float()).abs()
         assert change.mean() < 1.0, attribute.name
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
 def test_masks_tell_glasses_and_beards(resolution: int) -> None:
-    drawn = sample_labels(torch.arange(96), seed=1)
-    _, masks = render(drawn, resolution=resolution)
+    drawn = FACES.sample_labels(torch.arange(96), seed=1)
+    _, masks = FACES.render(drawn, resolution=resolution)
     glasses = (masks == MASK_CLASSES.index("glasses")).flatten(1).float().mean(1)
     worn = drawn[:, NAMES.index("eyeglasses")] == 1
     assert (glasses[~worn] == 0).all() and (glasses[worn] > 0.01).all()
@@ -106,7 +106,7 @@ def test_masks_tell_glasses_and_beards(resolution: int) -> None:
 
 
 def test_masks_agree_with_the_colours() -> None:
-    pictures, masks = render(labels(eyeglasses=1.0, smile=1.0), resolution=128)
+    pictures, masks = FACES.render(labels(eyeglasses=1.0, smile=1.0), resolution=128)
     picture, mask = pictures[0].float(), masks[0]
     frame = picture[:, mask == MASK_CLASSES.index("glasses")]
     assert frame.mean() < 60  # dark
@@ -117,11 +117,13 @@ def test_masks_agree_with_the_colours() -> None:
 
 
 def test_a_smile_shows_teeth_and_a_turn_moves_the_face() -> None:
-    pictures, masks = render(torch.cat([labels(smile=-0.5), labels(smile=1.0)]), resolution=64)
+    pictures, masks = FACES.render(
+        torch.cat([labels(smile=-0.5), labels(smile=1.0)]), resolution=64
+    )
     mouths = masks == MASK_CLASSES.index("mouth")
     white = [(p.float().amin(0)[m] > 200).sum() for p, m in zip(pictures, mouths, strict=True)]
     assert white[0] == 0 and white[1] >= 6
-    _, masks = render(torch.cat([labels(pose=v) for v in (-1.0, 0.0, 1.0)]), resolution=64)
+    _, masks = FACES.render(torch.cat([labels(pose=v) for v in (-1.0, 0.0, 1.0)]), resolution=64)
     columns = torch.arange(64.0)
     centres = []
     for mask in masks:
@@ -132,23 +134,23 @@ def test_a_smile_shows_teeth_and_a_turn_moves_the_face() -> None:
 
 
 def test_a_higher_resolution_is_the_same_picture() -> None:
-    drawn = sample_labels(torch.arange(4), seed=0)
-    small = render(drawn, resolution=32)[0].float()
-    large = render(drawn, resolution=128)[0].float()
+    drawn = FACES.sample_labels(torch.arange(4), seed=0)
+    small = FACES.render(drawn, resolution=32)[0].float()
+    large = FACES.render(drawn, resolution=128)[0].float()
     reduced = torch.nn.functional.avg_pool2d(large, 4)
     assert (reduced - small).abs().mean() < 4.0
 
 
 def test_wrong_labels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[N, 17\]"):
-        render(torch.zeros(2, 5), resolution=32)
-    pictures, masks = render(torch.zeros(0, len(ATTRIBUTES)), resolution=32)
+        FACES.render(torch.zeros(2, 5), resolution=32)
+    pictures, masks = FACES.render(torch.zeros(0, len(ATTRIBUTES)), resolution=32)
     assert pictures.shape == (0, 3, 32, 32) and masks.shape == (0, 32, 32)
 
 
 def test_pictures_are_those_the_shipped_networks_learned() -> None:
-    """Where this fails on purpose, raise `faces.RENDERER` and train the shipped networks anew."""
-    pictures, masks = render(sample_labels(torch.arange(6), seed=0), resolution=32)
+    """Where this fails on purpose, raise `FACES.version` and train the shipped networks anew."""
+    pictures, masks = FACES.render(FACES.sample_labels(torch.arange(6), seed=0), resolution=32)
     means = pictures.double().mean((2, 3))
     torch.testing.assert_close(means, torch.tensor(MEANS).double(), atol=0.02, rtol=0)
     counts = torch.bincount(masks.long().flatten(), minlength=len(MASK_CLASSES))

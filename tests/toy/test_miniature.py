@@ -1,8 +1,11 @@
 """The rendered domain: splits, and a cache that survives damage and company."""
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +17,10 @@ from idinvert.data.domain import Domain, prepare
 from idinvert.errors import DataError
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
-from idinvert.toy.faces import ATTRIBUTES, FACES, render, sample_labels
+from idinvert.toy.faces import FACES
 from idinvert.toy.miniature import bedrooms_mini, churches_mini, faces_mini, towers_mini
 from idinvert.toy.towers import TOWERS
+from tests.processes import children_of, is_alive
 
 
 def small(cache: Path, **changes) -> Domain:
@@ -26,9 +30,9 @@ def small(cache: Path, **changes) -> Domain:
 
 def test_items_are_what_the_renderer_draws(tmp_path: Path) -> None:
     domain = small(tmp_path, masks=True)
-    labels = sample_labels(torch.arange(30), seed=0)
-    pictures, masks = render(labels, resolution=16)
-    assert domain.attributes == ATTRIBUTES and domain.name == "faces_mini"
+    labels = FACES.sample_labels(torch.arange(30), seed=0)
+    pictures, masks = FACES.render(labels, resolution=16)
+    assert domain.attributes == FACES.attributes and domain.name == "faces_mini"
     rows = {"train": range(0, 20), "test": range(20, 26), "val": range(26, 30)}
     for split, expected in rows.items():
         dataset = getattr(domain, split)
@@ -98,9 +102,10 @@ def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("idinvert.toy.miniature.FACES", replace(FACES, render=interrupted))
+        split = small(tmp_path).train
+        patch.setattr(split, "renderer", replace(FACES, draw=interrupted))
         with pytest.raises(KeyboardInterrupt):
-            prepare(small(tmp_path).train)
+            prepare(split)
     assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob(".*.tmp"))
     assert small(tmp_path).train[19]["id"] == 19
 
@@ -118,9 +123,81 @@ def test_two_processes_write_one_cache(tmp_path: Path) -> None:
     ]
     sums = [process.communicate(timeout=120)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    pictures, _ = render(sample_labels(torch.arange(300), seed=0), resolution=16)
+    pictures, _ = FACES.render(FACES.sample_labels(torch.arange(300), seed=0), resolution=16)
     assert sums == [str(int(pictures.long().sum()))] * 2
     assert len(list(tmp_path.glob("*.npy"))) == 1 and not list(tmp_path.glob(".*.tmp"))
+
+
+PROGRAM = """
+import os, signal, sys, threading, time, multiprocessing
+print("the program runs", flush=True)
+from idinvert.data.domain import prepare
+from idinvert.toy import rendered
+from idinvert.toy.miniature import faces_mini
+rendered._WORTH, rendered.cores = 0.0, lambda: 2
+def end_one():
+    while len(children := multiprocessing.active_children()) < 2:
+        time.sleep(0.01)
+    os.kill(children[0].pid, signal.SIGKILL)
+if sys.argv[3:] == ["kill"]:
+    threading.Thread(target=end_one).start()
+prepare(faces_mini(resolution=16, train=int(sys.argv[2]), cache_dir=sys.argv[1]).train)
+print("done")
+"""
+"""Renders with two processes; has no guard against being imported, as train.py has none."""
+
+
+def render(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    return subprocess.Popen(
+        [sys.executable, str(program), str(tmp_path / "cache"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("event", [[], ["kill"]], ids=["undisturbed", "a child killed"])
+def test_several_processes_render_the_same_file(tmp_path: Path, event: list[str]) -> None:
+    process = render(tmp_path, "700", *event)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out == "the program runs\ndone\n" and "\r" not in err
+    prepare(faces_mini(resolution=16, train=700, cache_dir=tmp_path / "alone").train)
+    one, two = (next((tmp_path / name).glob("*.npy")) for name in ("alone", "cache"))
+    assert one.name == two.name and one.read_bytes() == two.read_bytes()
+    assert len(list((tmp_path / "cache").iterdir())) == 2  # the images and the lock
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_all_processes_end_together(tmp_path: Path, how: signal.Signals) -> None:
+    process = render(tmp_path, "60000")
+    children: list[int] = []
+    deadline = time.monotonic() + 200
+    while len(children) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        children = [pid for pid in children_of(process.pid) if is_worker(pid)]
+        time.sleep(0.05)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.kill()
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    deadline = time.monotonic() + 60
+    while any(is_alive(child) for child in children):
+        assert time.monotonic() < deadline, "children outlive the program"
+        time.sleep(0.1)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    if how == signal.SIGINT:
+        assert not list((tmp_path / "cache").glob(".*.tmp"))
+
+
+def is_worker(pid: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
@@ -168,7 +245,7 @@ STORED = [[336302, 442346, 507128, 134665], [665211, 606248, 618716, 616930], [6
 DRAWN = (towers_mini, bedrooms_mini, churches_mini)
 
 
-@pytest.fixture(params=DRAWN, ids=lambda domain: domain.__name__)
+@pytest.fixture(params=DRAWN, ids=lambda domain: domain.args[0].name)
 def drawn_domain(request: pytest.FixtureRequest):
     """A domain whose split is a random draw, at 8 px."""
 

@@ -187,7 +187,7 @@ def test_wrong_labels_are_refused(renderer: Renderer) -> None:
 
 
 def test_pictures_are_those_that_networks_learned(renderer: Renderer) -> None:
-    """Where this fails on purpose, raise the module's RENDERER and train its networks anew."""
+    """Where this fails on purpose, raise the renderer's version and train its networks anew."""
     drawn = renderer.sample_labels(torch.arange(4), seed=0)
     means = renderer.render(drawn, resolution=32)[0].double().mean((2, 3))
     expected = torch.tensor(MEANS[renderer.name]).double()

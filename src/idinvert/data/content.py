@@ -1,4 +1,4 @@
-"""What files and folders hold: sha256 by content, remembered while a file stays as it is."""
+"""Content hashes of files and folders, remembered while a file stays as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from idinvert.data.cache import default_cache_dir
 from idinvert.errors import DataError
 
 Stamp = tuple[int, int, int]
@@ -24,6 +23,11 @@ _YOUNG = 2_000_000_000
 _UNREADABLE = "unreadable"
 """In the place of a hash, in a folder: a dangling link."""
 _ANEW: ContextVar[set[str] | None] = ContextVar("anew", default=None)
+
+
+def default_cache_dir() -> Path:
+    """`$IDINVERT_CACHE`, or `~/.cache/idinvert` where it is unset."""
+    return Path(os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert").expanduser()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
-from idinvert.data.cache import default_cache_dir
+from idinvert.data.content import default_cache_dir
 from idinvert.data.decode import DECODER, check_size, decode, fit
 from idinvert.data.domain import Domain
 from idinvert.data.scan import Finding, scan
@@ -46,7 +46,7 @@ def image_folder(
         on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         name: The domain's name.
-        cache_dir: Where the index is kept; None: see `cache.default_cache_dir`.
+        cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
 
     Raises:
         ConfigError: A setting makes no sense.
@@ -92,7 +92,7 @@ def assemble(
         on_corrupt: `error` or `skip`.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         name: The domain's name.
-        cache_dir: Where the index is kept; None: see `cache.default_cache_dir`.
+        cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
         key: The config key of the split, to blame.
 
     Raises:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from idinvert.data.decode import decode
 from idinvert.data.paper_splits import PUBLISHED
-from idinvert.data.prepare_progress import Progress
 from idinvert.data.prepared import read_prepared
+from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource, open_source
 from idinvert.errors import DataError
 
@@ -50,7 +50,7 @@ def inspect(source: str | Path) -> dict[str, Any]:
         DataError: Nothing is there, or it holds no image.
     """
     files = open_source(source, key="SRC")
-    progress = Progress(len(files.names), label="looking")
+    progress = Progress("looking", len(files.names))
     looks: list[Look] = []
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for look in pool.map(lambda name: _look(files, name), files.names):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from idinvert.data.draws import digest_of, draw
-from idinvert.data.split import Places
+from idinvert.data.split import Places, draw
 from idinvert.errors import DataError
 
 
@@ -21,7 +22,7 @@ class Published:
         train: Training images.
         test: Test images.
         drawn: Whether they are drawn at random, or the first and the last are taken.
-        digest: `draws.digest_of` the sorted training and test places.
+        digest: `digest_of` the sorted training and test places.
     """
 
     name: str
@@ -96,3 +97,11 @@ CHURCH = Published(
     digest="03d06870d9a6edb2daa79ca452f4e64c53bd21a93adfca2db1d79077417bf95f",
 )
 PUBLISHED = {one.name: one for one in (FFHQ, TOWER, BEDROOM, CHURCH)}
+
+
+def digest_of(*parts: Sequence[int]) -> str:
+    """SHA-256, hex, of lists of places: one a line in decimal, an empty line after each list."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update("".join(f"{place}\n" for place in part).encode() + b"\n")
+    return digest.hexdigest()

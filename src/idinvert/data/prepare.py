@@ -22,7 +22,6 @@ from idinvert.data.paper_splits import PUBLISHED
 from idinvert.data.prepare_image import PNG
 from idinvert.data.prepare_journal import Journal, Tally, line_of
 from idinvert.data.prepare_output import FolderOutput, ZipOutput, remove
-from idinvert.data.prepare_progress import Progress
 from idinvert.data.prepare_settings import (
     check_arguments,
     check_done,
@@ -32,6 +31,7 @@ from idinvert.data.prepare_settings import (
 )
 from idinvert.data.prepare_workers import in_blocks
 from idinvert.data.prepared import FORMAT, MEMBER, name_of
+from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource, open_source
 from idinvert.data.zip_file import Entry
 from idinvert.errors import CorruptImageError, DataError, RunLockedError
@@ -143,7 +143,7 @@ def _work(
     if not output.start():
         raise DataError(f"{work} has lost images; remove it to begin again")
 
-    progress = Progress(len(places), done=tally.done)
+    progress = Progress("preparing", len(places), done=tally.done)
     todo = places[tally.done :]
     names = [files.names[place] for place in todo]
     blocks = in_blocks(files, names, resolution=settings["resolution"], workers=workers)

@@ -39,7 +39,7 @@ def ffhq256(
         val: Validation images.
         on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
-        cache_dir: Where the index of checked files is kept; None: see `cache.default_cache_dir`.
+        cache_dir: Where the index of checked files is kept; None: see `content.default_cache_dir`.
 
     Raises:
         ConfigError: A number makes no sense.

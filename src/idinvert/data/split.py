@@ -1,7 +1,8 @@
-"""Which images train, which validate, which test: by order, by lists of names, or by a seed."""
+"""Which images train, which validate, which test: by order, by lists of names, or at random."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,36 @@ class Places(NamedTuple):
     train: list[int]
     val: list[int]
     test: list[int]
+
+
+def draw(count: int, *, below: int, words: str) -> list[int]:
+    """Draws places at random: the first distinct numbers of the endless sequence named `words`.
+
+    Number 4b + j is bytes 8j to 8j + 7, big end first, of the SHA-256 of "words/b", modulo
+    `below` (at 2^64 its bias is of no account). No library's random numbers take part: the draw is
+    the same on every machine. A smaller count is the beginning of a larger one.
+
+    Args:
+        count: How many.
+        below: Numbers are 0 to below - 1.
+        words: Names the sequence, for instance `idinvert/lsun_tower/train`.
+
+    Returns:
+        In the order of the draw.
+
+    Raises:
+        ValueError: There are not that many numbers.
+    """
+    if not 0 <= count <= below:
+        raise ValueError(f"cannot draw {count} distinct numbers below {below}")
+    drawn: dict[int, None] = {}
+    block = 0
+    while len(drawn) < count:
+        digest = hashlib.sha256(f"{words}/{block}".encode()).digest()
+        for start in range(0, len(digest), 8):
+            drawn.setdefault(int.from_bytes(digest[start : start + 8], "big") % below)
+        block += 1
+    return list(drawn)[:count]
 
 
 def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:

@@ -10,21 +10,11 @@ from torch import Tensor
 from idinvert.toy.drawing import Canvas
 from idinvert.toy.room import BACK, FLOOR, FOCUS, Room
 
-MASK_CLASSES: tuple[str, ...] = (
-    "wall",
-    "ceiling",
-    "floor",
-    "rug",
-    "bed",
-    "bedding",
-    "pillow",
-    "nightstand",
-    "window",
-    "curtain",
-    "picture",
-    "lamp",
-)
-PART: dict[str, int] = {name: i for i, name in enumerate(MASK_CLASSES)}
+MASK_CLASSES = (
+    "wall", "ceiling", "floor", "rug", "bed", "bedding", "pillow", "nightstand", "window",
+    "curtain", "picture", "lamp",
+)  # fmt: skip
+PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _TOP = 0.50  # Y of the mattress
 FOOT = 1.62  # Z of the bed's near end

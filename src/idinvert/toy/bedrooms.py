@@ -9,15 +9,38 @@ import torch
 from torch import Tensor
 
 from idinvert.toy import bedroom_parts as parts
-from idinvert.toy.bedroom_labels import ATTRIBUTES, INDEX, sample_labels
 from idinvert.toy.bedroom_parts import FOOT, MASK_CLASSES, PART, Scene
-from idinvert.toy.drawing import Canvas, column, grid, palette, rgb, smoothstep
-from idinvert.toy.renderer import Renderer, in_blocks
+from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
+from idinvert.toy.labels import Kind, attribute_list, independent_labels
+from idinvert.toy.renderer import Columns, Renderer
 from idinvert.toy.room import BACK, CEILING, FLOOR, HALF, Room
 
-__all__ = ["ATTRIBUTES", "BEDROOMS", "MASK_CLASSES", "RENDERER", "render", "sample_labels"]
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("lighting", "continuous"),  # night to bright day
+    ("wood", "continuous"),  # painted furniture and carpet to wooden furniture, planks and panels
+    ("view", "continuous"),  # camera at the left to at the right
+    ("camera", "continuous"),  # low to high
+    ("mirrored", "binary"),  # window at the right instead of at the left
+    ("bed_place", "continuous"),  # towards the window to away from it
+    ("bed_width", "continuous"),
+    ("bed_colour", "continuous"),  # along a palette of seven colours
+    ("stripes", "binary"),  # on the blanket
+    ("headboard", "continuous"),  # low to high
+    ("wall", "continuous"),  # along a palette of six colours
+    ("window", "binary"),
+    ("curtains", "continuous"),  # drawn aside to nearly closed
+    ("curtain_colour", "continuous"),  # along a palette of five colours
+    ("lamp", "binary"),  # on the nightstand, lit
+    ("rug", "binary"),
+    ("rug_colour", "continuous"),  # along a palette of five colours
+    ("picture", "binary"),  # over the bed
+)
+ATTRIBUTES = attribute_list(_KINDS)
 
-RENDERER = 1  # raise whenever a pixel changes: caches and fingerprints carry it
+_SHARES = {
+    "mirrored": 0.5, "stripes": 0.4, "window": 0.75, "lamp": 0.5, "rug": 0.5, "picture": 0.5,
+}  # fmt: skip
+
 _ZOOM = 1.12  # how much closer the camera is than the room needs
 _WALL = (
     (0.52, 0.62, 0.72),
@@ -43,32 +66,20 @@ _CLOTH = (
     (0.86, 0.56, 0.30),
     (0.60, 0.20, 0.26),
 )
+_NIGHT, _DAY = (0.40, 0.41, 0.50), (1.08, 1.06, 1.03)
 _PAINT = (0.88, 0.88, 0.87)
 _TIMBER = (0.52, 0.31, 0.16)
 _CARPET = (0.66, 0.66, 0.68)
 
 
-def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
-    """Draws bedrooms.
-
-    Args:
-        labels: float `[N, A]` in the order of `ATTRIBUTES`.
-        resolution: R, pixels.
-
-    Returns:
-        uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into `MASK_CLASSES`.
-
-    Raises:
-        ValueError: `labels` is not `[N, A]`.
-    """
-    return in_blocks(_draw, labels, attributes=len(ATTRIBUTES), resolution=resolution)
+def _labels(indices: Tensor, seed: int) -> Tensor:
+    """Draws the labels of bedrooms, all independent; those of index i never depend on others."""
+    return independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
 
 
-def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One block: labels float64 `[N, A]` to pictures and masks; `size` is in samples."""
-    value = {name: rows[:, i] for name, i in INDEX.items()}
-    p = {name: column(numbers) for name, numbers in value.items()}
-    x, y = grid(size, device=rows.device)
+def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
+    """One block, as `Renderer.draw` says."""
+    x, y = grid(size, device=p["view"].device)
     x = torch.where(p["mirrored"] > 0.5, -x, x)  # [N, 1, S]
     room = Room(
         x=x / _ZOOM - 0.32 * p["view"],
@@ -77,13 +88,13 @@ def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
         eye_y=-0.72 - 0.24 * p["camera"],
     )
     bright = smoothstep(value["lighting"], -1.0, 1.0)[:, None]
-    night, day = (rows.new_tensor(c) for c in ((0.40, 0.41, 0.50), (1.08, 1.06, 1.03)))
     wooden = ((value["wood"] + 1.0) * 0.5)[:, None]
+    night, day, paint, timber = (wooden.new_tensor(c) for c in (_NIGHT, _DAY, _PAINT, _TIMBER))
     scene = Scene(
         p=p,
         room=room,
         air=rgb(torch.lerp(night, day, bright)),
-        timber=rgb(torch.lerp(rows.new_tensor(_PAINT), rows.new_tensor(_TIMBER), wooden)),
+        timber=rgb(torch.lerp(paint, timber, wooden)),
         bed_x=0.12 + 0.36 * p["bed_place"],
         bed_half=0.66 + 0.14 * p["bed_width"],
     )
@@ -193,9 +204,9 @@ def _rug(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
 
 BEDROOMS = Renderer(
     name="bedrooms_mini",
-    version=RENDERER,
+    version=1,
     attributes=ATTRIBUTES,
     mask_classes=MASK_CLASSES,
-    sample_labels=sample_labels,
-    render=render,
+    labels=_labels,
+    draw=_draw,
 )

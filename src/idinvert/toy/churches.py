@@ -5,20 +5,54 @@ Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from idinvert.toy import church_parts as parts
 from idinvert.toy import landscape, masonry
-from idinvert.toy.church_labels import ATTRIBUTES, INDEX, sample_labels
-from idinvert.toy.church_parts import BASE, MASK_CLASSES, PART, Church
-from idinvert.toy.drawing import Canvas, column, grid, palette, rgb, smoothstep
+from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
+from idinvert.toy.labels import Kind, attribute_list, independent_labels, index_of
 from idinvert.toy.landscape import Row, Weather
-from idinvert.toy.renderer import Renderer, in_blocks
+from idinvert.toy.masonry import Block, View
+from idinvert.toy.renderer import Columns, Renderer
 
-__all__ = ["ATTRIBUTES", "CHURCHES", "MASK_CLASSES", "RENDERER", "render", "sample_labels"]
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("spire", "continuous"),  # low cap to tall spire
+    ("daylight", "continuous"),  # night with lit windows to bright day
+    ("brick", "binary"),  # brick instead of stone
+    ("nave_length", "continuous"),
+    ("nave_width", "continuous"),
+    ("gable", "continuous"),  # flat to steep roof of the nave
+    ("tower", "continuous"),  # at the left, in the middle, at the right of the front
+    ("tower_height", "continuous"),
+    ("rose", "binary"),  # a round window on the tower
+    ("windows", "continuous"),  # narrow to wide
+    ("angle", "continuous"),  # left to right flank in view
+    ("position", "continuous"),  # left to right in the picture
+    ("sun_side", "continuous"),  # sun from the left to from the right
+    ("sky", "continuous"),  # along a palette of four colours
+    ("stone", "continuous"),  # shade of stone or brick
+    ("roof_colour", "continuous"),  # along a palette of five colours
+    ("ground", "continuous"),  # along a palette of four colours
+    ("clouds", "continuous"),  # none to overcast
+    ("vegetation", "continuous"),  # bare ground to a grove
+    ("land", "continuous"),  # moves clouds, hills and trees
+)
+ATTRIBUTES = attribute_list(_KINDS)
+_INDEX = index_of(ATTRIBUTES)
 
-RENDERER = 1  # raise whenever a pixel changes: caches and fingerprints carry it
+_SHARES = {"brick": 0.5, "rose": 0.5}
+
+MASK_CLASSES = (
+    "sky", "clouds", "hills", "ground", "nave", "roof", "tower", "spire", "windows", "door",
+    "vegetation",
+)  # fmt: skip
+_PART = {name: i for i, name in enumerate(MASK_CLASSES)}
+
+_BASE = 0.84  # y of the foot
+_EAVES = 0.16  # y of the upper end of the nave's walls
+
 _TURN = 0.85  # radians at angle 1
 _SKY = ((0.16, 0.36, 0.72), (0.32, 0.62, 0.90), (0.52, 0.56, 0.82), (0.80, 0.56, 0.56))
 _HORIZON = ((0.74, 0.83, 0.94), (0.88, 0.95, 0.98), (0.96, 0.86, 0.82), (1.00, 0.82, 0.62))
@@ -36,23 +70,140 @@ _FRONT_ROW = Row(base=0.96, spacing=0.46, size=0.22, phase=0.37, gap=0.34)
 _BACK_ROW = Row(base=0.66, spacing=0.28, size=0.15, phase=0.81, gap=0.0)
 
 
-def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
-    """Draws churches.
+def _labels(indices: Tensor, seed: int) -> Tensor:
+    """Draws the labels of churches; those of index i never depend on other indices.
 
-    Args:
-        labels: float `[N, A]` in the order of `ATTRIBUTES`.
-        resolution: R, pixels.
-
-    Returns:
-        uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into `MASK_CLASSES`.
-
-    Raises:
-        ValueError: `labels` is not `[N, A]`.
+    Independent of one another; days are commoner than nights.
     """
-    return in_blocks(_draw, labels, attributes=len(ATTRIBUTES), resolution=resolution)
+    labels = independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
+    daylight = (labels[:, _INDEX["daylight"]] + 1.0) * 0.5
+    labels[:, _INDEX["daylight"]] = 2.0 * daylight * (1.6 - 0.6 * daylight) - 1.0
+    return labels
 
 
-def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tensor) -> Weather:
+@dataclass(frozen=True)
+class _Church:
+    """Sizes and colours.
+
+    Attributes:
+        p: Labels by name `[N, 1, 1]`.
+        view: The camera.
+        a, b: Half width and half length of the nave `[N, 1, 1]`.
+        rise: Height of the gable `[N, 1, 1]`.
+        nave, tower: The two blocks.
+        top: y of the tower's upper end `[N, 1, 1]`.
+        stone, roof, glass: RGB `[N, 3, 1, 1]`, in the light of the day.
+    """
+
+    p: Columns
+    view: View
+    a: Tensor
+    b: Tensor
+    rise: Tensor
+    nave: Block
+    tower: Block
+    top: Tensor
+    stone: Tensor
+    roof: Tensor
+    glass: Tensor
+
+
+def _wall(body: Block, church: _Church) -> Tensor:
+    """Masonry: joints between courses, stronger between bricks."""
+    courses = 1.0 + (0.03 + 0.06 * church.p["brick"]) * torch.sin(110.0 * body.y)
+    return body.shaded(church.stone) * courses[:, None]
+
+
+def _nave(canvas: Canvas, church: _Church) -> None:
+    """Side roof, walls, gable, and the windows along the side."""
+    nave, view, a, b, rise = church.nave, church.view, church.a, church.b, church.rise
+    # A point of the roof lies v along it, 0 to 1, and w above the eaves, 0 to 1.
+    w = ((_EAVES - nave.y) / rise).clamp(-0.2, 1.2)
+    along = nave.x - nave.edge + w * a * view.cos
+    extent = 2.0 * b * view.sin
+    roof = canvas.cover(nave.y - _EAVES - 0.03) * canvas.cover(_EAVES - rise - nave.y)
+    roof = roof * canvas.cover(-along) * canvas.cover(along - extent - 0.02)
+    slope = 0.80 + 0.35 * view.direct * (view.cos * view.sun_x + 0.6)
+    tiles = 1.0 + 0.05 * torch.sin(60.0 * nave.y)
+    canvas.paint((church.roof * (slope * tiles)[:, None]).clamp(0.0, 1.0), roof, part=_PART["roof"])
+
+    walls = nave.between(canvas, _EAVES, _BASE)
+    canvas.paint(_wall(nave, church), walls, part=_PART["nave"])
+    under = nave.between(canvas, _EAVES, _EAVES + 0.05) * (1.0 - nave.front)
+    canvas.shade(1.0 - 0.3 * under)
+
+    middle = nave.x - (nave.edge - a * view.cos)  # from the middle of the front
+    high = (_EAVES - nave.y) / rise
+    gable = canvas.cover((middle.abs() - a * view.cos * (1.0 - high)) * 0.75)
+    gable = gable * canvas.cover(nave.y - _EAVES)
+    verge = canvas.cover((middle.abs() - a * view.cos * (1.0 - high) - 0.035) * 0.75)
+    verge = verge * canvas.cover(nave.y - _EAVES - 0.02)
+    canvas.paint(church.roof * 0.9, verge * (1.0 - gable), part=_PART["roof"])
+    canvas.paint(_wall(nave, church), gable, part=_PART["nave"])
+
+    half = 0.052 + 0.022 * church.p["windows"]
+    second = 1.0 - nave.front
+    spacing = 0.27
+    across = nave.across + b  # from the near corner
+    nearest = (across / spacing - 0.5).round().clamp(min=0.0)
+    across = across - (nearest + 0.5) * spacing
+    room = smoothstep(2.0 * b - (nearest + 0.5) * spacing, 0.08, 0.14)
+    window = masonry.arch(
+        canvas, nave, across=across, y=nave.y - 0.60, half=half * room, height=0.2
+    )
+    canvas.paint(church.glass, window * second * walls * (room > 0.1), part=_PART["windows"])
+    pair = masonry.arch(
+        canvas, nave, across=nave.across.abs() - 0.6 * a, y=nave.y - 0.56, half=half, height=0.16
+    )
+    canvas.paint(church.glass, pair * nave.front * walls, part=_PART["windows"])
+
+
+def _tower(canvas: Canvas, church: _Church) -> None:
+    """The tower in front, its spire with a cross, its door, belfry and round window."""
+    tower, view, p, top = church.tower, church.view, church.p, church.top
+    height = 0.30 + 0.26 * p["spire"]
+    spire = masonry.spire(canvas, tower, bottom=top + 0.02, height=height, overhang=0.035)
+    first = masonry.spire_light(canvas, tower, bottom=top + 0.02, height=height)
+    light = 0.74 + 0.36 * first * (0.6 + 0.8 * view.direct)
+    tip = tower.y - (top - height)
+    post = canvas.cover(tower.x.abs() - 0.014) * canvas.cover((tip + 0.04).abs() - 0.07)
+    beam = canvas.cover(tower.x.abs() - 0.045) * canvas.cover((tip + 0.055).abs() - 0.014)
+    canvas.paint(church.roof * 0.5, torch.maximum(post, beam), part=_PART["spire"])
+    canvas.paint((church.roof * light[:, None]).clamp(0.0, 1.0), spire, part=_PART["spire"])
+
+    canvas.paint(_wall(tower, church), tower.between(canvas, top, _BASE), part=_PART["tower"])
+    for y in (top, torch.full_like(top, _EAVES - 0.06)):
+        ledge = tower.between(canvas, y - 0.02, y + 0.025, grow=0.025)
+        canvas.paint(tower.shaded(church.stone * 1.12), ledge, part=_PART["tower"])
+        canvas.shade(1.0 - 0.22 * tower.between(canvas, y + 0.025, y + 0.06))
+
+    half = 0.050 + 0.016 * p["windows"]
+    belfry = masonry.arch(
+        canvas, tower, across=tower.across, y=tower.y - top - 0.24, half=half * 1.2, height=0.08
+    )
+    canvas.paint(church.glass, belfry * tower.between(canvas, top, _BASE), part=_PART["windows"])
+
+    far = (tower.across**2 + (tower.y - 0.24) ** 2).sqrt()
+    on = p["rose"] * tower.front * tower.between(canvas, top, _BASE)
+    rim = canvas.cover((far - 0.125) * tower.squeeze) * on
+    canvas.paint(tower.shaded(church.stone * 1.16), rim, part=_PART["tower"])
+    rose = canvas.cover((far - 0.095) * tower.squeeze) * on
+    canvas.paint(church.glass, rose, part=_PART["windows"])
+    bars = torch.maximum(
+        canvas.cover((tower.across.abs() - 0.012) * tower.squeeze),
+        canvas.cover((tower.y - 0.24).abs() - 0.012),
+    )
+    canvas.paint(church.stone, bars * rose)
+
+    y = tower.y - _BASE
+    frame = masonry.arch(canvas, tower, across=tower.across, y=y, half=0.115, height=0.16)
+    canvas.paint(church.stone * 1.14, frame * tower.front * tower.between(canvas, top, _BASE))
+    door = masonry.arch(canvas, tower, across=tower.across, y=y, half=0.085, height=0.16)
+    wood = church.stone.new_tensor((0.40, 0.22, 0.12))[:, None, None]
+    canvas.paint(wood * church.stone.amax(1, keepdim=True), door * tower.front, part=_PART["door"])
+
+
+def _weather(value: Columns, p: Columns, x: Tensor, y: Tensor) -> Weather:
     """The light: blue nights, warm days."""
     bright = smoothstep(value["daylight"], -0.9, 0.7)[:, None]
     night, day = (value["daylight"].new_tensor(c) for c in ((0.27, 0.31, 0.47), (1.06, 1.04, 1.00)))
@@ -66,11 +217,9 @@ def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tenso
     )
 
 
-def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One block: labels float64 `[N, A]` to pictures and masks; `size` is in samples."""
-    value = {name: rows[:, i] for name, i in INDEX.items()}
-    p = {name: column(numbers) for name, numbers in value.items()}
-    x, y = grid(size, device=rows.device)
+def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
+    """One block, as `Renderer.draw` says."""
+    x, y = grid(size, device=p["sky"].device)
     weather = _weather(value, p, x, y)
     top, bottom = rgb(palette(value["sky"], _SKY)), rgb(palette(value["sky"], _HORIZON))
     canvas = Canvas(
@@ -81,20 +230,19 @@ def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     foot = 0.16 * p["position"]
     landscape.behind(
         canvas, weather, p=p, foot=foot, ridge=torch.full_like(foot, 0.2), row=_BACK_ROW,
-        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=PART,
+        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=_PART,
     )  # fmt: skip
-    church = _plan(canvas, weather, value, foot=foot)
-    landscape.cast_shadow(canvas, weather, foot=foot, base=BASE, half=church.nave.half)
-    parts.nave(canvas, church)
-    parts.tower(canvas, church)
+    church = _plan(canvas, weather, value, p, foot=foot)
+    landscape.cast_shadow(canvas, weather, foot=foot, base=_BASE, half=church.nave.half)
+    _nave(canvas, church)
+    _tower(canvas, church)
     leaves = rgb(palette(value["land"], landscape.LEAVES))
-    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=PART)
+    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=_PART)
     return canvas.finish()
 
 
-def _plan(canvas: Canvas, weather: Weather, value: dict[str, Tensor], *, foot: Tensor) -> Church:
+def _plan(canvas: Canvas, weather: Weather, value: Columns, p: Columns, *, foot: Tensor) -> _Church:
     """Where everything of the church stands."""
-    p = {name: column(numbers) for name, numbers in value.items()}
     view = masonry.view_of(weather, angle=p["angle"], foot=foot, pitch=0.10, turn=_TURN)
     a = 0.42 + 0.07 * p["nave_width"]
     b = 0.54 + 0.18 * p["nave_length"]
@@ -111,7 +259,7 @@ def _plan(canvas: Canvas, weather: Weather, value: dict[str, Tensor], *, foot: T
     night = smoothstep(-value["daylight"], -0.1, 0.4)[:, None]
     dark, lamp = (walls.new_tensor(c) for c in ((0.16, 0.20, 0.28), (1.0, 0.82, 0.38)))
     glass = torch.lerp(dark * weather.air.to(dark)[:, :, 0, 0], lamp, night)
-    return Church(
+    return _Church(
         p=p, view=view, a=a, b=b, rise=0.42 + 0.18 * p["gable"], nave=nave, tower=tower,
         top=-0.22 - 0.14 * p["tower_height"], stone=weather.lit(rgb(walls)),
         roof=weather.lit(rgb(palette(value["roof_colour"], _ROOF))), glass=rgb(glass),
@@ -120,9 +268,9 @@ def _plan(canvas: Canvas, weather: Weather, value: dict[str, Tensor], *, foot: T
 
 CHURCHES = Renderer(
     name="churches_mini",
-    version=RENDERER,
+    version=1,
     attributes=ATTRIBUTES,
     mask_classes=MASK_CLASSES,
-    sample_labels=sample_labels,
-    render=render,
+    labels=_labels,
+    draw=_draw,
 )

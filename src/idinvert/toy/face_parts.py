@@ -14,19 +14,10 @@ from torch import Tensor
 
 from idinvert.toy.drawing import Canvas, smoothstep
 
-MASK_CLASSES: tuple[str, ...] = (
-    "background",
-    "cloth",
-    "skin",
-    "hair",
-    "beard",
-    "nose",
-    "mouth",
-    "brows",
-    "eyes",
-    "glasses",
-)
-PART: dict[str, int] = {name: i for i, name in enumerate(MASK_CLASSES)}
+MASK_CLASSES = (
+    "background", "cloth", "skin", "hair", "beard", "nose", "mouth", "brows", "eyes", "glasses",
+)  # fmt: skip
+PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _EYE_U = 0.43  # longitude of the eyes, radians
 _EYE_Y = -0.06

@@ -10,25 +10,38 @@ import math
 import torch
 from torch import Tensor
 
-from idinvert.data.domain import Attribute
 from idinvert.toy import face_parts as parts
 from idinvert.toy.drawing import Canvas, column, grid, palette, rgb, smoothstep
-from idinvert.toy.face_labels import ATTRIBUTES, INDEX, sample_labels
 from idinvert.toy.face_parts import MASK_CLASSES, PART, Head
-from idinvert.toy.renderer import Renderer, in_blocks
+from idinvert.toy.labels import Kind, attribute_list, index_of, uniform
+from idinvert.toy.renderer import Columns, Renderer
 
-__all__ = [
-    "ATTRIBUTES",
-    "FACES",
-    "MASK_CLASSES",
-    "RENDERER",
-    "Attribute",
-    "render",
-    "sample_labels",
-]
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("pose", "continuous"),  # yaw, -40 to 40 degrees
+    ("tilt", "continuous"),  # roll of the head, -11 to 11 degrees
+    ("age", "continuous"),  # young to old: proportions, wrinkles, grey hair
+    ("gender", "continuous"),  # feminine to masculine: hair length, jaw, brows, lips
+    ("eyeglasses", "binary"),
+    ("smile", "continuous"),  # corners of the mouth; teeth from 0.1 on
+    ("hair_hue", "continuous"),  # red, brown, golden
+    ("hair_lightness", "continuous"),  # black to blond
+    ("skin", "continuous"),  # light to dark
+    ("background", "continuous"),  # along a palette of eight colours
+    ("light", "continuous"),  # from the left to from the right
+    ("width", "continuous"),  # narrow to wide face
+    ("beard", "continuous"),  # none up to 0, then stubble to full
+    ("eye_colour", "continuous"),  # brown, green, blue
+    ("brow", "continuous"),  # thin and raised to thick and low
+    ("parting", "continuous"),  # side to which the hairline sweeps
+    ("cloth", "continuous"),  # along a palette of seven colours
+)
+ATTRIBUTES = attribute_list(_KINDS)
+_INDEX = index_of(ATTRIBUTES)
+
+_GLASSES = 0.4  # share of faces with eyeglasses
+_BEARD = 0.5  # share of masculine faces with a beard
 
 _ZOOM = 1.13  # how much of the picture the head fills
-RENDERER = 1  # raise whenever a pixel changes: caches and fingerprints carry it
 
 _SKIN = ((0.99, 0.84, 0.73), (0.94, 0.74, 0.59), (0.78, 0.56, 0.41), (0.45, 0.29, 0.21))
 _BACKGROUND = (
@@ -56,20 +69,33 @@ _HAIR_MIDDLE = ((0.66, 0.20, 0.09), (0.42, 0.26, 0.17), (0.62, 0.43, 0.15))
 _HAIR_LIGHT = ((0.96, 0.55, 0.30), (0.88, 0.74, 0.52), (1.00, 0.90, 0.50))
 
 
-def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
-    """Draws faces.
+def _labels(indices: Tensor, seed: int) -> Tensor:
+    """Draws the labels of faces; those of index i never depend on other indices.
 
-    Args:
-        labels: float `[N, A]` in the order of `ATTRIBUTES`.
-        resolution: R, pixels.
-
-    Returns:
-        uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into `MASK_CLASSES`.
-
-    Raises:
-        ValueError: `labels` is not `[N, A]`.
+    Independent but for two correlations: only masculine faces grow beards, and hair is darker on
+    darker skin. Strong poses are rarer than frontal ones, smiles commoner than sad faces.
     """
-    return in_blocks(_draw, labels, attributes=len(ATTRIBUTES), resolution=resolution)
+    drawn = uniform(indices, channels=len(ATTRIBUTES) + 1, seed=seed)
+    unit, spare = drawn[:, :-1], drawn[:, -1]
+    labels = unit * 2.0 - 1.0
+
+    def label(name: str) -> Tensor:
+        return labels[:, _INDEX[name]]
+
+    labels[:, _INDEX["pose"]] = label("pose").sign() * label("pose").abs() ** 1.25
+    labels[:, _INDEX["tilt"]] = (unit[:, _INDEX["tilt"]] + spare - 1.0).clamp(-1.0, 1.0)
+    labels[:, _INDEX["smile"]] = 2.0 * unit[:, _INDEX["smile"]] ** 0.7 - 1.0  # rather glad than sad
+    gender = label("gender")
+    labels[:, _INDEX["gender"]] = gender.sign() * (0.35 + 0.65 * gender.abs())  # two humps
+    labels[:, _INDEX["eyeglasses"]] = (unit[:, _INDEX["eyeglasses"]] < _GLASSES).to(labels.dtype)
+    dark = label("skin").clamp(min=0.0)
+    lightness = label("hair_lightness")
+    labels[:, _INDEX["hair_lightness"]] = lightness - dark * 0.6 * (lightness + 1.0)
+    beard = unit[:, _INDEX["beard"]]
+    grown = (gender > 0) & (beard > 1.0 - _BEARD)
+    amount = (beard - (1.0 - _BEARD)) / _BEARD  # [0, 1) among the grown
+    labels[:, _INDEX["beard"]] = torch.where(grown, 0.25 + 0.75 * amount, -1.0 + 0.5 * beard)
+    return labels.to(torch.float32)
 
 
 def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
@@ -82,16 +108,14 @@ def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
     return torch.lerp(colour, grey, 0.8 * smoothstep(age, 0.25, 1.0)[:, None])
 
 
-def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One block: labels float64 `[N, A]` to pictures and masks; `size` is in samples."""
-    value = {name: rows[:, i] for name, i in INDEX.items()}
-    p = {name: column(numbers) for name, numbers in value.items()}
-    x, y = grid(size, device=rows.device)
+def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
+    """One block, as `Renderer.draw` says."""
+    x, y = grid(size, device=p["pose"].device)
     x, y = x / _ZOOM, y / _ZOOM
 
     skin = palette(value["skin"], _SKIN)
-    red = rows.new_tensor((0.78, 0.24, 0.26))
-    lips = torch.lerp(skin * rows.new_tensor((0.86, 0.62, 0.60)), red, 0.3)
+    red = skin.new_tensor((0.78, 0.24, 0.26))
+    lips = torch.lerp(skin * skin.new_tensor((0.86, 0.62, 0.60)), red, 0.3)
     lips = torch.lerp(lips, red, (0.3 - 0.35 * value["gender"]).clamp(0.0, 1.0)[:, None])
     hair = _hair_colour(value["hair_hue"], value["hair_lightness"], value["age"])
     yaw64 = value["pose"] * math.radians(40.0)
@@ -226,9 +250,10 @@ def _ears(canvas: Canvas, head: Head, *, masculine: Tensor) -> None:
 
 FACES = Renderer(
     name="faces_mini",
-    version=RENDERER,
+    version=1,
     attributes=ATTRIBUTES,
     mask_classes=MASK_CLASSES,
-    sample_labels=sample_labels,
-    render=render,
+    labels=_labels,
+    draw=_draw,
+    drawn=False,
 )

@@ -8,15 +8,15 @@ likes exist), test images from the rest. The draw follows from the domain's name
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from idinvert.data.cache import default_cache_dir
+from idinvert.data.content import default_cache_dir
 from idinvert.data.domain import Domain
-from idinvert.data.draws import draw
+from idinvert.data.split import draw
 from idinvert.errors import DataError
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
@@ -25,12 +25,13 @@ from idinvert.toy.rendered import RenderedSplit
 from idinvert.toy.renderer import Renderer
 from idinvert.toy.towers import TOWERS
 
-FIRST = 600_000  # images 0 to FIRST - 1 are there to train on,
+FIRST = 600_000  # of a drawn domain, images 0 to FIRST - 1 are there to train on,
 TESTS = 90_000  # the next to test on,
 VALS = 10_000  # the last to validate on
 
 
-def faces_mini(
+def procedural(
+    renderer: Renderer,
     *,
     resolution: int,
     train: int = 65_000,
@@ -41,124 +42,63 @@ def faces_mini(
     cache_dir: str | Path | None = None,
     masks: bool = False,
 ) -> Domain:
-    """Procedural faces with exact labels: the embedded stand-in for FFHQ.
+    """A procedural domain with exact labels: the embedded stand-in for FFHQ or an LSUN category.
 
-    Image i is the same whatever the counts: 0 to train-1 train, the next `test` test, the next
-    `val` validate.
+    Image i is the same in every split and whatever the counts. Faces: 0 to train-1 train, the next
+    `test` test, the next `val` validate. The others: which images train and test is a stored random
+    draw, and the first n of each split are the same whatever the counts.
 
     Args:
+        renderer: Draws the images; bound in `faces_mini`, `towers_mini` and so on.
         resolution: R, pixels; any from 8 on.
         train: Images to train on.
         test: Images the tables are measured on.
         val: Images watched during training.
         skip: The first images to train on that are left out, so as not to be rendered: a short
             run needs but a part of them, and its test images are still those of the tables.
-        seed: Of the labels; another seed gives other faces of the same kind.
-        cache_dir: Where rendered images are kept; None: see `cache.default_cache_dir`.
-        masks: Whether items also carry `mask`, uint8 `[R, R]`, indices into `faces.MASK_CLASSES`.
+        seed: Of the labels; another seed gives other images of the same kind.
+        cache_dir: Where rendered images are kept; None: see `content.default_cache_dir`.
+        masks: Whether items also carry `mask`, uint8 `[R, R]`, indices into the renderer's
+            `mask_classes`.
 
     Raises:
         DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
     """
-    name, version = FACES.name, FACES.version
+    name = renderer.name
     _check(name, resolution=resolution, train=train, test=test, val=val, skip=skip)
-    ids = torch.arange(skip, train + test + val).split([train - skip, test, val])
-    identity = f"{name}/{version}/{resolution}/{seed}/{train}/{test}/{val}"
-    if skip:
-        identity += f"/{skip}"
-    return _domain(
-        FACES,
-        ids,
-        identity=identity,
+    identity = f"{name}/{renderer.version}/{resolution}/{seed}"
+    if renderer.drawn:
+        ids = _drawn_ids(name, train=train, test=test, val=val)
+        identity += f"/drawn/{train}/{test}/{val}/{skip}"
+    else:
+        ids = list(torch.arange(train + test + val).split([train, test, val]))
+        identity += f"/{train}/{test}/{val}" + (f"/{skip}" if skip else "")
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
+    splits = [
+        RenderedSplit(
+            renderer, ids=part, resolution=resolution, seed=seed, folder=folder, masks=masks
+        )
+        for part in (ids[0][skip:], *ids[1:])
+    ]
+    return Domain(
+        name=name,
         resolution=resolution,
-        seed=seed,
-        cache_dir=cache_dir,
-        masks=masks,
+        train=splits[0],
+        test=splits[1],
+        val=splits[2],
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        attributes=renderer.attributes,
     )
 
 
-def towers_mini(
-    *,
-    resolution: int,
-    train: int = 65_000,
-    test: int = 5_000,
-    val: int = 500,
-    skip: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    masks: bool = False,
-) -> Domain:
-    """Procedural towers with exact labels: the embedded stand-in for LSUN tower.
-
-    Which images train and test is a stored random draw. The first n of each split are the same
-    whatever the counts, and image i is the same in all splits.
-
-    Args: as `faces_mini`.
-
-    Raises:
-        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
-    """
-    counts = {"train": train, "test": test, "val": val, "skip": skip}
-    return _drawn(TOWERS, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
+faces_mini = partial(procedural, FACES)
+towers_mini = partial(procedural, TOWERS)
+bedrooms_mini = partial(procedural, BEDROOMS)
+churches_mini = partial(procedural, CHURCHES)
 
 
-def bedrooms_mini(
-    *,
-    resolution: int,
-    train: int = 65_000,
-    test: int = 5_000,
-    val: int = 500,
-    skip: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    masks: bool = False,
-) -> Domain:
-    """Procedural bedrooms with exact labels: the embedded stand-in for LSUN bedroom.
-
-    Args: as `towers_mini`.
-
-    Raises:
-        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
-    """
-    counts = {"train": train, "test": test, "val": val, "skip": skip}
-    return _drawn(BEDROOMS, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
-
-
-def churches_mini(
-    *,
-    resolution: int,
-    train: int = 65_000,
-    test: int = 5_000,
-    val: int = 500,
-    skip: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
-    masks: bool = False,
-) -> Domain:
-    """Procedural churches with exact labels: the embedded stand-in for LSUN church.
-
-    Args: as `towers_mini`.
-
-    Raises:
-        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
-    """
-    counts = {"train": train, "test": test, "val": val, "skip": skip}
-    return _drawn(CHURCHES, resolution, counts, seed=seed, cache_dir=cache_dir, masks=masks)
-
-
-def _drawn(
-    renderer: Renderer,
-    resolution: int,
-    counts: dict[str, int],
-    *,
-    seed: int,
-    cache_dir: str | Path | None,
-    masks: bool,
-) -> Domain:
-    """A domain divided by the stored random draw."""
-    name, version = renderer.name, renderer.version
-    _check(name, resolution=resolution, **counts)
-    train, test, val, skip = (counts[key] for key in ("train", "test", "val", "skip"))
+def _drawn_ids(name: str, *, train: int, test: int, val: int) -> list[Tensor]:
+    """Images to train on, to test on and to validate on, by the stored random draw."""
     ids = []
     parts = (
         ("train", train, 0, FIRST),
@@ -170,51 +110,9 @@ def _drawn(
             raise DataError(
                 f"{name}: got {count} images, expected {there} or fewer; change `data.{key}`"
             )
-        drawn = draw(count, below=there, words=f"idinvert/{name}/{key}")
-        ids.append(first + torch.tensor(drawn, dtype=torch.int64))
-    identity = f"{name}/{version}/{resolution}/{seed}/drawn/{train}/{test}/{val}/{skip}"
-    return _domain(
-        renderer,
-        [ids[0][skip:], *ids[1:]],
-        identity=identity,
-        resolution=resolution,
-        seed=seed,
-        cache_dir=cache_dir,
-        masks=masks,
-    )
-
-
-def _domain(
-    renderer: Renderer,
-    ids: Sequence[Tensor],
-    *,
-    identity: str,
-    resolution: int,
-    seed: int,
-    cache_dir: str | Path | None,
-    masks: bool,
-) -> Domain:
-    """A domain of the images to train on, to test on and to validate on."""
-    train, test, val = (
-        RenderedSplit(
-            renderer,
-            ids=part,
-            resolution=resolution,
-            seed=seed,
-            folder=_folder(cache_dir),
-            masks=masks,
-        )
-        for part in ids
-    )
-    return Domain(
-        name=renderer.name,
-        resolution=resolution,
-        train=train,
-        test=test,
-        val=val,
-        fingerprint=_fingerprint(identity),
-        attributes=renderer.attributes,
-    )
+        places = draw(count, below=there, words=f"idinvert/{name}/{key}")
+        ids.append(first + torch.tensor(places, dtype=torch.int64))
+    return ids
 
 
 def _check(name: str, *, resolution: int, train: int, test: int, val: int, skip: int) -> None:
@@ -229,11 +127,3 @@ def _check(name: str, *, resolution: int, train: int, test: int, val: int, skip:
         raise DataError(
             f"{name}: got skip {skip}, expected 0 to {train} (`data.train`); change `data.skip`"
         )
-
-
-def _folder(cache_dir: str | Path | None) -> Path:
-    return Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
-
-
-def _fingerprint(identity: str) -> str:
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]

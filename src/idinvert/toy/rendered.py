@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import math
-import sys
+import os
 import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +20,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from idinvert.data.cache import alone, is_whole, new_arrays
+from idinvert.data.pool import cores, in_order
+from idinvert.data.progress import Progress
 from idinvert.errors import DataError
 from idinvert.toy.renderer import Renderer
 
-_BLOCK = 256  # images rendered between two looks at the clock
+_BLOCK = 128  # images rendered at once
+_WORTH = 15.0  # seconds of work left from which on it pays to start more processes
+_MOST = 32  # processes
+
+
+_Place = tuple[Path, int]
+"""A file, and where its first image begins, in bytes."""
 
 
 class RenderedSplit(Dataset[dict[str, Any]]):
     """One split, in a cache file of its own that is rendered when its first image is asked for.
 
-    So an evaluation renders no images to train on. The file is opened in the process that reads
-    it.
+    So an evaluation renders no images to train on. Long work is done by several processes. The
+    file is opened in the process that reads it.
 
     Args:
         renderer: Draws the images.
@@ -101,11 +114,11 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         if _are_whole(files):
             return
         try:
-            with alone(self.folder / f"{self.stem}.lock"):
+            with _alone(self.folder / f"{self.stem}.lock"):
                 if _are_whole(files):
                     return
-                with new_arrays(files) as arrays:
-                    self._render_into(arrays)
+                with _new_files(files) as empty:
+                    self._render_into(empty)
         except OSError as error:
             size = sum(math.prod(shape) for _, shape in files) / 1e6
             raise DataError(
@@ -125,25 +138,103 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             self._open = {kind: np.load(self._path(kind), mmap_mode="r") for kind in self.shapes}
         return self._open
 
-    def _render_into(self, arrays: list[np.ndarray]) -> None:
-        """Fills the arrays (pictures, then masks if asked for), with a line of progress."""
-        total, began, shown = len(self), time.monotonic(), 0.0
-        for start in range(0, total, _BLOCK):
-            labels = self.labels[start : start + _BLOCK]
-            rendered = self.renderer.render(labels, resolution=self.resolution)
-            for array, part in zip(arrays, rendered, strict=False):
-                array[start : start + part.shape[0]] = part.numpy()
-            done, seconds = min(start + _BLOCK, total), time.monotonic() - began
-            if seconds - shown > 2.0 or (done == total and shown > 0.0):
-                shown = seconds
-                end = "\n" if done == total else "\r"
-                rate = f"{done / seconds:,.0f} images/s"
-                sys.stderr.write(f"rendering {self.stem}: {done:,} of {total:,}, {rate}{end}")
-                sys.stderr.flush()
+    def _render_into(self, files: list[_Place]) -> None:
+        """Fills the files (pictures, then masks if asked for), with a line of progress."""
+        fill = partial(_fill, self.renderer, self.labels, self.resolution, files)
+        progress = Progress(f"rendering {self.stem}", len(self), patience=2.0)
+        starts = range(0, len(self), _BLOCK)
+        for done, _ in enumerate(_in_processes(fill, starts), start=1):
+            progress.update(min(done * _BLOCK, len(self)))
+
+
+def _fill(
+    renderer: Renderer, labels: Tensor, resolution: int, files: list[_Place], start: int
+) -> None:
+    """Renders the block of images from `start` on, and writes it to its place in each file."""
+    rendered = renderer.render(labels[start : start + _BLOCK], resolution=resolution)
+    for (path, offset), part in zip(files, rendered, strict=False):
+        with path.open("r+b") as file:
+            file.seek(offset + start * part[0].numel())
+            file.write(part.numpy().tobytes())
+
+
+def _in_processes(fill: Callable[[int], None], starts: Sequence[int]) -> Iterator[None]:
+    """Calls `fill` for each start, in several processes where much is left to do.
+
+    Blocks that a killed process leaves undone are done by this one.
+    """
+    began, done, left = time.monotonic(), 0, 0.0
+    workers = min(cores(), _MOST)
+    while done < len(starts) and (workers == 1 or left < _WORTH):
+        fill(starts[done])
+        done += 1
+        left = (time.monotonic() - began) * (len(starts) - done) / done
+        yield
+    try:
+        with closing(in_order(fill, starts[done:], workers=workers)) as filled:
+            for _ in filled:
+                done += 1
+                yield
+    except BrokenProcessPool:
+        for start in starts[done:]:
+            fill(start)
+            yield
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Lets one process of this machine in at a time; one that dies lets go by itself."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _new_files(wanted: Sequence[tuple[Path, tuple[int, ...]]]) -> Iterator[list[_Place]]:
+    """Yields uint8 array files that get their final names only when the block ends well.
+
+    They are written under temporary names of this process, synchronised and renamed: a file under
+    its final name is whole, whoever wrote it and however many did.
+    """
+    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp") for path, _ in wanted]
+    try:
+        places = []
+        for name, (_, shape) in zip(temporary, wanted, strict=True):
+            with name.open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                places.append((name, file.tell()))
+                file.truncate(file.tell() + math.prod(shape))
+        yield places
+        for name, (path, _) in zip(temporary, wanted, strict=True):
+            with name.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(name, path)
+    finally:
+        for name in temporary:
+            name.unlink(missing_ok=True)
 
 
 def _are_whole(files: list[tuple[Path, tuple[int, ...]]]) -> bool:
-    return all(is_whole(path, shape) for path, shape in files)
+    return all(_is_whole(path, shape) for path, shape in files)
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether `path` is a complete uint8 array file of this shape."""
+    try:
+        array = _open_array(path, shape)
+    except (ValueError, OSError, EOFError):  # missing, foreign, or cut off
+        return False
+    fits = array.shape == shape and array.dtype == np.uint8
+    if isinstance(array, np.memmap):
+        fits = fits and path.stat().st_size == array.offset + array.nbytes
+    return fits
+
+
+def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Maps an array file for reading (an array without elements cannot be mapped)."""
+    return np.load(path, mmap_mode=None if 0 in shape else "r")
 
 
 def _digest(ids: Tensor) -> str:

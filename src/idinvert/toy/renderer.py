@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from idinvert.data.domain import Attribute
+from idinvert.toy.drawing import column
 
-
-class SampleLabels(Protocol):
-    """Labels float32 `[N, A]` of indices int64 `[N]`."""
-
-    def __call__(self, indices: Tensor, *, seed: int) -> Tensor: ...
-
-
-class Render(Protocol):
-    """uint8 pictures `[N, 3, R, R]` and masks `[N, R, R]` of labels `[N, A]`."""
-
-    def __call__(self, labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]: ...
+Columns = dict[str, Tensor]
+"""One tensor for each attribute, by the attribute's name."""
 
 
 @dataclass(frozen=True)
@@ -33,54 +24,63 @@ class Renderer:
         version: Raised whenever a pixel changes: caches and fingerprints carry it.
         attributes: The A labels.
         mask_classes: Names of the classes in the masks; the index is the value.
-        sample_labels: Labels by index.
-        render: Pictures and masks by labels.
+        labels: Labels float32 `[N, A]` of indices int64 `[N]` and a seed.
+        draw: Draws one block from its labels, float64 `[B]` and float32 `[B, 1, 1]`, and the
+            samples a side (two a pixel): uint8 pictures `[B, 3, R, R]` and masks `[B, R, R]`.
+        drawn: Whether the split is a random draw, as LSUN's, or follows the index, as FFHQ's.
     """
 
     name: str
     version: int
     attributes: tuple[Attribute, ...]
     mask_classes: tuple[str, ...]
-    sample_labels: SampleLabels
-    render: Render
+    labels: Callable[[Tensor, int], Tensor]
+    draw: Callable[[Columns, Columns, int], tuple[Tensor, Tensor]]
+    drawn: bool = True
 
+    def sample_labels(self, indices: Tensor, *, seed: int) -> Tensor:
+        """Draws labels; those of index i never depend on other indices.
 
-def in_blocks(
-    draw: Callable[[Tensor, int], tuple[Tensor, Tensor]],
-    labels: Tensor,
-    *,
-    attributes: int,
-    resolution: int,
-) -> tuple[Tensor, Tensor]:
-    """Draws in blocks of a fixed size, padded at the end.
+        Args:
+            indices: int64 `[N]`.
+            seed: Of the whole domain.
 
-    So a picture does not depend on which others are drawn with it.
+        Returns:
+            float32 `[N, A]`, in the order of `attributes`: continuous in [-1, 1], binary 0 or 1.
+        """
+        return self.labels(indices, seed)
 
-    Args:
-        draw: One block: labels float64 `[B, A]` and the samples a side (two a pixel) to uint8
-            pictures `[B, 3, R, R]` and masks `[B, R, R]`.
-        labels: `[N, A]`.
-        attributes: A.
-        resolution: R, pixels.
+    def render(self, labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
+        """Draws pictures and masks, in blocks of a fixed size that are padded at the end.
 
-    Returns:
-        uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]`.
+        A picture therefore does not depend on which others are drawn with it.
 
-    Raises:
-        ValueError: `labels` is not `[N, A]`.
-    """
-    if labels.ndim != 2 or labels.shape[1] != attributes:
-        raise ValueError(f"labels must be [N, {attributes}], got {list(labels.shape)}")
-    n = labels.shape[0]
-    block = 16 if resolution <= 64 else 8
-    pictures = labels.new_empty((n, 3, resolution, resolution), dtype=torch.uint8)
-    masks = labels.new_empty((n, resolution, resolution), dtype=torch.uint8)
-    with torch.no_grad():
-        for start in range(0, n, block):
-            rows = labels[start : start + block].to(torch.float64)
-            filled = rows.shape[0]
-            rows = torch.cat([rows, rows[-1:].expand(block - filled, -1)])
-            picture, mask = draw(rows, 2 * resolution)
-            pictures[start : start + filled] = picture[:filled]
-            masks[start : start + filled] = mask[:filled]
-    return pictures, masks
+        Args:
+            labels: float `[N, A]` in the order of `attributes`.
+            resolution: R, pixels.
+
+        Returns:
+            uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into
+            `mask_classes`.
+
+        Raises:
+            ValueError: `labels` is not `[N, A]`.
+        """
+        count = len(self.attributes)
+        if labels.ndim != 2 or labels.shape[1] != count:
+            raise ValueError(f"labels must be [N, {count}], got {list(labels.shape)}")
+        n = labels.shape[0]
+        block = 16 if resolution <= 64 else 8
+        pictures = labels.new_empty((n, 3, resolution, resolution), dtype=torch.uint8)
+        masks = labels.new_empty((n, resolution, resolution), dtype=torch.uint8)
+        with torch.no_grad():
+            for start in range(0, n, block):
+                rows = labels[start : start + block].to(torch.float64)
+                filled = rows.shape[0]
+                rows = torch.cat([rows, rows[-1:].expand(block - filled, -1)])
+                value = {a.name: rows[:, i] for i, a in enumerate(self.attributes)}
+                p = {name: column(numbers) for name, numbers in value.items()}
+                picture, mask = self.draw(value, p, 2 * resolution)
+                pictures[start : start + filled] = picture[:filled]
+                masks[start : start + filled] = mask[:filled]
+        return pictures, masks

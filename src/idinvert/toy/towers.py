@@ -6,22 +6,53 @@ Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from idinvert.toy import landscape, masonry
-from idinvert.toy import tower_parts as parts
-from idinvert.toy.drawing import Canvas, column, grid, palette, rgb, smoothstep
+from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
+from idinvert.toy.labels import Kind, attribute_list, independent_labels, index_of
 from idinvert.toy.landscape import Row, Weather
 from idinvert.toy.masonry import Block
-from idinvert.toy.renderer import Renderer, in_blocks
-from idinvert.toy.tower_labels import ATTRIBUTES, INDEX, sample_labels
-from idinvert.toy.tower_parts import BASE, MASK_CLASSES, PART, Tower
+from idinvert.toy.renderer import Columns, Renderer
 
-__all__ = ["ATTRIBUTES", "MASK_CLASSES", "RENDERER", "TOWERS", "render", "sample_labels"]
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("clouds", "continuous"),  # none to overcast
+    ("sunlight", "continuous"),  # grey and flat to bright with shadows
+    ("vegetation", "continuous"),  # bare ground to a grove
+    ("height", "continuous"),  # of the shaft
+    ("girth", "continuous"),  # slim to stout
+    ("taper", "continuous"),  # upper storey wider than the shaft to much narrower
+    ("roof", "continuous"),  # battlements up to -0.5, then a cap to a tall spire
+    ("turrets", "binary"),  # pinnacles at the corners
+    ("clock", "binary"),
+    ("round", "binary"),  # a drum instead of a block
+    ("angle", "continuous"),  # left to right flank in view
+    ("pitch", "continuous"),  # seen from afar to from below: horizon, converging verticals
+    ("position", "continuous"),  # left to right in the picture
+    ("sun_side", "continuous"),  # sun from the left to from the right
+    ("sky", "continuous"),  # along a palette of five colours
+    ("stone", "continuous"),  # along a palette of five colours
+    ("roof_colour", "continuous"),  # along a palette of four colours
+    ("ground", "continuous"),  # along a palette of four colours
+    ("windows", "continuous"),  # slits to large
+    ("land", "continuous"),  # moves clouds, hills and trees
+)
+ATTRIBUTES = attribute_list(_KINDS)
+_INDEX = index_of(ATTRIBUTES)
 
-RENDERER = 1  # raise whenever a pixel changes: caches and fingerprints carry it
+_SHARES = {"turrets": 0.4, "clock": 0.4, "round": 0.4}
+
+MASK_CLASSES = (
+    "sky", "clouds", "hills", "ground", "tower", "roof", "windows", "door", "clock",
+    "vegetation",
+)  # fmt: skip
+_PART = {name: i for i, name in enumerate(MASK_CLASSES)}
+
+_BASE = 0.86  # y of the foot
+
 _SKY = (
     (0.10, 0.28, 0.62),
     (0.22, 0.52, 0.86),
@@ -49,23 +80,165 @@ _FRONT_ROW = Row(base=0.97, spacing=0.44, size=0.22, phase=0.37, gap=0.26)
 _BACK_ROW = Row(base=0.66, spacing=0.26, size=0.12, phase=0.81, gap=0.0)
 
 
-def render(labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
-    """Draws towers.
+def _labels(indices: Tensor, seed: int) -> Tensor:
+    """Draws the labels of towers; those of index i never depend on other indices.
 
-    Args:
-        labels: float `[N, A]` in the order of `ATTRIBUTES`.
-        resolution: R, pixels.
-
-    Returns:
-        uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into `MASK_CLASSES`.
-
-    Raises:
-        ValueError: `labels` is not `[N, A]`.
+    Independent of one another but for the sun, which overcast skies dim.
     """
-    return in_blocks(_draw, labels, attributes=len(ATTRIBUTES), resolution=resolution)
+    labels = independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
+    overcast = labels[:, _INDEX["clouds"]].clamp(min=0.0)
+    sunlight = labels[:, _INDEX["sunlight"]]
+    labels[:, _INDEX["sunlight"]] = sunlight - 0.5 * overcast * (sunlight + 1.0)
+    return labels
 
 
-def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tensor) -> Weather:
+@dataclass(frozen=True)
+class _Tower:
+    """Sizes and colours.
+
+    Attributes:
+        p: Labels by name `[N, 1, 1]`.
+        shaft, storey: The lower and the upper part.
+        a: Half width of the shaft `[N, 1, 1]`.
+        top, crown: y of the upper ends of shaft and storey `[N, 1, 1]`.
+        stone, roof: RGB `[N, 3, 1, 1]`, in the light of the day.
+    """
+
+    p: Columns
+    shaft: Block
+    storey: Block
+    a: Tensor
+    top: Tensor
+    crown: Tensor
+    stone: Tensor
+    roof: Tensor
+
+
+def _walls(canvas: Canvas, tower: _Tower) -> None:
+    """Shaft, storey, ledges, battlements and turrets."""
+    shaft, storey = tower.shaft, tower.storey
+    courses = 1.0 + 0.05 * torch.sin(70.0 * shaft.y)
+    wall = shaft.shaded(tower.stone) * courses[:, None]
+    batter = 0.05 * smoothstep(shaft.y, _BASE - 0.22, _BASE)
+    canvas.paint(wall, shaft.between(canvas, tower.top, _BASE, grow=batter), part=_PART["tower"])
+    canvas.paint(
+        storey.shaded(tower.stone * 1.04),
+        storey.between(canvas, tower.crown, tower.top + 0.02),
+        part=_PART["tower"],
+    )
+    for body, y, grow in ((shaft, tower.top, 0.03), (storey, tower.crown + 0.03, 0.025)):
+        ledge = body.between(canvas, y - 0.025, y + 0.03, grow=grow)
+        canvas.paint(body.shaded(tower.stone * 1.14), ledge, part=_PART["tower"])
+        below = body.between(canvas, y + 0.03, y + 0.075)
+        canvas.shade(1.0 - 0.25 * below)
+    _battlements(canvas, tower)
+
+
+def _battlements(canvas: Canvas, tower: _Tower) -> None:
+    """Merlons around the crown, where there is no tall roof; turrets at its corners."""
+    p, storey = tower.p, tower.storey
+    tall = 0.085 * smoothstep(-p["roof"], 0.1, 0.6)
+    teeth = canvas.cover((0.15 - torch.cos(storey.across * 42.0)) / 42.0 * storey.squeeze)
+    row = storey.between(canvas, tower.crown - tall, tower.crown + 0.02, grow=0.02)
+    canvas.paint(storey.shaded(tower.stone * 1.08), row * teeth, part=_PART["tower"])
+
+    half = 0.068
+    for side in (-1.0, 1.0):
+        x = storey.x - side * storey.half
+        up = tower.crown - 0.06 - storey.y
+        shaft = canvas.cover(x.abs() - half) * canvas.cover(-up - 0.17) * canvas.cover(up - 0.03)
+        shade = 0.9 - 0.25 * side * x / half
+        canvas.paint(
+            (tower.stone * shade[:, None]).clamp(0.0, 1.0),
+            shaft * p["turrets"],
+            part=_PART["tower"],
+        )
+        cone = canvas.cover(x.abs() - (half + 0.02) * (1.0 - (up - 0.03) / 0.2)) * canvas.cover(
+            0.03 - up
+        )
+        canvas.paint(
+            (tower.roof * shade[:, None]).clamp(0.0, 1.0), cone * p["turrets"], part=_PART["roof"]
+        )
+
+
+def _roof(canvas: Canvas, tower: _Tower) -> None:
+    """From nothing over a low cap to a tall spire."""
+    storey = tower.storey
+    height = 0.60 * smoothstep(tower.p["roof"], -0.75, 1.25)
+    bottom = tower.crown + 0.02
+    area = masonry.spire(canvas, storey, bottom=bottom, height=height, overhang=0.03)
+    front = masonry.spire_light(canvas, storey, bottom=bottom, height=height)
+    round_ = tower.p["round"]
+    flat = torch.lerp(0.74 + 0.36 * front, storey.lit, round_)
+    light = torch.lerp(flat, storey.lit, 0.5)
+    canvas.paint((tower.roof * light[:, None]).clamp(0.0, 1.0), area, part=_PART["roof"])
+
+
+def _openings(canvas: Canvas, tower: _Tower) -> None:
+    """Rows of windows, a large opening in the upper storey, and the door."""
+    shaft, storey = tower.shaft, tower.storey
+    size = tower.p["windows"]
+    dark = tower.stone * 0.22
+    pitch = 0.28
+    down = shaft.y - tower.top - 0.06
+    row = (down / pitch - 0.5).round().clamp(min=0.0)
+    foot = (row + 0.5) * pitch + 0.06  # of the row's windows, below the ledge
+    room = smoothstep(
+        _BASE - 0.26 - tower.top - foot, 0.0, 0.08
+    )  # the lowest ones stay off the door
+    half = 0.05 + 0.03 * size
+    window = masonry.arch(
+        canvas,
+        shaft,
+        across=shaft.across,
+        y=down - foot,
+        half=half * room,
+        height=0.07 + 0.03 * size,
+    )
+    window = window * shaft.between(canvas, tower.top + 0.06, _BASE - 0.15) * (room > 0.05)
+    canvas.paint(dark, window, part=_PART["windows"])
+
+    y = storey.y - tower.crown - 0.20
+    plain = 1.0 - tower.p["clock"]
+    belfry = masonry.arch(canvas, storey, across=storey.across, y=y, half=half * 1.2, height=0.05)
+    belfry = belfry * storey.between(canvas, tower.crown + 0.05, tower.top) * plain
+    canvas.paint(dark, belfry, part=_PART["windows"])
+
+    door = masonry.arch(
+        canvas, shaft, across=shaft.across, y=shaft.y - _BASE, half=0.075, height=0.12
+    )
+    wood = dark.new_tensor((0.30, 0.18, 0.11))[:, None, None]
+    frame = masonry.arch(
+        canvas, shaft, across=shaft.across, y=shaft.y - _BASE, half=0.1, height=0.12
+    )
+    canvas.paint(tower.stone * 1.12, frame * shaft.front * (shaft.x.abs() < shaft.half))
+    canvas.paint(
+        wood * (tower.stone.amax(1, keepdim=True) + 0.1), door * shaft.front, part=_PART["door"]
+    )
+
+
+def _clock(canvas: Canvas, tower: _Tower) -> None:
+    """A white dial on the first face of the upper storey, a quarter past twelve."""
+    storey = tower.storey
+    y = storey.y - tower.crown - 0.155
+    far = (storey.across**2 + y * y).sqrt()
+    on = (
+        tower.p["clock"]
+        * storey.front
+        * storey.between(canvas, tower.crown, tower.top + 0.05, grow=0.03)
+    )
+    rim = canvas.cover((far - 0.128) * storey.squeeze) * on
+    canvas.paint(tower.stone * 0.30, rim, part=_PART["clock"])
+    dial = canvas.cover((far - 0.102) * storey.squeeze) * on
+    canvas.paint(storey.shaded(torch.full_like(tower.stone, 0.98)), dial, part=_PART["clock"])
+    minute = canvas.cover(y.abs() - 0.014) * canvas.cover((storey.across - 0.04).abs() - 0.04)
+    hour = canvas.cover((storey.across.abs() - 0.014) * storey.squeeze) * canvas.cover(
+        (y + 0.035).abs() - 0.035
+    )
+    canvas.paint(tower.stone * 0.15, torch.maximum(minute, hour) * dial)
+
+
+def _weather(value: Columns, p: Columns, x: Tensor, y: Tensor) -> Weather:
     """The light: overcast days are grey, sunny ones warm."""
     bright = smoothstep(value["sunlight"], -1.0, 1.0)[:, None]
     grey, warm = (value["sunlight"].new_tensor(c) for c in ((0.56, 0.59, 0.65), (1.08, 1.05, 0.99)))
@@ -79,11 +252,9 @@ def _weather(value: dict[str, Tensor], p: dict[str, Tensor], x: Tensor, y: Tenso
     )
 
 
-def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """One block: labels float64 `[N, A]` to pictures and masks; `size` is in samples."""
-    value = {name: rows[:, i] for name, i in INDEX.items()}
-    p = {name: column(numbers) for name, numbers in value.items()}
-    x, y = grid(size, device=rows.device)
+def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
+    """One block, as `Renderer.draw` says."""
+    x, y = grid(size, device=p["sky"].device)
     weather = _weather(value, p, x, y)
     top, bottom = rgb(palette(value["sky"], _SKY)), rgb(palette(value["sky"], _HORIZON))
     canvas = Canvas(
@@ -94,31 +265,31 @@ def _draw(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     foot = 0.24 * p["position"]
     landscape.behind(
         canvas, weather, p=p, foot=foot, ridge=0.24 - 0.08 * p["pitch"], row=_BACK_ROW,
-        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=PART,
+        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=_PART,
     )  # fmt: skip
     a = 0.29 + 0.09 * p["girth"]
-    landscape.cast_shadow(canvas, weather, foot=foot, base=BASE, half=a)
+    landscape.cast_shadow(canvas, weather, foot=foot, base=_BASE, half=a)
     view = masonry.view_of(
         weather, angle=p["angle"], foot=foot, pitch=0.10 + 0.12 * p["pitch"], turn=math.pi / 4.2
     )
     upper = a * (0.86 - 0.26 * p["taper"])
     length = 0.78 + 0.22 * p["height"]
-    tower = Tower(
+    tower = _Tower(
         p=p,
         shaft=_part(canvas, view, a=a, round_=p["round"]),
         storey=_part(canvas, view, a=upper, round_=p["round"]),
         a=a,
-        top=BASE - length,
-        crown=BASE - length - 0.26 - 0.04 * p["height"],
+        top=_BASE - length,
+        crown=_BASE - length - 0.26 - 0.04 * p["height"],
         stone=weather.lit(rgb(palette(value["stone"], _STONE))),
         roof=weather.lit(rgb(palette(value["roof_colour"], _ROOF))),
     )
-    parts.roof(canvas, tower)
-    parts.walls(canvas, tower)
-    parts.openings(canvas, tower)
-    parts.clock(canvas, tower)
+    _roof(canvas, tower)
+    _walls(canvas, tower)
+    _openings(canvas, tower)
+    _clock(canvas, tower)
     leaves = rgb(palette(value["land"], landscape.LEAVES))
-    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=PART)
+    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=_PART)
     return canvas.finish()
 
 
@@ -131,9 +302,9 @@ def _part(canvas: Canvas, view: masonry.View, *, a: Tensor, round_: Tensor) -> B
 
 TOWERS = Renderer(
     name="towers_mini",
-    version=RENDERER,
+    version=1,
     attributes=ATTRIBUTES,
     mask_classes=MASK_CLASSES,
-    sample_labels=sample_labels,
-    render=render,
+    labels=_labels,
+    draw=_draw,
 )

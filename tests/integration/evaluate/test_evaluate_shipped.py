@@ -14,15 +14,13 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
-from idinvert.toy import bedrooms, churches, faces, towers
+from idinvert.toy.bedrooms import BEDROOMS
+from idinvert.toy.churches import CHURCHES
+from idinvert.toy.faces import FACES
+from idinvert.toy.towers import TOWERS
 
 ROLES = ("generator", "discriminator", "encoder", "attributes")
-RENDERERS = {
-    "faces_mini": faces,
-    "towers_mini": towers,
-    "bedrooms_mini": bedrooms,
-    "churches_mini": churches,
-}
+RENDERERS = {one.name: one for one in (FACES, TOWERS, BEDROOMS, CHURCHES)}
 EXAMPLES = {
     "faces_mini": {"eyeglasses", "smile", "age"},  # those that the demo shows
     "towers_mini": {"clouds", "sunlight", "vegetation"},  # those of the paper's figures, from here

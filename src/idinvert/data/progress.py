@@ -1,4 +1,4 @@
-"""How far the preparation is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long piece of work on images is: one line on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -10,29 +10,37 @@ _WIDTH = 24
 
 
 class Progress:
-    """Bar, images a second since this start, time left.
+    """A bar with images a second since this start and the time left.
 
     Args:
+        label: What is being done.
         total: Images to do, those done before included.
         done: Images done before; they do not count in the rate.
-        label: What is being done.
-        file: Where to write.
+        patience: Seconds before the first line; work that ends sooner writes none.
+        file: Where to write; stderr where None.
     """
 
     def __init__(
-        self, total: int, *, done: int = 0, label: str = "preparing", file: TextIO | None = None
+        self,
+        label: str,
+        total: int,
+        *,
+        done: int = 0,
+        patience: float = 0.0,
+        file: TextIO | None = None,
     ) -> None:
-        self.total, self.first, self.label = total, done, label
+        self.label, self.total, self.first = label, total, done
         self.file = file or sys.stderr
-        self.began = self.spoken = time.monotonic()
+        self.began = self.written = time.monotonic()
         self.every = 0.2 if self.file.isatty() else 15.0
+        self.silent_until = self.began + patience
 
     def update(self, done: int) -> None:
         """Tells that `done` images are done by now."""
         now = time.monotonic()
-        if done < self.total and now - self.spoken < self.every:
+        if now < self.silent_until or (done < self.total and now - self.written < self.every):
             return
-        self.spoken = now
+        self.written = now
         line = self.line(done, seconds=now - self.began)
         if self.file.isatty():
             self.file.write(f"\r\x1b[K{line}" + ("\n" if done >= self.total else ""))

@@ -2,7 +2,7 @@
 
 import torch
 
-from idinvert.toy.counter import uniform
+from idinvert.toy.labels import uniform
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
