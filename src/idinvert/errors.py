@@ -1,6 +1,8 @@
 """The errors a user may meet; each says what was got, what was expected, which key to change."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 
 class IdinvertError(Exception):
@@ -42,3 +44,25 @@ class RunLockedError(IdinvertError):
     def __init__(self, message: str, *, folder: Path | None = None) -> None:
         super().__init__(message)
         self.folder = folder
+
+
+def require_number(
+    key: str, value: Any, *, low: float, high: float = math.inf, whole: bool = False
+) -> None:
+    """Refuses what is not a number of a range.
+
+    Args:
+        key: Where it stands in the configuration.
+        value: What stands there.
+        low: The smallest that is allowed.
+        high: The largest.
+        whole: Whether it must be an integer.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        word = "a whole number" if whole else "a number"
+        raise ConfigError(f"got {key}={value!r}, expected {word}, {span}; change {key}")

@@ -2,7 +2,7 @@
 
 import torch
 
-from idinvert.training.code_pool import CodePool
+from idinvert.training.latent_adversary import CodePool
 
 
 def numbered(first: int, count: int) -> torch.Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from idinvert.config.compose import compose_plain
 from idinvert.training.domain_guided import DomainGuidedTraining
-from idinvert.training.mirror import mirror_at_random
 from idinvert.training.schedules import Constant, ExponentialDecay
+from idinvert.training.steps import random_flip
 
 from .equations import adam_first_step, discriminator_loss, encoder_loss, gradients, pixels
 
@@ -96,7 +96,7 @@ def test_e_and_d_see_the_same_flipped_images(
     reference = make(**settings).double()
     reference.discriminator.requires_grad_(True)
     x = pixels(batches[0])
-    flipped = mirror_at_random(x, seed=0, nimg=0, rank=0, world_size=1)
+    flipped = random_flip(x, seed=0, nimg=0, rank=0, world_size=1)
     assert not torch.equal(x, flipped)
     loss_e, y = encoder_loss(reference, flipped, lambda_vgg=0.3, lambda_adv=0.1, kind="logistic")
     loss_d = discriminator_loss(reference, flipped, y, gamma=10.0, kind="logistic")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from idinvert.training.ema import update_ema
+from idinvert.training.averages import update_ema
 
 
 def pair() -> tuple[nn.Module, nn.Module]:

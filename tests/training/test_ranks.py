@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from idinvert.training.callbacks.stop import cluster_plugins
 from idinvert.training.clock import random_stream
 from idinvert.training.conventional import ConventionalTraining
-from idinvert.training.mirror import mirror_at_random
-from idinvert.training.ranks import cluster_plugins
 from idinvert.training.schedules import Constant
+from idinvert.training.steps import random_flip
 
 SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train"}
 
@@ -55,9 +55,9 @@ def test_ranks_of_the_conventional_encoder_share_what_one_would_draw(
 def test_ranks_share_the_flips_that_one_would_throw() -> None:
     images = torch.arange(8 * 3 * 2 * 2, dtype=torch.float32).view(8, 3, 2, 2)
     thrown = dict(seed=1, nimg=0)
-    whole = mirror_at_random(images, rank=0, world_size=1, **thrown)
+    whole = random_flip(images, rank=0, world_size=1, **thrown)
     parts = [
-        mirror_at_random(half, rank=rank, world_size=2, **thrown)
+        random_flip(half, rank=rank, world_size=2, **thrown)
         for rank, half in enumerate(images.split(4))
     ]
     assert torch.equal(torch.cat(parts), whole)

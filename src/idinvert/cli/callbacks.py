@@ -15,8 +15,8 @@ from idinvert.evaluation.provenance import command, commit, device_name, version
 from idinvert.tracking.csv_logger import CsvLogger
 from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
-from idinvert.training.callbacks.finite import StopWhenNotFinite
 from idinvert.training.callbacks.history import History
+from idinvert.training.callbacks.nan_guard import StopWhenNotFinite
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.callbacks.stop import StopAtNimg

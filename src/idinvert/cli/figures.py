@@ -10,7 +10,7 @@ from idinvert.config.instantiate import nearest
 from idinvert.errors import ConfigError
 from idinvert.results.record import Record
 from idinvert.tracking.csv_logger import read_rows
-from idinvert.training.callbacks.folder import latest_checkpoint
+from idinvert.training.callbacks.checkpoint import latest_checkpoint
 
 VALIDATION = "val/"
 

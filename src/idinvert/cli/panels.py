@@ -12,12 +12,16 @@ from idinvert.config.run_folder import is_first_process
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.training.callbacks.panel import Draw, Panel, reconstruction_rows, sample_rows
-from idinvert.training.panels.diffusion import diffusion_rows
-from idinvert.training.panels.fixed import FixedImages
-from idinvert.training.panels.interpolation import interpolation_rows
-from idinvert.training.panels.inversion import inversion_rows
-from idinvert.training.panels.manipulation import manipulation_rows
+from idinvert.training.callbacks.panel import Draw, Panel
+from idinvert.training.panels import (
+    FixedImages,
+    diffusion_rows,
+    interpolation_rows,
+    inversion_rows,
+    manipulation_rows,
+    reconstruction_rows,
+    sample_rows,
+)
 
 DEFAULTS = {
     "panel_images": 8,

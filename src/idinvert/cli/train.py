@@ -29,9 +29,8 @@ from idinvert.errors import ConfigError, DivergenceError
 from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import command
 from idinvert.tracking.status import read_status, write_status
-from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
-from idinvert.training.callbacks.stop import StopAtNimg
-from idinvert.training.ranks import cluster_plugins
+from idinvert.training.callbacks.checkpoint import latest_checkpoint, nimg_of
+from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The figure that must not end above its floor, and the floor; a module may have none."""

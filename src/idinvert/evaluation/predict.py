@@ -27,7 +27,7 @@ from idinvert.evaluation.module import InversionModule
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.suite import MetricSuite
-from idinvert.training.ranks import cluster_plugins
+from idinvert.training.callbacks.stop import cluster_plugins
 
 FORCED = {
     "inference_mode": False,  # an optimisation inside predict needs gradients

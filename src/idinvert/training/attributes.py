@@ -12,8 +12,7 @@ from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.training.clock import ImageClock, random_stream
 from idinvert.training.schedules import Schedule, set_learning_rate
-from idinvert.training.steps import descend
-from idinvert.training.validation import log_means
+from idinvert.training.steps import descend, log_means
 
 
 class AttributeTraining(pl.LightningModule):

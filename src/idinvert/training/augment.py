@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, require_number
 from idinvert.training.augment_maps import Augmentations, Draws, draw_colours, draw_plane
 from idinvert.training.augment_sampling import Augmenter
-from idinvert.training.limits import require_number
 
 
 class AdaptiveAugment(nn.Module):

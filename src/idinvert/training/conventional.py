@@ -1,32 +1,24 @@
 """Training of the conventional encoder (Sec. 3.1, Eq. 1)."""
 
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.inversion.draw import image_rng
 from idinvert.inversion.initialization import mapped
 from idinvert.losses.terms import code_loss
-from idinvert.training.clock import ImageClock, random_stream
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
+from idinvert.training.clock import random_stream
+from idinvert.training.encoder_training import EncoderTraining
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    log_reconstruction_error,
-    reconstruct,
+    log_means,
     scheduled_optimizers,
 )
-from idinvert.training.validation import log_means
-
-FROZEN = ("generator",)
 
 
-class ConventionalTraining(pl.LightningModule):
+class ConventionalTraining(EncoderTraining):
     """E learns to give back the codes of synthetic images; it never sees a real one.
 
     Each step samples as many z as the batch of the data set holds, makes their codes w = M(z) and
@@ -69,43 +61,24 @@ class ConventionalTraining(pl.LightningModule):
         seed: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
         if getattr(encoder, "noise_head", None) is not None:
             raise ConfigError(
                 "objective=conventional compares codes, and this encoder gives noise maps as well: "
                 "nothing would train them. Use encoder=base, or another objective."
             )
-        self.automatic_optimization = False
-        self.generator: Any = freeze(generator)
-        self.encoder = encoder
-        self.clock = ImageClock()
-        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule, self.seed = schedule, seed
-        self.accumulate, self.graphs = accumulate, StepGraphs()
-
-    @property
-    def nimg(self) -> int:
-        """Synthetic images seen so far, over all ranks."""
-        return self.clock.nimg
-
-    @property
-    def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
-        return {"encoder": self.encoder}
+        super().__init__(
+            generator=generator,
+            encoder=encoder,
+            lr=lr,
+            betas=betas,
+            schedule=schedule,
+            seed=seed,
+            accumulate=accumulate,
+        )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for E."""
         return [adam(self.encoder, lr=self.lr, betas=self.betas)]
-
-    def train(self, mode: bool = True) -> "ConventionalTraining":
-        """Training mode for E alone: G stays in evaluation mode."""
-        super().train(mode)
-        self.generator.eval()
-        return self
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise."""
-        return reconstruct(self, images)
 
     @torch.no_grad()
     def sample_codes(self, count: int) -> Tensor:
@@ -151,16 +124,8 @@ class ConventionalTraining(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the reconstructions of real images, and of the codes of synthetic ones."""
-        log_reconstruction_error(self, batch)
+        super().validation_step(batch, batch_idx)
         codes = self.codes_by_id(batch["id"])
         mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)
         error = code_loss(codes, self.encoder(self.show(codes)).to(codes.dtype))
         log_means(self, {"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves the frozen network out."""
-        drop_frozen(checkpoint["state_dict"], FROZEN)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the frozen network back in, as it is in this process."""
-        restore_frozen(checkpoint["state_dict"], self, FROZEN)

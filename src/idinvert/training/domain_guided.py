@@ -3,31 +3,25 @@
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from idinvert.acceleration import StepGraphs
 from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
 from idinvert.losses.terms import check_kind
-from idinvert.training.clock import ImageClock
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
+from idinvert.networks.encoding import decode
+from idinvert.training.encoder_training import EncoderTraining
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
     lazy,
-    log_reconstruction_error,
-    reconstruct,
     scheduled_optimizers,
     total,
     training_images,
 )
 
-FROZEN = ("generator", "perceptual")
 
-
-class DomainGuidedTraining(pl.LightningModule):
+class DomainGuidedTraining(EncoderTraining):
     """E against D around a frozen G: one E step, then one D step, on the same real images.
 
     Args:
@@ -78,27 +72,24 @@ class DomainGuidedTraining(pl.LightningModule):
         seed: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
         check_kind(adversarial)
-        self.automatic_optimization = False
-        self.generator: Any = freeze(generator)
-        self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
+        super().__init__(
+            generator=generator,
+            encoder=encoder,
+            perceptual=perceptual,
+            lr=lr,
+            betas=betas,
+            schedule=schedule,
+            mirror=mirror,
+            seed=seed,
+            accumulate=accumulate,
+        )
         self.discriminator: nn.Module | None = discriminator if lambda_adv > 0 else None
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
-        self.encoder = encoder
-        self.clock = ImageClock()
         self.lambda_vgg, self.lambda_adv = lambda_vgg, lambda_adv
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
         self.adversarial, self.refresh_fakes = adversarial, refresh_fakes
-        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate, self.graphs = accumulate, StepGraphs()
-
-    @property
-    def nimg(self) -> int:
-        """Images seen so far, over all ranks."""
-        return self.clock.nimg
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
@@ -117,49 +108,52 @@ class DomainGuidedTraining(pl.LightningModule):
             optimizers.append(of_d)
         return optimizers
 
-    def train(self, mode: bool = True) -> "DomainGuidedTraining":
-        """Training mode for E and D alone: G and F stay in evaluation mode."""
-        super().train(mode)
-        self.generator.eval()
-        if self.perceptual is not None:
-            self.perceptual.eval()
-        return self
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise or E's own."""
-        return reconstruct(self, images)
-
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One E step and one D step; returns the detached means of every term."""
-        optimizers = scheduled_optimizers(self)
+        terms, _ = self.steps_of_e_and_d(batch, scheduled_optimizers(self))
+        self.clock.nimg += len(batch["image"]) * self.trainer.world_size
+        return terms
+
+    def steps_of_e_and_d(
+        self, batch: dict[str, Tensor], optimizers: list[Any]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step down Eq. (2), and one down Eq. (3) where there is a D.
+
+        Args:
+            batch: With this rank's ``image``.
+            optimizers: Of E and of D, as `configure_optimizers` has them.
+
+        Returns:
+            The detached means of every term, and E(x) of before the step, ``[N, L, w_dim]``.
+        """
         images = training_images(self, batch)
-        step_images = len(images) * self.trainer.world_size
         fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
-        loss_of = partial(self._encoder_loss, fakes=fakes)
+        codes: list[Tensor] = []  # and E(x)
+        loss_of = partial(self._encoder_loss, fakes=fakes, codes=codes)
+        kept = [fakes, codes]
         terms = descend(
-            self, optimizers[0], loss_of, images, parts=self.accumulate, kept=[fakes], graph="E"
+            self, optimizers[0], loss_of, images, parts=self.accumulate, kept=kept, graph="E"
         )
         if self.discriminator is not None:
-            step = self.nimg // step_images
-            loss_of = partial(self._discriminator_loss, step=step)
-            graph = ("D", step % self.r1_every == 0)
+            step = self.nimg // (len(images) * self.trainer.world_size)
             terms |= descend(
                 self,
                 optimizers[1],
-                loss_of,
+                partial(self._discriminator_loss, step=step),
                 images,
                 torch.cat(fakes),
                 parts=self.accumulate,
-                graph=graph,
+                graph=("D", step % self.r1_every == 0),
             )
-        self.clock.nimg += step_images
-        return terms
+        return terms, torch.cat(codes)
 
     def _encoder_loss(
-        self, images: Tensor, *, fakes: list[Tensor]
+        self, images: Tensor, *, fakes: list[Tensor], codes: list[Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        reconstructions = self.reconstruct(images)
+        encoding = self.encoder.encode(images)
+        reconstructions = decode(self.generator, encoding)
         fakes.append(reconstructions.detach())
+        codes.append(encoding.codes.detach())
         terms = encoder_loss(
             images,
             reconstructions,
@@ -169,8 +163,13 @@ class DomainGuidedTraining(pl.LightningModule):
             lambda_adv=self.lambda_adv,
             adversarial=self.adversarial,
         )
+        terms |= self.code_terms(encoding.codes)
         loss = total(terms)  # Eq. (2)
         return loss, terms | {"loss/encoder": loss}
+
+    def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
+        """What a subclass adds to Eq. (2) for the codes E(x), ``[N, L, w_dim]``, weighted."""
+        return {}
 
     def _discriminator_loss(
         self, images: Tensor, reconstructions: Tensor, *, step: int
@@ -188,15 +187,3 @@ class DomainGuidedTraining(pl.LightningModule):
             r1_every=self.r1_every,
             step=step,
         )  # Eq. (3)
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Mean squared error of the reconstructions, beside that of G at the mean code."""
-        log_reconstruction_error(self, batch)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves the frozen networks out."""
-        drop_frozen(checkpoint["state_dict"], FROZEN)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the frozen networks back in, as they are in this process."""
-        restore_frozen(checkpoint["state_dict"], self, FROZEN)

@@ -3,33 +3,26 @@
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.losses.domain_guided import encoder_loss
 from idinvert.losses.terms import delta_loss
 from idinvert.networks.encoding import decode
-from idinvert.training.clock import ImageClock
-from idinvert.training.frozen import drop_frozen, freeze, restore_frozen
+from idinvert.training.encoder_training import EncoderTraining
 from idinvert.training.latent_adversary import LatentAdversary, latent_step
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
     descend,
-    log_reconstruction_error,
-    reconstruct,
     scheduled_optimizers,
     total,
     training_images,
 )
 
-FROZEN = ("generator", "perceptual")
 
-
-class E4eTraining(pl.LightningModule):
+class E4eTraining(EncoderTraining):
     """E against D_w around a frozen G, its layers let apart one after the other.
 
     E gives one code w_0 for all layers, and differences d_i of the later ones (``latent=deltas``).
@@ -97,16 +90,22 @@ class E4eTraining(pl.LightningModule):
         seed: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
         if not getattr(encoder, "deltas", False):
             raise ConfigError(
                 "objective=e4e lets the layers of a code apart one by one, and this encoder gives "
                 "all of them from the start. Use latent=deltas."
             )
-        self.automatic_optimization = False
-        self.generator: Any = freeze(generator)
-        self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
-        self.encoder: Any = encoder
+        super().__init__(
+            generator=generator,
+            encoder=encoder,
+            perceptual=perceptual,
+            lr=lr,
+            betas=betas,
+            schedule=schedule,
+            mirror=mirror,
+            seed=seed,
+            accumulate=accumulate,
+        )
         self.latent_adversary = LatentAdversary(
             num_layers=generator.num_layers,
             w_dim=generator.w_dim,
@@ -117,18 +116,9 @@ class E4eTraining(pl.LightningModule):
             r1_every=r1_every,
             seed=seed,
         )
-        self.clock = ImageClock()
         self.lambda_vgg, self.lambda_w, self.lambda_delta = lambda_vgg, lambda_w, lambda_delta
         self.delta_start, self.delta_every = delta_start, delta_every
-        self.lr, self.w_lr_ratio = lr, w_lr_ratio
-        self.betas = (float(betas[0]), float(betas[1]))
-        self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate, self.graphs = accumulate, StepGraphs()
-
-    @property
-    def nimg(self) -> int:
-        """Images seen so far, over all ranks."""
-        return self.clock.nimg
+        self.w_lr_ratio = w_lr_ratio
 
     @property
     def stage(self) -> int:
@@ -141,10 +131,7 @@ class E4eTraining(pl.LightningModule):
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
         """What a finished run leaves in its ``weights`` folder."""
-        return {
-            "encoder": self.encoder,
-            "latent_discriminator": self.latent_adversary.network,
-        }
+        return super().trained_networks | {"latent_discriminator": self.latent_adversary.network}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for E and for D_w, corrected for lazy penalties."""
@@ -152,18 +139,6 @@ class E4eTraining(pl.LightningModule):
             adam(self.encoder, lr=self.lr, betas=self.betas),
             self.latent_adversary.adam(lr=self.lr * self.w_lr_ratio, betas=self.betas),
         ]
-
-    def train(self, mode: bool = True) -> "E4eTraining":
-        """Training mode for E and D_w alone: G and F stay in evaluation mode."""
-        super().train(mode)
-        self.generator.eval()
-        if self.perceptual is not None:
-            self.perceptual.eval()
-        return self
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """``G(E(x))``, ``[N, 3, R, R]``, with constant noise or E's own."""
-        return reconstruct(self, images)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of E and one of D_w; returns the detached means of every term."""
@@ -199,15 +174,3 @@ class E4eTraining(pl.LightningModule):
         terms["loss/delta"] = self.lambda_delta * deltas
         loss = total(terms)
         return loss, terms | {"loss/encoder": loss}
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Mean squared error of the reconstructions, beside that of G at the mean code."""
-        log_reconstruction_error(self, batch)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves the frozen networks out."""
-        drop_frozen(checkpoint["state_dict"], FROZEN)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the frozen networks back in, as they are in this process."""
-        restore_frozen(checkpoint["state_dict"], self, FROZEN)

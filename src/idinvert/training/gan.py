@@ -14,11 +14,9 @@ from idinvert.errors import ConfigError
 from idinvert.losses.terms import path_length_penalty, path_lengths, r1
 from idinvert.training.augment import AdaptiveAugment
 from idinvert.training.augment_maps import Augmentations
+from idinvert.training.averages import PathLength, update_ema
 from idinvert.training.clock import ImageClock, random_stream
-from idinvert.training.ema import update_ema
-from idinvert.training.frozen import freeze, full_precision
 from idinvert.training.latents import Latents, draw_latents, mixed_codes
-from idinvert.training.path_length import PathLength
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     detached,
@@ -94,7 +92,7 @@ class GANTraining(pl.LightningModule):
         self.automatic_optimization = False
         self.generator: Any = generator.train().requires_grad_(True)
         self.discriminator = discriminator.train().requires_grad_(True)
-        self.average: Any = freeze(copy.deepcopy(generator))
+        self.average: Any = copy.deepcopy(generator).eval().requires_grad_(False)
         self.clock = ImageClock()
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
         self.style_mixing = style_mixing
@@ -220,7 +218,7 @@ class GANTraining(pl.LightningModule):
         last: bool,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """D's gradients of a micro-batch; its terms, and G's gradient with respect to the fakes."""
-        with full_precision(real.device):
+        with torch.autocast(real.device.type, enabled=False):  # R1 needs float32
             shown = fakes.detach().to(self.dtype).requires_grad_(True)
             fake_logits = self.discriminator(self._augmented(shown, augmentations, which=0))
             loss_g = softplus(-fake_logits).mean()
@@ -274,7 +272,7 @@ class GANTraining(pl.LightningModule):
         parts = list(zip(Latents.of(*latents).split(size), y.split(size), strict=True))
         length = penalty = torch.zeros((), device=self.device)
         for index, (part, directions) in enumerate(parts):
-            with full_precision(self.device):
+            with torch.autocast(self.device.type, enabled=False):
                 codes, _ = mixed_codes(self.generator, part)
                 shown = self.generator.synthesis(codes, noise=part.noise)
                 lengths = path_lengths(shown, codes, directions)

@@ -1,4 +1,4 @@
-"""What every objective of an encoder does alike in a step: rates, images, descent, validation."""
+"""The parts of a training step: rates, images, micro-batches, descent, and validation means."""
 
 import operator
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.losses.terms import pixel_loss
-from idinvert.networks.encoding import decode
-from idinvert.training.mirror import mirror_at_random
+from idinvert.training.clock import random_stream
 from idinvert.training.schedules import set_learning_rate
-from idinvert.training.validation import log_means
 
 
 def scheduled_optimizers(module: Any) -> list[Any]:
@@ -35,13 +33,36 @@ def training_images(module: Any, batch: dict[str, Tensor]) -> Tensor:
     images = to_float(batch["image"]).to(module.dtype)
     if not module.mirror:
         return images
-    return mirror_at_random(
+    return random_flip(
         images,
         seed=module.seed,
         nimg=module.nimg,
         rank=module.global_rank,
         world_size=module.trainer.world_size,
     )
+
+
+def random_flip(images: Tensor, *, seed: int, nimg: int, rank: int, world_size: int) -> Tensor:
+    """Flips each image with probability one half.
+
+    The coins of the whole global batch are thrown on every rank and each takes its slice, so two
+    ranks flip the images that one rank would.
+
+    Args:
+        images: ``[n, 3, H, W]``, this rank's share.
+        seed: The run's seed.
+        nimg: Images seen before this step.
+        rank: This process.
+        world_size: Number of processes.
+
+    Returns:
+        ``[n, 3, H, W]``.
+    """
+    count = len(images)
+    stream = random_stream(purpose="mirror", seed=seed, nimg=nimg)
+    coins = torch.randint(0, 2, (count * world_size,), generator=stream)
+    flipped = (coins[rank * count : (rank + 1) * count] == 0).to(images.device).view(-1, 1, 1, 1)
+    return torch.where(flipped, images.flip(-1), images)
 
 
 def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -140,11 +161,6 @@ def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in terms.items()}
 
 
-def reconstruct(module: Any, images: Tensor) -> Tensor:
-    """``G(E(x))``, ``[N, 3, R, R]``, with the noise of E where it gives some, else G's own."""
-    return decode(module.generator, module.encoder.encode(images))
-
-
 def adam(
     network: nn.Module, *, lr: float, betas: tuple[float, float], penalised_every: int = 1
 ) -> torch.optim.Optimizer:
@@ -171,12 +187,48 @@ def lazy(*, r1_gamma: float, r1_every: int) -> int:
     return r1_every if r1_gamma > 0 else 1
 
 
-def log_reconstruction_error(module: Any, batch: dict[str, Tensor]) -> None:
-    """Logs the squared error of the reconstructions, beside that of G at the mean code."""
-    images = to_float(batch["image"]).to(module.dtype)
-    with torch.no_grad():
-        mean_code = module.generator.w_avg.expand(len(images), -1, -1)
-        mean_image = module.generator.synthesis(mean_code, noise="const")
-        error = pixel_loss(images, module.reconstruct(images).clamp(-1, 1))
-        floor = pixel_loss(images, mean_image.clamp(-1, 1))
-    log_means(module, {"val/mse": error, "val/mse_of_mean_image": floor})
+class MeanOverImages(Metric):
+    """The mean of a figure over all images of all ranks.
+
+    Sums and counts add up over ranks in float64, so that neither shares of unequal size nor the
+    batches within them matter.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Adds the figure of each image of a batch, ``[N]``."""
+        self.total = self.total + values.detach().double().sum()
+        self.count = self.count + len(values)
+
+    def compute(self) -> Tensor:
+        """The mean; NaN if one of the values is, or if there is none."""
+        return self.total / self.count
+
+
+def log_means(module: Any, figures: dict[str, Tensor]) -> None:
+    """Logs the mean of each ``[N]`` over the validation images of all ranks.
+
+    Every rank must have an image (`cli.devices.check_validation`): the sums meet at the end of the
+    validation, where a rank without any would not be.
+
+    Args:
+        module: The LightningModule, in its ``validation_step``.
+        figures: Name to the values of this batch's images.
+    """
+    if not hasattr(module, "validation_means"):
+        module.validation_means = nn.ModuleDict()
+    means = module.validation_means
+    for name, values in figures.items():
+        if name not in means:
+            means[name] = MeanOverImages().to(module.device)
+        means[name].update(values)
+        attribute = f"validation_means.{name}"
+        module.log(name, means[name], on_epoch=True, logger=False, metric_attribute=attribute)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from idinvert.config.run_folder import STANDS_ON
 from idinvert.errors import ConfigError
-from idinvert.training.callbacks.folder import latest_checkpoint, nimg_of
+from idinvert.training.callbacks.checkpoint import latest_checkpoint, nimg_of
 
 EXPERIMENTS = ["gan", "attributes", "domain_guided", "conventional", "e4e", "force_in_domain"]
 STANDS = {

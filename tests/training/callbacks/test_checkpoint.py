@@ -12,8 +12,12 @@ import torch
 
 from idinvert.checkpoints.release import load_network, read_header
 from idinvert.errors import CheckpointError, DivergenceError
-from idinvert.training.callbacks.checkpoint import NimgCheckpoint
-from idinvert.training.callbacks.folder import checkpoints_in, latest_checkpoint, nimg_of
+from idinvert.training.callbacks.checkpoint import (
+    NimgCheckpoint,
+    checkpoints_in,
+    latest_checkpoint,
+    nimg_of,
+)
 
 SIZE = 4
 

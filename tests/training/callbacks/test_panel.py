@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.training.callbacks.panel import Panel, reconstruction_rows, sample_rows
+from idinvert.training.callbacks.panel import Panel
 from idinvert.training.gan import GANTraining
+from idinvert.training.panels import reconstruction_rows, sample_rows
 from idinvert.training.schedules import Constant
 
 

@@ -7,13 +7,30 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+from torch import nn
 
 from idinvert.checkpoints.release import save_network
-from idinvert.errors import CheckpointError
-from idinvert.training.callbacks.finite import require_finite_weights
-from idinvert.training.callbacks.folder import PATTERN, checkpoints_in, latest_checkpoint
+from idinvert.errors import CheckpointError, DivergenceError
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.clock import passed
+
+PATTERN = "nimg-{nimg:09d}.ckpt"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The complete checkpoints in ``folder``, oldest first, without half-written files."""
+    return sorted(folder.glob("nimg-*.ckpt"))
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint in ``folder``, or ``None``."""
+    found = checkpoints_in(folder)
+    return found[-1] if found else None
+
+
+def nimg_of(checkpoint: Path | None) -> int:
+    """The images seen at a checkpoint of this folder; 0 without one."""
+    return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("nimg-"))
 
 
 class NimgCheckpoint(Callback):
@@ -138,3 +155,25 @@ def _validates(trainer: pl.Trainer, step: int) -> bool:
     """Whether a validation comes right after this step."""
     images = trainer.enable_validation and sum(trainer.num_val_batches) > 0
     return bool(images) and step % int(trainer.val_check_batch or 1) == 0
+
+
+def require_finite_weights(
+    networks: dict[str, nn.Module], *, nimg: int, newest: Path | None
+) -> None:
+    """Raises if a weight is infinite or not a number: the step after a finite loss can do that.
+
+    Raises:
+        DivergenceError: Names the network, the last good checkpoint and what to try.
+    """
+    for role, network in networks.items():
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise diverged(f"weights of the {role}", nimg=nimg, newest=newest)
+
+
+def diverged(what: str, *, nimg: int, newest: Path | None) -> DivergenceError:
+    """The error for a loss or weight that is not finite: what, when, what to try."""
+    return DivergenceError(
+        f"training diverged at {nimg:,} images: {what} not finite. The last good checkpoint is "
+        f"{newest}. Try a smaller objective.lr (a tenth), encoder.backbone.variant=v2, a larger "
+        "batch_size, or trainer.precision=32-true."
+    )

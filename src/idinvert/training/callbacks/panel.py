@@ -9,52 +9,20 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.utils import make_grid
 
-from idinvert.data.convert import to_float, to_uint8
 from idinvert.tracking.panels import log_panel, save_panel
 from idinvert.training.clock import passed
 
 Draw = Callable[[Any], dict[str, Tensor]]
 
 
-def reconstruction_rows(dataset: Dataset, *, count: int = 8) -> Draw:
-    """Draws input and reconstruction of the first ``count`` images of ``dataset``.
-
-    Returns:
-        A function from the training module to caption (``image <id>``) → uint8 ``[2, 3, R, R]``.
-    """
-    items = [dataset[index] for index in range(min(count, len(dataset)))]  # type: ignore[arg-type]
-    images = torch.stack([item["image"] for item in items])
-    names = [f"image {item['id']}" for item in items]
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        reconstructions = module.reconstruct(to_float(images.to(module.device)).to(module.dtype))
-        pairs = torch.stack([images, to_uint8(reconstructions).cpu()], dim=1)  # [N, 2, 3, R, R]
-        return dict(zip(names, pairs, strict=True))
-
-    return draw
-
-
-def sample_rows(*, z_dim: int, count: int = 32, seed: int = 0) -> Draw:
-    """Draws what the averaged generator makes of ``count`` fixed codes.
-
-    Returns:
-        A function from the GAN's training module to one caption → uint8 ``[count, 3, R, R]``.
-    """
-    z = torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        codes = module.average.mapping(z.to(module.device, module.dtype))
-        images = module.average.synthesis(codes, noise="const")
-        return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
-
-    return draw
-
-
 class Panel(Callback):
     """Draws every ``every_nimg`` images and when training ends.
+
+    The module is drawn in evaluation mode as it stands: E's BatchNorms have training's running
+    averages, while validations and saved weights have statistics estimated anew (`Recalibration`).
+    So a panel may differ a little from what `val/mse` or the saved encoder says.
 
     A picture is never worth a run: where a device has no memory left for drawing, the panel says so
     once and is left out from there on.

@@ -9,6 +9,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 
 PEOPLE = (signal.SIGINT, signal.SIGTERM)
 """Signals of which a second one ends the process at once."""
@@ -101,3 +106,15 @@ class StopAtNimg(Callback):
             name = signal.Signals(number).name
             print(f"\n{name}: finishing this step and saving{again}.", flush=True)
         self._caught = self._caught or number
+
+
+def cluster_plugins() -> list[ClusterEnvironment]:
+    """What a Trainer must be told about the cluster that this process runs on.
+
+    Under Slurm, Lightning would save and queue the job again on its own when a signal comes, beside
+    submitit or ``scontrol requeue``, and take up a checkpoint of its own making
+    (decision 10). torchrun, and a machine without either, it recognises by itself.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]

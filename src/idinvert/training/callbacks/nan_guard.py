@@ -6,10 +6,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import nn
 
-from idinvert.errors import DivergenceError
-from idinvert.training.callbacks.folder import latest_checkpoint
+from idinvert.training.callbacks.checkpoint import diverged, latest_checkpoint
 
 
 def require_finite(outputs: Any, *, nimg: int, newest: Path | None) -> None:
@@ -22,28 +20,7 @@ def require_finite(outputs: Any, *, nimg: int, newest: Path | None) -> None:
     finite = torch.stack([outputs[name].float() for name in names]).isfinite().tolist()
     broken = [name for name, good in zip(names, finite, strict=True) if not good]
     if broken:
-        raise _diverged(", ".join(broken), nimg=nimg, newest=newest)
-
-
-def require_finite_weights(
-    networks: dict[str, nn.Module], *, nimg: int, newest: Path | None
-) -> None:
-    """Raises if a weight is infinite or not a number: the step after a finite loss can do that.
-
-    Raises:
-        DivergenceError: Names the network, the last good checkpoint and what to try.
-    """
-    for role, network in networks.items():
-        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-            raise _diverged(f"weights of the {role}", nimg=nimg, newest=newest)
-
-
-def _diverged(what: str, *, nimg: int, newest: Path | None) -> DivergenceError:
-    return DivergenceError(
-        f"training diverged at {nimg:,} images: {what} not finite. The last good checkpoint is "
-        f"{newest}. Try a smaller objective.lr (a tenth), encoder.backbone.variant=v2, a larger "
-        "batch_size, or trainer.precision=32-true."
-    )
+        raise diverged(", ".join(broken), nimg=nimg, newest=newest)
 
 
 class StopWhenNotFinite(Callback):

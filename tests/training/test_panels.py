@@ -10,11 +10,13 @@ from torch import Tensor
 
 from idinvert.editing.directions import Direction
 from idinvert.training.callbacks.panel import Panel
-from idinvert.training.panels.diffusion import diffusion_rows
-from idinvert.training.panels.fixed import FixedImages
-from idinvert.training.panels.interpolation import interpolation_rows
-from idinvert.training.panels.inversion import inversion_rows
-from idinvert.training.panels.manipulation import manipulation_rows
+from idinvert.training.panels import (
+    FixedImages,
+    diffusion_rows,
+    interpolation_rows,
+    inversion_rows,
+    manipulation_rows,
+)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 import torch
 
 from idinvert.errors import DivergenceError
-from idinvert.training.callbacks.finite import StopWhenNotFinite, require_finite
 from idinvert.training.callbacks.history import History
+from idinvert.training.callbacks.nan_guard import StopWhenNotFinite, require_finite
 from idinvert.training.callbacks.progress import Progress
 
 

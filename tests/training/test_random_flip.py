@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from idinvert.training.mirror import mirror_at_random
+from idinvert.training.steps import random_flip
 
 
 def flipped(images: Tensor, result: Tensor) -> Tensor:
@@ -20,16 +20,16 @@ def numbered(count: int) -> Tensor:
 
 def test_about_half_of_the_images_are_flipped() -> None:
     images = numbered(2000)
-    result = mirror_at_random(images, seed=0, nimg=0, rank=0, world_size=1)
+    result = random_flip(images, seed=0, nimg=0, rank=0, world_size=1)
     share = flipped(images, result).double().mean().item()
     assert abs(share - 0.5) < 0.05
 
 
 def test_two_ranks_flip_what_one_would() -> None:
     images = numbered(16)
-    alone = mirror_at_random(images, seed=4, nimg=320, rank=0, world_size=1)
+    alone = random_flip(images, seed=4, nimg=320, rank=0, world_size=1)
     together = [
-        mirror_at_random(images[8 * rank :][:8], seed=4, nimg=320, rank=rank, world_size=2)
+        random_flip(images[8 * rank :][:8], seed=4, nimg=320, rank=rank, world_size=2)
         for rank in range(2)
     ]
     assert torch.equal(alone, torch.cat(together))
@@ -37,7 +37,7 @@ def test_two_ranks_flip_what_one_would() -> None:
 
 def test_other_places_and_seeds_flip_others() -> None:
     images = numbered(64)
-    base = mirror_at_random(images, seed=0, nimg=0, rank=0, world_size=1)
+    base = random_flip(images, seed=0, nimg=0, rank=0, world_size=1)
     for seed, nimg in ((1, 0), (0, 64)):
-        other = mirror_at_random(images, seed=seed, nimg=nimg, rank=0, world_size=1)
+        other = random_flip(images, seed=seed, nimg=nimg, rank=0, world_size=1)
         assert not torch.equal(base, other)

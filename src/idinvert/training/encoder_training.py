@@ -1,0 +1,114 @@
+"""What the objectives of an encoder share: frozen networks, images seen, validation, resuming."""
+
+from typing import Any, Self
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from idinvert.acceleration import StepGraphs
+from idinvert.data.convert import to_float
+from idinvert.losses.terms import pixel_loss
+from idinvert.networks.encoding import decode
+from idinvert.training.clock import ImageClock
+from idinvert.training.schedules import Schedule
+from idinvert.training.steps import log_means
+
+FROZEN = ("generator", "perceptual")
+
+
+class EncoderTraining(pl.LightningModule):
+    """E around a frozen G and F; a subclass has the losses, the optimisers and the training step.
+
+    Args:
+        generator: The frozen G (`networks.generator.Generator`); codes ``[N, L, w_dim]`` to images.
+        encoder: E; images to codes ``[N, L, w_dim]``.
+        perceptual: The frozen F; images to features. ``None`` where no loss takes it.
+        lr: E's learning rate.
+        betas: Adam's betas.
+        schedule: Factor on the learning rates by images seen.
+        mirror: Flip training images left to right with probability one half.
+        seed: Seed of the flips, and of whatever else is drawn.
+        accumulate: Micro-batches of one step, for less memory; BatchNorm and a discriminator's
+            minibatch deviation see one at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        encoder: nn.Module,
+        perceptual: nn.Module | None = None,
+        lr: float,
+        betas: tuple[float, float],
+        schedule: Schedule,
+        mirror: bool = False,
+        seed: int,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator: Any = freeze(generator)
+        self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
+        self.encoder: Any = encoder
+        self.clock = ImageClock()
+        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
+        self.schedule, self.mirror, self.seed = schedule, mirror, seed
+        self.accumulate, self.graphs = accumulate, StepGraphs()
+
+    @property
+    def nimg(self) -> int:
+        """Images seen so far, over all ranks."""
+        return self.clock.nimg
+
+    @property
+    def trained_networks(self) -> dict[str, nn.Module]:
+        """What a finished run leaves in its ``weights`` folder."""
+        return {"encoder": self.encoder}
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for what is trained: G and F stay in evaluation mode."""
+        super().train(mode)
+        self.generator.eval()
+        if self.perceptual is not None:
+            self.perceptual.eval()
+        return self
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """``G(E(x))``, ``[N, 3, R, R]``, with the noise of E where it gives some, else G's own."""
+        return decode(self.generator, self.encoder.encode(images))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Mean squared error of the reconstructions, beside that of G at the mean code."""
+        images = to_float(batch["image"]).to(self.dtype)
+        with torch.no_grad():
+            mean_code = self.generator.w_avg.expand(len(images), -1, -1)
+            mean_image = self.generator.synthesis(mean_code, noise="const")
+            error = pixel_loss(images, self.reconstruct(images).clamp(-1, 1))
+            floor = pixel_loss(images, mean_image.clamp(-1, 1))
+        log_means(self, {"val/mse": error, "val/mse_of_mean_image": floor})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves the frozen networks out.
+
+        They come from files whose content hashes stand in the run's config, so a checkpoint of the
+        encoder does not carry a copy of G and F each time.
+        """
+        state = checkpoint["state_dict"]
+        for key in [key for key in state if is_frozen(key)]:
+            del state[key]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the frozen networks back in as they are in this process, for a strict load."""
+        own = self.state_dict()
+        checkpoint["state_dict"].update({key: own[key] for key in own if is_frozen(key)})
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Evaluation mode, no gradients into the parameters; gradients still flow through."""
+    return network.eval().requires_grad_(False)
+
+
+def is_frozen(key: str) -> bool:
+    """Whether a key of a state dict belongs to a frozen network."""
+    return key.split(".", 1)[0] in FROZEN

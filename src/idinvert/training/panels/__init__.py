@@ -1,1 +1,0 @@
-"""What the panels of an encoder's training show, one a file."""
