@@ -11,7 +11,7 @@ from idinvert.losses.domain_guided import encoder_loss
 from idinvert.losses.terms import delta_loss
 from idinvert.networks.encoding import decode
 from idinvert.training.encoder_training import EncoderTraining
-from idinvert.training.latent_adversary import LatentAdversary, latent_step
+from idinvert.training.latent_adversary import LatentAdversary
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     adam,
@@ -151,7 +151,7 @@ class E4eTraining(EncoderTraining):
         terms = descend(
             self, of_e, loss_of, images, parts=self.accumulate, kept=[codes], graph=("E", layers)
         )
-        terms |= latent_step(self, torch.cat(codes), layers=layers, optimizer=of_w)
+        terms |= self.latent_adversary.step(self, torch.cat(codes), layers=layers, optimizer=of_w)
         self.clock.nimg += len(images) * self.trainer.world_size
         return terms
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
 from idinvert.training.domain_guided import DomainGuidedTraining
-from idinvert.training.latent_adversary import LatentAdversary, latent_step
+from idinvert.training.latent_adversary import LatentAdversary
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import scheduled_optimizers
 
@@ -128,7 +128,8 @@ class ForceInDomainTraining(DomainGuidedTraining):
         """One step of E, of D and of D_w; returns the detached means of every term."""
         *of_e_and_d, of_w = scheduled_optimizers(self)
         terms, codes = self.steps_of_e_and_d(batch, of_e_and_d)
-        terms |= latent_step(self, codes, layers=self.generator.num_layers, optimizer=of_w)
+        layers = self.generator.num_layers
+        terms |= self.latent_adversary.step(self, codes, layers=layers, optimizer=of_w)
         self.clock.nimg += len(codes) * self.trainer.world_size
         return terms
 

@@ -1,6 +1,5 @@
 """D_w and what it is shown: the generator's own codes against the encoder's."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,95 +82,63 @@ class LatentAdversary(nn.Module):
         shown = codes.flatten(1) if whole else codes[:, :layers].flatten(0, 1)
         return adversarial_term(self.network, shown, kind="logistic")
 
-    def loss(
-        self,
-        codes: Tensor,
-        *,
-        layers: int,
-        generator: Any,
-        nimg: int,
-        rank: int,
-        world_size: int,
-        gather: Callable[[Tensor], Tensor],
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """D_w's loss of one step, and its parts.
+    def step(self, module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> dict[str, Tensor]:
+        """One step of D_w on the codes of E's step.
 
         Every rank draws for, and puts into its pools, the codes of all ranks, and then looks at
-        its own share: several ranks compute what one would, and their pools stay the same.
+        its own share: several ranks compute what one would, and their pools stay the same. Codes
+        take no memory, so micro-batches are not told apart.
 
         Args:
+            module: The `EncoderTraining`, with the frozen G.
             codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
             layers: D_w is shown one of so many first layers; read with ``w_input="layer"`` alone.
-            generator: G, frozen.
-            nimg: Images seen before this step.
-            rank: This process.
-            world_size: Number of processes.
-            gather: This rank's tensor ``[N, ...]`` to that of all ranks ``[N * ranks, ...]``.
+            optimizer: Of D_w.
 
         Returns:
-            The loss, and the terms of `losses.domain_guided.discriminator_loss`, ``latent_`` before
+            The detached terms of `losses.domain_guided.discriminator_loss`, ``latent_`` before
             their names.
         """
+        ranks = module.trainer.world_size
+
+        def loss_of(codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            real, fake = self._real_and_fake(module, codes, layers=layers)
+            loss, terms = discriminator_loss(
+                self.network,
+                real,
+                fake,
+                kind="logistic",
+                r1_gamma=self.r1_gamma,
+                r1_every=self.r1_every,
+                step=module.nimg // (len(codes) * ranks),
+            )
+            return loss, {name.replace("/", "/latent_"): value for name, value in terms.items()}
+
+        return descend(module, optimizer, loss_of, codes)
+
+    @torch.no_grad()
+    def _real_and_fake(self, module: Any, codes: Tensor, *, layers: int) -> tuple[Tensor, Tensor]:
+        """What D_w looks at on this rank, each ``[N, features]``: codes of M, and of E."""
+        generator, ranks = module.generator, module.trainer.world_size
         count, dtype = len(codes), dtype_of(self.network)
-        rng = random_stream(purpose="latent adversary", seed=self.seed, nimg=nimg)
-        shape = (count * world_size, generator.z_dim)
+        rng = random_stream(purpose="latent adversary", seed=self.seed, nimg=module.nimg)
+        shape = (count * ranks, generator.z_dim)
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
         layer = torch.randint(0, layers, (len(z),), generator=rng).to(codes.device)
-        with torch.no_grad():
-            w = mapped(generator, z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
-            w = truncate(w, generator.w_avg, self.truncation)
-            real = self.real_pool.exchange(self._shown(w, layer), rng=rng)
-            fake = self.fake_pool.exchange(self._shown(gather(codes.to(dtype)), layer), rng=rng)
-        mine = slice(rank * count, (rank + 1) * count)
-        loss, terms = discriminator_loss(
-            self.network,
-            real[mine],
-            fake[mine],
-            kind="logistic",
-            r1_gamma=self.r1_gamma,
-            r1_every=self.r1_every,
-            step=nimg // (count * world_size),
-        )
-        return loss, {name.replace("/", "/latent_"): value for name, value in terms.items()}
+        w = mapped(generator, z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
+        w = truncate(w, generator.w_avg, self.truncation)
+        real = self.real_pool.exchange(self._shown(w, layer), rng=rng)
+        codes = codes.to(dtype)
+        of_all = module.all_gather(codes).flatten(0, 1) if ranks > 1 else codes
+        fake = self.fake_pool.exchange(self._shown(of_all, layer), rng=rng)
+        mine = slice(module.global_rank * count, (module.global_rank + 1) * count)
+        return real[mine], fake[mine]
 
     def _shown(self, codes: Tensor, layer: Tensor) -> Tensor:
         """Codes ``[N, L, w_dim]`` as D_w takes them: of layer ``layer[n]``, or of all."""
         if self.w_input == "whole":
             return codes.flatten(1)
         return codes[torch.arange(len(codes), device=codes.device), layer]
-
-
-def latent_step(module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> dict[str, Tensor]:
-    """One step of a training module's ``latent_adversary`` on the codes of its E step.
-
-    Codes take no memory, so micro-batches are not told apart: pools and pairs stay as they are.
-
-    Args:
-        module: A LightningModule with ``latent_adversary``, ``generator`` and ``nimg``.
-        codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
-        layers: See `LatentAdversary.loss`.
-        optimizer: Of D_w.
-
-    Returns:
-        The detached terms.
-    """
-    world = module.trainer.world_size
-
-    def gather(tensor: Tensor) -> Tensor:
-        return module.all_gather(tensor).flatten(0, 1) if world > 1 else tensor
-
-    def loss_of(codes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return module.latent_adversary.loss(
-            codes,
-            layers=layers,
-            generator=module.generator,
-            nimg=module.nimg,
-            rank=module.global_rank,
-            world_size=world,
-            gather=gather,
-        )
-
-    return descend(module, optimizer, loss_of, codes)
 
 
 class CodePool(nn.Module):

@@ -72,12 +72,7 @@ class NimgCheckpoint(Callback):
                 stale.unlink(missing_ok=True)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when a multiple of ``every_nimg`` has been passed."""
         step = len(batch["image"]) * trainer.world_size

@@ -43,12 +43,7 @@ class History(Callback):
         self._sums = {name: value.to(module.device) for name, value in self._sums.items()}
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds a step; at the end of a tick, writes the row."""
         for name, value in outputs.items():

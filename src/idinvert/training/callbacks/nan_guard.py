@@ -30,12 +30,7 @@ class StopWhenNotFinite(Callback):
         self.folder, self.every = folder, every
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Raises ``DivergenceError`` before any checkpoint of this batch is written."""
         if batch_idx % self.every == 0:

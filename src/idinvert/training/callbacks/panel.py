@@ -45,12 +45,7 @@ class Panel(Callback):
         self._given_up = False
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Draws when a multiple of ``every_nimg`` has been passed."""
         step = len(batch["image"]) * trainer.world_size

@@ -54,12 +54,7 @@ class Progress(Callback):
             )
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar."""
         if self._bar is None:

@@ -65,12 +65,7 @@ class StopAtNimg(Callback):
             trainer.should_stop = True
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: Any,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Asks Lightning to stop; all ranks agree on it."""
         reason = self._caught
