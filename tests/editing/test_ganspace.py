@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from idinvert.editing.edits import manipulate
 from idinvert.editing.ganspace import ganspace
-from idinvert.editing.manipulate import manipulate
 from idinvert.errors import ConfigError
 
 

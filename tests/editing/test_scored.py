@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idinvert.editing.scored import scored_codes
+from idinvert.editing.svm import scored_codes
 from idinvert.errors import ConfigError
 
 

@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from idinvert.losses.terms import r1
 from idinvert.networks import stylegan2_discriminator, stylegan_discriminator
-from idinvert.networks.depthwise import depthwise
-from idinvert.networks.resample import fir_kernel
+from idinvert.networks.resample import depthwise, fir_kernel
 
 WAYS = [
     {"stride": 1, "padding": 2},

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.networks.batch_norm import batch_norm, batch_norms
-from idinvert.networks.recalibration import (
+from idinvert.networks.batch_norm import (
+    batch_norm,
+    batch_norms,
     batches,
     mean_of,
     running_statistics,

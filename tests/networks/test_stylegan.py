@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.networks.epilogue import Epilogue
-from idinvert.networks.stylegan import StyleGANGenerator
+from idinvert.networks.stylegan import Epilogue, StyleGANGenerator
 
 from .synthesis_checks import (
     awake,

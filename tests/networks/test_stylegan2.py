@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.networks.stylegan2 import StyleGAN2Generator
-from idinvert.networks.stylegan2_synthesis import CONNECTIONS
+from idinvert.networks.stylegan2 import CONNECTIONS, StyleGAN2Generator
 
 from .synthesis_checks import (
     awake,

@@ -23,8 +23,7 @@ from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, load_directions
-from idinvert.editing.interpolate import interpolate
-from idinvert.editing.manipulate import manipulate
+from idinvert.editing.edits import interpolate, manipulate
 from idinvert.evaluation.pictures import grid
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.results.cells import filled

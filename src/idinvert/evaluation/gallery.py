@@ -10,7 +10,7 @@ from torch.utils.data import Subset
 
 from idinvert.data.domain import Domain
 from idinvert.editing.directions import Direction
-from idinvert.editing.interpolate import inner_steps
+from idinvert.editing.edits import inner_steps
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.interpolation import blend
 from idinvert.evaluation.inverted import Inverted

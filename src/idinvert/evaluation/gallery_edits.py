@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from idinvert.editing.manipulate import Unit
+from idinvert.editing.edits import Unit
 from idinvert.errors import ConfigError
 from idinvert.evaluation.gallery import Cells, Section, Shown, named
 from idinvert.evaluation.manipulation import edit
@@ -18,7 +18,7 @@ class Moves:
 
     Attributes:
         steps: α of every direction.
-        unit: of α, as in `editing.manipulate`.
+        unit: of α, as in `editing.edits`.
         layers: the layers to move; None for each direction's own.
     """
 

@@ -17,7 +17,7 @@ from idinvert.evaluation.reference import measure_sets
 from idinvert.evaluation.sheet import Sheet, write_sheet
 from idinvert.evaluation.subject import Subject
 from idinvert.inversion.initialization import mapped
-from idinvert.networks.recalibration import set_statistics, sum_of_statistics
+from idinvert.networks.batch_norm import set_statistics, sum_of_statistics
 from idinvert.results.record import Record
 
 SAMPLES = 1000

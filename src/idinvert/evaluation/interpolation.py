@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idinvert.editing.interpolate import inner_steps, interpolate
+from idinvert.editing.edits import inner_steps, interpolate
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject, mixed, of_pair
 from idinvert.evaluation.outputs import measured_outputs, require_set_metrics

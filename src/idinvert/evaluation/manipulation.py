@@ -9,7 +9,7 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, check_direction
-from idinvert.editing.manipulate import UNITS, Unit, manipulate, sigma_of
+from idinvert.editing.edits import UNITS, Unit, manipulate, sigma_of
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.movement import movement

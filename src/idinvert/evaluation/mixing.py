@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from idinvert.editing.mix import first_style_layer, mix_styles
+from idinvert.editing.edits import first_style_layer, mix_styles
 from idinvert.errors import ConfigError
 from idinvert.evaluation.inverted import Inverted, invert_subject
 from idinvert.evaluation.outputs import measured_outputs, require_set_metrics

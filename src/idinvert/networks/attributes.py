@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.networks.layout import laid_out
+from idinvert.networks.backbone import in_fastest_layout
 
 KINDS = ("continuous", "binary")
 _GROUPS = 8
@@ -121,7 +121,7 @@ class AttributeNetwork(nn.Module):
                 f"{self.resolution}x{self.resolution}; change data.resolution or take an "
                 "attribute network trained at this resolution"
             )
-        x = self.stem(laid_out(images))
+        x = self.stem(in_fastest_layout(images))
         found = [x]
         for module in self.upper:
             x = module(x)

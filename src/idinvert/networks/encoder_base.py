@@ -1,14 +1,13 @@
 """The convolutional part of the paper's own encoder, in the authors' two versions."""
 
 import itertools
-import math
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
+from idinvert.networks.backbone import SMALLEST, halvings, in_fastest_layout
 from idinvert.networks.batch_norm import batch_norm
-from idinvert.networks.layout import laid_out
 
 VARIANTS = ("v1", "v2")
 CHANNELS_MAX = {"v1": 1024, "v2": 512}
@@ -16,7 +15,6 @@ NORM = {"v1": "batch", "v2": "sync"}
 """Whether the authors' BatchNorm sees one GPU or all, by variant."""
 _SLOPE = 0.2
 _STD = 0.02
-_SMALLEST = 4
 
 
 class Layer(nn.Module):
@@ -128,11 +126,7 @@ class BaseBackbone(nn.Module):
         norm: str | None = None,
     ) -> None:
         super().__init__()
-        if resolution < 2 * _SMALLEST or resolution & (resolution - 1):
-            raise ConfigError(
-                f"encoder: got resolution {resolution}, expected a power of two from "
-                f"{2 * _SMALLEST} up; change data.resolution"
-            )
+        depth = halvings(resolution)
         if variant not in VARIANTS:
             raise ConfigError(
                 f"encoder: got variant {variant!r}, expected one of {list(VARIANTS)}; "
@@ -150,7 +144,6 @@ class BaseBackbone(nn.Module):
             "norm": norm,
         }
         self.resolution, self.variant, self.name = resolution, variant, "base"
-        depth = int(math.log2(resolution // _SMALLEST))
         widths = [min(channels * 2**i, channels_max) for i in range(depth + 1)]
         self.stem = Layer(
             in_channels=3,
@@ -166,16 +159,16 @@ class BaseBackbone(nn.Module):
             )
         )
         self.out_channels = widths[-1]
-        self.out_size = _SMALLEST
+        self.out_size = SMALLEST
         self.channels_at = {resolution >> i: width for i, width in enumerate(widths)}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        return self.blocks(self.stem(laid_out(images)))
+        return self.blocks(self.stem(in_fastest_layout(images)))
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(laid_out(images))
+        x = self.stem(in_fastest_layout(images))
         found = {self.resolution: x}
         for i, block in enumerate(self.blocks):
             x = block(x)

@@ -6,9 +6,14 @@ from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
-from idinvert.networks.batch_norm import batch_norm
-from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
-from idinvert.networks.layout import laid_out
+from idinvert.networks.backbone import (
+    SMALLEST,
+    in_fastest_layout,
+    kept_strides,
+    named_norm,
+    start_at_he,
+    still_branches,
+)
 
 LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 """Of each stage: expansion, channels, blocks."""
@@ -51,7 +56,7 @@ class MobileNetBackbone(nn.Module):
         self.architecture = {"resolution": resolution, "width": width, "norm": norm}
         self.resolution, self.name = resolution, "mobilenet"
         (stem, *steps), extra = kept_strides(resolution, places=1 + len(HALVING))
-        normalise = partial(_named_norm, norm=norm)
+        normalise = partial(named_norm, norm=norm)
         channels, side = _scaled(_STEM, width), resolution // stem
         self.stem = Conv2dNormActivation(
             3, channels, stride=stem, norm_layer=normalise, activation_layer=nn.ReLU6
@@ -79,14 +84,14 @@ class MobileNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.stem(laid_out(images))
+        x = self.stem(in_fastest_layout(images))
         for stage in self.stages:
             x = stage(x)
         return x
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(laid_out(images))
+        x = self.stem(in_fastest_layout(images))
         found = {x.shape[-1]: x}
         for stage in self.stages:
             x = stage(x)
@@ -97,7 +102,3 @@ class MobileNetBackbone(nn.Module):
 def _scaled(channels: int, width: float) -> int:
     """``channels * width`` as the nearest multiple of 8, one multiple at least."""
     return max(_DIVISOR, int(channels * width / _DIVISOR + 0.5) * _DIVISOR)
-
-
-def _named_norm(channels: int, *, norm: str) -> nn.Module:
-    return batch_norm(channels=channels, norm=norm, scale=True)

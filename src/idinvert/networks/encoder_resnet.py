@@ -6,9 +6,14 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from idinvert.errors import ConfigError
-from idinvert.networks.batch_norm import batch_norm
-from idinvert.networks.halving import SMALLEST, kept_strides, start_at_he, still_branches
-from idinvert.networks.layout import laid_out
+from idinvert.networks.backbone import (
+    SMALLEST,
+    in_fastest_layout,
+    kept_strides,
+    named_norm,
+    start_at_he,
+    still_branches,
+)
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -81,7 +86,7 @@ class ResNetBackbone(nn.Module):
         # In the network the stem comes before the pooling; small images drop the pooling first.
         (pool, stem, *steps), extra = kept_strides(resolution, places=_PLACES)
         block, counts = LAYOUTS[depth]
-        normalise = partial(_named_norm, norm=norm)
+        normalise = partial(named_norm, norm=norm)
         kernel = 7 if stem == 2 else 3
         self.conv1 = nn.Conv2d(3, width, kernel, stride=stem, padding=kernel // 2, bias=False)
         self.bn1 = normalise(width)
@@ -114,21 +119,17 @@ class ResNetBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(laid_out(images)))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(in_fastest_layout(images)))))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return x
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.relu(self.bn1(self.conv1(laid_out(images))))
+        x = self.relu(self.bn1(self.conv1(in_fastest_layout(images))))
         found = {x.shape[-1]: x}
         x = self.maxpool(x)
         for name in self.stages:
             x = self.get_submodule(name)(x)
             found[x.shape[-1]] = x
         return found
-
-
-def _named_norm(channels: int, *, norm: str) -> nn.Module:
-    return batch_norm(channels=channels, norm=norm, scale=True)

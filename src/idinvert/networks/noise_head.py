@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
-from idinvert.networks.halving import SMALLEST
+from idinvert.networks.backbone import SMALLEST
 
 _WEAKEST = 1e-6
 

@@ -1,6 +1,7 @@
 """pSp's encoder: one style head a layer on a feature pyramid, or one w from the last features."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class PspEncoder(nn.Module):
         self.register_buffer("w_offset", torch.zeros(num_layers, w_dim))
 
     @property
-    def backbone(self) -> "PspEncoder":
+    def backbone(self) -> Self:
         """Itself: its body is of no use without its heads, and the tables name both as one."""
         return self
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
+from idinvert.networks.backbone import in_fastest_layout
 from idinvert.networks.irse import IRSE, Features
 from idinvert.networks.layers import EqualLinear
-from idinvert.networks.layout import laid_out
 
 COARSE_UNTIL, MIDDLE_UNTIL = 3, 7
 """Styles 0–2 come from the coarse features, 3–6 from the middle ones, the others from the fine."""
@@ -101,11 +101,11 @@ def fit(images: Tensor, *, size: int, height: int) -> Tensor:
         rows = round(side * height / size)
         images = images[:, :, (side - rows) // 2 :][:, :, :rows]
     if tuple(images.shape[2:]) == (height, size):
-        return laid_out(images)
+        return in_fastest_layout(images)
     images = functional.interpolate(
         images, size=(height, size), mode="bilinear", align_corners=False, antialias=True
     )
-    return laid_out(images)
+    return in_fastest_layout(images)
 
 
 def check_input(*, size: int, height: int) -> None:

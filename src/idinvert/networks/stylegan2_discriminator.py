@@ -22,7 +22,7 @@ from idinvert.networks.resample import (
     fir_kernel,
     may_be_differentiated_twice,
 )
-from idinvert.networks.stylegan2_synthesis import HALF, check_connections
+from idinvert.networks.stylegan2 import HALF, check_connections
 
 
 class ActivatedConv(nn.Module):

@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.directions import Direction
-from idinvert.editing.interpolate import inner_steps, interpolate
-from idinvert.editing.manipulate import manipulate
+from idinvert.editing.edits import inner_steps, interpolate, manipulate
 from idinvert.editing.masks import paste
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimize_codes import InDomainInverter

@@ -37,9 +37,8 @@ from idinvert.checkpoints.strict_loading import (
     affine,
 )
 from idinvert.errors import CheckpointError
-from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2 import CONNECTIONS, StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
-from idinvert.networks.stylegan2_synthesis import CONNECTIONS
 
 NETWORKS = ("G_ema", "G", "D")
 W_AVG = "mapping.w_avg"

@@ -11,9 +11,8 @@ from idinvert.config.instantiate import nearest
 from idinvert.editing.direction_files import open_directions as open_file
 from idinvert.editing.directions import Direction, conditioned, save_directions
 from idinvert.editing.ganspace import ganspace
-from idinvert.editing.scored import scored_codes
 from idinvert.editing.sefa import sefa
-from idinvert.editing.svm import train_direction
+from idinvert.editing.svm import scored_codes, train_direction
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.provenance import command, commit

@@ -10,7 +10,7 @@ from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.methods import changed, check_methods
 from idinvert.cli.tasks.opening import subject_of
 from idinvert.config.run_folder import is_first_process, locked
-from idinvert.editing.manipulate import Unit
+from idinvert.editing.edits import Unit
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.evaluation.gallery import (
     Section,

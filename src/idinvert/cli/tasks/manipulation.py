@@ -5,7 +5,7 @@ from typing import Any
 from idinvert.cli.setup import open_setup
 from idinvert.cli.tasks.directions import open_directions
 from idinvert.cli.tasks.opening import finished, subject_of, task_folder
-from idinvert.editing.manipulate import Unit
+from idinvert.editing.edits import Unit
 from idinvert.evaluation.manipulation import manipulation
 from idinvert.results.record import Record
 

@@ -14,8 +14,13 @@ from idinvert.data.domain import Domain
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
 from idinvert.evaluation.provenance import command, commit
-from idinvert.networks.batch_norm import batch_norms
-from idinvert.networks.recalibration import batches, mean_of, set_statistics, sum_of_statistics
+from idinvert.networks.batch_norm import (
+    batch_norms,
+    batches,
+    mean_of,
+    set_statistics,
+    sum_of_statistics,
+)
 from idinvert.results.record import Record
 
 

@@ -14,9 +14,9 @@ from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
-from idinvert.networks.batch_norm import batch_norms
-from idinvert.networks.recalibration import (
+from idinvert.networks.batch_norm import (
     Statistics,
+    batch_norms,
     batches,
     mean_of,
     running_statistics,

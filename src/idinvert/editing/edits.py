@@ -1,4 +1,4 @@
-"""Semantic manipulation: move codes along a direction (Sec. 4.3)."""
+"""Edits of inverted codes: along a direction, between two, with the style of another (Sec. 4.3)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -11,6 +11,8 @@ from idinvert.errors import ConfigError
 
 Unit = Literal["length", "sigma"]
 UNITS = get_args(Unit)
+AUTHORS_FIRST = 10 / 14
+"""The authors' style mixing replaces layers 10 to 13 of 14."""
 
 
 def manipulate(
@@ -78,3 +80,62 @@ def sigma_of(direction: Direction) -> Tensor:
             "sigmas: expected one a row"
         )
     return column
+
+
+def inner_steps(count: int) -> list[float]:
+    """The weights of `count` images strictly between two others: 1/(count + 1), 2/(count + 1), …"""
+    return [k / (count + 1) for k in range(1, count + 1)]
+
+
+def interpolate(a: Tensor, b: Tensor, alphas: Sequence[float] | Tensor) -> Tensor:
+    """The codes (1 − α)·a + α·b over all of W+.
+
+    Args:
+        a, b: codes of the two images of every pair, float [N, L, w_dim].
+        alphas: the S weights of b.
+
+    Returns:
+        [N, S, L, w_dim]; α = 0 gives a, α = 1 gives b.
+
+    Raises:
+        ConfigError: if a and b differ in shape.
+    """
+    if a.shape != b.shape:
+        raise ConfigError(
+            f"cannot interpolate between codes {list(a.shape)} and {list(b.shape)}: expected equal "
+            "shapes, from the same generator"
+        )
+    alpha = torch.as_tensor(alphas, dtype=a.dtype, device=a.device)[None, :, None, None]
+    return torch.lerp(a[:, None], b[:, None], alpha)  # [N, S, L, w]
+
+
+def first_style_layer(num_layers: int) -> int:
+    """The first layer that is replaced, where the authors' share of the layers is: 10 of 14."""
+    return round(AUTHORS_FIRST * num_layers)
+
+
+def mix_styles(content: Tensor, style: Tensor, *, first: int | None = None) -> Tensor:
+    """Every content with every style: layers `first` and above come from the style.
+
+    Args:
+        content: codes float [N, L, w_dim].
+        style: codes float [M, L, w_dim].
+        first: the first layer replaced, 0 … L; None for `first_style_layer`.
+
+    Returns:
+        [N, M, L, w_dim].
+
+    Raises:
+        ConfigError: the codes are not of one generator, or there is no such layer.
+    """
+    if content.shape[1:] != style.shape[1:]:
+        raise ConfigError(
+            f"cannot mix codes {list(content.shape)} and {list(style.shape)}: expected equal "
+            "shapes, from the same generator"
+        )
+    layers = content.shape[1]
+    first = first_style_layer(layers) if first is None else first
+    if not 0 <= first <= layers:
+        raise ConfigError(f"the first mixed layer is {first}: expected 0 to {layers}")
+    upper = torch.arange(layers, device=content.device) >= first  # [L]
+    return torch.where(upper[:, None], style[None], content[:, None])  # [N, M, L, w]

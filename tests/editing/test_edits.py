@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from idinvert.editing.directions import Direction
-from idinvert.editing.interpolate import inner_steps, interpolate
-from idinvert.editing.manipulate import manipulate
-from idinvert.editing.mix import first_style_layer, mix_styles
+from idinvert.editing.edits import (
+    first_style_layer,
+    inner_steps,
+    interpolate,
+    manipulate,
+    mix_styles,
+)
 from idinvert.errors import CheckpointError, ConfigError
 
 RNG = torch.Generator().manual_seed(0)

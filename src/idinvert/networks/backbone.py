@@ -1,10 +1,12 @@
-"""Which of a classifier's strides a backbone keeps, so that any resolution ends at 4x4."""
+"""What the backbones of E share: strides for any resolution, initialisation, memory layout."""
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.networks.batch_norm import batch_norm
 
 SMALLEST = 4
 
@@ -61,3 +63,26 @@ def start_at_he(module: nn.Module) -> None:
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def named_norm(channels: int, *, norm: str) -> nn.Module:
+    """`batch_norm` with gamma, called as torchvision calls its ``norm_layer``."""
+    return batch_norm(channels=channels, norm=norm, scale=True)
+
+
+def in_fastest_layout(images: Tensor) -> Tensor:
+    """The images as the convolutions of an encoder or of F take them fastest.
+
+    On the CPU that is channels_last, which all that follows keeps: pooling and batch normalisation
+    then take a third of their time, convolutions up to a third less. Elsewhere they stay as they
+    are.
+
+    Args:
+        images: ``[N, C, H, W]``.
+
+    Returns:
+        The same numbers.
+    """
+    if images.device.type != "cpu":
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
