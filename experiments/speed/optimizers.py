@@ -29,7 +29,7 @@ from idinvert.data.convert import to_float
 from idinvert.inversion.initialization import code_statistics
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimizers import OPTIMIZERS
-from idinvert.metrics.ssim import ssim
+from idinvert.metrics.paired import ssim
 
 LOOKS = (10, 20, 33, 50, 100)
 WITHIN = 1.01  # "as good": at most one per cent above

@@ -116,6 +116,7 @@ def test_a_whole_encoder_of_ones_own_is_kept_by_its_role(mine: Path) -> None:
 
 def test_a_tables_new_row_is_one_that_the_table_takes(mine: Path) -> None:
     (block,) = [b for b in PAGE.read_text().split("```") if b.startswith("yaml\n  - {label: ")]
+    said(0)  # its command line names the folder of the page's files
     spec = compose_plain("evaluate", ["table=table3_encoders"])["table"]
     spec["rows"] += yaml.safe_load(block.removeprefix("yaml\n"))
     table = described(spec, scale="miniature", expected=expected_choices)

@@ -14,7 +14,7 @@ from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.pairs import partners
 from idinvert.evaluation.reconstruction import reconstruction
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.metrics.frechet import extractor_distances
+from idinvert.metrics.distances import extractor
 from idinvert.metrics.swd import swd
 
 
@@ -34,9 +34,7 @@ def test_outputs_and_figures_follow_the_protocol(subject, by_hand, networks, rou
     w, alpha = by_hand.codes, torch.tensor(cycle)[:, None, None]
     between = (1 - alpha) * w + alpha * w[partner]
     fakes = rounded(networks.generator.synthesis(between))
-    distance = extractor_distances(
-        fakes, by_hand.reals, extractor=networks.attributes, name="attributes"
-    )
+    distance = extractor(networks.attributes, name="attributes").between(fakes, by_hand.reals)
     assert record.metrics["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     assert record.metrics["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
     assert set(record.metrics) == {"fd_attributes", "swd", "swd_16"}

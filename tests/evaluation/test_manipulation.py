@@ -10,7 +10,7 @@ from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.manipulation import manipulation
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.movement import movement
-from idinvert.metrics.frechet import extractor_distances
+from idinvert.metrics.distances import extractor
 from idinvert.metrics.swd import swd
 
 
@@ -36,9 +36,7 @@ def test_outputs_and_figures_follow_the_protocol(
             moved[i, 1:3] += alpha[i] * n[1:3]  # its own layers alone
     edits = networks.generator.synthesis(moved)
     fakes = rounded(edits)
-    distance = extractor_distances(
-        fakes, by_hand.reals, extractor=networks.attributes, name="attributes"
-    )
+    distance = extractor(networks.attributes, name="attributes").between(fakes, by_hand.reals)
     m = record.metrics
     assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     assert m["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)

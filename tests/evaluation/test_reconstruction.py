@@ -13,8 +13,8 @@ from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.reconstruction import reconstruction
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.metrics.frechet import extractor_distances
-from idinvert.metrics.ssim import ssim
+from idinvert.metrics.distances import extractor
+from idinvert.metrics.paired import ssim
 from idinvert.metrics.swd import swd
 from idinvert.results.record import from_dict, to_dict
 
@@ -60,7 +60,7 @@ def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, t
     assert (
         "swd_floor" not in m and "no floor: the split has fewer than 18" in record.protocol["swd"]
     )
-    distance = extractor_distances(fakes, reals, extractor=networks.attributes, name="attributes")
+    distance = extractor(networks.attributes, name="attributes").between(fakes, reals)
     assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     read = networks.attributes(to_float(fakes))  # network: glasses, light; labels: light, glasses
     labels = torch.stack([item["attributes"] for item in items])

@@ -10,9 +10,10 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from idinvert.data.content import file_hash
-from idinvert.errors import CheckpointError, ConfigError, DataError, MissingWeightsError
+from idinvert.errors import CheckpointError, DataError, MissingWeightsError
 from idinvert.metrics import fidelity
-from idinvert.metrics.fidelity import inception_metrics, inception_weights, precision_recall
+from idinvert.metrics.distances import inception
+from idinvert.metrics.fidelity import inception_weights, precision_recall
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def inception_file(tmp_path_factory):
 
 def test_missing_weights_name_file_url_sha256_and_key():
     with pytest.raises(MissingWeightsError) as caught:
-        inception_metrics(["fid"], images(4, seed=0), images(4, seed=1))
+        inception(["fid"], path=None).between(images(4, seed=0), images(4, seed=1))
     for part in ("weights-inception-2015-12-05-6726825d.pth", "https://", "sha256", "6726825d"):
         assert part in str(caught.value)
     assert "metric.inception_path" in str(caught.value)
@@ -81,7 +82,7 @@ def test_a_file_that_runs_code_is_refused(tmp_path, monkeypatch):
 def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkeypatch):
     monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(3, seed=2), images(3, seed=3) // 3
-    got = inception_metrics(["kid"], a, b, inception_path=inception_file)
+    got = inception(["kid"], path=inception_file).between(a, b)
     network = FeatureExtractorInceptionV3(
         "inception", ["2048"], feature_extractor_weights_path=str(inception_file)
     )
@@ -102,7 +103,7 @@ def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkey
 def test_fid_and_inception_score_are_their_formulas(inception_file, monkeypatch):
     monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(10, seed=5), images(10, seed=6) // 2
-    got = inception_metrics(["fid", "isc"], a, b, inception_path=inception_file)
+    got = inception(["fid", "isc"], path=inception_file).between(a, b)
     network = FeatureExtractorInceptionV3(
         "inception",
         ["2048", "logits_unbiased"],
@@ -120,13 +121,9 @@ def test_fid_and_inception_score_are_their_formulas(inception_file, monkeypatch)
     assert logits.shape == (10, 1008)
 
 
-def test_names_and_counts_are_checked_before_weights():
-    with pytest.raises(ConfigError, match="fid, kid, isc"):
-        inception_metrics(["fld"], images(4, seed=0), images(4, seed=1))
+def test_counts_are_checked_before_weights():
     with pytest.raises(DataError, match="3 outputs and 4 real"):
-        inception_metrics(["fid"], images(3, seed=0), images(4, seed=1))
-    with pytest.raises(ConfigError, match="10 splits"):
-        inception_metrics(["isc"], images(4, seed=0), images(4, seed=1))
+        inception(["fid"], path=None).between(images(3, seed=0), images(4, seed=1))
 
 
 @pytest.mark.slow

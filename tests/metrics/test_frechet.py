@@ -1,5 +1,7 @@
 """Fréchet and kernel distance through torch-fidelity against the formulas written out."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import DataError
-from idinvert.metrics.frechet import extractor_distances
+from idinvert.metrics.distances import extractor as distance_of
 
 
 class TinyExtractor(nn.Module):
@@ -42,7 +44,7 @@ def test_frechet_distance_is_the_formula_with_the_matrix_root():
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     gap = x.mean(axis=0) - y.mean(axis=0)
     expected = gap @ gap + np.trace(covariances[0] + covariances[1] - 2 * root)
-    got = extractor_distances(a, b, extractor=extractor, name="tiny")
+    got = distance_of(extractor, name="tiny").between(a, b)
     assert list(got) == ["fd_tiny"]
     assert got["fd_tiny"] == pytest.approx(expected, rel=1e-8)
 
@@ -59,46 +61,37 @@ def test_kernel_distance_is_the_unbiased_mmd_with_a_cubic_kernel():
         kernel(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j
     ) / (n * (n - 1))
     across = sum(kernel(x[i], y[j]) for i in range(n) for j in range(n)) / (n * n)
-    got = extractor_distances(a, b, extractor=extractor, name="tiny", frechet=False, kernel=True)
+    got = distance_of(extractor, name="tiny", frechet=False, kernel=True).between(a, b)
     assert got == {"kd_tiny": pytest.approx(within - 2 * across, rel=1e-8)}
 
 
 def test_equal_sets_are_at_distance_zero_and_batches_do_not_matter():
     extractor, a, b = TinyExtractor(), images(30, seed=5), images(30, seed=6)
-    assert extractor_distances(a, a, extractor=extractor, name="t")["fd_t"] == pytest.approx(
-        0, abs=1e-6
-    )
-    small = extractor_distances(a, b, extractor=extractor, name="t", batch_size=7)["fd_t"]
-    large = extractor_distances(a, b, extractor=extractor, name="t", batch_size=64)["fd_t"]
+    assert distance_of(extractor, name="t").between(a, a)["fd_t"] == pytest.approx(0, abs=1e-6)
+    small = distance_of(extractor, name="t", batch_size=7).between(a, b)["fd_t"]
+    large = distance_of(extractor, name="t", batch_size=64).between(a, b)["fd_t"]
     assert small == pytest.approx(large, rel=1e-5)
 
 
 def test_new_images_under_an_old_name_give_a_new_number():
-    extractor = TinyExtractor()
-    first = extractor_distances(
-        images(20, seed=7), images(20, seed=8), extractor=extractor, name="t"
-    )
-    second = extractor_distances(
-        images(20, seed=9, low=128), images(20, seed=8), extractor=extractor, name="t"
-    )
+    distance, reals = distance_of(TinyExtractor(), name="t"), images(20, seed=8)
+    first = distance.between(images(20, seed=7), reals)
+    second = distance.between(images(20, seed=9, low=128), reals)
     assert second["fd_t"] > 2 * first["fd_t"]
 
 
 def test_the_extractor_is_left_as_it_was():
-    extractor = TinyExtractor().train()
-    extractor_distances(images(4, seed=0), images(4, seed=1), extractor=extractor, name="tiny")
-    assert extractor.training
-    failing = TinyExtractor(size=9).train()
-    with pytest.raises(RuntimeError):
-        extractor_distances(images(4, seed=0), images(4, seed=1), extractor=failing, name="tiny")
-    assert failing.training
+    for extractor in (TinyExtractor().train(), TinyExtractor(size=9).train()):
+        with contextlib.suppress(RuntimeError):  # the second does not fit the images
+            distance_of(extractor, name="tiny").between(images(4, seed=0), images(4, seed=1))
+        assert extractor.training
 
 
 def test_errors_say_what_was_got():
-    extractor = TinyExtractor()
-    with pytest.raises(DataError, match=r"fd_tiny.*3 outputs and 4 real"):
-        extractor_distances(images(3, seed=0), images(4, seed=1), extractor=extractor, name="tiny")
+    distance = distance_of(TinyExtractor(), name="tiny")
+    with pytest.raises(DataError, match=r"sets of equal size; got 3 outputs and 4 real"):
+        distance.between(images(3, seed=0), images(4, seed=1))
     with pytest.raises(DataError, match=r"reals is torch\.float32"):
-        extractor_distances(
-            images(4, seed=0), images(4, seed=1).float(), extractor=extractor, name="tiny"
-        )
+        distance.between(images(4, seed=0), images(4, seed=1).float())
+    with pytest.raises(DataError, match=r"at least two images; outputs holds 1"):
+        distance.between(images(1, seed=0), images(1, seed=1))

@@ -9,10 +9,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics import MeanSquaredError
 
 from idinvert.errors import DataError
-from idinvert.metrics.mse import mse
-from idinvert.metrics.psnr import psnr
-from idinvert.metrics.running import RunningMean
-from idinvert.metrics.ssim import ssim
+from idinvert.metrics.paired import mse, psnr, ssim
 
 
 def images(n: int, size: int, *, seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -85,18 +82,6 @@ def test_an_image_does_not_depend_on_its_batch_mates():
     for function in (mse, psnr, ssim):
         alone = torch.cat([function(x[i : i + 1], y[i : i + 1]) for i in range(5)])
         torch.testing.assert_close(function(x, y), alone, rtol=1e-12, atol=0)
-
-
-def test_running_mean_does_not_depend_on_the_batch_size():
-    x, y = images(7, 16, seed=8), images(7, 16, seed=9)
-    mean = RunningMean(mse)
-    assert math.isnan(mean.compute())
-    for a, b in zip(x.split(3), y.split(3), strict=True):
-        mean.update(a, b)
-    assert mean.compute() == pytest.approx(mse(x, y).mean().item(), rel=1e-12)
-    mean.reset()
-    mean.update(x[:1], y[:1])
-    assert mean.compute() == pytest.approx(mse(x[:1], y[:1]).item(), rel=1e-12)
 
 
 def test_errors_say_what_was_got():

@@ -20,6 +20,7 @@ from idinvert.metrics.frechet import (
     kernel_distance,
     kernel_replicates,
 )
+from idinvert.metrics.inputs import image_sets
 from idinvert.metrics.swd import swd, swd_replicates
 
 
@@ -44,6 +45,15 @@ class Distance:
     replicates: Callable[[Any, Any, bool], Mapping[str, Tensor]] = _none
     floors: frozenset[str] = field(default_factory=frozenset)
 
+    def between(self, outputs: Tensor, reals: Tensor) -> Mapping[str, float]:
+        """Metric name to value of two sets of images, uint8 `[N, 3, R, R]`, equal N.
+
+        Raises:
+            DataError: counts differ, images are not uint8 RGB, or fewer than two.
+        """
+        image_sets(outputs, reals)
+        return self.values(self.embed(outputs), self.embed(reals))
+
 
 def sliced(*, seed: int, device: torch.device, batch_size: int) -> Distance:
     """SWD, on the images themselves."""
@@ -57,9 +67,15 @@ def sliced(*, seed: int, device: torch.device, batch_size: int) -> Distance:
 
 
 def extractor(
-    network: nn.Module, *, name: str, frechet: bool, kernel: bool, seed: int, batch_size: int
+    network: nn.Module,
+    *,
+    name: str,
+    frechet: bool = True,
+    kernel: bool = False,
+    seed: int = 0,
+    batch_size: int = 64,
 ) -> Distance:
-    """`fd_<name>` and `kd_<name>`, on a module with `embed`."""
+    """`fd_<name>` (where `frechet`) and `kd_<name>` (`kernel`), on a module with `embed`."""
     values: dict[str, Callable[[Tensor, Tensor], float]] = {}
     spreads: dict[str, Callable[..., Tensor]] = {}
     if frechet:
@@ -77,7 +93,7 @@ def extractor(
 
 
 def inception(
-    names: Collection[str], *, path: Any, seed: int, cuda: bool, batch_size: int
+    names: Collection[str], *, path: Any, seed: int = 0, cuda: bool = False, batch_size: int = 64
 ) -> Distance:
     """FID, KID and Inception score."""
     options: dict[str, Any] = {"inception_path": path, "cuda": cuda, "batch_size": batch_size}

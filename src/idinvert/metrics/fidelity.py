@@ -3,7 +3,6 @@
 import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch_fidelity
@@ -14,9 +13,9 @@ from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from
 
 from idinvert.checkpoints.registry import locate
 from idinvert.data.content import file_hash
-from idinvert.errors import CheckpointError, ConfigError
+from idinvert.errors import CheckpointError
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
-from idinvert.metrics.image_set import ImageSet, image_sets
+from idinvert.metrics.inputs import ImageSet, image_sets
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -55,46 +54,6 @@ def inception_weights(path: str | Path | None = None) -> Path:
     return found
 
 
-def inception_metrics(
-    names: Collection[str],
-    outputs: Tensor,
-    reals: Tensor,
-    *,
-    inception_path: str | Path | None = None,
-    cuda: bool = False,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """FID, KID and Inception score with inception-v3-compat; the features are extracted once.
-
-    Args:
-        names: any of `fid`, `kid`, `isc`.
-        outputs: uint8 `[N, 3, R, R]`.
-        reals: uint8 `[N, 3, R, R]`, equal N.
-        inception_path: local weights file; None for the project's cache of weights.
-        cuda: run on the current CUDA device.
-        batch_size: images a batch.
-
-    Returns:
-        see `inception_distances`.
-
-    Raises:
-        ConfigError: an unknown name, or Inception score on fewer than 10 images.
-        MissingWeightsError: see `inception_weights`.
-        CheckpointError: see `inception_weights`.
-    """
-    unknown = sorted(set(names) - set(INCEPTION_METRICS))
-    if unknown or not names:
-        raise ConfigError(
-            f"inception_metrics computes {', '.join(INCEPTION_METRICS)}; got {sorted(names)}"
-        )
-    image_sets(outputs, reals, metric=" ".join(names))
-    if "isc" in names and len(outputs) < 10:
-        raise ConfigError(f"isc takes 10 splits, so at least 10 images; got {len(outputs)}")
-    options: dict[str, Any] = {"inception_path": inception_path, "cuda": cuda}
-    x, y = (inception_features(s, batch_size=batch_size, **options) for s in (outputs, reals))
-    return inception_distances(names, x, y)
-
-
 def inception_features(
     images: Tensor,
     *,
@@ -102,10 +61,19 @@ def inception_features(
     cuda: bool = False,
     batch_size: int = 64,
 ) -> Features:
-    """What inception-v3-compat makes of images uint8 `[N, 3, R, R]`; see `inception_metrics`.
+    """What inception-v3-compat makes of a set of images.
+
+    Args:
+        images: uint8 `[N, 3, R, R]`.
+        inception_path: local weights file; None for the project's cache of weights.
+        cuda: run on the current CUDA device.
+        batch_size: images a batch.
 
     Returns:
         layer to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
+
+    Raises:
+        MissingWeightsError, CheckpointError: see `inception_weights`.
     """
     extractor = create_feature_extractor(
         "inception-v3-compat",

@@ -13,45 +13,11 @@ from torch_fidelity.metric_fid import (
 
 from idinvert.data.convert import to_float
 from idinvert.metrics.bootstrap import counts_of, resampled
-from idinvert.metrics.image_set import image_sets
 
 FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
 """Features up to which, and resamples of the Fréchet distance: each takes two eigenproblems."""
 BLOCK = 1024
 """Rows of a kernel matrix in memory together."""
-
-
-def extractor_distances(
-    outputs: Tensor,
-    reals: Tensor,
-    *,
-    extractor: nn.Module,
-    name: str,
-    frechet: bool = True,
-    kernel: bool = False,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """Distances between two sets of images in the space of `extractor.embed`.
-
-    Args:
-        outputs: uint8 `[N, 3, R, R]`.
-        reals: uint8 `[N, 3, R, R]`, equal N.
-        extractor: see `embedded`.
-        name: of the extractor; becomes part of the metric's name.
-        frechet: compute `fd_<name>`.
-        kernel: compute `kd_<name>`.
-        batch_size: images a batch.
-
-    Returns:
-        metric name to value.
-
-    Raises:
-        DataError: counts differ or images are not uint8 RGB.
-    """
-    image_sets(outputs, reals, metric=f"fd_{name}" if frechet else f"kd_{name}")
-    x, y = (embedded(images, extractor, batch_size=batch_size) for images in (outputs, reals))
-    values = {f"fd_{name}": frechet_distance(x, y)} if frechet else {}
-    return values | ({f"kd_{name}": kernel_distance(x, y)} if kernel else {})
 
 
 @torch.no_grad()

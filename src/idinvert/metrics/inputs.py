@@ -1,42 +1,15 @@
-"""What metrics check of the images they are given: the same mistake gets the same message."""
+"""Sets of images as metrics take them, checked: the same mistake gets the same message."""
 
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from idinvert.errors import DataError
 
 Images = Tensor | Iterable[Tensor]
 """A set of images: uint8 `[N, 3, R, R]`, or what yields such batches each time it is iterated."""
-
-
-def paired(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Check a batch of outputs against its targets and clamp the outputs to [-1, 1].
-
-    Args:
-        outputs: float `[N, 3, H, W]`, what a generator gave; may leave [-1, 1].
-        targets: float `[N, 3, H, W]` in [-1, 1].
-
-    Returns:
-        Both, of one floating dtype (float64 if either is, else float32), the outputs clamped.
-
-    Raises:
-        DataError: shapes differ, or one of them is not a floating-point batch of RGB images.
-    """
-    for name, images in (("outputs", outputs), ("targets", targets)):
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise DataError(
-                f"paired metrics take float [N, 3, H, W] in [-1, 1]; {name} is {images.dtype} "
-                f"{list(images.shape)}"
-            )
-    if outputs.shape != targets.shape:
-        raise DataError(
-            f"outputs {list(outputs.shape)} and targets {list(targets.shape)} differ in shape; "
-            "they must be pairs"
-        )
-    dtype = torch.float64 if torch.float64 in (outputs.dtype, targets.dtype) else torch.float32
-    return outputs.to(dtype).clamp(-1, 1), targets.to(dtype)
 
 
 def uint8_batches(images: Images, *, name: str, batch_size: int) -> Iterator[Tensor]:
@@ -83,3 +56,37 @@ def check_equal_counts(outputs: int, reals: int, *, metric: str) -> None:
         raise DataError(
             f"{metric} compares sets of equal size; got {outputs} outputs and {reals} real images"
         )
+
+
+class ImageSet(Dataset):
+    """uint8 images in memory, handed out one by one.
+
+    Args:
+        images: uint8 `[N, 3, R, R]`.
+        name: what to call the set in an error.
+
+    Raises:
+        DataError: not uint8 RGB, or fewer than two images.
+    """
+
+    def __init__(self, images: Tensor, *, name: str) -> None:
+        check_uint8(images, name=name)
+        if len(images) < 2:
+            raise DataError(
+                f"distances between sets need at least two images; {name} holds {len(images)}"
+            )
+        self.images = images.cpu()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def image_sets(
+    outputs: Tensor, reals: Tensor, *, metric: str = "a distance between sets"
+) -> tuple[ImageSet, ImageSet]:
+    """Both sets of a distance; they must be of equal size."""
+    check_equal_counts(len(outputs), len(reals), metric=metric)
+    return ImageSet(outputs, name="outputs"), ImageSet(reals, name="reals")

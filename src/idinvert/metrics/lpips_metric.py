@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.metrics.inputs import paired
+from idinvert.metrics.paired import paired
 
 LPIPS_KEY = "metric.lpips_path"
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16_imagenet", "squeeze": "squeezenet"}

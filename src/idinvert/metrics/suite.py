@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,10 @@ from idinvert.metrics.distances import Distance, extractor, inception, prc, slic
 from idinvert.metrics.fidelity import INCEPTION_METRICS, inception_weights, prc_weights
 from idinvert.metrics.figures import Figures
 from idinvert.metrics.lpips_metric import LPIPS
-from idinvert.metrics.mse import mse
+from idinvert.metrics.paired import mse, psnr, ssim
 from idinvert.metrics.protocol import protocol
-from idinvert.metrics.psnr import psnr
-from idinvert.metrics.running import RunningMean
-from idinvert.metrics.ssim import ssim
 
-PAIRED = {"mse": mse, "psnr": psnr, "ssim": ssim}
+PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
 REFERENCES = {
     "disjoint": "{m} outputs against {m} other real images: those behind the first {m} of the "
@@ -82,12 +79,12 @@ class MetricSuite:
             inception_weights(inception_path)
         if "prc" in self.names:
             prc_weights(prc_vgg16_path)
-        self.paired = {name: RunningMean(PAIRED[name]) for name in self.names if name in PAIRED}
+        self.paired = {name: PAIRED[name] for name in self.names if name in PAIRED}
         self._details: dict[str, str] = {"swd": f"seed {seed}"}
         for name in self.names:
             if name.startswith("lpips_"):
                 lpips = LPIPS(net=name.removeprefix("lpips_"), path=lpips_path).to(self.device)
-                self.paired[name] = RunningMean(lpips)
+                self.paired[name] = lpips
                 self._details[name] = f"backbone sha256 {lpips.backbone_sha256[:16]}"
         for name, network in self.extractors.items():
             if said := _said_of(network):
@@ -97,8 +94,7 @@ class MetricSuite:
 
     def reset(self) -> None:
         """Forget all images."""
-        for mean in self.paired.values():
-            mean.reset()
+        self._values: dict[str, list[Tensor]] = {name: [] for name in self.paired}
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._others: list[Tensor] = []
@@ -119,7 +115,10 @@ class MetricSuite:
             self._outputs.append(to_uint8(outputs).cpu())
             self._targets.append(to_uint8(targets).cpu())
         self.n += len(outputs)
-        return {name: mean.update(outputs, targets).cpu() for name, mean in self.paired.items()}
+        found = {name: metric(outputs, targets).cpu() for name, metric in self.paired.items()}
+        for name, values in found.items():
+            self._values[name].append(values.detach().double())
+        return found
 
     def refer(self, images: Tensor) -> None:
         """Add real images uint8 `[b, 3, R, R]` that no output is made of; at most as many as there
@@ -136,8 +135,9 @@ class MetricSuite:
                 outputs.
         """
         found = Figures()
-        for name, mean in self.paired.items():
-            found.add_mean(name, mean.values, seed=self.seed, text=self._text(name))
+        for name, batches in self._values.items():
+            values = torch.cat(batches) if batches else torch.empty(0, dtype=torch.float64)
+            found.add_mean(name, values, seed=self.seed, text=self._text(name))
         if self.keeps_images:
             found = found | self._distances()
         order = [*(name for name in self.names if name in found.metrics), *found.metrics]
