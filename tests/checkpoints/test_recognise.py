@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from idinvert.checkpoints import mean_code
-from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from idinvert.checkpoints.convert import convert
 from idinvert.checkpoints.describe import describe, in_lines
 from idinvert.checkpoints.families import FAMILIES
@@ -25,33 +25,30 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mean_code, "compute_mean_code", lambda g: few(g, samples=100))
 
 
-@pytest.fixture(params=list(SAMPLES))
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def file(name: str, tmp_path: Path) -> Path:
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_of_every_family(name: str, tmp_path: Path) -> None:
     misleading = MISLEADING[list(SAMPLES).index(name) % len(MISLEADING)]
-    return write(name, tmp_path / "in" / misleading)
-
-
-def test_the_family_and_what_is_inside(name: str, file: Path) -> None:
-    sample, found = SAMPLES[name], open_checkpoint(file)
-    assert found.family == sample.family
-    assert tuple(found.networks) == sample.roles
-    for network in found.networks.values():
-        assert not network.training and not any(p.requires_grad for p in network.parameters())
-
-
-def test_no_other_family_claims_it(name: str, file: Path) -> None:
+    file, sample = write(name, tmp_path / "in" / misleading), SAMPLES[name]
     archive = read_archive(file, key="path")
     claims = [family.name for family in FAMILIES if family.recognise(archive)]
-    assert claims == [SAMPLES[name].family]
-
-
-def test_the_networks_work_together(file: Path) -> None:
+    assert claims == [sample.family]
     found = open_checkpoint(file)
+    assert found.family == sample.family and tuple(found.networks) == sample.roles
+    for network in found.networks.values():
+        assert not network.training and not any(p.requires_grad for p in network.parameters())
+    check_networks_work_together(found)
+    facts = describe(file)
+    assert facts["family"] == sample.family and tuple(facts["networks"]) == sample.roles
+    assert any(facts["family"] in line for line in in_lines(facts))
+    files = convert(file, tmp_path / "native")  # to this project's format and back is exact
+    again = open_checkpoint(tmp_path / "native")
+    assert files.keys() == found.networks.keys() == again.networks.keys()
+    for role, network in found.networks.items():
+        assert tiny.same(network, again.networks[role])
+        assert network.architecture == again.networks[role].architecture
+
+
+def check_networks_work_together(found: Checkpoint) -> None:
     images = torch.linspace(-1, 1, 2 * 3 * 256).reshape(2, 3, 16, 16)
     generator = found.generator
     if generator is not None:
@@ -69,24 +66,6 @@ def test_the_networks_work_together(file: Path) -> None:
     if found.encoder is not None:
         codes = found.encoder(images)
         assert codes.shape[:2] == (2, 6) and codes.isfinite().all()
-
-
-def test_it_is_described(name: str, file: Path) -> None:
-    facts = describe(file)
-    assert (
-        facts["family"] == SAMPLES[name].family and tuple(facts["networks"]) == SAMPLES[name].roles
-    )
-    assert any(facts["family"] in line for line in in_lines(facts))
-
-
-def test_native_and_back_is_exact(file: Path, tmp_path: Path) -> None:
-    found = open_checkpoint(file)
-    files = convert(file, tmp_path / "native")
-    again = open_checkpoint(tmp_path / "native")
-    assert files.keys() == found.networks.keys() == again.networks.keys()
-    for role, network in found.networks.items():
-        assert tiny.same(network, again.networks[role])
-        assert network.architecture == again.networks[role].architecture
 
 
 def test_every_family_has_a_sample() -> None:

@@ -1,6 +1,6 @@
 """The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,31 +71,19 @@ def open_checkpoint(
         CheckpointError: No such file; not readable or not safe to read; of no known family; or
             tensors that do not fit. Nothing half-read is ever returned.
     """
-    checkpoint, stored = open_as_it_is(path, key=key, network=network)
+    checkpoint = open_as_it_is(path, key=key, network=network)
     generator = checkpoint.generator
-    if generator is None or stored:
+    if generator is None or checkpoint.latent_avg is not None:
         return checkpoint
     average = mean_code(generator)
     generator.w_avg.copy_(average)
     words = f"computed from {SAMPLES:,} samples, seed {SEED}"
-    return Checkpoint(
-        generator=generator,
-        discriminator=checkpoint.discriminator,
-        encoder=checkpoint.encoder,
-        latent_avg=average.clone(),
-        family=checkpoint.family,
-        meta=checkpoint.meta | {"latent_avg": words},
-    )
+    meta = checkpoint.meta | {"latent_avg": words}
+    return replace(checkpoint, latent_avg=average.clone(), meta=meta)
 
 
-def open_as_it_is(
-    path: str | Path, *, key: str, network: str | None = None
-) -> tuple[Checkpoint, bool]:
-    """As `open_checkpoint`, without computing what the file lacks.
-
-    Returns:
-        The checkpoint, and whether its mean code was stored (False without a generator).
-    """
+def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> Checkpoint:
+    """As `open_checkpoint`, but a mean code that the file lacks is None."""
     place = Path(path).expanduser()
     if str(path).startswith(SHIPPED):
         place = assets_folder() / str(path).removeprefix(SHIPPED)
@@ -103,7 +91,7 @@ def open_as_it_is(
         raise CheckpointError(f"{key}={path}: no such file or folder; change {key}")
     try:
         if place.is_dir() or is_native(place):
-            return _open_native(place, key=key, network=network), True
+            return _open_native(place, key=key, network=network)
         return _open_foreign(place, key=key, network=network)
     except IdinvertError:
         raise
@@ -172,27 +160,27 @@ def _bundle(folder: Path) -> dict[str, Path]:
     return {}
 
 
-def _open_foreign(place: Path, *, key: str, network: str | None) -> tuple[Checkpoint, bool]:
+def _open_foreign(place: Path, *, key: str, network: str | None) -> Checkpoint:
     archive = read_archive(place, key=key)
     family = recognise(archive, key=key)
     read = family.read(archive, key=key, network=network)
-    networks = {"generator": read.generator, "discriminator": read.discriminator}
-    networks["encoder"] = read.encoder
-    for role, module in networks.items():
-        if module is not None:
-            _require_finite(module, role=role, place=place, key=key)
-    generator = read.generator
-    stored = generator is not None and read.latent_avg is not None
-    words = {}
-    if generator is not None:
-        words["latent_avg"] = "stored" if stored else "not in the file"
+    meta = {"container": archive.kind, **read.meta}
+    latent_avg = None
+    if read.generator is not None:
+        stored = read.latent_avg is not None
+        latent_avg = read.generator.w_avg.clone() if stored else None
+        meta["latent_avg"] = "stored" if stored else "not in the file"
     checkpoint = Checkpoint(
-        **networks,
-        latent_avg=generator.w_avg.clone() if stored else None,
+        generator=read.generator,
+        discriminator=read.discriminator,
+        encoder=read.encoder,
+        latent_avg=latent_avg,
         family=family.name,
-        meta={"container": archive.kind, **read.meta, **words},
+        meta=meta,
     )
-    return checkpoint, stored
+    for role, module in checkpoint.networks.items():
+        _require_finite(module, role=role, place=place, key=key)
+    return checkpoint
 
 
 def _require_finite(module: nn.Module, *, role: str, place: Path, key: str) -> None:

@@ -24,7 +24,7 @@ def describe(path: str | Path, *, key: str = "FILE", network: str | None = None)
     Raises:
         CheckpointError: As `open_checkpoint`.
     """
-    checkpoint, _ = open_as_it_is(path, key=key, network=network)
+    checkpoint = open_as_it_is(path, key=key, network=network)
     facts: dict[str, Any] = {"file": str(path), "family": checkpoint.family}
     place = Path(path).expanduser()
     if place.is_file():

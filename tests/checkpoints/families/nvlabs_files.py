@@ -229,7 +229,7 @@ class NVlabs:
 
     # -- as networks ------------------------------------------------------------------------
 
-    def mapping(self, p: dict[str, Tensor], z: Tensor, c: Tensor | None) -> Tensor:
+    def mapping(self, p: dict[str, Tensor], z: Tensor, c: Tensor | None = None) -> Tensor:
         """M: [N, z_dim] to [N, w_dim]."""
         x = second_moment(z)
         if self.c_dim:

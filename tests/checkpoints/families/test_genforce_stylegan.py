@@ -10,7 +10,6 @@ from torch import Tensor
 from idinvert.checkpoints.families import genforce
 from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
 
 from . import stylegan_by_hand as hand
@@ -153,17 +152,6 @@ def test_a_generator_alone(tmp_path: Path) -> None:
     assert networks.discriminator is None and networks.meta["network"] == "generator"
     with pytest.raises(CheckpointError, match=r"'generator_smooth'.*expected one of.*my\.path"):
         open_file(tmp_path / "g.pth", "generator_smooth")
-
-
-def test_round_trip_through_the_release_format(tmp_path: Path) -> None:
-    write(tmp_path / "g.pth", repeat_w=False, hidden=7, channels=(5, 4, 3))
-    networks = open_file(tmp_path / "g.pth")
-    for module in (networks.generator, networks.discriminator):
-        save_network(module, tmp_path / "n.safetensors", provenance={})
-        again = load_network(tmp_path / "n.safetensors", key="k")
-        assert again.architecture == module.architecture
-        for name, value in module.state_dict().items():
-            assert torch.equal(again.state_dict()[name], value)
 
 
 def test_what_hammer_says_of_the_networks(tmp_path: Path) -> None:

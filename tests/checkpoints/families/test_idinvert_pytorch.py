@@ -12,7 +12,6 @@ from torch import Tensor
 from idinvert.checkpoints.families import genforce, idinvert
 from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
 
 from . import stylegan_by_hand as hand
@@ -168,17 +167,6 @@ def test_the_bias_before_batch_normalisation_counts(tmp_path: Path) -> None:
         if ".wscale" in name:
             state[name] = torch.zeros_like(state[name])
     assert (encode(state, x) - with_bias).abs().max() > 1e-2
-
-
-@pytest.mark.parametrize("state", [generator_state(), encoder_state()], ids=["G", "E"])
-def test_round_trip_through_the_release_format(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    networks = open_state(state, tmp_path)
-    module: Any = networks.generator or networks.encoder
-    save_network(module, tmp_path / "n.safetensors", provenance={})
-    again = load_network(tmp_path / "n.safetensors", key="k")
-    assert again.architecture == module.architecture
-    for name, value in module.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value)
 
 
 def broken(state: dict[str, Tensor], tmp_path: Path, **changes: Tensor | None) -> str:

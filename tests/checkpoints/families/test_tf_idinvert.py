@@ -11,7 +11,6 @@ from numpy import ndarray
 from idinvert.checkpoints.families import idinvert, tf_stylegan
 from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
 
 from . import stylegan_by_hand as hand
@@ -130,17 +129,6 @@ def test_a_plain_generator_beside_an_encoder(tmp_path: Path) -> None:
     files.write(tmp_path / "f.pkl", variant="C", multi_w=False)
     networks = open_file(tmp_path / "f.pkl")
     assert not networks.generator.multi_w and networks.latent_avg.shape == (5,)  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("variant", ["A", "C"])
-def test_round_trip_through_the_release_format(tmp_path: Path, variant: str) -> None:
-    files.write(tmp_path / "f.pkl", variant=variant)
-    module: Any = open_file(tmp_path / "f.pkl").encoder
-    save_network(module, tmp_path / "n.safetensors", provenance={})
-    again = load_network(tmp_path / "n.safetensors", key="k")
-    assert again.architecture == module.architecture
-    for name, value in module.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("variant", ["A", "C"])

@@ -15,7 +15,6 @@ from numpy import ndarray
 from idinvert.checkpoints.families import genforce, idinvert, tf_stylegan
 from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.checkpoints.release import load_network, save_network
 from idinvert.errors import CheckpointError
 
 from . import stylegan_by_hand as hand
@@ -236,17 +235,6 @@ def test_every_variable_has_its_place(tmp_path: Path) -> None:
     for i in range(3):
         weight = own[f"mapping.layers.{i}.weight"]
         assert torch.equal(weight, v[f"G_mapping/Dense{i}/weight"].T)
-
-
-def test_round_trip_through_the_release_format(tmp_path: Path) -> None:
-    files.write(tmp_path / "g.pkl", settings={"fused_scale": True}, hidden=7)
-    networks = open_file(tmp_path / "g.pkl")
-    for module in (networks.generator, networks.discriminator):
-        save_network(module, tmp_path / "n.safetensors", provenance={})
-        again = load_network(tmp_path / "n.safetensors", key="k")
-        assert again.architecture == module.architecture
-        for name, value in module.state_dict().items():
-            assert torch.equal(again.state_dict()[name], value)
 
 
 def broken(tmp_path: Path, whole: Any) -> str:

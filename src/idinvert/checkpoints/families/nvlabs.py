@@ -10,7 +10,7 @@ The plain ``.pt`` of state dicts that `idinvert.checkpoints.export.to_nvlabs` wr
 Source: stylegan2-ada-pytorch (training/networks.py), stylegan3 (training/networks_stylegan2.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -35,6 +35,7 @@ from idinvert.checkpoints.strict_loading import (
     Source,
     Table,
     affine,
+    text_keys,
 )
 from idinvert.errors import CheckpointError
 from idinvert.networks.stylegan2 import CONNECTIONS, StyleGAN2Generator
@@ -110,109 +111,100 @@ def _members(content: Any) -> dict[str, Any]:
 
 def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
     """G, its mean code where the file holds one, and whether it ran in half precision."""
-    state, module = part.state, _Module(part)
+    state = part.state
     if any(name.startswith("synthesis.input.") for name in state.names()):
         state.fail("is a StyleGAN3 generator, expected StyleGAN2")
-    module.check_activations()
-    tracked = module.attribute("mapping", "w_avg_beta", 0.995) is not None
+    built = _built(part, block="synthesis.b8", conv="synthesis.b4.conv1")
+    tracked = built.get("w_avg_beta", 0.995) is not None
     generator = read_generator(
         state,
         generator_layout,
         w_avg=W_AVG if tracked else None,
         optional=NOISE,
-        connections=module.connections("synthesis.b8"),
-        conv_clamp=module.clamp("synthesis.b4.conv1"),
-        mapping_lr_mul=module.lr_multiplier(),
+        connections=built.get("architecture"),
+        conv_clamp=positive_setting(state, built, "conv_clamp", None),
+        mapping_lr_mul=positive_setting(state, built, "lr_multiplier", 0.01),
     )
-    facts = {"half_precision": module.half_precision()}
+    facts = {"half_precision": built["half_precision"]}
     return generator, generator.w_avg[0].clone() if tracked else None, facts
 
 
 def _discriminator(part: Part) -> StyleGAN2Discriminator:
-    module = _Module(part)
-    module.check_activations()
+    built = _built(part, block="b8", conv="b4.conv")
+    group = positive_setting(part.state, built, "mbstd_group_size", 4)
+    if group is not None and int(group) != group:
+        part.state.fail(f"mbstd_group_size is {group!r:.60}, expected a whole number")
     return read_discriminator(
         part.state,
         discriminator_layout,
-        connections=module.connections("b8"),
-        mbstd_group=module.group(),
-        conv_clamp=module.clamp("b4.conv"),
-        cmap_lr_mul=module.lr_multiplier(),
+        connections=built.get("architecture"),
+        mbstd_group=None if group is None else int(group),
+        conv_clamp=positive_setting(part.state, built, "conv_clamp", None),
+        cmap_lr_mul=positive_setting(part.state, built, "lr_multiplier", 0.01),
     )
 
 
-class _Module:
-    """What a network was built with: attributes of the pickled module, or keyword arguments.
+def _built(part: Part, *, block: str, conv: str) -> dict[str, Any]:
+    """What a network was built with: attributes of a pickled module, or keyword arguments.
 
     Arguments stand beside plain state dicts under ``init_kwargs``, nested as NVlabs nest them.
+
+    Args:
+        part: The network.
+        block: A block that knows the architecture.
+        conv: A layer that knows the bound on the outputs.
+
+    Returns:
+        ``architecture``, ``conv_clamp``, ``lr_multiplier``, ``mbstd_group_size`` and
+        ``w_avg_beta``, as far as the file says; and ``half_precision``.
+
+    Raises:
+        CheckpointError: The architecture is none of the native network's, or a layer has another
+            activation than StyleGAN2's.
     """
-
-    def __init__(self, part: Part) -> None:
-        self._state = part.state
-        self._stored = part.stored if isinstance(part.stored, Stored) else None
-        given = part.content.get("init_kwargs")
-        found = given.get(part.name) if isinstance(given, dict) else None
-        self._settings = found if isinstance(found, dict) and self._stored is None else {}
-
-    def attribute(self, path: str, name: str, default: Any) -> Any:
-        """An attribute of the layer at a dotted path, or the default where the file has none."""
-        layer: Any = self._stored
-        for part in path.split("."):
-            modules = layer.state.get("_modules") if _has_state(layer) else None
-            layer = modules.get(part) if isinstance(modules, dict) else None
-        return layer.state.get(name, default) if _has_state(layer) else default
-
-    def lr_multiplier(self) -> float:
-        """The learning-rate multiplier of the mapping network, which scales its weights."""
-        found = self.attribute("mapping.fc0", "bias_gain", self._argument("lr_multiplier", 0.01))
-        return self._positive(found, "lr_multiplier", needed=True)
-
-    def clamp(self, path: str) -> float | None:
-        """The bound on the outputs, as the layer or the arguments have it."""
-        found = self.attribute(path, "conv_clamp", self._argument("conv_clamp", None))
-        return self._positive(found, "conv_clamp")
-
-    def group(self) -> int | None:
-        """Images in a group of the minibatch deviation; None for the whole batch."""
-        found = self.attribute("b4.mbstd", "group_size", self._argument("mbstd_group_size", 4))
-        size = self._positive(found, "mbstd_group_size")
-        if size is not None and int(size) != size:
-            self._state.fail(f"mbstd_group_size is {found!r:.60}, expected a whole number")
-        return None if size is None else int(size)
-
-    def connections(self, path: str) -> str | None:
-        """The architecture that a block or the arguments have; None where neither says."""
-        found = self.attribute(path, "architecture", self._argument("architecture", None))
-        if found is not None and (not isinstance(found, str) or found not in CONNECTIONS):
-            self._state.fail(f"has architecture {found!r:.60}, expected one of {list(CONNECTIONS)}")
-        return found
-
-    def half_precision(self) -> bool:
-        """Whether some of its layers ran in half precision where it was trained."""
-        if self._stored is None:
-            return bool(self._argument("num_fp16_res", 0))
-        return any(state.get("use_fp16") is True for _, state in _layers(self._stored))
-
-    def check_activations(self) -> None:
-        """Refuses a network with other activations than StyleGAN2's."""
-        for path, state in _layers(self._stored):
-            found = state.get("activation")
+    if isinstance(part.stored, Stored):
+        layers = dict(_layers(part.stored))
+        attributes = {
+            "architecture": (block, "architecture"),
+            "conv_clamp": (conv, "conv_clamp"),
+            "lr_multiplier": ("mapping.fc0", "bias_gain"),
+            "mbstd_group_size": ("b4.mbstd", "group_size"),
+            "w_avg_beta": ("mapping", "w_avg_beta"),
+        }
+        built = {
+            name: layers[path][attribute]
+            for name, (path, attribute) in attributes.items()
+            if attribute in layers.get(path, {})
+        }
+        built["half_precision"] = any(own.get("use_fp16") is True for own in layers.values())
+        for path, own in layers.items():
             expected = "linear" if path.rpartition(".")[2] in _LINEAR else "lrelu"
+            found = own.get("activation")
             if found is not None and str(found) != expected:
-                self._state.fail(f"{path} has activation {found!r:.60}, expected {expected!r}")
+                part.state.fail(f"{path} has activation {found!r:.60}, expected {expected!r}")
+    else:
+        built = _arguments(text_keys(part.content.get("init_kwargs")).get(part.name))
+        built["half_precision"] = bool(built.get("num_fp16_res"))
+    found = built.get("architecture")
+    if found is not None and (not isinstance(found, str) or found not in CONNECTIONS):
+        part.state.fail(f"has architecture {found!r:.60}, expected one of {list(CONNECTIONS)}")
+    return built
 
-    def _argument(self, name: str, default: Any) -> Any:
-        """An argument by keyword, at whatever depth of the nested ones."""
-        groups = [self._settings, *self._settings.values()]
-        for group in groups:
-            if isinstance(group, Mapping) and name in group:
-                return group[name]
-        return default
 
-    def _positive(self, found: Any, name: str, *, needed: bool = False) -> Any:
-        if found is None and needed:
-            self._state.fail(f"{name} is None, expected a number above 0")
-        return positive_setting(self._state, {name: found}, name, None)
+def _arguments(settings: Any) -> dict[str, Any]:
+    """Keyword arguments, those nested one deep as well; an outer one counts before an inner."""
+    outer = text_keys(settings)
+    inner = [text_keys(value) for value in outer.values()]
+    return {name: value for group in [*reversed(inner), outer] for name, value in group.items()}
+
+
+def _layers(stored: Stored, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every module inside, by dotted name, with its attributes."""
+    if isinstance(stored.state, dict):
+        yield prefix, stored.state
+        for name, child in text_keys(stored.state.get("_modules")).items():
+            if isinstance(child, Stored):
+                yield from _layers(child, f"{prefix}.{name}" if prefix else name)
 
 
 def _is_ours(found: Any) -> bool:
@@ -247,19 +239,3 @@ FAMILY = Family(
     ),
     f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
 )
-
-
-def _has_state(found: Any) -> bool:
-    return isinstance(found, Stored) and isinstance(found.state, dict)
-
-
-def _layers(stored: Stored | None, prefix: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every module inside, by dotted name, with its attributes."""
-    if stored is None or not _has_state(stored):
-        return []
-    found = [(prefix, stored.state)]
-    modules = stored.state.get("_modules")
-    for name, child in (modules if isinstance(modules, dict) else {}).items():
-        if isinstance(child, Stored):
-            found += _layers(child, f"{prefix}.{name}" if prefix else str(name))
-    return found
