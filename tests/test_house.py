@@ -31,9 +31,7 @@ APART = ["results", "tracking", "config"]
 """Rooms that import nothing of the project but what is open to all."""
 OPEN_TO_ALL = {"errors", "acceleration", "config.identity", "config.moved"}
 """Modules that every room may import; they import no room."""
-SEE_CONFIGS = {
-    "cli", "evaluation/context.py", "evaluation/networks.py", "evaluation/open_data.py",
-}  # fmt: skip
+SEE_CONFIGS = {"cli", "evaluation/context.py", "evaluation/networks.py"}
 """What reads configurations. Everything else is given plain values."""
 OMEGACONF = {"cli", "config"}
 """Rooms in which OmegaConf's own types appear."""

@@ -15,24 +15,26 @@ import torch
 from bench import Variant, arguments, numbers, prepare, report, side_by_side, timed
 from shares import shares
 
-from idinvert.cli.setup import Setup, open_setup
 from idinvert.config.compose import compose_plain
+from idinvert.evaluation.context import EvaluationContext
 
 
-def open_on(overrides: Sequence[str], *, device: str, steps: int) -> tuple[Setup, float]:
+def open_on(
+    overrides: Sequence[str], *, device: str, steps: int
+) -> tuple[EvaluationContext, float]:
     """The evaluation's networks on a device, and the steps' worth of one inversion."""
     config = compose_plain("evaluate", list(overrides))
     counted = "steps" in config["inversion"]
     if counted:
         config["inversion"]["steps"] = steps
-    setup = open_setup(config)
+    setup = EvaluationContext(config)
     for network in (setup.generator, *setup.inverter.networks):
         network.to(device)
     return setup, steps + 0.5 if counted else 1.0
 
 
 def inversion_of(
-    setup: Setup, images: torch.Tensor, *, worth: float, device: str
+    setup: EvaluationContext, images: torch.Tensor, *, worth: float, device: str
 ) -> Callable[[], list[tuple[float, float]]]:
     """One turn: the whole inversion of a batch, as seconds a step."""
     ids = torch.arange(len(images), device=images.device)
@@ -46,7 +48,7 @@ def inversion_of(
     return turn
 
 
-def networks_of(setup: Setup) -> dict[str, Any]:
+def networks_of(setup: EvaluationContext) -> dict[str, Any]:
     """Those that take part, by letter."""
     named = {"E": setup.encoder, "G": setup.generator, "F": setup.perceptual}
     return {letter: network for letter, network in named.items() if network is not None}
@@ -70,8 +72,8 @@ def main() -> None:
         variants.append(Variant(f"batch {count}", count, turn))
     found = side_by_side(variants, repeats=options.repeats, device=options.device)
     whose = shares(variants[-1].steps, networks_of(setup), device=options.device)
-    report(found, options, shares=whose, method=setup.inverter_name)
-    print(f"share of {setup.inverter_name} at batch {options.batch[-1]}: {whose}")
+    report(found, options, shares=whose, method=setup.method)
+    print(f"share of {setup.method} at batch {options.batch[-1]}: {whose}")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import idinvert
-from idinvert.cli.setup import Setup, build_method, open_setup
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.networks import build_method
 from idinvert.inversion.initialization import code_statistics
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimizers import OPTIMIZERS
@@ -61,7 +62,9 @@ def ways(steps: int) -> list[Way]:
     return [Way("adam", {"steps": steps}), *adam, *lbfgs, *native]
 
 
-def invert(setup: Setup, way: Way, images: Tensor, *, batch: int) -> tuple[list[Inversion], float]:
+def invert(
+    setup: EvaluationContext, way: Way, images: Tensor, *, batch: int
+) -> tuple[list[Inversion], float]:
     """The inversions of all images, batch by batch, and their CPU seconds."""
     node = {**setup.config["inversion"], **way.choices}
     method = build_method(node, setup.config, encoder=setup.encoder, perceptual=setup.perceptual)
@@ -73,7 +76,9 @@ def invert(setup: Setup, way: Way, images: Tensor, *, batch: int) -> tuple[list[
     return found, time.process_time() - began
 
 
-def figures(setup: Setup, found: list[Inversion], images: Tensor, goal: Tensor) -> dict[str, Any]:
+def figures(
+    setup: EvaluationContext, found: list[Inversion], images: Tensor, goal: Tensor
+) -> dict[str, Any]:
     """What a way reached: losses, evaluations to the goal [N], pictures, codes."""
     least = torch.cat([f.losses for f in found], dim=1).cummin(0).values  # [steps + 1, N]
     steps = len(least) - 1
@@ -105,7 +110,7 @@ def _round(value: Any) -> float:
     return float(f"{float(value):.5g}")
 
 
-def flops_per_image(setup: Setup, images: Tensor) -> int:
+def flops_per_image(setup: EvaluationContext, images: Tensor) -> int:
     """FLOPs of one evaluation with its gradient: two steps' less one's."""
     counts = []
     for steps in (1, 2):
@@ -118,7 +123,7 @@ def flops_per_image(setup: Setup, images: Tensor) -> int:
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One line a way."""
     config = compose_plain("evaluate", options.overrides)
-    setup = open_setup(config)
+    setup = EvaluationContext(config)
     for network in (setup.generator, *setup.inverter.networks):
         network.to(options.device)
     test = build(config["data"], key="data").test
@@ -126,7 +131,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     facts = {
         "what": "evaluations to Adam's loss",
         "data": config["data"]["_target_"].rsplit(".", 1)[-1],
-        "method": setup.inverter_name,
+        "method": setup.method,
         "n": options.n,
         "seed": config["seed"],
         "gflops_per_evaluation": flops_per_image(setup, images[:4]) / 1e9,

@@ -1,5 +1,6 @@
 """The errors a user may meet; each says what was got, what was expected, which key to change."""
 
+import difflib
 import math
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,9 @@ def require_number(
         span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         word = "a whole number" if whole else "a number"
         raise ConfigError(f"got {key}={value!r}, expected {word}, {span}; change {key}")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The sentence that points a typo to the nearest valid name, or lists what there is."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(sorted(known))}."

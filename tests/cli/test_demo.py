@@ -51,7 +51,9 @@ def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyP
     left = tmp_path / "outputs" / "demo" / "left from last time"
     left.parent.mkdir(parents=True)
     left.write_text("")
-    monkeypatch.setattr(demo, "open_setup", lambda config: (_ for _ in ()).throw(InterruptedError))
+    monkeypatch.setattr(
+        demo, "EvaluationContext", lambda config: (_ for _ in ()).throw(InterruptedError)
+    )
     with pytest.raises(InterruptedError):
         demo.main(seconds=2, images=4)
     assert not left.exists()

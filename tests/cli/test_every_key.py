@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
-from idinvert.cli import inputs
+from idinvert.cli import inputs, methods
 from idinvert.cli.inputs import PLACES, contents_of, is_path
-from idinvert.cli.tasks import methods
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.identity import (
     KEPT,
@@ -24,7 +23,7 @@ from idinvert.config.identity import (
 )
 from idinvert.config.instantiate import targets
 from idinvert.errors import IdinvertError
-from idinvert.evaluation.open_data import data_opened_once, open_data
+from idinvert.evaluation.networks import data_opened_once, open_data
 
 FEW = ["data.train=16", "data.test=8", "data.val=4"]
 GROUPS = ("task", "inversion", "metric", "perceptual", "attributes", "generator", "data")

@@ -1,6 +1,6 @@
 """A tiny real world: StyleGAN2, the base encoder and attribute network at 16 px, untrained."""
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +8,11 @@ from torch.utils.data import Dataset
 
 from idinvert.data.domain import Attribute, Domain
 from idinvert.editing.directions import Direction
+from idinvert.errors import ConfigError
+from idinvert.evaluation import manipulation, semantics
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.provenance import Provenance
-from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
@@ -103,19 +105,65 @@ def measures(networks):
     )
 
 
+class Context(EvaluationContext):
+    """A context whose folder and variants are the test's, and whose edits need no file."""
+
+    out, variants, directions = None, MappingProxyType({}), MappingProxyType({})
+
+    def folder(self, task, **options):
+        return super().folder(task, **options) if self.out is None else self.out
+
+    def open_images(self):
+        return self.domain
+
+    def variant(self, *entries, **values):
+        found = [self.variants[e["label"]] for e in entries if e.get("label") in self.variants]
+        return found[0] if found else self
+
+
+class AnyEntry:
+    """Takes whatever entries a test gives."""
+
+    def check_methods(self, methods, *, key):
+        if not methods:
+            raise ConfigError(f"{key} is empty")
+
+
+@pytest.fixture(autouse=True)
+def directions_of_the_context(monkeypatch):
+    for task in (manipulation, semantics):
+        monkeypatch.setattr(task, "open_directions", lambda context, **_: dict(context.directions))
+
+
+def only(records):
+    """The one record of a task."""
+    (record,) = records
+    return record
+
+
 @pytest.fixture
 def subject(networks, domain, measures, cpu, tmp_path):
-    """A maker of subjects: the encoder alone on eight images, unless told otherwise."""
+    """A maker of contexts: the encoder alone on eight images, unless told otherwise."""
 
     def make(inverter=None, **changes):
         inverter = inverter or EncoderInverter(encoder=networks.encoder)
-        choices = dict(
-            inverter=inverter, name=inverter.settings["method"], generator=networks.generator,
-            domain=domain, measures=measures, n=8, batch_size=3, trainer=cpu,
-            origin=Provenance(run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5),
-            inversions=tmp_path / "inversions" / inverter.settings["method"],
+        method = changes.pop("method", inverter.settings["method"])
+        config = dict(
+            system={"outputs": str(tmp_path / "outputs"), "num_workers": 0}, trainer=cpu, seed=0,
+            split="test", n=8, batch_size=3, recompute=False, images=None, run=None,
+            perceptual={"network": None}, inversion={}, data={"resolution": R},
+        )  # fmt: skip
+        config |= {key: changes.pop(key) for key in list(changes) if key in config}
+        opened = dict(
+            inverter=inverter, method=method, generator=networks.generator,
+            encoder=networks.encoder, perceptual=networks.features, domain=domain,
+            attributes=networks.attributes, measures=measures, trained_on=domain.name,
+            provenance=Provenance(
+                run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5
+            ),
+            inversions=tmp_path / "inversions" / method,
         ) | changes  # fmt: skip
-        return Subject(**choices)
+        return Context(config, entries=AnyEntry(), **opened)
 
     return make
 

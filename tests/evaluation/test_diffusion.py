@@ -8,9 +8,12 @@ from PIL import Image
 
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.diffusion import PastedDataset, diffusion
+from idinvert.evaluation.diffusion import PastedDataset, diffuse
 from idinvert.evaluation.measures import Measures
+from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.swd import swd
+
+TARGET = "idinvert.editing.diffusion.DiffusionInverter"
 
 
 @pytest.fixture
@@ -20,6 +23,18 @@ def make(networks):
         return kind(encoder=networks.encoder, perceptual=networks.features, **choices)
 
     return inverter
+
+
+@pytest.fixture
+def go(subject, make, tmp_path):
+    """Runs the task by a diffusion inverter."""
+
+    def run(inverter=None, out=tmp_path, changes=None, **choices):
+        node = {"_target_": TARGET, "lambda_vgg": 0.1, "steps": 2, "centre": [8, 8]}
+        one = subject(inverter or make(), out=out, inversion=node, **(changes or {}))
+        return diffuse(one, **choices)
+
+    return run
 
 
 def test_stitched_images_are_target_inside_and_context_outside(domain):
@@ -36,12 +51,10 @@ def test_stitched_images_are_target_inside_and_context_outside(domain):
 
 @pytest.mark.parametrize("average", ["image", "mask"])
 def test_figures_equal_those_computed_by_hand(
-    make, subject, by_hand, networks, rounded, tmp_path, average
+    make, go, by_hand, networks, rounded, tmp_path, average
 ):
     inverter = make(average=average)
-    (record,) = diffusion(
-        subject(inverter, n=4), inverters=[inverter], out=tmp_path / "out", images=[0, 1]
-    )
+    (record,) = go(inverter, tmp_path / "out", {"n": 4}, images=[0, 1])
     with (tmp_path / "out" / "pairs.csv").open() as file:
         context = [int(row["context"]) for row in csv.DictReader(file)]
     mask = torch.zeros(1, 1, 16, 16)
@@ -67,9 +80,8 @@ def test_figures_equal_those_computed_by_hand(
         assert picture.height > 3 * 96 and picture.width > 3 * 96
 
 
-def test_each_size_has_its_record_and_its_column(make, subject, tmp_path):
-    inverters = [make(size=size) for size in (4, 6, 8)]
-    records = diffusion(subject(n=3), inverters=inverters, out=tmp_path, images=[], shown=2)
+def test_each_size_has_its_record_and_its_column(go, tmp_path):
+    records = go(changes={"n": 3}, sizes=[4, 6, 8], images=[], shown=2)
     assert [record.choices["inversion"]["size"] for record in records] == [4, 6, 8]
     shares = [record.metrics["mask_share"] for record in records]
     assert shares == pytest.approx([16 / 256, 36 / 256, 64 / 256])
@@ -88,24 +100,26 @@ class Interrupted(DiffusionInverter):
         return super().invert(images, **kw)
 
 
-def test_a_killed_task_goes_on_and_ends_equal(make, subject, tmp_path):
-    (whole,) = diffusion(subject(n=5), inverters=[make()], out=tmp_path / "a", images=[])
+def test_a_killed_task_goes_on_and_ends_equal(make, go, tmp_path):
+    (whole,) = go(make(), tmp_path / "a", {"n": 5}, images=[])
     dies = make(Interrupted)
     with pytest.raises(KeyError):
-        diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", images=[])
+        go(dies, tmp_path / "b", {"n": 5}, images=[])
     dies.batches = 10
-    (record,) = diffusion(subject(n=5), inverters=[dies], out=tmp_path / "b", images=[])
+    (record,) = go(dies, tmp_path / "b", {"n": 5}, images=[])
     assert dies.batches == 11, "one of two chunks was there"
     assert record.metrics == whole.metrics
 
 
-def test_bad_input_is_refused_before_any_work(make, subject, tmp_path):
+def test_bad_input_is_refused_before_any_work(make, go, networks, tmp_path):
     with pytest.raises(DataError, match="there are 1: set n=2"):
-        diffusion(subject(n=1), inverters=[make()], out=tmp_path)
+        go(changes={"n": 1})
     with pytest.raises(ConfigError, match="no metric of sets"):
-        diffusion(subject(measures=Measures(names=["mse"])), inverters=[make()], out=tmp_path)
+        go(changes={"measures": Measures(names=["mse"])})
     with pytest.raises(ConfigError, match=r"task\.sizes is empty"):
-        diffusion(subject(), inverters=[], out=tmp_path)
+        go(sizes=[])
     with pytest.raises(ConfigError, match="a crop of 20 px"):
-        diffusion(subject(n=2), inverters=[make(size=20)], out=tmp_path)
+        go(make(size=20), changes={"n": 2})
+    with pytest.raises(ConfigError, match=r"takes inversion=diffusion, not inversion=encoder"):
+        go(EncoderInverter(encoder=networks.encoder))
     assert not list(tmp_path.iterdir())

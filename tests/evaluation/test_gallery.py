@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.gallery import (
+from idinvert.evaluation.gallery import picked
+from idinvert.evaluation.gallery_sheets import (
+    Moves,
     Section,
     Shown,
     interpolation_sheet,
+    manipulation_sheet,
     noise_sheet,
-    picked,
     reconstruction_sheet,
 )
-from idinvert.evaluation.gallery_edits import Moves, manipulation_sheet
-from idinvert.evaluation.inverted import invert_subject
+from idinvert.evaluation.inversions import invert_images
 from idinvert.inversion.encoder import EncoderInverter
 
 
@@ -25,7 +26,7 @@ def section(subject, domain, networks, directions, tmp_path):
     for name in ("const", "random"):
         inverter = EncoderInverter(encoder=networks.encoder, noise=name)
         one = subject(inverter, domain=four, n=None, inversions=tmp_path / name)
-        found.append(Shown(name, invert_subject(one), directions))
+        found.append(Shown(name, invert_images(one), directions))
     missing = Shown("missing", None, {})
     return Section("Faces", [four.test[i]["image"] for i in range(4)], [*found, missing])
 

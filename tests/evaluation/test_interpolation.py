@@ -1,21 +1,21 @@
 """The interpolation task against the protocol written out by hand."""
 
 import csv
-import dataclasses
 
 import pytest
 import torch
 from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation import inverted as room
-from idinvert.evaluation.interpolation import interpolation
+from idinvert.evaluation.interpolation import interpolate
+from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.pairs import partners
-from idinvert.evaluation.reconstruction import reconstruction
+from idinvert.evaluation.outputs import partners
+from idinvert.evaluation.reconstruction import reconstruct
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.distances import extractor
 from idinvert.metrics.swd import swd
+from tests.evaluation.conftest import only
 
 
 def read(path):
@@ -24,7 +24,7 @@ def read(path):
 
 
 def test_outputs_and_figures_follow_the_protocol(subject, by_hand, networks, rounded, tmp_path):
-    record = interpolation(subject(), out=tmp_path / "out", seed=4)
+    record = only(interpolate(subject(out=tmp_path / "out", seed=4)))
     rows = read(tmp_path / "out" / "pairs.csv")
     partner = [int(row["partner"]) for row in rows]
     assert sorted(partner) == list(range(8)) and all(j != i for i, j in enumerate(partner))
@@ -58,30 +58,25 @@ def test_pairs_follow_from_seed_and_count_alone():
         partners(1, seed=0)
 
 
-def test_inversions_of_the_reconstruction_task_are_reused(
-    subject, domain, networks, measures, cpu, tmp_path, monkeypatch
-):
+def test_inversions_of_the_reconstruction_task_are_reused(subject, tmp_path, monkeypatch):
     one = subject()
-    inverter = one.inverter
-    reconstruction(
-        inverters={"encoder": inverter}, generator=networks.generator, domain=domain,
-        measures=measures, origin=one.origin, out=tmp_path / "inversions", n=8, batch_size=3,
-        trainer=cpu,
-    )  # fmt: skip
-    monkeypatch.setattr(inverter, "invert", None)
-    assert interpolation(one, out=tmp_path / "out", shown=0).n == 8
-    fewer = dataclasses.replace(one, n=6)
-    assert interpolation(fewer, out=tmp_path / "fewer", shown=0).n == 6, "whole chunks of it"
+    reconstruct(one)
+    monkeypatch.setattr(one.inverter, "invert", None)
+    assert only(interpolate(one.replaced(out=tmp_path / "out"), shown=0)).n == 8
+    fewer = one.replaced(n=6)
+    assert only(interpolate(fewer.replaced(out=tmp_path / "fewer"), shown=0)).n == 6, (
+        "whole chunks of it"
+    )
 
 
 def test_a_killed_task_goes_on_and_ends_equal(subject, dies, networks, tmp_path, monkeypatch):
-    whole = interpolation(subject(), out=tmp_path / "a", shown=0)
+    whole = only(interpolate(subject(out=tmp_path / "a"), shown=0))
     folder = tmp_path / "elsewhere" / "encoder"
     with pytest.raises(KeyError):
-        interpolation(subject(dies, inversions=folder), out=tmp_path / "b", shown=0)
+        only(interpolate(subject(dies, inversions=folder, out=tmp_path / "b"), shown=0))
     dies.batches = 10
     made = []
-    show = room.Inverted.synthesise
+    show = Inversions.synthesise
 
     def killed_later(self, codes, noise=None):
         made.append(len(codes))
@@ -89,21 +84,21 @@ def test_a_killed_task_goes_on_and_ends_equal(subject, dies, networks, tmp_path,
             raise KeyError("killed")
         return show(self, codes, noise)
 
-    monkeypatch.setattr(room.Inverted, "synthesise", killed_later)
+    monkeypatch.setattr(Inversions, "synthesise", killed_later)
     with pytest.raises(KeyError):
-        interpolation(subject(dies, inversions=folder), out=tmp_path / "b", shown=0)
+        only(interpolate(subject(dies, inversions=folder, out=tmp_path / "b"), shown=0))
     assert dies.batches == 12, "one of three chunks was inverted before"
-    record = interpolation(subject(dies, inversions=folder), out=tmp_path / "b", shown=0)
+    record = only(interpolate(subject(dies, inversions=folder, out=tmp_path / "b"), shown=0))
     assert dies.batches == 12 and made == [3, 3, 3, 2], "one of three chunks of outputs was there"
     assert record.metrics == whole.metrics
 
 
 def test_an_encoders_noise_is_interpolated_too(subject, networks, by_hand, rounded, tmp_path):
     inverter = EncoderInverter(encoder=networks.encoder, noise="random")
-    found = room.invert_subject(subject(inverter))
+    found = invert_images(subject(inverter))
     maps = found.noise(torch.arange(8))
     assert [tuple(one.shape[2:]) for one in maps] == list(networks.generator.noise_shapes)
-    interpolation(subject(inverter), out=tmp_path / "out", shown=0)
+    only(interpolate(subject(inverter, out=tmp_path / "out"), shown=0))
     partner = [int(row["partner"]) for row in read(tmp_path / "out" / "pairs.csv")]
     w = by_hand.codes
     i, a = 3, 4 / 6
@@ -119,13 +114,13 @@ def test_an_encoders_noise_is_interpolated_too(subject, networks, by_hand, round
 def test_bad_input_is_refused_before_any_work(subject, measures, tmp_path):
     out = {"out": tmp_path / "out"}
     with pytest.raises(DataError, match="there are 1: set n=2"):
-        interpolation(subject(n=1), **out)
+        only(interpolate(subject(n=1, **out)))
     with pytest.raises(DataError, match="asked for n=11 images, but the split has 10"):
-        interpolation(subject(n=11), **out)
+        only(interpolate(subject(n=11, **out)))
     with pytest.raises(ConfigError, match=r"metric.names=\['mse'\] has no metric of sets"):
-        interpolation(subject(measures=Measures(names=["mse"])), **out)
+        only(interpolate(subject(measures=Measures(names=["mse"]), **out)))
     with pytest.raises(ConfigError, match=r"task.steps is 0"):
-        interpolation(subject(), steps=0, **out)
+        only(interpolate(subject(**out), steps=0))
     with pytest.raises(ConfigError, match="expected train, val or test"):
-        interpolation(subject(split="tset"), **out)
+        only(interpolate(subject(split="tset", **out)))
     assert not list(tmp_path.iterdir())

@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
-from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
-from idinvert.evaluation.invert import data_of, file_stem, invert
+from idinvert.evaluation.invert import Entry, file_stem, invert, write_contact_sheet
 from idinvert.evaluation.provenance import Provenance
 from idinvert.inversion.encoder import EncoderInverter
+from tests.evaluation.conftest import only
 
 
 @pytest.fixture
@@ -37,14 +36,11 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def go(networks, folder, cpu, tmp_path):
+def go(subject, folder, tmp_path):
     def run(inverter, **changes):
-        images = read_images(folder, resolution=16)
-        return invert(
-            inverter=inverter, name="mine", generator=networks.generator, images=images,
-            origin=Provenance(run="abc", checkpoints={"generator": "12"}), out=tmp_path / "out",
-            data=data_of(images, name="photos", resolution=16), trainer=cpu, **changes,
-        )  # fmt: skip
+        provenance = Provenance(run="abc", checkpoints={"generator": "12"})
+        choices = {"images": str(folder), "provenance": provenance, "n": None} | changes
+        return only(invert(subject(inverter, **choices), out=str(tmp_path / "out")))
 
     return run
 

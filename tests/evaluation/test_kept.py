@@ -4,7 +4,6 @@ Walks the parameters of every task that keeps pictures, and the fields of an edi
 """
 
 import dataclasses
-import functools
 import inspect
 import json
 import shutil
@@ -16,24 +15,30 @@ from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import read_tensor
-from idinvert.evaluation.diffusion import diffusion
-from idinvert.evaluation.interpolation import interpolation
-from idinvert.evaluation.manipulation import manipulation
-from idinvert.evaluation.mixing import mixing
-from idinvert.evaluation.samples import samples
-from idinvert.evaluation.speed import speed
+from idinvert.evaluation.diffusion import diffuse
+from idinvert.evaluation.interpolation import interpolate
+from idinvert.evaluation.manipulation import manipulate
+from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.samples import sample
+from idinvert.evaluation.speed import measure_speed
 from idinvert.results.record import from_dict, to_dict
+from tests.evaluation.conftest import only
 
 NOT_OF_THE_OUTPUTS = {
-    "subject": "what inversions depend on has tests of its own",
-    "out": "the folder",
-    "recompute": "makes all anew",
+    "context": "what inversions depend on has tests of its own; its seed is tried here too",
+    "found_for": "the directions are given",
+    "names": "the directions are given",
     "shown": "the picture, which is drawn each time",
 }
 
 
+STITCH = {
+    "_target_": "idinvert.editing.diffusion.DiffusionInverter", "lambda_vgg": 0.0, "steps": 1,
+}  # fmt: skip
+
+
 @pytest.fixture
-def bases(networks, directions):
+def bases(directions):
     """Task to its arguments, and to others in the place of each."""
     light = directions["light"]
     known = {**light.provenance, "sigma": [0.5] * 6}
@@ -41,15 +46,11 @@ def bases(networks, directions):
     turned = Direction("light", -light.vector, light.layers, known)
     moved = Direction("light", light.vector, (3, 4), known)
     wider = Direction("light", light.vector, light.layers, {"sigma": [0.7] * 6})
-    stitches = [
-        DiffusionInverter(encoder=networks.encoder, perceptual=None, lambda_vgg=0, steps=1, size=s)
-        for s in (4, 6)
-    ]
     return {
-        interpolation: ({}, {"steps": [3], "seed": [1]}),
-        mixing: ({}, {"first": [2], "seed": [1]}),
-        samples: ({}, {"truncation": [0.5], "seed": [1]}),
-        manipulation: (
+        interpolate: ({}, {"steps": [3], "seed": [1]}),
+        mix: ({}, {"first": [2], "seed": [1]}),
+        sample: ({}, {"truncation": [0.5], "seed": [1]}),
+        manipulate: (
             {"directions": {"light": light}, "unit": "sigma"},
             {
                 "directions": [{"light": one} for one in (turned, moved, wider)],
@@ -58,9 +59,9 @@ def bases(networks, directions):
                 "unit": ["length"],
             },
         ),
-        diffusion: (
-            {"inverters": stitches[:1], "images": [0, 1]},
-            {"inverters": [stitches[1:]], "seed": [1], "images": [[1, 0], [0, 2]]},
+        diffuse: (
+            {"sizes": [4], "images": [0, 1]},
+            {"sizes": [[6]], "seed": [1], "images": [[1, 0], [0, 2]]},
         ),
     }
 
@@ -70,18 +71,25 @@ def outputs(out):
     return {path.relative_to(out): read_tensor(path, "images") for path in out.rglob("part-*.s*")}
 
 
-TASKS = (interpolation, mixing, samples, manipulation, diffusion)
+TASKS = (interpolate, mix, sample, manipulate, diffuse)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_other_arguments_are_never_answered_with_what_is_there(
-    task, bases, subject, measures, tmp_path
+    task, bases, subject, networks, measures, tmp_path
 ):
     base, others = bases[task]
     quick = {"n": 4, "measures": dataclasses.replace(measures, names=["fd_attributes"])}
-    call = functools.partial(task, subject(**quick), shown=0)
+    if task is diffuse:
+        inverter = DiffusionInverter(encoder=networks.encoder, perceptual=None, lambda_vgg=0)
+        quick |= {"inverter": inverter, "inversion": STITCH}
+
+    def call(out, recompute=False, seed=0, directions=(), **choices):
+        changes = {"out": out, "recompute": recompute, "seed": seed, "directions": directions}
+        return task(subject(**quick, **changes), shown=0, **choices)
+
     names = set(inspect.signature(task).parameters) - set(NOT_OF_THE_OUTPUTS)
-    assert names == set(others), "a parameter without another value to try"
+    assert names == set(others) - {"seed"}, "a parameter without another value to try"
     call(out=tmp_path / "base", **base)
     assert outputs(tmp_path / "base")
     for name, values in others.items():
@@ -123,27 +131,27 @@ def test_another_id_or_backbone_is_another_inversion(subject, measures, domain, 
     marks = set()
     for ids in ([3, 4, 5], [3, 4, 6], None):
         domain.test.ids = ids
-        marks.add(subject().mark())
+        marks.add(subject().folder("task"))
     assert len(marks) == 3
     found = []
     for content in (b"1", b"2"):
         (tmp_path / "lpips.pth").write_bytes(content)
         names = ["mse", "lpips_alex"]
         own = dataclasses.replace(measures, names=names, lpips_path=tmp_path / "lpips.pth")
-        found.append(subject(measures=own).mark())
-    assert len({*found, subject().mark()}) == 3
+        found.append(subject(measures=own).folder("task"))
+    assert len({*found, subject().folder("task")}) == 3
 
 
 def test_a_record_says_on_what_and_in_what_batches_its_images_were_made(subject, tmp_path):
-    first = interpolation(subject(), out=tmp_path / "out", shown=0)
+    first = only(interpolate(subject(out=tmp_path / "out"), shown=0))
     assert first.device == "cpu, 1 threads" and first.batch_size == 3
     part = next((tmp_path / "inversions").rglob("part-*.json"))
     part.write_text(json.dumps({"seconds": 1.0, "device": "another"}))
-    again = interpolation(subject(), out=tmp_path / "out", shown=0)
+    again = only(interpolate(subject(out=tmp_path / "out"), shown=0))
     assert set(again.device.split(" and ")) == {"another", "cpu, 1 threads"}
     part.write_text(json.dumps({"seconds": 1.0}))  # of a version that did not note it
-    assert interpolation(subject(), out=tmp_path / "out", shown=0).device == first.device
-    assert speed(subject(), out=tmp_path / "out", images=1, warm_up=0).batch_size == 1
+    assert only(interpolate(subject(out=tmp_path / "out"), shown=0)).device == first.device
+    assert only(measure_speed(subject(out=tmp_path / "out"), images=1, warm_up=0)).batch_size == 1
     assert from_dict(to_dict(first)) == first and "batch_size" not in to_dict(
         dataclasses.replace(first, batch_size=None)
     )

@@ -7,19 +7,19 @@ import torch
 
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.evaluation.manipulation import manipulation
+from idinvert.evaluation.manipulation import manipulate, movement
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.movement import movement
 from idinvert.metrics.distances import extractor
 from idinvert.metrics.swd import swd
+from tests.evaluation.conftest import only
 
 
 def test_outputs_and_figures_follow_the_protocol(
     subject, by_hand, directions, networks, rounded, tmp_path
 ):
     steps = [-2, 1, 3]
-    record = manipulation(
-        subject(), directions=directions, out=tmp_path / "out", steps=steps, shown=2
+    record = only(
+        manipulate(subject(directions=directions, out=tmp_path / "out"), steps=steps, shown=2)
     )
     alpha = [-2, -2, 1, 1, 3, 3, -2, -2]
     names = ["glasses", "light"] * 4
@@ -60,7 +60,7 @@ def test_outputs_and_figures_follow_the_protocol(
 
 
 def test_every_direction_and_step_comes_once(subject, directions, tmp_path):
-    manipulation(subject(), directions=directions, out=tmp_path, steps=[-3, -1, 1, 3], shown=0)
+    only(manipulate(subject(directions=directions, out=tmp_path), steps=[-3, -1, 1, 3], shown=0))
     with (tmp_path / "edits.csv").open() as file:
         pairs = [(row["direction"], float(row["alpha"])) for row in csv.DictReader(file)]
     assert len(set(pairs)) == 8
@@ -68,12 +68,12 @@ def test_every_direction_and_step_comes_once(subject, directions, tmp_path):
 
 def test_changed_directions_are_not_mistaken_for_the_old_ones(subject, directions, tmp_path):
     few = {"glasses": directions["glasses"]}
-    manipulation(subject(), directions=few, out=tmp_path, shown=0)
+    only(manipulate(subject(directions=few, out=tmp_path), shown=0))
     turned = Direction("glasses", -directions["glasses"].vector, None)
     with pytest.raises(ConfigError, match=r"manipulation differ.*recompute=true"):
-        manipulation(subject(), directions={"glasses": turned}, out=tmp_path, shown=0)
-    assert manipulation(
-        subject(), directions={"glasses": turned}, out=tmp_path, shown=0, recompute=True
+        only(manipulate(subject(directions={"glasses": turned}, out=tmp_path), shown=0))
+    assert only(
+        manipulate(subject(directions={"glasses": turned}, out=tmp_path, recompute=True), shown=0)
     )
 
 
@@ -81,7 +81,7 @@ def test_without_an_attribute_network_nothing_is_said_of_movement(
     subject, directions, networks, tmp_path
 ):
     bare = Measures(names=["swd"], reference="same")
-    record = manipulation(subject(measures=bare), directions=directions, out=tmp_path, shown=0)
+    record = only(manipulate(subject(measures=bare, directions=directions, out=tmp_path), shown=0))
     assert set(record.metrics) == {"swd", "swd_16"}
 
 
@@ -105,17 +105,17 @@ def test_movement_by_hand():
 def test_bad_input_is_refused_before_any_work(subject, directions, tmp_path):
     out = {"out": tmp_path / "out"}
     with pytest.raises(ConfigError, match="no directions"):
-        manipulation(subject(), directions={}, **out)
+        only(manipulate(subject(directions={}, **out)))
     with pytest.raises(ConfigError, match=r"task.steps is \[1, 0\]"):
-        manipulation(subject(), directions=directions, steps=[1, 0], **out)
+        only(manipulate(subject(directions=directions, **out), steps=[1, 0]))
     with pytest.raises(ConfigError, match=r"task.layers is \[6\]: the generator has layers 0 to 5"):
-        manipulation(subject(), directions=directions, layers=[6], **out)
+        only(manipulate(subject(directions=directions, **out), layers=[6]))
     wide = Direction("wide", torch.nn.functional.normalize(torch.ones(1, 9)), None)
     with pytest.raises(CheckpointError, match=r"'wide' is \[1, 9\]"):
-        manipulation(subject(), directions={"wide": wide}, **out)
+        only(manipulate(subject(directions={"wide": wide}, **out)))
     other = Direction("x", directions["glasses"].vector, None, {"generator": "another"})
     with pytest.raises(CheckpointError, match="found for generator another, not for 12"):
-        manipulation(subject(), directions={"x": other}, **out)
+        only(manipulate(subject(directions={"x": other}, **out)))
     assert not list(tmp_path.iterdir())
 
 
@@ -124,7 +124,7 @@ def test_steps_in_standard_deviations(subject, by_hand, directions, networks, ro
     known = {**light.provenance, "sigma": [0.5] * len(light.vector)}
     spread = {"light": Direction("light", light.vector, light.layers, known)}
     out = tmp_path / "out"
-    record = manipulation(subject(), directions=spread, out=out, steps=[3], unit="sigma", shown=0)
+    record = only(manipulate(subject(directions=spread, out=out), steps=[3], unit="sigma", shown=0))
     moved = by_hand.codes.clone()
     moved[:, 1:3] += 3 * 0.5 * light.vector[1:3]
     fakes = rounded(networks.generator.synthesis(moved))
@@ -132,6 +132,6 @@ def test_steps_in_standard_deviations(subject, by_hand, directions, networks, ro
     assert record.choices["task"]["unit"] == "sigma"
     assert "[3] standard deviations" in record.protocol["swd"]
     with pytest.raises(ConfigError, match=r"'glasses' does not know.*task.unit=length"):
-        manipulation(subject(), directions=directions, out=out, steps=[3], unit="sigma")
+        only(manipulate(subject(directions=directions, out=out), steps=[3], unit="sigma"))
     with pytest.raises(ConfigError, match=r"task.unit is 'metres': expected length or sigma"):
-        manipulation(subject(), directions=spread, out=out, steps=[3], unit="metres")
+        only(manipulate(subject(directions=spread, out=out), steps=[3], unit="metres"))

@@ -7,11 +7,12 @@ import torch
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.inversions import predict
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.predict import predict
 from idinvert.inversion.optimize_codes import InDomainInverter
 
 MEASURES = Measures(names=["mse"])
+PREDICT = ("keep_start", "paired", "recompute")
 
 
 class Dies(InDomainInverter):
@@ -27,15 +28,13 @@ class Dies(InDomainInverter):
 
 
 @pytest.fixture
-def run(networks, domain, cpu, tmp_path):
-    def go(inverter, folder="a", **changes):
-        choices = dict(
-            n=10, batch_size=2, trainer=cpu, identity={"x": 1}, suite=MEASURES.paired_suite,
-            values=MEASURES.paired_names, dataset=domain.test,
-        ) | changes  # fmt: skip
-        return predict(
-            inverter=inverter, generator=networks.generator, out=tmp_path / folder, **choices
-        )
+def run(subject, domain, tmp_path):
+    def go(inverter, folder="a", dataset=None, identity=None, **changes):
+        asked = {key: changes.pop(key) for key in PREDICT if key in changes}
+        context = subject(inverter, **{"n": 10, "batch_size": 2, "measures": MEASURES} | changes)
+        if dataset is not None:
+            context = context.replaced(dataset=dataset)
+        return predict(context, out=tmp_path / folder, identity=identity or {"x": 1}, **asked)
 
     return go
 
@@ -113,7 +112,7 @@ def test_a_broken_part_is_made_again(run, in_domain):
 
 
 def test_parts_without_what_is_asked_are_made_again(run, in_domain):
-    run(in_domain(), suite=None, values=())
+    run(in_domain(), paired=False)
     found = run(in_domain())
     assert found.gather("value.ssim").shape == (10,)
 

@@ -10,53 +10,41 @@ import torch
 import idinvert.evaluation
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.diffusion import diffusion
-from idinvert.evaluation.initial import Untrained, initial
-from idinvert.evaluation.interpolation import interpolation
-from idinvert.evaluation.manipulation import manipulation
-from idinvert.evaluation.mixing import mixing
-from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
-from idinvert.evaluation.reconstruction import reconstruction
-from idinvert.evaluation.reference import compared
-from idinvert.evaluation.samples import samples
+from idinvert.evaluation.diffusion import diffuse
+from idinvert.evaluation.interpolation import interpolate
+from idinvert.evaluation.manipulation import manipulate
+from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.out_of_domain import invert_foreign
+from idinvert.evaluation.outputs import compared, partners_of
+from idinvert.evaluation.reconstruction import reconstruct
+from idinvert.evaluation.samples import sample
+from idinvert.evaluation.untrained_encoder import measure_untrained
 from idinvert.metrics.suite import MetricSuite
 from idinvert.metrics.swd import swd
-from tests.evaluation.conftest import Smooth
+from tests.evaluation.conftest import Smooth, only
 
 
-def reconstructed(subject, out, **_):
-    (record,) = reconstruction(
-        inverters={"encoder": subject.inverter}, generator=subject.generator,
-        domain=subject.domain, measures=subject.measures, origin=subject.origin, out=out,
-        n=subject.n, batch_size=subject.batch_size, trainer=subject.trainer,
-    )  # fmt: skip
-    return record
-
-
-def diffused(subject, out, networks, **_):
+def diffused(one, networks):
     inverter = DiffusionInverter(
         encoder=networks.encoder, perceptual=networks.features, lambda_vgg=0.1, steps=1, size=6,
         centre=[8, 8],
     )  # fmt: skip
-    (record,) = diffusion(subject, inverters=[inverter], out=out, images=[])
-    return record
+    return only(diffuse(one.replaced(inverter=inverter), images=[]))
 
 
 TASKS = {
-    "reconstruction": reconstructed,
+    "reconstruction": lambda one, _: only(reconstruct(one)),
     "diffusion": diffused,
-    "interpolation": lambda subject, out, **_: interpolation(subject, out=out, shown=0),
-    "mixing": lambda subject, out, **_: mixing(subject, out=out, shown=0),
-    "manipulation": lambda subject, out, directions, **_: manipulation(
-        subject, directions=directions, out=out, shown=0
+    "interpolation": lambda one, _: only(interpolate(one, shown=0)),
+    "mixing": lambda one, _: only(mix(one, shown=0)),
+    "manipulation": lambda one, _: only(manipulate(one, shown=0)),
+    "samples": lambda one, _: only(sample(one, shown=0)),
+    "untrained_encoder": lambda one, _: only(
+        measure_untrained(["StyleGAN2"], [{"none": one}], out=one.out, shown=0)
     ),
-    "samples": lambda subject, out, **_: samples(subject, out=out, shown=0),
-    "initial": lambda subject, out, **_: initial(
-        [Untrained("StyleGAN2", {"none": subject})], out=out, shown=0
-    )[0],
-    "out_of_domain": lambda subject, out, **_: out_of_domain(
-        [Entrant("Encoder", subject, None)], out=out, own=subject.domain, shown=0
-    )[0],
+    "out_of_domain": lambda one, _: only(
+        invert_foreign(one, methods=[{"label": "Encoder"}], own="data=home", shown=0)
+    ),
 }
 
 
@@ -66,7 +54,7 @@ def test_no_task_that_measures_sets_is_forgotten_here():
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         if names & {"measure_sets", "measured_outputs", "set_suite"}:
             found.add(path.stem)
-    assert found - {"reference", "outputs"} == set(TASKS)
+    assert found - {"measures", "outputs"} == set(TASKS)
 
 
 @pytest.fixture
@@ -97,10 +85,9 @@ def test_the_reference_holds_no_image_that_an_output_was_made_of(
 ):
     m = 5 if (n, reference) == (8, "disjoint") else n
     images = replace(domain, test=Smooth(there, first_id=100))
-    one = subject(
-        n=n, domain=images, measures=replace(measures, reference=reference, names=["mse", "swd"])
-    )
-    record = TASKS[name](one, tmp_path / "out", networks=networks, directions=directions)
+    names = replace(measures, reference=reference, names=["mse", "swd"])
+    one = subject(n=n, domain=images, measures=names, directions=directions, out=tmp_path / "out")
+    record = TASKS[name](one, networks)
     prefix = "own_" if name == "out_of_domain" else ""
     assert record.reference == reference and record.n == n
     text = record.protocol[f"{prefix}swd"]
@@ -120,13 +107,13 @@ def test_the_reference_holds_no_image_that_an_output_was_made_of(
 def test_pairs_stay_among_the_images_that_are_compared(subject, domain, measures):
     images = replace(domain, test=Smooth(11, first_id=100))
     one = subject(n=8, domain=images, measures=replace(measures, reference="disjoint"))
-    partner = one.partners(seed=3)
-    assert one.compared == 5 and sorted(partner[:5].tolist()) == list(range(5))
+    partner, within = partners_of(one.replaced(seed=3))
+    assert within == {"compared": 5} and sorted(partner[:5].tolist()) == list(range(5))
     assert all(i != j for i, j in enumerate(partner.tolist())) and partner.max() < 5
-    assert one.within == {"compared": 5} and subject(n=8).within == {}
+    assert partners_of(subject(n=8))[1] == {}
     few = subject(n=2, domain=replace(domain, test=Smooth(3)), measures=one.measures)
     with pytest.raises(DataError, match="a split of 4 or more"):
-        few.partners(seed=0)
+        partners_of(few)
 
 
 def test_how_many_are_compared():
@@ -140,6 +127,6 @@ def test_how_many_are_compared():
 def test_another_word_is_refused_before_any_work(subject, measures, tmp_path):
     one = subject(measures=replace(measures, reference="other"))
     with pytest.raises(ConfigError, match="reference is 'other'"):
-        interpolation(one, out=tmp_path)
+        only(interpolate(one.replaced(out=tmp_path)))
     with pytest.raises(ConfigError, match="reference is 'other'"):
-        reconstructed(one, tmp_path)
+        reconstruct(one)

@@ -8,9 +8,10 @@ from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import samples as task
-from idinvert.evaluation.samples import sampled, samples
+from idinvert.evaluation.samples import sample, sampled
 from idinvert.metrics.swd import swd
 from idinvert.networks.stylegan2 import StyleGAN2Generator
+from tests.evaluation.conftest import only
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_truncation_takes_the_codes_to_their_mean(noisy):
 
 
 def test_the_set_is_measured_against_the_first_images(subject, by_hand, networks, tmp_path):
-    record = samples(subject(), out=tmp_path, seed=3, truncation=0.7, shown=5)
+    record = only(sample(subject(out=tmp_path, seed=3), truncation=0.7, shown=5))
     fakes = sampled(networks.generator, torch.arange(8), truncation=0.7, seed=3)
     assert record.metrics["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
     assert record.metrics["fd_attributes"] > 0 and "mse" not in record.metrics
@@ -73,7 +74,7 @@ def test_the_set_is_measured_against_the_first_images(subject, by_hand, networks
 
 
 def test_samples_that_are_there_are_kept(subject, tmp_path, monkeypatch):
-    few = samples(subject(n=6), out=tmp_path, shown=0)
+    few = only(sample(subject(n=6, out=tmp_path), shown=0))
     drawn = []
 
     def counted(generator, index, **choices):
@@ -81,24 +82,24 @@ def test_samples_that_are_there_are_kept(subject, tmp_path, monkeypatch):
         return sampled(generator, index, **choices)
 
     monkeypatch.setattr(task, "sampled", counted)
-    assert samples(subject(n=6), out=tmp_path, shown=0).metrics == few.metrics
+    assert only(sample(subject(n=6, out=tmp_path), shown=0)).metrics == few.metrics
     assert drawn == []
-    samples(subject(n=8), out=tmp_path, shown=0)
+    only(sample(subject(n=8, out=tmp_path), shown=0))
     assert drawn == [6, 7]
-    samples(subject(n=6), out=tmp_path, shown=0, recompute=True)
+    only(sample(subject(n=6, out=tmp_path, recompute=True), shown=0))
     assert drawn[2:] == list(range(6))
     with pytest.raises(ConfigError, match="holds"):
-        samples(subject(n=6), out=tmp_path, seed=1, shown=0)
+        only(sample(subject(n=6, out=tmp_path, seed=1), shown=0))
     json.dumps(few.choices)
 
 
 @pytest.mark.parametrize("truncation", [-0.1, float("nan"), float("inf")])
 def test_bad_requests_are_refused_before_any_work(subject, tmp_path, truncation):
     with pytest.raises(ConfigError, match=r"task\.truncation"):
-        samples(subject(), out=tmp_path / "x", truncation=truncation)
+        only(sample(subject(out=tmp_path / "x"), truncation=truncation))
     assert not (tmp_path / "x").exists()
 
 
 def test_more_samples_than_real_images_are_refused(subject, tmp_path):
     with pytest.raises(DataError):
-        samples(subject(n=11), out=tmp_path / "x")
+        only(sample(subject(n=11, out=tmp_path / "x")))

@@ -12,8 +12,9 @@ from sklearn import metrics as reference
 
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.semantics import boundary_scores, semantics
+from idinvert.evaluation.semantics import boundary_scores, classify
 from idinvert.results.record import from_dict, to_dict
+from tests.evaluation.conftest import only
 
 
 def projections(codes, direction):
@@ -29,7 +30,7 @@ def projections(codes, direction):
 
 
 def test_figures_are_scikit_learns_on_the_codes(subject, by_hand, directions, tmp_path):
-    record = semantics(subject(), directions=directions, out=tmp_path / "out")
+    record = only(classify(subject(directions=directions, out=tmp_path / "out")))
     labels = torch.stack([item["attributes"] for item in by_hand.items])  # light, glasses
     truth = {"glasses": labels[:, 1].numpy() > 0.5, "light": labels[:, 0].numpy() > 0}
     for name in ("glasses", "light"):
@@ -63,11 +64,16 @@ def test_unlabelled_images_take_the_networks_word(
     measures = Measures(names=["mse"], attribute_network=reader)
     bare = dataclasses.replace(domain, attributes=())
     for truth, images in (("auto", bare), ("network", domain)):
-        record = semantics(
-            subject(domain=images, measures=measures),
-            directions={"light": directions["light"]},
-            out=tmp_path,
-            truth=truth,
+        record = only(
+            classify(
+                subject(
+                    domain=images,
+                    measures=measures,
+                    directions={"light": directions["light"]},
+                    out=tmp_path,
+                ),
+                truth=truth,
+            )
         )
         positive = reader(by_hand.x)[:, 1].numpy() > 0
         scores = projections(by_hand.codes, directions["light"])
@@ -85,19 +91,19 @@ def test_scores_of_one_row_for_all_layers(directions, by_hand):
 def test_what_has_no_truth_is_refused(subject, directions, domain, tmp_path):
     strange = {"beard": dataclasses.replace(directions["glasses"], name="beard")}
     with pytest.raises(ConfigError, match=r"no ground truth for 'beard'.*labelled with \['light'"):
-        semantics(subject(), directions=strange, out=tmp_path / "out")
+        only(classify(subject(directions=strange, out=tmp_path / "out")))
     with pytest.raises(ConfigError, match=r"task\.truth is 'guess'"):
-        semantics(subject(), directions=directions, out=tmp_path / "out", truth="guess")
+        only(classify(subject(directions=directions, out=tmp_path / "out"), truth="guess"))
     bare = dataclasses.replace(domain, attributes=())
     blind = subject(domain=bare, measures=Measures(names=["mse"]))
     with pytest.raises(ConfigError, match="no ground truth for 'glasses'"):
-        semantics(blind, directions=directions, out=tmp_path / "out")
+        only(classify(blind.replaced(directions=directions, out=tmp_path / "out")))
     other = dataclasses.replace(directions["glasses"], provenance={"generator": "another"})
     with pytest.raises(CheckpointError, match="found for generator another"):
-        semantics(subject(), directions={"glasses": other}, out=tmp_path / "out")
+        only(classify(subject(directions={"glasses": other}, out=tmp_path / "out")))
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match=r"of 1 images each has or none has glasses, light"):
-        semantics(subject(n=1), directions=directions, out=tmp_path / "out")
+        only(classify(subject(n=1, directions=directions, out=tmp_path / "out")))
 
 
 def test_an_attribute_that_all_images_have_is_left_open(
@@ -107,11 +113,11 @@ def test_an_attribute_that_all_images_have_is_left_open(
     reader.heads.bias[0] -= reader(by_hand.x)[:, 0].median()  # glasses: half of the images
     reader.heads.bias[1] += 100.0  # light: all of them
     one = subject(measures=Measures(names=["mse"], attribute_network=reader))
-    record = semantics(one, directions=directions, out=tmp_path, truth="network")
+    record = only(classify(one.replaced(directions=directions, out=tmp_path), truth="network"))
     assert math.isnan(record.metrics["ap_light"]) and math.isnan(record.metrics["auc_light"])
     assert "8 of 8 images have light" in record.protocol["ap_light"]
     assert record.metrics["ap"] == record.metrics["ap_glasses"]
     assert set(record.series) == {"glasses/recall", "glasses/precision"}
     with pytest.raises(DataError, match="take more images"):
         light = {"light": directions["light"]}
-        semantics(one, directions=light, out=tmp_path, truth="network")
+        only(classify(one.replaced(directions=light, out=tmp_path), truth="network"))

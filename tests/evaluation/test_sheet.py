@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.evaluation.sheet import Sheet, draw, write_sheet
+from idinvert.evaluation.pictures import Sheet, draw, write_sheet
 
 
 def plain(colour, side=4):

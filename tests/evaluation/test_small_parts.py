@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from idinvert.evaluation.chunk_store import Chunks, spans
+from idinvert.evaluation.inversion_module import Progress
 from idinvert.evaluation.pictures import default_scale, grid, to_image
-from idinvert.evaluation.progress import Progress
 from idinvert.evaluation.speed import seconds_per_call, seconds_per_image
 
 
@@ -21,7 +21,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr("idinvert.evaluation.progress.time", clock)
+    monkeypatch.setattr("idinvert.evaluation.inversion_module.time", clock)
     return clock
 
 

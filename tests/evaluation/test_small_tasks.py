@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.failures import failures
-from idinvert.evaluation.initial import Untrained, first_statistics, initial
+from idinvert.evaluation.failures import show_failures
 from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.mixing import mixing
-from idinvert.evaluation.out_of_domain import Entrant, out_of_domain
-from idinvert.evaluation.speed import speed
+from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.out_of_domain import invert_foreign
+from idinvert.evaluation.speed import measure_speed
+from idinvert.evaluation.untrained_encoder import first_statistics, measure_untrained
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.swd import swd
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
+from tests.evaluation.conftest import only
 
 
 def read(path):
@@ -34,7 +35,7 @@ def size(path):
 def test_mixing_takes_the_upper_layers_of_the_partner(
     subject, by_hand, networks, rounded, tmp_path
 ):
-    record = mixing(subject(), out=tmp_path / "out", first=2, shown=3)
+    record = only(mix(subject(out=tmp_path / "out"), first=2, shown=3))
     partner = [int(row["partner"]) for row in read(tmp_path / "out" / "pairs.csv")]
     mixed = by_hand.codes.clone()
     mixed[:, 2:] = by_hand.codes[partner][:, 2:]
@@ -42,16 +43,16 @@ def test_mixing_takes_the_upper_layers_of_the_partner(
     assert record.metrics["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
     assert record.choices["task"] == {"first": 2, "seed": 0}
     assert size(tmp_path / "out" / "pictures.png") == (4, 4)
-    default = mixing(subject(), out=tmp_path / "default", shown=0)
+    default = only(mix(subject(out=tmp_path / "default"), shown=0))
     assert default.choices["task"]["first"] == 4, "the authors' 10 of 14 layers, of 6"
     with pytest.raises(ConfigError, match=r"task\.first is 7: expected a layer from 0 to 6"):
-        mixing(subject(), out=tmp_path / "x", first=7)
+        only(mix(subject(out=tmp_path / "x"), first=7))
 
 
 @pytest.mark.parametrize("metric", ["mse", "ssim"])
 def test_failures_are_the_worst_by_the_metric(subject, in_domain, tmp_path, metric):
     one = subject(in_domain(steps=1))
-    record = failures(one, out=tmp_path / "out", metric=metric, worst=3)
+    record = only(show_failures(one.replaced(out=tmp_path / "out"), metric=metric, worst=3))
     rows = read(tmp_path / "out" / "failures.csv")
     values = [float(row[metric]) for row in rows]
     assert values == sorted(values, reverse=metric == "mse") and len(values) == 8
@@ -65,22 +66,22 @@ def test_failures_are_the_worst_by_the_metric(subject, in_domain, tmp_path, metr
 
 
 def test_failures_of_an_encoder_have_two_rows(subject, tmp_path):
-    failures(subject(), out=tmp_path / "out", worst=2)
+    only(show_failures(subject(out=tmp_path / "out"), worst=2))
     assert size(tmp_path / "out" / "pictures.png")[1] == 2
     with pytest.raises(
         ConfigError, match=r"task\.metric is 'lpips_vgg': measured of each image are"
     ):
-        failures(subject(), out=tmp_path / "x", metric="lpips_vgg")
+        only(show_failures(subject(out=tmp_path / "x"), metric="lpips_vgg"))
     with pytest.raises(ConfigError, match=r"task\.worst is 0"):
-        failures(subject(), out=tmp_path / "x", worst=0)
+        only(show_failures(subject(out=tmp_path / "x"), worst=0))
 
 
 def test_speed_tells_the_encoder_from_the_whole_inversion(subject, in_domain, tmp_path):
-    alone = speed(subject(), out=tmp_path, images=3)
+    alone = only(measure_speed(subject(out=tmp_path), images=3))
     m = alone.metrics
     assert m["seconds_per_image"] == m["encoder_seconds_per_image"] > 0
     assert "E's forward alone" in alone.protocol["seconds_per_image"]
-    whole = speed(subject(in_domain(steps=3)), out=tmp_path, images=3)
+    whole = only(measure_speed(subject(in_domain(steps=3), out=tmp_path), images=3))
     m = whole.metrics
     assert m["seconds_per_image"] == m["inversion_seconds_per_image"]
     assert m["inversion_seconds_per_image"] > m["encoder_seconds_per_image"]
@@ -88,22 +89,25 @@ def test_speed_tells_the_encoder_from_the_whole_inversion(subject, in_domain, tm
     assert len(times) == 3 and statistics.median(times) == m["seconds_per_image"]
     assert m["inversion_seconds_per_image_min"] == min(times)
     assert whole.task == "speed" and whole.n == 3 and "cpu" in whole.device
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*.*") if path.name != ".lock"]
     with pytest.raises(ConfigError, match=r"task\.images=0"):
-        speed(subject(), out=tmp_path, images=0)
+        only(measure_speed(subject(out=tmp_path), images=0))
     with pytest.raises(DataError, match="asked for n=11"):
-        speed(subject(), out=tmp_path, images=11)
+        only(measure_speed(subject(out=tmp_path), images=11))
 
 
 def test_images_of_another_domain_by_several_methods(
     subject, domain, in_domain, by_hand, networks, rounded, tmp_path
 ):
     foreign = dataclasses.replace(domain, name="cats", attributes=(), fingerprint="ca75")
-    entrants = [
-        Entrant("Encoder", subject(domain=foreign), "smooth"),
-        Entrant("In-domain", subject(in_domain(steps=1), domain=foreign), "smooth"),
-    ]
-    records = out_of_domain(entrants, out=tmp_path / "out", own=domain, shown=2)
+    out = {"domain": foreign, "out": tmp_path / "out"}
+    variants = {
+        "Encoder": subject(**out),
+        "In-domain": subject(in_domain(steps=1), **out),
+        "own": subject(domain=domain),
+    }
+    one, methods = subject(**out, variants=variants), [{"label": "Encoder"}, {"label": "In-domain"}]
+    records = invert_foreign(one, methods=methods, own="data=smooth", shown=2)
     assert [record.choices["inversion"]["name"] for record in records] == ["encoder", "in_domain"]
     first = records[0]
     assert first.data["name"] == "cats" and first.task == "out_of_domain"
@@ -115,13 +119,13 @@ def test_images_of_another_domain_by_several_methods(
     assert first.metrics["own_swd"] == pytest.approx(distance, rel=1e-2)
     assert "as many images of the domain" in first.protocol["own_swd"]
     assert size(tmp_path / "out" / "pictures.png") == (3, 2)
-    alone = out_of_domain(entrants[:1], out=tmp_path / "alone")
-    assert set(alone[0].metrics) == {"mse", "psnr", "ssim"}
+    (alone,) = invert_foreign(one, methods=methods[:1])
+    assert set(alone.metrics) == {"mse", "psnr", "ssim"}
     with pytest.raises(ConfigError, match=r"task\.methods is empty"):
-        out_of_domain([], out=tmp_path)
-    blind = subject(domain=foreign, measures=Measures(names=["mse"]))
+        invert_foreign(one, methods=[])
+    variants["Encoder"] = subject(domain=foreign, measures=Measures(names=["mse"]))
     with pytest.raises(ConfigError, match=r"task\.own compares sets"):
-        out_of_domain([Entrant("x", blind, None)], out=tmp_path, own=domain)
+        invert_foreign(one, methods=methods[:1], own="data=smooth")
 
 
 @pytest.fixture
@@ -142,7 +146,7 @@ def test_where_training_starts_with_and_without_the_mean_code(
     untrained, networks, by_hand, tmp_path
 ):
     subjects = {offset: untrained(offset) for offset in ("none", "w_avg")}
-    without, mean = initial([Untrained("G", subjects)], out=tmp_path / "out", shown=2)
+    without, mean = measure_untrained(["G"], [subjects], out=tmp_path / "out", shown=2)
     assert (without.choices["task"], mean.choices["task"]) == (
         {"offset": "none"}, {"offset": "w_avg"},
     )  # fmt: skip

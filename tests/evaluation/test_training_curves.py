@@ -1,23 +1,43 @@
 """`task=training_curves`: rows of a run become series."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from idinvert.errors import DataError
-from idinvert.evaluation.provenance import Provenance
-from idinvert.evaluation.training_curves import training_curves
+from idinvert.evaluation import training_curves
 
 ROWS = [
     {"nimg": 64, "loss/pixel": 2.0, "loss/encoder": 3.0},
     {"nimg": 100, "val/mse": 0.5},
     {"nimg": 128, "loss/pixel": 1.0, "loss/encoder": 1.5},
 ]
-ORIGIN = Provenance(run="abc", choices={"scale": "miniature"}, seed=2)
+HEADER = {"choices": {"scale": "miniature"}, "seed": 2, "data": "mini", "data_fingerprint": "00"}
 
 
-def test_each_term_has_its_own_axis() -> None:
-    record = training_curves(
-        ROWS, terms=["loss/pixel", "val/mse", "loss/x"], origin=ORIGIN, data={"name": "mini"}
-    )
+@pytest.fixture
+def go(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Records the curves of a run `abc` that logged some rows."""
+
+    def run(rows: list[dict[str, float]], terms: list[str]) -> Any:
+        folder = tmp_path / "outputs" / "domain_guided" / "abc"
+        (folder / "weights").mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        (folder / "weights" / "encoder.safetensors").touch()
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        header = SimpleNamespace(provenance=HEADER)
+        monkeypatch.setattr(training_curves, "read_header", lambda path, key: header)
+        return training_curves.record_curves(subject(run="abc"), terms=terms)
+
+    return run
+
+
+def test_each_term_has_its_own_axis(go: Callable[..., Any]) -> None:
+    (record,) = go(ROWS, ["loss/pixel", "val/mse", "loss/x"])
     assert record.series == {
         "loss/pixel/nimg": [64.0, 128.0],
         "loss/pixel/value": [2.0, 1.0],
@@ -31,8 +51,8 @@ def test_each_term_has_its_own_axis() -> None:
     assert record.choices["scale"] == "miniature"
 
 
-def test_a_run_without_the_terms_says_what_it_has() -> None:
+def test_a_run_without_the_terms_says_what_it_has(go: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match="none of loss/x; it has loss/encoder, loss/pixel, val/mse"):
-        training_curves(ROWS, terms=["loss/x"], origin=ORIGIN, data={})
+        go(ROWS, ["loss/x"])
     with pytest.raises(DataError, match="no rows yet"):
-        training_curves([], terms=["loss/pixel"], origin=ORIGIN, data={})
+        go([], ["loss/pixel"])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.acceleration import WARM_UP, StepGraphs, use_tf32
-from idinvert.cli.setup import open_setup
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import build
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.losses.terms import r1
 from idinvert.metrics.suite import MetricSuite
 
@@ -130,7 +130,7 @@ def test_inversion(measured: Measured, name: str, precision: str) -> None:
         config["inversion"]["steps"] = 5
     if "samples" in config["inversion"]:
         config["inversion"]["samples"] = 100
-    setup = open_setup(config)
+    setup = EvaluationContext(config)
     side = setup.generator.resolution
     with torch.no_grad():  # images that G can make, a little off
         z = torch.randn(2, setup.generator.z_dim, generator=torch.Generator().manual_seed(0))
@@ -162,7 +162,7 @@ def test_replayed_inversion_is_the_eager_one(
     for graphs in ("false", "true"):
         words = [f"inversion={name}", "inversion.steps=12", f"system.cuda_graphs={graphs}"]
         words += ["inversion.samples=100"] if name == "projector" else []
-        setup = open_setup(compose_plain("evaluate", words))
+        setup = EvaluationContext(compose_plain("evaluate", words))
         for network in (setup.generator, *setup.inverter.networks):
             network.to(DEVICE)
         images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -175,7 +175,7 @@ def test_replayed_inversion_is_the_eager_one(
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes"])
 def test_metric(measured: Measured, name: str) -> None:
-    setup = open_setup(compose_plain("evaluate", []))
+    setup = EvaluationContext(compose_plain("evaluate", []))
     rng = torch.Generator().manual_seed(0)
     targets = torch.rand(64, 3, 32, 32, generator=rng) * 2 - 1
     outputs = (targets + 0.2 * torch.randn(targets.shape, generator=rng)).clamp(-1, 1)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hydra.utils import get_object
 
-from idinvert.cli.setup import build_inverter
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import build
+from idinvert.evaluation.networks import build_method
 from idinvert.inversion.inversion import Inverter
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"), key=lambda path: path.stem)
@@ -48,9 +48,13 @@ def test_the_seed_is_the_evaluations() -> None:
 def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str, world) -> None:
     words = [f"inversion={path.stem}", f"perceptual={name}", "perceptual.lambda_vgg=0.7"]
     config = compose_plain("evaluate", words)
-    method = build_inverter(config, encoder=world.encoder, perceptual=world.features)
+    method = build_method(
+        config["inversion"], config, encoder=world.encoder, perceptual=world.features
+    )
     own = 3e-4 if (path.stem, name) == ("image2stylegan", "vgg16") else 0.7
     assert method.settings.get("lambda_vgg", own) == own
     config["inversion"] |= {"lambda_vgg": 0.2} if "lambda_vgg" in config["inversion"] else {}
-    method = build_inverter(config, encoder=world.encoder, perceptual=world.features)
+    method = build_method(
+        config["inversion"], config, encoder=world.encoder, perceptual=world.features
+    )
     assert method.settings.get("lambda_vgg", 0.2) == 0.2

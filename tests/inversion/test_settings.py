@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.cli.setup import build_method
 from idinvert.config.compose import compose_plain, config_dir
+from idinvert.evaluation.networks import build_method
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"))
 SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2}

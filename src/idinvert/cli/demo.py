@@ -17,13 +17,13 @@ from idinvert.checkpoints.bundle import find_weights
 from idinvert.cli.app import given_keys, quieten_lightning
 from idinvert.cli.brought import with_run
 from idinvert.cli.evaluate import records_path, run_task
-from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.editing.edits import interpolate, manipulate
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.pictures import grid
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.results.cells import filled
@@ -68,7 +68,7 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
     OUT.mkdir(parents=True)
 
     _say("1/4  the shipped encoder: invert held-out images, edit them (Sec. 3)")
-    shipped = open_setup(_evaluation(None, "in_domain", images, test=SHOWN))
+    shipped = EvaluationContext(_evaluation(None, "in_domain", images, test=SHOWN))
     targets = _targets(shipped)
     rows, codes = _reconstructed("shipped", shipped, targets)
     _draw_first(shipped, targets, rows, codes)
@@ -90,7 +90,7 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
             records[f"{name}, {method}"] = record
 
     _say("4/4  the results")
-    setup = open_setup(_evaluation(fresh, "in_domain", images))
+    setup = EvaluationContext(_evaluation(fresh, "in_domain", images))
     both = {"input": targets, **_reconstructed("fresh", setup, targets)[0], **rows}
     _draw(both, "reconstructions.png")
     (OUT / "table.md").write_text(_table(list(records.values())), encoding="utf-8")
@@ -114,12 +114,14 @@ def _evaluation(
     return with_run(config, given=given_keys(overrides))
 
 
-def _targets(setup: Setup) -> Tensor:
+def _targets(setup: EvaluationContext) -> Tensor:
     test = build(setup.config["data"], key="data").test
     return to_float(torch.stack([test[index]["image"] for index in range(SHOWN)]))
 
 
-def _reconstructed(name: str, setup: Setup, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def _reconstructed(
+    name: str, setup: EvaluationContext, targets: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
     """Images by the encoder alone and by in-domain inversion, and the latter's codes [N, L, D]."""
     assert setup.encoder is not None  # both setups have an encoder
     alone = EncoderInverter(encoder=setup.encoder)
@@ -131,7 +133,7 @@ def _reconstructed(name: str, setup: Setup, targets: Tensor) -> tuple[dict[str, 
 
 @torch.no_grad()
 def _draw_first(
-    setup: Setup, targets: Tensor, reconstructed: dict[str, Tensor], codes: Tensor
+    setup: EvaluationContext, targets: Tensor, reconstructed: dict[str, Tensor], codes: Tensor
 ) -> None:
     """Input, encoder, in-domain inversion and one row for each edit."""
     encoder, found = reconstructed.values()
@@ -147,20 +149,20 @@ def _draw(rows: dict[str, Tensor], file: str) -> None:
     grid([list(row) for row in rows.values()], labels=list(rows)).save(OUT / file)
 
 
-def _directions(setup: Setup) -> dict[str, Direction]:
+def _directions(setup: EvaluationContext) -> dict[str, Direction]:
     """The shipped edit directions that the demo shows."""
     path = find_weights(setup.config["generator"]["path"], role="directions", key="generator.path")
     found = load_directions(
         path,
         num_layers=setup.generator.num_layers,
         w_dim=setup.generator.w_dim,
-        generator=setup.origin.checkpoints["generator"],
+        generator=setup.checkpoints["generator"],
     )
     return {name: found[name] for name in EDITS}
 
 
 @torch.no_grad()
-def _draw_edits(setup: Setup, codes: Tensor) -> None:
+def _draw_edits(setup: EvaluationContext, codes: Tensor) -> None:
     """Interpolations between inverted images, and attribute edits of inverted images (Eq. 5)."""
     generator = setup.generator
     rows, labels = [], []

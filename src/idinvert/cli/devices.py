@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from idinvert.acceleration import compile_networks, use_tf32
+from idinvert.acceleration import use_tf32
 from idinvert.errors import ConfigError
+from idinvert.evaluation.networks import compile_inversion
 
 _log = logging.getLogger(__name__)
 
@@ -85,22 +86,6 @@ def accelerate(module: Any, config: dict[str, Any]) -> None:
         module.graphs.enabled = ranks_of(config["trainer"]) == 1
         if not module.graphs.enabled:
             _log.warning("cuda_graphs: off, ranks exchange gradients within a step")
-
-
-def compile_inversion(generator: Any, encoder: Any, perceptual: Any) -> None:
-    """Compiles what each step of an inversion, or of E's training, runs through.
-
-    Args:
-        generator: G, whose synthesis is compiled; or None.
-        encoder: E, whose backbone is; or None.
-        perceptual: F; or None.
-    """
-    parts = (
-        getattr(encoder, "backbone", None),
-        perceptual,
-        getattr(generator, "synthesis", None),
-    )
-    compile_networks(part for part in parts if part is not None)
 
 
 def check_batch(config: dict[str, Any]) -> None:

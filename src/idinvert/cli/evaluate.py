@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.cli import methods
 from idinvert.cli.app import run_app
 from idinvert.cli.brought import with_run
 from idinvert.cli.devices import check_devices, set_up
@@ -13,16 +14,22 @@ from idinvert.cli.inputs import contents_of
 from idinvert.cli.process import in_sweep
 from idinvert.cli.recorded import recorded
 from idinvert.cli.requeue import requeued_on_signal
-from idinvert.cli.results import gathered
 from idinvert.cli.tables import render_table
-from idinvert.cli.tracked import as_table, check_account, track_evaluation, track_table
+from idinvert.cli.tracked import (
+    as_table,
+    check_account,
+    pictures_wanted,
+    track_evaluation,
+    track_table,
+)
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.identity import evaluation_identity
 from idinvert.config.instantiate import bind
 from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
-from idinvert.evaluation.open_data import data_opened_once
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.networks import data_opened_once
 from idinvert.results.record import Record, append
 
 
@@ -75,14 +82,14 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
         track_evaluation(config, found, [], evaluation=identity)
         return found
-    with gathered() as left:
-        records = [
-            dataclasses.replace(record, evaluation=identity)
-            for record in bind(config["task"], key="task")(config=config)
-        ]
+    context = EvaluationContext(config, entries=methods, shown_tensors=pictures_wanted(config))
+    records = [
+        dataclasses.replace(record, evaluation=identity)
+        for record in bind(config["task"], key="task")(context)
+    ]
     for record in records if is_first_process() else ():  # some tasks are every rank's
         append(records_path(config), record)
-    track_evaluation(config, records, left, evaluation=identity)
+    track_evaluation(config, records, context.results, evaluation=identity)
     return records
 
 

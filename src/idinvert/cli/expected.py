@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.cli.choices import choices_of
-from idinvert.cli.setup import build_inverter, takes
 from idinvert.cli.trained import KINDS
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
@@ -53,8 +52,8 @@ def _expected(train: tuple[str, ...], kind: str, evaluate: tuple[str, ...]) -> d
     config, encoder, choices = _trained(train, kind)
     asked = {**_composed("evaluate", evaluate), "perceptual": config["perceptual"]}
     with torch.device("meta"):
-        inverter = build_inverter(asked, encoder=encoder, perceptual=_AnyF())
-    alone = not takes(asked["inversion"], "encoder")
+        inverter = wire.build_method(asked["inversion"], asked, encoder=encoder, perceptual=_AnyF())
+    alone = not wire.takes(asked["inversion"], "encoder")
     if alone:  # its record is of the generator's run, of whose training no row speaks
         choices = {key: choices[key] for key in ("scale", "generator")}
     inversion = {"name": room_name(asked["inversion"]["_target_"]), **inverter.settings}

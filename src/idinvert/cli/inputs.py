@@ -9,8 +9,7 @@ from typing import Any
 
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import fingerprint
-from idinvert.cli.tasks.directions import directions_file
-from idinvert.cli.tasks.methods import changed
+from idinvert.cli.methods import changed
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import changes_no_figure, digest_of, evaluation_config
 from idinvert.config.instantiate import targets
@@ -18,8 +17,8 @@ from idinvert.config.run_folder import find_run
 from idinvert.data.content import content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.errors import IdinvertError
-from idinvert.evaluation.networks import room_name
-from idinvert.evaluation.open_data import open_data
+from idinvert.evaluation.directions import directions_file
+from idinvert.evaluation.networks import open_data, room_name
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""
@@ -27,7 +26,7 @@ PATHS = ("path", "images", "mask")
 """Last parts of keys that hold a path, whatever it looks like; so do those in ``_path``."""
 PLACES = ("task.out",)
 """Keys of places that are written to."""
-WITHOUT_DATA = ("own_images", "directions", "training_curves")
+WITHOUT_DATA = ("invert", "directions", "training_curves")
 """Tasks that read no images of ``data``."""
 PACKAGED = ("purelib", "platlib", "stdlib")
 """Where installed code lies, whose versions the record tells."""
@@ -72,7 +71,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
         note(f"task.{key}", _entries_hash, config, task[key])
     if task.get("own") is not None:  # out_of_domain
         note("task.own", _own_data_hash, config)
-    if name == "initial":
+    if name == "untrained_encoder":
         note("task.encoder", _encoder_hash, task["encoder"])
     return found
 

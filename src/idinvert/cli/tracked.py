@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from idinvert.cli.assemble import Parts
 from idinvert.cli.choices import choices_of
 from idinvert.cli.lineage import data_of_record, data_of_run, hashes_of, weights_of
-from idinvert.cli.results import Left
 from idinvert.config.compose import config_dir
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError
+from idinvert.evaluation.context import Result as Left
 from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import commit, versions
 from idinvert.results.cells import FilledCurves, FilledTable, records_of

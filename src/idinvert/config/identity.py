@@ -108,7 +108,7 @@ def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) ->
     Returns:
         Plain values, the same wherever the evaluation is started and its files lie.
     """
-    choices = _choices(config, "", contents)
+    choices = original_targets(_choices(config, "", contents))
     return {"choices": choices, "contents": dict(contents), "version": idinvert.__version__}
 
 

@@ -1,6 +1,5 @@
 """Checks ``_target_`` nodes against the signatures they call, and builds what they describe."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,13 +7,7 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 
-from idinvert.errors import ConfigError, IdinvertError
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """The sentence that points a typo to the nearest valid name, or lists what there is."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(sorted(known))}."
+from idinvert.errors import ConfigError, IdinvertError, nearest
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,6 +6,9 @@ MOVED = {
     "idinvert.inversion.in_domain.InDomain": "idinvert.inversion.optimize_codes.InDomain",
     "idinvert.inversion.free.Free": "idinvert.inversion.optimize_codes.Free",
     "idinvert.inversion.image2stylegan.Image2": "idinvert.inversion.optimize_codes.Image2",
+    "idinvert.cli.tasks.own_images.invert_own": "idinvert.evaluation.invert.invert",
+    "idinvert.cli.tasks.initial.": "idinvert.evaluation.untrained_encoder.",
+    "idinvert.cli.tasks.": "idinvert.evaluation.",
     "idinvert.weights.": "idinvert.checkpoints.",
     "idinvert.data.miniature.": "idinvert.toy.miniature.",
 }

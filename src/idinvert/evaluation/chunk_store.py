@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DataError
 
+SPLITS = ("train", "val", "test")
 FORMAT = "idinvert-part-1"
 Span = tuple[int, int]
 """The images first … last − 1."""
@@ -38,6 +40,17 @@ def limit(dataset: Dataset, n: int | None) -> int:
             "(data)"
         )
     return there if n is None else n
+
+
+def split_of(domain: Domain, split: str) -> Dataset:
+    """A split of a domain by its name.
+
+    Raises:
+        ConfigError: There is no such split.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split is {split!r}: expected train, val or test")
+    return getattr(domain, split)
 
 
 class Chunks(Dataset[dict[str, Any]]):

@@ -1,52 +1,143 @@
-"""Task: the same images under several methods, side by side (Figs. 2, 4, 5, 8, 9, 11, 13, 18 …)."""
+"""Task: the same images under several methods, laid out like the paper's figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
 from torch.utils.data import Subset
 
 from idinvert.data.domain import Domain
-from idinvert.editing.directions import Direction
-from idinvert.editing.edits import inner_steps
-from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.interpolation import blend
-from idinvert.evaluation.inverted import Inverted
-from idinvert.evaluation.sheet import Sheet
+from idinvert.editing.edits import Unit
+from idinvert.errors import ConfigError, DataError, IdinvertError
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.chunk_store import split_of
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.gallery_sheets import (
+    Moves,
+    Section,
+    Shown,
+    interpolation_sheet,
+    manipulation_sheet,
+    noise_sheet,
+    reconstruction_sheet,
+)
+from idinvert.evaluation.inversions import invert_images
+from idinvert.evaluation.manipulation import check_edits
+from idinvert.evaluation.pictures import Sheet, write_sheet
+from idinvert.results.record import Record
 
-Cells = list[Tensor | None]
+Show = Literal["reconstruction", "interpolation", "manipulation", "noise"]
+SHOWS = ("reconstruction", "interpolation", "manipulation", "noise")
+LAYOUTS = ("columns", "rows")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What one method made of a section's images.
+def draw(
+    context: EvaluationContext,
+    *,
+    name: str,
+    show: Show,
+    layout: Literal["columns", "rows"],
+    methods: list[dict[str, Any]],
+    sections: list[dict[str, Any]],
+    images: list[int],
+    steps: int,
+    directions: str | None,
+    names: list[str] | None,
+    edits: list[float],
+    unit: Unit,
+    layers: list[int] | None,
+) -> list[Record]:
+    """Inverts the images by every method and draws the grid; it measures nothing.
 
-    Attributes:
-        label: the method's words.
-        inverted: its inversions; None where they could not be made: its places stay crossed out.
-        directions: for edits, by name.
+    A method that cannot be opened, because its run is missing, leaves its places crossed out and
+    is told of. With ``run=RUN`` all is drawn with that run's networks, and only the sections that
+    it can show.
+
+    Raises:
+        ConfigError: Methods or sections make no sense, or none of them can be shown.
     """
+    if show not in SHOWS or layout not in LAYOUTS:
+        raise ConfigError(
+            f"got task.show={show}, task.layout={layout}: expected one of {', '.join(SHOWS)} and "
+            f"{' or '.join(LAYOUTS)}"
+        )
+    context.entries.check_methods(methods, key="task.methods")
+    context.entries.check_methods(sections, key="task.sections")
+    out = context.outputs / "figures" / name
+    trouble: list[str] = []
+    shown: list[Section] = []
+    with context.locked(out):
+        for section in sections:
+            wanted = (directions, names, unit) if show == "manipulation" else None
+            shown.append(_section(context, section, methods, images, wanted, trouble))
+        if not context.first_process:
+            return []
+        there = [s for s in shown if any(one.inverted is not None for one in s.methods)]
+        if not there:
+            raise ConfigError("nothing can be shown: " + "; ".join(dict.fromkeys(trouble)))
+        if context.config["run"] is not None:
+            shown = there  # the others are of domains that this run does not know
+        moves = Moves(steps=edits, unit=unit, layers=layers)
+        sheet = _sheet(shown, show=show, layout=layout, steps=steps, moves=moves)
+        for path in write_sheet(sheet, out):
+            print(f"look at {path}")
+        context.results.append((None, out))
+    for line in dict.fromkeys(trouble):
+        print(f"not shown: {line}")
+    return []
 
-    label: str
-    inverted: Inverted | None
-    directions: Mapping[str, Direction]
+
+def _section(
+    context: EvaluationContext,
+    section: Mapping[str, Any],
+    methods: Sequence[Mapping[str, Any]],
+    images: list[int],
+    directions: tuple[str | None, list[str] | None, Unit] | None,
+    trouble: list[str],
+) -> Section:
+    """A section's images under every method; what goes wrong is added to ``trouble``."""
+    data = context.variant({"words": section.get("words")}).config["data"]
+    whole = context.variant(data=data).open_images()
+    domain = picked(whole, split=context.split, images=images)
+    dataset = split_of(domain, context.split)
+    found: list[Shown] = []
+    for method in methods:
+        label = method["label"]
+        try:
+            one = context.variant(section, method, data=data, n=None)
+            wire.require_resolution(data=domain.resolution, generator=one.generator.resolution)
+            one = one.replaced(domain=domain)
+            chosen = {}
+            if directions is not None:
+                path, names, unit = directions
+                chosen = open_directions(one, path=path, names=names)
+                check_edits(one, chosen, steps=[1], layers=None, unit=unit)
+            with one.locked(one.inversions.parent):
+                found.append(Shown(label, invert_images(one), chosen))
+        except IdinvertError as error:
+            trouble.append(f"{' '.join([section['label'], label]).strip()}: {error}")
+            found.append(Shown(label, None, {}))
+    inputs = [dataset[i]["image"] for i in range(len(images))]
+    return Section(section["label"], inputs, found)
 
 
-@dataclass(frozen=True)
-class Section:
-    """Images of one domain, under every method.
-
-    Attributes:
-        label: the domain's words; may be empty.
-        inputs: uint8 [3, R, R].
-        methods: in the order of the figure.
-    """
-
-    label: str
-    inputs: list[Tensor]
-    methods: list[Shown]
+def _sheet(
+    sections: list[Section],
+    *,
+    show: str,
+    layout: str,
+    steps: int,
+    moves: Moves,
+) -> Sheet:
+    across = layout == "columns"
+    if show == "interpolation":
+        return interpolation_sheet(sections, steps=steps)
+    if show == "manipulation":
+        return manipulation_sheet(sections, moves=moves, across=across)
+    if show == "noise":
+        return noise_sheet(sections)
+    return reconstruction_sheet(sections, across=across)
 
 
 def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
@@ -61,9 +152,7 @@ def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
         ConfigError: no such split, no images, or an image twice.
         DataError: the split has no such image.
     """
-    if split not in ("train", "val", "test"):
-        raise ConfigError(f"split is {split!r}: expected train, val or test")
-    dataset = getattr(domain, split)
+    dataset: Any = split_of(domain, split)
     if not images or len(set(images)) < len(images):
         raise ConfigError(f"task.images is {list(images)}: expected one place or more, each once")
     outside = [i for i in images if not 0 <= i < len(dataset)]
@@ -75,106 +164,3 @@ def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
     mark = f"{domain.fingerprint}:{','.join(map(str, images))}"
     few: dict[str, Any] = {split: Subset(dataset, list(images))}
     return replace(domain, fingerprint=mark, **few)
-
-
-def reconstruction_sheet(sections: Sequence[Section], *, across: bool) -> Sheet:
-    """Inputs and reconstructions.
-
-    Args:
-        sections: a domain each.
-        across: True for a column a method and a row an image (Figs. 2, 8, 15); False for a row a
-            method and a column an image (Figs. 9, 17, 18).
-    """
-    blocks = []
-    for section in sections:
-        inputs: Cells = list(section.inputs)
-        made = [_rebuilt(shown, len(section.inputs)) for shown in section.methods]
-        blocks.append([inputs, *made])
-    labels = ["Input", *(shown.label for shown in sections[0].methods)]
-    if across:
-        rows = [list(row) for block in blocks for row in zip(*block, strict=True)]
-        groups = [(s.label, len(s.inputs)) for s in sections]
-        return Sheet(
-            rows=rows, headers=[(label, 1) for label in labels], groups=named(groups), crossed=True
-        )
-    rows = [row for block in blocks for row in block]
-    groups = [(s.label, len(labels)) for s in sections]
-    return Sheet(rows=rows, labels=labels * len(sections), groups=named(groups), crossed=True)
-
-
-def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
-    """Images 0 and 1, 2 and 3, … with what lies between: a row a method (Figs. 4, 19).
-
-    Raises:
-        ConfigError: an odd number of images, or fewer than one step.
-    """
-    rows: list[Cells] = []
-    labels: list[str] = []
-    groups: list[tuple[str, int]] = []
-    weights = inner_steps(steps)
-    for section in sections:
-        if len(section.inputs) % 2 or steps < 1:
-            raise ConfigError(
-                f"interpolation takes pairs and steps: got {len(section.inputs)} images "
-                f"(task.images) and task.steps={steps}"
-            )
-        before = len(rows)
-        for a in range(0, len(section.inputs), 2):
-            for shown in section.methods:
-                inside: Cells = [None] * (steps + 2)
-                if shown.inverted is not None:
-                    first, second = (torch.full((steps,), i) for i in (a, a + 1))
-                    between = blend(shown.inverted, first, second, torch.tensor(weights))
-                    ends = shown.inverted.images(torch.tensor([a, a + 1]))
-                    inside = [ends[0], *between, ends[1]]
-                rows.append([section.inputs[a], *inside, section.inputs[a + 1]])
-                labels.append(shown.label)
-        groups.append((section.label, len(rows) - before))
-    headers = [("Input A", 1), ("Inversion A", 1), ("Interpolation", steps)]
-    headers += [("Inversion B", 1), ("Input B", 1)]
-    return Sheet(rows=rows, labels=labels, headers=headers, groups=named(groups), crossed=True)
-
-
-def noise_sheet(sections: Sequence[Section]) -> Sheet:
-    """Inputs, reconstructions and the finest noise map that a noise encoder gives (Fig. 13).
-
-    Raises:
-        ConfigError: a method that gives no noise maps.
-    """
-    rows: list[Cells] = []
-    labels: list[str] = []
-    groups: list[tuple[str, int]] = []
-    for section in sections:
-        rows.append(list(section.inputs))
-        labels.append("Input")
-        for shown in section.methods:
-            rows.append(_rebuilt(shown, len(section.inputs)))
-            rows.append(_noise(shown, len(section.inputs)))
-            labels += [shown.label, "Finest noise"]
-        groups.append((section.label, 1 + 2 * len(section.methods)))
-    return Sheet(rows=rows, labels=labels, groups=named(groups), crossed=True)
-
-
-def _rebuilt(shown: Shown, count: int) -> Cells:
-    if shown.inverted is None:
-        return [None] * count
-    return list(shown.inverted.images(torch.arange(count)))
-
-
-def _noise(shown: Shown, count: int) -> Cells:
-    if shown.inverted is None:
-        return [None] * count
-    maps = shown.inverted.noise(torch.arange(count))
-    if maps is None:
-        raise ConfigError(
-            f"{shown.label}: its encoder gives no noise maps; task.show=noise takes an encoder "
-            "trained with encoder=noise"
-        )
-    finest = maps[-1].float()  # [n, 1, R, R]
-    scale = finest.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-6)
-    return list((finest / scale).expand(-1, 3, -1, -1))
-
-
-def named(groups: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The groups, if there is anything to tell apart."""
-    return list(groups) if len(groups) > 1 or any(label for label, _ in groups) else []

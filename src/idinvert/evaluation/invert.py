@@ -1,149 +1,129 @@
-"""Task: invert one's own images; codes, pictures and a page come out."""
+"""Task: invert one's own images; codes, pictures and a page to look at come out."""
 
+import base64
 import csv
 import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from torch import nn
 from torch.utils.data import Dataset
 
 from idinvert.checkpoints.tensor_file import write_tensors
-from idinvert.config.identity import inversion_identity
-from idinvert.data.domain import ids_of
-from idinvert.evaluation.chunk_store import Chunks, limit
-from idinvert.evaluation.contact_sheet import Entry, write_contact_sheet
+from idinvert.config.identity import mark_of
+from idinvert.data.domain import Domain
+from idinvert.data.folder import read_images
+from idinvert.errors import ConfigError
+from idinvert.evaluation.chunk_store import Chunks
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.measures import ALWAYS, Measures
 from idinvert.evaluation.pictures import to_image
-from idinvert.evaluation.predict import Predictions, predict
-from idinvert.evaluation.provenance import Provenance, precision_in_words
 from idinvert.evaluation.reconstruction import write_per_image
-from idinvert.evaluation.shown import write_shown
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.figures import Figures
 from idinvert.results.record import Record
 
 _PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
 """What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""
+PER_PAGE = 200
+
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #202020; background: #fff; }
+h1 { font-size: 1.3rem; } .facts { color: #606060; }
+.image { margin: 1.2rem 0; } .image h2 { font-size: 1rem; margin: 0 0 .3rem; font-weight: 600; }
+.image h2 span { font-weight: 400; color: #606060; margin-left: .6em; }
+figure { display: inline-block; margin: 0 .5rem .5rem 0; text-align: center; }
+figure img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
+figcaption { color: #606060; font-size: .85rem; }
+nav a { margin-right: .6em; }
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image's line.
+
+    Attributes:
+        name: as the user knows it; escaped here.
+        facts: words beside the name.
+        pictures: caption and PNG file, in order.
+    """
+
+    name: str
+    facts: str
+    pictures: Sequence[tuple[str, Path]]
 
 
 def invert(
+    context: EvaluationContext,
     *,
-    inverter: Inverter,
-    name: str,
-    generator: nn.Module,
-    images: Dataset,
-    origin: Provenance,
-    out: Path,
-    data: Mapping[str, Any],
-    batch_size: int = 4,
-    trainer: Mapping[str, Any] | None = None,
-    num_workers: int = 0,
-    recompute: bool = False,
-    keep_shown: int = 0,
-) -> Record | None:
-    """Invert images and write everything one may want of them into `out`.
+    out: str | None = None,
+    on_corrupt: Literal["error", "skip"] = "error",
+    allow_upscale: bool = False,
+) -> list[Record]:
+    """Invert images of one's own and write everything one may want of them.
 
     Images are known by their pixels: those of another name are not inverted again, and all that is
     written is named as they are now. Pictures and pages of an earlier call are removed.
 
     `codes.safetensors` (`codes` [N, L, w_dim], and `z` [N, z_dim] where z moved; metadata `names`,
-    `generator`), `images/` with
-    `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a line an image), `losses.csv`
-    (a line an image and step), `index.html` (a page to look at, no other file needed), `parts/`
-    (a killed run goes on from there).
+    `generator`), `images/` with `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a
+    line an image), `losses.csv` (a line an image and step), `index.html` (no other file needed),
+    `parts/` (a killed run goes on from there), and `shown.safetensors` where the context wants
+    images as tensors.
 
     Args:
-        inverter: the method.
-        name: its name in the record.
-        generator: frozen G.
-        images: items with `image` uint8 [3, R, R], `id`, `name`.
-        origin: what the record says besides.
-        out: folder to write to.
-        data: what the record says of the images, from `data_of`.
-        batch_size: images inverted together; changes results by rounding alone.
-        trainer: keywords of `pytorch_lightning.Trainer`.
-        num_workers: processes that read images.
-        recompute: forget what is there.
-        keep_shown: also write the first so many images to `shown.safetensors`, see `write_shown`.
+        context: the method; its `images=` are inverted.
+        out: folder of the results; None for one below the run's, named by what is in the images
+            and by the method.
+        on_corrupt: whether damaged files are an "error" or left out ("skip").
+        allow_upscale: whether images smaller than the generator's are enlarged.
 
     Returns:
-        The record on the first rank, None on the others.
+        The record on the first rank, none on the others.
 
     Raises:
         DataError: there are no images.
-        ConfigError: `out` holds the results of other images or another method.
+        ConfigError: no `images=`, or `out` holds the results of other images or another method.
     """
-    count = limit(images, None)
-    measures = Measures(names=ALWAYS)
-    found = predict(
-        inverter=inverter,
-        generator=generator,
-        dataset=images,
-        out=out,
-        identity=identity_of(inverter, images=images, data=data, origin=origin, trainer=trainer),
-        batch_size=batch_size,
-        suite=measures.paired_suite,
-        values=ALWAYS,
-        keep_start=True,
-        trainer=trainer,
-        num_workers=num_workers,
-        recompute=recompute,
-        label=name,
+    if context.config["images"] is None:
+        raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
+    source, resolution = Path(context.config["images"]), context.generator.resolution
+    images = read_images(
+        source, resolution=resolution, on_corrupt=on_corrupt, allow_upscale=allow_upscale
     )
-    if found is None:
-        return None
-    values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
-    kept = ["codes", "z"] if inverter.settings.get("space") == "z" else ["codes"]
-    write_tensors(
-        out / "codes.safetensors",
-        {name: found.gather(name).contiguous() for name in kept},
-        metadata={
-            "names": json.dumps(found.names()),
-            "generator": origin.checkpoints.get("generator", ""),
-        },
-    )
-    write_per_image(out / "per_image.csv", found, values=values)
-    _write_losses(out / "losses.csv", found)
-    if keep_shown:
-        shown: dict[str, Any] = {"inverter": inverter, "generator": generator, "count": keep_shown}
-        write_shown(out / "shown.safetensors", found, images, **shown)
-    entries = _write_pictures(out / "images", found, images, with_start=_moves(inverter))
-    settings = ", ".join(f"{key} {value}" for key, value in inverter.settings.items())
-    write_contact_sheet(out, entries, title=f"{count} inverted images", facts=settings)
-    figures = Figures()
-    for metric, column in values.items():
-        figures.add_mean(metric, column, seed=origin.seed)
-    figures.metrics["failed_images"] = int(found.gather("failed").sum())
-    return Record(
-        run=origin.run,
-        task="invert",
-        choices=origin.choices_with(name, inverter.settings),
-        metrics=figures.metrics,
-        protocol=figures.protocol,
-        intervals=figures.intervals,
-        n=count,
-        nimg=origin.nimg,
-        data=dict(data),
-        checkpoints=dict(origin.checkpoints),
-        versions=dict(origin.versions),
-        device=found.made_on,
-        batch_size=found.batch_size,
-        seconds=found.seconds(),
-        seed=origin.seed,
-        command=origin.command,
-    )
+    context = with_images(context, images, name=source.stem, resolution=resolution)
+    # How the images are called makes no other inversions.
+    data = {key: value for key, value in context.data.items() if key != "name"}
+    identity = {**context.identity, "data": data}
+    name = f"invert-{source.stem}-{context.method}-{mark_of(identity)}"
+    folder = context.run_folder / name if out is None else Path(out).expanduser()
+    with context.locked(folder):
+        found = predict(
+            context, out=folder, identity=identity, keep_start=True, recompute=context.recompute
+        )
+        if found is None:
+            return []
+        record = _write_results(context, found, folder)
+    records = context.finish([record], folder, pictures=False)
+    print(f"look at {folder / 'index.html'}")
+    return records
 
 
-def data_of(images: Dataset, *, name: str, resolution: int) -> dict[str, Any]:
-    """What a record says of one's own images; its fingerprint is of their pixels and order.
+def with_images(
+    context: EvaluationContext, images: Dataset, *, name: str, resolution: int
+) -> EvaluationContext:
+    """The context on images of one's own; their fingerprint is of their pixels and order.
 
     Args:
-        images: items with `image`.
+        context: the method.
+        images: items with `image` uint8 [3, R, R], `id`, `name`.
         name: what to call them.
         resolution: R, pixels.
     """
@@ -151,25 +131,43 @@ def data_of(images: Dataset, *, name: str, resolution: int) -> dict[str, Any]:
     for i in range(len(images)):  # type: ignore[arg-type]
         digest.update(images[i]["image"].contiguous().numpy().tobytes())
     fingerprint = digest.hexdigest()[:16]
-    return {"name": name, "resolution": resolution, "fingerprint": fingerprint, "split": "all"}
+    domain = Domain(name, resolution, images, images, images, fingerprint)
+    measures = Measures(names=ALWAYS, seed=context.provenance.seed)
+    return context.replaced(domain=domain, dataset=images, split="all", n=None, measures=measures)
 
 
-def identity_of(
-    inverter: Inverter,
-    *,
-    images: Dataset,
-    data: Mapping[str, Any],
-    origin: Provenance,
-    trainer: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What the inversions of one's own images depend on: not how the images are called."""
-    return inversion_identity(
-        checkpoints=origin.checkpoints,
-        settings=inverter.settings,
-        data={key: value for key, value in data.items() if key != "name"},
-        ids=ids_of(images),
-        precision=precision_in_words(trainer),
-        weights={},
+def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> Record:
+    """Everything but the parts; returns the record."""
+    values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
+    settings = context.inverter.settings
+    kept = ["codes", "z"] if settings.get("space") == "z" else ["codes"]
+    write_tensors(
+        out / "codes.safetensors",
+        {name: found.gather(name).contiguous() for name in kept},
+        metadata={
+            "names": json.dumps(found.names()),
+            "generator": context.provenance.checkpoints.get("generator", ""),
+        },
+    )
+    write_per_image(out / "per_image.csv", found, values=values)
+    _write_losses(out / "losses.csv", found)
+    if context.shown_tensors:
+        write_shown_tensors(out / "shown.safetensors", found, context)
+    entries = _write_pictures(
+        out / "images", found, context.dataset, with_start=_moves(context.inverter)
+    )
+    facts = ", ".join(f"{key} {value}" for key, value in settings.items())
+    write_contact_sheet(out, entries, title=f"{len(found)} inverted images", facts=facts)
+    figures = Figures()
+    for metric, column in values.items():
+        figures.add_mean(metric, column, seed=context.measures.seed)
+    figures.metrics["failed_images"] = int(found.gather("failed").sum())
+    return context.replaced(batch_size=found.batch_size).record(
+        "invert",
+        n=len(found),
+        device=found.made_on,
+        figures=figures,
+        seconds=found.seconds(),
     )
 
 
@@ -185,7 +183,7 @@ def _moves(inverter: Inverter) -> bool:
 
 
 def _write_pictures(
-    folder: Path, found: Predictions, images: Dataset, *, with_start: bool
+    folder: Path, found: Inversions, images: Dataset, *, with_start: bool
 ) -> list[Entry]:
     """Write the PNGs, and return what the contact sheet shows of them."""
     folder.mkdir(exist_ok=True)
@@ -210,7 +208,7 @@ def _write_pictures(
     return entries
 
 
-def _write_losses(path: Path, found: Predictions) -> None:
+def _write_losses(path: Path, found: Inversions) -> None:
     """Write a line an image and step: total loss and its weighted terms."""
     names = iter(found.names())
     with path.open("w", newline="") as file:
@@ -223,3 +221,53 @@ def _write_losses(path: Path, found: Predictions) -> None:
                     columns = [part.losses, *part.terms.values()]
                     figures = [f"{column[step, j].item():.6g}" for column in columns]
                     table.writerow([part.index[j].item(), name, step, *figures])
+
+
+def write_contact_sheet(
+    folder: Path, entries: Sequence[Entry], *, title: str, facts: str
+) -> list[Path]:
+    """Write `index.html`, and `index-2.html` … where there are many images.
+
+    Args:
+        folder: that exists.
+        entries: one an image.
+        title: of the pages.
+        facts: a line below the title: the method and its settings.
+
+    Returns:
+        The files.
+    """
+    pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
+    names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
+    links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
+    for old in folder.glob("index-*.html"):  # of more images than there are now
+        old.unlink()
+    paths = []
+    for page, name in zip(pages, names, strict=True):
+        body = "\n".join(map(_entry, page))
+        nav = f"<nav>pages {links}</nav>" if len(pages) > 1 else ""
+        paths.append(folder / name)
+        paths[-1].write_text(
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+            f'<h1>{escape(title)}</h1><p class="facts">{escape(facts)}</p>{nav}\n{body}\n{nav}'
+            "</body></html>\n",
+            encoding="utf-8",
+        )
+    return paths
+
+
+def _entry(entry: Entry) -> str:
+    figures = "".join(
+        f'<figure><img alt="{escape(caption)}" src="{_data_uri(png)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, png in entry.pictures
+    )
+    return (
+        f'<div class="image"><h2>{escape(entry.name)}<span>{escape(entry.facts)}</span></h2>'
+        f"{figures}</div>"
+    )
+
+
+def _data_uri(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()

@@ -1,6 +1,10 @@
-"""Networks from configuration nodes: loaded, fresh, and checked to fit together."""
+"""Networks, methods and images from configuration nodes, checked to fit together."""
 
 import hashlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,16 @@ import torch
 from hydra.utils import get_object
 from torch import nn
 
+from idinvert.acceleration import compile_networks
 from idinvert.checkpoints.bundle import find_weights, open_network
-from idinvert.checkpoints.release import fingerprint
+from idinvert.checkpoints.release import fingerprint, load_network, read_header
+from idinvert.config.compose import compose_plain
+from idinvert.config.identity import digest_of
 from idinvert.config.instantiate import build
-from idinvert.errors import ConfigError
+from idinvert.data.domain import Domain
+from idinvert.errors import CheckpointError, ConfigError
+
+_OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)
 
 
 @dataclass
@@ -88,6 +98,30 @@ def fresh_encoder(
     return encoder
 
 
+def untrained_encoder(words: str, *, generator: Any, offset: str, seed: int) -> tuple[Any, dict]:
+    """A fresh encoder as ``train.py`` would start it, with the first weights of a seed.
+
+    Args:
+        words: Of ``train.py``, that choose the encoder.
+        generator: G.
+        offset: ``none`` or ``w_avg`` (Eq. 6).
+        seed: Of the weights.
+
+    Returns:
+        E, frozen; its choices, for records.
+    """
+    node = compose_plain("train", words.split())["encoder"]
+    if "backbone" in node:
+        backbone = {**node["backbone"], "resolution": generator.resolution}
+        node = {**node, "backbone": backbone}
+    latent = {"space": "w_plus", "offset": offset}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder: Any = fresh_encoder(node, latent, generator=generator)
+    encoder.eval().requires_grad_(False)
+    return encoder, {"encoder": network_choices(encoder.backbone), "latent": latent}
+
+
 def uses_offset(offset: str, generator: Any) -> bool:
     """Whether w̄ is added to what E gives; by default for StyleGAN2 and not for StyleGAN.
 
@@ -122,6 +156,134 @@ def attribute_network(node: dict[str, Any] | None, contents: Contents) -> Any:
     network = build(node, key="attributes")
     contents.hashes["attributes"] = _state_hash(network)
     return network
+
+
+def compile_inversion(generator: Any, encoder: Any, perceptual: Any) -> None:
+    """Compiles what each step of an inversion, or of E's training, runs through.
+
+    Args:
+        generator: G, whose synthesis is compiled; or None.
+        encoder: E, whose backbone is; or None.
+        perceptual: F; or None.
+    """
+    parts = (
+        getattr(encoder, "backbone", None),
+        perceptual,
+        getattr(generator, "synthesis", None),
+    )
+    compile_networks(part for part in parts if part is not None)
+
+
+def build_method(
+    node: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    key: str = "inversion",
+    encoder: nn.Module | None,
+    perceptual: nn.Module | None,
+    **more: Any,
+) -> Any:
+    """Builds a method from its node and those networks that its signature names.
+
+    Args:
+        node: With a ``_target_``; ``lambda_vgg: null`` becomes the method's own weight on F, else
+            the weight that belongs to F.
+        config: The whole configuration.
+        key: Where the node stands in it.
+        encoder: E, for a parameter ``encoder``; its own space for a parameter ``latent``.
+        perceptual: F, for a parameter ``perceptual``.
+        more: Further arguments.
+    """
+    node = dict(node)
+    if node.get("lambda_vgg", 0.0) is None:
+        of_f = config["perceptual"]["lambda_vgg"] if perceptual else 0.0
+        own = getattr(get_object(node["_target_"]), "lambda_on", {}) if perceptual else {}
+        node["lambda_vgg"] = own.get(perceptual_name(config["perceptual"]), of_f)
+    latent = getattr(encoder, "code_space", "w_plus")
+    known = {"encoder": encoder, "perceptual": perceptual, "latent": latent}
+    method = build(node, key=key, **{k: v for k, v in known.items() if takes(node, k)}, **more)
+    if config["system"].get("cuda_graphs") and hasattr(method, "cuda_graphs"):
+        method.cuda_graphs = True
+    return method
+
+
+def takes(node: dict[str, Any], name: str) -> bool:
+    """Whether what a node names has a parameter ``name`` that the node leaves open."""
+    return name not in node and name in inspect.signature(get_object(node["_target_"])).parameters
+
+
+def load_encoder(node: dict[str, Any], contents: Contents) -> tuple[nn.Module, dict[str, Any]]:
+    """The encoder of a node with a ``path``, and the provenance of its file."""
+    path = find_weights(node.get("path") or "", role="encoder", key="encoder.path")
+    classes = node.get("classes") or ()
+    encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes)
+    contents.note("encoder", path)
+    return encoder, read_header(path, key="encoder.path").provenance
+
+
+def generator_provenance(path: str) -> dict[str, Any]:
+    """What a generator's file says of its making; nothing where it is another program's."""
+    try:
+        found = find_weights(path, role="generator", key="generator.path")
+        return read_header(found, key="generator.path").provenance
+    except CheckpointError:
+        return {}
+
+
+def require_fit(
+    encoder: Any, provenance: dict[str, Any], generator: Any, *, fingerprint: str
+) -> None:
+    """E must be of the generator's shape, and trained for this very generator.
+
+    Args:
+        encoder: E.
+        provenance: Of its file.
+        generator: G.
+        fingerprint: G's content hash.
+
+    Raises:
+        ConfigError: Names the keys to change.
+    """
+    theirs = (encoder.architecture["num_layers"], encoder.architecture["w_dim"])
+    ours = (generator.num_layers, generator.w_dim)
+    if theirs != ours:
+        raise ConfigError(
+            f"the encoder gives {theirs[0]} codes of {theirs[1]} numbers and the generator takes "
+            f"{ours[0]} of {ours[1]}. Give the generator it was trained for (generator.path), or "
+            "another encoder (encoder.path, run)."
+        )
+    trained_for = provenance.get("stands_on", {}).get("generator", fingerprint)
+    if trained_for != fingerprint:
+        raise ConfigError(
+            f"the encoder was trained for generator {trained_for} and this is {fingerprint}: codes "
+            "do not carry over between generators of the same shape. Give its generator "
+            "(generator.path), or another encoder (encoder.path, run)."
+        )
+
+
+@contextmanager
+def data_opened_once() -> Iterator[None]:
+    """Meanwhile `open_data` opens the same images once."""
+    token = _OPENED.set({})
+    try:
+        yield
+    finally:
+        _OPENED.reset(token)
+
+
+def open_data(node: dict[str, Any]) -> Domain:
+    """The images of a ``data`` node.
+
+    Raises:
+        IdinvertError: They cannot be opened.
+    """
+    known = _OPENED.get()
+    if known is None:
+        return build(node, key="data")
+    key = digest_of(node)
+    if key not in known:
+        known[key] = build(node, key="data")
+    return known[key]
 
 
 def require_resolution(*, data: int, generator: int) -> None:

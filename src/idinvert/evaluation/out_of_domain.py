@@ -1,21 +1,17 @@
 """Task: images of another domain through a run's networks (Sec. 7, Fig. 15)."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from idinvert.data.domain import Domain
-from idinvert.errors import ConfigError
-from idinvert.evaluation.chunk_store import limit
-from idinvert.evaluation.inverted import Inverted, invert_subject
-from idinvert.evaluation.outputs import require_set_metrics
-from idinvert.evaluation.reference import measure_sets
-from idinvert.evaluation.sheet import Sheet, write_sheet
-from idinvert.evaluation.subject import Subject
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.chunk_store import limit, split_of
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.outputs import measure_sets, require_set_metrics
+from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.figures import Figures
 from idinvert.results.record import Record
 
@@ -25,23 +21,12 @@ OWN = (
 )
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A method that is tried on the foreign images.
-
-    Attributes:
-        label: in the picture.
-        subject: the method on those images.
-        trained_on: name of the data set that its networks were trained on, where it is known.
-    """
-
-    label: str
-    subject: Subject
-    trained_on: str | None
-
-
-def out_of_domain(
-    entrants: Sequence[Entrant], *, out: Path, own: Domain | None = None, shown: int = 3
+def invert_foreign(
+    context: EvaluationContext,
+    *,
+    methods: list[dict[str, Any]],
+    own: str | None = None,
+    shown: int = 3,
 ) -> list[Record]:
     """Invert images of another domain by several methods, and show them side by side.
 
@@ -49,10 +34,11 @@ def out_of_domain(
     it learnt of faces. Writes `pictures.png` and `pictures.pdf` (as Fig. 15).
 
     Args:
-        entrants: the methods, all on the same images.
-        out: folder of this task.
-        own: the domain that the networks were trained on. With it, how far the reconstructions are
-            from that domain is measured too (ours: the paper looks at pictures).
+        context: its ``data`` are inverted, whatever the run was trained on.
+        methods: entries with the methods' words.
+        own: words that choose the data which the networks were trained on. With them, how far
+            the reconstructions are from that domain is measured too (ours: the paper looks at
+            pictures).
         shown: rows of the picture.
 
     Returns:
@@ -63,54 +49,60 @@ def out_of_domain(
         ConfigError: no methods, or `own` without a metric of sets.
         DataError: fewer than n images, here or in `own`.
     """
-    if not entrants:
-        raise ConfigError("task.methods is empty: expected one entry or more")
-    for entrant in entrants:
-        if own is not None:
-            require_set_metrics(entrant.subject.measures, task="out_of_domain with task.own")
-            limit(getattr(own, entrant.subject.split), entrant.subject.count)
-    inverted = [invert_subject(entrant.subject) for entrant in entrants]
-    records = []
-    columns: list[list[Tensor]] = []
-    for entrant, found in zip(entrants, inverted, strict=True):
-        if found is None:
-            continue
-        records.append(_measure(entrant, found, own=own))
-        if shown:
-            columns.append(list(found.images(torch.arange(min(shown, len(found))))))
-    if records and shown:
-        dataset = entrants[0].subject.dataset
-        inputs = [dataset[i]["image"] for i in range(len(columns[0]))]
-        rows = [list(row) for row in zip(inputs, *columns, strict=True)]
-        headers = [("Target", 1), *((entrant.label, 1) for entrant in entrants)]
-        write_sheet(Sheet(rows=rows, headers=headers), out)
-    return records
-
-
-def _measure(entrant: Entrant, inverted: Inverted, *, own: Domain | None) -> Record:
-    begin = time.monotonic()
-    subject, found = entrant.subject, inverted.found
-    figures = Figures()
-    for name in subject.measures.paired_names:
-        figures.add_mean(name, found.gather(f"value.{name}"), seed=subject.measures.seed)
+    context.entries.check_methods(methods, key="task.methods")
+    domain, home = context.open_images(), None
     if own is not None:
-        to_own = measure_sets(
-            (part.images for part in found.parts()),
-            chunks=found.chunks,
-            device=found.device,
-            **replace(subject, domain=own).reals,  # the real images are its own domain's
-        )
+        words = {"label": "own", "words": own}
+        context.entries.check_methods([words], key="task.own")
+        home = context.variant(words).open_images()
+    contexts = []
+    for method in methods:
+        one = context.variant(method, data=context.config["data"])
+        wire.require_resolution(data=domain.resolution, generator=one.generator.resolution)
+        contexts.append(one.replaced(domain=domain))
+        if home is not None:
+            require_set_metrics(contexts[-1], task="out_of_domain with task.own")
+            limit(split_of(home, one.split), contexts[-1].count)
+    labels = [method["label"] for method in methods]
+    options = {
+        "methods": [[label, one.identity] for label, one in zip(labels, contexts, strict=True)],
+        "n": context.n,
+        "own": home and home.fingerprint,
+    }
+    out = contexts[0].folder("out_of_domain", **options)
+    with context.locked(out, *(one.inversions.parent for one in contexts)):
+        inverted = [invert_images(one) for one in contexts]
+        done = [(one, made) for one, made in zip(contexts, inverted, strict=True) if made]
+        records = [_measure(one, found, own=home) for one, found in done]
+        if records and shown:
+            columns = [found.images(torch.arange(min(shown, len(found)))) for _, found in done]
+            inputs = [contexts[0].dataset[i]["image"] for i in range(len(columns[0]))]
+            rows = [list(row) for row in zip(inputs, *columns, strict=True)]
+            headers = [("Target", 1), *((label, 1) for label in labels)]
+            write_sheet(Sheet(rows=rows, headers=headers), out)
+        return context.finish(records, out)
+
+
+def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | None) -> Record:
+    begin = time.monotonic()
+    measures, figures = context.measures, Figures()
+    for name in measures.paired_names:
+        figures.add_mean(name, found.gather(f"value.{name}"), seed=measures.seed)
+    if own is not None:
+        # The real images are those of its own domain.
+        there = context.replaced(domain=own, dataset=split_of(own, context.split))
+        images = (part.images for part in found.parts())
+        to_own = measure_sets(images, there, chunks=found.chunks, device=found.device)
         texts = {
             name: OWN.format(name=name, domain=own.name, text=word)
             for name, word in to_own.protocol.items()
         }
         figures = figures | to_own.renamed("own_", texts)
-    options = {"trained_on": entrant.trained_on, "own": own.name if own else None}
-    return subject.record(
+    return context.record(
         "out_of_domain",
-        n=len(inverted),
+        n=len(found),
         device=found.made_on,
-        options=options,
+        options={"trained_on": context.trained_on, "own": own.name if own else None},
         figures=figures,
         seconds=found.seconds() + time.monotonic() - begin,
     )

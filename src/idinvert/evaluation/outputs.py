@@ -1,29 +1,32 @@
-"""Images made of inverted codes: chunk by chunk on disk, measured as a set against real ones."""
+"""Images that a task makes: chunk by chunk on disk, measured as a set against real images."""
 
+import csv
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from idinvert.errors import ConfigError
+from idinvert.data.convert import to_float
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.chunk_store import (
+    Chunks,
     Span,
     has_part,
     part_path,
     read_seconds,
     read_tensor,
+    spans,
     store,
 )
-from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.predict import Predictions
-from idinvert.evaluation.progress import Progress
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversion_module import Progress
+from idinvert.evaluation.inversions import Inversions
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.evaluation.reference import measure_sets
-from idinvert.evaluation.subject import Subject
 from idinvert.metrics.figures import Figures
 
 
@@ -106,13 +109,14 @@ def make_outputs(
     return Outputs(folder, list(chunks))
 
 
-def require_set_metrics(measures: Measures, *, task: str) -> None:
+def require_set_metrics(context: EvaluationContext, *, task: str) -> None:
     """Refuse a task on sets of images without a metric of sets, or one that cannot be measured.
 
     Raises:
         ConfigError: naming what could be asked for.
         MissingWeightsError: weights that are not on this machine.
     """
+    measures = context.measures
     if not measures.set_names:
         raise ConfigError(
             f"task={task} compares sets of images, and metric.names={list(measures.names)} has no "
@@ -124,36 +128,151 @@ def require_set_metrics(measures: Measures, *, task: str) -> None:
 def measured_outputs(
     make: Callable[[Tensor], Tensor],
     *,
-    subject: Subject,
-    found: Predictions,
+    context: EvaluationContext,
+    found: Inversions,
     out: Path,
     task: str,
     options: Mapping[str, Any],
     detail: str,
-    recompute: bool,
 ) -> tuple[Outputs, Figures]:
     """Make an output for every inverted image, and measure the set; see `make_outputs`.
 
     Args:
         make: takes places int64 [m], gives images uint8 [m, 3, R, R].
-        subject: whose inversions they are made of.
+        context: whose inversions they are made of.
         found: those inversions.
         out: folder of the task.
         task: its name.
         options: what makes the outputs besides the inversions, JSON-able.
         detail: how they are made, in words, for every metric's protocol.
-        recompute: forget what is there.
     """
     outputs = make_outputs(
         make,
         chunks=found.chunks,
         folder=out / "parts",
-        identity={**subject.identity, task: dict(options)},
+        identity={**context.identity, task: dict(options)},
         label=task,
         device=found.device,
-        recompute=recompute,
+        recompute=context.recompute,
     )
-    figures = measure_sets(
-        outputs.parts(), chunks=outputs.chunks, device=found.device, **subject.reals
-    )
+    figures = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=found.device)
     return outputs, figures.with_detail(detail)
+
+
+def compared(n: int, *, there: int, reference: str) -> tuple[int, Span | None]:
+    """How many outputs are compared, and the other real images.
+
+    Output i is made of image i, or of images among the first n. The other images are those behind
+    the ones whose outputs are compared, as many as these. Where more than half of the split is
+    inverted, the outputs of its first half are compared with the images of its second.
+
+    Args:
+        n: outputs.
+        there: images in the split.
+        reference: `disjoint` or `same`, see `MetricSuite`.
+
+    Returns:
+        Outputs to compare; the span of the other images, None where there are not as many.
+    """
+    m = min(n, there // 2) if reference == "disjoint" else n
+    return m, (m, 2 * m) if 0 < 2 * m <= there else None
+
+
+def measure_sets(
+    outputs: Iterable[Tensor],
+    context: EvaluationContext,
+    *,
+    chunks: list[Span],
+    device: torch.device,
+) -> Figures:
+    """The set metrics of n outputs against real images, of which none is an output's own original.
+
+    Args:
+        outputs: chunks of uint8 images, in the order of `chunks`.
+        context: its split holds the real images; its `measures` say which are the reference.
+        chunks: spans of the real images with the outputs' places.
+        device: where to compute.
+
+    Raises:
+        DataError: the split has fewer than two images.
+    """
+    dataset, measures = context.dataset, context.measures
+    suite = measures.set_suite(device)
+    there = len(dataset)  # type: ignore[arg-type]
+    n = sum(last - first for first, last in chunks)
+    m, others = compared(n, there=there, reference=measures.reference)
+    loaded = loader(dataset, chunks, context.num_workers)
+    for images, batch in zip(outputs, loaded, strict=True):
+        suite.update(to_float(images), to_float(batch["image"]))
+    if others is not None:
+        begin, size = others[0], max(last - first for first, last in chunks)
+        behind = [(begin + first, begin + last) for first, last in spans(m, size=size)]
+        for batch in loader(dataset, behind, context.num_workers):
+            suite.refer(batch["image"])
+    return suite.figures()
+
+
+def loader(dataset: Dataset, chunks: list[Span], num_workers: int) -> DataLoader:
+    """Chunk after chunk of a data set."""
+    return DataLoader(Chunks(dataset, chunks), batch_size=None, num_workers=num_workers)
+
+
+def count_compared(context: EvaluationContext) -> int:
+    """How many of a context's outputs are compared with real images as a set."""
+    there = len(context.dataset)  # type: ignore[arg-type]
+    return compared(context.count, there=there, reference=context.measures.reference)[0]
+
+
+def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
+    """Another image for each of a context's n, by a permutation drawn from its seed.
+
+    Those whose outputs are compared have their partners among themselves, so that no output is
+    made of an image that it is compared with.
+
+    Returns:
+        int64 [n]; what the pairs depend on besides seed and n, JSON-able.
+    """
+    n, m = context.count, count_compared(context)
+    within = {} if m == n else {"compared": m}
+    return torch.cat([partners(m, seed=context.seed), torch.arange(m, n) % m]), within
+
+
+def partners(count: int, *, seed: int) -> Tensor:
+    """A permutation of 0 … count − 1 in which no image is its own partner.
+
+    It is one cycle through all images, drawn from the seed.
+
+    Args:
+        count: images, two or more.
+        seed: of the draw; the same seed and count give the same pairs.
+
+    Returns:
+        int64 [count]: image i is paired with image `partners[i]`.
+
+    Raises:
+        DataError: there are fewer than two images.
+    """
+    if count < 2:
+        raise DataError(
+            f"a pair takes two images, and there are {count}: set n=2 or more, and give a split of "
+            "4 or more"
+        )
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(-1)
+    return partner
+
+
+def cycled(values: Sequence[float], count: int) -> Tensor:
+    """The values over and over: float32 [count]."""
+    return torch.tensor([values[i % len(values)] for i in range(count)])
+
+
+def write_pairs(path: Path, columns: Mapping[str, Sequence | Tensor]) -> None:
+    """Write how every output was made, a line an output."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [c.tolist() if isinstance(c, Tensor) else c for c in columns.values()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(zip(*rows, strict=True))

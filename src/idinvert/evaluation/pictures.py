@@ -1,14 +1,28 @@
-"""Grids of images, enlarged pixel by pixel and labelled."""
+"""Grids of images: plain ones, and sheets laid out like the paper's figures as PNG and PDF."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import matplotlib
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from idinvert.data.convert import to_uint8
 
-INK, PAPER = (32, 32, 32), (255, 255, 255)
+INK, PAPER = "#202020", "white"
+DPI = 100
+FONT, SMALLEST = 10.0, 6.0
+LINE = 18  # pixels of a line of text
+SLACK = 1.05  # a rasteriser's letters stand a little wider than their outlines
+GAP, WIDE = 4, 18  # pixels between images, and between groups of them
 
 
 def to_image(image: Tensor, *, scale: int = 1) -> Image.Image:
@@ -77,3 +91,169 @@ def grid(
         for j, image in enumerate(row):
             sheet.paste(to_image(image, scale=scale), (left + j * (width + gap), y))
     return sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Rows of square images with words around them.
+
+    Attributes:
+        rows: images uint8 [3, R, R] or float [3, R, R] in [-1, 1]; None leaves a place empty. They
+            may differ in R: all are shown at one size.
+        labels: one before each row, or none.
+        headers: words above the columns and how many columns each spans; columns under one header
+            stand close together.
+        groups: words at the far left and how many rows each spans; groups are set apart.
+        crossed: where a place that is empty shall be crossed out, because its image is missing.
+    """
+
+    rows: Sequence[Sequence[Tensor | None]]
+    labels: Sequence[str] = ()
+    headers: Sequence[tuple[str, int]] = ()
+    groups: Sequence[tuple[str, int]] = ()
+    crossed: bool = False
+
+    def check(self) -> None:
+        """Make sure that words and images fit together.
+
+        Raises:
+            ValueError: no images, or spans and labels of another length.
+        """
+        columns = max((len(row) for row in self.rows), default=0)
+        if not any(image is not None for row in self.rows for image in row):
+            raise ValueError("a sheet without images")
+        if self.labels and len(self.labels) != len(self.rows):
+            raise ValueError(f"got {len(self.labels)} labels for {len(self.rows)} rows")
+        for what, spans, count in (
+            ("headers", self.headers, columns),
+            ("groups", self.groups, len(self.rows)),
+        ):
+            if spans and sum(span for _, span in spans) != count:
+                raise ValueError(f"{what} span {[span for _, span in spans]} of {count}")
+
+
+def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[Path]:
+    """Write `<name>.png` and `<name>.pdf`.
+
+    Every pixel is enlarged to a square of its own, so that small images can be looked at; in the
+    PDF the words are text.
+
+    Args:
+        sheet: what to show.
+        folder: is made where it is not there.
+        name: of the files.
+
+    Returns:
+        The two files.
+
+    Raises:
+        ValueError: from `Sheet.check`.
+    """
+    figure = draw(sheet)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    log = logging.getLogger("fontTools")
+    level = log.level
+    log.setLevel(logging.WARNING)  # it tells of every table of a font
+    try:
+        with matplotlib.rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
+            figure.savefig(paths[0], dpi=DPI, metadata={"Software": None})
+            figure.savefig(paths[1], dpi=DPI, metadata={"CreationDate": None})
+    finally:
+        log.setLevel(level)
+    return paths
+
+
+def draw(sheet: Sheet) -> Figure:
+    """The sheet as a figure, one unit of its axes a pixel of the PNG."""
+    sheet.check()
+    sides = [image.shape[-1] for row in sheet.rows for image in row if image is not None]
+    side = max(sides) * default_scale(max(sides), side=96)
+    columns = max(len(row) for row in sheet.rows)
+    wraps, small = _fitted(sheet.headers, side)
+    upright, smaller = _fitted(sheet.groups, side)
+    margin = max((_width(label) for label in sheet.labels), default=0)
+    left = GAP + (margin + 2 * GAP if margin else 0)
+    if sheet.groups:
+        left += max(len(lines) for lines in upright) * LINE + GAP
+    top = GAP + max((len(lines) for lines in wraps), default=0) * LINE
+    xs = _places(left, [span for _, span in sheet.headers] or [columns], side)
+    ys = _places(top, [span for _, span in sheet.groups] or [len(sheet.rows)], side)
+    width, height = xs[-1] + side + GAP, ys[-1] + side + GAP
+
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for y, row in zip(ys, sheet.rows, strict=True):
+        for x, image in zip(xs, row, strict=False):
+            if image is not None:
+                pixels = _enlarged(image, side)
+                where = (x, x + side, y + side, y)
+                axes.imshow(pixels, extent=where, interpolation="none", aspect="auto")
+            elif sheet.crossed:
+                axes.plot([x, x + side], [y, y + side], color="#c0c0c0", linewidth=1)
+                axes.plot([x, x + side], [y + side, y], color="#c0c0c0", linewidth=1)
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "color": INK}
+    first = 0
+    for lines, (_, span) in zip(wraps, sheet.headers, strict=True):
+        centre = (xs[first] + xs[first + span - 1] + side) / 2
+        axes.text(centre, top / 2, "\n".join(lines), fontsize=small, **middle)
+        first += span
+    first = 0
+    for lines, (_, span) in zip(upright, sheet.groups, strict=True):
+        centre = (ys[first] + ys[first + span - 1] + side) / 2
+        x = GAP + len(lines) * LINE // 2
+        axes.text(x, centre, "\n".join(lines), fontsize=smaller, rotation=90, **middle)
+        first += span
+    for y, label in zip(ys, sheet.labels, strict=False):
+        end: dict[str, Any] = {"ha": "right", "va": "center", "color": INK}
+        axes.text(left - 2 * GAP, y + side / 2, label, fontsize=FONT, **end)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return figure
+
+
+def _places(start: int, spans: Sequence[int], side: int) -> list[int]:
+    """Where images begin: close together within a span, apart between spans."""
+    wide = WIDE if any(span > 1 for span in spans) else GAP
+    places, here = [], start
+    for span in spans:
+        for _ in range(span):
+            places.append(here)
+            here += side + GAP
+        here += wide - GAP
+    return places
+
+
+def _enlarged(image: Tensor, side: int) -> np.ndarray:
+    picture = to_image(image)
+    return np.asarray(picture.resize((side, side), Image.Resampling.NEAREST))
+
+
+def _width(text: str, size: float = FONT) -> int:
+    """Pixels that a line of text takes."""
+    if not text.strip():
+        return 0
+    width = TextPath((0, 0), text, size=size).get_extents().width * DPI / 72
+    return int(np.ceil(width * SLACK))
+
+
+def _fitted(spans: Sequence[tuple[str, int]], side: int) -> tuple[list[list[str]], float]:
+    """Words in lines that fit above their columns, and one size for all of them.
+
+    Returns:
+        The lines of each span, and points: smaller than usual where a word is too long.
+    """
+    size, all_lines = FONT, []
+    for text, span in spans:
+        width = span * (side + GAP) - GAP
+        lines: list[str] = []
+        for word in text.split():
+            if lines and _width(f"{lines[-1]} {word}") <= width:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+        widest = max((_width(line) for line in lines), default=0)
+        size = min(size, FONT * width / widest if widest else FONT)
+        all_lines.append(lines)
+    return all_lines, max(SMALLEST, size)

@@ -38,9 +38,32 @@ class Provenance:
     command: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def choices_with(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The choices, with the inverter's under `inversion`."""
-        return {**self.choices, "inversion": {"name": name, **settings}}
+    @classmethod
+    def of(
+        cls,
+        header: Mapping[str, Any],
+        *,
+        checkpoints: Mapping[str, str],
+        role: str,
+        choices: Mapping[str, Any],
+    ) -> "Provenance":
+        """What the header of a run's weights says, and this command and program.
+
+        Args:
+            header: Of the encoder's file, or of the generator's where no encoder is used.
+            checkpoints: Role to content hash.
+            role: Whose hash is the run id of weights from another program.
+            choices: Those of such weights.
+        """
+        return cls(
+            run=header.get("run", checkpoints[role]),
+            choices=header.get("choices", choices),
+            nimg=header.get("nimg", 0),
+            checkpoints=checkpoints,
+            seed=header.get("seed", 0),
+            command=command(),
+            versions=versions() | trained_by(header),
+        )
 
 
 def versions() -> dict[str, str]:

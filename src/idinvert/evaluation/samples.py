@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +12,11 @@ from idinvert.data.convert import to_uint8
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import spans
-from idinvert.evaluation.outputs import make_outputs, require_set_metrics
-from idinvert.evaluation.predict import one_device
+from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
+from idinvert.evaluation.inversions import one_device
+from idinvert.evaluation.outputs import make_outputs, measure_sets, require_set_metrics
+from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.evaluation.reference import measure_sets
-from idinvert.evaluation.sheet import Sheet, write_sheet
-from idinvert.evaluation.subject import Subject
 from idinvert.inversion.draw import image_rng
 from idinvert.inversion.initialization import mapped
 from idinvert.results.record import Record
@@ -27,68 +25,65 @@ PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"
 COLUMNS = 8
 
 
-def samples(
-    subject: Subject,
-    *,
-    out: Path,
-    truncation: float = 1.0,
-    seed: int = 0,
-    shown: int = 32,
-    recompute: bool = False,
-) -> Record:
+def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 32) -> list[Record]:
     """Draw as many images from G as there are real ones, and compare the two sets.
 
     Sample i follows from the seed and i alone. Writes `parts/` (a killed task goes on from there;
     more samples keep those that are there), `pictures.png` and `pictures.pdf`.
 
     Args:
-        subject: G, the real images, the metrics; its method inverts nothing here.
-        out: folder of this task.
+        context: G, the real images, the metrics, the seed of codes and noise; nothing is inverted.
         truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
-        seed: of codes and noise.
         shown: samples in the picture.
-        recompute: make the samples again.
+
+    Returns:
+        The record on the first rank, none on the others.
 
     Raises:
         ConfigError: no metric of sets is asked for, ψ is no number of 0 or more, or G is
             conditional.
         DataError: fewer than n real images.
     """
-    begin = time.monotonic()
+    if not context.first_process:
+        return []
+    begin, seed = time.monotonic(), context.seed
     if not (math.isfinite(truncation) and truncation >= 0):
         raise ConfigError(f"task.truncation is {truncation}: expected a number of 0 or more")
-    require_set_metrics(subject.measures, task="samples")
-    prepare(subject.dataset)
-    device = one_device(subject.trainer, out=out)
-    generator = subject.generator.to(device).eval()
+    context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
+    require_set_metrics(context, task="samples")
+    prepare(context.dataset)
     options = {"truncation": float(truncation), "seed": seed}
+    with context.task_folder("samples", truncation=truncation, seed=seed) as out:
+        device = one_device(context.trainer, out=out)
+        generator = context.generator.to(device).eval()
 
-    def drawn(index: Tensor) -> Tensor:
-        return sampled(generator, index, truncation=truncation, seed=seed)
+        def drawn(index: Tensor) -> Tensor:
+            return sampled(generator, index, truncation=truncation, seed=seed)
 
-    outputs = make_outputs(
-        drawn,
-        chunks=spans(subject.count, size=subject.batch_size),
-        folder=out / "parts",
-        identity={"generator": subject.origin.checkpoints.get("generator"), "samples": options},
-        label="sampling",
-        device=device,
-        recompute=recompute,
-    )
-    figures = measure_sets(outputs.parts(), chunks=outputs.chunks, device=device, **subject.reals)
-    if shown:
-        images = drawn(torch.arange(min(shown, subject.count)))
-        write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
-    record = subject.record(
-        "samples",
-        n=subject.count,
-        device=device_in_words(device),
-        options=options,
-        figures=figures.with_detail(PROTOCOL.format(**options)),
-        seconds=time.monotonic() - begin,
-    )
-    of_generator = {key: value for key, value in record.choices.items() if key != "inversion"}
-    return replace(record, choices=of_generator)
+        of = context.provenance.checkpoints.get("generator")
+        outputs = make_outputs(
+            drawn,
+            chunks=spans(context.count, size=context.batch_size),
+            folder=out / "parts",
+            identity={"generator": of, "samples": options},
+            label="sampling",
+            device=device,
+            recompute=context.recompute,
+        )
+        figures = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=device)
+        if shown:
+            images = drawn(torch.arange(min(shown, context.count)))
+            write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
+        record = context.record(
+            "samples",
+            n=context.count,
+            device=device_in_words(device),
+            options=options,
+            figures=figures.with_detail(PROTOCOL.format(**options)),
+            seconds=time.monotonic() - begin,
+        )
+        choices = {key: value for key, value in record.choices.items() if key != "inversion"}
+        return context.finish([replace(record, choices=choices)], out)
 
 
 @torch.no_grad()

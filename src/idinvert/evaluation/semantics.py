@@ -14,9 +14,10 @@ from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.chunk_store import Chunks
-from idinvert.evaluation.inverted import Inverted, invert_subject
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.manipulation import check_edits
-from idinvert.evaluation.subject import Subject
 from idinvert.metrics.figures import Figures
 from idinvert.metrics.precision_recall import (
     Curve,
@@ -33,9 +34,14 @@ POINTS = 101
 SCORE = "the inverted code's mean projection on the boundary's normal over the layers it moves"
 
 
-def semantics(
-    subject: Subject, *, directions: Mapping[str, Direction], out: Path, truth: Truth = "auto"
-) -> Record | None:
+def classify(
+    context: EvaluationContext,
+    *,
+    directions: str | None = None,
+    found_for: str | None = None,
+    names: list[str] | None = None,
+    truth: Truth = "auto",
+) -> list[Record]:
     """Classify attributes by the side of the boundary on which inverted codes lie.
 
     The score of an attribute is the code's projection on the normal of its boundary, averaged over
@@ -45,13 +51,12 @@ def semantics(
     Writes `curves.csv`, the whole curves.
 
     Args:
-        subject: the method and its images.
-        directions: boundaries by the name of their attribute.
-        out: folder of this task.
+        context: the method and its images.
+        directions, found_for, names: see `open_directions`; a boundary has its attribute's name.
         truth: "labels", "network", or "auto" for labels where there are any.
 
     Returns:
-        On the first rank the record, None on the others: `ap_<attribute>` (average precision),
+        On the first rank the record, none on the others: `ap_<attribute>` (average precision),
         `auc_<attribute>` (under the ROC curve), `positives_<attribute>` (share: what chance would
         get as average precision), the means `ap` and `auc`, and the curves as `series`
         (`<attribute>/recall`, `<attribute>/precision`). An attribute that all images have, or none,
@@ -63,12 +68,42 @@ def semantics(
         DataError: fewer than n images, or no attribute with both classes.
     """
     begin = time.monotonic()
-    check_edits(subject, directions, steps=[1], layers=None)
-    sources = truth_of(subject, list(directions), truth=truth)
-    inverted = invert_subject(subject)
-    if inverted is None:
-        return None
-    positive = _truth(subject, inverted, sources)  # [n] an attribute
+    chosen = open_directions(context, path=directions, names=names, found_for=found_for)
+    check_edits(context, chosen, steps=[1], layers=None)
+    sources = truth_of(context, list(chosen), truth=truth)
+    marks = {name: direction.content for name, direction in chosen.items()}
+    with context.task_folder("semantics", truth=truth, directions=marks) as out:
+        found = invert_images(context)
+        if found is None:
+            return []
+        figures, curves = _measure(context, found, chosen, sources)
+        _write_curves(out / "curves.csv", curves)
+        series: dict[str, list[float]] = {}
+        for name, curve in curves.items():
+            few = thinned(curve, POINTS)
+            series[f"{name}/recall"] = [round(r, 6) for r in few.recall.tolist()]
+            series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
+        record = context.record(
+            "semantics",
+            n=len(found),
+            device=found.made_on,
+            options={"attributes": list(chosen), "truth": truth},
+            figures=figures,
+            directions=chosen,
+            seconds=found.seconds() + time.monotonic() - begin,
+            series=series,
+        )
+        return context.finish([record], out)
+
+
+def _measure(
+    context: EvaluationContext,
+    found: Inversions,
+    directions: Mapping[str, Direction],
+    sources: Mapping[str, str],
+) -> tuple[Figures, dict[str, Curve]]:
+    """The metrics of each attribute and their means, and the curves of those with both classes."""
+    positive = _truth(context, found, sources)  # [n] an attribute
     metrics: dict[str, float] = {}
     protocol: dict[str, str] = {}
     curves: dict[str, Curve] = {}
@@ -81,7 +116,7 @@ def semantics(
             metrics |= {f"ap_{name}": math.nan, f"auc_{name}": math.nan}
             protocol |= {f"ap_{name}": words, f"auc_{name}": words}
             continue
-        scores = boundary_scores(inverted.codes, direction)
+        scores = boundary_scores(found.codes, direction)
         curves[name] = precision_recall_curve(scores, there)
         metrics[f"ap_{name}"] = average_precision(scores, there)
         metrics[f"auc_{name}"] = area_under_roc(scores, there)
@@ -89,28 +124,13 @@ def semantics(
         protocol[f"auc_{name}"] = f"area under the ROC curve of {name}; as ap_{name}"
     if not curves:
         raise DataError(
-            f"of {len(inverted)} images each has or none has {', '.join(directions)}: both kinds "
+            f"of {len(found)} images each has or none has {', '.join(directions)}: both kinds "
             "are needed; take more images (n)"
         )
     for kind, words in (("ap", "average precision"), ("auc", "area under the ROC curve")):
         metrics[kind] = sum(metrics[f"{kind}_{name}"] for name in curves) / len(curves)
         protocol[kind] = f"mean {words} over {', '.join(curves)}"
-    _write_curves(out / "curves.csv", curves)
-    series: dict[str, list[float]] = {}
-    for name, curve in curves.items():
-        few = thinned(curve, POINTS)
-        series[f"{name}/recall"] = [round(r, 6) for r in few.recall.tolist()]
-        series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
-    return subject.record(
-        "semantics",
-        n=len(inverted),
-        device=inverted.found.made_on,
-        options={"attributes": list(directions), "truth": truth},
-        figures=Figures(metrics, protocol),
-        directions=directions,
-        seconds=inverted.found.seconds() + time.monotonic() - begin,
-        series=series,
-    )
+    return Figures(metrics, protocol), curves
 
 
 def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
@@ -128,7 +148,7 @@ def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
     return (codes.double() * n).sum(2)[:, layers].mean(1)
 
 
-def truth_of(subject: Subject, names: Sequence[str], *, truth: Truth) -> dict[str, str]:
+def truth_of(context: EvaluationContext, names: Sequence[str], *, truth: Truth) -> dict[str, str]:
     """Where the ground truth of each attribute comes from, in words.
 
     Raises:
@@ -136,32 +156,34 @@ def truth_of(subject: Subject, names: Sequence[str], *, truth: Truth) -> dict[st
     """
     if truth not in ("auto", "labels", "network"):
         raise ConfigError(f"task.truth is {truth!r}: expected auto, labels or network")
-    network = subject.measures.attribute_network
+    network = context.measures.attribute_network
     read = list(network.names) if network is not None else []
     sources = {}
     for name in names:
-        if name in subject.labels and truth != "network":
+        if name in context.labels and truth != "network":
             sources[name] = "ground truth: labels of the data"
         elif name in read and truth != "labels":
             sources[name] = "ground truth: read from the real image by the attribute network"
         else:
             raise ConfigError(
                 f"there is no ground truth for {name!r} with task.truth={truth}: the data "
-                f"({subject.domain.name}) is labelled with {subject.labels} and the attribute "
+                f"({context.domain.name}) is labelled with {context.labels} and the attribute "
                 f"network reads {read}; leave it out of task.names, or choose other data"
             )
     return sources
 
 
-def _truth(subject: Subject, inverted: Inverted, sources: Mapping[str, str]) -> dict[str, Tensor]:
+def _truth(
+    context: EvaluationContext, found: Inversions, sources: Mapping[str, str]
+) -> dict[str, Tensor]:
     """bool [n] for each attribute."""
-    network: Any = subject.measures.attribute_network
-    device = inverted.found.device
+    network: Any = context.measures.attribute_network
+    device = found.device
     if network is not None:
         network.to(device).eval()
-    kinds = {attribute.name: attribute.kind for attribute in subject.domain.attributes}
+    kinds = {attribute.name: attribute.kind for attribute in context.domain.attributes}
     columns: dict[str, list[Tensor]] = {name: [] for name in sources}
-    chunks = Chunks(subject.dataset, inverted.found.chunks)
+    chunks = Chunks(context.dataset, found.chunks)
     for k in range(len(chunks)):
         batch = chunks[k]
         if network is not None:
@@ -169,7 +191,7 @@ def _truth(subject: Subject, inverted: Inverted, sources: Mapping[str, str]) -> 
                 read = network.predict(to_float(batch["image"]).to(device)).cpu()
         for name, source in sources.items():
             if "labels" in source:
-                values = batch["attributes"][:, subject.labels.index(name)]
+                values = batch["attributes"][:, context.labels.index(name)]
                 binary = kinds[name] == "binary"
             else:
                 place = list(network.names).index(name)

@@ -3,8 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +11,9 @@ from torch import Tensor, nn
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks, limit
-from idinvert.evaluation.predict import make_trainer
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversions import one_device_trainer
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.evaluation.subject import Subject
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter, now
 from idinvert.metrics.figures import Figures
@@ -24,20 +22,22 @@ from idinvert.results.record import Record
 PROTOCOL = "batch 1, warm, synchronised, median of {n}; {what}"
 
 
-def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) -> Record:
+def measure_speed(
+    context: EvaluationContext, *, images: int = 10, warm_up: int = 1
+) -> list[Record]:
     """Time single images on one device: E's forward where the method has an E, and the inversion.
 
     `seconds_per_image` is, as in the other tasks, E's forward alone for the encoder (Table 3's
     Speed) and the whole inversion for a method that optimises (8 s against 290 s, Sec. 4.2).
 
     Args:
-        subject: the method and its images.
-        out: a folder for the Trainer, where nothing is written.
+        context: the method and its images.
         images: how many are timed, each alone.
         warm_up: calls before, which are not timed.
 
     Returns:
-        The record: `seconds_per_image`, `encoder_seconds_per_image` (E's forward),
+        The record on the first rank, none on the others: `seconds_per_image`,
+        `encoder_seconds_per_image` (E's forward),
         `inversion_seconds_per_image` (the whole), each with its `_min` and `_max`; each image's
         seconds as `series`.
 
@@ -45,43 +45,49 @@ def speed(subject: Subject, *, out: Path, images: int = 10, warm_up: int = 1) ->
         ConfigError: fewer than one image, or fewer than none to warm up.
         DataError: the split has fewer images.
     """
+    if not context.first_process:
+        return []
     if images < 1 or warm_up < 0:
         raise ConfigError(f"got task.images={images}, task.warm_up={warm_up}: expected 1 and 0 up")
     begin = time.monotonic()
-    count = limit(subject.dataset, images)
-    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    trainer = make_trainer({**(subject.trainer or {}), **one}, out=out)
-    device = trainer.strategy.root_device
-    for network in (subject.generator, *subject.inverter.networks):
-        network.to(device)
-    x = to_float(Chunks(subject.dataset, [(0, count)])[0]["image"]).to(device)
-    times: dict[str, tuple[list[float], str]] = {}
-    with trainer.precision_plugin.forward_context():
-        encoder = getattr(subject.inverter, "encoder", None)
-        if encoder is not None:
-            times["encoder_seconds_per_image"] = forward_seconds(encoder, x), "E's forward alone"
-        whole = inversion_seconds(
-            subject.inverter, generator=subject.generator, images=x, warm_up=warm_up
+    count = limit(context.dataset, images)
+    with context.task_folder("speed") as out:
+        trainer = one_device_trainer(context.trainer, out=out)
+        device = trainer.strategy.root_device
+        for network in (context.generator, *context.inverter.networks):
+            network.to(device)
+        x = to_float(Chunks(context.dataset, [(0, count)])[0]["image"]).to(device)
+        times: dict[str, tuple[list[float], str]] = {}
+        with trainer.precision_plugin.forward_context():
+            encoder = getattr(context.inverter, "encoder", None)
+            if encoder is not None:
+                times["encoder_seconds_per_image"] = (
+                    forward_seconds(encoder, x),
+                    "E's forward alone",
+                )
+            whole = inversion_seconds(
+                context.inverter, generator=context.generator, images=x, warm_up=warm_up
+            )
+            times["inversion_seconds_per_image"] = whole, "the whole inversion"
+        alone = isinstance(context.inverter, EncoderInverter)
+        chosen = "encoder_seconds_per_image" if alone else "inversion_seconds_per_image"
+        metrics: dict[str, float] = {}
+        protocol: dict[str, str] = {}
+        for name, (seconds, what) in {"seconds_per_image": times[chosen], **times}.items():
+            metrics[name] = statistics.median(seconds)
+            protocol[name] = PROTOCOL.format(n=len(seconds), what=what)
+            if name != "seconds_per_image":
+                metrics[f"{name}_min"], metrics[f"{name}_max"] = min(seconds), max(seconds)
+        record = context.replaced(batch_size=1).record(
+            "speed",
+            n=count,
+            device=device_in_words(device),
+            options={"images": images, "warm_up": warm_up},
+            figures=Figures(metrics, protocol),
+            seconds=time.monotonic() - begin,
+            series={name: seconds for name, (seconds, _) in times.items()},
         )
-        times["inversion_seconds_per_image"] = whole, "the whole inversion"
-    alone = isinstance(subject.inverter, EncoderInverter)
-    chosen = "encoder_seconds_per_image" if alone else "inversion_seconds_per_image"
-    metrics: dict[str, float] = {}
-    protocol: dict[str, str] = {}
-    for name, (seconds, what) in {"seconds_per_image": times[chosen], **times}.items():
-        metrics[name] = statistics.median(seconds)
-        protocol[name] = PROTOCOL.format(n=len(seconds), what=what)
-        if name != "seconds_per_image":
-            metrics[f"{name}_min"], metrics[f"{name}_max"] = min(seconds), max(seconds)
-    return replace(subject, batch_size=1).record(
-        "speed",
-        n=count,
-        device=device_in_words(device),
-        options={"images": images, "warm_up": warm_up},
-        figures=Figures(metrics, protocol),
-        seconds=time.monotonic() - begin,
-        series={name: seconds for name, (seconds, _) in times.items()},
-    )
+        return context.finish([record], out)
 
 
 def seconds_per_call(

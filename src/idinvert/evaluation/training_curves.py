@@ -1,36 +1,41 @@
-"""Task: a run's losses over images seen, from its rows to a record (Fig. 14)."""
+"""Task: a run's losses over images seen, as a record (Fig. 14)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from idinvert.errors import DataError
-from idinvert.evaluation.provenance import Provenance
+from idinvert.checkpoints.release import read_header
+from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.provenance import command, versions
 from idinvert.results.record import Record
+from idinvert.tracking.csv_logger import read_rows
 
 
-def training_curves(
-    rows: Sequence[Mapping[str, float]],
-    *,
-    terms: Sequence[str],
-    origin: Provenance,
-    data: Mapping[str, Any],
-) -> Record:
-    """Turn the rows that a run logged into curves.
+def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[Record]:
+    """Keep the losses that a run logged, so that figures can select them.
 
     Args:
-        rows: of `metrics.jsonl`: `nimg` and the columns of that row.
-        terms: columns to keep, for example `loss/encoder`; those the run does not have are left
-            out.
-        origin: of the run.
-        data: what the record says of the images.
+        context: of the run; nothing of it is opened but its log and the header of its weights.
+        terms: columns of `metrics.jsonl` to keep, for example `loss/encoder`; those the run does
+            not have are left out.
 
     Returns:
         A record with `series` `<term>/nimg` (images seen) and `<term>/value`, and the last value
         of each term as a metric of its name.
 
     Raises:
+        ConfigError: no `run=RUN`, or one that has no weights yet.
         DataError: the run logged none of the terms.
     """
+    run = context.config["run"]
+    if run is None:
+        raise ConfigError("task=training_curves needs run=RUN: shipped networks bring no losses.")
+    folder = context.training_run()
+    weights = sorted((folder / "weights").glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(f"run={run} has no weights yet: wait for its first checkpoint.")
+    first = {path.stem: path for path in reversed(weights)}
+    header = read_header(first.get("encoder", weights[0]), key="run").provenance
+    rows = read_rows(folder / "metrics.jsonl")
     series: dict[str, list[float]] = {}
     metrics: dict[str, float] = {}
     for term in terms:
@@ -42,21 +47,28 @@ def training_curves(
     if not series:
         there = sorted({name for row in rows for name in row} - {"nimg"})
         raise DataError(
-            f"run {origin.run} logged none of {', '.join(terms)}; it has "
+            f"run {folder.name} logged none of {', '.join(terms)}; it has "
             f"{', '.join(there) or 'no rows yet'} (key task.terms)"
         )
-    return Record(
-        run=origin.run,
+    record = Record(
+        run=folder.name,
         task="training_curves",
-        choices={**origin.choices, "task": {"terms": list(terms)}},
+        choices={**header["choices"], "task": {"terms": list(terms)}},
         metrics=metrics,
         protocol={term: "as logged in training, the last row" for term in metrics},
         n=max(len(values) for values in series.values()),
         nimg=int(max(max(values) for name, values in series.items() if name.endswith("/nimg"))),
-        data=dict(data),
-        checkpoints=dict(origin.checkpoints),
-        versions=dict(origin.versions),
-        seed=origin.seed,
-        command=origin.command,
+        data={
+            "name": header["data"],
+            "resolution": context.config["data"]["resolution"],
+            "fingerprint": header["data_fingerprint"],
+            "split": "train",
+        },
+        checkpoints={},
+        versions=versions(),
+        seed=header["seed"],
+        command=command(),
         series=series,
     )
+    print(f"training_curves: {record.n} rows of run {record.run}, to {record.nimg:,} images")
+    return [record]

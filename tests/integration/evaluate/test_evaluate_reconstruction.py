@@ -14,7 +14,7 @@ from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.data.content import file_hash
 from idinvert.data.convert import to_float
 from idinvert.errors import MissingWeightsError
-from idinvert.evaluation import module
+from idinvert.evaluation import inversion_module as module
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record, read_records

@@ -13,7 +13,7 @@ from idinvert.checkpoints.release import fingerprint
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError, ConfigError, DataError
-from idinvert.evaluation import module
+from idinvert.evaluation import inversion_module as module
 from idinvert.results.record import Record, read_records
 
 Go = Callable[..., list[Record]]
@@ -253,7 +253,7 @@ def test_every_task_file_opens_with_a_command_that_composes() -> None:
     assert done | {"initial", "mixing", "gallery", "samples"} <= names
     for name in sorted(names):
         config = compose_plain("evaluate", [f"task={name}"])
-        assert config["task"]["_target_"].startswith("idinvert.cli.tasks.")
+        assert config["task"]["_target_"].startswith("idinvert.evaluation.")
 
 
 def test_pairs_are_stored(on_run: Go, outputs: Path) -> None:

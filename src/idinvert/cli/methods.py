@@ -9,7 +9,6 @@ from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.cli.app import given_keys
 from idinvert.cli.brought import with_run
 from idinvert.cli.run_config import take
-from idinvert.cli.setup import Setup, open_setup
 from idinvert.cli.tables import run_id, trained_runs
 from idinvert.cli.trained import with_trained_generator
 from idinvert.config.compose import compose_plain
@@ -20,8 +19,6 @@ from idinvert.results.select import failures
 KEYS = ("label", "words", "where")
 OF_THE_GENERATOR = "choices.generator"
 """Clauses on the generator: those of a figure speak of the paper's, ``run=RUN`` of its own."""
-WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
-"""An evaluation that opens the generator and no trained encoder."""
 
 
 def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
@@ -74,11 +71,6 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
     if "run" in given:
         config = with_run(config, given=given)
     return with_trained_generator(config)
-
-
-def open_method(config: dict[str, Any], *entries: Mapping[str, Any]) -> Setup:
-    """The setup of a method: `changed`, opened."""
-    return open_setup(changed(config, *entries))
 
 
 def _words(entry: Mapping[str, Any]) -> list[str]:

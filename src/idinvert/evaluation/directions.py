@@ -1,20 +1,17 @@
-"""``task=directions``: edit directions of a generator, and where tasks find them."""
+"""Task: edit directions of a generator, and where other tasks find them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from idinvert.checkpoints.bundle import sibling
-from idinvert.cli.setup import Setup
-from idinvert.cli.tasks.attributes import needed_attribute_network
-from idinvert.config.instantiate import nearest
 from idinvert.editing.direction_files import open_directions as open_file
 from idinvert.editing.directions import Direction, conditioned, save_directions
 from idinvert.editing.ganspace import ganspace
 from idinvert.editing.sefa import sefa
 from idinvert.editing.svm import scored_codes, train_direction
-from idinvert.errors import CheckpointError, ConfigError
-from idinvert.evaluation import networks as wire
+from idinvert.errors import CheckpointError, ConfigError, nearest
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit
 from idinvert.results.record import Record
 
@@ -22,8 +19,8 @@ METHODS = ("svm", "sefa", "ganspace")
 
 
 def train_directions(
+    context: EvaluationContext,
     *,
-    config: dict[str, Any],
     method: Literal["svm", "sefa", "ganspace"],
     names: list[str] | None,
     samples: int,
@@ -36,7 +33,7 @@ def train_directions(
     """Finds edit directions of a generator and stores them in one file (Sec. 4.3).
 
     Args:
-        config: Of the command.
+        context: G, the attribute network, and the seed of the sampled codes.
         method: ``svm`` (InterFaceGAN, an attribute each), ``sefa`` or ``ganspace``.
         names: The attributes; ``None`` for all that the attribute network reads. Of ``svm`` alone,
             as are the next three.
@@ -52,36 +49,33 @@ def train_directions(
     """
     if method not in METHODS:
         raise ConfigError(f"task.method={method} is unknown; it takes {', '.join(METHODS)}.")
-    contents = wire.Contents()
     network = None
     if method == "svm":
-        network = needed_attribute_network(config, contents)
+        network = context.needed_attributes
         names = list(network.names) if names is None else names
         for name in [*names, *conditions, *(c for kept in conditions.values() for c in kept)]:
             known = list(network.names) if name in names else names
             if name not in known:
                 hint = f"{nearest(name, known)} task.names=null takes all that is read."
                 raise ConfigError(f"task.names: {name} is not read. {hint}")
-    generator = wire.loaded_generator(config["generator"], contents)
+    generator, hashes, seed = context.generator, context.checkpoints, context.seed
     facts = {
-        "generator": contents.hashes["generator"],
+        "generator": hashes["generator"],
         "command": command(),
         "commit": commit(),
-        "seed": config["seed"],
+        "seed": seed,
     }
     chosen = None if layers is None else tuple(layers)
     if network is not None and names is not None:
-        facts["attributes"] = contents.hashes["attributes"]
-        codes, scores = scored_codes(
-            generator, network, n=samples, seed=config["seed"], mixing=layerwise
-        )
+        facts["attributes"] = hashes["attributes"]
+        codes, scores = scored_codes(generator, network, n=samples, seed=seed, mixing=layerwise)
         found = {
             name: train_direction(
                 codes,
                 scores[:, network.names.index(name)],
                 name=name,
                 fraction=fraction,
-                seed=config["seed"],
+                seed=seed,
                 layers=chosen,
                 provenance=facts,
             )
@@ -99,11 +93,11 @@ def train_directions(
             generator,
             samples=samples,
             count=count,
-            seed=config["seed"],
+            seed=seed,
             layers=chosen,
             provenance=facts,
         )
-    folder = Path(config["system"]["outputs"]) / "evaluations" / contents.hashes["generator"]
+    folder = context.outputs / "evaluations" / hashes["generator"]
     path = folder / ("directions.safetensors" if method == "svm" else f"{method}.safetensors")
     save_directions(path, directions)
     print(f"{len(directions)} directions: {path}")
@@ -124,16 +118,16 @@ def _merit(direction: Direction) -> str:
 
 
 def open_directions(
-    setup: Setup,
+    context: EvaluationContext,
     *,
     path: str | None,
     names: Sequence[str] | None,
     found_for: str | None = None,
 ) -> dict[str, Direction]:
-    """The edit directions of a setup's generator.
+    """The edit directions of a context's generator.
 
     Args:
-        setup: Opened.
+        context: G, and where directions are looked for.
         path: A file of directions, ours or another project's; ``None`` for those of
             ``task=directions``, or those that come with the generator; ``"sefa"`` or
             ``"ganspace"`` for those of ``task=directions task.method=…``.
@@ -144,11 +138,11 @@ def open_directions(
         CheckpointError: They cannot be read, or belong to another generator.
         ConfigError: There are none, or none of such a name.
     """
-    generator = setup.generator
+    generator, fingerprint = context.generator, context.checkpoints["generator"]
     opened = open_file(
-        directions_file(setup.config, path, generator=setup.origin.checkpoints["generator"]),
+        directions_file(context.config, path, generator=fingerprint),
         generator=generator,
-        fingerprint=setup.origin.checkpoints["generator"],
+        fingerprint=fingerprint,
         found_for=found_for,
         key="task.directions",
         origin_key="task.found_for",

@@ -1,18 +1,16 @@
-"""``task=recalibrate``: an encoder with BatchNorm statistics estimated anew, without training."""
+"""Task: an encoder with BatchNorm statistics estimated anew, without training."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from idinvert.checkpoints.bundle import find_weights
-from idinvert.checkpoints.release import load_network, read_header, save_network
-from idinvert.config.instantiate import build
+from idinvert.checkpoints.release import save_network
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate
 from idinvert.data.domain import Domain
 from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit
 from idinvert.networks.batch_norm import (
     batch_norms,
@@ -24,14 +22,14 @@ from idinvert.networks.batch_norm import (
 from idinvert.results.record import Record
 
 
-def recalibrate_encoder(*, config: dict[str, Any], images: int) -> list[Record]:
+def recalibrate_encoder(context: EvaluationContext, *, images: int) -> list[Record]:
     """Writes an encoder whose BatchNorms have their statistics on training images.
 
     For weights from before training did so (`training.callbacks.recalibrate`), and for other
     numbers of images. All else stays: codes, weights, run and choices.
 
     Args:
-        config: Of the command.
+        context: Its ``encoder.path``, and ``data``.
         images: The first so many of the run's epoch 0, unmirrored.
 
     Raises:
@@ -40,11 +38,9 @@ def recalibrate_encoder(*, config: dict[str, Any], images: int) -> list[Record]:
     """
     if images < 2:
         raise ConfigError(f"got task.images={images}, expected 2 or more: one has no variance.")
-    path = find_weights(config["encoder"]["path"] or "", role="encoder", key="encoder.path")
-    classes = config["encoder"].get("classes") or ()
-    encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes).eval()
-    provenance = read_header(path, key="encoder.path").provenance
-    domain = build(config["data"], key="data")
+    encoder, provenance = context.load_encoder()
+    encoder.eval()
+    domain = context.open_images()
     _require_images(encoder, provenance, domain)
     order = permutation(len(domain.train), seed=provenance.get("seed", 0), epoch=0)  # type: ignore[arg-type]
     order, parts = order[:images], batches(min(images, len(order)))
@@ -55,7 +51,7 @@ def recalibrate_encoder(*, config: dict[str, Any], images: int) -> list[Record]:
         sums = sum_of_statistics(encoder, encoder, inputs)
     set_statistics(encoder, mean_of(sums, len(parts)))
     run = provenance.get("run", "encoder")
-    out = Path(config["system"]["outputs"]) / "evaluations" / run / "recalibrated"
+    out = context.outputs / "evaluations" / run / "recalibrated"
     out.mkdir(parents=True, exist_ok=True)
     facts = {"images": len(order), "command": command(), "commit": commit()}
     facts = provenance | {"recalibrated": facts}

@@ -1,20 +1,24 @@
-"""Any inverter under a Trainer's predict loop: devices, precision, shards, progress."""
+"""The LightningModule that runs any inverter: devices, precision, shards and a progress line."""
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichProgress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.evaluation.chunk_store import Chunks, Part, Span, has_part, part_path, write_part
-from idinvert.evaluation.progress import Progress
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.suite import MetricSuite
 
 
 class InversionModule(pl.LightningModule):
@@ -25,47 +29,41 @@ class InversionModule(pl.LightningModule):
     there already are left out. The Trainer must have `inference_mode=False`.
 
     Args:
-        inverter: the method.
-        generator: frozen G.
+        context: the method and how it is run.
         dataset: items with `image`, `id`, `name`.
         chunks: all chunks of the evaluation.
         folder: where the parts are; on several machines a folder that all of them see.
         identity: what makes the results, JSON-able.
-        suite: makes the suite of paired metrics for a device, or None for no metrics.
-        values: the names of those metrics.
+        paired: measure the paired metrics of each image too.
         keep_start: also keep the reconstruction at the starting point.
         replace: forget the parts that are there.
         label: for the progress line.
-        num_workers: processes that read images.
     """
 
     def __init__(
         self,
+        context: EvaluationContext,
         *,
-        inverter: Inverter,
-        generator: nn.Module,
         dataset: Dataset,
         chunks: Sequence[Span],
         folder: Path,
         identity: Mapping[str, Any],
-        suite: Callable[[torch.device], MetricSuite] | None,
-        values: Sequence[str],
+        paired: bool,
         keep_start: bool,
         replace: bool,
         label: str,
-        num_workers: int,
     ) -> None:
         super().__init__()
         # A rank may find all its chunks done by an earlier run.
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        self.inverter, self.generator = inverter, generator
-        self.networks = nn.ModuleList(inverter.networks)  # so that the Trainer moves them
+        self.inverter, self.generator = context.inverter, context.generator
+        self.networks = nn.ModuleList(self.inverter.networks)  # so that the Trainer moves them
+        self.measures = context.measures if paired else None
         self.dataset, self.chunks, self.folder = dataset, list(chunks), folder
-        self.identity, self.make_suite = identity, suite
-        self.needs = {f"value.{name}" for name in values}
+        self.identity, self.num_workers = identity, context.num_workers
+        self.needs = {f"value.{name}" for name in context.measures.paired_names if paired}
         self.needs |= {"start_images"} if keep_start else set()
-        self.keep_start, self.replace = keep_start, replace
-        self.label, self.num_workers = label, num_workers
+        self.keep_start, self.replace, self.label = keep_start, replace, label
         self.progress_line: Progress | None = None
 
     def missing(self, chunks: Sequence[Span]) -> list[Span]:
@@ -103,7 +101,8 @@ class InversionModule(pl.LightningModule):
 
     def on_predict_start(self) -> None:
         """Show the progress line; put the metrics' own networks on the device."""
-        self.suite = None if self.make_suite is None else self.make_suite(self.device)
+        measures = self.measures
+        self.suite = None if measures is None else measures.paired_suite(self.device)
         if self.progress_line is not None:
             self.progress_line.__enter__()
 
@@ -153,3 +152,87 @@ class InversionModule(pl.LightningModule):
         )
         line.update(before + n)
         return index
+
+
+class Progress:
+    """A bar on a terminal, a plain line now and then where the output is a file.
+
+    Args:
+        total: images to do, those done before included.
+        label: what is being done.
+        done: images done before; they do not count in the rate.
+        every: seconds between two lines where there is no terminal.
+        shown: False keeps silent (ranks other than the first).
+        console: where to write; stderr where None.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        label: str,
+        done: int = 0,
+        every: float = 30.0,
+        shown: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        self.total, self.label, self.first, self.every = total, label, done, every
+        self.completed = float(done)
+        self.shown = shown
+        self.console = console or Console(file=sys.stderr)
+        self.begin = self.spoken = time.monotonic()
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> "Progress":
+        if self.shown and self.console.is_terminal:
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[pace]}"),
+                console=self.console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self.label, total=self.total, completed=self.first, pace=""
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif self.shown:
+            self.console.print(self.line(), highlight=False)
+
+    def update(self, completed: float) -> None:
+        """Tell how many images are done by now; parts of an image count."""
+        self.completed = completed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=int(completed), pace=self.pace())
+        elif self.shown and time.monotonic() - self.spoken >= self.every:
+            self.spoken = time.monotonic()
+            self.console.print(self.line(), highlight=False)
+
+    def line(self) -> str:
+        """The state in words, for example "in_domain 128/500 · 3.2 images/s · 1:56 left"."""
+        return f"{self.label} {int(self.completed)}/{self.total} · {self.pace()}"
+
+    def pace(self) -> str:
+        """Images a second since the start, and the time left at that rate."""
+        elapsed = time.monotonic() - self.begin
+        fresh = self.completed - self.first
+        if fresh <= 0 or elapsed <= 0:
+            return "– images/s"
+        rate = fresh / elapsed
+        left = round((self.total - self.completed) / rate)
+        clock = (
+            f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+            if left >= 3600
+            else (f"{left // 60}:{left % 60:02}")
+        )
+        return f"{rate:.3g} images/s · {clock} left"

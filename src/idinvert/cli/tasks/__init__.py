@@ -1,1 +1,0 @@
-"""The tasks of ``evaluate.py``, each from a configuration to records."""

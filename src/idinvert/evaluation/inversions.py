@@ -1,0 +1,343 @@
+"""The inversions of a data set: made once, on any number of devices, and read from the disk."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.domain import names_of, prepare
+from idinvert.errors import DataError
+from idinvert.evaluation.chunk_store import (
+    Chunks,
+    Part,
+    Span,
+    limit,
+    part_path,
+    read_device,
+    read_part,
+    read_rows,
+    read_seconds,
+    read_tensor,
+    spans,
+)
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversion_module import InversionModule
+from idinvert.evaluation.provenance import device_in_words
+from idinvert.inversion.encoder import EncoderInverter
+from idinvert.training.callbacks.stop import cluster_plugins
+
+Noise = list[Tensor] | None
+"""The maps of a batch of images, each [m, 1, h, w]; None where G's own or none are used."""
+FORCED = {
+    "inference_mode": False,  # an optimisation inside predict needs gradients
+    "use_distributed_sampler": False,  # it pads; chunks are shared out by the module
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+@dataclass(frozen=True)
+class Inversions:
+    """The inversions of a data set, part by part on the disk.
+
+    Attributes:
+        folder: where they are.
+        chunks: the spans of the parts, in order.
+        device: that the Trainer runs on, for what is measured afterwards.
+        dataset: the images, for their names.
+        generator: G in float32 on that device, which shows edits; of `invert_images` alone.
+        plain_noise: "const" or "none", what G is given where no noise maps were kept.
+    """
+
+    folder: Path
+    chunks: list[Span]
+    device: torch.device
+    dataset: Dataset
+    generator: Any = None
+    plain_noise: str = "const"
+
+    def __len__(self) -> int:
+        return sum(last - first for first, last in self.chunks)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The parts' files, in order."""
+        return [part_path(self.folder, *chunk) for chunk in self.chunks]
+
+    def parts(self) -> Iterator[Part]:
+        """One part after the other, so that not all images are in memory."""
+        return map(read_part, self.paths)
+
+    def gather(self, name: str, *, dim: int = 0) -> Tensor:
+        """One tensor of all parts, images in order: "codes", "value.mse", …; losses along dim 1."""
+        return torch.cat([read_tensor(path, name) for path in self.paths], dim=dim)
+
+    @cached_property
+    def codes(self) -> Tensor:
+        """float32 [n, L, w_dim], on the CPU."""
+        return self.gather("codes")
+
+    def names(self) -> list[str]:
+        """The images' names, in order, as they are now: an image that is renamed stays the same."""
+        return names_of(self.dataset)[: len(self)]
+
+    def seconds(self) -> float:
+        """Time of all inversions, summed over parts (and so over devices)."""
+        return sum(map(read_seconds, self.paths))
+
+    @property
+    def made_on(self) -> str:
+        """What the inversions were made on, in words: of parts kept from earlier, what that was."""
+        known = [read_device(path) for path in self.paths]
+        return " and ".join(dict.fromkeys(d or device_in_words(self.device) for d in known))
+
+    @property
+    def batch_size(self) -> int:
+        """Images that were inverted together."""
+        return max(last - first for first, last in self.chunks)
+
+    def noise(self, index: Tensor) -> Noise:
+        """The noise maps that the images `index` were inverted with, on the CPU; None for none."""
+        maps: list[Tensor] = []
+        while (rows := self._rows(f"noise.{len(maps)}", index)) is not None:
+            maps.append(rows)
+        return maps or None
+
+    def images(self, index: Tensor) -> Tensor:
+        """The reconstructions of the images `index`, uint8 [m, 3, R, R]."""
+        rows = self._rows("images", index)
+        assert rows is not None, "every part has its images"
+        return rows
+
+    @torch.no_grad()
+    def synthesise(self, codes: Tensor, noise: Noise = None) -> Tensor:
+        """G(codes) with the noise of the inversion.
+
+        Args:
+            codes: float [m, L, w_dim].
+            noise: the images' maps.
+
+        Returns:
+            uint8 [m, 3, R, R], on the CPU.
+        """
+        device = self.device
+        maps = self.plain_noise if noise is None else [one.to(device) for one in noise]
+        return to_uint8(self.generator.synthesis(codes.to(device), noise=maps)).cpu()
+
+    def _rows(self, name: str, index: Tensor) -> Tensor | None:
+        places: dict[int, list[tuple[int, int]]] = {}
+        for k, i in enumerate(index.tolist()):
+            chunk = next(c for c, (_, last) in enumerate(self.chunks) if i < last)
+            places.setdefault(chunk, []).append((k, i - self.chunks[chunk][0]))
+        rows: list[Tensor] = [torch.empty(0)] * len(index)
+        for chunk, wanted in places.items():
+            found = read_rows(self.paths[chunk], name, [row for _, row in wanted])
+            if found is None:
+                return None
+            for (k, _), row in zip(wanted, found, strict=True):
+                rows[k] = row
+        return torch.stack(rows)
+
+    def check(self) -> None:
+        """Make sure that every image is there once.
+
+        Raises:
+            DataError: if an image is missing or doubled.
+        """
+        index, ids = self.gather("index"), self.gather("ids")
+        if not torch.equal(index, torch.arange(len(self))):
+            raise DataError(
+                f"{self.folder} holds {len(index)} images, not the images 0 … {len(self) - 1} once "
+                "each; set recompute=true"
+            )
+        if len(ids.unique()) != len(ids):
+            raise DataError(
+                f"{len(ids) - len(ids.unique())} of {len(ids)} image ids occur twice in the data "
+                "set; ids must be stable and unique (data)"
+            )
+
+
+def make_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer:
+    """The Trainer of an evaluation: the user's settings, less what would break it."""
+    defaults = {"accelerator": "auto", "devices": 1, "default_root_dir": str(out)}
+    defaults |= {"plugins": cluster_plugins()}
+    return pl.Trainer(**{**defaults, **(settings or {}), **FORCED})
+
+
+def one_device_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer:
+    """A Trainer with these settings on its first device, for work that is not shared out."""
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return make_trainer({**(settings or {}), **alone}, out=out)
+
+
+def one_device(settings: Mapping[str, Any] | None, *, out: Path) -> torch.device:
+    """The first device of a Trainer with these settings."""
+    return one_device_trainer(settings, out=out).strategy.root_device
+
+
+def predict(
+    context: EvaluationContext,
+    *,
+    out: Path,
+    identity: Mapping[str, Any],
+    dataset: Dataset | None = None,
+    paired: bool = True,
+    keep_start: bool = False,
+    recompute: bool = False,
+    label: str | None = None,
+) -> Inversions | None:
+    """Invert images by a context's method; what `out/parts` holds already is not done again.
+
+    Args:
+        context: the method, its images, and how it is run.
+        out: folder of the inversions.
+        identity: what makes the results, JSON-able; parts of another identity are refused.
+        dataset: other images, all of them: items with `image` uint8 [3, R, R], `id`, `name`.
+        paired: measure the paired metrics of each image too.
+        keep_start: also keep the reconstruction at the starting point.
+        recompute: forget what is there.
+        label: for the progress line; None for the method's name.
+
+    Returns:
+        The results on the first rank, None on the others.
+
+    Raises:
+        DataError: fewer than n images, or results that do not add up.
+        ConfigError: `out` holds results of something else.
+    """
+    count = context.count if dataset is None else limit(dataset, None)
+    dataset = context.dataset if dataset is None else dataset
+    chunks = spans(count, size=context.batch_size)
+    prepare(dataset)
+    runner = make_trainer(context.trainer, out=out)
+    module = InversionModule(
+        context,
+        dataset=dataset,
+        chunks=chunks,
+        folder=out / "parts",
+        identity=identity,
+        paired=paired,
+        keep_start=keep_start,
+        replace=recompute,
+        label=label or context.method,
+    )
+    module.eval()
+    if recompute or module.missing(chunks):
+        try:
+            runner.predict(module, return_predictions=False)
+        finally:
+            module.close()
+        runner.strategy.barrier()  # the first rank must not read before the last has written
+    if not runner.is_global_zero:
+        return None
+    found = Inversions(out / "parts", chunks, runner.strategy.root_device, dataset)
+    found.check()
+    return found
+
+
+def invert_images(context: EvaluationContext) -> Inversions | None:
+    """Invert a context's images for edits, or read the inversions that are there.
+
+    The paired metrics are measured along, so that task=reconstruction finds its figures too. Edits
+    are shown in float32 whatever the precision of the inversion.
+
+    Returns:
+        The inversions on the first rank, None on the others.
+
+    Raises:
+        DataError: the split has fewer than n images.
+        ConfigError: the folder holds the results of something else.
+    """
+    generator = copy.deepcopy(context.generator)  # a Trainer may change its precision
+    found = predict(context, out=context.inversions, identity=context.identity)
+    if found is None:
+        return None
+    generator = generator.to(found.device, torch.float32).eval()
+    plain = "none" if context.inverter.settings.get("noise") == "none" else "const"
+    return replace(found, generator=generator, plain_noise=plain)
+
+
+def mixed(a: Noise, b: Noise, mix: Callable[[Tensor, Tensor], Tensor]) -> Noise:
+    """The noise of an image that is made of two: map by map, where there are maps."""
+    if a is None or b is None:
+        return a
+    return [mix(one, other) for one, other in zip(a, b, strict=True)]
+
+
+def of_pair(weights: Sequence[float] | Tensor, like: Tensor) -> Tensor:
+    """Weights [m] that broadcast over `like` [m, …]."""
+    return torch.as_tensor(weights, dtype=like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContext) -> None:
+    """Write the first images side by side as tensors, uint8 [m, 3, R, R].
+
+    They are ``target`` and ``inverted``, and ``encoder`` where the method has an encoder: what it
+    makes of the image before any optimisation.
+
+    Args:
+        path: of the file.
+        found: the inversions.
+        context: their method; its `shown_tensors` is how many images at most.
+    """
+    columns: dict[str, list[Tensor]] = {"target": [], "inverted": [], "encoder": []}
+    left = context.shown_tensors
+    settings, seed = context.inverter.settings, getattr(context.inverter, "seed", 0)
+    for chunk, part in zip(found.chunks, found.parts(), strict=True):
+        if left < 1:
+            break
+        batch = Chunks(found.dataset, [chunk])[0]
+        targets, ids = batch["image"][:left], batch["id"][:left]
+        columns["target"].append(targets)
+        columns["inverted"].append(part.images[:left])
+        start = part.start_images
+        if start is None:
+            noise = settings.get("noise", "const")
+            start = encoded(context, targets, ids=ids, device=found.device, noise=noise, seed=seed)
+        columns["encoder"] += [] if start is None else [start[:left]]
+        left -= len(targets)
+    write_tensors(
+        path, {name: torch.cat(rows) for name, rows in columns.items() if rows}, metadata={}
+    )
+
+
+def encoded(
+    context: EvaluationContext,
+    images: Tensor,
+    *,
+    device: torch.device,
+    ids: Tensor | None = None,
+    **choices: Any,
+) -> Tensor | None:
+    """G(E(x)) of the method's own encoder; None for a method without one.
+
+    Args:
+        context: the method.
+        images: uint8 [m, 3, R, R].
+        device: where to compute.
+        ids: of the images, for what is drawn by them.
+        choices: of `EncoderInverter`.
+
+    Returns:
+        uint8 [m, 3, R, R], on the CPU.
+    """
+    encoder = getattr(context.inverter, "encoder", None)
+    if encoder is None:
+        return None
+    for network in (context.generator, encoder):
+        network.to(device)
+    dtype = next(context.generator.parameters()).dtype
+    x = to_float(images.to(device)).to(dtype)
+    alone = EncoderInverter(encoder=encoder, **choices)
+    return to_uint8(alone.invert(x, generator=context.generator, ids=ids).images).cpu()

@@ -1,0 +1,207 @@
+"""Task: what an untrained encoder makes of images, with and without w̄ (App. A2, Fig. 17)."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.domain import Domain
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.chunk_store import Chunks, spans
+from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
+from idinvert.evaluation.inversions import one_device
+from idinvert.evaluation.outputs import measure_sets
+from idinvert.evaluation.pictures import Sheet, write_sheet
+from idinvert.evaluation.provenance import device_in_words
+from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.initialization import mapped
+from idinvert.networks.batch_norm import set_statistics, sum_of_statistics
+from idinvert.results.record import Record
+
+OFFSETS = ("none", "w_avg")
+SAMPLES = 1000
+STATISTICS = 64
+"""Images that BatchNorm's first statistics are of."""
+WORDS = {"none": "Without w̄", "w_avg": "With w̄"}
+DISTANCE = (
+    "ours: mean distance of E's codes from w̄ over that of the mapping's samples from w̄, layer by "
+    "layer: about 1 or less near the native codes"
+)
+
+
+def show_initial(
+    context: EvaluationContext,
+    *,
+    generators: list[dict[str, Any]],
+    encoder: str,
+    shown: int = 4,
+) -> list[Record]:
+    """Show and measure where training starts, for each generator with and without w̄ (Eq. 6).
+
+    Writes `pictures.png` and `pictures.pdf` (as Fig. 17; the first column is G(w̄)).
+
+    Args:
+        context: images and metrics; its seed is that of the first weights.
+        generators: entries whose words choose a generator.
+        encoder: words of ``train.py`` that choose the encoder.
+        shown: images in the picture.
+
+    Returns:
+        On the first rank a record for each generator and offset, none on the others: the metrics
+        of the initial reconstructions, and `distance_to_w_avg`.
+
+    Raises:
+        ConfigError: fewer than two images, where the encoder has BatchNorm.
+        DataError: fewer than n images.
+    """
+    if not context.first_process:
+        return []
+    context.entries.check_methods(generators, key="task.generators")
+    opened = [context.variant(entry, WITHOUT_ENCODER) for entry in generators]
+    domain = context.open_images()
+    started = [
+        {offset: with_untrained(one, domain, encoder, offset) for offset in OFFSETS}
+        for one in opened
+    ]
+    options = {
+        "generators": [one.provenance.checkpoints for one in opened],
+        "encoder": encoder,
+        "seed": context.seed,
+        "n": context.n,
+    }
+    labels = [entry["label"] for entry in generators]
+    with started[0]["none"].task_folder("initial", **options) as out:
+        return context.finish(measure_untrained(labels, started, out=out, shown=shown), out)
+
+
+def with_untrained(
+    context: EvaluationContext, domain: Domain, words: str, offset: str
+) -> EvaluationContext:
+    """The context under a fresh encoder, of the seed's first weights."""
+    images = context.replaced(domain=domain)
+    wire.require_resolution(data=domain.resolution, generator=context.generator.resolution)
+    encoder, choices = wire.untrained_encoder(
+        words, generator=context.generator, offset=offset, seed=context.seed
+    )
+    provenance = context.provenance
+    return images.replaced(
+        inverter=EncoderInverter(encoder=encoder),
+        method="encoder",
+        provenance=replace(provenance, choices={**provenance.choices, **choices}, nimg=0),
+    )
+
+
+def measure_untrained(
+    labels: Sequence[str],
+    started: Sequence[Mapping[str, EvaluationContext]],
+    *,
+    out: Path,
+    shown: int,
+) -> list[Record]:
+    """The records, and the picture.
+
+    Args:
+        labels: of the generators, in the picture.
+        started: each generator under an `EncoderInverter` with a fresh E, by E's offset.
+        out: folder of this task.
+        shown: images in the picture.
+    """
+    records: list[Record] = []
+    rows: list[list[Tensor | None]] = []
+    words: list[str] = []
+    for contexts in started:
+        for offset, context in contexts.items():
+            device = one_device(context.trainer, out=out)
+            for network in (context.generator, *context.inverter.networks):
+                network.to(device).eval()
+            for encoder in context.inverter.networks:
+                first_statistics(encoder, _first_batch(context).to(device))
+            if offset == next(iter(contexts)):
+                count = min(shown, context.count)
+                rows.append([None, *(context.dataset[i]["image"] for i in range(count))])
+                words.append("Input")
+            record, images = _measure(context, offset=offset, device=device, shown=count)
+            records.append(record)
+            rows.append([_mean_image(context) if offset == "w_avg" else None, *images])
+            words.append(WORDS[offset])
+    if rows and shown:
+        groups = [(label, 1 + len(one)) for label, one in zip(labels, started, strict=True)]
+        columns = len(rows[0]) - 1
+        headers = [("G(w̄)", 1), ("Images", columns)]
+        write_sheet(Sheet(rows=rows, labels=words, headers=headers, groups=groups), out)
+    return records
+
+
+@torch.no_grad()
+def first_statistics(encoder: nn.Module, images: Tensor) -> None:
+    """Give an untrained encoder's BatchNorms the statistics that a first training step would see.
+
+    In evaluation mode a fresh BatchNorm does nothing, while the first step of training already
+    brings E's output to zero mean and unit variance.
+
+    Args:
+        encoder: E, left in eval mode.
+        images: float [N, 3, R, R] in [-1, 1], two or more.
+    """
+    encoder.eval()
+    set_statistics(encoder, sum_of_statistics(encoder, encoder, [images]))
+
+
+def _first_batch(context: EvaluationContext) -> Tensor:
+    span = (0, min(STATISTICS, context.count))
+    return to_float(Chunks(context.dataset, [span])[0]["image"])
+
+
+def _measure(
+    context: EvaluationContext, *, offset: str, device: torch.device, shown: int
+) -> tuple[Record, list[Tensor]]:
+    """The record of one encoder, and its first reconstructions."""
+    begin = time.monotonic()
+    generator = context.generator
+    chunks = Chunks(context.dataset, spans(context.count, size=context.batch_size))
+    paired = context.measures.paired_suite(device)
+    codes: list[Tensor] = []
+    images: list[Tensor] = []
+    outputs: list[Tensor] = []
+    for k in range(len(chunks)):
+        x = to_float(chunks[k]["image"]).to(device)
+        found = context.inverter.invert(x, generator=generator)
+        codes.append(found.codes.cpu())
+        images += list(found.images.cpu()[: max(0, shown - len(images))])
+        outputs.append(to_uint8(found.images).cpu())
+        paired.update(found.images, x)
+    figures = paired.figures()
+    if context.count > 1 and context.measures.set_names:
+        figures = figures | measure_sets(outputs, context, chunks=chunks.chunks, device=device)
+    figures.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
+    record = context.record(
+        "initial",
+        n=context.count,
+        device=device_in_words(device),
+        options={"offset": offset},
+        figures=figures,
+        seconds=time.monotonic() - begin,
+    )
+    return record, images
+
+
+@torch.no_grad()
+def _mean_image(context: EvaluationContext) -> Tensor:
+    """G(w̄), float [3, R, R]."""
+    generator: Any = context.generator
+    return generator.synthesis(generator.w_avg[None], noise="const")[0].cpu()
+
+
+@torch.no_grad()
+def _distance(codes: Tensor, generator: Any) -> float:
+    """How far codes [n, L, w_dim] are from w̄, in units of the native codes' distance."""
+    rng = torch.Generator().manual_seed(0)
+    mean = generator.w_avg.cpu()
+    z = torch.randn(SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg)
+    native = (mapped(generator, z).cpu() - mean).norm(dim=2).mean(0)  # [L]
+    return float(((codes - mean).norm(dim=2).mean(0) / native.clamp_min(1e-12)).mean())
