@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from idinvert.errors import IdinvertError
 
@@ -124,16 +125,7 @@ def _list(given: argparse.Namespace) -> None:
     here = {entry.name: (cache_folder() / entry.filename).is_file() for entry in entries}
     if given.json:
         rows = [
-            {
-                "name": entry.name,
-                "filename": entry.filename,
-                "url": entry.url,
-                "sha256": entry.sha256 or None,
-                "licence": entry.licence,
-                "megabytes": entry.megabytes,
-                "purpose": entry.purpose,
-                "here": here[entry.name],
-            }
+            asdict(entry) | {"sha256": entry.sha256 or None, "here": here[entry.name]}
             for entry in entries
         ]
         print(json.dumps(rows, indent=2))

@@ -1,13 +1,14 @@
 """The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from idinvert.checkpoints.assets import assets_folder
 from idinvert.checkpoints.families import recognise
+from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
@@ -21,28 +22,19 @@ SHIPPED = "shipped:"
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Networks):
     """What a checkpoint holds, as native networks in ``eval()`` that ask for no gradients.
 
+    The mean code w̄ is [L, w_dim], stored or computed, and None without a generator.
+
     Args:
-        generator: StyleGAN or StyleGAN2; None where there is an encoder or a D alone.
-        discriminator: D, where the file holds it.
-        encoder: E, where the file holds it.
-        latent_avg: w̄ ``[L, w_dim]`` of the generator, float32, stored or computed; also the
-            generator's `w_avg`. None without a generator.
         family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
-        meta: JSON-able facts about the file.
         attributes: The attribute network that lies beside them in a bundle of this project.
     """
 
-    generator: Any
-    discriminator: nn.Module | None
-    encoder: nn.Module | None
-    latent_avg: Tensor | None
     family: str
-    meta: dict[str, Any] = field(default_factory=dict)
     attributes: nn.Module | None = None
 
     @property
@@ -164,20 +156,13 @@ def _open_foreign(place: Path, *, key: str, network: str | None) -> Checkpoint:
     archive = read_archive(place, key=key)
     family = recognise(archive, key=key)
     read = family.read(archive, key=key, network=network)
-    meta = {"container": archive.kind, **read.meta}
-    latent_avg = None
+    meta, latent_avg = {"container": archive.kind, **read.meta}, None
     if read.generator is not None:
         stored = read.latent_avg is not None
         latent_avg = read.generator.w_avg.clone() if stored else None
         meta["latent_avg"] = "stored" if stored else "not in the file"
-    checkpoint = Checkpoint(
-        generator=read.generator,
-        discriminator=read.discriminator,
-        encoder=read.encoder,
-        latent_avg=latent_avg,
-        family=family.name,
-        meta=meta,
-    )
+    read = replace(read, latent_avg=latent_avg, meta=meta)
+    checkpoint = Checkpoint(**vars(read), family=family.name)
     for role, module in checkpoint.networks.items():
         _require_finite(module, role=role, place=place, key=key)
     return checkpoint

@@ -156,18 +156,14 @@ def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:
             f"{path}: holds a {type(found).__name__}, expected a {type(encoder).__name__}; change "
             f"encoder or {key}"
         )
-    own, theirs = encoder.state_dict(), found.state_dict()
-    wrong = [
-        name
-        for name in sorted(own.keys() | theirs.keys())
-        if name not in own or name not in theirs or own[name].shape != theirs[name].shape
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"{path}: does not fit this encoder in {len(wrong)} tensors ({', '.join(wrong[:6])}); "
-            f"its architecture is {found.architecture}, this one's {encoder.architecture}; change "
-            f"encoder or {key}"
-        )
+    what = (
+        f"{path}, an encoder with the architecture {found.architecture} where this one has "
+        f"{encoder.architecture}"
+    )
+    state = StrictStateDict(found.state_dict(), what=what, key=f"encoder or {key}")
+    own = encoder.state_dict()
+    theirs = {n: state.take(n, shape=value.shape, dtype=value.dtype) for n, value in own.items()}
+    state.finish()
     encoder.load_state_dict(theirs | {"w_offset": own["w_offset"]})
     return encoder
 

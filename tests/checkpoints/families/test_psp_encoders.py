@@ -269,7 +269,7 @@ def test_starting_from_a_file(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"holds a E4eEncoder, expected a PspEncoder"):
         psp(path=tmp_path / "e4e.pt", **choices)
-    with pytest.raises(CheckpointError, match=r"does not fit this encoder in \d+ tensors"):
+    with pytest.raises(CheckpointError, match=r"where this one has .*tensors do not fit"):
         e4e(path=tmp_path / "e4e.pt", **(choices | {"num_layers": 6}))
     with pytest.raises(CheckpointError, match=r"encoder\.path"):
         torch.save({"state_dict": {}, "opts": {}}, tmp_path / "none.pt")
