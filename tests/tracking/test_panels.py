@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idinvert.tracking.panels import log_panel, save_panel
+from idinvert.tracking.pictures import log_panel, save_panel
 from idinvert.tracking.status import read_status, write_status
 
 

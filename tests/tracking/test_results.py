@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from idinvert.tracking.per_image import per_image_table
-from idinvert.tracking.results import Result, log_results, log_table
+from idinvert.tracking.results import Result, log_results, log_table, per_image_table
 from idinvert.tracking.wandb_run import TrackedRun
 from tests.tracking.fake_wandb import FakeRun
 

@@ -30,7 +30,7 @@ from idinvert.results.cells import filled
 from idinvert.results.parse import described
 from idinvert.results.record import Record, read_records
 from idinvert.results.render import page
-from idinvert.tracking.curves import draw_losses
+from idinvert.tracking.pictures import draw_losses
 
 OUT = Path("outputs/demo")
 FIRST = OUT / "shipped.png"

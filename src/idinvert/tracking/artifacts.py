@@ -51,35 +51,26 @@ class DataSet:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def weights_artifact(role: str, path: Path, *, run: str, facts: Mapping[str, Any]) -> Any:
-    """A network's release file, ``<role>-<run>``, with its provenance as metadata."""
-    import wandb
-
-    artifact = wandb.Artifact(plain(f"{role}-{run}"), type="weights", metadata=dict(facts))
-    artifact.add_file(str(path), name=f"{role}.safetensors")
-    return artifact
-
-
-def file_artifact(name: str, kind: str, paths: Sequence[Path], *, facts: Mapping[str, Any]) -> Any:
-    """Some files under one name: codes, a table in its formats."""
-    import wandb
-
-    artifact = wandb.Artifact(plain(name), type=kind, metadata=dict(facts))
-    for path in paths:
-        artifact.add_file(str(path), name=path.name)
-    return artifact
-
-
-def text_artifact(
-    name: str, kind: str, texts: Mapping[str, str], *, facts: Mapping[str, Any]
+def made_artifact(
+    name: str, kind: str, content: Mapping[str, Path | str], *, facts: Mapping[str, Any]
 ) -> Any:
-    """Files that are made here: file name to text."""
+    """An artifact of files that exist (a path) and files that are made here (their text).
+
+    Args:
+        name: what W&B does not take in it is replaced.
+        kind: ``weights``, ``codes``, ``table``, ``record``, ``dataset``.
+        content: file name in the artifact to path or text.
+        facts: its metadata.
+    """
     import wandb
 
     artifact = wandb.Artifact(plain(name), type=kind, metadata=dict(facts))
-    for file_name, text in texts.items():
-        with artifact.new_file(file_name, mode="w", encoding="utf-8") as file:
-            file.write(text)
+    for file_name, there in content.items():
+        if isinstance(there, Path):
+            artifact.add_file(str(there), name=file_name)
+        else:
+            with artifact.new_file(file_name, mode="w", encoding="utf-8") as file:
+                file.write(there)
     return artifact
 
 
@@ -91,9 +82,9 @@ def data_artifact(data: DataSet) -> Any:
         "fingerprint": data.fingerprint,
         "images": dict(data.counts),
     }
-    texts = {"manifest.json": json.dumps(facts, indent=1, sort_keys=True)}
+    texts: dict[str, Path | str] = {"manifest.json": json.dumps(facts, indent=1, sort_keys=True)}
     texts |= {f"{split}.txt": "\n".join(names) + "\n" for split, names in data.splits.items()}
-    artifact = text_artifact(_data_name(data), "dataset", texts, facts=facts)
+    artifact = made_artifact(_data_name(data), "dataset", texts, facts=facts)
     if data.path is not None:
         artifact.add_reference(data.path.absolute().as_uri(), name="images", checksum=False)
     return artifact

@@ -1,15 +1,18 @@
-"""What an evaluation shows in W&B: its figures, its images one by one, its pictures."""
+"""What an evaluation shows in W&B: its metrics, its images one by one, its pictures."""
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idinvert.tracking.artifacts import file_artifact, text_artifact
-from idinvert.tracking.per_image import per_image_table
+from safetensors import safe_open
+
+from idinvert.tracking.artifacts import made_artifact
 from idinvert.tracking.wandb_run import TrackedRun
 
 if TYPE_CHECKING:
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
 
 PICTURES = 20
 """Pictures of a folder that are shown at most."""
+SHOWN = "shown.safetensors"
+"""The first images of an evaluation: ``target``, ``encoder``, ``inverted``, uint8 [m, 3, R, R]."""
+ROWS = 10_000
+"""Lines of the table at most, W&B's own limit where nothing else is set."""
+_PART = re.compile(r"part-(\d+)-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,8 @@ def log_results(
         tracked.log(tables | {"nimg": records[0]["nimg"]})
         lines = "".join(json.dumps(record) + "\n" for record in records)
         facts = {"runs": sorted({record["run"] for record in records})}
-        made = text_artifact(
-            f"record-{evaluation}", "record", {"records.jsonl": lines}, facts=facts
-        )
-        tracked.artifact(made)
+        content = {"records.jsonl": lines}
+        tracked.artifact(made_artifact(f"record-{evaluation}", "record", content, facts=facts))
     seen: set[Path] = set()
     for result in results:
         if result.folder is not None and result.folder not in seen:
@@ -121,7 +127,7 @@ def _log_folder(tracked: TrackedRun, result: Result, *, images: int) -> None:
     if codes.is_file() and record is not None and tracked.uploads:
         name = f"codes-{record['run']}-{record['data'].get('name')}"
         facts = {"checkpoints": dict(record["checkpoints"]), "data": dict(record["data"])}
-        tracked.artifact(file_artifact(name, "codes", [codes], facts=facts))
+        tracked.artifact(made_artifact(name, "codes", {codes.name: codes}, facts=facts))
 
 
 def log_table(
@@ -148,14 +154,74 @@ def log_table(
     tracked.configure({"inputs": {"records": sorted(records)}})
     for evaluation in sorted(filter(None, records)):
         tracked.use(f"record-{evaluation}", "latest")
-    row: dict[str, Any] = {"table": _grid(columns, lines)}
+    shown = wandb.Table(columns=list(columns), data=[list(line) for line in lines])
+    row: dict[str, Any] = {"table": shown}
     row |= {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
     tracked.log(row)
     facts = {"records": len(records)}
-    tracked.artifact(file_artifact(f"table-{name}", "table", list(files), facts=facts))
+    tracked.artifact(
+        made_artifact(f"table-{name}", "table", {path.name: path for path in files}, facts=facts)
+    )
 
 
-def _grid(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> wandb.Table:
+def per_image_table(folder: Path, *, images: int) -> wandb.Table | None:
+    """A line an image, from ``per_image.csv``, ``parts/`` and ``shown.safetensors``.
+
+    Args:
+        folder: Of an evaluation.
+        images: The first so many lines show target, encoder's reconstruction and inversion.
+
+    Returns:
+        None where the evaluation keeps no figures of single images.
+    """
     import wandb
 
-    return wandb.Table(columns=list(columns), data=[list(line) for line in lines])
+    path = folder / "per_image.csv"
+    if not path.is_file():
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *lines = list(csv.reader(file))
+    seconds = _seconds(folder / "parts")
+    shown = _shown(folder / SHOWN, images)
+    table = wandb.Table(columns=[*header, "seconds", *shown])
+    for place, line in enumerate(lines[:ROWS]):
+        pictures = [column[place] if place < len(column) else None for column in shown.values()]
+        table.add_data(*map(_value, header, line), seconds.get(place), *pictures)
+    return table
+
+
+def _value(column: str, text: str) -> Any:
+    """What stands in a cell: a name as it is, everything else as a number."""
+    if column == "name":
+        return text
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+
+
+def _seconds(parts: Path) -> dict[int, float]:
+    """Seconds an image: those of its chunk, shared out."""
+    found: dict[int, float] = {}
+    for path in parts.glob("part-*.json"):
+        match = _PART.fullmatch(path.stem)
+        if match is None:
+            continue
+        first, last = int(match[1]), int(match[2])
+        try:
+            whole = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        except (OSError, ValueError, KeyError):
+            continue
+        found |= dict.fromkeys(range(first, last), whole / (last - first))
+    return found
+
+
+def _shown(path: Path, images: int) -> dict[str, list[Any]]:
+    """Column to pictures, those that there are."""
+    import wandb
+
+    if not path.is_file() or images < 1:
+        return {}
+    with safe_open(path, framework="np") as file:
+        columns = {name: file.get_tensor(name)[:images] for name in file.keys()}  # noqa: SIM118
+    order = [name for name in ("target", "encoder", "inverted") if name in columns]
+    return {
+        name: [wandb.Image(pixels.transpose(1, 2, 0)) for pixels in columns[name]] for name in order
+    }

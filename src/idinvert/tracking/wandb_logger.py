@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 
-from idinvert.tracking.artifacts import weights_artifact
+from idinvert.tracking.artifacts import made_artifact
 from idinvert.tracking.wandb_run import TrackedRun
 
 
@@ -52,7 +52,9 @@ class NimgWandbLogger(WandbLogger):
             facts: Its provenance.
         """
         if self.tracked.uploads:
-            artifact = weights_artifact(role, path, run=str(self.tracked.run.id), facts=facts)
+            content = {f"{role}.safetensors": path}
+            name = f"{role}-{self.tracked.run.id}"
+            artifact = made_artifact(name, "weights", content, facts=facts)
             self.tracked.artifact(artifact, aliases=[*aliases, f"sha-{sha}"])
 
     def finalize(self, status: str) -> None:

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from idinvert.tracking.panels import log_panel, save_panel
+from idinvert.tracking.pictures import log_panel, save_panel
 from idinvert.training.clock import passed
 
 Draw = Callable[[Any], dict[str, Tensor]]

@@ -1,0 +1,89 @@
+"""Pictures of a run: panels of fixed images with a step slider, and its loss curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from idinvert.errors import DataError
+from idinvert.tracking.csv_logger import read_rows
+
+PANEL_FOLDER = "panels"
+
+
+def save_panel(folder: Path, key: str, picture: np.ndarray, *, nimg: int) -> Path:
+    """Writes ``<folder>/panels/<key>/nimg-….png``.
+
+    Args:
+        folder: The run's folder.
+        key: Name of the panel, the same at every step.
+        picture: ``[H, W, 3]``, uint8.
+        nimg: Images seen, the panel's step.
+    """
+    path = Path(folder) / PANEL_FOLDER / key / f"nimg-{nimg:09d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def log_panel(loggers: list[Any], key: str, pictures: dict[str, np.ndarray], *, nimg: int) -> None:
+    """Hands pictures to every logger that shows them; W&B makes a slider of a repeated key.
+
+    Args:
+        loggers: Lightning's loggers; those without ``log_image`` are passed over.
+        key: Name of the panel, the same at every step.
+        pictures: Caption (a fixed image id) to ``[H, W, 3]`` uint8, in a fixed order.
+        nimg: Images seen, the panel's step.
+    """
+    for logger in loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(
+                key=key, images=list(pictures.values()), step=nimg, caption=list(pictures)
+            )
+
+
+def draw_losses(
+    run: Path,
+    path: Path,
+    *,
+    terms: Sequence[str] = (
+        "loss/pixel",
+        "loss/perceptual",
+        "loss/adversarial",
+        "loss/discriminator",
+        "val/mse",
+    ),
+) -> Path:
+    """Draws the terms of a run, log axis, as in Fig. 14.
+
+    Args:
+        run: The run's folder.
+        path: The picture to write.
+        terms: Names of columns; those a run does not have are left out.
+
+    Raises:
+        DataError: The run has logged nothing yet.
+    """
+    # Imported here: every training would wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = read_rows(run / "metrics.jsonl")
+    if not rows:
+        raise DataError(f"{run} has no rows in metrics.jsonl yet: nothing to draw.")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for term in terms:
+        points = [(row["nimg"], row[term]) for row in rows if term in row]
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, label=term, marker="o" if len(points) < 20 else None, markersize=3)
+    axes.set(xlabel="images seen", ylabel="loss", yscale="log", title=run.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
