@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from idinvert.cli.allocator import keep_freed_memory
+from idinvert.cli.devices import keep_freed_memory
 from idinvert.evaluation.provenance import commit
 
 

@@ -33,8 +33,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from train_step import fit
 
 from idinvert.acceleration import compile_networks, use_tf32
-from idinvert.cli.app import quieten_lightning
-from idinvert.cli.devices import accelerate
+from idinvert.cli.devices import accelerate, quieten_lightning
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.inversion.optimize_codes import InDomainInverter

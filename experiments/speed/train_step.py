@@ -20,9 +20,9 @@ from bench import Variant, arguments, prepare, report, side_by_side, wait
 from shares import shares
 from torch.utils.data import DataLoader
 
-from idinvert.cli.app import quieten_lightning
 from idinvert.cli.assemble import assemble
-from idinvert.cli.trained import with_trained_generator
+from idinvert.cli.devices import quieten_lightning
+from idinvert.cli.run_defaults import with_trained_generator
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 

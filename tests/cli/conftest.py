@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra.core.singleton import Singleton
 
-from idinvert.cli.app import run_app
+from idinvert.cli.commands import run_app
 
 Work = Callable[[dict[str, Any]], Any]
 

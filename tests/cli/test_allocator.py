@@ -7,7 +7,7 @@ import pytest
 
 KEPT = """
 import os, torch
-from idinvert.cli.allocator import keep_freed_memory
+from idinvert.cli.devices import keep_freed_memory
 assert not KEEP or keep_freed_memory()
 def resident():
     with open("/proc/self/statm") as file:

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.assemble import assemble, batch_norm_group
-from idinvert.cli.choices import choices_of
+from idinvert.cli.assemble import assemble, batch_norm_group, choices_of
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.networks import fresh_encoder

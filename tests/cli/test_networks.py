@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.discriminator import starting_discriminator
+from idinvert.cli.assemble import starting_discriminator
 from idinvert.errors import ConfigError
 from idinvert.evaluation.networks import Contents
 from idinvert.networks.stylegan2 import StyleGAN2Generator

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from idinvert.cli.app import quieten_lightning
 from idinvert.cli.assemble import Parts, assemble
+from idinvert.cli.devices import quieten_lightning
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import ImageDataModule

@@ -16,12 +16,11 @@ from typing import Any
 
 from idinvert.checkpoints import __main__ as weights
 from idinvert.checkpoints.fetch import all_entries
-from idinvert.cli.app import given_keys
+from idinvert.cli.commands import is_sweep
 from idinvert.cli.evaluate import evaluate
-from idinvert.cli.sweeps import chosen_by_experiment, chosen_row, with_rows
+from idinvert.cli.experiments import chosen_by_experiment, chosen_row, with_rows
 from idinvert.cli.train import train
-from idinvert.cli.words import is_sweep
-from idinvert.config.compose import compose_plain, expand_sweep
+from idinvert.config.compose import compose_plain, expand_sweep, given_keys
 from idinvert.data import __main__ as data
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.processes import RANKS, run_file

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idinvert.cli.app import given_keys, quieten_lightning
+from idinvert.cli.devices import quieten_lightning
 from idinvert.cli.train import train
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 
 DEVICE = os.environ.get("IDINVERT_GPU_TESTS_ON", "cuda")
 """Where the tests run; ``cpu`` tries the tests themselves where there is no GPU."""

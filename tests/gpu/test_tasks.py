@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.results.record import Record
 from idinvert.toy.miniature import faces_mini
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from idinvert.cli.app import quieten_lightning
+from idinvert.cli.devices import quieten_lightning
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from idinvert.cli.app import quieten_lightning
+from idinvert.cli.devices import quieten_lightning
 from idinvert.errors import ConfigError
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

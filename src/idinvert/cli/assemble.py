@@ -1,21 +1,30 @@
 """From a configuration to the parts of a training run; whatever can fail early fails here."""
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from hydra.utils import get_object
+from torch import nn
 
+from idinvert.checkpoints.bundle import find_weights, open_network, sibling
+from idinvert.checkpoints.release import load_network
 from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
-from idinvert.cli.discriminator import starting_discriminator
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
-from idinvert.errors import ConfigError
+from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation import networks as wire
+from idinvert.evaluation.networks import (
+    network_choices,
+    perceptual_name,
+    plain_settings,
+    room_name,
+)
 from idinvert.networks.batch_norm import batch_norms
+
+NETWORKS = ("generator", "discriminator", "encoder", "perceptual")
 
 
 @dataclass
@@ -37,6 +46,17 @@ class Parts:
     unused: list[str] = field(default_factory=list)
 
     @property
+    def experiment(self) -> str:
+        """What is trained, as its folder is named."""
+        return room_name(self.config["objective"]["_target_"])
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What was chosen to make the run; see `choices_of`."""
+        generator, encoder = (getattr(self.module, key, None) for key in ("generator", "encoder"))
+        return choices_of(self.config, generator=generator, encoder=encoder)
+
+    @property
     def identity(self) -> str:
         """The run's id: what of the configuration changes its networks or figures."""
         config = self.config | {"encoder": _with_plain_norm(self.config["encoder"])}
@@ -52,7 +72,7 @@ class Parts:
 def assemble(config: dict[str, Any]) -> Parts:
     """Builds data, networks and the LightningModule.
 
-    The objective's class is given what its signature asks for by name; see `Supplies`.
+    The objective's class is given what its signature asks for by name.
 
     Raises:
         ConfigError: Parts that do not fit together; among them a batch that cannot be shared out,
@@ -65,7 +85,7 @@ def assemble(config: dict[str, Any]) -> Parts:
     check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
     contents.hashes["data"] = domain.fingerprint
     objective = config["objective"]
-    asked = inspect.signature(get_object(objective["_target_"])).parameters
+    asked = set(inspect.signature(get_object(objective["_target_"])).parameters)
     if accumulate_of(config) > 1 and "accumulate" not in asked:
         raise ConfigError(
             f"accumulate={config['accumulate']}: {objective['_target_']} takes its batch whole. "
@@ -76,108 +96,62 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"augment: {objective['_target_']} augments nothing; it belongs to experiment=gan. "
             "Leave augment out, or write augment=none."
         )
-    supplies = Supplies(config=config, domain=domain, contents=contents, asked=frozenset(asked))
-    runtime = {name: make() for name, make in supplies.makers().items() if name in asked}
-    module = build(objective, key="objective", **runtime)
-    networks = ("generator", "discriminator", "encoder", "perceptual")
+    arguments = _arguments(config, domain, asked, contents)
     return Parts(
         config=config,
-        module=module,
+        module=build(objective, key="objective", **arguments),
         domain=domain,
         contents=contents.hashes,
-        unused=[name for name in networks if name not in asked],
+        unused=[name for name in NETWORKS if name not in asked],
     )
 
 
-@dataclass
-class Supplies:
-    """What an objective may ask for by the name of a parameter.
+def _arguments(
+    config: dict[str, Any], domain: Domain, asked: set[str], contents: wire.Contents
+) -> dict[str, Any]:
+    """What an objective asks for by the name of a parameter.
 
     One that asks for an encoder stands on a trained generator; one that asks for a generator
-    alone trains it.
+    alone trains it. The order stays: each network draws its initial weights in turn.
+
+    Raises:
+        ConfigError: A generator of another kind or resolution, or data without labels.
     """
-
-    config: dict[str, Any]
-    domain: Domain
-    contents: wire.Contents
-    asked: frozenset[str]
-    _generator: Any = None
-
-    def makers(self) -> dict[str, Callable[[], Any]]:
-        """Parameter -> what makes its value, in the order in which they are made."""
-        return {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "encoder": self.encoder,
-            "perceptual": lambda: wire.perceptual_network(self.config["perceptual"], self.contents),
-            "network": self.attribute_network,
-            "seed": lambda: self.config["seed"],
-            "augment": self.augment,
-            "accumulate": lambda: accumulate_of(self.config),
-        }
-
-    def generator(self) -> Any:
-        """G, loaded or fresh.
-
-        Raises:
-            ConfigError: It is not the kind that the objective needs, or of another resolution.
-        """
-        if self._generator is None:
-            node = self.config["generator"]
-            if "encoder" in self.asked:
-                self._generator = wire.loaded_generator(node, self.contents)
-            else:
-                self._generator = build(node, key="generator")
-            wire.require_resolution(
-                data=self.domain.resolution, generator=self._generator.resolution
-            )
-        return self._generator
-
-    def discriminator(self) -> Any:
-        """D as training starts from it; ``None`` where the objective gives it no weight."""
-        if not self.config["objective"].get("lambda_adv", 1.0) > 0:
-            return None
-        path = self.config["generator"]["path"] if "encoder" in self.asked else None
-        return starting_discriminator(
-            self.config["discriminator"], generator_path=path, contents=self.contents
+    found: dict[str, Any] = {"seed": config["seed"], "accumulate": accumulate_of(config)}
+    trained = "encoder" in asked
+    if asked & {"generator", "encoder"}:
+        node = config["generator"]
+        generator = (
+            wire.loaded_generator(node, contents) if trained else build(node, key="generator")
         )
-
-    def encoder(self) -> Any:
-        """A fresh E for the generator, or one that starts from a file's weights."""
-        path = self.config["encoder"].get("path")
-        if path is not None:
-            self.contents.note("encoder", path)
-        return wire.fresh_encoder(
-            self.config["encoder"],
-            self.config["latent"],
-            generator=self.generator(),
-            contents=self.contents,
+        wire.require_resolution(data=domain.resolution, generator=generator.resolution)
+        found["generator"] = generator
+    if "discriminator" in asked:
+        weighs = config["objective"].get("lambda_adv", 1.0) > 0
+        path = config["generator"]["path"] if trained else None
+        node = config["discriminator"]
+        found["discriminator"] = starting_discriminator(node, path, contents) if weighs else None
+    if "encoder" in asked:
+        found["encoder"] = wire.fresh_encoder(
+            config["encoder"], config["latent"], generator=generator, contents=contents
         )
-
-    def augment(self) -> Any:
-        """What D's images go through; ``None`` where they are shown as they are."""
-        node = augmentation(self.config)
-        if node is None:
-            return None
-        return build(node, key="augment", resolution=self.domain.resolution)
-
-    def attribute_network(self) -> Any:
-        """A fresh attribute network for the labels of the data.
-
-        Raises:
-            ConfigError: The data has none.
-        """
-        if not self.domain.attributes:
+    if "perceptual" in asked:
+        found["perceptual"] = wire.perceptual_network(config["perceptual"], contents)
+    if "network" in asked:  # attributes
+        if not domain.attributes:
             raise ConfigError(
-                f"data={self.domain.name} has no labels to learn from; experiment=attributes needs "
+                f"data={domain.name} has no labels to learn from; experiment=attributes needs "
                 "a miniature domain, such as data=faces_mini."
             )
-        return build(
-            self.config["attributes"],
+        found["network"] = build(
+            config["attributes"],
             key="attributes",
-            names=[attribute.name for attribute in self.domain.attributes],
-            kinds=[attribute.kind for attribute in self.domain.attributes],
+            names=[attribute.name for attribute in domain.attributes],
+            kinds=[attribute.kind for attribute in domain.attributes],
         )
+    if (node := augmentation(config)) is not None:
+        found["augment"] = build(node, key="augment", resolution=domain.resolution)
+    return {name: value for name, value in found.items() if name in asked}
 
 
 def augmentation(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -206,3 +180,108 @@ def _with_plain_norm(node: Any) -> Any:
         return node
     plain = {key: _with_plain_norm(value) for key, value in node.items()}
     return plain | {"norm": "batch"} if plain.get("norm", "none") in (None, "sync") else plain
+
+
+def starting_discriminator(
+    node: dict[str, Any], generator_path: str | None, contents: wire.Contents
+) -> nn.Module:
+    """D as training starts from it (``discriminator.init``).
+
+    Args:
+        node: The configuration's ``discriminator``.
+        generator_path: Where a trained G is, beside which D may lie.
+        contents: Takes the hash of D's file.
+
+    Raises:
+        CheckpointError: ``init=generator`` and there is no D beside the generator.
+        ConfigError: An unknown ``init``, or a D that wants labels.
+    """
+    place, key = node.get("path") or "", "discriminator.path"
+    if node["init"] == "scratch":
+        fresh = build(node["network"], key="discriminator.network")
+        if getattr(fresh, "c_dim", 0):
+            raise ConfigError(
+                f"discriminator.network.c_dim={fresh.c_dim} makes a conditional discriminator, and "
+                "training here is on images alone, without labels. Leave it out."
+            )
+        return fresh
+    if node["init"] == "checkpoint":
+        contents.note("discriminator", find_weights(place, role="discriminator", key=key))
+        network: Any = open_network(place, role="discriminator", key=key)
+    elif node["init"] == "generator":
+        found = generator_path and sibling(
+            generator_path, role="discriminator", of="generator", key="generator.path"
+        )
+        if not found:
+            raise CheckpointError(
+                f"there is no discriminator beside generator.path={generator_path}. Give its file "
+                "with discriminator.init=checkpoint discriminator.path=FILE, or start an untrained "
+                "one with discriminator.init=scratch."
+            )
+        contents.note("discriminator", found)
+        network = load_network(found, expect="discriminator", key=key)
+        place = generator_path
+    else:
+        raise ConfigError(
+            f"discriminator.init={node['init']} is unknown; it takes generator, checkpoint or "
+            "scratch."
+        )
+    if labels := getattr(network, "c_dim", 0):
+        raise ConfigError(
+            f"the discriminator of {place} is conditional: it wants labels of {labels} numbers, "
+            "and an encoder trains on images alone. Start an untrained one with "
+            "discriminator.init=scratch."
+        )
+    return network
+
+
+def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[str, Any]:
+    """The choices of a training run, JSON-able.
+
+    They travel in the provenance of the weights, so that a shipped encoder and one of this
+    machine's runs are told apart, or matched, by the same words.
+
+    Args:
+        config: The resolved configuration as plain values.
+        generator: G that was trained, or that the encoder belongs to.
+        encoder: E, where one is trained.
+
+    Returns:
+        ``scale``, ``objective`` (``name`` and its settings, with those of its ``schedule``),
+        ``batch_size``, ``precision``, where D starts as ``discriminator``, and what there is of
+        ``generator``, ``encoder``, ``latent`` and ``perceptual``; of a GAN, ``augment``.
+    """
+    objective = config["objective"]
+    choices: dict[str, Any] = {
+        "scale": config["scale"]["name"],
+        "objective": {"name": room_name(objective["_target_"])} | plain_settings(objective),
+        "batch_size": config["batch_size"],
+        "precision": (config["trainer"] or {}).get("precision"),
+    }
+    if "schedule" in objective:
+        schedule = objective["schedule"]
+        name = schedule["_target_"].rsplit(".", 1)[-1]
+        choices["objective"]["schedule"] = {"name": name} | plain_settings(schedule)
+    if config.get("discriminator"):
+        choices["discriminator"] = config["discriminator"]["init"]
+    if generator is not None:
+        choices["generator"] = network_choices(generator)
+    if encoder is not None:
+        noise = {key: encoder.architecture.get(key) for key in ("noise_blocks", "noise_std")}
+        made = network_choices(encoder.backbone)
+        if made.get("norm") == "sync":  # over how many images is the devices' matter
+            made["norm"] = "batch"
+        choices["encoder"] = made | {
+            "noise_blocks": noise["noise_blocks"] or 0,
+            "noise_std": noise["noise_std"] if noise["noise_blocks"] else None,
+        }
+        choices["latent"] = {
+            "space": config["latent"]["space"],
+            "offset": "w_avg" if encoder.architecture["offset"] else "none",
+            "deltas": getattr(encoder, "deltas", False),
+        }
+        choices["perceptual"] = perceptual_name(config["perceptual"])
+    elif "_target_" in (augment := config.get("augment") or {}):
+        name = augment["_target_"].rsplit(".", 1)[-1]
+        choices["augment"] = {"name": name} | plain_settings(augment)
+    return choices

@@ -1,4 +1,4 @@
-"""The callbacks and loggers of a training run."""
+"""The callbacks of a training run, and which panels its networks can show."""
 
 from pathlib import Path
 from typing import Any
@@ -6,29 +6,39 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from idinvert.checkpoints.bundle import sibling
 from idinvert.cli.assemble import Parts
-from idinvert.cli.choices import choices_of
-from idinvert.cli.panels import panels_for
-from idinvert.cli.tracked import track_training
-from idinvert.config.run_folder import first_command
+from idinvert.config.instantiate import nearest
+from idinvert.config.run_folder import first_command, is_first_process
+from idinvert.editing.direction_files import open_directions
+from idinvert.editing.directions import Direction
+from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.provenance import command, commit, device_name, versions
-from idinvert.tracking.csv_logger import CsvLogger
 from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.nan_guard import StopWhenNotFinite
+from idinvert.training.callbacks.panel import Draw, Panel
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.callbacks.stop import StopAtNimg
+from idinvert.training.panels import (
+    FixedImages,
+    diffusion_rows,
+    interpolation_rows,
+    inversion_rows,
+    manipulation_rows,
+    reconstruction_rows,
+    sample_rows,
+)
 
 
-def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callback]:
+def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
     """The callbacks of a run, in the order in which they must act.
 
     Args:
         parts: The run.
         folder: Its folder.
-        identity: Its id.
     """
     config = parts.config
     history = History(every_nimg=config["logging"]["every_nimg"])
@@ -49,7 +59,7 @@ def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callb
     callbacks.append(recalibration)
     checkpoint = NimgCheckpoint(
         folder=folder,
-        provenance=provenance_of(parts, folder=folder, identity=identity),
+        provenance=provenance_of(parts, folder=folder),
         recalibration=recalibration,
         **config["checkpoint"],
     )
@@ -58,18 +68,14 @@ def callbacks_for(parts: Parts, *, folder: Path, identity: str) -> list[pl.Callb
     return callbacks
 
 
-def provenance_of(parts: Parts, *, folder: Path, identity: str) -> dict[str, Any]:
+def provenance_of(parts: Parts, *, folder: Path) -> dict[str, Any]:
     """What the weight files of a run say about where they come from.
 
     The command is the one that started the run, not ``run=RUN`` that went on with it.
     """
-    networks = {
-        "generator": getattr(parts.module, "generator", None),
-        "encoder": getattr(parts.module, "encoder", None),
-    }
     return {
-        "run": identity,
-        "choices": choices_of(parts.config, **networks),
+        "run": folder.name,
+        "choices": parts.choices,
         "stands_on": parts.contents,
         "command": first_command(folder) or command(),
         "commit": commit(),
@@ -81,21 +87,113 @@ def provenance_of(parts: Parts, *, folder: Path, identity: str) -> dict[str, Any
     }
 
 
-def loggers_for(
-    parts: Parts, *, folder: Path, identity: str, experiment: str, start: int
-) -> list[Any]:
-    """The loggers of a run.
+DEFAULTS = {
+    "panel_images": 8,
+    "panel_steps": 20,
+    "panel_directions": "auto",
+    "panel_direction": None,
+}
+"""For runs that were started before these keys were there."""
+
+
+def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
+    """The panels of a run.
 
     Args:
         parts: The run.
-        folder: Its folder.
-        identity: Its id.
-        experiment: What is trained.
-        start: Images seen so far.
+        folder: Its folder, where PNG copies go.
 
     Raises:
-        ConfigError: W&B was asked for and cannot be had.
+        ConfigError: ``logging.panel_images`` or ``logging.panel_steps`` makes no sense.
+        CheckpointError: ``logging.panel_directions`` names a file that does not fit.
     """
-    loggers: list[Any] = [CsvLogger(folder=folder, resume_nimg=start)]
-    names = {"identity": identity, "experiment": experiment}
-    return loggers + track_training(parts, folder=folder, **names)
+    options = {**DEFAULTS, **parts.config["logging"]}
+    module, images, steps = parts.module, options["panel_images"], options["panel_steps"]
+    if images < 1 or (steps is not None and steps < 1):
+        raise ConfigError(
+            f"got logging.panel_images={images}, logging.panel_steps={steps}: expected 1 or more "
+            "of each; logging.panel_steps=null draws no inversions."
+        )
+    panel: dict[str, Any] = {
+        "folder": folder,
+        "every_nimg": options["panel_every_nimg"],
+        "scale": max(1, 96 // parts.domain.resolution),
+    }
+    count = min(images, len(parts.domain.val))  # type: ignore[arg-type]
+    if hasattr(module, "average"):
+        draw = sample_rows(z_dim=module.generator.z_dim)
+        return [Panel(key="samples", draw=draw, per_row=8, **panel)]
+    if not hasattr(module, "reconstruct") or count == 0:
+        return []
+    first = reconstruction_rows(parts.domain.val, count=count)
+    panels: list[pl.Callback] = [Panel(key="reconstructions", draw=first, per_row=8, **panel)]
+    if steps is None:
+        return panels
+    fixed = FixedImages(
+        parts.domain.val,
+        count=count,
+        steps=steps,
+        lambda_vgg=(parts.config["perceptual"] or {}).get("lambda_vgg", 0.0),
+    )
+    draws: dict[str, tuple[Draw, int]] = {"inversion": (inversion_rows(fixed), 3)}
+    if count > 1:
+        draws["interpolation"] = (interpolation_rows(fixed), 9)
+    direction = _direction(parts, options)
+    if direction is not None:
+        draws["manipulation"] = (manipulation_rows(fixed, direction), 8)
+    if count > 1:
+        draws["diffusion"] = (diffusion_rows(fixed), 5)
+    return panels + [
+        Panel(key=key, draw=draw, per_row=width, **panel) for key, (draw, width) in draws.items()
+    ]
+
+
+def _direction(parts: Parts, options: dict[str, Any]) -> Direction | None:
+    """The direction of the panel of manipulation; says so where there is none."""
+    wanted = options["panel_directions"]
+    if wanted is None:
+        return None
+    path = _found(parts) if wanted == "auto" else Path(wanted)
+    generator = parts.config["generator"]["path"]
+    if path is None:
+        _say(
+            f"there are no edit directions for generator.path={generator}"
+            f". Train them with python evaluate.py task=directions generator=checkpoint "
+            f"generator.path={generator}, or give logging.panel_directions=FILE "
+            "(null: do without)."
+        )
+        return None
+    try:
+        found = open_directions(
+            path,
+            generator=parts.module.generator,
+            fingerprint=parts.contents.get("generator"),
+            key="logging.panel_directions",
+        ).directions
+    except CheckpointError as error:
+        if wanted != "auto":
+            raise
+        _say(str(error))
+        return None
+    name = options["panel_direction"] or min(found)
+    if name not in found:
+        raise ConfigError(f"logging.panel_direction={name}: " + nearest(name, list(found)))
+    return found[name]
+
+
+def _say(reason: str) -> None:
+    if is_first_process():
+        print(f"no panel of manipulation: {reason}", flush=True)
+
+
+def _found(parts: Parts) -> Path | None:
+    """The directions of ``task=directions``, else those that came with the generator."""
+    outputs = Path(parts.config["system"]["outputs"])
+    trained = outputs / "evaluations" / parts.contents["generator"] / "directions.safetensors"
+    if trained.is_file():
+        return trained
+    try:
+        path = parts.config["generator"]["path"]
+        return sibling(path, role="directions", of="generator", key="generator.path")
+    except CheckpointError:
+        return None

@@ -1,36 +1,60 @@
-"""The two commands as a shell calls them: tab completion answers without loading the networks."""
+"""The two commands: reads and checks the command line, then lets Hydra run one job or a sweep.
+
+Nothing here imports torch before the command line is known: a shell asks for completions at each
+press of the tab key.
+"""
 
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
-from idinvert.config.compose import config_dir, own_config_dir, register, take_own_config_dir
-from idinvert.errors import ConfigError
+from idinvert.cli.experiments import chosen_by_experiment, chosen_row
+from idinvert.config.compose import (
+    compose_plain,
+    config_dir,
+    given_keys,
+    own_config_dir,
+    register,
+    searchpath,
+    take_own_config_dir,
+    without_hydra,
+)
+from idinvert.errors import ConfigError, IdinvertError
 
-COMPLETION = ("-sc", "--shell-completion")
+SWEEPS = ("-m", "--multirun")
+SHOWS = ("-c", "--cfg", "-i", "--info")
+"""Flags that print the configuration of a job and run nothing."""
+COMPLETES = ("-sc", "--shell-completion")
+EXPLAINS = ("-h", "--help", "--hydra-help", "--version", *COMPLETES)
+"""Flags that look at no job."""
+OTHER_CONFIG = ("-cd", "-cn", "-cp", "--config-")
+"""Beginnings of flags that choose another primary configuration, which Hydra alone checks."""
 
 
 def train() -> None:
     """Entry point of ``train.py`` and ``idinvert-train``."""
-    if _completes():
+    if _flags(sys.argv[1:]) & set(COMPLETES):
         complete("train")
         return
-    # Here, as torch takes seconds to load and a shell asks at each press of the tab key.
-    from idinvert.cli.train import main
+    from idinvert.cli.train import train as work  # loads torch, which takes seconds
 
-    main()
+    run_app("train", work)
 
 
 def evaluate() -> None:
     """Entry point of ``evaluate.py`` and ``idinvert-evaluate``."""
-    if _completes():
+    if _flags(sys.argv[1:]) & set(COMPLETES):
         complete("evaluate")
         return
-    from idinvert.cli.evaluate import main  # as above
+    from idinvert.cli.evaluate import evaluate as work  # loads torch, which takes seconds
 
-    main()
+    run_app("evaluate", work)
 
 
 def complete(config_name: str) -> None:
@@ -44,10 +68,140 @@ def complete(config_name: str) -> None:
         take_own_config_dir(os.environ.get("COMP_LINE", "").split())
     if own := own_config_dir():
         sys.argv += ["--config-dir", str(own)]
-    hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")(
-        lambda config: None
-    )()
+    _with_hydra(config_name, lambda config: None)()
 
 
-def _completes() -> bool:
-    return any(word in COMPLETION for word in sys.argv[1:])
+def run_app(config_name: str, work: Callable[..., Any]) -> None:
+    """Checks the command line, then lets Hydra run ``work`` once or as a sweep.
+
+    Args:
+        config_name: ``"train"`` or ``"evaluate"``.
+        work: Takes the resolved configuration as plain values, and ``given``: see `given_keys`.
+            It is importable, since a launcher's processes call it too.
+
+    Raises:
+        SystemExit: 2 if the command is refused; after a sweep as `cli.sweep.run_sweep` says.
+    """
+    try:
+        arguments = take_own_config_dir(sys.argv[1:])
+        arguments = in_order(arguments, [word for word in searchpath() if word not in arguments])
+        sys.argv[1:] = arguments
+        if any(flag in EXPLAINS or flag.startswith(OTHER_CONFIG) for flag in _flags(arguments)):
+            job = _job_of_hydra(config_name, work)
+        elif is_sweep(arguments):
+            from idinvert.cli.sweep import run_sweep  # loads torch
+
+            run_sweep(config_name, work, _with_hydra)
+            return
+        else:
+            job = _single_job(config_name, work, arguments)
+    except IdinvertError as error:
+        _fail(error)
+    register()
+    _with_hydra(config_name, job)()
+
+
+def _single_job(
+    config_name: str, work: Callable[..., Any], arguments: list[str]
+) -> Callable[[DictConfig], Any]:
+    """The job of a command without ``-m``, once its configuration has been composed and checked."""
+    typed = without_hydra([word for word in arguments if is_override(word)])
+    words = chosen_row(config_name, typed)
+    config = compose_plain(config_name, words)
+    given = given_keys([*words, *chosen_by_experiment(words)])
+    row = [word for word in words if not word.startswith("row=")]
+    if words is not typed:
+        if _flags(arguments) & set(SHOWS):
+            # Hydra prints what it composes itself: that of the row, not of the sweep.
+            sys.argv[1:] = in_order([*row, *(w for w in arguments if not is_override(w))])
+        else:
+            print(f"python {config_name}.py {' '.join(row)}", flush=True)
+
+    def job(composed: DictConfig) -> Any:
+        argv = sys.argv
+        if words is not typed:  # what its records and weights name, and what its ranks are given
+            sys.argv = [argv[0], *row]
+        try:
+            return _guarded(config_name, work, config, given)
+        finally:
+            sys.argv = argv
+
+    return job
+
+
+def _job_of_hydra(config_name: str, work: Callable[..., Any]) -> Callable[[DictConfig], Any]:
+    """The job of a configuration that was not checked before (``--config-name``)."""
+
+    def job(config: DictConfig) -> Any:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return _guarded(config_name, work, plain, given_keys(HydraConfig.get().overrides.task))
+
+    return job
+
+
+def _guarded(
+    config_name: str, work: Callable[..., Any], config: dict[str, Any], given: dict[str, list[str]]
+) -> Any:
+    """Does the work; an expected error becomes one line."""
+    import torch
+
+    from idinvert.cli.devices import out_of_memory, prepare_process
+
+    prepare_process()
+    try:
+        return work(config, given=given)
+    except IdinvertError as error:
+        _fail(error)
+    except torch.OutOfMemoryError as error:
+        _fail(out_of_memory(error, program=config_name))
+
+
+def _with_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    main = hydra.main(config_path=str(config_dir()), config_name=config_name, version_base="1.3")
+    return main(job)
+
+
+def _fail(error: IdinvertError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def is_override(word: str) -> bool:
+    """Whether a word is an override (``key=value``, ``~key``), not a flag or a flag's value."""
+    return word[:1] == "~" or (word[:1] != "-" and "=" in word)
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether a command line starts a sweep.
+
+    Raises:
+        ConfigError: It also asks to print the configuration, of which a sweep has many.
+    """
+    flags = _flags(arguments)
+    if not flags & set(SWEEPS) or flags & set(EXPLAINS):
+        return False
+    if shown := flags & set(SHOWS):
+        raise ConfigError(
+            f"{min(shown)} shows one job, -m starts many: leave out -m, and show one job of a "
+            "sweep with experiment=NAME row=0."
+        )
+    return True
+
+
+def in_order(arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """A command line with its overrides first, and its flags with their values after them.
+
+    Hydra's parser takes overrides from one place only (after ``a=1 -m``, ``b=2`` is unknown to
+    it), and takes the one behind ``--info`` for that flag's value. So any order can be typed.
+
+    Args:
+        arguments: Of the program, without its name.
+        more: Overrides to put behind those that are there.
+    """
+    overrides = [word for word in arguments if is_override(word)]
+    flags = [word for word in arguments if not is_override(word)]
+    return [*overrides, *more, *flags]
+
+
+def _flags(arguments: Sequence[str]) -> set[str]:
+    return {word.split("=", 1)[0] for word in arguments if word[:1] == "-"}

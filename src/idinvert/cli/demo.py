@@ -14,11 +14,11 @@ from rich.table import Table
 from torch import Tensor
 
 from idinvert.checkpoints.bundle import find_weights
-from idinvert.cli.app import given_keys, quieten_lightning
-from idinvert.cli.brought import with_run
+from idinvert.cli.devices import quieten_lightning
 from idinvert.cli.evaluate import records_path, run_task
+from idinvert.cli.run_defaults import with_run
 from idinvert.cli.train import train
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, load_directions

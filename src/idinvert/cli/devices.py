@@ -1,20 +1,97 @@
-"""How many devices a command works on, and whether whoever started its processes agrees."""
+"""The machine a command works on: its devices and ranks, and how this process is set up."""
 
+import ctypes
 import logging
 import os
+import sys
+import warnings
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from idinvert.acceleration import use_tf32
+from idinvert.config.compose import register
 from idinvert.errors import ConfigError
 from idinvert.evaluation.networks import compile_inversion
 
 _log = logging.getLogger(__name__)
 
+IGNORED_WARNINGS = (
+    r".*module\(s\) in eval mode",  # G and F are frozen, and stay in evaluation mode
+    r".*have no `validation_step`",  # a GAN has nothing to validate
+    r".*does not have many workers",  # images come from a memory map
+    r".*isinstance\(treespec",  # between Lightning and torch
+)
+"""Warnings of Lightning that tell a user of this program nothing."""
+LARGEST = 32 * 2**20
+"""Bytes from which a tensor's memory goes back at once; glibc allows no more."""
+KEPT = 2**30
+"""Bytes that may lie unused before the rest goes back."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+NEEDS_LESS = {
+    "train": "accumulate=4 takes a step in four parts, batch_size=… takes fewer images a step, "
+    "eval_batch_size=… fewer in validation",
+    "evaluate": "batch_size=… inverts fewer images together and changes no result",
+}
+"""Program to what makes it need less memory."""
+
 NODES_BY_HAND = "NODE_RANK"
 """What a user sets on each machine who starts the ranks of several without torchrun or Slurm."""
+
+
+def prepare_process() -> None:
+    """Sets up a process that does a job, whoever started it: schema, warnings, memory, its rank.
+
+    Of several tasks that submitit starts on this machine, each is a rank: Lightning then starts
+    none of its own. On a cluster it reads Slurm's own variables.
+    """
+    register()
+    quieten_lightning()
+    keep_freed_memory()
+    tasks = int(os.environ.get("SUBMITIT_LOCAL_NTASKS", 1))
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local" and tasks > 1:
+        rank = os.environ["SUBMITIT_LOCAL_GLOBALID"]
+        port = 20_000 + int(os.environ["SUBMITIT_LOCAL_JOB_ID"]) % 40_000
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": "0"}
+        os.environ |= {"WORLD_SIZE": str(tasks)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def quieten_lightning() -> None:
+    """Leaves Lightning its warnings, without those that mean nothing here, tips and greetings."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def keep_freed_memory() -> bool:
+    """Tells the C library not to give the memory of each activation back to the system.
+
+    It does by default, from some MiB up, and the next step of training waits for the same pages to
+    be mapped and cleared again: a twentieth of its time in miniature. Results stay as they are.
+
+    Returns:
+        Whether there was anything to tell: glibc, so Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return mallopt(_M_MMAP_THRESHOLD, LARGEST) == 1 and mallopt(_M_TRIM_THRESHOLD, KEPT) == 1
+
+
+def out_of_memory(error: Exception, *, program: str) -> ConfigError:
+    """The error a user reads instead of torch's when a device has no memory left.
+
+    Args:
+        error: Torch's.
+        program: ``"train"`` or ``"evaluate"``.
+    """
+    first = str(error).strip().split(". ", 1)[0]
+    advice = NEEDS_LESS[program]
+    return ConfigError(f"out of memory ({first}). {advice}; then give the command again.")
 
 
 def devices_of(trainer: dict[str, Any]) -> int:

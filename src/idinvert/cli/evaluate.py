@@ -6,36 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from idinvert.cli import methods
-from idinvert.cli.app import run_app
-from idinvert.cli.brought import with_run
 from idinvert.cli.devices import check_devices, set_up
 from idinvert.cli.inputs import contents_of
-from idinvert.cli.process import in_sweep
-from idinvert.cli.recorded import recorded
-from idinvert.cli.requeue import requeued_on_signal
+from idinvert.cli.run_defaults import with_run, with_trained_generator
+from idinvert.cli.slurm import requeued_on_signal
 from idinvert.cli.tables import render_table
-from idinvert.cli.tracked import (
+from idinvert.cli.wandb_reporting import (
     as_table,
     check_account,
     pictures_wanted,
     track_evaluation,
     track_table,
 )
-from idinvert.cli.trained import with_trained_generator
-from idinvert.config.identity import evaluation_identity
+from idinvert.config.identity import digest_of, evaluation_identity
 from idinvert.config.instantiate import bind
 from idinvert.config.run_folder import is_first_process
 from idinvert.data.content import computed_anew
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.networks import data_opened_once
-from idinvert.results.record import Record, append
-
-
-def main() -> None:
-    """Entry point of ``evaluate.py`` and ``idinvert-evaluate``."""
-    run_app("evaluate", evaluate)
+from idinvert.results.record import Record, append, read_records
 
 
 @requeued_on_signal()
@@ -60,7 +54,7 @@ def evaluate(
         config = as_table(config)
         track = functools.partial(track_table, config)
         return render_table(config, evaluate=once, given=given or {}, track=track)
-    return run_task(with_run(config, given=given or {}), once=in_sweep() or "row" in (given or {}))
+    return run_task(with_run(config, given=given or {}), once=_in_sweep() or "row" in (given or {}))
 
 
 def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
@@ -78,7 +72,8 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
 
 def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
     identity = evaluation_identity(config, contents=contents_of(config))
-    if once and not config["recompute"] and (found := recorded(identity, records_path(config))):
+    found = cached_records(identity, records_path(config)) if once else []
+    if found and not config["recompute"]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
         track_evaluation(config, found, [], evaluation=identity)
         return found
@@ -98,5 +93,21 @@ def records_path(config: dict[str, Any]) -> Path:
     return Path(config["system"]["outputs"]) / "records.jsonl"
 
 
+def cached_records(identity: str, path: Path) -> list[Record]:
+    """The records of an evaluation that was made before; several calls' count once, the last."""
+    last: dict[tuple[str, str], Record] = {}
+    for record in read_records(path):
+        if record.evaluation == identity:
+            last[record.task, digest_of(record.choices)] = record
+    return list(last.values())
+
+
+def _in_sweep() -> bool:
+    """Whether this process runs a job of a sweep just now."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 if __name__ == "__main__":
-    main()
+    from idinvert.cli import commands  # which imports this module under its own name
+
+    commands.evaluate()

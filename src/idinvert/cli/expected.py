@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.cli.choices import choices_of
-from idinvert.cli.trained import KINDS
+from idinvert.cli.assemble import choices_of
+from idinvert.cli.run_defaults import KINDS
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.evaluation import networks as wire

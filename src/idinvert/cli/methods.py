@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.checkpoints.bundle import SHIPPED
-from idinvert.cli.app import given_keys
-from idinvert.cli.brought import with_run
-from idinvert.cli.run_config import take
-from idinvert.cli.tables import run_id, trained_runs
-from idinvert.cli.trained import with_trained_generator
-from idinvert.config.compose import compose_plain
+from idinvert.cli.run_defaults import run_id, trained_runs, with_run, with_trained_generator
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import nearest
+from idinvert.config.run_folder import take_keys
 from idinvert.errors import ConfigError
 from idinvert.results.select import failures
 
@@ -67,7 +64,9 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
         words += _of_run(config, where)
     given = given_keys(words)
     config = copy.deepcopy(config)
-    take(config, compose_plain("evaluate", words), [w for below in given.values() for w in below])
+    take_keys(
+        config, compose_plain("evaluate", words), [w for below in given.values() for w in below]
+    )
     if "run" in given:
         config = with_run(config, given=given)
     return with_trained_generator(config)

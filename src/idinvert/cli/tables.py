@@ -1,18 +1,14 @@
 """``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idinvert.checkpoints.assets import assets_folder
-from idinvert.checkpoints.bundle import SHIPPED, find_weights
-from idinvert.checkpoints.release import read_header
-from idinvert.cli.app import given_keys
-from idinvert.cli.brought import with_run
+from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.cli.expected import expected_choices
-from idinvert.config.compose import compose_plain
-from idinvert.config.run_folder import find_run
-from idinvert.errors import CheckpointError, ConfigError, IdinvertError
+from idinvert.cli.run_defaults import run_id, trained_runs, with_run
+from idinvert.config.compose import compose_plain, given_keys
+from idinvert.errors import ConfigError, IdinvertError
 from idinvert.results.cells import evaluations, filled
 from idinvert.results.parse import described
 from idinvert.results.record import FILE, Record, read_records
@@ -80,46 +76,6 @@ def render_table(
     if track is not None:
         track(shown, files)
     return made
-
-
-def trained_runs(outputs: Path) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped ones, as records without metrics."""
-    folders = [
-        str(path.parents[1]) for path in sorted(outputs.glob("*/*/weights/encoder.safetensors"))
-    ]
-    shipped = sorted(assets_folder().glob("*/encoder.safetensors"))
-    for folder in [*folders, *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
-        try:
-            path = find_weights(folder, role="encoder", key="run")
-            provenance = read_header(path, key="run").provenance
-        except CheckpointError:
-            continue
-        if "choices" in provenance:
-            yield Record(
-                run=provenance["run"],
-                task="",
-                choices=provenance["choices"],
-                metrics={},
-                n=0,
-                nimg=provenance["nimg"],
-                data={"name": provenance["data"]},
-                seed=provenance["seed"],
-                extra={"folder": folder},
-            )
-
-
-def run_id(run: str, outputs: Path) -> str:
-    """The id of ``run=RUN``, which may be a folder, the start of an id, or a shipped run's id.
-
-    Raises:
-        ConfigError: No such run.
-    """
-    try:
-        return find_run(run, outputs=outputs).name
-    except ConfigError:
-        if run not in [known.run for known in trained_runs(outputs)]:
-            raise
-        return run
 
 
 def record_places(more: str | None, *, outputs: Path) -> list[Path]:

@@ -6,39 +6,46 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from idinvert.cli.app import run_app
+from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import Parts, assemble, batch_norm_group
-from idinvert.cli.callbacks import callbacks_for, loggers_for
+from idinvert.cli.callbacks import callbacks_for
 from idinvert.cli.devices import accelerate, check_devices, set_up
-from idinvert.cli.requeue import queue_again, requeued_on_signal
-from idinvert.cli.run_config import config_of_run, require_same_contents
-from idinvert.cli.tracked import check_account
-from idinvert.cli.trained import with_trained_generator
+from idinvert.cli.run_defaults import with_trained_generator
+from idinvert.cli.slurm import queue_again, requeued_on_signal
+from idinvert.cli.wandb_reporting import check_account, track_training
 from idinvert.config.instantiate import build
 from idinvert.config.run_folder import (
     find_run,
+    first_command,
     is_first_process,
     locked,
     read_config,
+    read_contents,
+    take_keys,
     write_config,
     write_contents,
 )
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError
-from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import command
+from idinvert.tracking.csv_logger import CsvLogger
 from idinvert.tracking.status import read_status, write_status
 from idinvert.training.callbacks.checkpoint import latest_checkpoint, nimg_of
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
-"""The figure that must not end above its floor, and the floor; a module may have none."""
+"""The metric that must not end above its bound, and the bound; a module may have none."""
 
 
-def main() -> None:
-    """Entry point of ``train.py`` and ``idinvert-train``."""
-    run_app("train", train)
+MAY_CHANGE = (
+    *("run", "nimg", "max_seconds", "accumulate"),
+    *("trainer", "logger", "system", "logging", "checkpoint"),
+)
+"""Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
+
+SCIENCE = ("trainer.precision",)
+"""What may not change below those keys."""
 
 
 def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None = None) -> Path:
@@ -69,18 +76,16 @@ def _train(
     config = with_trained_generator(config)
     parts = assemble(config)
     accelerate(parts.module, config)
-    experiment, identity = room_name(config["objective"]["_target_"]), parts.identity
-    folder = Path(config["system"]["outputs"]) / experiment / identity
+    folder = Path(config["system"]["outputs"]) / parts.experiment / parts.identity
     if config["run"] is not None:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
-        identity = folder.name
         _require_same_statistics(parts, stored=read_config(folder))
         require_same_contents(config, parts.contents, folder=folder)
     with locked(folder):
         if is_first_process():
             write_config(folder, config | {"run": None}, command=command())
             write_contents(folder, parts.contents)
-        stopped_by = _fit(parts, folder=folder, identity=identity, experiment=experiment)
+        stopped_by = _fit(parts, folder=folder)
     return folder, stopped_by
 
 
@@ -99,7 +104,7 @@ def _require_same_statistics(parts: Parts, *, stored: dict[str, Any]) -> None:
         )
 
 
-def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> str | None:
+def _fit(parts: Parts, *, folder: Path) -> str | None:
     """Trains; returns the signal that stopped it before its end."""
     config, module = parts.config, parts.module
     checkpoint = latest_checkpoint(folder / "checkpoints")
@@ -116,7 +121,7 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> str |
         eval_batch_size=config["eval_batch_size"],
         num_workers=config["system"]["num_workers"],
     )
-    callbacks = callbacks_for(parts, folder=folder, identity=identity)
+    callbacks = callbacks_for(parts, folder=folder)
     trainer_config = config["trainer"]
     every = config["logging"]["validate_every_nimg"] // config["batch_size"]
     trainer = build(
@@ -136,12 +141,11 @@ def _fit(parts: Parts, *, folder: Path, identity: str, experiment: str) -> str |
         use_distributed_sampler=False,
     )
     # Not before the Trainer is there: what opens a W&B run must come to where it is closed.
-    trainer.loggers = loggers_for(
-        parts, folder=folder, identity=identity, experiment=experiment, start=start
-    )
+    loggers = [CsvLogger(folder=folder, resume_nimg=start), *track_training(parts, folder=folder)]
+    trainer.loggers = loggers
     if trainer.is_global_zero:
         word = "continuing" if checkpoint else "starting"
-        print(f"{word} {experiment} {identity} in {folder}")
+        print(f"{word} {parts.experiment} {folder.name} in {folder}")
         write_status(folder, state="running", nimg=start)
     state = "failed"
     try:
@@ -192,5 +196,78 @@ def _report(
         print(f"  {name} {value:.4f}")
 
 
+def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The stored configuration of ``run=RUN``, with what may change taken from this command.
+
+    Args:
+        config: The resolved configuration of this command, as plain values.
+        given: Top-level keys that stand on the command line, each with the dotted keys that do.
+
+    Raises:
+        ConfigError: No such run, or a key that would make it another one.
+    """
+    stored = read_config(find_run(config["run"], outputs=config["system"]["outputs"]))
+    words = {word for below in given.values() for word in below}
+    refused = sorted(set(given) - set(MAY_CHANGE) | words & set(SCIENCE))
+    if refused:
+        raise ConfigError(
+            f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "
+            f"Leave that out, or start another run without run=. May change: "
+            f"{', '.join(MAY_CHANGE[1:])}."
+        )
+    precision = stored["trainer"]["precision"]
+    take_keys(stored, config, words)
+    stored["trainer"]["precision"] = precision
+    return stored | {"run": config["run"]}
+
+
+def require_same_contents(
+    config: dict[str, Any], contents: Mapping[str, str], *, folder: Path
+) -> None:
+    """Refuses to go on with a run on other images or other networks than it started with.
+
+    Args:
+        config: The run's configuration.
+        contents: The hashes of what it stands on now, by top-level key.
+        folder: The run's folder.
+
+    Raises:
+        ConfigError: Names what has changed, and the command that starts another run.
+    """
+    before = read_contents(folder) or _contents_of_weights(folder)
+    changed = [key for key in {**before, **contents} if before.get(key) != contents.get(key)]
+    if not before or not changed:
+        return
+    told = "; ".join(
+        f"{key} ({_place(key, config)}) was {before.get(key, 'not there')} and is "
+        f"{contents.get(key, 'not there')}"
+        for key in changed
+    )
+    raise ConfigError(
+        f"run={folder} stands on something else now: {told}. A run goes on with what it started "
+        "with: put that back. To train with what is there now, start another run: "
+        f"python {first_command(folder) or 'train.py'}"
+    )
+
+
+def _place(key: str, config: dict[str, Any]) -> str:
+    """What led to a network or to images, as the configuration has it."""
+    node = config.get(key) or {}
+    if key == "discriminator" and node.get("init") == "generator":
+        return f"beside generator.path={config['generator']['path']}"
+    if key == "perceptual":
+        key, node = "perceptual.network", node.get("network") or {}
+    return f"{key}={node['_target_']}" if node.get("path") is None else f"{key}.path={node['path']}"
+
+
+def _contents_of_weights(folder: Path) -> dict[str, str]:
+    """The same from the weights of a run that is older than the file; nothing without weights."""
+    for path in sorted((folder / "weights").glob("*.safetensors")):
+        return read_header(path, key="run").provenance.get("stands_on", {})
+    return {}
+
+
 if __name__ == "__main__":
-    main()
+    from idinvert.cli import commands  # which imports this module under its own name
+
+    commands.train()

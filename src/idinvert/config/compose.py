@@ -7,6 +7,7 @@ sweep, the jobs of a launcher and the ranks of DDP all compose with it.
 
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from idinvert.config.instantiate import check_signatures, nearest
@@ -26,6 +28,14 @@ from idinvert.errors import ConfigError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OWN = "IDINVERT_CONFIG_DIR"
+LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
+"""Files of ``conf/hydra/launcher``; each stands on its plugin's schema, ``NAME_schema``."""
+EXTRAS = {"joblib": "sweep", "optuna": "sweep", "submitit": "slurm"}
+"""Part of the name of a launcher's or sweeper's plugin, and the extra that installs it."""
+PLUGIN_MISSING = re.compile(
+    r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/"
+    r"((joblib|optuna|submitit)\w*?)(?:_schema)?'"
+)
 FLAGS = ("--config-dir", "-cd")
 
 
@@ -70,6 +80,12 @@ def own_config_dir() -> Path | None:
     return Path(os.environ[OWN]) if os.environ.get(OWN) else None
 
 
+def config_files(group: str) -> dict[str, Path]:
+    """Name to file of the choices of a group; a shipped one hides the user's of the same name."""
+    roots = [folder for folder in (own_config_dir(), config_dir()) if folder is not None]
+    return {path.stem: path for root in roots for path in root.glob(f"{group}/*.yaml")}
+
+
 def searchpath() -> list[str]:
     """The override that makes Hydra look there as well; none without such a folder."""
     folder = own_config_dir()
@@ -102,6 +118,12 @@ def register() -> None:
     OmegaConf.register_new_resolver("shipped_for", shipped_for, replace=True)
     OmegaConf.register_new_resolver("of_target", of_target, replace=True)
     store = ConfigStore.instance()
+    Plugins.instance()  # loads the plugins, which store the schemas of their launchers
+    launchers = store.repo.get("hydra", {}).get("launcher", {})
+    for name in LAUNCHERS:
+        # Under the name of a file of ours Hydra would match the two by itself, and warn of it.
+        if schema := launchers.pop(f"{name}.yaml", None):
+            store.store(group="hydra/launcher", name=f"{name}_schema", node=schema.node)
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
 
@@ -119,17 +141,59 @@ def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: What Hydra or the signatures refuse, with the nearest valid key.
     """
+    plain, _ = compose_with_hydra(config_name, overrides)
+    check_signatures(plain)
+    return plain
+
+
+def compose_with_hydra(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:
+    """The resolved configuration as plain values, and Hydra's own node with launcher and sweeper.
+
+    Raises:
+        ConfigError: An override that Hydra refuses, or a plugin that is not installed.
+    """
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
         try:
-            config = compose(config_name, overrides=[*searchpath(), *overrides])
-            plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        # ValueError: Hydra's own word for a group that is set to null.
+            words = [*searchpath(), *overrides]
+            config = compose(config_name, overrides=words, return_hydra_config=True)
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        # ValueError: what Hydra raises for a group that is set to null.
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(config_name, overrides, error)) from error
-    check_signatures(plain)
-    return plain
+    return plain, config.hydra
+
+
+def without_hydra(overrides: Sequence[str]) -> list[str]:
+    """Leaves out what sets up Hydra itself: launchers need not be installed to check a run."""
+    return [word for word in overrides if not word.lstrip("+~").startswith("hydra")]
+
+
+def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The top-level keys that overrides name, each with the dotted keys that stand there."""
+    given: dict[str, list[str]] = {}
+    for word in map(key_of, overrides):
+        given.setdefault(word.split(".", 1)[0], []).append(word)
+    return given
+
+
+def key_of(override: str) -> str:
+    """The dotted key or group that an override names."""
+    return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's reading of overrides.
+
+    Raises:
+        ConfigError: An override that cannot be parsed.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
 
 
 def expand_sweep(overrides: list[str]) -> list[list[str]]:
@@ -138,12 +202,8 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
     Raises:
         ConfigError: An override that cannot be parsed.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise ConfigError(str(error)) from error
     choices = []
-    for override in parsed:
+    for override in parse(overrides):
         if override.is_sweep_override() and override.is_discrete_sweep():
             key = override.get_key_element()
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
@@ -158,12 +218,15 @@ def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value yet: give {error.full_key}=…"
     message = str(error).splitlines()[0]
+    if missing := PLUGIN_MISSING.search(message):
+        group, choice, plugin = missing.groups()
+        return f"{group}={choice} needs an extra: pip install 'idinvert[{EXTRAS[plugin]}]'"
     cause = error.__cause__
     if cause is not None and str(cause) not in message:
         message += f" ({str(cause).splitlines()[0]})"
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException:
+        parsed = parse(overrides)
+    except ConfigError:
         return message  # it says which word cannot be read
     for override in parsed:
         hint = _hint(config_name, overrides, override)
@@ -176,26 +239,28 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     """What is wrong with one override, or ``None`` if it is not this one."""
     if override.is_sweep_override():
         return "several values are a sweep: add -m. A list is written [1,2]."
-    roots = [folder for folder in (config_dir(), own_config_dir()) if folder is not None]
-    group_folder = config_dir() / override.key_or_group
-    if group_folder.is_dir() and "." not in override.key_or_group:
-        files = (root.glob(f"{override.key_or_group}/*.yaml") for root in roots)
-        known = sorted({path.stem for found in files for path in found})
+    name = override.key_or_group
+    if "/" in name or ("." not in name and (config_dir() / name).is_dir()):
+        known = sorted(config_files(name))
         value = override.value()
         if value is None and not override.is_delete():
-            return f"to do without {override.key_or_group}, write ~{override.key_or_group}"
-        if isinstance(value, str) and value not in known:
-            return f"there is no such {override.key_or_group}. " + nearest(value, known)
+            return f"to do without {name}, write ~{name}"
+        if known and isinstance(value, str) and value not in known:
+            return f"there is no such {name}. " + nearest(value, known)
         return None
-    without = [o for o in overrides if not o.lstrip("+~").startswith(override.key_or_group)]
+    of_hydra = name.split(".")[:2] if name.startswith("hydra.") else []
+    without = [o for o in overrides if not o.lstrip("+~").startswith(name)]
     try:
-        config = compose(config_name, overrides=[*searchpath(), *without])
+        words = [*searchpath(), *without]
+        config = compose(config_name, overrides=words, return_hydra_config=bool(of_hydra))
     except (HydraException, OmegaConfBaseException, ValueError):
         return None
     keys = list(_dotted(OmegaConf.to_container(config, resolve=False)))
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
-    if override.key_or_group not in keys + groups and not override.is_add():
-        return "there is no such key. " + nearest(override.key_or_group, keys + groups)
+    keys += [path.name for path in config_dir().iterdir() if path.is_dir()]
+    if of_hydra:
+        keys = [key for key in keys if key.startswith(".".join(of_hydra))]
+    if name not in keys and not override.is_add():
+        return "there is no such key. " + nearest(name, keys)
     return None
 
 

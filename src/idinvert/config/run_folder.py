@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return present_targets(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
 
 
+def take_keys(stored: dict[str, Any], config: dict[str, Any], words: Iterable[str]) -> None:
+    """Puts what stands at dotted keys of ``config`` into ``stored``."""
+    # Whole groups first (trainer=ddp), then single keys (trainer.devices=4).
+    for word in sorted(words, key=lambda word: word.count(".")):
+        *path, last = word.split(".")
+        there, here = stored, config
+        for key in path:
+            there, here = there.setdefault(key, {}), here[key]
+        there[last] = here[last]
+
+
 def write_config(folder: Path, config: dict[str, Any], *, command: str | None = None) -> None:
     """Stores the resolved configuration under the command that first made the folder.
 
@@ -70,9 +81,7 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
     folder.mkdir(parents=True, exist_ok=True)
     first = first_command(folder) or command
     heading = f"# {first}\n" if first else ""
-    partial = folder / f"{CONFIG}.partial"
-    partial.write_text(heading + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    os.replace(partial, folder / CONFIG)
+    replace_file(folder / CONFIG, heading + yaml.safe_dump(config, sort_keys=False))
 
 
 def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
@@ -83,9 +92,15 @@ def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
         contents: Top-level key to the hash of what its paths lead to.
     """
     if not (folder / STANDS_ON).is_file():
-        partial = folder / f"{STANDS_ON}.partial"
-        partial.write_text(json.dumps(dict(contents), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, folder / STANDS_ON)
+        replace_file(folder / STANDS_ON, json.dumps(dict(contents), indent=1) + "\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a file so that whoever reads it finds the old text or the new one, and no half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
 
 
 def read_contents(folder: Path) -> dict[str, str] | None:

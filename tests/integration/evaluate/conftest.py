@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from idinvert.checkpoints import assets
-from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.results.record import Record
 
 TINY = (

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from idinvert.checkpoints.convert import convert
-from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.results.record import Record
 from tests.checkpoints.every_family import write

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from idinvert.cli.app import given_keys
-from idinvert.cli.brought import with_run
-from idinvert.config.compose import compose_plain
+from idinvert.cli.run_defaults import with_run
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.results.record import Record

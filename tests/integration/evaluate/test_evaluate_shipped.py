@@ -8,9 +8,9 @@ import torch
 from idinvert.checkpoints.assets import assets_folder
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
-from idinvert.cli import brought
-from idinvert.cli.brought import shipped_bundle, with_run
+from idinvert.cli import run_defaults
 from idinvert.cli.evaluate import evaluate
+from idinvert.cli.run_defaults import shipped_bundle, with_run
 from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
@@ -148,7 +148,7 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
     ):
         provenance = {**facts, "data": data, "run": run}
         save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
-    monkeypatch.setattr(brought, "assets_folder", lambda: tmp_path)
+    monkeypatch.setattr(run_defaults, "assets_folder", lambda: tmp_path)
     given = {"run": ["run"]}
     config = with_run(compose_plain("evaluate", ["run=bbbbbbbbbb"]), given=given)
     assert config["data"]["_target_"].endswith("towers_mini")

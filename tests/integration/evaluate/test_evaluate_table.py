@@ -11,9 +11,8 @@ import pytest
 import pytorch_lightning as pl
 
 from idinvert.cli import tables
-from idinvert.cli.app import given_keys
 from idinvert.cli.evaluate import evaluate
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record, read_records

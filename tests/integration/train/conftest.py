@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.cli.app import given_keys, quieten_lightning
+from idinvert.cli.devices import quieten_lightning
 from idinvert.cli.train import train
-from idinvert.config.compose import compose_plain
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.tracking.csv_logger import read_rows
 
 TINY = (

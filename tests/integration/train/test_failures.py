@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.cli.train import main
+from idinvert.cli.commands import train as main
 from idinvert.config.run_folder import locked
 from idinvert.errors import CheckpointError, DivergenceError, RunLockedError
 from idinvert.tracking.status import read_status

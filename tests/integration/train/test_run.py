@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli.app import given_keys
 from idinvert.cli.devices import devices_of
-from idinvert.cli.run_config import config_of_run
-from idinvert.config.compose import compose_plain
+from idinvert.cli.train import config_of_run
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.tracking.status import read_status

@@ -9,7 +9,7 @@ import pytest
 
 from idinvert.checkpoints import assets
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.trained import KINDS, gan_command, with_trained_generator
+from idinvert.cli.run_defaults import KINDS, gan_command, with_trained_generator
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
@@ -23,7 +23,7 @@ FACES = {"data": "faces_mini"}
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place for runs, in a package that ships nothing."""
     monkeypatch.setattr(assets, "assets_folder", lambda: tmp_path / "assets")
-    monkeypatch.setattr("idinvert.cli.trained.assets_folder", lambda: tmp_path / "assets")
+    monkeypatch.setattr("idinvert.cli.run_defaults.assets_folder", lambda: tmp_path / "assets")
     return tmp_path / "outputs"
 
 

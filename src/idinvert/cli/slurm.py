@@ -1,4 +1,4 @@
-"""A run that a cluster interrupts comes back: one manager queues its job again, never Lightning.
+"""Queues the job of an interrupted run again: one manager does, and never Lightning.
 
 Decision 10 says who does it when; `training.callbacks.stop` saves before.
 """
@@ -73,36 +73,30 @@ def _through_submitit(asked_to_end: bool) -> None:
 
 def _through_slurm(*, asked_to_end: bool) -> None:
     job = _slurm_job()
-    assert job is not None
-    if asked_to_end and not _runs(job):
+    if job is None or (asked_to_end and not _runs(job)):
         return  # cancelled, or on its way back into the queue already
-    try:
-        answer = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, text=True, timeout=SECONDS
-        )
-        failure = answer.stderr.strip() if answer.returncode else ""
-    except (OSError, subprocess.TimeoutExpired) as error:
-        failure = str(error)
-    if failure:
-        print(f"could not queue Slurm job {job} again ({failure}). By hand: scontrol requeue {job}")
-    else:
+    done, answer = _scontrol("requeue", job)
+    if done:
         print(f"queued Slurm job {job} again")
+    else:
+        print(f"could not queue Slurm job {job} again ({answer}). By hand: scontrol requeue {job}")
 
 
 def _runs(job: str | None) -> bool:
     """Whether Slurm still counts a job as running, and so nobody has decided about it yet."""
-    if job is None:
-        return False
+    return (
+        job is not None
+        and "JobState=RUNNING" in _scontrol("show", "job", "--oneliner", job)[1].split()
+    )
+
+
+def _scontrol(*words: str) -> tuple[bool, str]:
+    """Whether Slurm's controller did it, and its answer or error."""
     try:
-        answer = subprocess.run(
-            ["scontrol", "show", "job", "--oneliner", job],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return "JobState=RUNNING" in answer.stdout.split()
+        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    return done.returncode == 0, (done.stderr if done.returncode else done.stdout).strip()
 
 
 def _slurm_job() -> str | None:

@@ -1,6 +1,5 @@
 """What a sweep is checked for before any job: words, extras, launchers, ranks of ranks."""
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 
-from idinvert.cli import launchers
-from idinvert.cli.plan import planned, probes, quoted, sweep_name
-from idinvert.config.compose import compose_plain, config_dir
+from idinvert.cli.sweep import planned, probes, quoted, sweep_name
+from idinvert.config.compose import compose_plain, config_dir, register
 from idinvert.errors import ConfigError
 
 LAUNCHERS = sorted((config_dir() / "hydra" / "launcher").glob("*.yaml"))
@@ -32,30 +31,38 @@ def test_a_launchers_file_opens_with_a_command_that_is_a_plan(path: Path) -> Non
     assert found and f"hydra/launcher={path.stem}" in first and about.startswith("# ")
     plan = planned(found[1], shlex.split(found[2]))
     assert plan.jobs is not None and len(plan.jobs) == 10
-    assert plan.launcher.kind in launchers.TYPES
-    if "submitit_folder" in plan.launcher.node:
-        assert plan.launcher.node["submitit_folder"].startswith("outputs")
-        assert plan.launcher.node["tasks_per_node"] == 1
+    if "submitit_folder" in plan.launcher:
+        assert plan.launcher["submitit_folder"].startswith("outputs")
+        assert plan.launcher["tasks_per_node"] == 1
 
 
 def test_submitit_gets_a_task_a_gpu_and_the_sweeps_name() -> None:
     words = ["hydra/launcher=submitit_slurm", "seed=0,1", "trainer=ddp", "trainer.devices=4"]
     plan = planned("train", [*words, "hydra.launcher.gpus_per_node=4"])
-    assert plan.launcher.node["tasks_per_node"] == 4
-    assert f"hydra.job.name={plan.name}" in plan.words
-    assert f"hydra.sweep.dir='outputs/sweeps/{plan.name}'" in plan.words
+    assert plan.launcher["tasks_per_node"] == 4
+    assert f"hydra.job.name={plan.folder.name}" in plan.words
+    assert f"hydra.sweep.dir='outputs/sweeps/{plan.folder.name}'" in plan.words
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra/launcher=submitit_slurm", "hydra.launcher.partion=a"], "Did you mean 'partition'"),
+        (
+            ["hydra/launcher=submitit_slurm", "hydra.launcher.partion=a"],
+            "Did you mean 'hydra.launcher.partition'",
+        ),
         (["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=long"], "timeout_min=long"),
-        (["hydra/launcher=joblib", "hydra.launcher.n_job=3"], "Did you mean 'n_jobs'"),
+        (
+            ["hydra/launcher=joblib", "hydra.launcher.n_job=3"],
+            "Did you mean 'hydra.launcher.n_jobs'",
+        ),
         (["hydra/launcher=joblb"], "joblb"),
         (["objective.lrr=1"], "Did you mean 'objective.lr'"),
         (["hparams_search=domain_guided_optun"], "Did you mean 'domain_guided_optuna'"),
-        (["hparams_search=learning_rate_grid", "hydra.sweeper.parms=1"], "Did you mean 'params'"),
+        (
+            ["hparams_search=learning_rate_grid", "hydra.sweeper.parms=1"],
+            "Did you mean 'hydra.sweeper.params'",
+        ),
     ],
 )
 def test_a_mistake_is_said_before_any_job(words: list[str], message: str) -> None:
@@ -75,7 +82,12 @@ def test_a_mistake_is_said_before_any_job(words: list[str], message: str) -> Non
 def test_what_is_not_installed_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, word: str, extra: str
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    register()
+    stored = ConfigStore.instance().repo["hydra"]
+    without: dict[str, Any] = {"launcher": {}, "sweeper": {}}
+    for group in without:
+        kept = {k: v for k, v in stored[group].items() if k.startswith("basic")}
+        monkeypatch.setitem(stored, group, kept)
     with pytest.raises(ConfigError, match=rf"pip install 'idinvert\[{extra}\]'"):
         planned("train", ["seed=0,1", word])
 
@@ -98,7 +110,7 @@ def test_ranks_that_would_start_the_sweep_again_are_refused_with_what_works(
         "torchrun --standalone --nproc_per_node=2 train.py seed=0 trainer=ddp_cpu",
         "torchrun --standalone --nproc_per_node=2 train.py seed=1 trainer=ddp_cpu",
     ]
-    assert planned("train", shlex.split(commands[0])[3:]).launcher.node["tasks_per_node"] == 2
+    assert planned("train", shlex.split(commands[0])[3:]).launcher["tasks_per_node"] == 2
     for command in commands[1:]:
         compose_plain("train", shlex.split(command)[4:])
 
@@ -190,16 +202,17 @@ def test_a_grid_of_a_search_file_is_checked_and_counted() -> None:
 def test_a_search_takes_another_sampler_and_several_jobs_at_once() -> None:
     words = ["hparams_search=domain_guided_optuna", "hydra/sweeper/sampler=random"]
     plan = planned("train", [*words, "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2"])
-    assert (
-        plan.jobs is None and plan.sweeper["n_jobs"] == 2 and plan.sweeper["sampler"]["seed"] == 0
-    )
-    assert plan.sweeper["sampler"]["_target_"].endswith("RandomSampler")
+    assert plan.jobs is None and plan.direction == "minimize"
+    assert not [word for word in plan.words if "seed" in word]
+    plan = planned("train", [*words, "hydra.sweeper.sampler.seed=null"])
+    seed = int(plan.folder.name[-6:], 16)
+    assert f"hydra.sweeper.sampler.seed={seed}" in plan.words, "the same command, the same trials"
 
 
 def test_a_path_stays_one_value_whatever_signs_are_in_it(tmp_path: Path) -> None:
     outputs = tmp_path / "it's, a=b {c}"
     plan = planned("train", ["seed=0,1", f"system.outputs={quoted(outputs)}"])
-    assert plan.folder == outputs / "sweeps" / plan.name
+    assert plan.folder == outputs / "sweeps" / plan.folder.name
     assert planned("train", ["seed=0,1", f"system.outputs={quoted(plan.folder)}"]).folder
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli import sweeps
-from idinvert.cli.app import run_app
-from idinvert.cli.sweeps import chosen_row, find_sweep, with_rows
+from idinvert.cli.commands import run_app
+from idinvert.cli.experiments import chosen_row, rows_of_sweep, with_rows
+from idinvert.config import compose
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 
@@ -20,9 +20,9 @@ FACES = f"data=faces_mini {STYLEGAN}"
 
 
 def rows(program: str, name: str, *words: str) -> set[str]:
-    sweep = find_sweep(program, [f"experiment={name}", *words])
-    assert sweep is not None
-    found = [" ".join(row) for row in sweep.rows]
+    rows = rows_of_sweep(program, [f"experiment={name}", *words])
+    assert rows is not None
+    found = [" ".join(row) for row in rows]
     assert len(found) == len(set(found)), "no run twice"
     return set(found)
 
@@ -91,9 +91,9 @@ SWEEPS = [
 
 @pytest.mark.parametrize(("program", "name"), SWEEPS, ids=str)
 def test_every_row_composes_for_its_program(program: str, name: str) -> None:
-    sweep = find_sweep(program, [f"experiment={name}"])
-    assert sweep is not None and sweep.rows
-    for index, row in enumerate(sweep.rows):
+    rows = rows_of_sweep(program, [f"experiment={name}"])
+    assert rows
+    for index, row in enumerate(rows):
         words = chosen_row(program, [f"experiment={name}", f"row={index}"])
         assert words == [*row, f"row={index}"]
         compose_plain(program, words)
@@ -117,8 +117,8 @@ def test_a_multirun_gets_its_rows_and_a_sweep_of_ones_own_keeps_them() -> None:
     data = ["experiment=table7_datasets", "data=towers_mini,bedrooms_mini"]
     (last,) = with_rows("train", data)[2:]
     for one in ("towers_mini", "bedrooms_mini"):  # as many rows with each value as with the list
-        sweep = find_sweep("train", [data[0], f"data={one}"])
-        assert sweep is not None and last == "row=" + ",".join(map(str, range(len(sweep.rows))))
+        rows = rows_of_sweep("train", [data[0], f"data={one}"])
+        assert rows is not None and last == "row=" + ",".join(map(str, range(len(rows))))
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_an_experiment_of_evaluation_alone_does_not_train(
     (tmp_path / "experiment").mkdir()
     text = "sweep:\n  evaluate: [task=speed]\n"
     (tmp_path / "experiment" / "only.yaml").write_text(text)
-    monkeypatch.setattr(sweeps, "config_dir", lambda: tmp_path)
+    monkeypatch.setattr(compose, "config_dir", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"evaluate\.py -m experiment=only run=RUN"):
-        find_sweep("train", ["experiment=only"])
+        rows_of_sweep("train", ["experiment=only"])
     (tmp_path / "experiment" / "only.yaml").write_text("sweep: {tain: []}\n")
     with pytest.raises(ConfigError, match="sweep takes train and evaluate"):
-        find_sweep("train", ["experiment=only"])
+        rows_of_sweep("train", ["experiment=only"])
 
 
 @pytest.fixture

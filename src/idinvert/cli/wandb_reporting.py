@@ -9,25 +9,27 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.cli.assemble import Parts
-from idinvert.cli.choices import choices_of
-from idinvert.cli.lineage import data_of_record, data_of_run, hashes_of, weights_of
 from idinvert.config.compose import config_dir
-from idinvert.config.run_folder import is_first_process
-from idinvert.errors import ConfigError
+from idinvert.config.run_folder import is_first_process, replace_file
+from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.context import Result as Left
 from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import commit, versions
 from idinvert.results.cells import FilledCurves, FilledTable, records_of
 from idinvert.results.record import Record, to_dict
 from idinvert.results.render import to_grid
-from idinvert.tracking.artifacts import log_inputs
+from idinvert.tracking.artifacts import DataSet, Weights, log_inputs
 from idinvert.tracking.results import Result, log_results, log_table
 from idinvert.tracking.wandb_logger import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 
 STORED = "wandb.json"
 """Group, name and tags of a run's W&B run, so that it keeps them when it goes on."""
+ROLES = ("generator", "encoder")
+SPLITS = ("train", "val", "test")
 IMAGES = 32
 """Rows of an evaluation's table with pictures, where logger.wandb.images does not say."""
 
@@ -55,17 +57,14 @@ def pictures_wanted(config: Mapping[str, Any]) -> int:
     return 0 if options is None else options.get("images", IMAGES)
 
 
-def track_training(parts: Parts, *, folder: Path, identity: str, experiment: str) -> list[Any]:
+def track_training(parts: Parts, *, folder: Path) -> list[Any]:
     """The W&B logger of a training, or none.
 
     Args:
         parts: The run.
-        folder: Its folder.
-        identity: Its id, which is W&B's too.
-        experiment: What is trained.
+        folder: Its folder, named by its id, which is W&B's too.
     """
-    config = parts.config
-    options = wandb_options(config)
+    options = wandb_options(parts.config)
     if options is None:
         return []
     options.pop("images", None)
@@ -73,24 +72,32 @@ def track_training(parts: Parts, *, folder: Path, identity: str, experiment: str
     sweep = chosen_experiment()
     tags = [*known.get("tags", []), *options["tags"], *_table_tags(sweep)]
     options["tags"] = list(dict.fromkeys(tags))
-    options["group"] = options["group"] or known.get("group") or sweep or experiment
-    name = known.get("name") or _training_name(parts, experiment)
+    options["group"] = options["group"] or known.get("group") or sweep or parts.experiment
+    name = known.get("name") or _training_name(parts)
     tracked = open_wandb(
         folder=folder,
-        run_id=identity,
-        config=config | {"versions": versions(), "commit": commit()},
+        run_id=folder.name,
+        config=parts.config | {"versions": versions(), "commit": commit()},
         job_type="train",
         name=name,
         **options,
     )
-    kept = {"id": identity, "name": name, "group": options["group"], "tags": options["tags"]}
-    (folder / STORED).write_text(json.dumps(kept) + "\n", encoding="utf-8")
-    log_inputs(
-        tracked,
-        hashes=parts.contents,
-        data=data_of_run(parts),
-        weights=weights_of(config, parts.contents),
+    known = {"id": folder.name, "name": name, "group": options["group"], "tags": options["tags"]}
+    replace_file(folder / STORED, json.dumps(known) + "\n")
+    domain, path = parts.domain, parts.config["data"].get("path")
+    splits = {split: getattr(domain, split) for split in SPLITS}
+    data = DataSet(
+        name=domain.name,
+        resolution=domain.resolution,
+        fingerprint=domain.fingerprint,
+        path=Path(path).expanduser() if path else None,
+        splits={
+            split: images.files for split, images in splits.items() if hasattr(images, "files")
+        },
+        counts={key: len(images) for key, images in splits.items()},
     )
+    weights = weights_of(parts.config, parts.contents)
+    log_inputs(tracked, hashes=parts.contents, data=data, weights=weights)
     return [NimgWandbLogger(tracked)]
 
 
@@ -109,42 +116,33 @@ def track_evaluation(
     if options is None or not (records or left):
         return
     images = options.pop("images", IMAGES)
-    task = room_name(config["task"]["_target_"])
     first = records[0] if records else None
-    words = [first.task if first else task]
+    words = [first.task if first else room_name(config["task"]["_target_"])]
     words += [room_name(config["inversion"]["_target_"])] if config["inversion"] else []
     words += [str(first.data.get("name")), first.run] if first else []
     sweep = chosen_experiment()
     options["tags"] = [*options["tags"], *_table_tags(sweep)]
     options["group"] = options["group"] or sweep or words[0]
-    tracked = _opened_late(
-        folder=Path(config["system"]["outputs"]) / "evaluations",
-        run_id=f"eval-{evaluation}",
-        config=config | {"versions": versions(), "commit": commit()},
-        job_type="evaluate",
-        name="_".join(words),
-        **options,
-    )
-    if tracked is None:
-        return
 
-    def log() -> None:
+    def log(tracked: TrackedRun) -> None:
         if first is not None:
-            log_inputs(
-                tracked,
-                hashes=hashes_of(first),
-                data=data_of_record(first),
-                weights=weights_of(config, first.checkpoints),
-            )
+            facts: list[Any] = [
+                first.data.get(key) for key in ("name", "resolution", "fingerprint")
+            ]
+            hashes = {**first.checkpoints, **({"data": facts[-1]} if facts[-1] else {})}
+            data = DataSet(*facts) if None not in facts else None
+            weights = weights_of(config, first.checkpoints)
+            log_inputs(tracked, hashes=hashes, data=data, weights=weights)
         log_results(tracked, _results(records, left), evaluation=evaluation, images=images)
 
-    _log_and_finish(tracked, log)
+    name, run_id = "_".join(words), f"eval-{evaluation}"
+    _send(config, log, options, folder="evaluations", job_type="evaluate", run_id=run_id, name=name)
 
 
 def track_table(
     config: dict[str, Any], shown: FilledTable | FilledCurves, files: Sequence[Path]
 ) -> None:
-    """Sends a rendered table to W&B: its figures, its files, what it stands on."""
+    """Sends a rendered table to W&B: its cells, its files, what it stands on."""
     options = wandb_options(config)
     if options is None:
         return
@@ -153,21 +151,12 @@ def track_table(
     records = {record.evaluation: to_dict(record) for record in records_of(shown)}
     columns, lines = to_grid(shown)
     content = json.dumps([columns, lines, sorted(records)])
-    tracked = _opened_late(
-        folder=Path(config["system"]["outputs"]) / "tables",
-        run_id=f"table-{hashlib.sha256(content.encode()).hexdigest()[:12]}",
-        config=config | {"versions": versions(), "commit": commit()},
-        job_type="table",
-        name=name,
-        **options,
-    )
-    if tracked is None:
-        return
+    run_id = f"table-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
-    def log() -> None:
+    def log(tracked: TrackedRun) -> None:
         log_table(tracked, name=name, columns=columns, lines=lines, files=files, records=records)
 
-    _log_and_finish(tracked, log)
+    _send(config, log, options, folder="tables", job_type="table", run_id=run_id, name=name)
 
 
 def as_table(config: dict[str, Any]) -> dict[str, Any]:
@@ -188,23 +177,32 @@ def chosen_experiment() -> str | None:
     return words[-1].split("=", 1)[1] if words else None
 
 
-def _opened_late(**what: Any) -> TrackedRun | None:
-    """The W&B run of results that are on the disk: without a server they are kept all the same."""
+def _send(
+    config: dict[str, Any],
+    log: Callable[[TrackedRun], None],
+    options: dict[str, Any],
+    *,
+    folder: str,
+    **what: Any,
+) -> None:
+    """Sends results that are on the disk already: without a server they are kept all the same."""
     try:
-        return open_wandb(**what)
+        tracked = open_wandb(
+            folder=Path(config["system"]["outputs"]) / folder,
+            config=config | {"versions": versions(), "commit": commit()},
+            **what,
+            **options,
+        )
     except ConfigError as error:
         print(
             f"not sent to W&B: {error} What was measured is kept; the same command sends it later.",
             file=sys.stderr,
             flush=True,
         )
-        return None
-
-
-def _log_and_finish(tracked: TrackedRun, log: Callable[[], None]) -> None:
+        return
     done = False
     try:
-        done = tracked.attempt(log)
+        done = tracked.attempt(lambda: log(tracked))
     finally:
         tracked.finish(failed=not done)
 
@@ -220,16 +218,12 @@ def _results(records: Sequence[Record], left: Sequence[Left]) -> list[Result]:
     return found + [Result(None, folder) for record, folder in left if record is None]
 
 
-def _training_name(parts: Parts, experiment: str) -> str:
+def _training_name(parts: Parts) -> str:
     """What is trained, its variant, its data and its seed, in words."""
-    module = parts.module
-    networks = {
-        "generator": getattr(module, "generator", None),
-        "encoder": getattr(module, "encoder", None),
-    }
-    choices = choices_of(parts.config, **networks)
+    choices = parts.choices
     variant = choices.get("encoder") or choices.get("generator") or {}
-    words = [experiment, variant.get("name"), parts.domain.name, f"seed{parts.config['seed']}"]
+    seed = f"seed{parts.config['seed']}"
+    words = [parts.experiment, variant.get("name"), parts.domain.name, seed]
     return "_".join(filter(None, words))
 
 
@@ -244,3 +238,25 @@ def _stored(folder: Path) -> dict[str, Any]:
         return json.loads((folder / STORED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def weights_of(config: Mapping[str, Any], contents: Mapping[str, str]) -> list[Weights]:
+    """The networks with files that a run or evaluation stands on.
+
+    Args:
+        config: The configuration.
+        contents: Role to content hash, of those that were opened.
+    """
+    found = []
+    for role in ROLES:
+        path = (config.get(role) or {}).get("path")
+        if role not in contents or not isinstance(path, str):
+            continue
+        try:
+            file = find_weights(path, role=role, key=f"{role}.path")
+            facts = read_header(file, key=f"{role}.path").provenance
+        except CheckpointError:
+            continue
+        if fingerprint(file) == contents[role]:
+            found.append(Weights(role, contents[role], file, run=facts.get("run"), facts=facts))
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli import job as job_module
+from idinvert.cli import sweep_job
 from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError, DivergenceError
 from idinvert.results.record import Record
@@ -137,7 +137,7 @@ def test_an_evaluation_waits_for_the_one_before_it(
     folder = tmp_path / "results"
     other = locked(folder)
     other.__enter__()
-    monkeypatch.setattr(job_module.time, "sleep", lambda seconds: other.__exit__(None, None, None))
+    monkeypatch.setattr(sweep_job.time, "sleep", lambda seconds: other.__exit__(None, None, None))
 
     def work(config: dict[str, Any]) -> list[Record]:
         with locked(folder):
@@ -174,7 +174,7 @@ def test_a_metric_that_does_not_exist_ends_the_sweep_with_those_that_do(
 
     assert command(work, "-m", "seed=0,1", "optimized_metric=val/mes") == 1
     error = capsys.readouterr().err
-    assert "optimized_metric=val/mes: no such figure. Did you mean 'val/mse'?" in error
+    assert "optimized_metric=val/mes: no such metric. Did you mean 'val/mse'?" in error
     assert "Known here: val/mse, val/mse_of_mean_image." in error
     assert made == [0], "no job trains for a figure that will not be there"
     assert states(table) == ["failed", "not started"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli.requeue import queue_again, requeued_on_signal
+from idinvert.cli.slurm import queue_again, requeued_on_signal
 
 CLUSTER = ("SUBMITIT_EXECUTOR", "SUBMITIT_PREEMPT_SIGNAL", "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID",
            "SLURM_ARRAY_TASK_ID", "SLURM_PROCID", "TORCHELASTIC_RUN_ID")  # fmt: skip

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.core.singleton import Singleton
 
-from idinvert.cli.app import given_keys, run_app
+from idinvert.cli.commands import in_order, is_override, is_sweep, run_app
+from idinvert.config.compose import given_keys
 from idinvert.errors import ConfigError
 
 
@@ -200,3 +202,67 @@ def test_the_command_itself_prints_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == "error: sede=1: there is no such key. Did you mean 'seed'?\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("-m a=1 b=2", "a=1 b=2 NEW -m"),
+        ("a=1 b=2 -m", "a=1 b=2 NEW -m"),
+        ("a=1 -m b=2", "a=1 b=2 NEW -m"),
+        ("a=1 -m --cfg job ~b", "a=1 ~b NEW -m --cfg job"),
+        ("--info a=1", "a=1 NEW --info"),
+        ("-m", "NEW -m"),
+        ("", "NEW"),
+    ],
+)
+def test_overrides_stand_together_before_the_flags(given: str, expected: str) -> None:
+    assert in_order(given.split(), ["c=3"]) == expected.replace("NEW", "c=3").split()
+
+
+@pytest.mark.parametrize(
+    ("given", "sweeps"),
+    [
+        ("-m a=1,2", True),
+        ("a=1,2 --multirun", True),
+        ("a=1", False),
+        ("--cfg job a=1", False),
+        ("-m --help", False),
+        ("--hydra-help -m a=1,2", False),
+    ],
+)
+def test_a_sweep_is_one_by_its_flag(given: str, sweeps: bool) -> None:
+    assert is_sweep(given.split()) is sweeps
+
+
+@pytest.mark.parametrize("given", ["-m --cfg job", "--cfg=job a=1 -m", "-m -c all", "-m --info"])
+def test_one_job_is_shown_and_no_sweep(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"shows one job, -m starts many.* row=0"):
+        is_sweep(given.split())
+
+
+def test_flags_and_their_values_are_none() -> None:
+    words = ["-m", "--cfg", "job", "--config-dir=x", "a=1", "~b", "+c=2", "++d=3"]
+    assert [word for word in words if is_override(word)] == ["a=1", "~b", "+c=2", "++d=3"]
+
+
+@pytest.mark.parametrize(
+    ("program", "word"), [("train", "accumulate=4"), ("evaluate", "changes no result")]
+)
+def test_out_of_memory_is_one_line_with_what_needs_less(
+    program: str,
+    word: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(config: object, *, given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr(sys, "argv", [f"{program}.py"])
+    with pytest.raises(SystemExit) as caught:
+        run_app(program, work)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert caught.value.code == 2
+    assert error.startswith("error: out of memory (CUDA out of memory)")
+    assert word in error
+    assert "batch_size=" in error

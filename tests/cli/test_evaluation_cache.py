@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from idinvert.cli import evaluate as program
-from idinvert.cli.recorded import recorded
+from idinvert.cli.evaluate import cached_records
 from idinvert.config.compose import compose_plain
 from idinvert.results.record import Record, append, read_records
 
@@ -28,8 +28,8 @@ def test_the_last_record_of_each_choice_is_reused(tmp_path: Path) -> None:
     append(path, record(evaluation="x", metrics={"mse": 2.0}))
     append(path, record(evaluation="x", choices={"offset": "none"}))
     append(path, record(evaluation="y"))
-    assert [one.metrics["mse"] for one in recorded("x", path)] == [2.0, 1.0]
-    assert recorded("z", path) == []
+    assert [one.metrics["mse"] for one in cached_records("x", path)] == [2.0, 1.0]
+    assert cached_records("z", path) == []
 
 
 def test_a_repeated_sweep_does_nothing_and_a_single_command_does_all(

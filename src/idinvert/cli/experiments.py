@@ -1,0 +1,159 @@
+"""The sweep of an experiment's file: each line lists overrides as one would type them."""
+
+import functools
+import re
+from typing import Any
+
+import yaml
+
+from idinvert.config.compose import config_dir, config_files, expand_sweep, key_of
+from idinvert.config.instantiate import nearest
+from idinvert.errors import ConfigError
+
+PROGRAMS = ("train", "evaluate")
+EXPERIMENT = "experiment"
+ROW = "row"
+CHOSEN = "sweep=null"
+"""Marks a row that names its own experiment, which would be a sweep again."""
+OF_TABLE = "of_table"
+"""Instead of lines: every run that conf/table/<experiment>.yaml asks for."""
+
+
+def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
+    """The rows of the sweep that a command line names: each one's overrides, the user's included.
+
+    A row is a line of ``sweep.<program>`` in the experiment's file, or one combination of it where
+    it lists several values; ``of_table`` stands for the training commands of the table of that
+    name. The user's overrides replace the row's of the same key, so that one line serves other
+    data and scales. Rows that become equal are listed once.
+
+    Args:
+        program: ``"train"`` or ``"evaluate"``.
+        overrides: The command line's overrides; ``row=`` and ``experiment=`` do not get into rows.
+
+    Returns:
+        ``None`` where ``experiment=`` is not given or names a single run, or a row was chosen.
+
+    Raises:
+        ConfigError: The experiment is the other program's.
+    """
+    name = _experiment(overrides)
+    if name is None or CHOSEN in overrides:
+        return None
+    file = _read(name)
+    lines = file.get("sweep")
+    if lines is None:
+        # A single run's file that chooses a task belongs to evaluate.py.
+        if ("override /task" in _groups(file)) != (program == "evaluate"):
+            raise ConfigError(_other_program(program, f"experiment={name}"))
+        return None
+    if not lines or not set(lines) <= set(PROGRAMS):
+        raise ConfigError(f"experiment={name}: sweep takes {' and '.join(PROGRAMS)}; got {lines!r}")
+    if program not in lines:
+        raise ConfigError(_other_program(program, f"-m experiment={name}"))
+    own = [word for word in overrides if key_of(word) not in (EXPERIMENT, ROW)]
+    keys = {key_of(word) for word in own}
+    kept = []
+    if len(file) > 1:  # the file sets more than its sweep
+        kept, own = [f"{EXPERIMENT}={name}"], [*own, CHOSEN]
+    found = lines[program]
+    if found == OF_TABLE:
+        found = _lines_of_table(name, _value_of("scale", overrides) or "miniature")
+    rows: list[list[str]] = []
+    for line in found:
+        for row in expand_sweep([word for word in line.split() if key_of(word) not in keys]):
+            if (whole := [*kept, *row, *own]) not in rows:
+                rows.append(whole)
+    return rows
+
+
+def with_rows(program: str, overrides: list[str]) -> list[str]:
+    """A multirun's overrides, with ``row=0,1,…`` where its experiment is a sweep.
+
+    Raises:
+        ConfigError: As `rows_of_sweep`.
+    """
+    rows = rows_of_sweep(program, overrides)
+    if rows is None or _value_of(ROW, overrides) is not None:
+        return overrides
+    return [*overrides, f"{ROW}={','.join(map(str, range(len(rows))))}"]
+
+
+def chosen_row(program: str, overrides: list[str]) -> list[str]:
+    """The overrides of one job: the row that ``row=`` chooses, or those given.
+
+    Raises:
+        ConfigError: A sweep without ``-m`` and without ``row=``, or a row that it has not.
+    """
+    rows, given = rows_of_sweep(program, overrides), _value_of(ROW, overrides)
+    if rows is None:
+        if given is not None:
+            raise ConfigError(f"row={given} chooses from a sweep: give its experiment=NAME.")
+        return overrides
+    named = f"experiment={_experiment(overrides)}"
+    if given is None:
+        raise ConfigError(
+            f"{named} is a sweep of {len(rows)}: add -m, or choose one with row=0 to "
+            f"row={len(rows) - 1}."
+        )
+    if not given.isdigit() or int(given) >= len(rows):
+        raise ConfigError(f"row={given}: {named} has rows 0 to {len(rows) - 1}.")
+    return [*rows[int(given)], f"{ROW}={given}"]
+
+
+def chosen_by_experiment(overrides: list[str]) -> list[str]:
+    """The keys that an experiment's file sets; they count as given on the command line.
+
+    So they win over a run's configuration, as overrides do.
+    """
+    name = _experiment(overrides)
+    if name is None:
+        return []
+    file = _read(name)
+    groups = [key.removeprefix("override /") for key in _groups(file)]
+    return [*groups, *(key for key in file if key not in ("defaults", "sweep"))]
+
+
+def _experiment(overrides: list[str]) -> str | None:
+    """The one experiment that is given; Hydra takes several one by one."""
+    name = _value_of(EXPERIMENT, overrides)
+    return name if name is not None and re.fullmatch(r"[\w-]+", name) else None
+
+
+def _read(name: str) -> dict[str, Any]:
+    """What stands in an experiment's file."""
+    files = config_files(EXPERIMENT)
+    if name not in files:
+        raise ConfigError(f"there is no such experiment: {name}. " + nearest(name, list(files)))
+    return yaml.safe_load(files[name].read_text(encoding="utf-8")) or {}
+
+
+def _groups(file: dict[str, Any]) -> list[str]:
+    """The keys of a file's defaults list, such as ``override /task``."""
+    return [str(key) for item in file.get("defaults", []) if isinstance(item, dict) for key in item]
+
+
+def _other_program(program: str, words: str) -> str:
+    """Which command an experiment is for, said to who typed the other one."""
+    name = words.removeprefix("-m ")
+    if program == "evaluate":
+        command = f"python train.py {words}"
+        return f"{name} trains: {command}. Then evaluate: python evaluate.py run=RUN."
+    return f"{name} only evaluates: python evaluate.py {words} run=RUN."
+
+
+@functools.cache
+def _lines_of_table(name: str, scale: str) -> list[str]:
+    """The overrides of the training commands of a table; every job of a sweep asks for them."""
+    from idinvert.results.parse import described  # few commands need it
+
+    path = config_dir() / "table" / f"{name}.yaml"
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [" ".join(words) for words in described(spec, scale=scale).trainings()]
+
+
+def _value_of(key: str, overrides: list[str]) -> str | None:
+    """The value in the last override of a key."""
+    found = [word.split("=", 1)[1] for word in overrides if key_of(word) == key and "=" in word]
+    value = found[-1].strip("'\"") if found else None
+    return None if value == "null" else value

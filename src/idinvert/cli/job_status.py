@@ -1,0 +1,183 @@
+"""How each job of a sweep ended: one file a job, since jobs may run in processes of their own.
+
+A sweep ends with a table of them, for the screen, as ``table.md`` and as ``table.json``.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from idinvert.config.run_folder import replace_file
+from idinvert.tracking.status import read_status
+
+JOBS = "jobs"
+RAN, DONE, STOPPED = "ran", "done before", "stopped"
+GOOD = (RAN, DONE, STOPPED)
+"""Needs no second look; what was stopped had a time limit that was asked for."""
+RUNNING, INTERRUPTED = "running", "interrupted"
+BUSY, FAILED, DIVERGED, NOT_STARTED = "busy elsewhere", "failed", "diverged", "not started"
+PRINTED_WIDTH = 160
+"""Characters of an error on the screen; the files have it whole."""
+
+
+@dataclass(kw_only=True)
+class JobStatus:
+    """One line of a sweep's table.
+
+    Attributes:
+        number: Of the job in its sweep, from 0.
+        words: Its overrides, as one would type them.
+        state: One of this module's constants.
+        metric: What ``value`` is, for example ``val/mse``.
+        value: Of the metric.
+        detail: What went wrong, in one line.
+        folder: Of the run, as far as it is known.
+        traceback: File of an error that nobody expected.
+        seconds: Since the job began.
+    """
+
+    number: int
+    words: list[str]
+    state: str = RUNNING
+    metric: str | None = None
+    value: float | None = None
+    detail: str = ""
+    folder: str | None = None
+    traceback: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether there is nothing left to do for it."""
+        return self.state in GOOD
+
+    @property
+    def result(self) -> str:
+        """The metric and the error, as far as there are any."""
+        value = f"{self.metric} {self.value:.5g}" if self.value is not None else ""
+        trace = f"({self.traceback})" if self.traceback else ""
+        return " ".join(part for part in (value, self.detail, trace) if part)
+
+
+def job_path(sweep: Path, number: int) -> Path:
+    """The file of one job in a sweep's folder."""
+    return sweep / JOBS / f"{number:04d}.json"
+
+
+def write_job(sweep: Path, status: JobStatus) -> Path:
+    """Stores a job's status in place of the one before; returns its file."""
+    path = job_path(sweep, status.number)
+    replace_file(path, json.dumps(dataclasses.asdict(status)) + "\n")
+    return path
+
+
+def read_jobs(sweep: Path) -> dict[int, JobStatus]:
+    """Number to status, of the jobs that have begun."""
+    paths = sorted((sweep / JOBS).glob("*.json"))
+    found = [JobStatus(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    return {status.number: status for status in found}
+
+
+def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[JobStatus]:
+    """A status for every job, also for those that never began or never came to an end.
+
+    Args:
+        sweep: The sweep's folder.
+        jobs: The overrides of all that were planned; ``None`` where that is not known.
+        over: Whether no job can be at work any more.
+    """
+    found = read_jobs(sweep)
+    for status in found.values():
+        finished = status.folder and read_status(Path(status.folder))["state"] == "finished"
+        if status.state == RUNNING and over:
+            status.state = INTERRUPTED
+            status.detail = status.detail or "its process was killed"
+        elif status.state == BUSY and finished:
+            # The same run, in another job of this sweep, has come to its end meanwhile.
+            status.state, status.detail = DONE, "by another job"
+    for number, words in enumerate(jobs or []):
+        if number not in found:
+            found[number] = JobStatus(number=number, words=words, state=NOT_STARTED)
+    return [found[number] for number in sorted(found)]
+
+
+def best_trial(jobs: list[JobStatus], *, direction: str) -> str:
+    """What a search has found so far, in one line.
+
+    Args:
+        jobs: Its trials.
+        direction: ``minimize`` or ``maximize``.
+    """
+    done = [status for status in jobs if status.good and status.value is not None]
+    if not done:
+        return f"no best trial: none of {len(jobs)} came to a value"
+    sign = -1 if direction == "maximize" else 1
+    best = min(done, key=lambda status: sign * (status.value or 0.0))
+    words = " ".join(word for word in best.words if word not in _common(jobs))
+    return f"best of {len(jobs)} trials: {best.value:.5g} with {words}"
+
+
+def counted(jobs: list[JobStatus]) -> str:
+    """For example ``5 jobs: 3 ran, 1 done before, 1 failed``."""
+    numbers = Counter(status.state for status in jobs)
+    parts = ", ".join(f"{number} {state}" for state, number in numbers.items())
+    return f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}: {parts or 'none'}"
+
+
+def printed(jobs: list[JobStatus], *, best: str | None = None) -> str:
+    """The table for the screen, one line a job, without the words that all have in common."""
+    common = _common(jobs)
+    lines = [f"all: {' '.join(common)}"] if common else []
+    rows = []
+    for status in jobs:
+        words = " ".join(word for word in status.words if word not in common)
+        rows.append([str(status.number), words or "(as above)", status.state])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for status, (number, words, state) in zip(jobs, rows, strict=True):
+        line = f"{number:>{widths[0]}}  {words:<{widths[1]}}  {state:<{widths[2]}}"
+        lines.append(f"{line}  {_shortened(status)}".rstrip())
+    return "\n".join([*lines, *([best] if best else []), counted(jobs)])
+
+
+def write_table(
+    sweep: Path, jobs: list[JobStatus], *, command: str, best: str | None = None
+) -> Path:
+    """Stores the table for people as ``table.md`` and for programs as ``table.json``.
+
+    Args:
+        sweep: The sweep's folder.
+        jobs: One status a job.
+        command: That made the sweep.
+        best: What a search found.
+
+    Returns:
+        The page for people.
+    """
+    lines = [f"# {sweep.name}", "", f"`{command}`", "", counted(jobs), ""]
+    lines += [best, ""] if best else []
+    lines += ["| # | overrides | state | value or error | folder | seconds |"]
+    lines += ["|---:|---|---|---|---|---:|"]
+    for status in jobs:
+        seconds = f"{status.seconds:.0f}" if status.seconds else ""
+        cells = [str(status.number), f"`{' '.join(status.words)}`", status.state, status.result]
+        cells += [status.folder or "", seconds]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    replace_file(sweep / "table.md", "\n".join(lines) + "\n")
+    content = {"command": command, "best": best, "jobs": [dataclasses.asdict(one) for one in jobs]}
+    replace_file(sweep / "table.json", json.dumps(content, indent=1) + "\n")
+    return sweep / "table.md"
+
+
+def _common(jobs: list[JobStatus]) -> list[str]:
+    if len(jobs) < 2:
+        return []
+    return [word for word in jobs[0].words if all(word in status.words for status in jobs)]
+
+
+def _shortened(status: JobStatus) -> str:
+    if len(status.result) <= PRINTED_WIDTH:
+        return status.result
+    trace = f" ({status.traceback})" if status.traceback else ""
+    return status.result.removesuffix(trace)[:PRINTED_WIDTH] + "…" + trace

@@ -1,0 +1,235 @@
+"""What a command leaves open and a run or a trained generator answers.
+
+``run=RUN`` gives an evaluation its data, networks and scale; ``generator.path=trained:KIND`` the
+GAN of a kind that was trained for the data.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import Header, read_header
+from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.instantiate import nearest, targets
+from idinvert.config.run_folder import find_run, locked, read_config, take_keys
+from idinvert.errors import CheckpointError, ConfigError, RunLockedError
+from idinvert.results.record import Record
+
+FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
+"""Top-level keys that a run brings along, unless the command line gives them."""
+TRAINED = "trained:"
+KINDS = {
+    "stylegan": ("StyleGANGenerator", False),
+    "stylegan_multi_w": ("StyleGANGenerator", True),
+    "stylegan2": ("StyleGAN2Generator", False),
+    "stylegan2_multi_w": ("StyleGAN2Generator", True),
+}
+"""Class, and whether its mapping gives one w a layer (Sec. 6.2)."""
+
+
+def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The configuration with what ``run=RUN`` brings along.
+
+    Args:
+        config: The resolved configuration as plain values.
+        given: Keys that stand on the command line, as `given_keys` sorts them; they win over the
+            run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
+
+    Returns:
+        A configuration whose ``n`` and ``batch_size`` are numbers.
+
+    Raises:
+        ConfigError: No such run, or a number that makes no sense.
+    """
+    config = dict(config)
+    if config["run"] is not None:
+        stored, encoder = _stored(config)
+        config |= _brought_by(stored, config, given=given)
+        if not {"encoder", "encoder.path"} & set(given.get("encoder", ())):
+            config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
+    if config["n"] is None:
+        config["n"] = config["scale"]["n_test"]
+    if config["batch_size"] is None:
+        config["batch_size"] = config["scale"]["inversion_batch_size"]
+    if config["batch_size"] < 1:
+        raise ConfigError(f"batch_size={config['batch_size']}: expected 1 or more.")
+    return config
+
+
+def _own_classes(node: dict[str, Any] | None) -> list[str]:
+    """The classes outside this package that a run's encoder was built from."""
+    names = [str(below["_target_"]) for _, below in targets(node)]
+    stored = list((node or {}).get("classes") or ())
+    return stored + [name for name in names if not name.startswith("idinvert.")]
+
+
+def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The configuration of ``run``, and where its encoder is; a GAN has none.
+
+    A shipped run has no folder here; what it stands on is shipped with it. Tables print commands
+    with its id.
+
+    Raises:
+        ConfigError: No such run, here or shipped.
+    """
+    try:
+        folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    except ConfigError:
+        bundle = shipped_bundle(config["run"])
+        if bundle is None:
+            raise
+        data, path = bundle
+        return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
+    stored = read_config(folder)
+    return (stored, str(folder)) if stored["encoder"] else (_of_gan(stored, folder), None)
+
+
+def _of_gan(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the run of a GAN brings: G as it came out, and the networks that go with its data."""
+    usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
+    networks = {key: usual[key] for key in ("perceptual", "attributes")}
+    return {**stored, **networks, "generator": {"path": str(folder)}}
+
+
+def shipped_bundle(run: str) -> tuple[str, str] | None:
+    """The data set and the place (``shipped:NAME``) of an encoder that comes with this package.
+
+    Args:
+        run: The id of the run that trained it.
+    """
+    for path in sorted(assets_folder().glob("*/encoder.safetensors")):
+        provenance = read_header(path, key="run").provenance
+        if provenance.get("run") == run:
+            return provenance["data"], f"{SHIPPED}{path.parent.name}"
+    return None
+
+
+def _brought_by(
+    stored: dict[str, Any], config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """What a run brings along, with the single keys that stand on the command line."""
+    brought = {
+        key: stored[key]
+        for key in FROM_RUN
+        if key in stored and key not in given.get(key, ()) and (stored[key] or key not in given)
+    }
+    take_keys(brought, config, [word for key in brought for word in given.get(key, ())])
+    if "cache_dir" in brought.get("data", {}) and "data.cache_dir" not in given.get("data", ()):
+        brought["data"]["cache_dir"] = config["system"]["cache"]  # this machine's
+    return brought
+
+
+def with_trained_generator(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the place of the weights for ``generator.path=trained:KIND``.
+
+    Of this machine's GAN runs and the shipped generators it takes those of the kind, the data set
+    and the resolution, and of these the one that has seen the most images. So that a sweep over
+    data sets or generators needs no paths; a run's identity holds the weights' hash, not the word.
+
+    Raises:
+        ConfigError: An unknown kind, or none was trained; the command that would is named.
+    """
+    path = (config["generator"] or {}).get("path")
+    if not isinstance(path, str) or not path.startswith(TRAINED):
+        return config
+    kind = path.removeprefix(TRAINED)
+    if kind not in KINDS:
+        raise ConfigError(f"generator.path={path}: no such kind. " + nearest(kind, list(KINDS)))
+    name, resolution = data_name(config["data"]), config["data"]["resolution"]
+    fitting = [
+        (header.provenance.get("nimg", 0), place)
+        for place, header in _generators(Path(config["system"]["outputs"]))
+        if (header.class_name, bool(header.architecture["multi_w"])) == KINDS[kind]
+        and header.provenance.get("data") == name
+        and header.architecture["resolution"] == resolution
+    ]
+    if not fitting:
+        raise ConfigError(
+            f"generator.path={path}: no GAN of that kind has been trained for {name} at "
+            f"{resolution} px. Train it first: {gan_command(kind, config)}"
+        )
+    _, place = max(fitting, key=lambda found: found[0])
+    return config | {"generator": config["generator"] | {"path": place}}
+
+
+def gan_command(kind: str, config: dict[str, Any]) -> str:
+    """The command that trains a GAN of a kind for the configuration's data."""
+    architecture, multi = kind.split("_")[0], kind.endswith("_multi_w")
+    name, path = data_name(config["data"]), config["data"].get("path")
+    if (config_dir() / "data" / f"{name}.yaml").is_file():
+        words = [f"data={name}"]
+    else:
+        words = ["data=folder", f"data.name={name}"]
+    words += [f"data.path={path}"] if path else []
+    words += [f"generator={architecture}", f"discriminator={architecture}"]
+    words += ["generator.multi_w=true"] if multi else []
+    words += [f"scale={config['scale']['name']}"] if config["scale"]["name"] != "miniature" else []
+    return " ".join(["python train.py experiment=gan", *words])
+
+
+def data_name(node: dict[str, Any]) -> str:
+    """The name that records give a data node's images."""
+    return node.get("name") or node["_target_"].rsplit(".", 1)[-1]
+
+
+def _generators(outputs: Path) -> Iterator[tuple[str, Header]]:
+    """Whole generators: of runs that are not at work, then the shipped ones."""
+    for folder in sorted(path.parents[1] for path in outputs.glob("gan/*/weights/generator.*")):
+        try:
+            with locked(folder):
+                pass
+        except RunLockedError:
+            continue  # its weights are still changing
+        yield from _header_at(str(folder))
+    for path in sorted(assets_folder().glob("*/generator.safetensors")):
+        yield from _header_at(f"{SHIPPED}{path.parent.name}")
+
+
+def _header_at(place: str) -> Iterator[tuple[str, Header]]:
+    try:
+        path = find_weights(place, role="generator", key="generator.path")
+        yield place, read_header(path, key="generator.path")
+    except CheckpointError:
+        return  # half written, or of another version
+
+
+def trained_runs(outputs: Path) -> Iterator[Record]:
+    """The encoders of this machine's runs, and the shipped ones, as records without figures."""
+    folders = [
+        str(path.parents[1]) for path in sorted(outputs.glob("*/*/weights/encoder.safetensors"))
+    ]
+    shipped = sorted(assets_folder().glob("*/encoder.safetensors"))
+    for folder in [*folders, *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
+        try:
+            path = find_weights(folder, role="encoder", key="run")
+            provenance = read_header(path, key="run").provenance
+        except CheckpointError:
+            continue
+        if "choices" in provenance:
+            yield Record(
+                run=provenance["run"],
+                task="",
+                choices=provenance["choices"],
+                metrics={},
+                n=0,
+                nimg=provenance["nimg"],
+                data={"name": provenance["data"]},
+                seed=provenance["seed"],
+                extra={"folder": folder},
+            )
+
+
+def run_id(run: str, outputs: Path) -> str:
+    """The id of ``run=RUN``, which may be a folder, the start of an id, or a shipped run's id.
+
+    Raises:
+        ConfigError: No such run.
+    """
+    try:
+        return find_run(run, outputs=outputs).name
+    except ConfigError:
+        if run not in [known.run for known in trained_runs(outputs)]:
+            raise
+        return run

@@ -1,0 +1,219 @@
+"""One job of a sweep, in whatever process a launcher runs it: works, and stores how it ended."""
+
+import dataclasses
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from idinvert.cli import job_status
+from idinvert.cli.devices import out_of_memory, prepare_process
+from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
+from idinvert.cli.job_status import JobStatus, read_jobs, write_job
+from idinvert.config.compose import compose_plain, given_keys, without_hydra
+from idinvert.config.instantiate import nearest
+from idinvert.config.run_folder import is_first_process, replace_file
+from idinvert.errors import ConfigError, DivergenceError, IdinvertError, RunLockedError
+from idinvert.results.record import now
+from idinvert.tracking.csv_logger import read_rows
+from idinvert.tracking.status import read_status
+from idinvert.training.callbacks.checkpoint import latest_checkpoint
+
+PAUSE = 2.0
+"""Seconds between two looks at a folder that another evaluation works in."""
+VALIDATION = "val/"
+
+
+class UnknownMetricError(ConfigError):
+    """``optimized_metric`` names no metric of this training; no other job of the sweep has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepJob:
+    """What Hydra calls for each job; it travels to other processes, and never raises there.
+
+    An error is a line in the sweep's table, so that the other jobs go on; an optimising sweeper
+    gets ``None`` for it, which is a failed trial.
+
+    Attributes:
+        program: ``"train"`` or ``"evaluate"``.
+        work: What the program does with a configuration.
+        sweep: The sweep's folder.
+        search: Whether an optimising sweeper draws the jobs. It draws the same ones when the
+            command is given again: those that ended give their value without any work.
+        argv0: The program as it was called; a launcher's process has another.
+        home: Id of the process that the user started.
+    """
+
+    program: str
+    work: Callable[..., Any]
+    sweep: Path
+    search: bool
+    argv0: str
+    home: int = dataclasses.field(default_factory=os.getpid)
+
+    def __call__(self, config: DictConfig) -> float | None:
+        """Runs the job.
+
+        Args:
+            config: As Hydra composed it.
+
+        Returns:
+            The value of ``optimized_metric``; ``None`` where there is none or the job failed.
+        """
+        prepare_process()
+        began, argv, task = time.monotonic(), sys.argv, HydraConfig.get()
+        given = without_hydra(task.overrides.task)
+        status, value = JobStatus(number=int(task.job.num), words=given), None
+        at_home = os.getpid() == self.home
+        try:
+            words = chosen_row(self.program, given)
+            status.words = [word for word in words if word != CHOSEN]
+            if (before := self._ended_before(status)) is not None:
+                status = before
+                return status.value if status.good else None
+            if words is given:  # composed by Hydra, and checked before the sweep began
+                plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            else:
+                plain = compose_plain(self.program, words)
+            value = self._run(status, words, plain)
+        except (KeyboardInterrupt, SystemExit):
+            status.state = job_status.INTERRUPTED
+            if at_home:
+                raise KeyboardInterrupt from None  # Lightning makes it an exit
+            raise  # of submitit, which queues the job again
+        except Exception as error:
+            self._explain(status, error)
+            if isinstance(error, UnknownMetricError) and at_home:
+                raise SystemExit(2) from error  # no other trial has it either
+        finally:
+            sys.argv = argv
+            status.seconds = status.seconds or round(time.monotonic() - began, 1)
+            self._store(status)
+        if status.state == job_status.INTERRUPTED and at_home:
+            raise KeyboardInterrupt  # training has saved and returned; the sweep ends as well
+        return value
+
+    def _ended_before(self, status: JobStatus) -> JobStatus | None:
+        """This very trial, as an earlier call of the same search left it."""
+        before = read_jobs(self.sweep).get(status.number) if self.search else None
+        ended = (*job_status.GOOD, job_status.FAILED, job_status.DIVERGED)
+        if before is None or before.words != status.words or before.state not in ended:
+            return None
+        if before.state == job_status.RAN:
+            before.state = job_status.DONE
+        return before
+
+    def _run(self, status: JobStatus, words: list[str], config: dict[str, Any]) -> float | None:
+        """Does the work and notes its result; returns what a search optimises."""
+        since, moment, began = self._store(status), now(), time.monotonic()
+        # What this job's records and weights name as their command, and what its ranks are given.
+        row = [word for word in words if not word.startswith("row=")]
+        sys.argv = [self.argv0, *row]
+        if len(row) < len(words) and is_first_process():
+            print(f"python {self.program}.py {' '.join(row)}", flush=True)
+        result = self._work(config, given_keys([*words, *chosen_by_experiment(words)]))
+        optimized = config.get("optimized_metric")
+        if isinstance(result, Path):
+            newest = latest_checkpoint(result / "checkpoints")
+            done = newest is not None and newest.stat().st_mtime < since
+            status.folder = str(result)
+            ended = read_status(result)["state"]
+            if ended == "diverged":
+                status.state, status.detail = job_status.DIVERGED, f"{result} diverged before"
+                return None
+            if ended == "stopped":
+                limit = config.get("max_seconds")
+                asked = limit is not None and time.monotonic() - began >= limit
+                status.state = job_status.STOPPED if asked else job_status.INTERRUPTED
+            metric = metric_of_run(result, optimized=optimized)
+        else:
+            done = bool(result) and all(record.created < moment for record in result)
+            metric = next(iter(result[-1].metrics.items()), None) if result else None
+        status.metric, status.value = metric or (None, None)
+        if status.state == job_status.RUNNING:
+            status.state = job_status.DONE if done else job_status.RAN
+        return status.value if optimized and status.good else None
+
+    def _work(self, config: dict[str, Any], given: dict[str, list[str]]) -> Any:
+        """The work's result; an evaluation waits while another one inverts for the same run."""
+        waiting = False
+        while True:
+            try:
+                return self.work(config, given=given)
+            except RunLockedError as error:
+                if self.program == "train" or error.folder is None:
+                    raise
+                if not waiting:
+                    print(f"waiting: {error.folder} is in use by another evaluation", flush=True)
+                waiting = True
+                time.sleep(PAUSE)
+
+    def _explain(self, status: JobStatus, error: Exception) -> None:
+        """Notes an error in one line; of one that nobody expected, the traceback as well."""
+        if isinstance(error, torch.OutOfMemoryError):
+            error = out_of_memory(error, program=self.program)
+        status.detail = " ".join(str(error).split())
+        status.state = job_status.FAILED
+        if isinstance(error, RunLockedError):
+            status.state = job_status.BUSY
+            status.folder = str(error.folder) if error.folder else None
+            return
+        if isinstance(error, IdinvertError):
+            if isinstance(error, DivergenceError):
+                status.state = job_status.DIVERGED
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return
+        path = job_status.job_path(self.sweep, status.number).with_suffix(".traceback.txt")
+        replace_file(path, "".join(traceback.format_exception(error)))
+        status.detail, status.traceback = f"{type(error).__name__}: {status.detail}", str(path)
+        print(f"error: {status.detail} ({path})", file=sys.stderr, flush=True)
+
+    def _store(self, status: JobStatus) -> float:
+        """Stores the status; returns the file system's time, which may not be this machine's."""
+        return write_job(self.sweep, status).stat().st_mtime if is_first_process() else 0.0
+
+
+def metric_of_run(folder: Path, *, optimized: str | None) -> tuple[str, float] | None:
+    """Name and last value of a validation metric of a run.
+
+    Args:
+        folder: The run's folder, with its ``metrics.jsonl``.
+        optimized: ``optimized_metric``; ``None`` for the first that is there.
+
+    Returns:
+        ``None`` where nothing was asked for and nothing was validated.
+
+    Raises:
+        UnknownMetricError: No such metric; those that exist are named.
+        ConfigError: It is no finite number.
+    """
+    last = {
+        name: float(value)
+        for row in read_rows(folder / "metrics.jsonl")
+        for name, value in row.items()
+        if name.startswith(VALIDATION)
+    }
+    if optimized is None:
+        return next(iter(last.items()), None)
+    if not last:
+        raise UnknownMetricError(
+            f"optimized_metric={optimized}: {folder} was never validated, so there is nothing to "
+            "optimise. Set logging.validate_every_nimg to at most nimg; a GAN has no validation."
+        )
+    if optimized not in last:
+        hint = nearest(optimized, list(last))
+        known = "" if hint.startswith("Known") else f" Known here: {', '.join(sorted(last))}."
+        raise UnknownMetricError(f"optimized_metric={optimized}: no such metric. {hint}{known}")
+    if not math.isfinite(last[optimized]):
+        raise ConfigError(f"{optimized} ended as {last[optimized]} in {folder}.")
+    return optimized, last[optimized]
