@@ -8,7 +8,8 @@ from hydra.utils import get_object
 
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import build
-from idinvert.evaluation.networks import build_method
+from idinvert.config.moved import original_targets, present_targets
+from idinvert.evaluation.networks import build_method, room_name
 from idinvert.inversion.inversion import Inverter
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"), key=lambda path: path.stem)
@@ -58,3 +59,17 @@ def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str
         config["inversion"], config, encoder=world.encoder, perceptual=world.features
     )
     assert method.settings.get("lambda_vgg", 0.2) == 0.2
+
+
+def test_methods_that_moved_are_found_by_their_first_names_and_keep_them() -> None:
+    """A stored configuration opens, and what identities are made of says what it said."""
+    for stem, name in (
+        ("in_domain", "InDomain"),
+        ("free", "Free"),
+        ("image2stylegan", "Image2StyleGAN"),
+    ):
+        first = {"_target_": f"idinvert.inversion.{stem}.{name}Inverter"}
+        now = compose_plain("evaluate", [f"inversion={stem}"])["inversion"]["_target_"]
+        assert present_targets(first) == {"_target_": now}
+        assert original_targets({"_target_": now}) == first
+        assert room_name(now) == stem

@@ -50,15 +50,6 @@ def test_equals_the_literal_reference(world):
     assert not torch.equal(last.codes[:, 0], last.codes[:, 1]), "the layers did not part"
 
 
-@pytest.mark.parametrize("early_stop", [None, 3])
-def test_does_not_depend_on_batch_mates(world, early_stop):
-    method = inverter(world, early_stop=early_stop, early_stop_gain=0.03)
-    together = method.invert(world.images, generator=world.generator)
-    apart = method.invert(world.images[[4, 1]], generator=world.generator)
-    torch.testing.assert_close(apart.codes, together.codes[[4, 1]], rtol=1e-8, atol=0)
-    torch.testing.assert_close(apart.losses, together.losses[:, [4, 1]], rtol=1e-8, atol=0)
-
-
 def test_a_uniform_start_is_drawn_by_id_and_w_stays_one_code(world):
     method = inverter(world, init="uniform", space="w", steps=2)
     ids = torch.arange(10, 16)

@@ -69,19 +69,6 @@ def test_methods_without_an_encoder_do_not_mix_images_either(parts, kind):
     torch.testing.assert_close(rebuilt, together.images, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", [Image2StyleGANInverter, ProjectorInverter, FreeInverter])
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_methods_work_under_callers_without_gradients(parts, kind, mode):
-    generator, _, features, x = parts
-    method = kind(perceptual=features, lambda_vgg=0.1, steps=2)
-    free = method.invert(x, generator=generator, ids=torch.arange(4))
-    method = kind(perceptual=features, lambda_vgg=0.1, steps=2)
-    with mode():
-        found = method.invert(x + 0, generator=generator, ids=torch.arange(4))
-    torch.testing.assert_close(found.codes, free.codes)
-    assert not found.codes.requires_grad
-
-
 def flops(work):
     with FlopCounterMode(display=False) as counter:
         work()

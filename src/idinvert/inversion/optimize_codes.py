@@ -109,7 +109,7 @@ class OptimizeCodes(Descent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weights(perceptual=self.perceptual, **self._keywords("pixel", "vgg", "dom"))
+        check_weights(perceptual=self.perceptual, **self.weights)
         if self.encoder is None:
             check_choice(self.space, SPACES, key="inversion.space")
             check_start(self.init, space=self.space)
@@ -121,14 +121,14 @@ class OptimizeCodes(Descent):
                 check_start(self.init, space=self.space)
         self.features = None
         if self.perceptual is not None and self.lambda_vgg:
-            layers = all_taps if self.several_layers else one_layer
-            self.features = layers(self.perceptual)
+            self.features = (all_taps if self.several_layers else one_layer)(self.perceptual)
         self.curvature = Curvature()
 
-    def _keywords(self, *weights: str) -> dict[str, float]:
+    @property
+    def weights(self) -> dict[str, float]:
         """The weights that this preset takes as keywords, by name."""
+        names = ("lambda_pixel", "lambda_vgg", "lambda_dom")
         taken = {each.name for each in fields(self) if each.init}
-        names = [f"lambda_{weight}" for weight in weights]
         return {name: getattr(self, name) for name in names if name in taken}
 
     @property
@@ -142,7 +142,7 @@ class OptimizeCodes(Descent):
         return {
             "method": self.name,
             **super().settings,
-            **self._keywords("pixel", "vgg", "dom"),
+            **self.weights,
             "init": self.init,
             "space": self.space,
             "noise": self.noise,
@@ -173,7 +173,7 @@ class OptimizeCodes(Descent):
             ConfigError: if images, encoder and generator do not fit, a network is in training mode,
                 or something is drawn and there are no ids.
         """
-        return self._invert(images, generator=generator, ids=ids, progress=progress, region=None)
+        return self._invert(images, generator=generator, ids=ids, progress=progress)
 
     def _invert(
         self,
@@ -182,7 +182,7 @@ class OptimizeCodes(Descent):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None,
+        region: Region | None = None,
     ) -> Inversion:
         """Minimise Eq. (4), its image terms over a region or the whole images (None)."""
         check_images(images, generator=generator)

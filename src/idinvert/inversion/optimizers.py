@@ -8,7 +8,7 @@ on that image alone. It reads no number back from the device, so a step never wa
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,25 +24,6 @@ Preconditioner = Callable[[Tensor], Tensor]
 Schedule = Callable[[float], float]
 
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
-
-
-class Optimizer(Protocol):
-    """Moves variables, each [N, ...], by what was found at them."""
-
-    def step(
-        self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
-    ) -> Sequence[Tensor]:
-        """One step from where the variables are.
-
-        Args:
-            gradients: of the summed losses, each like its variable; 0 where an image is frozen.
-            losses: total objective there, [N].
-            factor: the schedule's, on the step.
-
-        Returns:
-            The variables, moved in place.
-        """
-        ...
 
 
 class Adam:
@@ -67,7 +48,16 @@ class Adam:
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
     ) -> Sequence[Tensor]:
-        """See `Optimizer.step`; the losses are not read."""
+        """One step from where the variables are.
+
+        Args:
+            gradients: of the summed losses, each like its variable; 0 where an image is frozen.
+            losses: total objective there, [N]; Adam does not read them.
+            factor: the schedule's, on the step.
+
+        Returns:
+            The variables, moved in place.
+        """
         for group in self.adam.param_groups:
             group["lr"] = self.lr * factor
         for variable, gradient in zip(self.variables, gradients, strict=True):
@@ -124,7 +114,7 @@ class LBFGS:
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
     ) -> Sequence[Tensor]:
-        """See `Optimizer.step`."""
+        """See `Adam.step`."""
         point, gradient, loss = self._flat(self.variables), self._flat(gradients), losses[:, None]
         if self.base is None:
             if self.preconditioner is None:
@@ -204,7 +194,7 @@ def optimizer_named(
     lr: float,
     betas: Sequence[float],
     preconditioner: Preconditioner | None = None,
-) -> Optimizer:
+) -> Adam | LBFGS:
     """The optimiser of that name; see `check_optimizer`."""
     if name != "adam":
         return LBFGS(variables, lr=lr, preconditioner=preconditioner)

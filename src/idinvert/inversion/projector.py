@@ -21,21 +21,9 @@ from idinvert.inversion.initialization import (
     native_space,
     start_codes,
 )
-from idinvert.inversion.inversion import (
-    Inversion,
-    Progress,
-    check_evaluating,
-    check_images,
-    now,
-)
+from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images, now
 from idinvert.inversion.loop import Descent, gradients, plain
-from idinvert.inversion.noise import (
-    NoiseKind,
-    draw_noise,
-    noise_for,
-    noise_regulariser,
-    normalised,
-)
+from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for, noise_regulariser, normalised
 from idinvert.inversion.optimizers import PLAIN
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.losses.terms import pixel_loss

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.networks.batch_norm import batch_norm
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoding import Encoding, adopt_offset
 from idinvert.networks.mapping import MappingNetwork
 from idinvert.networks.noise_head import NoiseHead
 
@@ -132,28 +132,9 @@ class Encoder(nn.Module):
         """E's own space: ``"w"`` where every layer gets the same code, ``"w_plus"`` or ``"z"``."""
         return self.latent
 
-    @torch.no_grad()
     def set_offset(self, w_avg: Tensor) -> None:
-        """Take the generator's average code as the offset.
-
-        Args:
-            w_avg: ``[L, w_dim]``, or ``[w_dim]`` for all layers.
-
-        Raises:
-            ConfigError: The encoder adds no offset, or the shape does not fit.
-        """
-        if not self.offset:
-            raise ConfigError(
-                "encoder: got an average code, but this encoder adds no offset; "
-                "set latent.offset=w_avg"
-            )
-        shape = (self.num_layers, self.w_dim)
-        if tuple(w_avg.shape) not in (shape, shape[1:]):
-            raise ConfigError(
-                f"encoder: got an average code {tuple(w_avg.shape)}, expected {shape}; encoder and "
-                "generator do not belong together, change encoder or generator"
-            )
-        self.w_offset.copy_(w_avg.expand(shape))
+        """Takes the generator's average code as the offset; see `encoding.adopt_offset`."""
+        adopt_offset(self, w_avg)
 
     def set_mapping(self, mapping: nn.Module) -> None:
         """Take a copy of the generator's M, through which ``latent="z"`` goes; it stays frozen.

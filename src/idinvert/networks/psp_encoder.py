@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoding import Encoding, adopt_offset
 from idinvert.networks.irse import IRSE50
 from idinvert.networks.layers import EqualLinear
 from idinvert.networks.style_pyramid import (
@@ -15,7 +15,6 @@ from idinvert.networks.style_pyramid import (
     body,
     check_images,
     check_input,
-    copy_offset,
     features_of,
     fit,
     style_heads,
@@ -108,17 +107,8 @@ class PspEncoder(nn.Module):
         return self.latent
 
     def set_offset(self, w_avg: Tensor) -> None:
-        """Takes the generator's average code [L, w_dim] or [w_dim] as the offset.
-
-        Raises:
-            ConfigError: The encoder adds no offset, or the shape does not fit.
-        """
-        if not self.offset:
-            raise ConfigError(
-                "encoder: got an average code, but this encoder adds no offset; "
-                "set latent.offset=w_avg"
-            )
-        copy_offset(self.w_offset, w_avg)
+        """Takes the generator's average code as the offset; see `encoding.adopt_offset`."""
+        adopt_offset(self, w_avg)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, 3, R, R] in [-1, 1] to codes [N, L, w_dim].

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -151,22 +150,6 @@ def body(*, channels: int, units: tuple[int, ...], reduction: int, norm: str) ->
             "encoder.units"
         )
     return IRSE(channels=channels, units=units, reduction=reduction, norm=norm)
-
-
-@torch.no_grad()
-def copy_offset(w_offset: Tensor, w_avg: Tensor) -> None:
-    """Copies an average code [L, w_dim], or [w_dim] for all layers, into an encoder's buffer.
-
-    Raises:
-        ConfigError: The shape does not fit.
-    """
-    if tuple(w_avg.shape) not in (tuple(w_offset.shape), tuple(w_offset.shape[1:])):
-        raise ConfigError(
-            f"encoder: got an average code {tuple(w_avg.shape)}, expected "
-            f"{tuple(w_offset.shape)}; encoder and generator do not belong together, change "
-            "encoder or generator"
-        )
-    w_offset.copy_(w_avg.expand(w_offset.shape))
 
 
 def _onto(coarse: Tensor, fine: Tensor) -> Tensor:

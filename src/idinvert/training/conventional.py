@@ -25,14 +25,7 @@ class ConventionalTraining(EncoderTraining):
     images G(w), and pulls E(G(w)) towards w. No gradient goes through G. Real images only say how
     many there are, and serve the validation, which is that of the other objectives.
 
-    Args:
-        generator: The frozen G (`networks.generator.Generator`).
-        encoder: E; images to codes ``[N, L, w_dim]``.
-        lr: Adam's learning rate.
-        betas: Adam's betas.
-        schedule: Factor on the learning rate by images seen.
-        seed: Seed of z.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm sees one at a time.
+    Arguments are those of `EncoderTraining`; ``seed`` is that of z.
 
     Raises:
         ConfigError: The encoder gives noise maps, about which Eq. (1) says nothing.

@@ -24,10 +24,10 @@ from idinvert.training.steps import (
 class DomainGuidedTraining(EncoderTraining):
     """E against D around a frozen G: one E step, then one D step, on the same real images.
 
+    Arguments that are not listed here are those of `EncoderTraining`.
+
     Args:
-        generator: The frozen G (`networks.generator.Generator`); codes ``[N, L, w_dim]`` to images.
         discriminator: D, as it came out of the GAN's training; it goes on learning here.
-        encoder: E; images to codes ``[N, L, w_dim]``.
         perceptual: F; images to features. ``None`` only with ``lambda_vgg=0``.
         lambda_vgg: Weight of the perceptual term.
         lambda_adv: Weight of the adversarial term; 0 leaves D out altogether.
@@ -36,13 +36,6 @@ class DomainGuidedTraining(EncoderTraining):
         adversarial: ``"logistic"`` (the authors' code) or ``"wgan"`` (as printed).
         refresh_fakes: The D step encodes the images anew with the encoder just updated, as the
             authors' two session calls do; otherwise it takes the reconstructions of the E step.
-        lr: Learning rate of both Adam optimisers.
-        betas: Adam's betas.
-        schedule: Factor on the learning rate by images seen.
-        mirror: Flip training images left to right with probability one half.
-        seed: Seed of the flips.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm and D's minibatch
-            deviation see one at a time.
 
     Raises:
         ConfigError: Unknown ``adversarial``.

@@ -30,8 +30,9 @@ class E4eTraining(EncoderTraining):
     ``delta_every`` images. E pays for the pixels, the features, the length of each difference and
     each layer's code that D_w takes for one that M did not make.
 
+    Arguments that are not listed here are those of `EncoderTraining`.
+
     Args:
-        generator: The frozen G (`networks.generator.Generator`).
         encoder: E, with deltas (`networks.encoder.Encoder`).
         perceptual: F; images to features. ``None`` only with ``lambda_vgg=0``.
         lambda_vgg: Weight of the perceptual term.
@@ -44,13 +45,7 @@ class E4eTraining(EncoderTraining):
         truncation: psi of M's codes.
         r1_gamma: Gamma of R1 on M's codes.
         r1_every: D_w steps between two penalties; each counts so many times.
-        lr: E's learning rate.
-        w_lr_ratio: D_w's, as a share of E's.
-        betas: Adam's betas, for both.
-        schedule: Factor on the learning rates by images seen.
-        mirror: Flip training images left to right with probability one half.
-        seed: Seed of the flips, and of what D_w is shown.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm sees one at a time.
+        w_lr_ratio: D_w's learning rate, as a share of E's.
 
     Raises:
         ConfigError: The encoder has no deltas.

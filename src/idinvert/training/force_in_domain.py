@@ -19,12 +19,10 @@ class ForceInDomainTraining(DomainGuidedTraining):
     from M(z), z from N(0, I), and which E learns to deceive: its codes are forced into the
     distribution that G was trained on.
 
+    Arguments that are not listed here are those of `DomainGuidedTraining`.
+
     Args:
-        generator: The frozen G (`networks.generator.Generator`).
         discriminator: D, as it came out of the GAN's training.
-        encoder: E; images to codes ``[N, L, w_dim]``.
-        perceptual: F; images to features. ``None`` only with ``lambda_vgg=0``.
-        lambda_vgg: Weight of the perceptual term.
         lambda_adv: Weight of D's term.
         lambda_w: Weight of D_w's term.
         r1_gamma: The gamma of Eq. 3, for both discriminators.
@@ -34,14 +32,7 @@ class ForceInDomainTraining(DomainGuidedTraining):
         w_input: See `training.latent_adversary.LatentAdversary`, as for the next two.
         pool_size: Earlier codes that D_w may be shown again.
         truncation: psi of M's codes.
-        lr: Learning rate of E and D.
-        w_lr_ratio: D_w's, as a share of it.
-        betas: Adam's betas, for all.
-        schedule: Factor on the learning rates by images seen.
-        mirror: Flip training images left to right with probability one half.
-        seed: Seed of the flips, and of what D_w is shown.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm and D's minibatch
-            deviation see one at a time.
+        w_lr_ratio: D_w's learning rate, as a share of that of E and D.
 
     Raises:
         ConfigError: Unknown ``adversarial`` or ``w_input``, or no D.
