@@ -77,9 +77,8 @@ class Curvature:
             for first in range(0, probes, BATCH):
                 z = torch.randn(min(BATCH, probes - first), generator.z_dim, generator=rng)
                 moving = native(z.to(like), space=space, generator=generator)
-                images = generator.synthesis(
-                    codes_in(space, moving, generator=generator), noise=noise
-                )
+                w = codes_in(space, moving, generator=generator)
+                images = generator.synthesis(w, noise=noise)
                 rows.append(_probe(responses(images, moving), moving, rng=rng))
             self._known = (generator, _inverse(torch.cat(rows)))
         return self._known[1]

@@ -24,8 +24,7 @@ from idinvert.inversion.optimizers import (
 
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
-Perturb = Callable[..., Sequence[Tensor]]
-Project = Callable[..., Sequence[Tensor]]
+Change = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ class Descent:
         synthesise: Synthesise,
         objective: Objective,
         preconditioner: Preconditioner | None = None,
-        perturb: Perturb | None = None,
-        project: Project | None = None,
+        perturb: Change | None = None,
+        project: Change | None = None,
         progress: Progress | None = None,
     ) -> Optimised:
         """Minimise a per-image objective over per-image variables, N images at once.

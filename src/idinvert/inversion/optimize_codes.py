@@ -32,9 +32,10 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import Descent, gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
-from idinvert.inversion.optimizers import Preconditioner
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights, one_layer
 from idinvert.losses.terms import code_loss, pixel_loss
+
+WEIGHTS = ("lambda_pixel", "lambda_vgg", "lambda_dom")
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,8 @@ class OptimizeCodes(Descent):
     @property
     def weights(self) -> dict[str, float]:
         """The weights that this preset takes as keywords, by name."""
-        names = ("lambda_pixel", "lambda_vgg", "lambda_dom")
-        taken = {each.name for each in fields(self) if each.init}
-        return {name: getattr(self, name) for name in names if name in taken}
+        taken = [each.name for each in fields(self) if each.init]
+        return {name: getattr(self, name) for name in WEIGHTS if name in taken}
 
     @property
     def networks(self) -> Sequence[nn.Module]:
@@ -231,7 +231,7 @@ class OptimizeCodes(Descent):
                 found += [] if perceptual is None else perceptual.responses(g)
                 return found + ([(w - encoder(g), self.lambda_dom)] if self.lambda_dom else [])
 
-            preconditioner: Preconditioner | None = None
+            preconditioner = None
             if self.optimizer == "lbfgs_gn":
                 preconditioner = self.curvature.preconditioner(
                     generator=generator,
