@@ -91,7 +91,7 @@ ENTRIES = {
 
 
 def cache_folder() -> Path:
-    """``$IDINVERT_CACHE/weights``, or ``~/.cache/idinvert/checkpoints``."""
+    """``$IDINVERT_CACHE/weights``, or ``~/.cache/idinvert/weights``."""
     root = os.environ.get("IDINVERT_CACHE")
     base = Path(root).expanduser() if root else Path.home() / ".cache" / "idinvert"
     return base / "weights"
