@@ -54,7 +54,7 @@ def attribute_agreement(
 def attribute_replicates(
     predictions: Tensor, labels: Tensor, *, kinds: Sequence[str], names: Sequence[str], seed: int
 ) -> dict[str, Tensor]:
-    """The figures of `attribute_agreement` of resampled images, float64 `[B]` each."""
+    """The values of `attribute_agreement` of resampled images, float64 `[B]` each."""
     counts = counts_of(resampled(len(labels), seed=seed, name="images"))
     return _weighted(predictions, labels, counts, kinds=kinds, names=names)
 
@@ -67,7 +67,7 @@ def _weighted(
     kinds: Sequence[str],
     names: Sequence[str],
 ) -> dict[str, Tensor]:
-    """The figures [B] with each image counted `counts` [B, N] times."""
+    """The values [B] with each image counted `counts` [B, N] times."""
     results: dict[str, Tensor] = {}
     for index, (kind, name) in enumerate(zip(kinds, names, strict=True)):
         prediction, label = predictions[:, index].double(), labels[:, index].double()

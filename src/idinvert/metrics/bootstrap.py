@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals from images drawn again with replacement."""
+"""How sure a metric is: intervals from images drawn again with replacement."""
 
 import hashlib
 import math
@@ -38,17 +38,17 @@ def counts_of(places: Tensor) -> Tensor:
 
 
 def interval(value: float, replicates: Tensor) -> Interval | None:
-    """The 95 % interval about a figure, by the spread of its replicates.
+    """The 95 % interval about a value, by the spread of its replicates.
 
     A distance of resampled sets is larger than that of the sets themselves, for a resample repeats
-    images. So the replicates give the width, and the figure the middle.
+    images. So the replicates give the width, and the value the middle.
 
     Args:
-        value: the figure.
+        value: of the metric.
         replicates: float [B]; those that are not finite are left out.
 
     Returns:
-        Low and high; None for a figure that is not finite, or with fewer than two replicates.
+        Low and high; None for a value that is not finite, or with fewer than two replicates.
     """
     kept = replicates[replicates.isfinite()].double()
     if not math.isfinite(value) or len(kept) < 2:

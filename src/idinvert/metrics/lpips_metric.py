@@ -55,7 +55,7 @@ class LPIPS(nn.Module):
             warnings.warn(
                 f"{file} is not {published.filename} as published (sha256 "
                 f"{self.backbone_sha256[:8]}); LPIPS on other weights does not compare with "
-                "published figures",
+                "published values",
                 stacklevel=2,
             )
         self.requires_grad_(False).eval()

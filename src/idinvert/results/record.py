@@ -44,7 +44,7 @@ class Record:
         created: UTC, ISO 8601; from `now()`.
         seed: of the run.
         command: that made the record.
-        evaluation: hash of all that the figures depend on, so that a sweep does nothing twice.
+        evaluation: hash of all that the values depend on, so that a sweep does nothing twice.
         reference: which real images distances between sets are to: `disjoint` (none that an output
             was made of) or `same`; empty where there are none. Records from before it was said
             read as `same`, which they are.
@@ -85,41 +85,22 @@ _REQUIRED = [
     for name, item in _FIELDS.items()
     if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 ]
-_TYPES: dict[str, tuple[type, ...]] = {
-    "run": (str,),
-    "task": (str,),
-    "choices": (Mapping,),
-    "metrics": (Mapping,),
-    "n": (int,),
-    "nimg": (int,),
-    "data": (Mapping,),
-    "protocol": (Mapping,),
-    "checkpoints": (Mapping,),
-    "versions": (Mapping,),
-    "device": (str,),
-    "batch_size": (int,),
-    "seconds": (int, float),
-    "created": (str,),
-    "command": (str,),
-    "evaluation": (str,),
-    "reference": (str,),
-    "intervals": (Mapping,),
-    "series": (Mapping,),
+_MAPPINGS = ("choices", "metrics", "data", "protocol", "checkpoints", "versions")
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys((*_MAPPINGS, "intervals", "series"), Mapping),
+    **dict.fromkeys(("run", "task", "device", "created", "command", "evaluation"), str),
+    **dict.fromkeys(("n", "nimg", "batch_size"), int),
+    "reference": str,
+    "seconds": int | float,
 }
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Plain data for JSON; figures that are not finite numbers become null."""
+    """Plain data for JSON; values that are not finite numbers become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
-    for name in (
-        "series",
-        "evaluation",
-        "reference",
-        "intervals",
-        "batch_size",
-    ):  # only where there are any
-        if not plain[name]:
+    for name in ("series", "evaluation", "reference", "intervals", "batch_size"):
+        if not plain[name]:  # only where there are any
             del plain[name]
     if record.intervals:
         plain["intervals"] = {name: list(pair) for name, pair in record.intervals.items()}

@@ -101,7 +101,7 @@ def matching(records: Iterable[Record], where: Where) -> list[Record]:
     """Records that meet every clause, the one to show first.
 
     That is the one with the most nimg; of these the one with the most images measured, lest a quick
-    trial replace a figure; of these the newest.
+    trial replace a value; of these the newest.
     """
     found = [record for record in records if not failures(record, where)]
     found.reverse()  # of equal age, the one that was written last
@@ -118,7 +118,7 @@ def preferred(records: Iterable[Record], metric: str, reference: str) -> list[Re
 
 
 def other_reference(record: Record, metric: str, reference: str) -> str:
-    """The record's reference where its figure is a distance to another than the one asked for."""
+    """The record's reference where its value is a distance to another than the one asked for."""
     same = not record.reference or record.reference == reference or not OF_SETS.match(metric)
     return "" if same else record.reference
 

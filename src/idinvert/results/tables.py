@@ -21,14 +21,8 @@ REFERENCES = {
 }
 STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
 LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "↑": r"$\uparrow$",

@@ -46,7 +46,7 @@ def log_results(
     """Logs the results of one evaluation.
 
     Each record is a row ``<task>/<metric>`` at its ``nimg``, with its place among several as
-    ``record``; all of them stand in the table ``records``, curves in ``series``. Per-image figures
+    ``record``; all of them stand in the table ``records``, curves in ``series``. Per-image values
     are the table ``per_image``, pictures are ``<task>/<file>``. The records and the codes of one's
     own images are artifacts.
 
@@ -58,8 +58,8 @@ def log_results(
     """
     records = [result.record for result in results if result.record is not None]
     for place, record in enumerate(records):
-        figures = {f"{record['task']}/{name}": value for name, value in record["metrics"].items()}
-        row = {name: value for name, value in figures.items() if value is not None}
+        metrics = {f"{record['task']}/{name}": value for name, value in record["metrics"].items()}
+        row = {name: value for name, value in metrics.items() if value is not None}
         tracked.log(
             row | {"nimg": record["nimg"]} | ({"record": place} if len(records) > 1 else {})
         )
@@ -89,8 +89,8 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> wandb.Table:
         name = inversion.get("name") if isinstance(inversion, Mapping) else str(inversion)
         known = [place, record["task"], name, record["data"].get("name"), record["n"]]
         known += [record["run"], record["nimg"], record.get("seed")]
-        figures = [record["metrics"].get(metric) for metric in metrics]
-        table.add_data(*known, *figures, json.dumps(record["choices"], sort_keys=True))
+        values = [record["metrics"].get(metric) for metric in metrics]
+        table.add_data(*known, *values, json.dumps(record["choices"], sort_keys=True))
     return table
 
 
@@ -109,7 +109,7 @@ def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, wandb.Table]:
 
 
 def _log_folder(tracked: TrackedRun, result: Result, *, images: int) -> None:
-    """Per-image figures, pictures and codes of a task's folder."""
+    """Per-image values, pictures and codes of a task's folder."""
     import wandb
 
     folder, record = result.folder, result.record
@@ -172,7 +172,7 @@ def per_image_table(folder: Path, *, images: int) -> wandb.Table | None:
         images: The first so many lines show target, encoder's reconstruction and inversion.
 
     Returns:
-        None where the evaluation keeps no figures of single images.
+        None where the evaluation keeps no values of single images.
     """
     import wandb
 

@@ -13,7 +13,7 @@ WITHOUT = "logger=wandb_offline keeps everything here (wandb sync sends it later
 class TrackedRun:
     """One W&B run, whose failures are told once and cost nothing but what W&B would have shown.
 
-    The figures and pictures of a run or an evaluation stand in its folder whatever happens to W&B,
+    The metrics and pictures of a run or an evaluation stand in its folder whatever happens to W&B,
     so nothing that W&B raises ends a training.
 
     Args:
@@ -88,7 +88,7 @@ class TrackedRun:
             if words not in self._said:
                 self._said.add(words)
                 print(
-                    f"W&B failed ({words}); the work goes on, and its figures and pictures are in "
+                    f"W&B failed ({words}); the work goes on, and its metrics and pictures are in "
                     "its folder.",
                     file=sys.stderr,
                     flush=True,
