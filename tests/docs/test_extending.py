@@ -11,7 +11,7 @@ import yaml
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import load_network, read_header, save_network
 from idinvert.cli.evaluate import evaluate
-from idinvert.cli.expected import expected_choices
+from idinvert.cli.tables import expected_choices
 from idinvert.cli.train import train
 from idinvert.config.compose import OWN, compose_plain, given_keys, take_own_config_dir
 from idinvert.errors import CheckpointError, ConfigError

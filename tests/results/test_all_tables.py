@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from idinvert.cli.expected import expected_choices
+from idinvert.cli.tables import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled
 from idinvert.results.parse import described

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.cli.expected import expected_choices
+from idinvert.cli.tables import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.cells import filled
 from idinvert.results.parse import described

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from idinvert.cli.expected import expected_choices
+from idinvert.cli.tables import expected_choices
 from idinvert.results.cells import FilledTable, TableCell, evaluations, filled
 from idinvert.results.parse import described
 from idinvert.results.record import Record

@@ -4,6 +4,7 @@
 GAN of a kind that was trained for the data.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,9 @@ def shipped_bundle(run: str) -> tuple[str, str] | None:
     Args:
         run: The id of the run that trained it.
     """
-    for path in sorted(assets_folder().glob("*/encoder.safetensors")):
-        provenance = read_header(path, key="run").provenance
-        if provenance.get("run") == run:
-            return provenance["data"], f"{SHIPPED}{path.parent.name}"
+    for place, header in _networks("encoder", []):
+        if header.provenance.get("run") == run:
+            return header.provenance["data"], place
     return None
 
 
@@ -140,7 +140,7 @@ def with_trained_generator(config: dict[str, Any]) -> dict[str, Any]:
     name, resolution = data_name(config["data"]), config["data"]["resolution"]
     fitting = [
         (header.provenance.get("nimg", 0), place)
-        for place, header in _generators(Path(config["system"]["outputs"]))
+        for place, header in _networks("generator", _finished_gans(config))
         if (header.class_name, bool(header.architecture["multi_w"])) == KINDS[kind]
         and header.provenance.get("data") == name
         and header.architecture["resolution"] == resolution
@@ -174,39 +174,36 @@ def data_name(node: dict[str, Any]) -> str:
     return node.get("name") or node["_target_"].rsplit(".", 1)[-1]
 
 
-def _generators(outputs: Path) -> Iterator[tuple[str, Header]]:
-    """Whole generators: of runs that are not at work, then the shipped ones."""
-    for folder in sorted(path.parents[1] for path in outputs.glob("gan/*/weights/generator.*")):
+def _finished_gans(config: dict[str, Any]) -> list[Path]:
+    """The folders of this machine's GANs that are not at work: their weights stay as they are."""
+    folders = []
+    for path in Path(config["system"]["outputs"]).glob("gan/*/weights/generator.*"):
+        with contextlib.suppress(RunLockedError), locked(path.parents[1]):
+            folders.append(path.parents[1])
+    return sorted(set(folders))
+
+
+def _networks(role: str, folders: Sequence[Path]) -> Iterator[tuple[str, Header]]:
+    """Place and header of the whole networks of runs, then of those that are shipped.
+
+    Args:
+        role: ``generator`` or ``encoder``.
+        folders: Of the runs.
+    """
+    shipped = sorted(assets_folder().glob(f"*/{role}.safetensors"))
+    for place in [*map(str, folders), *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
         try:
-            with locked(folder):
-                pass
-        except RunLockedError:
-            continue  # its weights are still changing
-        yield from _header_at(str(folder))
-    for path in sorted(assets_folder().glob("*/generator.safetensors")):
-        yield from _header_at(f"{SHIPPED}{path.parent.name}")
-
-
-def _header_at(place: str) -> Iterator[tuple[str, Header]]:
-    try:
-        path = find_weights(place, role="generator", key="generator.path")
-        yield place, read_header(path, key="generator.path")
-    except CheckpointError:
-        return  # half written, or of another version
+            path = find_weights(place, role=role, key=f"{role}.path")
+            yield place, read_header(path, key=f"{role}.path")
+        except CheckpointError:
+            continue  # half written, or of another version
 
 
 def trained_runs(outputs: Path) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped ones, as records without figures."""
-    folders = [
-        str(path.parents[1]) for path in sorted(outputs.glob("*/*/weights/encoder.safetensors"))
-    ]
-    shipped = sorted(assets_folder().glob("*/encoder.safetensors"))
-    for folder in [*folders, *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
-        try:
-            path = find_weights(folder, role="encoder", key="run")
-            provenance = read_header(path, key="run").provenance
-        except CheckpointError:
-            continue
+    """The encoders of this machine's runs, and the shipped ones, as records without metrics."""
+    paths = sorted(outputs.glob("*/*/weights/encoder.safetensors"))
+    for place, header in _networks("encoder", [path.parents[1] for path in paths]):
+        provenance = header.provenance
         if "choices" in provenance:
             yield Record(
                 run=provenance["run"],
@@ -217,7 +214,7 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
                 nimg=provenance["nimg"],
                 data={"name": provenance["data"]},
                 seed=provenance["seed"],
-                extra={"folder": folder},
+                extra={"folder": place},
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli.expected import expected_choices
+from idinvert.cli.tables import expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled
