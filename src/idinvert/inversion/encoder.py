@@ -11,7 +11,7 @@ from idinvert.inversion.inversion import (
     Inversion,
     Progress,
     check_codes,
-    check_evaluating,
+    check_eval_mode,
     check_images,
     now,
 )
@@ -65,7 +65,7 @@ class EncoderInverter:
             ConfigError: if images, encoder and generator do not fit, or E is in training mode.
         """
         check_images(images, generator=generator)
-        check_evaluating(self.encoder)
+        check_eval_mode(self.encoder)
         begin = now(images.device)
         encoding = self.encoder.encode(images)  # type: ignore[operator]
         codes = encoding.codes.to(images.dtype)  # [N, L, w_dim]

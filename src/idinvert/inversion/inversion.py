@@ -105,7 +105,7 @@ def check_codes(codes: Tensor, *, generator: Any) -> None:
         )
 
 
-def check_evaluating(*networks: nn.Module | None) -> None:
+def check_eval_mode(*networks: nn.Module | None) -> None:
     """Refuse networks in training mode: batch statistics would tie the images together.
 
     Raises:

@@ -26,7 +26,7 @@ from idinvert.inversion.inversion import (
     Inversion,
     Progress,
     check_codes,
-    check_evaluating,
+    check_eval_mode,
     check_images,
     now,
 )
@@ -186,7 +186,7 @@ class OptimizeCodes(Descent):
     ) -> Inversion:
         """Minimise Eq. (4), its image terms over a region or the whole images (None)."""
         check_images(images, generator=generator)
-        check_evaluating(self.encoder, self.perceptual, generator)
+        check_eval_mode(self.encoder, self.perceptual, generator)
         space = str(self.space)
         check_space(space, generator=generator)
         begin = now(images.device)

@@ -21,7 +21,7 @@ from idinvert.inversion.initialization import (
     native_space,
     start_codes,
 )
-from idinvert.inversion.inversion import Inversion, Progress, check_evaluating, check_images, now
+from idinvert.inversion.inversion import Inversion, Progress, check_eval_mode, check_images, now
 from idinvert.inversion.loop import Descent, gradients, plain
 from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for, noise_regulariser, normalised
 from idinvert.inversion.optimizers import PLAIN
@@ -160,7 +160,7 @@ class ProjectorInverter(Descent):
                 something is drawn and there are no ids.
         """
         check_images(images, generator=generator)
-        check_evaluating(self.perceptual, generator)
+        check_eval_mode(self.perceptual, generator)
         space = native_space(self.space, generator=generator)
         check_space(space, generator=generator)
         layers = generator.num_layers

@@ -50,13 +50,13 @@ def kept_strides(resolution: int, *, places: int) -> tuple[list[int], int]:
     return [1] * dropped + [2] * (places - dropped), max(0, count - places)
 
 
-def still_branches(branches: list[nn.Conv2d]) -> None:
+def zero_residual_branches(branches: list[nn.Conv2d]) -> None:
     """Residual branches that start at zero: without normalisation, depth would blow values up."""
     for conv in branches:
         nn.init.zeros_(conv.weight)
 
 
-def start_at_he(module: nn.Module) -> None:
+def he_initialise(module: nn.Module) -> None:
     """He's initialisation of every convolution below ``module``, as the classifiers have it."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

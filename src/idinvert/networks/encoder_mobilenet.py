@@ -8,11 +8,11 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from idinvert.networks.backbone import (
     SMALLEST,
+    he_initialise,
     in_fastest_layout,
     kept_strides,
     named_norm,
-    start_at_he,
-    still_branches,
+    zero_residual_branches,
 )
 
 LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
@@ -77,10 +77,10 @@ class MobileNetBackbone(nn.Module):
             side //= first
             self.channels_at[side] = channels
         self.out_channels, self.out_size = channels, SMALLEST
-        start_at_he(self)
+        he_initialise(self)
         if norm == "none":
             blocks = [part for part in self.modules() if isinstance(part, InvertedResidual)]
-            still_branches([block.conv[-2] for block in blocks if block.use_res_connect])  # type: ignore[misc]
+            zero_residual_branches([block.conv[-2] for block in blocks if block.use_res_connect])  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""

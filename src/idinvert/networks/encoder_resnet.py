@@ -8,11 +8,11 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from idinvert.errors import ConfigError
 from idinvert.networks.backbone import (
     SMALLEST,
+    he_initialise,
     in_fastest_layout,
     kept_strides,
     named_norm,
-    start_at_he,
-    still_branches,
+    zero_residual_branches,
 )
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
@@ -112,10 +112,11 @@ class ResNetBackbone(nn.Module):
             side //= first
             self.channels_at[side] = channels
         self.out_channels, self.out_size = channels, SMALLEST
-        start_at_he(self)
+        he_initialise(self)
         if norm == "none":
             last = "conv2" if block is BasicBlock else "conv3"
-            still_branches([getattr(part, last) for part in self.modules() if type(part) is block])
+            blocks = [part for part in self.modules() if type(part) is block]
+            zero_residual_branches([getattr(part, last) for part in blocks])
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""

@@ -20,7 +20,7 @@ from idinvert.training.latents import Latents, draw_latents, mixed_codes
 from idinvert.training.schedules import Schedule
 from idinvert.training.steps import (
     detached,
-    gradients_meet,
+    gradient_sync,
     micro_batches,
     scheduled_optimizers,
     training_images,
@@ -201,7 +201,7 @@ class GANTraining(pl.LightningModule):
             terms, gradient = self._discriminator_step(
                 reals[index], fakes, augmentations, penalised=penalised, last=last
             )
-            with gradients_meet(self, last=last):
+            with gradient_sync(self, last=last):
                 self.manual_backward(fakes, gradient=gradient.to(fakes.dtype) / count)
             for name, value in terms.items():
                 means[name] = means[name] + value / count if name in means else value / count
@@ -238,7 +238,7 @@ class GANTraining(pl.LightningModule):
                 terms["loss/r1"] = self.r1_gamma / 2 * penalty
             if self.augment is not None:
                 terms["augment/sign"] = real_logits.sign().mean()
-        with gradients_meet(self, last=last):
+        with gradient_sync(self, last=last):
             self.manual_backward(loss_d / self.accumulate)
         return detached(terms), gradient
 
@@ -277,7 +277,7 @@ class GANTraining(pl.LightningModule):
                 shown = self.generator.synthesis(codes, noise=part.noise)
                 lengths = path_lengths(shown, codes, directions)
                 paid = path_length_penalty(lengths, mean).sum() / count
-            with gradients_meet(self, last=index == len(parts) - 1):
+            with gradient_sync(self, last=index == len(parts) - 1):
                 self.manual_backward(settings.every * settings.weight * paid)
             length = length + lengths.detach().sum() / count
             penalty = penalty + paid.detach()

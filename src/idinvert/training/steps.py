@@ -85,7 +85,7 @@ def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def gradients_meet(module: Any, *, last: bool) -> Iterator[None]:
+def gradient_sync(module: Any, *, last: bool) -> Iterator[None]:
     """Where a backward pass belongs: ranks average the gradients of a step once, with its last."""
     strategy = module.trainer.strategy
     if last or not isinstance(strategy, ParallelStrategy):
@@ -131,7 +131,7 @@ def descend(
         means: dict[str, Tensor] = {}
         for index, chunk in enumerate(zip(*chunked, strict=True)):
             loss, terms = loss_of(*chunk)
-            with gradients_meet(module, last=index == parts - 1):
+            with gradient_sync(module, last=index == parts - 1):
                 module.manual_backward(loss / parts)
             for name, value in detached(terms).items():
                 mean = value / parts
