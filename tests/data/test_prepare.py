@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.data import prepare_workers
 from idinvert.data.folder import image_folder
 from idinvert.data.prepare import prepare
+from idinvert.data.prepared import ZipOutput
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
 from tests.data.pictures import picture, write_folder, write_lmdb, write_zip
 
@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five commits instead of one."""
-    monkeypatch.setattr(prepare_workers, "BLOCK", 4)
+    monkeypatch.setattr("idinvert.data.prepare.BLOCK", 4)
 
 
 def beside(out: Path) -> set[str]:
@@ -241,6 +241,23 @@ def tear(work: Path, *, seed: int) -> None:
             file.write(bytes(range(seed % 3 * 100)))
     elif images.is_dir() and done <= 15:
         write_folder(images, {"00000/img00000015.png": b"half of a pict"})
+
+
+def test_an_archive_goes_on_behind_many_files_and_four_gigabytes(tmp_path: Path) -> None:
+    sizes = [(1 << 31) - 1] * 3 + [0] * 70_000
+    output = ZipOutput(tmp_path / "images")
+    for place, size in enumerate(sizes):
+        output.known(f"{place:05d}", size=size, crc=0)
+    end = sum(30 + 5 + size for size in sizes)
+    with (tmp_path / "images").open("wb") as file:  # sparse: takes no room
+        file.truncate(end + 100)
+    assert output.start()
+    output.add("last", b"four")
+    output.finish(tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert len(archive.namelist()) == 70_004 and archive.read("last") == b"four"
+        assert archive.getinfo("last").header_offset == end > 1 << 32
+        assert archive.getinfo("00002").file_size == sizes[2]
 
 
 def test_other_settings_are_refused(photos: Path, tmp_path: Path) -> None:

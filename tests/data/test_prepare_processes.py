@@ -53,7 +53,7 @@ def test_errors_end_without_a_traceback(photos: Path, tmp_path: Path, capsys, mo
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("idinvert.data.prepare_workers.make", stopped)
+    monkeypatch.setattr("idinvert.data.prepare_journal.decode", stopped)
     assert main([*words, "--resolution", "8"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 

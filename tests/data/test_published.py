@@ -9,10 +9,17 @@ import pytest
 
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
-from idinvert.data import paper_splits, published
-from idinvert.data.paper_splits import BEDROOM, CHURCH, FFHQ, PUBLISHED, TOWER, digest_of
+from idinvert.data import published
 from idinvert.data.prepare import prepare
-from idinvert.data.published import ffhq256, lsun_church256, lsun_tower256
+from idinvert.data.published import (
+    BEDROOM,
+    CHURCH,
+    FFHQ,
+    PUBLISHED,
+    TOWER,
+    digest_of,
+    paper_data,
+)  # fmt: skip
 from idinvert.data.split import draw
 from idinvert.errors import ConfigError, DataError
 from tests.data.pictures import picture, write_folder, write_lmdb, write_zip
@@ -107,16 +114,19 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     tower = dataclasses.replace(tower, digest=digest_of(*expected(tower)))
     for key, split in (("FFHQ", ffhq), ("TOWER", tower)):
         monkeypatch.setattr(published, key, split)
-        monkeypatch.setitem(paper_splits.PUBLISHED, split.name, split)
+        monkeypatch.setitem(published.PUBLISHED, split.name, split)
 
 
 def faces(path: Path, **changes):
-    return ffhq256(**{"path": path, "resolution": 16, "train": 36, "test": 4, "val": 3, **changes})
+    return paper_data(
+        published.FFHQ,
+        **{"path": path, "resolution": 16, "train": 36, "test": 4, "val": 3, **changes},
+    )
 
 
 def towers(path: Path, **changes):
     settings = {"path": path, "resolution": 16, "train": 12, "test": 4, "val": 3}
-    return lsun_tower256(**{**settings, **changes})
+    return paper_data(published.TOWER, **{**settings, **changes})
 
 
 def places(part) -> list[int]:
@@ -248,4 +258,4 @@ def test_the_configuration_is_the_papers(name: str, tmp_path: Path) -> None:
 
 def test_church_has_a_boundary_of_its_own() -> None:
     assert CHURCH.images == 126_227 < TOWER.first == 600_000 and CHURCH.first == 120_000
-    assert lsun_church256.__doc__ and "Differs from the paper" in lsun_church256.__doc__
+    assert "Differs from the paper" in str(paper_data.__doc__)

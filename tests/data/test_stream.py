@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from idinvert.data.stream import StreamSampler, permutation
+from idinvert.data.datamodule import StreamSampler, permutation
 from idinvert.errors import DataError
 
 

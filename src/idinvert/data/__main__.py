@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.data.pool import cores
 from idinvert.errors import IdinvertError
 
 _SHOWN = 10  # dropped images printed; the report has all
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("source", metavar="SRC", help="a folder, a .zip archive or an LMDB")
     prepare.add_argument("out", metavar="OUT", help="OUT.zip, or a folder")
     prepare.add_argument("--resolution", type=int, required=True, help="pixels, for instance 256")
-    prepare.add_argument("--workers", type=int, default=_cores(), help="processes (%(default)s)")
+    prepare.add_argument("--workers", type=int, default=cores(), help="processes (%(default)s)")
     prepare.add_argument("--format", dest="form", help="zip or folder; by default by OUT's name")
     prepare.add_argument(
         "--on-corrupt", default="skip", help="skip damaged images (default), or stop with an error"
@@ -115,11 +115,6 @@ def _inspect(given: argparse.Namespace) -> None:
 
     facts = inspect(given.source)
     print(json.dumps(facts, indent=2) if given.json else "\n".join(in_lines(facts)))
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from idinvert.errors import DataError
 
@@ -138,7 +139,9 @@ def _hashes(root: str, names: list[str]) -> dict[str, str]:
                 raise
             found[name] = _UNREADABLE
     if fresh and known:
-        _store(index, {name: known[name] for name in names if name in known})
+        rows = [[name, *known[name][0], known[name][1]] for name in names if name in known]
+        with suppress(OSError):
+            write_index(index, rows)
     return found
 
 
@@ -156,14 +159,16 @@ def _load(index: Path) -> _Known:
         return {}
 
 
-def _store(index: Path, known: _Known) -> None:
-    """Writes atomically; a place that cannot be written only costs time at the next start."""
+def write_index(index: Path, rows: Any) -> None:
+    """Writes rows as JSON to a file that is never seen unfinished.
+
+    Raises:
+        OSError: The place cannot be written, which only costs time at the next start.
+    """
     temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}.tmp")
+    index.parent.mkdir(parents=True, exist_ok=True)
     try:
-        index.parent.mkdir(parents=True, exist_ok=True)
-        rows = [[name, *stamp, sha] for name, (stamp, sha) in known.items()]
         temporary.write_text(json.dumps(rows), encoding="utf-8")
         os.replace(temporary, index)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from PIL import Image
-
-from idinvert.data.decode import decode
-from idinvert.data.paper_splits import PUBLISHED
 from idinvert.data.prepared import read_prepared
-from idinvert.data.progress import Progress
-from idinvert.data.source import ImageSource, open_source
-from idinvert.errors import DataError
+from idinvert.data.published import PUBLISHED
+from idinvert.data.scan import scan
+from idinvert.data.source import open_source
 
 _NAMES = 5  # examples of each kind
-
-
-class Look(NamedTuple):
-    """What one file is; width and height upright, 0 if damaged."""
-
-    sha256: str
-    damaged: bool
-    form: str
-    mode: str
-    width: int
-    height: int
 
 
 def inspect(source: str | Path) -> dict[str, Any]:
@@ -50,20 +31,15 @@ def inspect(source: str | Path) -> dict[str, Any]:
         DataError: Nothing is there, or it holds no image.
     """
     files = open_source(source, key="SRC")
-    progress = Progress("looking", len(files.names))
-    looks: list[Look] = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for look in pool.map(lambda name: _look(files, name), files.names):
-            looks.append(look)
-            progress.update(len(looks))
+    findings = scan(files, cache_dir=None, patience=0.0)
     first: dict[str, str] = {}
     twins: list[tuple[str, str]] = []
-    for name, look in zip(files.names, looks, strict=True):
-        if look.sha256 and first.setdefault(look.sha256, name) != name:
-            twins.append((first[look.sha256], name))
-    whole = [look for look in looks if not look.damaged]
-    damaged = [name for name, look in zip(files.names, looks, strict=True) if look.damaged]
-    sides = [min(look.width, look.height) for look in whole]
+    for name, found in findings.items():
+        if found.sha256 and first.setdefault(found.sha256, name) != name:
+            twins.append((first[found.sha256], name))
+    whole = [found for found in findings.values() if not found.damage]
+    damaged = [name for name, found in findings.items() if found.damage]
+    sides = [min(found.width, found.height) for found in whole]
     prepared = read_prepared(files)
     count = len(files.names) if prepared is None else prepared.images
     return {
@@ -71,11 +47,11 @@ def inspect(source: str | Path) -> dict[str, Any]:
         "images": len(files.names),
         "damaged": len(damaged),
         "damaged_names": damaged[:_NAMES],
-        "formats": dict(Counter(look.form for look in whole).most_common()),
-        "modes": dict(Counter(look.mode for look in whole).most_common()),
-        "sizes": dict(Counter(f"{look.width}x{look.height}" for look in whole).most_common()),
+        "formats": dict(Counter(found.form for found in whole).most_common()),
+        "modes": dict(Counter(found.mode for found in whole).most_common()),
+        "sizes": dict(Counter(f"{found.width}x{found.height}" for found in whole).most_common()),
         "shorter_side": [min(sides), max(sides)] if sides else None,
-        "square": sum(look.width == look.height for look in whole),
+        "square": sum(found.width == found.height for found in whole),
         "duplicates": len(twins),
         "duplicate_names": twins[:_NAMES],
         "prepared": None if prepared is None else dict(prepared.facts["settings"]),
@@ -101,20 +77,6 @@ def in_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"prepared  {made}")
     lines += [f"as many images as {name}: data={name} data.path=…" for name in facts["published"]]
     return lines
-
-
-def _look(source: ImageSource, name: str) -> Look:
-    try:
-        data = source.read(name)
-    except DataError:
-        return Look("", True, "", "", 0, 0)
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        width, height = decode(data, name=name).size
-        with Image.open(io.BytesIO(data)) as image:
-            return Look(digest, False, str(image.format), image.mode, width, height)
-    except DataError:
-        return Look(digest, True, "", "", 0, 0)
 
 
 def _counted(counts: dict[str, int]) -> str:

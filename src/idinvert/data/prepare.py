@@ -8,35 +8,31 @@ moment the journal says how far the work is, and what lies behind is done again.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import PIL
 
 from idinvert.data.decode import DECODER
-from idinvert.data.paper_splits import PUBLISHED
-from idinvert.data.prepare_image import PNG
-from idinvert.data.prepare_journal import Journal, Tally, line_of
-from idinvert.data.prepare_output import FolderOutput, ZipOutput, remove
-from idinvert.data.prepare_settings import (
-    check_arguments,
-    check_done,
-    check_settings,
-    names_digest,
-    write_whole,
-)
-from idinvert.data.prepare_workers import in_blocks
-from idinvert.data.prepared import FORMAT, MEMBER, name_of
+from idinvert.data.pool import in_order
+from idinvert.data.prepare_journal import PNG, Made, Tally, add_to_journal, make, read_journal
+from idinvert.data.prepared import FORMAT, MEMBER, FolderOutput, ZipOutput, name_of
 from idinvert.data.progress import Progress
+from idinvert.data.published import PUBLISHED
 from idinvert.data.source import ImageSource, open_source
-from idinvert.data.zip_file import Entry
-from idinvert.errors import CorruptImageError, DataError, RunLockedError
+from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
 
+Form = Literal["zip", "folder"]
 OnCorrupt = Literal["skip", "error"]
+BLOCK = 32  # images a worker takes at once, and the journal commits at once
 
 
 def prepare(
@@ -45,7 +41,7 @@ def prepare(
     *,
     resolution: int,
     workers: int = 1,
-    form: Literal["zip", "folder"] | None = None,
+    form: Form | None = None,
     on_corrupt: OnCorrupt = "skip",
     limit: int | None = None,
     only: str | None = None,
@@ -77,34 +73,37 @@ def prepare(
         RunLockedError: Another process is at it.
     """
     out = Path(out).expanduser()
-    form = check_arguments(
-        source, out, resolution=resolution, workers=workers, form=form,
-        on_corrupt=on_corrupt, limit=limit, only=only,
-    )  # fmt: skip
+    if form is None:
+        form = "zip" if out.suffix.lower() == ".zip" else "folder"
+    counts = {"--resolution": resolution, "--workers": workers, "--limit": limit}
+    _check_arguments(source, out, counts=counts, form=form, on_corrupt=on_corrupt, only=only)
     files = open_source(source, key="SRC")
     images = len(files.names) if limit is None else min(limit, len(files.names))
     places = _places(files, only) if only is not None else range(images)
+    names = hashlib.sha256()
+    for name in files.names:
+        names.update(name.encode("utf-8", "surrogateescape") + b"\n")
     settings = {
         "resolution": resolution,
         "format": form,
         "limit": limit,
         "only": only,
-        "names": names_digest(files.names),
+        "names": names.hexdigest(),
         "pixels": f"decoder {DECODER}, {PNG}, Pillow {PIL.__version__}",
     }
     work = out.with_name(out.name + ".partial")
-    done = check_done(out, work, settings=settings)
+    done = _check_done(out, work, settings=settings)
     if done is not None:
         return done
     try:
         work.mkdir(parents=True, exist_ok=True)
         with _alone(work, out):
-            check_settings(work / "settings.json", settings)
+            _check_settings(work / "settings.json", settings)
             report = _work(
                 files, out, work, places,
                 images=images, settings=settings, workers=workers, on_corrupt=on_corrupt,
             )  # fmt: skip
-            remove(work)
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise DataError(f"cannot write {out}: {error}; the same command goes on") from error
     return report
@@ -128,58 +127,63 @@ def _work(
 ) -> dict[str, Any]:
     output: ZipOutput | FolderOutput
     output = (ZipOutput if settings["format"] == "zip" else FolderOutput)(work / "images")
-    journal, tally = Journal(work / "journal.jsonl"), Tally()
-    for line in journal.lines():
+    journal, tally = work / "journal.jsonl", Tally()
+    for line in read_journal(journal):
         if line.stamp != files.stamp(line.name):
             raise DataError(
                 f"{line.name} in {files.where()} has changed since {work} was begun; remove "
                 f"{work} to begin again"
             )
         if line.outcome == "corrupt" and on_corrupt == "error":
-            raise _damaged(files, line.name, line.detail)
+            raise _damaged(files, line)
         tally.add(line)
         if line.outcome == "kept":
-            output.known(Entry(name_of(line.place), line.size, line.crc))
+            output.known(name_of(line.place), size=line.size, crc=line.crc)
     if not output.start():
         raise DataError(f"{work} has lost images; remove it to begin again")
 
     progress = Progress("preparing", len(places), done=tally.done)
-    todo = places[tally.done :]
-    names = [files.names[place] for place in todo]
-    blocks = in_blocks(files, names, resolution=settings["resolution"], workers=workers)
+    todo = [(place, files.names[place]) for place in places[tally.done :]]
+    blocks = [todo[i : i + BLOCK] for i in range(0, len(todo), BLOCK)]
+    doing = partial(make, files, settings["resolution"])
+    workers = workers if len(blocks) > 1 else 1
     try:
-        for block in blocks:
-            lines = []
-            damaged = None
-            for made in block:
-                place = places[tally.done]
-                if made.outcome == "corrupt" and on_corrupt == "error":
-                    damaged = made
-                    break
-                made = tally.judged(made)
-                if made.outcome == "kept":
-                    output.add(name_of(place), made.png)
-                lines.append(line_of(made, place=place))
-                tally.add(lines[-1])
-            output.sync()
-            journal.add(lines)
-            progress.update(tally.done)
-            if damaged is not None:
-                raise _damaged(files, damaged.name, damaged.detail)
+        with closing(in_order(doing, blocks, workers=workers)) as results:
+            for block in results:
+                lines: list[Made] = []
+                damaged = None
+                for made in map(tally.judged, block):
+                    if made.outcome == "corrupt" and on_corrupt == "error":
+                        damaged = made
+                        break
+                    if made.outcome == "kept":
+                        output.add(name_of(made.place), made.png)
+                    lines.append(made)
+                    tally.add(made)
+                output.sync()
+                add_to_journal(journal, lines)
+                progress.update(tally.done)
+                if damaged is not None:
+                    raise _damaged(files, damaged)
+        facts = tally.facts()
         if tally.kept == 0:
-            remove(work)
+            shutil.rmtree(work, ignore_errors=True)
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in facts["dropped"].items())
             raise DataError(
-                f"none of the {tally.done:,} images of {files.where()} can be used: "
-                f"{_counts(tally.facts()['dropped'])}; change SRC or --resolution"
+                f"none of the {tally.done:,} images of {files.where()} can be used: {counts}; "
+                "change SRC or --resolution"
             )
-        report = {"format": FORMAT, "settings": settings, "images": images, **tally.facts()}
+        report = {"format": FORMAT, "settings": settings, "images": images, **facts}
         text = json.dumps(report, indent=1) + "\n"
         output.add(MEMBER, text.encode())
-        write_whole(work / "report.json", text)
-        os.replace(work / "report.json", report_file(out))
+        _write_whole(report_file(out), text, temporary=work / "report.json")
         output.finish(out)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker was killed, most likely for want of memory; the same command goes on, and "
+            "needs less with a smaller --workers"
+        ) from error
     finally:
-        blocks.close()
         output.close()
     return report
 
@@ -196,15 +200,108 @@ def _places(files: ImageSource, only: str) -> list[int]:
     return sorted({place for part in parts for place in part})
 
 
-def _damaged(files: ImageSource, name: str, detail: str) -> CorruptImageError:
+def _damaged(files: ImageSource, made: Made) -> CorruptImageError:
     return CorruptImageError(
-        f"{name} in {files.where()} is damaged: {detail}; mend it and give the same command "
-        "again, or add --on-corrupt skip"
+        f"{made.name} in {files.where()} is damaged: {made.detail}; mend it and give the same "
+        "command again, or add --on-corrupt skip"
     )
 
 
-def _counts(dropped: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in dropped.items())
+def _check_arguments(
+    source: str | Path,
+    out: Path,
+    *,
+    counts: Mapping[str, int | None],
+    form: str,
+    on_corrupt: str,
+    only: str | None,
+) -> None:
+    """Refuses what makes no sense; `counts` are numbers by their flags, the others as `prepare`.
+
+    Raises:
+        ConfigError: An argument makes no sense; the message names its flag.
+        DataError: `out` lies where it cannot.
+    """
+    if form not in ("zip", "folder"):
+        raise ConfigError(f"got {form!r}, expected zip or folder; change --format")
+    if form == "zip" and out.suffix.lower() != ".zip":
+        raise ConfigError(f"got {out}, expected a name that ends in .zip; change OUT or --format")
+    if on_corrupt not in ("skip", "error"):
+        raise ConfigError(f"got {on_corrupt!r}, expected skip or error; change --on-corrupt")
+    for flag, count in counts.items():
+        if count is not None and count < 1:
+            raise ConfigError(f"got {count}, expected 1 or more; change {flag}")
+    if only is not None and only not in PUBLISHED:
+        raise ConfigError(f"got {only!r}, expected {', '.join(PUBLISHED)}; change --only")
+    if only is not None and counts["--limit"] is not None:
+        raise ConfigError("got --only and --limit, expected one of them")
+    inside = Path(source).expanduser().resolve()
+    if inside == out.resolve() or inside in out.resolve().parents:
+        raise DataError(f"{out} lies in {source}, whose images it would join; change OUT")
+
+
+def _check_done(out: Path, work: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report of a data set that is there already; None if there is none.
+
+    Raises:
+        DataError: There is something else, or it was made with other settings.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    try:
+        report = json.loads(open_source(out, key="OUT").read(MEMBER))
+        ours = report["format"] == FORMAT
+    except (DataError, ValueError, TypeError, KeyError):
+        ours = False
+    if not ours:
+        raise DataError(f"{out} is there, and no prepared data set; remove it or change OUT")
+    _compare(report["settings"], settings, there=f"{out} was made", remedy=f"{out}")
+    if work.exists():  # a process was killed when it cleared up
+        shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Keeps the settings at the first start, and compares them at every other.
+
+    Raises:
+        DataError: They differ.
+    """
+    if not path.exists():
+        _write_whole(
+            path, json.dumps(settings, indent=1) + "\n", temporary=path.with_suffix(".tmp")
+        )
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"cannot make sense of {path}; remove {path.parent}") from error
+    _compare(before, settings, there=f"{path.parent} was begun", remedy=f"{path.parent}")
+
+
+def _write_whole(path: Path, text: str, *, temporary: Path) -> None:
+    """Writes a file that is never seen unfinished; one process does so at a time."""
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any], *, there: str, remedy: str) -> None:
+    """Refuses other settings, naming them."""
+    differences = [
+        "with other source images"
+        if key == "names"
+        else f"with {key} {before.get(key)!r}, got {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise DataError(
+            f"{there} {'; '.join(differences)}: expected the same settings; give those, remove "
+            f"{remedy}, or change OUT"
+        )
 
 
 @contextmanager

@@ -1,73 +1,130 @@
-"""What is done of a data set in the making, line by line; a torn end does not count."""
+"""One image of a data set in the making, and the journal of those that are done."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from idinvert.data.prepare_image import Made, Outcome
+from PIL import Image
 
-RAW = ("utf-8", "surrogateescape")
+from idinvert.data.decode import decode, fit
+from idinvert.data.source import ImageSource
+from idinvert.errors import CorruptImageError, DataError
+
+PNG = "png, level 6"
+"""How pictures are written; one of the settings."""
+
+_RAW = ("utf-8", "surrogateescape")
 """File names are bytes; what is no text goes in and out as it is."""
 
 
-class Line(NamedTuple):
-    """What became of one file, without its picture; fields as in `Made`.
+class Made(NamedTuple):
+    """What became of one file. All fields but the last are a line of the journal.
 
     Attributes:
-        size: Bytes of the PNG.
-        crc: CRC-32 of the PNG.
+        place: Of the file in the source.
+        name: In the source.
+        stamp: The source's stamp of the file before it was read.
+        outcome: `duplicate` is for those to say who have seen the others.
+        detail: Why it was not kept; the same on every run.
+        source_sha256: Of the file's bytes, hex; empty if they cannot be read.
+        sha256: Of `png`, hex; empty unless kept.
+        size: Bytes of `png`.
+        crc: CRC-32 of `png`.
+        png: The picture, empty unless kept.
     """
 
     place: int
     name: str
     stamp: str
-    outcome: Outcome
-    detail: str
-    source_sha256: str
-    sha256: str
-    size: int
-    crc: int
+    outcome: Literal["kept", "corrupt", "small", "duplicate"]
+    detail: str = ""
+    source_sha256: str = ""
+    sha256: str = ""
+    size: int = 0
+    crc: int = 0
+    png: bytes = b""
 
 
-def line_of(made: Made, *, place: int) -> Line:
-    """The line that stands for a file that was just made."""
-    return Line(place, *made[:5], made.sha256, len(made.png), zlib.crc32(made.png))
+def make(source: ImageSource, resolution: int, block: Sequence[tuple[int, str]]) -> list[Made]:
+    """Crops files to their central squares, resizes them as `decode.fit` does, encodes them.
+
+    Args:
+        source: Where the files are.
+        resolution: R, pixels.
+        block: Places and names.
+
+    Raises:
+        DataError: The device does not answer; what would come of it later cannot be told.
+    """
+    return [_make_one(source, resolution, place, name) for place, name in block]
 
 
-class Journal:
-    """Lines in a file, added in blocks that are on the disk before `add` returns."""
+def _make_one(source: ImageSource, resolution: int, place: int, name: str) -> Made:
+    stamp = source.stamp(name)
+    try:
+        data = source.read(name)
+    except DataError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise
+        return Made(place, name, stamp, "corrupt", "it cannot be read")
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        image = decode(data, name=name)
+    except CorruptImageError as error:
+        return Made(place, name, stamp, "corrupt", _why(error), digest)
+    if min(image.size) < resolution:
+        size = f"{image.size[0]}x{image.size[1]} pixels"
+        return Made(place, name, stamp, "small", size, digest)
+    pixels = fit(image, resolution=resolution, name=name)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    picture.save(buffer, "PNG", compress_level=6)
+    png = buffer.getvalue()
+    sha256 = hashlib.sha256(png).hexdigest()
+    return Made(
+        place, name, stamp, "kept", "", digest, sha256, len(png), zlib.crc32(png), png
+    )  # fmt: skip
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def lines(self) -> Iterator[Line]:
-        """All whole lines; whatever follows the last of them is cut off."""
-        self.path.touch()
-        whole = 0
-        with self.path.open("rb") as file:
-            for text in file:
-                try:
-                    line = Line(*json.loads(text))
-                except (ValueError, TypeError):
+def _why(error: Exception) -> str:
+    """The codec's words, on one line and without addresses in memory, which differ every time."""
+    cause = error.__cause__
+    words = " ".join(str(cause or "").split()) or type(cause).__name__
+    return re.sub(r" ?<[^>]* at 0x[0-9a-fA-F]+>", "", words)
+
+
+def read_journal(path: Path) -> Iterator[Made]:
+    """All whole lines, without pictures; whatever follows the last of them is cut off."""
+    path.touch()
+    whole = 0
+    with path.open("rb") as file:
+        for text in file:
+            try:
+                row = json.loads(text)
+                if not text.endswith(b"\n") or len(row) != len(Made._fields) - 1:
                     break
-                if not text.endswith(b"\n"):
-                    break
-                whole += len(text)
-                yield line
-        os.truncate(self.path, whole)
+            except (ValueError, TypeError):
+                break
+            whole += len(text)
+            yield Made(*row)
+    os.truncate(path, whole)
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Appends a block."""
-        with self.path.open("ab") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+
+def add_to_journal(path: Path, lines: Sequence[Made]) -> None:
+    """Appends lines, which are on the disk when this returns."""
+    with path.open("ab") as file:
+        file.write("".join(json.dumps(line[:-1]) + "\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class Tally:
@@ -92,23 +149,17 @@ class Tally:
             return made
         return made._replace(outcome="duplicate", detail=f"same pixels as place {first}")
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Made) -> None:
         """Counts one more line."""
         self.done += 1
-        self._source.update(f"{line.name} {line.source_sha256}\n".encode(*RAW))
+        self._source.update(f"{line.name} {line.source_sha256}\n".encode(*_RAW))
         if line.outcome == "kept":
             self.kept += 1
             self._seen[bytes.fromhex(line.sha256)] = line.place
             self._content.update(f"{line.place} {line.sha256}\n".encode())
         else:
-            self.dropped.append(
-                {
-                    "place": line.place,
-                    "name": line.name,
-                    "why": line.outcome,
-                    "detail": line.detail,
-                }
-            )
+            row = {"place": line.place, "name": line.name}
+            self.dropped.append({**row, "why": line.outcome, "detail": line.detail})
 
     def facts(self) -> dict[str, Any]:
         """The part of the report that follows from the lines."""

@@ -1,15 +1,17 @@
-"""What a prepared data set says about itself, and how its images are called."""
+"""A prepared data set: how its images are called, its report, and the archive or folder itself."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from idinvert.data.lsun import LmdbSource
-from idinvert.data.source import ImageSource
+from idinvert.data.source import ImageSource, LmdbSource
 from idinvert.errors import DataError
 
 FORMAT = "idinvert-prepared-1"
@@ -73,3 +75,115 @@ def read_prepared(source: ImageSource) -> Prepared | None:
             f"{MEMBER} tells of and no other; prepare it again, or remove {MEMBER}"
         )
     return Prepared(images=images, places=places, dropped=dropped, facts=facts)
+
+
+class ZipOutput:
+    """An archive of stored files that grows at its end; its directory is written last.
+
+    All files are of 1980-01-01, so that the same images give the same bytes.
+
+    Args:
+        path: The unfinished archive.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: list[zipfile.ZipInfo] = []
+        self._end = 0  # bytes of the files that are known, with their headers
+        self._file: BinaryIO | None = None
+
+    def known(self, name: str, *, size: int, crc: int) -> None:
+        """Tells of a file that was added, and put on the disk, by a process before this one."""
+        info = _info(name)
+        info.file_size = info.compress_size = size
+        info.CRC, info.header_offset = crc, self._end
+        self._known.append(info)
+        self._end += len(info.FileHeader()) + size
+
+    def start(self) -> bool:
+        """Goes on behind the files that are known; false if they are not all there."""
+        self.path.touch()
+        if self.path.stat().st_size < self._end:
+            return False
+        os.truncate(self.path, self._end)
+        self._file = self.path.open("r+b")
+        self._file.seek(self._end)
+        # The library appends only to an archive with a directory: it is told what is there.
+        self._zip = zipfile.ZipFile(self._file, "w")
+        self._zip.filelist.extend(self._known)
+        return True
+
+    def add(self, name: str, data: bytes) -> None:
+        """Appends one file."""
+        self._zip.writestr(_info(name), data)
+
+    def sync(self) -> None:
+        """Puts what was added on the disk."""
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self, out: Path) -> None:
+        """Writes the directory, and moves the whole to its place."""
+        self._zip.close()
+        self.sync()
+        os.replace(self.path, out)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._file is not None:
+            self._zip.close()
+            self._file.close()
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)  # stored, 1980-01-01
+    info.create_system, info.external_attr = 3, 0o100644 << 16  # Unix, whatever writes it
+    return info
+
+
+class FolderOutput:
+    """A folder of files.
+
+    Args:
+        path: The unfinished folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._whole = True
+        self._fresh: list[Path] = []
+
+    def known(self, name: str, *, size: int, crc: int) -> None:
+        """Tells of a file that was added, and put on the disk, by a process before this one."""
+        file = self.path / name
+        self._whole = self._whole and file.is_file() and file.stat().st_size == size
+
+    def start(self) -> bool:
+        """Goes on behind the files that are known; false if they are not all there."""
+        self.path.mkdir(exist_ok=True)
+        return self._whole
+
+    def add(self, name: str, data: bytes) -> None:
+        """Adds one file."""
+        file = self.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+        self._fresh.append(file)
+
+    def sync(self) -> None:
+        """Puts what was added on the disk."""
+        for file in self._fresh:
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        self._fresh.clear()
+
+    def finish(self, out: Path) -> None:
+        """Moves the whole to its place."""
+        self.sync()
+        if out.is_dir():
+            out.rmdir()  # only an empty one gets here
+        os.replace(self.path, out)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""

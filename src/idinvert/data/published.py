@@ -2,40 +2,146 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from idinvert.data.domain import Domain
 from idinvert.data.folder import OnCorrupt, assemble
-from idinvert.data.paper_splits import BEDROOM, CHURCH, FFHQ, TOWER, Published
 from idinvert.data.prepared import read_prepared
 from idinvert.data.source import ImageSource, open_source
-from idinvert.data.split import Places
+from idinvert.data.split import Places, draw
 from idinvert.errors import ConfigError, DataError
 
 
-def ffhq256(
+@dataclass(frozen=True)
+class Published:
+    """How one data set is divided (Sec. 4.1). Places count from 0 in the order of names or keys.
+
+    Attributes:
+        name: The domain's name.
+        title: For people.
+        images: How many there are.
+        first: Training images are among the first so many, test images among the others.
+        train: Training images.
+        test: Test images.
+        drawn: Whether they are drawn at random, or the first and the last are taken.
+        digest: `digest_of` the sorted training and test places.
+    """
+
+    name: str
+    title: str
+    images: int
+    first: int
+    train: int
+    test: int
+    drawn: bool
+    digest: str
+
+    def places(self, *, images: int, train: int, test: int, val: int) -> Places:
+        """Divides `images` places, of which there are at least `train + test`.
+
+        Validation images come after the training images, of the draw or of the order; where there
+        are not as many, they are the last of the training images, which stay training images.
+        """
+        first = min(self.first, images - test)
+        if self.drawn:
+            words = f"idinvert/{self.name}"
+            pool = draw(min(train + val, first), below=first, words=f"{words}/train")
+            tests = draw(test, below=images - first, words=f"{words}/test")
+            tests = sorted(first + place for place in tests)
+        else:
+            pool, tests = list(range(min(train + val, first))), list(range(images - test, images))
+        held = pool[train:] if len(pool) == train + val else pool[:train][-val:]
+        places = Places(sorted(pool[:train]), sorted(held) if val else [], tests)
+        whole = (images, train, test) == (self.images, self.train, self.test)
+        if whole and digest_of(places.train, places.test) != self.digest:
+            raise DataError(f"{self.title}: this machine draws another split than the stored one")
+        return places
+
+
+FFHQ = Published(
+    name="ffhq256",
+    title="FFHQ",
+    images=70_000,
+    first=65_000,
+    train=65_000,
+    test=5_000,
+    drawn=False,
+    digest="89d4262702316af2b0e7f09e14b1d333a315fc6ce222bf54b98078e23868d3b0",
+)
+TOWER = Published(
+    name="lsun_tower256",
+    title="LSUN tower",
+    images=708_264,
+    first=600_000,
+    train=100_000,
+    test=5_000,
+    drawn=True,
+    digest="d7fb75e6b70b9f0f7767765dfcfb7c7868eebacb855b1cad538d126376814149",
+)
+BEDROOM = Published(
+    name="lsun_bedroom256",
+    title="LSUN bedroom",
+    images=3_033_042,
+    first=600_000,
+    train=100_000,
+    test=5_000,
+    drawn=True,
+    digest="cbb1221c25a862797f9349d3642a62afdc50718f38fcf468e8bf24fd7021c2a2",
+)
+CHURCH = Published(
+    name="lsun_church256",
+    title="LSUN church",
+    images=126_227,
+    first=120_000,
+    train=100_000,
+    test=5_000,
+    drawn=True,
+    digest="03d06870d9a6edb2daa79ca452f4e64c53bd21a93adfca2db1d79077417bf95f",
+)
+PUBLISHED = {one.name: one for one in (FFHQ, TOWER, BEDROOM, CHURCH)}
+
+
+def digest_of(*parts: Sequence[int]) -> str:
+    """SHA-256, hex, of lists of places: one a line in decimal, an empty line after each list."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update("".join(f"{place}\n" for place in part).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def paper_data(
+    published: Published,
     *,
     path: str | Path,
     resolution: int,
-    train: int = FFHQ.train,
-    test: int = FFHQ.test,
+    train: int | None = None,
+    test: int | None = None,
     val: int = 500,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
     cache_dir: str | Path | None = None,
 ) -> Domain:
-    """FFHQ: the first 65,000 images train, the last 5,000 test, in the order of names.
+    """One of the paper's data sets, divided as the paper says (Sec. 4.1).
 
-    Nothing is left over to validate on: the last `val` training images are watched, and are
-    trained on as well. `train=64500` holds them out.
+    FFHQ: nothing is left over to validate on. The last `val` training images are watched, and are
+    trained on as well; `train=64500` holds them out. LSUN: the draw is ours, the authors' is not
+    published: same numbers, other images; validation images are drawn from those that are left.
+
+    Differs from the paper: for LSUN church, its "first 0.6 million" are more than the 126,227 there
+    are, so that the numbers are the paper's and the boundary (120,000) ours.
 
     Args:
-        path: A folder, .zip or LMDB with all 70,000 images, as published or prepared.
+        published: How it is divided; bound in `ffhq256`, `lsun_tower256` and so on.
+        path: A folder, .zip or LMDB with all images, as published or prepared.
         resolution: R, pixels.
-        train: Training images. Another number than the paper's, here or in `test`, takes a part
-            of whatever is there, however many images that are.
-        test: Test images.
+        train: Training images; None: the paper's number. Another number, here or in `test`, takes
+            a part of whatever is there, however many images that are.
+        test: Test images; None: the paper's number.
         val: Validation images.
         on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
@@ -46,73 +152,8 @@ def ffhq256(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The images are not those of the data set, or cannot be used.
     """
-    return _open(FFHQ, path, resolution, train, test, val, on_corrupt, allow_upscale, cache_dir)
-
-
-def lsun_tower256(
-    *,
-    path: str | Path,
-    resolution: int,
-    train: int = TOWER.train,
-    test: int = TOWER.test,
-    val: int = 500,
-    on_corrupt: OnCorrupt = "error",
-    allow_upscale: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Domain:
-    """LSUN tower: 100,000 of the first 600,000 images train, 5,000 of the others test.
-
-    The draw is ours, the authors' is not published: same numbers, other images. Arguments and
-    errors as `ffhq256`; validation images are drawn from those that are left of the first 600,000.
-    """
-    return _open(TOWER, path, resolution, train, test, val, on_corrupt, allow_upscale, cache_dir)
-
-
-def lsun_bedroom256(
-    *,
-    path: str | Path,
-    resolution: int,
-    train: int = BEDROOM.train,
-    test: int = BEDROOM.test,
-    val: int = 500,
-    on_corrupt: OnCorrupt = "error",
-    allow_upscale: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Domain:
-    """LSUN bedroom, divided like `lsun_tower256`."""
-    return _open(BEDROOM, path, resolution, train, test, val, on_corrupt, allow_upscale, cache_dir)
-
-
-def lsun_church256(
-    *,
-    path: str | Path,
-    resolution: int,
-    train: int = CHURCH.train,
-    test: int = CHURCH.test,
-    val: int = 500,
-    on_corrupt: OnCorrupt = "error",
-    allow_upscale: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Domain:
-    """LSUN church: 100,000 of the first 120,000 images train, 5,000 of the other 6,227 test.
-
-    Differs from the paper: its "first 0.6 million" are more than the 126,227 there are, so that
-    the numbers are the paper's and the boundary ours. Arguments and errors as `ffhq256`.
-    """
-    return _open(CHURCH, path, resolution, train, test, val, on_corrupt, allow_upscale, cache_dir)
-
-
-def _open(
-    published: Published,
-    path: str | Path,
-    resolution: int,
-    train: int,
-    test: int,
-    val: int,
-    on_corrupt: OnCorrupt,
-    allow_upscale: bool,
-    cache_dir: str | Path | None,
-) -> Domain:
+    train = published.train if train is None else train
+    test = published.test if test is None else test
     for key, count, least in (("train", train, 1), ("test", test, 0), ("val", val, 0)):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ConfigError(f"got {count!r}, expected at least {least}; change `data.{key}`")
@@ -151,6 +192,12 @@ def _open(
         cache_dir=cache_dir,
         key="data.train",
     )
+
+
+ffhq256 = partial(paper_data, FFHQ)
+lsun_tower256 = partial(paper_data, TOWER)
+lsun_bedroom256 = partial(paper_data, BEDROOM)
+lsun_church256 = partial(paper_data, CHURCH)
 
 
 def _check_count(

@@ -1,21 +1,22 @@
-"""Looks at every file once, before any work: content, size, damage; keeps an index of it."""
+"""Decodes and hashes every file once, before any work: content, size, damage; keeps an index."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import sys
-import time
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from idinvert.data.content import forgotten
+from PIL import Image
+
+from idinvert.data.content import forgotten, write_index
 from idinvert.data.decode import DECODER, decode
+from idinvert.data.pool import cores
+from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource
 from idinvert.errors import DataError
 
@@ -29,17 +30,25 @@ class Finding(NamedTuple):
         width: Pixels, upright; 0 if damaged.
         height: Pixels, upright; 0 if damaged.
         damage: Why it cannot be decoded; empty if it can.
+        form: Of the file, for instance `PNG`; empty if damaged.
+        mode: Of its pixels as stored, for instance `RGBA`; empty if damaged.
     """
 
     stamp: str
     sha256: str
     width: int
     height: int
-    damage: str
+    damage: str = ""
+    form: str = ""
+    mode: str = ""
 
 
 def scan(
-    source: ImageSource, *, cache_dir: Path | None, names: Sequence[str] | None = None
+    source: ImageSource,
+    *,
+    cache_dir: Path | None,
+    names: Sequence[str] | None = None,
+    patience: float = 2.0,
 ) -> dict[str, Finding]:
     """Decodes and hashes files of `source`, except those unchanged since the last time.
 
@@ -49,6 +58,7 @@ def scan(
         source: The files.
         cache_dir: Where the index is kept; None keeps none.
         names: Which of them; None: all.
+        patience: Seconds before progress is shown.
 
     Returns:
         A finding for every name, in their order.
@@ -58,20 +68,19 @@ def scan(
     known = {} if index is None or forgotten(index) else _load(index)
     stamps = {name: source.stamp(name) for name in names}
     fresh = [name for name in names if name not in known or known[name].stamp != stamps[name]]
-    began, shown = time.monotonic(), 0.0
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    progress = Progress("checking images", len(fresh), patience=patience)
+    with ThreadPoolExecutor(max_workers=min(8, cores())) as pool:
         findings = pool.map(lambda name: _look(source, name, stamps[name]), fresh)
         for done, (name, finding) in enumerate(zip(fresh, findings, strict=True), start=1):
             known[name] = finding
-            seconds = time.monotonic() - began
-            if seconds - shown > 2.0 or (done == len(fresh) and shown > 0.0):
-                shown = seconds
-                end = "\n" if done == len(fresh) else "\r"
-                sys.stderr.write(f"checking images: {done:,} of {len(fresh):,}{end}")
-                sys.stderr.flush()
+            progress.update(done)
     if index is not None and fresh:
         # What could not even be read may be readable next time without a new stamp.
-        _store(index, {n: known[n] for n in source.names if n in known and known[n].sha256})
+        kept = {n: known[n] for n in source.names if n in known and known[n].sha256}
+        try:
+            write_index(index, kept)
+        except OSError as error:
+            sys.stderr.write(f"cannot keep the image index {index}: {error}\n")
     return {name: known[name] for name in names}
 
 
@@ -85,7 +94,8 @@ def _look(source: ImageSource, name: str, stamp: str) -> Finding:
         width, height = decode(data, name=name).size
     except DataError as error:
         return Finding(stamp, sha256, 0, 0, str(error))
-    return Finding(stamp, sha256, width, height, "")
+    with Image.open(io.BytesIO(data)) as image:
+        return Finding(stamp, sha256, width, height, form=str(image.format), mode=image.mode)
 
 
 def _index_file(source: ImageSource, cache_dir: Path) -> Path:
@@ -100,16 +110,3 @@ def _load(index: Path) -> dict[str, Finding]:
         return {name: Finding._make(row) for name, row in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _store(index: Path, findings: dict[str, Finding]) -> None:
-    """Writes atomically; a place that cannot be written only costs time at the next start."""
-    temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        index.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(findings), encoding="utf-8")
-        os.replace(temporary, index)
-    except OSError as error:
-        sys.stderr.write(f"cannot keep the image index {index}: {error}\n")
-        with suppress(OSError):
-            temporary.unlink()

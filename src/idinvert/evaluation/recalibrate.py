@@ -6,9 +6,8 @@ import torch
 
 from idinvert.checkpoints.release import save_network
 from idinvert.data.convert import to_float
-from idinvert.data.datamodule import collate
+from idinvert.data.datamodule import collate, permutation
 from idinvert.data.domain import Domain
-from idinvert.data.stream import permutation
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit

@@ -13,7 +13,7 @@ from idinvert.cli.assemble import assemble
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
-from idinvert.data.stream import permutation
+from idinvert.data.datamodule import permutation
 from idinvert.errors import ConfigError
 
 ENCODERS = {

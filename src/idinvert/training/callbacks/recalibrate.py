@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.data.convert import to_float
-from idinvert.data.datamodule import collate
-from idinvert.data.stream import permutation
+from idinvert.data.datamodule import collate, permutation
 from idinvert.errors import ConfigError
 from idinvert.networks.batch_norm import (
     Statistics,

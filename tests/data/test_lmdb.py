@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from idinvert.data import lsun
+from idinvert.data import source as source_module
 from idinvert.data.datamodule import collate
 from idinvert.data.folder import image_folder, read_images
-from idinvert.data.lsun import LmdbSource
-from idinvert.data.source import open_source
+from idinvert.data.source import LmdbSource, open_source
 from idinvert.errors import DataError
 from tests.data.pictures import picture, write_folder, write_lmdb
 
@@ -55,10 +54,10 @@ def test_one_process_opens_it_as_often_as_it_likes(base: Path) -> None:
     one, two = open_source(base, key="x"), open_source(base, key="x")
     three = pickle.loads(pickle.dumps(one))
     assert one.read("00ab") == two.read("00ab") == three.read("00ab") == FILES["00ab"]
-    assert len(lsun._OPEN) == 1
+    assert len(source_module._OPEN) == 1
     del one, two, three
     gc.collect()
-    assert len(lsun._OPEN) == 0
+    assert len(source_module._OPEN) == 0
 
 
 def test_loader_processes_open_their_own(base: Path) -> None:
