@@ -49,7 +49,7 @@ def split_of(domain: Domain, split: str) -> Dataset:
         ConfigError: There is no such split.
     """
     if split not in SPLITS:
-        raise ConfigError(f"split is {split!r}: expected train, val or test")
+        raise ConfigError(f"split={split} is unknown: expected train, val or test")
     return getattr(domain, split)
 
 
@@ -122,43 +122,6 @@ def part_path(folder: Path, first: int, last: int) -> Path:
 
 
 def write_part(
-    path: Path, part: Part, *, identity: Mapping[str, Any], seconds: float, device: str
-) -> None:
-    """Write a part, atomically: it is there as a whole or not at all.
-
-    The file's bytes depend on the results alone; the time it took, and on what, stands in a small
-    file beside it.
-
-    Args:
-        path: from `part_path`.
-        part: on any device.
-        identity: what made the result, JSON-able; a part of another identity is not reused.
-        seconds: that the inversion took.
-        device: that it was made on, in words.
-
-    Raises:
-        DataError: the disk refused it; parts written before are as they were.
-    """
-    tensors = {
-        "index": part.index,
-        "ids": part.ids,
-        "codes": part.codes.float(),
-        "images": part.images,
-        "losses": part.losses.float(),
-        "best_step": part.best_step,
-        "failed": part.failed,
-        **{f"term.{name}": term.float() for name, term in part.terms.items()},
-        **{f"value.{name}": value.float() for name, value in part.values.items()},
-        **{f"noise.{place}": maps.float() for place, maps in part.noise.items()},
-    }
-    if part.z is not None:
-        tensors["z"] = part.z.float()
-    if part.start_images is not None:
-        tensors["start_images"] = part.start_images
-    store(path, tensors, names=part.names, identity=identity, seconds=seconds, device=device)
-
-
-def store(
     path: Path,
     tensors: Mapping[str, Tensor],
     *,
@@ -167,7 +130,22 @@ def store(
     seconds: float,
     device: str,
 ) -> None:
-    """Write the tensors of a chunk of images as a part; see `write_part`."""
+    """Write the results of a chunk, atomically: the part is there as a whole or not at all.
+
+    The file's bytes depend on the results alone; the time it took, and on what, stands in a small
+    file beside it.
+
+    Args:
+        path: from `part_path`.
+        tensors: by name, on any device; those of inversions as `read_part` knows them.
+        names: of the images.
+        identity: what made the result, JSON-able; a part of another identity is not reused.
+        seconds: that the work took.
+        device: that it was made on, in words.
+
+    Raises:
+        DataError: the disk refused it; parts written before are as they were.
+    """
     facts = {"format": FORMAT, "identity": identity, "names": names}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +191,11 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
 
 
 def read_part(path: Path) -> Part:
-    """Read a part that `has_part` found."""
+    """Read the inversions of a part that `has_part` found.
+
+    Its tensors are named as the fields of `Part`, those of dictionaries as `term.<name>`,
+    `value.<name>` and `noise.<place>`.
+    """
     with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["part"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -257,15 +257,11 @@ class EvaluationContext:
     @cached_property
     def measures(self) -> Measures:
         """The metrics of the configuration, with their networks."""
-        metric = self.config["metric"]
-        extractors = wire.extractors(metric.get("extractors", {}))  # older runs have none
-        extractors["attributes"] = self.attributes
-        if self.perceptual is not None:
-            extractors.setdefault(wire.perceptual_name(self.config["perceptual"]), self.perceptual)
+        metric, perceptual, attributes = self.config["metric"], self.perceptual, self.attributes
         return Measures(
             names=metric["names"],
-            extractors={name: network for name, network in extractors.items() if network},
-            attribute_network=self.attributes,
+            extractors=wire.extractors(self.config, perceptual=perceptual, attributes=attributes),
+            attribute_network=attributes,
             inception_path=metric["inception_path"],
             lpips_path=metric["lpips_path"],
             seed=self.seed,

@@ -149,11 +149,9 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     figures.add("failed_images", failed, "images whose objective left the finite numbers")
     return context.record(
         "diffusion",
-        n=len(found),
-        device=found.made_on,
         options={"seed": seed},
         figures=figures,
-        seconds=found.seconds() + time.monotonic() - begin,
+        **found.work(begin),
     )
 
 

@@ -85,11 +85,9 @@ def show_failures(
         figures.add(f"{metric}_median", values.median().item(), f"median over images: {text}")
         record = context.record(
             "failures",
-            n=len(found),
-            device=found.made_on,
             options={"metric": metric, "worst": worst},
             figures=figures,
-            seconds=found.seconds() + time.monotonic() - begin,
+            **found.work(begin),
         )
         return context.finish([record], out)
 

@@ -89,11 +89,9 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
             write_sheet(Sheet(rows=rows, headers=headers), out)
         record = context.record(
             "interpolation",
-            n=len(found),
-            device=found.made_on,
             options=options,
             figures=figures,
-            seconds=found.seconds() + time.monotonic() - begin,
+            **found.work(begin),
         )
         return context.finish([record], out)
 

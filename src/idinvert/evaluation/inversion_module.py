@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float, to_uint8
-from idinvert.evaluation.chunk_store import Chunks, Part, Span, has_part, part_path, write_part
+from idinvert.evaluation.chunk_store import Chunks, Span, has_part, part_path, write_part
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
 
@@ -129,23 +129,26 @@ class InversionModule(pl.LightningModule):
             with torch.autocast(self.device.type, enabled=False):  # metrics in full precision
                 values = self.suite.update(found.images.float(), to_float(batch["image"]))
         index = batch["index"]
+        tensors = {
+            "index": index,
+            "ids": batch["id"],
+            "codes": found.codes.float(),
+            "images": to_uint8(found.images),
+            "losses": found.losses.float(),
+            "best_step": found.best_step,
+            "failed": found.failed,
+            **{f"term.{name}": term.float() for name, term in found.terms.items()},
+            **{f"value.{name}": value.float() for name, value in values.items()},
+            **{f"noise.{place}": maps.float() for place, maps in enumerate(found.noise or [])},
+        }
+        if found.z is not None:
+            tensors["z"] = found.z.float()
+        if self.keep_start:
+            tensors["start_images"] = to_uint8(found.start_images)
         write_part(
             part_path(self.folder, int(index[0]), int(index[-1]) + 1),
-            Part(
-                index=index,
-                ids=batch["id"],
-                names=list(batch["name"]),
-                codes=found.codes,
-                images=to_uint8(found.images),
-                losses=found.losses,
-                best_step=found.best_step,
-                failed=found.failed,
-                terms=found.terms,
-                values=values,
-                start_images=to_uint8(found.start_images) if self.keep_start else None,
-                noise=dict(enumerate(found.noise or [])),
-                z=found.z,
-            ),
+            tensors,
+            names=list(batch["name"]),
             identity=self.identity,
             seconds=found.seconds * n,
             device=device_in_words(self.device),

@@ -1,6 +1,7 @@
 """The inversions of a data set: made once, on any number of devices, and read from the disk."""
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,6 +96,11 @@ class Inversions:
     def seconds(self) -> float:
         """Time of all inversions, summed over parts (and so over devices)."""
         return sum(map(read_seconds, self.paths))
+
+    def work(self, begin: float) -> dict[str, Any]:
+        """What a record says of the work: n, device, and seconds since `begin` with inversions."""
+        seconds = self.seconds() + time.monotonic() - begin
+        return {"n": len(self), "device": self.made_on, "seconds": seconds}
 
     @property
     def made_on(self) -> str:

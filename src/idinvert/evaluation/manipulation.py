@@ -132,12 +132,10 @@ def manipulate(
             write_sheet(_sheet(context, found, chosen, ends, layers, unit, rows=shown), out)
         record = context.record(
             "manipulation",
-            n=len(found),
-            device=found.made_on,
             options=options,
             figures=figures | moved,
             directions=chosen,
-            seconds=found.seconds() + time.monotonic() - begin,
+            **found.work(begin),
         )
         return context.finish([record], out)
 

@@ -86,11 +86,9 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
             write_sheet(Sheet(rows=rows, headers=headers), out)
         record = context.record(
             "mixing",
-            n=len(found),
-            device=found.made_on,
             options=options,
             figures=figures,
-            seconds=found.seconds() + time.monotonic() - begin,
+            **found.work(begin),
         )
         return context.finish([record], out)
 

@@ -144,9 +144,15 @@ def perceptual_network(node: dict[str, Any] | None, contents: Contents) -> nn.Mo
     return network
 
 
-def extractors(nodes: dict[str, dict[str, Any]]) -> dict[str, nn.Module]:
-    """The feature extractors of ``metric.extractors``, by name."""
-    return {name: build(node, key=f"metric.extractors.{name}") for name, node in nodes.items()}
+def extractors(
+    config: dict[str, Any], *, perceptual: nn.Module | None, attributes: Any
+) -> dict[str, nn.Module]:
+    """The feature extractors by name: of ``metric.extractors``, the attribute network, and F."""
+    nodes = config["metric"].get("extractors", {})  # older runs have none
+    found = {name: build(node, key=f"metric.extractors.{name}") for name, node in nodes.items()}
+    found["attributes"] = attributes
+    found.setdefault(perceptual_name(config["perceptual"]), perceptual)
+    return {name: network for name, network in found.items() if network}
 
 
 def attribute_network(node: dict[str, Any] | None, contents: Contents) -> Any:

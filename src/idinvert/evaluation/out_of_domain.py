@@ -100,9 +100,7 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
         figures = figures | to_own.renamed("own_", texts)
     return context.record(
         "out_of_domain",
-        n=len(found),
-        device=found.made_on,
         options={"trained_on": context.trained_on, "own": own.name if own else None},
         figures=figures,
-        seconds=found.seconds() + time.monotonic() - begin,
+        **found.work(begin),
     )

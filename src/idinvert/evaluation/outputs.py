@@ -21,7 +21,7 @@ from idinvert.evaluation.chunk_store import (
     read_seconds,
     read_tensor,
     spans,
-    store,
+    write_part,
 )
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import Progress
@@ -96,7 +96,7 @@ def make_outputs(
         for first, last in todo:
             begin = time.monotonic()
             index = torch.arange(first, last)
-            store(
+            write_part(
                 part_path(folder, first, last),
                 {"index": index, "images": make(index)},
                 names=[],
@@ -217,12 +217,6 @@ def loader(dataset: Dataset, chunks: list[Span], num_workers: int) -> DataLoader
     return DataLoader(Chunks(dataset, chunks), batch_size=None, num_workers=num_workers)
 
 
-def count_compared(context: EvaluationContext) -> int:
-    """How many of a context's outputs are compared with real images as a set."""
-    there = len(context.dataset)  # type: ignore[arg-type]
-    return compared(context.count, there=there, reference=context.measures.reference)[0]
-
-
 def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
     """Another image for each of a context's n, by a permutation drawn from its seed.
 
@@ -232,7 +226,8 @@ def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
     Returns:
         int64 [n]; what the pairs depend on besides seed and n, JSON-able.
     """
-    n, m = context.count, count_compared(context)
+    n, there = context.count, len(context.dataset)  # type: ignore[arg-type]
+    m, _ = compared(n, there=there, reference=context.measures.reference)
     within = {} if m == n else {"compared": m}
     return torch.cat([partners(m, seed=context.seed), torch.arange(m, n) % m]), within
 

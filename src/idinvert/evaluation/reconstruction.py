@@ -87,10 +87,8 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
     _write_picture(out / "reconstructions.png", _pairs(context, found), name=context.method)
     return context.replaced(batch_size=found.batch_size).record(
         "reconstruction",
-        n=len(found),
-        device=found.made_on,
         figures=figures,
-        seconds=found.seconds() + time.monotonic() - begin,
+        **found.work(begin),
     )
 
 

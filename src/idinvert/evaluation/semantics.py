@@ -1,6 +1,5 @@
 """Task: do inverted codes know what they show? Precision–recall of attributes (Fig. 3)."""
 
-import csv
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.manipulation import check_edits
+from idinvert.evaluation.outputs import write_pairs
 from idinvert.metrics.figures import Figures
 from idinvert.metrics.precision_recall import (
     Curve,
@@ -85,12 +85,10 @@ def classify(
             series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
         record = context.record(
             "semantics",
-            n=len(found),
-            device=found.made_on,
             options={"attributes": list(chosen), "truth": truth},
             figures=figures,
             directions=chosen,
-            seconds=found.seconds() + time.monotonic() - begin,
+            **found.work(begin),
             series=series,
         )
         return context.finish([record], out)
@@ -201,11 +199,10 @@ def _truth(
 
 
 def _write_curves(path: Path, curves: Mapping[str, Curve]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["attribute", "threshold", "recall", "precision"])
-        for name, (precision, recall, thresholds) in curves.items():
-            ends = [*thresholds.tolist(), float("inf")]
-            for row in zip(ends, recall.tolist(), precision.tolist(), strict=True):
-                table.writerow([name, *(f"{value:.8g}" for value in row)])
+    rows = []
+    for name, (precision, recall, thresholds) in curves.items():
+        ends = [*thresholds.tolist(), float("inf")]
+        for row in zip(ends, recall.tolist(), precision.tolist(), strict=True):
+            rows.append([name, *(f"{value:.8g}" for value in row)])
+    columns = ("attribute", "threshold", "recall", "precision")
+    write_pairs(path, dict(zip(columns, zip(*rows, strict=True), strict=True)))
