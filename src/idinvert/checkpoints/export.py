@@ -15,7 +15,7 @@ from idinvert.checkpoints.families import nvlabs, rosinality
 from idinvert.checkpoints.families.stylegan2 import (
     discriminator_table,
     generator_table,
-    mean_code,
+    w_avg_table,
 )
 from idinvert.checkpoints.strict_loading import lay_out
 from idinvert.checkpoints.tensor_file import written_whole
@@ -100,7 +100,7 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
     made = _architecture(generator, StyleGAN2Generator, target="NVlabs", only=only)
     num_layers = 2 * (made["resolution"].bit_length() - 2)
     table = generator_table(nvlabs.generator_layout, made)
-    table |= mean_code(nvlabs.W_AVG, num_layers=num_layers, w_dim=made["w_dim"])
+    table |= w_avg_table(nvlabs.W_AVG, num_layers=num_layers, w_dim=made["w_dim"])
     found: dict[str, Any] = {
         "G_ema": lay_out(generator, table),
         "init_kwargs": {"G_ema": _nvlabs_generator_arguments(made)},

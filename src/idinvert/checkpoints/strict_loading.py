@@ -57,7 +57,7 @@ class Constant:
     value: Tensor
 
 
-Table = Mapping[str, Source | Constant]
+Table = dict[str, Source | Constant]
 """A layout: native name to where that tensor is stored. The names of constants are only unique."""
 
 
@@ -89,7 +89,7 @@ def half_turn(filters: Tensor) -> Tensor:
     return filters.flip((-2, -1))
 
 
-def affine(prefix: str) -> dict[str, Source | Constant]:
+def affine(prefix: str) -> Table:
     """``weight`` and ``bias``, which have the same names and forms in the file."""
     return {part: Source(f"{prefix}.{part}") for part in ("weight", "bias")}
 

@@ -16,9 +16,9 @@ from idinvert.checkpoints.families.rosinality import read_generator, read_latent
 from idinvert.checkpoints.families.stylegan2 import LARGEST
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import (
-    Constant,
     Source,
     StrictStateDict,
+    Table,
     affine,
     load,
     text_keys,
@@ -177,9 +177,9 @@ def read_encoder(
     return encoder
 
 
-def body_table() -> dict[str, Source | Constant]:
+def body_table() -> Table:
     """Where the tensors of the 50-layer body are stored, under their names in an encoder."""
-    table: dict[str, Source | Constant] = {
+    table: Table = {
         "body.conv.weight": Source("input_layer.0.weight"),
         "body.prelu.weight": Source("input_layer.2.weight"),
     }
@@ -205,7 +205,7 @@ def body_table() -> dict[str, Source | Constant]:
     return table | norm_table(norms, _BATCH_NORM)
 
 
-def _head_table(sizes: list[int]) -> dict[str, Source | Constant]:
+def _head_table(sizes: list[int]) -> Table:
     """Where the pyramid and the heads are stored; a head halves its features so many times."""
     table = _table("pyramid.middle", "latlayer1") | _table("pyramid.fine", "latlayer2")
     for i, size in enumerate(sizes):
@@ -215,7 +215,7 @@ def _head_table(sizes: list[int]) -> dict[str, Source | Constant]:
     return table
 
 
-def _table(native: str, name: str) -> dict[str, Source | Constant]:
+def _table(native: str, name: str) -> Table:
     """Where weight and bias of a layer are stored."""
     return {f"{native}.{part}": source for part, source in affine(name).items()}
 

@@ -52,7 +52,7 @@ from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 NETWORKS = ("generator_smooth", "generator", "discriminator")
 _WRAPPED = "module."  # torch's DistributedDataParallel puts it before every name
 _MARKS = {"synthesis.early_layer.const", "synthesis.layer1.noise_strength"}  # of StyleGAN2
-_ONLY: dict[str, Any] = {
+_REQUIRED: dict[str, Any] = {
     "use_wscale": True,
     "wscale_gain": math.sqrt(2),
     "lr_mul": 1.0,
@@ -62,14 +62,14 @@ _ONLY: dict[str, Any] = {
     "init_res": 4,
     "label_dim": 0,
 }
-_ONLY_GENERATOR = _ONLY | {
+_REQUIRED_GENERATOR = _REQUIRED | {
     "normalize_z": True,
     "mapping_use_wscale": True,
     "mapping_wscale_gain": math.sqrt(2),
     "mapping_lr_mul": 0.01,
     "noise_type": "spatial",
 }
-_ONLY_DISCRIMINATOR_2: dict[str, Any] = {
+_REQUIRED_DISCRIMINATOR_2: dict[str, Any] = {
     "use_wscale": True,
     "wscale_gain": 1.0,
     "lr_mul": 1.0,
@@ -79,7 +79,7 @@ _ONLY_DISCRIMINATOR_2: dict[str, Any] = {
     "normalize_embedding": True,
     "mapping_use_wscale": True,
 }
-_ONLY_GENERATOR_2 = _ONLY_DISCRIMINATOR_2 | {
+_REQUIRED_GENERATOR_2 = _REQUIRED_DISCRIMINATOR_2 | {
     "normalize_z": True,
     "mapping_wscale_gain": 1.0,
     "embedding_wscale_gian": 1.0,
@@ -114,7 +114,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
     the defaults are taken: fused from 128 px on, and no tanh.
     """
     state, built = part.state, _built(part)
-    require_settings(state, built, _ONLY_GENERATOR)
+    require_settings(state, built, _REQUIRED_GENERATOR)
     if "mapping.label_weight" in state or "mapping.embedding" in state:
         stylegan.refuse_labels(state)
     tanh = built.get("final_tanh", False)
@@ -128,7 +128,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
             return affine(f"{place}{layer.index}")
         name = f"synthesis.layer{layer.index}"
         strength = unsqueezed(f"{name}.noise_strength", before=1, after=2)
-        found: dict[str, Source | Constant] = {
+        found: Table = {
             "weight": Source(f"{name}.weight"),
             "bias": Source(f"{name}.bias"),
             "noise": Source(f"{name}.noise" if hammer else f"{name}.apply_noise.noise"),
@@ -158,7 +158,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
 
 def _discriminator(part: Part) -> StyleGANDiscriminator:
     state, built = part.state, _built(part)
-    require_settings(state, built, _ONLY)
+    require_settings(state, built, _REQUIRED)
     hammer = "output.weight" in state
 
     def layout(layer: Layer) -> Table:
@@ -181,7 +181,7 @@ def _generator_2(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]
     state, built = part.state, _built(part)
     if "mapping.label_weight" in state:
         state.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
-    require_settings(state, built, _ONLY_GENERATOR_2)
+    require_settings(state, built, _REQUIRED_GENERATOR_2)
     hammer = _is_hammer(
         state,
         ("w_avg", "synthesis.layer1.filter", "synthesis.filter"),
@@ -200,7 +200,7 @@ def _generator_2(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]
 
 def _discriminator_2(part: Part) -> StyleGAN2Discriminator:
     state, built = part.state, _built(part)
-    require_settings(state, built, _ONLY_DISCRIMINATOR_2)
+    require_settings(state, built, _REQUIRED_DISCRIMINATOR_2)
     count = 0
     while state.holds(affine(f"layer{count}")):
         count += 1
@@ -288,7 +288,7 @@ def _discriminator_name(layer: Layer, *, hammer: bool) -> str:
     }[layer.kind]
 
 
-def _style(name: str, *, hammer: bool) -> dict[str, Source | Constant]:
+def _style(name: str, *, hammer: bool) -> Table:
     bias = f"{name}.style.bias"
     return {
         "affine.weight": Source(f"{name}.style.weight"),
@@ -296,7 +296,7 @@ def _style(name: str, *, hammer: bool) -> dict[str, Source | Constant]:
     }
 
 
-def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> dict[str, Source | Constant]:
+def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> Table:
     """StyleGAN2's filter, to which Hammer applies the gain at run time."""
     if hammer:
         return {"filter": Constant(key, smooth_filter())}

@@ -15,6 +15,7 @@ from idinvert.checkpoints.strict_loading import (
     Constant,
     Source,
     StrictStateDict,
+    Table,
     load,
 )
 from idinvert.networks.encoder import Encoder
@@ -23,7 +24,7 @@ STATISTICS = {"running_mean": ".running_mean", "running_var": ".running_var"}
 _MOVING = {"running_mean": "/moving_mean", "running_var": "/moving_variance"}
 
 
-Layout = Callable[[str, int], dict[str, Source | Constant]]
+Layout = Callable[[str, int], Table]
 """From a layer (stem, shortcut, first, second, dense) and its block to where it is stored."""
 
 
@@ -49,7 +50,7 @@ def read_encoder_a(state: StrictStateDict) -> Encoder:
         part = {"shortcut": "shortcut", "first": "conv1", "second": "conv2"}[layer]
         return f"encoder/encoder_res_block_{i}/{part}"
 
-    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+    def layout(layer: str, i: int) -> Table:
         own, weight = name(layer, i), dense if layer == "dense" else conv
         norm = _norm(f"{own}/{inner[layer]}/BatchNorm", {"bias": "/beta"} | _MOVING)
         return {"weight": weight(f"{own}/weight"), **norm}
@@ -70,11 +71,11 @@ def read_encoder_b(state: StrictStateDict) -> Encoder:
     """
     blocks = state.extent("block") - 2
 
-    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+    def layout(layer: str, i: int) -> Table:
         block = {"stem": "block0", "dense": f"block{blocks + 1}"}.get(layer, f"block{i + 1}")
         number = {"first": "1", "second": "2"}.get(layer, "")
         norm = f"{block}.bn{number}.bn"
-        found: dict[str, Source | Constant] = {"weight": Source(f"{block}.conv{number}.weight")}
+        found: Table = {"weight": Source(f"{block}.conv{number}.weight")}
         if layer == "dense":
             factor = 1 / math.sqrt(state.shape(f"{block}.fc.weight", ndim=2)[1])
             key = f"{block}.fc.weight"
@@ -99,7 +100,7 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
         CheckpointError: The tensors do not fit.
     """
 
-    def layout(layer: str, i: int) -> dict[str, Source | Constant]:
+    def layout(layer: str, i: int) -> Table:
         part = {"shortcut": "Shortcut", "first": "Conva", "second": "Convb"}.get(layer)
         own = {"stem": "FromImg", "dense": "Latent_out"}.get(layer, f"E_block_{i}/{part}")
         weight = dense if layer == "dense" else conv
@@ -110,9 +111,7 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
     return _read(state, layout, blocks=state.extent("E_block_", "/"), variant="v2", norm="sync")
 
 
-def norm_table(
-    norms: Mapping[str, str], tensors: Mapping[str, str]
-) -> dict[str, Source | Constant]:
+def norm_table(norms: Mapping[str, str], tensors: Mapping[str, str]) -> Table:
     """Where the tensors of batch normalisations are stored.
 
     Args:
@@ -127,7 +126,7 @@ def norm_table(
     }
 
 
-def _norm(name: str, tensors: Mapping[str, str]) -> dict[str, Source | Constant]:
+def _norm(name: str, tensors: Mapping[str, str]) -> Table:
     """The normalisation of a layer, see `norm_table`."""
     return norm_table({"norm": name}, tensors)
 
@@ -186,7 +185,7 @@ def _read(
     )
 
 
-def _named(native: str, tensors: Mapping[str, Source | Constant]) -> dict[str, Source | Constant]:
+def _named(native: str, tensors: Mapping[str, Source | Constant]) -> Table:
     """The tensors of a convolution and of the normalisation behind it, by native name."""
     return {
         f"{native}.{tensor}" if tensor.startswith("norm.") else f"{native}.conv.{tensor}": source

@@ -90,7 +90,7 @@ def discriminator_layout(layer: Layer) -> Table:
     return {**affine(name), "filter": _filter(name), **own}
 
 
-def _modulated(name: str) -> dict[str, Source | Constant]:
+def _modulated(name: str) -> Table:
     style = {f"affine.{part}": source for part, source in affine(f"{name}.affine").items()}
     return affine(name) | style
 

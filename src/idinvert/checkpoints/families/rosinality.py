@@ -97,7 +97,7 @@ def discriminator_layout(layer: Layer) -> Table:
     return {}
 
 
-def _modulated(name: str) -> dict[str, Source | Constant]:
+def _modulated(name: str) -> Table:
     return {
         "weight": unsqueezed(f"{name}.conv.weight", before=1),
         "affine.weight": Source(f"{name}.conv.modulation.weight"),
@@ -105,7 +105,7 @@ def _modulated(name: str) -> dict[str, Source | Constant]:
     }
 
 
-def _pair(weight: str, bias: str) -> dict[str, Source | Constant]:
+def _pair(weight: str, bias: str) -> Table:
     return {"weight": Source(f"{weight}.weight"), "bias": Source(f"{bias}.bias")}
 
 

@@ -16,7 +16,7 @@ from idinvert.checkpoints.families.stylegan2 import (
     Layer,
     Layout,
     discriminator_table,
-    mean_code,
+    w_avg_table,
 )
 from idinvert.checkpoints.strict_loading import (
     Constant,
@@ -97,7 +97,7 @@ def read_generator(
     if depth > 1 and widths[0][0] != w_dim:
         made["mapping_width"] = widths[0][0]
     each = w_avg in state and state.shape(w_avg, ndim=1)[0] != w_dim
-    table |= mean_code(w_avg, num_layers=num_layers, w_dim=w_dim, each_layer=each)
+    table |= w_avg_table(w_avg, num_layers=num_layers, w_dim=w_dim, each_layer=each)
     level = state.take(lod, shape=())
     generator = load(lambda: StyleGANGenerator(**made), table, state)
     _require_grown(state, level)

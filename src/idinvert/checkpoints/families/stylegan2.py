@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from idinvert.checkpoints.strict_loading import (
-    Constant,
     Source,
     StrictStateDict,
     Table,
@@ -98,19 +97,17 @@ def discriminator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
             yield Layer("dense", i, native=f"cmap.layers.{i}")
 
 
-def generator_table(layout: Layout, made: Mapping[str, Any]) -> dict[str, Source | Constant]:
+def generator_table(layout: Layout, made: Mapping[str, Any]) -> Table:
     """Where every tensor of a generator is stored, but for the mean code."""
     return _table(layout, generator_layers(made))
 
 
-def discriminator_table(layout: Layout, made: Mapping[str, Any]) -> dict[str, Source | Constant]:
+def discriminator_table(layout: Layout, made: Mapping[str, Any]) -> Table:
     """Where every tensor of a discriminator is stored."""
     return _table(layout, discriminator_layers(made))
 
 
-def mean_code(
-    key: str, *, num_layers: int, w_dim: int, each_layer: bool = False
-) -> dict[str, Source | Constant]:
+def w_avg_table(key: str, *, num_layers: int, w_dim: int, each_layer: bool = False) -> Table:
     """Where the mean code is stored, [w_dim], or [L · w_dim] for one of each layer."""
     return {
         "w_avg": Source(
@@ -149,7 +146,7 @@ def read_generator(
     table = generator_table(layout, made)
     absent = {"w_avg"} if w_avg is None else set()
     if w_avg is not None:
-        table |= mean_code(
+        table |= w_avg_table(
             w_avg,
             num_layers=2 * len(made["channels"]),
             w_dim=made["w_dim"],
@@ -288,8 +285,8 @@ def _count(state: StrictStateDict, table: Callable[[int], Table], *, most: int =
     return found
 
 
-def _table(layout: Layout, layers: Iterator[Layer]) -> dict[str, Source | Constant]:
-    found: dict[str, Source | Constant] = {}
+def _table(layout: Layout, layers: Iterator[Layer]) -> Table:
+    found: Table = {}
     for layer in layers:
         for tensor, source in layout(layer).items():
             native = f"{layer.native}.{tensor}" if tensor else layer.native

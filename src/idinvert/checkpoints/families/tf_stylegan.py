@@ -37,13 +37,13 @@ NETWORKS = ("Gs", "G", "D")
 _STORED = ("G", "D", "Gs")  # their order in a pickle
 _COMPONENTS = ("mapping", "synthesis")
 _MARK = "G_synthesis/4x4/Const/StyleMod/weight"
-_ONLY = {
+_REQUIRED = {
     "nonlinearity": "lrelu",
     "use_wscale": True,
     "blur_filter": [1, 2, 1],
     "num_channels": 3,
 }
-_ONLY_GENERATOR = _ONLY | {
+_REQUIRED_GENERATOR = _REQUIRED | {
     "use_styles": True,
     "const_input_layer": True,
     "use_noise": True,
@@ -124,7 +124,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
     state, made = part.state, settings(part.stored)
     if "G_mapping/LabelConcat/weight" in state or _takes_labels(made):
         stylegan.refuse_labels(state)
-    require_settings(state, made, _ONLY_GENERATOR)
+    require_settings(state, made, _REQUIRED_GENERATOR)
     num_layers = 2 * _largest_side(state, "G_synthesis/").bit_length() - 4
     top = num_layers // 2 - 1
 
@@ -165,7 +165,7 @@ def _discriminator(part: Part) -> StyleGANDiscriminator:
     state, made = part.state, settings(part.stored)
     if _takes_labels(made):
         stylegan.refuse_labels(state)
-    require_settings(state, made, _ONLY)
+    require_settings(state, made, _REQUIRED)
 
     def layout(layer: Layer) -> Table:
         name = {

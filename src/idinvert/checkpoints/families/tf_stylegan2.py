@@ -42,7 +42,6 @@ from idinvert.checkpoints.families.tf_stylegan import (
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.checkpoints.strict_loading import (
-    Constant,
     Source,
     StrictStateDict,
     Table,
@@ -55,9 +54,9 @@ from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 G, M = "G_synthesis/", "G_mapping/"
 _MARKS = {f"{G}4x4/Conv/mod_weight", f"{G}4x4/Conv/mod_bias", f"{G}8x8/Conv1/mod_weight"}
-_ONLY = {"nonlinearity": "lrelu", "resample_kernel": [1, 3, 3, 1], "num_channels": 3}
-_ONLY_GENERATOR = _ONLY | {"mapping_nonlinearity": "lrelu", "normalize_latents": True}
-_ONLY_DISCRIMINATOR = _ONLY | {
+_REQUIRED = {"nonlinearity": "lrelu", "resample_kernel": [1, 3, 3, 1], "num_channels": 3}
+_REQUIRED_GENERATOR = _REQUIRED | {"mapping_nonlinearity": "lrelu", "normalize_latents": True}
+_REQUIRED_DISCRIMINATOR = _REQUIRED | {
     "use_pagan": False,
     "use_spectral_norm": False,
     "adaptive_dropout": 0,
@@ -122,15 +121,15 @@ def discriminator_layout(*, grown: bool) -> Layout:
     return layout
 
 
-def _dense(name: str) -> dict[str, Source | Constant]:
+def _dense(name: str) -> Table:
     return {"weight": dense(f"{name}/weight"), "bias": Source(f"{name}/bias")}
 
 
-def _conv(name: str) -> dict[str, Source | Constant]:
+def _conv(name: str) -> Table:
     return {"weight": conv(f"{name}/weight"), "bias": Source(f"{name}/bias")}
 
 
-def _modulated(name: str) -> dict[str, Source | Constant]:
+def _modulated(name: str) -> Table:
     return {
         **_conv(name),
         "affine.weight": dense(f"{name}/mod_weight"),
@@ -153,7 +152,7 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
     state, made = part.state, settings(part.stored)
     if f"{M}LabelConcat/weight" in state:
         state.fail(_OLD_LABELS)
-    require_settings(state, made, _ONLY_GENERATOR)
+    require_settings(state, made, _REQUIRED_GENERATOR)
     grown = state.holds(_modulated(f"{G}ToRGB_lod0"))
     _take_lod(state, grown=grown, colours=f"{G}ToRGB_lod")
     generator = read_generator(
@@ -171,7 +170,7 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
 def _discriminator(part: Part) -> StyleGAN2Discriminator:
     default = None if part.stored.state.get("build_func_name") == "D_main" else 4
     state, made = part.state, {"mbstd_group_size": default} | settings(part.stored)
-    require_settings(state, made, _ONLY_DISCRIMINATOR)
+    require_settings(state, made, _REQUIRED_DISCRIMINATOR)
     if made.get("label_size") and not state.holds(_dense("LabelEmbed")):
         state.fail(_OLD_LABELS)
     grown = state.holds(_conv("FromRGB_lod0"))
