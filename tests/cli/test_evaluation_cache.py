@@ -37,9 +37,9 @@ def test_a_repeated_sweep_does_nothing_and_a_single_command_does_all(
 ) -> None:
     calls = []
 
-    def task(*, config: dict[str, Any]) -> list[Record]:
-        calls.append(config["n"])
-        return [record(n=config["n"])]
+    def task(context: Any) -> list[Record]:
+        calls.append(context.config["n"])
+        return [record(n=context.config["n"])]
 
     monkeypatch.setattr(program, "bind", lambda node, key: task)
     config = copy.deepcopy(composed)
