@@ -18,7 +18,7 @@ from idinvert.data.content import content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.errors import IdinvertError
 from idinvert.evaluation.directions import directions_file
-from idinvert.evaluation.networks import open_data, room_name
+from idinvert.evaluation.networks import open_data
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""
@@ -58,7 +58,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
     for key, module in _own_modules(config):
         note(key, file_hash, module)
     task = config["task"] or {}
-    name = room_name(task["_target_"]) if task else ""
+    name = task["_target_"].rsplit(".", 2)[-2] if task else ""  # the task's file
     if name in WITHOUT_DATA:
         found["data"] = "not read"
     else:
