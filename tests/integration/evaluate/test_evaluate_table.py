@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from idinvert.cli import tables
+from idinvert.cli import run_defaults
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
@@ -76,7 +76,7 @@ def quicker(table: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables of this folder's runs alone: to evaluate what is shipped takes minutes."""
-    monkeypatch.setattr(tables, "assets_folder", lambda: tmp_path / "nothing shipped")
+    monkeypatch.setattr(run_defaults, "assets_folder", lambda: tmp_path / "nothing shipped")
 
 
 @pytest.fixture
