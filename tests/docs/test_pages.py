@@ -8,6 +8,7 @@ from tests.docs.pages import GUIDE, MEASURED, REPOSITORY
 PAGES = [*GUIDE, *MEASURED, REPOSITORY / "CHANGELOG.md", *(REPOSITORY / ".github").rglob("*.md")]
 SOURCE = REPOSITORY / "src" / "idinvert"
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
+NAMED = re.compile(r"`([\w/{},]+/[\w{},]+\.py)`")
 QUOTED = re.compile(r"^> (.+)$", re.MULTILINE)
 JOINED = re.compile(r'"\s*\n\s*f?"')
 SHORTEST = 6
@@ -31,6 +32,19 @@ def test_links_lead_somewhere() -> None:
             target = (page.parent / place).resolve() if place else page
             if not target.exists() or (anchor and anchor not in anchors(target)):
                 found.append(f"{named(page)}: {place}{anchor}")
+    assert not found, "\n".join(found)
+
+
+def test_paths_exist() -> None:
+    """Files and folders of the project that a page of docs/ names in code: `inversion/loop.py`."""
+    found = []
+    for page in GUIDE:
+        for name in NAMED.findall(page.read_text(encoding="utf-8")):
+            folder, braces, rest = re.fullmatch(r"([^{]*)(?:{(.*)})?(.*)", name).groups()  # type: ignore[union-attr]
+            for middle in (braces or "").split(","):
+                path = folder + middle + rest
+                if not any((root / path).exists() for root in (SOURCE, SOURCE.parent, REPOSITORY)):
+                    found.append(f"{named(page)}: {path}")
     assert not found, "\n".join(found)
 
 
