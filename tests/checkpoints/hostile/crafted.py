@@ -132,7 +132,6 @@ def _around_the_list(touch: str, source: str) -> Files:
     yield "set item of a name", a.proto(a.name("torch", "Tensor") + a.text("a") + a.NONE + b"s")
     yield "append to a name", a.proto(a.name("torch", "Tensor") + a.NONE + b"a")
     yield "out-of-band buffer", a.proto(b"\x97", 5)
-    yield "read-only buffer", a.proto(a.data(b"x") + b"\x98", 5)
     yield "two pickles", a.proto(a.NONE) + a.proto(run)
     yield "code behind STOP", a.proto(a.EMPTY_DICT) + source.encode()
     yield (

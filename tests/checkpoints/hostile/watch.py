@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from idinvert.checkpoints.formats.read import COMMAND
+
 _EVENTS = (
     "exec", "compile", "import", "pickle.find_class", "marshal.", "code.__new__", "os.", "pty.",
     "subprocess.", "shutil.", "socket.", "ctypes.", "webbrowser.", "tempfile.", "function.__new__",
@@ -37,6 +39,11 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         mode = arguments[1] if len(arguments) > 1 else None
         if not (isinstance(mode, str) and set(mode) & set("wax+")):
             return
-    elif not event.startswith(_EVENTS) or event in _READ_ONLY:
+    elif not event.startswith(_EVENTS) or event in _READ_ONLY or _is_the_reader(event, arguments):
         return
     _watches[-1].append(f"{event}{str(arguments)[:200]}")
+
+
+def _is_the_reader(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether this process started the child that reads, by its fixed command."""
+    return event == "subprocess.Popen" and tuple(arguments[1][: len(COMMAND)]) == COMMAND

@@ -1,228 +1,318 @@
-"""Names of Python, dnnlib and torch_utils that a pickle may use: containers and stored objects."""
+"""Torch's zip and stream, pickles, ``.npy`` and ``.npz``: found by content, read as records."""
 
-from typing import Any
+import io
+import mmap
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from typing import IO, Any
 
-from idinvert.checkpoints.formats.archive import Stored
-from idinvert.checkpoints.formats.budget import Budget, shown
-from idinvert.checkpoints.formats.machine import Buildable, Name
-from idinvert.checkpoints.formats.plain import StandIn
+from idinvert.checkpoints.formats.budget import shown
+from idinvert.checkpoints.formats.names import NAMES, STORAGES
+from idinvert.checkpoints.formats.records import (
+    ITEM_BYTES,
+    Array,
+    DType,
+    Name,
+    Storage,
+    budget,
+)
 from idinvert.errors import CheckpointError
 
-_LATIN = ("latin1", "latin-1", "iso-8859-1")
-_KEY_TYPES = (str, bytes, int, float)
+EXPECTED = "expected safetensors, a torch file, a pickle, .npy or .npz"
+
+_FOREIGN = {
+    b"\x1f\x8b": "is compressed with gzip; unpack it first",
+    b"BZh": "is compressed with bzip2; unpack it first",
+    b"\xfd7zXZ": "is compressed with xz; unpack it first",
+    b"Rar!": "is a RAR archive; unpack it first",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it first",
+    b"\x89HDF": "is an HDF5 file (Keras), which is not read",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run git lfs pull",
+    b"<": "is a web page, so the download failed",
+}
+"""How files start that people take for checkpoints."""
+
+_STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_STREAM_PROTOCOL = 1001
+_NPY = b"\x93NUMPY"
+_NPY_HEADER = 4_096  # bytes; NumPy's are 118
+_NPY_FIELDS = re.compile(
+    r"\{'descr': '([^']{1,16})', 'fortran_order': (True|False), "
+    r"'shape': \(([\d ,L]{0,512})\),? ?\}[ \n]*"
+)  # a literal, not evaluated; NumPy writes its keys in this order
+_NPY_SIZE = re.compile(r"(\d{1,15})L?")  # Python 2 wrote long integers with an L
+_MEMBERS = 50_000
 
 
-class Ordered(dict, Buildable):  # type: ignore[type-arg]
-    """A dict of another class; attributes beside its items (``_metadata``) are dropped."""
+def read(data: mmap.mmap, file: IO[bytes]) -> tuple[str, Any]:
+    """The container's kind (see `Archive`) and its content, with records in it.
 
-    def build(self, state: Any, budget: Budget) -> None:
-        """Drops the attributes."""
-        del state, budget
+    Args:
+        data: The file in memory, whose reads never ask for more than is left.
+        file: The same file, for `zipfile`.
 
-
-class Attributes(dict, Buildable):  # type: ignore[type-arg]
-    """An object that is nothing but its attributes, such as argparse.Namespace, as a dict."""
-
-    def build(self, state: Any, budget: Budget) -> None:
-        """Takes the attributes as items."""
-        if not isinstance(state, dict):
-            raise CheckpointError(f"has {shown(state)} as attributes by name, expected a dict")
-        budget.spend_steps(len(state))
-        self.update(state)
-
-
-class StoredObject(StandIn):
-    """An object kept as data, until its state is known."""
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-        self.state: Any = None
-
-    def build(self, state: Any, budget: Budget) -> None:
-        """Keeps the state."""
-        self.state = state
-
-    def resolve(self, budget: Budget) -> Stored:
-        """The object by its class's name."""
-        return Stored(self.module, self.name, (), {}, self.state)
-
-
-def _table() -> dict[tuple[str, str], Name]:
-    entries = [
-        Name("collections", "OrderedDict", call=_ordered, new=_ordered),
-        Name("collections", "defaultdict", call=_default_dict, new=_default_dict),
-        Name("collections", "Counter", call=_ordered, new=_ordered),
-        Name("collections", "deque", call=_deque),
-        Name("argparse", "Namespace", call=_attributes, new=_attributes),
-        Name("_codecs", "encode", call=_encode),
-        Name("torch_utils.persistence", "_reconstruct_persistent_obj", call=_persistent_object),
-    ]
-    for module, name in _DICTS:
-        entries.append(Name(module, name, call=_ordered, new=_ordered))
-    for module, name in _NETWORKS:
-        entries.append(Name(module, name, new=_stored(module, name)))
-    for module in ("builtins", "__builtin__"):
-        entries += [
-            Name(module, "set", call=_set, new=_set),
-            Name(module, "frozenset", call=_set, new=_set),
-            Name(module, "bytes", call=_bytes, new=_bytes),
-            Name(module, "bytearray", call=_bytes, new=_bytes),
-            Name(module, "complex", call=_complex),
-        ]
-        entries += [Name(module, name) for name in _BASES]
-    for module in ("copyreg", "copy_reg"):
-        entries += [
-            Name(module, "_reconstructor", call=_reconstructor),
-            Name(module, "__newobj__", call=_new_object),
-        ]
-    for module in ("pathlib", "pathlib._local"):
-        for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
-            entries.append(Name(module, name, call=_path, new=_path))
-    return {(entry.module, entry.name): entry for entry in entries}
-
-
-def _expect(arguments: tuple[Any, ...], *kinds: Any, doing: str) -> None:
-    """Refuses arguments of another number or of other types."""
-    fits = len(arguments) == len(kinds) and all(map(isinstance, arguments, kinds))
-    if not fits:
-        got = ", ".join(shown(argument) for argument in arguments[:6])
-        raise CheckpointError(f"asks for {doing} of ({got}), which is not how it is written")
-
-
-def _scalar(value: Any, budget: Budget) -> Any:
-    if type(value) is not str:
-        budget.spend_number_keys(1)
-    if type(value) in _KEY_TYPES:
-        return value
-    raise CheckpointError(f"has {shown(value)} as a key or member, expected text or a number")
-
-
-def _ordered(arguments: tuple[Any, ...], budget: Budget) -> Ordered:
-    if arguments == ():
-        budget.spend_steps(2)
-        return Ordered()
-    _expect(arguments, list | tuple | dict, doing="a dict")
-    pairs = arguments[0].items() if isinstance(arguments[0], dict) else arguments[0]
-    budget.spend_steps(2 + 2 * len(pairs))
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise CheckpointError("has a dict that is not made of pairs")
-    return Ordered((_scalar(key, budget), value) for key, value in pairs)
-
-
-def _default_dict(arguments: tuple[Any, ...], budget: Budget) -> Ordered:
-    if arguments and not isinstance(arguments[0], Name | None):
-        raise CheckpointError(f"has a defaultdict of {shown(arguments[0])}, expected a type")
-    return _ordered(arguments[1:], budget)
-
-
-def _attributes(arguments: tuple[Any, ...], budget: Budget) -> Attributes:
-    _expect(arguments, doing="attributes by name")
-    budget.spend_steps(2)
-    return Attributes()
-
-
-def _deque(arguments: tuple[Any, ...], budget: Budget) -> list[Any]:
-    if arguments == ():
-        return []
-    _expect(arguments[:1], list | tuple, doing="a deque")
-    budget.spend_steps(len(arguments[0]))
-    return list(arguments[0])
-
-
-def _set(arguments: tuple[Any, ...], budget: Budget) -> set[Any]:
-    if arguments == ():
-        return set()
-    _expect(arguments, list | tuple | set | frozenset, doing="a set")
-    budget.spend_steps(2 + 2 * len(arguments[0]))
-    return {_scalar(value, budget) for value in arguments[0]}
-
-
-def _encode(arguments: tuple[Any, ...], budget: Budget) -> bytes | memoryview:
-    """How protocol 2 writes bytes: as text in Latin-1."""
-    _expect(arguments, str, str, doing="an encoding")
-    if arguments[1] not in _LATIN:
-        raise CheckpointError(f"asks for the encoding {shown(arguments[1])}, expected latin1")
-    budget.spend_bytes(len(arguments[0]))
-    return arguments[0].encode("latin-1")
-
-
-def _bytes(arguments: tuple[Any, ...], budget: Budget) -> bytes | memoryview:
-    if arguments == ():
-        return b""
-    if isinstance(arguments[0], str):
-        return _encode(arguments, budget)
-    _expect(arguments, bytes | memoryview, doing="bytes")
-    return arguments[0]
-
-
-def _complex(arguments: tuple[Any, ...], budget: Budget) -> complex:
-    _expect(arguments, int | float, int | float, doing="a complex number")
-    return complex(*arguments)
-
-
-def _path(arguments: tuple[Any, ...], budget: Budget) -> str:
-    _expect(arguments, *[str] * len(arguments), doing="a path")
-    budget.spend_bytes(sum(map(len, arguments)))
-    return "/".join(arguments).replace("//", "/", 1)
-
-
-def _new_object(arguments: tuple[Any, ...], budget: Budget) -> Any:
-    if not arguments or not isinstance(arguments[0], Name) or arguments[0].new is None:
-        raise CheckpointError("asks to construct something that is not on the list of names")
-    return arguments[0].new(arguments[1:], budget)
-
-
-def _reconstructor(arguments: tuple[Any, ...], budget: Budget) -> Any:
-    """How protocols 0 and 1 write an object: its class, a base, and the base's own value."""
-    _expect(arguments, Name, Name, object, doing="an object")
-    what, base, value = arguments
-    if what.new is None or base.name not in ("object", "dict"):
-        raise CheckpointError(f"asks to construct {what.path}, which is not on the list of names")
-    return what.new((value,) if isinstance(value, dict) else (), budget)
-
-
-def _stored(module: str, name: str) -> Any:
-    def make(arguments: tuple[Any, ...], budget: Budget) -> StoredObject:
-        _expect(arguments, doing=name)
-        budget.spend_steps(2)
-        return StoredObject(module, name)
-
-    return make
-
-
-def _persistent_object(arguments: tuple[Any, ...], budget: Budget) -> Stored:
-    """NVlabs' modules carry their source text; the state is kept, the source is not looked at."""
-    _expect(arguments, dict, doing="a persistent object")
-    meta = arguments[0]
-    name, state = meta.get("class_name"), meta.get("state")
-    if meta.get("type") != "class" or not isinstance(name, str) or not isinstance(state, dict):
+    Raises:
+        CheckpointError: None of the containers; damaged; names what is not on the list.
+    """
+    head = data[:512]
+    if head.startswith(b"PK"):
+        return _read_zip(file)
+    if head.startswith(_NPY):
+        return "npy", _read_npy(data)
+    if head.startswith(_STREAM):
+        return "torch_legacy", _read_stream(data, NAMES | _NESTED)
+    for start, what in _FOREIGN.items():
+        if head.lstrip().startswith(start):
+            raise CheckpointError(f"{what}; {EXPECTED}")
+    if head[257:262] == b"ustar":
         raise CheckpointError(
-            "has a persistent object without a class's name and a state, expected NVlabs' layout"
+            f"is a tar archive (torch before 0.2, or packed files), which is not read; {EXPECTED}"
         )
-    given = state.get("_init_args", ()), state.get("_init_kwargs", {})
-    _expect(given, list | tuple, dict, doing="a persistent object's arguments")
-    budget.spend_steps(4 + len(state) + len(given[0]))
-    rest = {key: part for key, part in state.items() if key not in ("_init_args", "_init_kwargs")}
-    return Stored("torch_utils.persistence", name, tuple(given[0]), given[1], rest)
+    if head[:1] not in (b"\x80", b"(", b"}", b"]", b"c"):  # before protocol 2 there is no mark
+        raise CheckpointError(f"starts with {shown(str(head[:8]))}, {EXPECTED}")
+    value = _Unpickler(data, NAMES | _NESTED).load()
+    _require_end(data)
+    return "pickle", value
 
 
-_BASES = ("object", "dict", "list", "tuple", "str", "int", "float", "bool", "unicode", "long")
+class _Unpickler(pickle.Unpickler):
+    """Python's own, whose names are those of a table and whose objects are records.
 
-_DICTS = (
-    ("dnnlib.util", "EasyDict"),
-    ("dnnlib", "EasyDict"),
-    ("easydict", "EasyDict"),
-    ("pytorch_lightning.utilities.parsing", "AttributeDict"),
-    ("lightning.pytorch.utilities.parsing", "AttributeDict"),
-    ("lightning_fabric.utilities.data", "AttributeDict"),
-)
+    Args:
+        file: Read from where it is to the end of one pickle.
+        names: What a global may be, by module and name.
+        storages: By persistent id; None where there is nothing outside the pickle.
+    """
 
-_NETWORKS = (
-    ("dnnlib.tflib.network", "Network"),
-    ("dnnlib.tflib", "Network"),
-    ("tfutil", "Network"),
-)
+    def __init__(
+        self, file: Any, names: Mapping[tuple[str, str], Any], storages: Any = None
+    ) -> None:
+        super().__init__(file, encoding="latin-1")
+        self.names, self.storages = names, storages
 
-CONTAINERS = _table()
-"""By module and name."""
+    def find_class(self, module: Any, name: Any) -> Any:
+        """The table's entry; nothing is imported."""
+        found = self.names.get((module, name))
+        if found is None:
+            raise CheckpointError(
+                f"asks for the global {shown(f'{module}.{name}')}, which is not on the list of "
+                "names that a checkpoint may use (tensors, arrays, plain containers); it was not "
+                "run"
+            )
+        return found
+
+    def persistent_load(self, identity: Any) -> Any:
+        """The storage of ``("storage", class, key, location, elements, ...)``."""
+        if self.storages is None:
+            raise CheckpointError("refers to an object outside its pickle, expected none here")
+        if isinstance(identity, tuple) and 5 <= len(identity) <= 6:
+            what, kind, key, _, count = identity[:5]
+            known = isinstance(kind, Name) and "Storage" in kind.path and kind.value in ITEM_BYTES
+            if what == "storage" and known and isinstance(key, str):
+                if identity[5:] not in ((), (None,)):
+                    raise CheckpointError("has a storage that is part of another")
+                return self.storages.find(key, count, kind.value)
+        raise CheckpointError(
+            "refers to an object outside its pickle that is no storage; not followed"
+        )
+
+
+def _require_end(file: Any) -> None:
+    at = file.tell()
+    file.seek(0, 2)
+    if file.tell() != at:
+        raise CheckpointError(f"has {file.tell() - at:,} bytes after its end (damaged)")
+
+
+class _Stream:
+    """The storages of torch's stream: named in its pickle, their bytes behind it."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, Storage] = {}
+
+    def find(self, key: str, count: Any, dtype: str) -> Storage:
+        """The storage of a key, which keeps its size and type."""
+        found = self.named.setdefault(key, Storage(count, dtype))
+        if (found.count, found.dtype) != (count, dtype):
+            raise CheckpointError(f"gives its storage {shown(key)} two sizes or types (damaged)")
+        return found
+
+    def fill(self, file: Any, keys: Any) -> None:
+        """Reads the storages, in the order of their keys."""
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise CheckpointError("has no list of its storages (damaged)")
+        if len(set(keys)) != len(keys) or set(keys) != self.named.keys():
+            raise CheckpointError("lists other storages than its tensors use (damaged)")
+        for key in keys:
+            storage = self.named[key]
+            count = int.from_bytes(file.read(8), "little", signed=True)
+            storage.data = file.read(storage.size)
+            if count != storage.count or len(storage.data) != storage.size:
+                raise CheckpointError(
+                    f"ends inside its storage {shown(key)}, or gives it another size (truncated)"
+                )
+
+
+def _read_stream(file: Any, names: Mapping[tuple[str, str], Any]) -> Any:
+    """Torch's stream before 1.6, also nested in NVlabs' pickles: five pickles, then storages."""
+    if file.read(len(_STREAM)) != _STREAM:
+        raise CheckpointError("has nested data that is not torch's stream; it was not run")
+    protocol, system = _Unpickler(file, {}).load(), _Unpickler(file, {}).load()
+    little = system.get("little_endian") if isinstance(system, dict) else None
+    if protocol != _STREAM_PROTOCOL or little is not True:
+        raise CheckpointError(
+            f"is torch's stream of protocol {shown(str(protocol))}, expected {_STREAM_PROTOCOL} "
+            "from a little-endian machine"
+        )
+    storages = _Stream()
+    value = _Unpickler(file, names, storages).load()
+    storages.fill(file, _Unpickler(file, {}).load())
+    _require_end(file)
+    return value
+
+
+def _load_from_bytes(raw: Any) -> Storage:
+    """In place of ``torch.storage._load_from_bytes``, which unpickles anything: one storage."""
+    if not isinstance(raw, bytes):
+        raise CheckpointError("has a nested storage that is not given by its bytes (damaged)")
+    names = {key: Name(*key, value=value) for key, value in STORAGES.items()}
+    value = _read_stream(io.BytesIO(raw), names)
+    if not isinstance(value, Storage):
+        raise CheckpointError(f"has {shown(value)} where a nested storage is expected")
+    return value
+
+
+_NESTED = {
+    ("torch.storage", "_load_from_bytes"): Name(
+        "torch.storage", "_load_from_bytes", call=_load_from_bytes
+    )
+}
+
+
+def _read_zip(file: IO[bytes]) -> tuple[str, Any]:
+    with zipfile.ZipFile(file) as archive:
+        members = _members(archive, file)
+        roots = [name[:-8] for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
+        if len(roots) == 1:
+            return "torch_zip", _read_torch_zip(archive, members, roots[0])
+        if members and all(name.endswith(".npy") for name in members):
+            return "npz", _read_npz(archive, members)
+    some = ", ".join(shown(name) for name in sorted(members)[:3]) or "nothing"
+    raise CheckpointError(f"is a zip that holds {some}, {EXPECTED}")
+
+
+def _members(archive: zipfile.ZipFile, file: IO[bytes]) -> dict[str, zipfile.ZipInfo]:
+    """The zip's files by name; overlaps, repeats and odd places are refused."""
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    if len(entries) > _MEMBERS:
+        raise CheckpointError(f"is a zip of {len(entries):,} files, expected at most {_MEMBERS:,}")
+    ends = [entry.header_offset for entry in entries[1:]] + [archive.start_dir]
+    for entry, end in zip(entries, ends, strict=True):
+        name = entry.filename
+        begin = entry.header_offset + 30 + len(name.encode("utf-8", "surrogateescape"))
+        if begin + entry.compress_size > end or entry.header_offset < 0:
+            raise CheckpointError("is a zip whose files overlap (a zip bomb, or damaged)")
+        if entry.flag_bits & 1 or entry.compress_type not in (
+            zipfile.ZIP_STORED,
+            zipfile.ZIP_DEFLATED,
+        ):
+            raise CheckpointError(f"is a zip with {shown(name)} encrypted or packed in a rare way")
+        if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+            raise CheckpointError(f"is a zip with a path outside of it: {shown(name)}")
+    found = {entry.filename: entry for entry in entries}
+    if len(found) != len(entries):
+        raise CheckpointError("is a zip with two files of one name")
+    file.seek(-min(65_557, file.seek(0, 2)), 2)
+    tail = file.read()
+    if len(tail) - tail.rfind(b"PK\5\6") != 22 + len(archive.comment):
+        raise CheckpointError("is a zip with bytes after its end (damaged)")
+    return {name: entry for name, entry in found.items() if not name.endswith("/")}
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, unpacked within bounds; `zipfile` compares the checksum."""
+    budget.spend_bytes(entry.file_size)
+    try:
+        with archive.open(entry) as member:
+            found = member.read(entry.file_size + 1)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise CheckpointError(
+            f"is damaged: size or checksum of {shown(entry.filename)} is not what its directory "
+            f"says ({shown(str(error))})"
+        ) from None
+    if len(found) != entry.file_size:
+        raise CheckpointError(f"is damaged: {shown(entry.filename)} ends early")
+    return found
+
+
+class _Members:
+    """The storages of torch's zip: a stored member each, read when it is first named."""
+
+    def __init__(
+        self, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], root: str
+    ) -> None:
+        self.archive, self.members, self.root = archive, members, f"{root}data/"
+        self.read: dict[str, bytes] = {}
+
+    def find(self, key: str, count: Any, dtype: str) -> Storage:
+        """The storage of a key; a file may give its bytes several types."""
+        member = self.members.get(self.root + key)
+        if member is None or member.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(f"has no stored data for its storage {shown(key)}")
+        if type(count) is not int or count * ITEM_BYTES[dtype] != member.file_size:
+            raise CheckpointError(
+                f"declares {shown(str(count))} elements of {dtype} for a storage of "
+                f"{member.file_size:,} bytes"
+            )
+        if key not in self.read:
+            self.read[key] = _content(self.archive, member)
+        return Storage(count, dtype, self.read[key])
+
+
+def _read_torch_zip(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], root: str
+) -> Any:
+    if f"{root}constants.pkl" in members or any(n.startswith(f"{root}code/") for n in members):
+        raise CheckpointError("is a TorchScript program, expected a checkpoint of tensors")
+    order = members.get(f"{root}byteorder")
+    if order and _content(archive, order) != b"little":
+        raise CheckpointError("was written on a big-endian machine, expected little-endian")
+    file = io.BytesIO(_content(archive, members[f"{root}data.pkl"]))
+    value = _Unpickler(file, NAMES | _NESTED, _Members(archive, members, root)).load()
+    _require_end(file)
+    return value
+
+
+def _read_npz(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    found = {}
+    for name, member in members.items():
+        try:
+            found[name.removesuffix(".npy")] = _read_npy(io.BytesIO(_content(archive, member)))
+        except CheckpointError as error:
+            raise CheckpointError(f"its member {shown(name)} {error}") from None
+    return found
+
+
+def _read_npy(file: Any) -> Any:
+    """An array; of pickled objects, the one object or nested lists of them."""
+    magic = file.read(8)
+    if magic not in (_NPY + b"\1\0", _NPY + b"\2\0", _NPY + b"\3\0"):
+        raise CheckpointError("is no .npy file of version 1, 2 or 3 (damaged)")
+    length = int.from_bytes(file.read(2 if magic[6] == 1 else 4), "little")
+    text = file.read(min(length, _NPY_HEADER)).decode("latin-1")
+    header = _NPY_FIELDS.fullmatch(text)
+    if header is None or len(text) != length:
+        raise CheckpointError(f"has the header {shown(text)}, expected an array of plain numbers")
+    descr, fortran, sizes = header.groups()
+    parts = [_NPY_SIZE.fullmatch(size.strip()) for size in sizes.split(",") if size.strip()]
+    shape = tuple(int(part[1]) if part else -1 for part in parts)
+    dtype = DType(descr)
+    if not dtype.objects:
+        return Array().fill(file.read(), dtype, shape, "F" if fortran == "True" else "C")
+    value = _Unpickler(file, NAMES | _NESTED).load()
+    if not isinstance(value, Array) or value.dtype is None or value.shape != shape:
+        raise CheckpointError(f"has {shown(value)} pickled where its header says an object array")
+    _require_end(file)
+    return value

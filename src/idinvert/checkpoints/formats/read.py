@@ -1,40 +1,56 @@
-"""Opens a checkpoint file of any container as plain data; nothing in it is ever run."""
+"""Opens a checkpoint file of any container as plain data; nothing in it is ever run.
 
-import mmap
-import struct
-import zlib
+A child process reads the file (`child`), within limits, and answers with data in JSON and bytes.
+Whatever ends the child (a bomb, an endless loop, a crash) is one `CheckpointError` here. A
+safetensors file needs no child: its library reads a header of numbers and runs nothing.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
-from idinvert.checkpoints.formats import numpy_file, torch_legacy, torch_zip, zip_directory
-from idinvert.checkpoints.formats.archive import Archive, Kind
-from idinvert.checkpoints.formats.budget import Budget, shown
-from idinvert.checkpoints.formats.machine import Machine
-from idinvert.checkpoints.formats.names import ALL
-from idinvert.checkpoints.formats.opcodes import run
-from idinvert.checkpoints.formats.plain import plain
-from idinvert.checkpoints.formats.safetensors_file import is_safetensors, read_safetensors
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.formats.budget import answer_bytes, shown
 from idinvert.errors import CheckpointError
 
-_EXPECTED = "expected safetensors, a torch file, a pickle, .npy or .npz"
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from idinvert.checkpoints.formats.child import main; main()"
+)
+_SOURCE = str(Path(__file__).parents[3])
+COMMAND = (sys.executable, "-I", "-S", "-c", _START, _SOURCE)
+"""The child: Python without site-packages and without variables of the environment."""
 
-_FOREIGN = {
-    b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"BZh": "is compressed with bzip2; unpack it first",
-    b"\xfd7zXZ": "is compressed with xz; unpack it first",
-    b"Rar!": "is a RAR archive; unpack it first",
-    b"7z\xbc\xaf": "is a 7z archive; unpack it first",
-    b"\x89HDF": "is an HDF5 file (Keras), which is not read",
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run git lfs pull",
-    b"<": "is a web page, so the download failed",
-}
-"""How files start that people take for checkpoints."""
 
-_BROKEN = (
-    ArithmeticError, AttributeError, BufferError, EOFError, LookupError, RuntimeError,
-    SyntaxError, TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
-"""What Python, NumPy and torch say about data that no check foresaw."""
+class Limits(NamedTuple):
+    """What the child may use.
+
+    Attributes:
+        processor: Seconds of processor time.
+        clock: Seconds by the clock, in which a slow file system must give the file.
+        memory: Bytes of address space.
+    """
+
+    processor: int
+    clock: float
+    memory: int
+
+
+def limits(size: int) -> Limits:
+    """For a file of ``size`` bytes; a file of 400 MB takes about two seconds."""
+    megabytes = size >> 20
+    return Limits(10 + megabytes // 20, 120 + megabytes, (512 << 20) + 10 * size)
 
 
 def read_archive(path: str | Path, *, key: str) -> Archive:
@@ -47,20 +63,26 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
 
     Raises:
         CheckpointError: No such file; none of these containers; damaged; asks for anything that
-            is not on the list of names; or is beyond the bounds.
+            is not on the list of names; or is beyond the limits.
     """
-    path, size = Path(path), 0
+    path = Path(path)
     try:
         if not path.is_file():
             what = "is a folder or no plain file" if path.exists() else "no such file"
             raise CheckpointError(f"{what}, expected a checkpoint file")
         with open(path, "rb") as file:
             size = file.seek(0, 2)
+            file.seek(0)
+            start = file.read(9)
+            file.seek(0)
             if size == 0:
-                raise CheckpointError(f"is empty (a download cut short?), {_EXPECTED}")
-            # Not closed here: errors on their way up still look at it; it goes with the last view.
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        kind, content, metadata = _read(memoryview(data), Budget(size=size))
+                raise CheckpointError(
+                    "is empty (a download cut short?), expected safetensors, a torch file, a "
+                    "pickle, .npy or .npz"
+                )
+            if start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= size:
+                return _read_safetensors(path)
+            return _read_in_child(file, path, size=size)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; change {key}") from None
     except OSError as error:
@@ -70,56 +92,165 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
         ) from None
     except MemoryError:
         raise CheckpointError(
-            f"{path}: its {size:,} bytes do not fit into this machine's memory; change {key}"
+            f"{path}: does not fit into this machine's memory; change {key}"
         ) from None
-    except _BROKEN as error:
-        reason = f"{type(error).__name__}: {shown(str(error))}"
+
+
+def _read_safetensors(path: Path) -> Archive:
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: is damaged or not what it seems ({reason}), {_EXPECTED}; change {key}"
+            f"is damaged or no safetensors file ({shown(str(error))}), expected one that is whole"
         ) from None
-    return Archive(kind=kind, path=path, content=content, metadata=metadata)
+    tensors = {
+        name: tensor.view(torch.uint8).ne(0) if tensor.dtype == torch.bool else tensor
+        for name, tensor in found.items()
+    }
+    return Archive(kind="safetensors", path=path, content=tensors, metadata=metadata)
 
 
-def _read(data: memoryview, budget: Budget) -> tuple[Kind, Any, dict[str, str]]:
-    """Container, content and metadata."""
-    head = bytes(data[:512])
-    if head.startswith(b"PK"):
-        return *_read_zip(data, budget), {}
-    if head.startswith(numpy_file.MAGIC):
-        return "npy", numpy_file.read_npy(data, budget=budget), {}
-    if is_safetensors(data):
-        return "safetensors", *read_safetensors(data, budget=budget)
-    if head.startswith(torch_legacy.MAGIC):
-        value = torch_legacy.read_stream(data, names=ALL, budget=budget)
-        return "torch_legacy", plain(value, budget=budget), {}
-    for start, what in _FOREIGN.items():
-        if head.lstrip().startswith(start):
-            raise CheckpointError(f"{what}; {_EXPECTED}")
-    if head[257:262] == b"ustar":
-        raise CheckpointError(
-            f"is a tar archive (torch before 0.2, or packed files), which is not read; {_EXPECTED}"
+def _read_in_child(file: IO[bytes], path: Path, *, size: int) -> Archive:
+    with _child(file, limits(size)) as pipe:
+        length = int.from_bytes(_take(pipe, 8), "little")
+        if length > 2 * answer_bytes(size):
+            raise _Broken
+        header = {"blobs": [], "error": ""} | json.loads(_take(pipe, length))
+        if sum(header["blobs"]) > answer_bytes(size):
+            raise _Broken
+        blobs = [_take(pipe, count) for count in header["blobs"]]
+    if header["error"]:
+        raise CheckpointError(header["error"])
+    content = _decode(header["root"], header["nodes"], blobs)
+    return Archive(kind=header["kind"], path=path, content=content)
+
+
+class _Broken(Exception):
+    """The child's answer ended early, or is none of its own."""
+
+
+@contextmanager
+def _child(file: IO[bytes], limits: Limits) -> Iterator[IO[bytes]]:
+    """The pipe from a child that reads the file; it has ended when this has.
+
+    The child is a new program (exec), so nothing of this process, its threads or its CUDA context
+    goes with it.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, str(limits.processor), str(limits.memory)],
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    late = threading.Timer(limits.clock, process.kill)
+    late.daemon = True
+    late.start()
+    try:
+        yield process.stdout
+        process.wait()
+    except _Broken:
+        status = process.wait()
+        raise CheckpointError(_why(status, process.stderr.read(), limits)) from None
+    finally:
+        late.cancel()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _why(status: int, said: bytes, limits: Limits) -> str:
+    """What ended the child, in words."""
+    if status == -signal.SIGXCPU:
+        return (
+            f"takes more than {limits.processor} s of processor time to read, expected far less of "
+            "a checkpoint (a bomb, or damaged)"
         )
-    return "pickle", _read_pickle(data, budget), {}
-
-
-def _read_zip(data: memoryview, budget: Budget) -> tuple[Kind, Any]:
-    members = zip_directory.members(data)
-    if torch_zip.is_torch(members):
-        return "torch_zip", torch_zip.read_torch_zip(data, members, budget=budget)
-    if numpy_file.is_npz(members):
-        return "npz", numpy_file.read_npz(data, members, budget=budget)
-    some = ", ".join(shown(name) for name in sorted(members)[:3]) or "nothing"
-    raise CheckpointError(f"is a zip that holds {some}, {_EXPECTED}")
-
-
-def _read_pickle(data: memoryview, budget: Budget) -> Any:
-    """A raw pickle; before protocol 2 it has no mark of its own and starts with a container."""
-    if data[0] != 0x80 and bytes(data[:1]) not in (b"(", b"}", b"]", b"c"):
-        raise CheckpointError(f"starts with {shown(str(bytes(data[:8])))}, {_EXPECTED}")
-    machine = Machine(data, names=ALL, budget=budget)
-    value = run(machine)
-    if machine.at != len(data):
-        raise CheckpointError(
-            f"has {len(data) - machine.at:,} bytes after the end of its pickle (damaged)"
+    if status == -signal.SIGKILL:
+        return (
+            f"was not read within {limits.clock:.0f} s, or the system killed the process that "
+            "reads it (for memory?), expected far less of a checkpoint"
         )
-    return plain(value, budget=budget)
+    words = shown(said.decode("utf-8", "replace").strip().rpartition("\n")[2])
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"ended the process that reads it ({name}); the file is damaged or made to do so"
+    return f"could not be read: the process that reads it ended with status {status} ({words})"
+
+
+def _take(pipe: IO[bytes], count: int) -> bytearray:
+    found = bytearray(count)
+    if pipe.readinto(found) != count:  # type: ignore[attr-defined]
+        raise _Broken
+    return found
+
+
+def _decode(root: Any, nodes: list[list[Any]], blobs: list[bytearray]) -> Any:
+    """The tree of `Encoder`; what is shared there is shared here."""
+    made: list[Any] = []
+
+    def value(given: Any) -> Any:
+        return made[given[0]] if type(given) is list else given
+
+    makers: dict[str, Callable[..., Any]] = {
+        "d": lambda *parts: dict(zip(parts[::2], parts[1::2], strict=True)),
+        "l": lambda *parts: list(parts),
+        "t": lambda *parts: parts,
+        "s": lambda *parts: set(parts),
+        "c": complex,
+        "O": Stored,
+    }
+    for kind, *parts in nodes:
+        if kind == "b":
+            made.append(bytes(blobs[parts[0]]))
+        elif kind == "T":
+            made.append(_tensor(blobs[parts[0]], *parts[1:]))
+        elif kind == "A":
+            made.append(_array(blobs[parts[0]], *parts[1:]))
+        else:
+            made.append(makers[kind](*map(value, parts)))
+    return value(root)
+
+
+def _tensor(blob: bytearray, dtype: str, offset: int, size: list[int], stride: list[int]) -> Tensor:
+    """A view of its storage; a copy of its own where elements share memory (expanded)."""
+    kind = getattr(torch, dtype)
+    if 0 in size:
+        return torch.empty(size, dtype=kind)
+    whole = len(blob) // kind.itemsize * kind.itemsize
+    memory = torch.frombuffer(blob, dtype=torch.uint8)[:whole]
+    if dtype == "bool":  # a byte that is neither 0 nor 1 is no bool
+        return memory.as_strided(size, stride, offset).ne(0)
+    found = memory.view(kind).as_strided(size, stride, offset)
+    if _overlaps(size, stride):
+        return found.clone(memory_format=torch.contiguous_format)
+    return found
+
+
+def _overlaps(size: list[int], stride: list[int]) -> bool:
+    """Whether elements may share memory: strides, from the smallest, must step over the last."""
+    reach = 0
+    for step, count in sorted(zip(stride, size, strict=True)):
+        if count > 1:
+            if step <= reach:
+                return True
+            reach += (count - 1) * step
+    return False
+
+
+def _array(blob: bytearray, code: str, shape: list[int], order: Any, scalar: bool) -> Any:
+    """A writable array in this machine's byte order; a number; or text in nested lists."""
+    kind = np.dtype(code)
+    if kind == np.bool_:
+        found = np.ndarray(shape, np.uint8, buffer=blob, order=order) != 0
+    else:
+        found = np.ndarray(shape, kind, buffer=blob, order=order)
+    if kind.kind == "S":
+        return np.char.decode(found, "latin-1").tolist()
+    if scalar or kind.kind == "U":
+        return found.tolist()
+    return found.astype(found.dtype.newbyteorder("="), order="C", copy=True)
