@@ -13,11 +13,18 @@ import pytest
 from rich.console import Console
 
 from idinvert.checkpoints import fetch as module
-from idinvert.checkpoints.download import DownloadError, _StaySecure, download
-from idinvert.checkpoints.fetch import MIRROR, addresses, all_entries, entry_of, fetch
+from idinvert.checkpoints.fetch import (
+    MIRROR,
+    DownloadError,
+    _StaySecure,
+    addresses,
+    all_entries,
+    download,
+    entry_of,
+    fetch,
+)
 from idinvert.checkpoints.progress import Progress
-from idinvert.checkpoints.published import CHECKPOINTS
-from idinvert.checkpoints.registry import ENTRIES, cache_folder
+from idinvert.checkpoints.published import CHECKPOINTS, ENTRIES, cache_folder
 from idinvert.errors import CheckpointError, MissingWeightsError
 from tests.checkpoints.range_server import Behaviour, serving
 
@@ -209,7 +216,7 @@ def test_a_full_disk_is_told_before_the_download(
     server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = SimpleNamespace(free=100)
-    monkeypatch.setattr("idinvert.checkpoints.download.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("idinvert.checkpoints.fetch.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadError, match="IDINVERT_CACHE"):
         download(server.url, tmp_path / "x.partial")
 

@@ -1,11 +1,25 @@
-"""Weights by name into the cache folder: downloaded, or copied from where they already lie."""
+"""Weights by name into the cache folder: downloaded, or copied from where they already lie.
 
+A download is resumable: what has arrived is kept, and the next attempt goes on from there.
+"""
+
+import fcntl
+import http.client
+import json
 import os
+import re
 import shutil
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO, BinaryIO
+from urllib.parse import urlsplit
 
-from idinvert.checkpoints.download import DownloadError, download
+import idinvert
+from idinvert.checkpoints.progress import Progress
 from idinvert.checkpoints.published import CHECKPOINTS
 from idinvert.checkpoints.registry import (
     ENTRIES,
@@ -19,6 +33,10 @@ from idinvert.errors import CheckpointError, MissingWeightsError
 
 MIRROR = "IDINVERT_MIRROR"
 """Addresses of folders that hold the same files by their names, asked before the publisher."""
+
+_CHUNK = 1 << 20  # bytes
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""Answers that may be another one next time."""
 
 
 def all_entries() -> dict[str, Entry]:
@@ -50,7 +68,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
         name: A name of `all_entries`.
         source: A file, or a folder that holds it by its name, to copy it from; None downloads it,
             first from the mirrors in the environment variable ``IDINVERT_MIRROR``.
-        attempts: As in `idinvert.checkpoints.download.download`.
+        attempts: As in `download`.
 
     Returns:
         Where the file lies.
@@ -130,3 +148,165 @@ def _require_digest(
         f"{path}: {of} has sha256 {found[:16]}…, expected {entry.sha256[:16]}…; it is damaged or "
         f"another file than {entry.name}. {advice} and fetch it anew (--from FILE for a local copy)"
     )
+
+
+class DownloadError(MissingWeightsError):
+    """An address did not give the file; the message says why, without its name."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server began to send.
+
+    Args:
+        body: The bytes from `start` on.
+        start: Position of the first byte.
+        total: Length of the whole file, None where the server does not say.
+        validator: What tells this version of the file from another, "" where there is nothing.
+    """
+
+    body: IO[bytes]
+    start: int
+    total: int | None
+    validator: str
+
+
+def download(url: str, partial: Path, *, attempts: int = 3, timeout: float = 60.0) -> None:
+    """Fetches a file into ``partial``; what was there of the same version is not fetched again.
+
+    Args:
+        url: http or https.
+        partial: Where the bytes go; stays when the download fails, with a note of its version in
+            ``<partial>.json``.
+        attempts: Broken connections in a row without a byte gained that are put up with.
+        timeout: Seconds without a byte after which a connection counts as broken.
+
+    Raises:
+        DownloadError: It failed, or another process is fetching the same file.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url}: got scheme {urlsplit(url).scheme!r}, expected http or https")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with open(partial, "a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DownloadError(f"{partial} is being fetched by another process") from None
+        left = attempts
+        while True:
+            before = file.seek(0, 2)
+            try:
+                if _attempt(url, file, note=_note_of(partial), timeout=timeout):
+                    break
+                reason = "the connection ended early"
+            except urllib.error.HTTPError as error:
+                if error.code not in _PASSING:
+                    raise DownloadError(f"{url}: answered {error.code} {error.reason}") from error
+                reason = f"answered {error.code} {error.reason}"
+            except (OSError, http.client.HTTPException) as error:  # URLError and timeouts included
+                reason = str(getattr(error, "reason", "") or error or type(error).__name__)
+            left = attempts if file.seek(0, 2) > before else left - 1
+            if left == 0:
+                raise DownloadError(f"{url}: {reason}; {before:,} bytes are kept for the next time")
+    _note_of(partial).unlink(missing_ok=True)
+
+
+def _note_of(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.json")
+
+
+def _attempt(url: str, file: BinaryIO, *, note: Path, timeout: float) -> bool:
+    """One connection; whether the file is complete after it."""
+    there = file.seek(0, 2)
+    known = _read_note(note)
+    if there and (known.get("url") != url or not known.get("validator")):
+        there = 0  # bytes of unknown origin do not become part of a file
+    with ExitStack() as stack:
+        answer = _ask(url, there, validator=known.get("validator", ""), timeout=timeout)
+        if answer is None:
+            return True
+        stack.callback(answer.body.close)
+        file.truncate(answer.start)
+        note.write_text(json.dumps({"url": url, "validator": answer.validator}), encoding="utf-8")
+        _require_space(note.parent, needed=(answer.total or 0) - answer.start, url=url)
+        label = note.name.removesuffix(".json").removesuffix(".partial")
+        bar = stack.enter_context(Progress(label, total=answer.total, done=answer.start))
+        while chunk := answer.body.read(_CHUNK):
+            file.write(chunk)
+            bar.advance(len(chunk))
+        file.flush()
+    return answer.total is None or file.seek(0, 2) >= answer.total
+
+
+def _ask(url: str, there: int, *, validator: str, timeout: float) -> _Answer | None:
+    """Opens the connection; None where nothing is left to fetch."""
+    headers = {"User-Agent": f"idinvert/{idinvert.__version__}", "Accept-Encoding": "identity"}
+    if there:
+        headers |= {"Range": f"bytes={there}-", "If-Range": validator}
+    opener = urllib.request.build_opener(_StaySecure)
+    try:
+        body = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        ends = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        if error.code == 416 and there and ends and int(ends[1]) == there:
+            return None  # all bytes had come before
+        if error.code == 416 and there:
+            return _ask(url, 0, validator="", timeout=timeout)
+        raise
+    if body.headers.get_content_type() == "text/html":
+        body.close()
+        raise DownloadError(
+            f"{url}: answered with a web page in place of the file, as Google Drive does when it "
+            "wants a confirmation or its quota is used up; open the address in a browser, save the "
+            "file and give it with --from FILE"
+        )
+    length = body.headers.get("Content-Length")
+    total = int(length) if length and length.isdigit() else None
+    start = 0
+    if body.status == 206:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", body.headers.get("Content-Range", ""))
+        if span is None or int(span[1]) != there:
+            body.close()
+            raise DownloadError(f"{url}: sent another part of the file than was asked for")
+        start, total = there, None if span[2] == "*" else int(span[2])
+    return _Answer(body, start, total, _validator(body.headers))
+
+
+def _validator(headers: http.client.HTTPMessage) -> str:
+    """A strong ETag, or the date of the last change; "" where there is neither."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def _read_note(note: Path) -> dict[str, str]:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _require_space(folder: Path, *, needed: int, url: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"{url}: needs {needed / 1e6:,.0f} MB and {folder} has {free / 1e6:,.0f} MB left; free "
+            "some space or set IDINVERT_CACHE to another folder"
+        )
+
+
+class _StaySecure(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect that leads from https to something less."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise DownloadError(f"{req.full_url}: leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

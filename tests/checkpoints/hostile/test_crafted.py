@@ -50,9 +50,12 @@ def test_every_crafted_file_is_refused(
 
 
 def test_a_refusal_names_the_global(tmp_path: Path) -> None:
-    messages = open_all(attacks(tmp_path / "canary"), place=tmp_path / "file").messages
+    names = ("builtins.eval", "subprocess.Popen", "torch.load", "dnnlib.util.get_obj_by_name")
+    others = "os.system, protocol 4", "INST", "EXT of 1", "rebuild with another function"
+    files = [file for file in attacks(tmp_path / "canary") if file[0] in (*names, *others)]
+    messages = open_all(files, place=tmp_path / "file").messages
     assert f"{os.system.__module__}.system" in messages["os.system, protocol 4"]
-    for name in ("builtins.eval", "subprocess.Popen", "torch.load", "dnnlib.util.get_obj_by_name"):
+    for name in names:
         assert f"asks for the global '{name}'" in messages[name]
         assert "not on the list of names" in messages[name]
     assert "'os.system'" in messages["INST"] and "extension code 1" in messages["EXT of 1"]
