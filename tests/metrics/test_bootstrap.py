@@ -8,13 +8,13 @@ import torch
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 from idinvert.metrics.bootstrap import counts_of, interval, mean_interval, resampled
 from idinvert.metrics.fidelity import inception_replicates
-from idinvert.metrics.figures import Figures
 from idinvert.metrics.frechet import (
     frechet_distance,
     frechet_replicates,
     kernel_distance,
     kernel_replicates,
 )
+from idinvert.metrics.protocol import MetricValues
 from idinvert.metrics.swd import swd_replicates
 
 N = 300
@@ -78,7 +78,7 @@ def test_the_interval_of_a_mean_is_that_of_its_standard_error():
     assert (low, high) == mean_interval(values, seed=0) != mean_interval(values, seed=1)
     assert mean_interval(torch.tensor([1.0, math.inf]), seed=0) is None
     assert mean_interval(torch.tensor([1.0]), seed=0) is None
-    figures = Figures()
+    figures = MetricValues()
     figures.add_mean("mse", values, seed=0)
     figures.add_mean("psnr", torch.tensor([1.0, math.inf]), seed=0)
     assert "200 bootstrap resamples" in figures.protocol["mse"]

@@ -33,7 +33,7 @@ def test_the_suite_gives_what_its_metrics_give():
     per_image = [
         suite.update(o, t)["mse"] for o, t in zip(outputs.split(4), targets.split(4), strict=True)
     ]
-    got = suite.figures().metrics
+    got = suite.values().metrics
     torch.testing.assert_close(torch.cat(per_image), mse(outputs, targets))
     fake, real = to_uint8(outputs), to_uint8(targets)
     expected = {
@@ -57,7 +57,7 @@ def test_the_suite_can_start_again():
     suite.update(outputs[:4], targets[:4])
     assert suite.n == 4
     expected = mse(outputs[:4], targets[:4]).mean().item()
-    assert suite.figures().metrics["mse"] == pytest.approx(expected)
+    assert suite.values().metrics["mse"] == pytest.approx(expected)
 
 
 def test_protocols_name_extractor_seed_and_reference():
@@ -72,7 +72,7 @@ def test_protocols_name_extractor_seed_and_reference():
     )
     suite.update(outputs, targets)
     suite.refer(to_uint8(targets[:4]))
-    text = suite.figures().protocol
+    text = suite.values().protocol
     for name in ("fd_pool", "kd_pool"):
         assert "weights sha256 f00df00df00df00d, layer 3" in text[name]
         assert "4 outputs against 4 other real images" in text[name], name
@@ -104,7 +104,7 @@ def test_a_disjoint_reference_is_the_other_images_and_the_floor_lies_between_rea
         suite.update(outputs, targets)
         for batch in images:
             suite.refer(batch)
-        return suite.figures()
+        return suite.values()
 
     got = measured("disjoint", others.split(4))
     floors = {f"{n}_floor": v for n, v in expected(real[:6], others).items() if n != "swd_16"}

@@ -31,7 +31,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     chunks = Chunks(images, spans(count, size=context.batch_size))
     began, device = time.monotonic(), torch.device("cpu")
     batches = (chunks[index] for index in range(len(chunks)))
-    figures = measure_attributes(
+    measured = measure_attributes(
         ((batch["image"], batch["attributes"]) for batch in batches),
         network=network,
         labels=labels,
@@ -43,9 +43,9 @@ def read_labels(context: EvaluationContext) -> list[Record]:
         run=content,
         task="attributes",
         choices={"scale": context.config["scale"]["name"]},
-        metrics=figures.metrics,
-        protocol=figures.protocol,
-        intervals=figures.intervals,
+        metrics=measured.metrics,
+        protocol=measured.protocol,
+        intervals=measured.intervals,
         n=count,
         nimg=0,
         data=context.replaced(domain=domain).data,

@@ -20,7 +20,7 @@ from idinvert.evaluation.chunk_store import limit, split_of
 from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.provenance import Provenance, precision_in_words
 from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 Entry = Mapping[str, Any]
@@ -333,7 +333,7 @@ class EvaluationContext:
         *,
         n: int,
         device: str,
-        figures: Figures,
+        measured: MetricValues,
         seconds: float,
         options: Mapping[str, Any] | None = None,
         series: Mapping[str, Sequence[float]] | None = None,
@@ -345,7 +345,7 @@ class EvaluationContext:
             task: Its name.
             n: Images measured.
             device: Where the work was done, in words.
-            figures: What was measured.
+            measured: What was measured.
             seconds: That the task took, inversions included.
             options: The task's own choices, JSON-able; they stand under ``choices.task``.
             series: Name to a curve's numbers.
@@ -362,10 +362,10 @@ class EvaluationContext:
             run=provenance.run,
             task=task,
             choices=choices if options is None else {**choices, "task": dict(options)},
-            metrics=figures.metrics,
-            protocol=figures.protocol,
-            intervals=figures.intervals,
-            reference=self.measures.reference if figures.of_sets else "",
+            metrics=measured.metrics,
+            protocol=measured.protocol,
+            intervals=measured.intervals,
+            reference=self.measures.reference if measured.of_sets else "",
             n=n,
             nimg=provenance.nimg,
             data=self.data,

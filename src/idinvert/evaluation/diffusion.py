@@ -133,7 +133,7 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     begin = time.monotonic()
     inverter: Any = context.inverter
     seed, share = context.seed, mask_of(context).mean().item()
-    figures = measure_sets(
+    measured = measure_sets(
         (part.images for part in found.parts()), context, chunks=found.chunks, device=found.device
     ).with_detail(PROTOCOL.format(seed=seed, share=share))
     pixel = found.gather("term.pixel", dim=1).double()  # [steps + 1, n]
@@ -142,15 +142,15 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     kept = pixel.gather(0, found.gather("best_step")[None])[0]
     start = INSIDE.format(what="of E's blend, where the method starts")
     of_results = INSIDE.format(what="of the results")
-    figures.add_mean("mse_inside", kept, seed=context.measures.seed, text=of_results)
-    figures.add_mean("mse_inside_start", pixel[0], seed=context.measures.seed, text=start)
-    figures.add("mask_share", share, "share of the image that the mask covers")
+    measured.add_mean("mse_inside", kept, seed=context.measures.seed, text=of_results)
+    measured.add_mean("mse_inside_start", pixel[0], seed=context.measures.seed, text=start)
+    measured.add("mask_share", share, "share of the image that the mask covers")
     failed = float(found.gather("failed").sum())
-    figures.add("failed_images", failed, "images whose objective left the finite numbers")
+    measured.add("failed_images", failed, "images whose objective left the finite numbers")
     return context.record(
         "diffusion",
         options={"seed": seed},
-        figures=figures,
+        measured=measured,
         **found.work(begin),
     )
 

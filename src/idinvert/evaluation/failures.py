@@ -13,8 +13,7 @@ from idinvert.evaluation.inversions import encoded, invert_images
 from idinvert.evaluation.outputs import write_pairs
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.metrics.figures import Figures
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.protocol import MetricValues, protocol
 from idinvert.results.record import Record
 
 HIGHER_IS_BETTER = ("psnr", "ssim")
@@ -78,15 +77,15 @@ def show_failures(
         rows.append(list(found.images(chosen)))
         words.append("Inv")
         write_sheet(Sheet(rows=rows, labels=words), out)
-        figures, text = Figures(), protocol(metric)
-        figures.add_mean(metric, values, seed=context.measures.seed)
+        measured, text = MetricValues(), protocol(metric)
+        measured.add_mean(metric, values, seed=context.measures.seed)
         worst_of = f"mean over the {len(chosen)} worst images: {text}"
-        figures.add(f"{metric}_worst", values[chosen].mean().item(), worst_of)
-        figures.add(f"{metric}_median", values.median().item(), f"median over images: {text}")
+        measured.add(f"{metric}_worst", values[chosen].mean().item(), worst_of)
+        measured.add(f"{metric}_median", values.median().item(), f"median over images: {text}")
         record = context.record(
             "failures",
             options={"metric": metric, "worst": worst},
-            figures=figures,
+            measured=measured,
             **found.work(begin),
         )
         return context.finish([record], out)

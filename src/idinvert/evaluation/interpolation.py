@@ -71,7 +71,7 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
                 "partner_name": [names[j] for j in partner.tolist()],
             },
         )
-        _, figures = measured_outputs(
+        _, measured = measured_outputs(
             lambda index: blend(found, index, partner[index], alpha[index]),
             context=context,
             found=found,
@@ -90,7 +90,7 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
         record = context.record(
             "interpolation",
             options=options,
-            figures=figures,
+            measured=measured,
             **found.work(begin),
         )
         return context.finish([record], out)

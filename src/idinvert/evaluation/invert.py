@@ -26,7 +26,7 @@ from idinvert.evaluation.measures import ALWAYS, Measures
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 _PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
@@ -158,15 +158,15 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     )
     facts = ", ".join(f"{key} {value}" for key, value in settings.items())
     write_contact_sheet(out, entries, title=f"{len(found)} inverted images", facts=facts)
-    figures = Figures()
+    measured = MetricValues()
     for metric, column in values.items():
-        figures.add_mean(metric, column, seed=context.measures.seed)
-    figures.metrics["failed_images"] = int(found.gather("failed").sum())
+        measured.add_mean(metric, column, seed=context.measures.seed)
+    measured.metrics["failed_images"] = int(found.gather("failed").sum())
     return context.replaced(batch_size=found.batch_size).record(
         "invert",
         n=len(found),
         device=found.made_on,
-        figures=figures,
+        measured=measured,
         seconds=found.seconds(),
     )
 

@@ -22,7 +22,7 @@ from idinvert.evaluation.outputs import (
     write_pairs,
 )
 from idinvert.evaluation.pictures import Sheet, write_sheet
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
@@ -111,7 +111,7 @@ def manipulate(
         options = {"directions": known, "steps": list(steps), "layers": layers and list(layers)}
         if unit != "length":
             options["unit"] = unit
-        outputs, figures = measured_outputs(
+        outputs, measured = measured_outputs(
             edited,
             context=context,
             found=found,
@@ -133,7 +133,7 @@ def manipulate(
         record = context.record(
             "manipulation",
             options=options,
-            figures=figures | moved,
+            measured=measured | moved,
             directions=chosen,
             **found.work(begin),
         )
@@ -221,11 +221,11 @@ def _movement(
     *,
     aimed: list[str],
     alpha: Tensor,
-) -> Figures:
+) -> MetricValues:
     """How the attributes move, where a network reads them."""
     network = context.measures.attribute_network
     if network is None or not set(aimed) & set(network.names):
-        return Figures()
+        return MetricValues()
     network.to(found.device).eval()
     before: list[Tensor] = []
     after: list[Tensor] = []
@@ -251,7 +251,7 @@ def movement(
     aimed: Sequence[str],
     alpha: Tensor,
     seed: int = 0,
-) -> Figures:
+) -> MetricValues:
     """Change of the attributes a unit of step.
 
     Args:
@@ -267,20 +267,20 @@ def movement(
         other attributes of the same edits.
     """
     change = (after.double() - before.double()) / alpha.double()[:, None]  # [n, A]
-    figures, others = Figures(), []
+    measured, others = MetricValues(), []
     for name in dict.fromkeys(aimed):
         if name not in names:
             continue
         rows = change[torch.tensor([a == name for a in aimed])]
         column = list(names).index(name)
-        figures.add_mean(f"moved_{name}", rows[:, column], seed=seed, text=ONE.format(name=name))
+        measured.add_mean(f"moved_{name}", rows[:, column], seed=seed, text=ONE.format(name=name))
         others.append(rows[:, [k for k in range(len(names)) if k != column]].abs())
-    if figures.metrics:
-        values, pairs = list(figures.metrics.values()), list(figures.intervals.values())
+    if measured.metrics:
+        values, pairs = list(measured.metrics.values()), list(measured.intervals.values())
         mean, half = sum(values) / len(values), None
         if len(pairs) == len(values):  # of different images each: their errors add in squares
             half = math.sqrt(sum((high - low) ** 2 for low, high in pairs)) / 2 / len(pairs)
-        figures.add("moved", mean, MEAN, None if half is None else (mean - half, mean + half))
+        measured.add("moved", mean, MEAN, None if half is None else (mean - half, mean + half))
         if len(names) > 1:
-            figures.add_mean("leaked", torch.cat(others).mean(dim=1), seed=seed, text=LEAK)
-    return figures
+            measured.add_mean("leaked", torch.cat(others).mean(dim=1), seed=seed, text=LEAK)
+    return measured

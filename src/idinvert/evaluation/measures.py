@@ -13,8 +13,7 @@ from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval
-from idinvert.metrics.figures import Figures
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.protocol import MetricValues, protocol
 from idinvert.metrics.suite import MetricSuite
 from idinvert.networks.attributes import AttributeNetwork
 
@@ -155,7 +154,7 @@ def measure_attributes(
     labels: Sequence[str],
     device: torch.device,
     seed: int = 0,
-) -> Figures:
+) -> MetricValues:
     """Read the attributes of images and compare them with the labels of their inputs.
 
     Args:
@@ -180,7 +179,7 @@ def measure_attributes(
     sets = torch.cat(read), torch.cat(true)
     options: dict[str, Any] = {"kinds": kinds, "names": labels}
     spreads = attribute_replicates(*sets, **options, seed=seed)
-    found, words = Figures(), WORDS.format(resamples=RESAMPLES)
+    found, words = MetricValues(), WORDS.format(resamples=RESAMPLES)
     for name, value in attribute_agreement(*sets, **options).items():
         pair = interval(value, spreads[name])
         found.add(name, value, protocol(name, detail=words if pair else ""), pair)

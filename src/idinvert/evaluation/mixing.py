@@ -67,7 +67,7 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
             },
         )
         options = {"first": start, "seed": context.seed}
-        _, figures = measured_outputs(
+        _, measured = measured_outputs(
             lambda index: mixture(found, index, partner[index], first=start),
             context=context,
             found=found,
@@ -87,7 +87,7 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
         record = context.record(
             "mixing",
             options=options,
-            figures=figures,
+            measured=measured,
             **found.work(begin),
         )
         return context.finish([record], out)

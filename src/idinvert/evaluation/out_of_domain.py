@@ -12,7 +12,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.outputs import measure_sets, require_set_metrics
 from idinvert.evaluation.pictures import Sheet, write_sheet
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 OWN = (
@@ -85,9 +85,9 @@ def invert_foreign(
 
 def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | None) -> Record:
     begin = time.monotonic()
-    measures, figures = context.measures, Figures()
+    measures, measured = context.measures, MetricValues()
     for name in measures.paired_names:
-        figures.add_mean(name, found.gather(f"value.{name}"), seed=measures.seed)
+        measured.add_mean(name, found.gather(f"value.{name}"), seed=measures.seed)
     if own is not None:
         # The real images are those of its own domain.
         there = context.replaced(domain=own, dataset=split_of(own, context.split))
@@ -97,10 +97,10 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
             name: OWN.format(name=name, domain=own.name, text=word)
             for name, word in to_own.protocol.items()
         }
-        figures = figures | to_own.renamed("own_", texts)
+        measured = measured | to_own.renamed("own_", texts)
     return context.record(
         "out_of_domain",
         options={"trained_on": context.trained_on, "own": own.name if own else None},
-        figures=figures,
+        measured=measured,
         **found.work(begin),
     )

@@ -27,7 +27,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import Progress
 from idinvert.evaluation.inversions import Inversions
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def measured_outputs(
     task: str,
     options: Mapping[str, Any],
     detail: str,
-) -> tuple[Outputs, Figures]:
+) -> tuple[Outputs, MetricValues]:
     """Make an output for every inverted image, and measure the set; see `make_outputs`.
 
     Args:
@@ -155,8 +155,8 @@ def measured_outputs(
         device=found.device,
         recompute=context.recompute,
     )
-    figures = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=found.device)
-    return outputs, figures.with_detail(detail)
+    measured = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=found.device)
+    return outputs, measured.with_detail(detail)
 
 
 def compared(n: int, *, there: int, reference: str) -> tuple[int, Span | None]:
@@ -184,7 +184,7 @@ def measure_sets(
     *,
     chunks: list[Span],
     device: torch.device,
-) -> Figures:
+) -> MetricValues:
     """The set metrics of n outputs against real images, of which none is an output's own original.
 
     Args:
@@ -209,7 +209,7 @@ def measure_sets(
         behind = [(begin + first, begin + last) for first, last in spans(m, size=size)]
         for batch in loader(dataset, behind, context.num_workers):
             suite.refer(batch["image"])
-    return suite.figures()
+    return suite.values()
 
 
 def loader(dataset: Dataset, chunks: list[Span], num_workers: int) -> DataLoader:

@@ -16,7 +16,7 @@ from idinvert.evaluation.measures import ATTRIBUTES, SECONDS, measure_attributes
 from idinvert.evaluation.outputs import loader, measure_sets
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.speed import seconds_per_image
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 SHOWN = 8
@@ -53,19 +53,19 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
     begin = time.monotonic()
     measures = context.measures
     values = {metric: found.gather(f"value.{metric}") for metric in measures.paired_names}
-    figures = Figures()
+    measured = MetricValues()
     for metric in measures.names:
         if metric in values:
-            figures.add_mean(metric, values[metric], seed=measures.seed)
+            measured.add_mean(metric, values[metric], seed=measures.seed)
     if measures.set_names:
-        figures = figures | measure_sets(
+        measured = measured | measure_sets(
             (part.images for part in found.parts()),
             context,
             chunks=found.chunks,
             device=found.device,
         )
     if ATTRIBUTES in measures.names and measures.attribute_network is not None:
-        figures = figures | measure_attributes(
+        measured = measured | measure_attributes(
             ((part.images, batch["attributes"]) for part, batch in _pairs(context, found)),
             network=measures.attribute_network,
             labels=context.labels,
@@ -80,14 +80,14 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
         seconds, how = seconds_per_image(
             context.inverter, generator=context.generator, images=images
         )
-        figures.add(SECONDS, seconds, how)
+        measured.add(SECONDS, seconds, how)
     failed = int(found.gather("failed").sum())
-    figures.add("failed_images", failed, "images whose objective left the finite numbers")
+    measured.add("failed_images", failed, "images whose objective left the finite numbers")
     write_per_image(out / "per_image.csv", found, values=values)
     _write_picture(out / "reconstructions.png", _pairs(context, found), name=context.method)
     return context.replaced(batch_size=found.batch_size).record(
         "reconstruction",
-        figures=figures,
+        measured=measured,
         **found.work(begin),
     )
 

@@ -70,7 +70,7 @@ def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 
             device=device,
             recompute=context.recompute,
         )
-        figures = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=device)
+        measured = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=device)
         if shown:
             images = drawn(torch.arange(min(shown, context.count)))
             write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
@@ -79,7 +79,7 @@ def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 
             n=context.count,
             device=device_in_words(device),
             options=options,
-            figures=figures.with_detail(PROTOCOL.format(**options)),
+            measured=measured.with_detail(PROTOCOL.format(**options)),
             seconds=time.monotonic() - begin,
         )
         choices = {key: value for key, value in record.choices.items() if key != "inversion"}

@@ -18,7 +18,6 @@ from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.manipulation import check_edits
 from idinvert.evaluation.outputs import write_pairs
-from idinvert.metrics.figures import Figures
 from idinvert.metrics.precision_recall import (
     Curve,
     area_under_roc,
@@ -26,6 +25,7 @@ from idinvert.metrics.precision_recall import (
     precision_recall_curve,
     thinned,
 )
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 Truth = Literal["auto", "labels", "network"]
@@ -76,7 +76,7 @@ def classify(
         found = invert_images(context)
         if found is None:
             return []
-        figures, curves = _measure(context, found, chosen, sources)
+        measured, curves = _measure(context, found, chosen, sources)
         _write_curves(out / "curves.csv", curves)
         series: dict[str, list[float]] = {}
         for name, curve in curves.items():
@@ -86,7 +86,7 @@ def classify(
         record = context.record(
             "semantics",
             options={"attributes": list(chosen), "truth": truth},
-            figures=figures,
+            measured=measured,
             directions=chosen,
             **found.work(begin),
             series=series,
@@ -99,7 +99,7 @@ def _measure(
     found: Inversions,
     directions: Mapping[str, Direction],
     sources: Mapping[str, str],
-) -> tuple[Figures, dict[str, Curve]]:
+) -> tuple[MetricValues, dict[str, Curve]]:
     """The metrics of each attribute and their means, and the curves of those with both classes."""
     positive = _truth(context, found, sources)  # [n] an attribute
     metrics: dict[str, float] = {}
@@ -128,7 +128,7 @@ def _measure(
     for kind, words in (("ap", "average precision"), ("auc", "area under the ROC curve")):
         metrics[kind] = sum(metrics[f"{kind}_{name}"] for name in curves) / len(curves)
         protocol[kind] = f"mean {words} over {', '.join(curves)}"
-    return Figures(metrics, protocol), curves
+    return MetricValues(metrics, protocol), curves
 
 
 def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:

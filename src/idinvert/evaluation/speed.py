@@ -16,7 +16,7 @@ from idinvert.evaluation.inversions import one_device_trainer
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter, now
-from idinvert.metrics.figures import Figures
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 PROTOCOL = "batch 1, warm, synchronised, median of {n}; {what}"
@@ -83,7 +83,7 @@ def measure_speed(
             n=count,
             device=device_in_words(device),
             options={"images": images, "warm_up": warm_up},
-            figures=Figures(metrics, protocol),
+            measured=MetricValues(metrics, protocol),
             seconds=time.monotonic() - begin,
             series={name: seconds for name, (seconds, _) in times.items()},
         )

@@ -175,16 +175,16 @@ def _measure(
         images += list(found.images.cpu()[: max(0, shown - len(images))])
         outputs.append(to_uint8(found.images).cpu())
         paired.update(found.images, x)
-    figures = paired.figures()
+    measured = paired.values()
     if context.count > 1 and context.measures.set_names:
-        figures = figures | measure_sets(outputs, context, chunks=chunks.chunks, device=device)
-    figures.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
+        measured = measured | measure_sets(outputs, context, chunks=chunks.chunks, device=device)
+    measured.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
     record = context.record(
         "initial",
         n=context.count,
         device=device_in_words(device),
         options={"offset": offset},
-        figures=figures,
+        measured=measured,
         seconds=time.monotonic() - begin,
     )
     return record, images

@@ -1,9 +1,14 @@
-"""The protocol of each metric in one line, as records store it."""
+"""Values of metrics, each with its protocol in one line as records store it."""
 
 import importlib.metadata
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from idinvert.errors import ConfigError
+from idinvert.metrics.bootstrap import RESAMPLES, WORDS, Interval, mean_interval
 
 _FIDELITY = "torch-fidelity {torch-fidelity}"
 _KERNEL = "unbiased MMD2, cubic kernel"
@@ -66,3 +71,63 @@ def protocol(name: str, *, detail: str = "") -> str:
     elif base != name and name.endswith("_std"):
         text = f"standard deviation of {base}: {text}"
     return f"{text}; {detail}" if detail else text
+
+
+@dataclass
+class MetricValues:
+    """Values of metrics by name; `a | b` joins two, the later one's over the earlier.
+
+    Attributes:
+        metrics: name to value.
+        protocol: name to one line on how it was measured.
+        intervals: name to the low and high end of the 95 % interval, where there is one.
+        of_sets: whether distances between sets are among them.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    protocol: dict[str, str] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    of_sets: bool = False
+
+    def __or__(self, other: "MetricValues") -> "MetricValues":
+        return MetricValues(
+            self.metrics | other.metrics,
+            self.protocol | other.protocol,
+            self.intervals | other.intervals,
+            self.of_sets or other.of_sets,
+        )
+
+    def add(self, name: str, value: float, text: str, pair: Interval | None = None) -> None:
+        """Adds one value."""
+        self.metrics[name], self.protocol[name] = value, text
+        if pair is not None:
+            self.intervals[name] = pair
+
+    def add_mean(self, name: str, values: Tensor, *, seed: int, text: str | None = None) -> None:
+        """The mean over images of values [N], with its interval.
+
+        Args:
+            name: of the metric.
+            values: one an image.
+            seed: of the resamples.
+            text: its protocol; None for that of the metric of this name.
+        """
+        pair = mean_interval(values, seed=seed)
+        words = protocol(name) if text is None else text
+        if pair is not None:
+            words += f"; {WORDS.format(resamples=RESAMPLES)}"
+        self.add(name, values.double().mean().item(), words, pair)
+
+    def with_detail(self, detail: str) -> "MetricValues":
+        """The same, with `detail` at the end of every protocol."""
+        words = {name: f"{text}; {detail}" for name, text in self.protocol.items()}
+        return replace(self, protocol=words)
+
+    def renamed(self, prefix: str, texts: Mapping[str, str]) -> "MetricValues":
+        """The same under `<prefix><name>`, with other protocols."""
+        return MetricValues(
+            {f"{prefix}{name}": value for name, value in self.metrics.items()},
+            {f"{prefix}{name}": text for name, text in texts.items()},
+            {f"{prefix}{name}": pair for name, pair in self.intervals.items()},
+            self.of_sets,
+        )

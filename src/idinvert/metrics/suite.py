@@ -14,10 +14,9 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.metrics.bootstrap import WORDS, interval
 from idinvert.metrics.distances import Distance, extractor, inception, prc, sliced
 from idinvert.metrics.fidelity import INCEPTION_METRICS, inception_weights, prc_weights
-from idinvert.metrics.figures import Figures
 from idinvert.metrics.lpips_metric import LPIPS
 from idinvert.metrics.paired import mse, psnr, ssim
-from idinvert.metrics.protocol import protocol
+from idinvert.metrics.protocol import MetricValues, protocol
 
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
@@ -126,7 +125,7 @@ class MetricSuite:
         """
         self._others.append(images.cpu())
 
-    def figures(self) -> Figures:
+    def values(self) -> MetricValues:
         """All metrics over all images in the order of `names`, then what goes with them: levels
         of SWD (`swd_16`), spreads (`kid_std`), floors (`swd_floor`).
 
@@ -134,7 +133,7 @@ class MetricSuite:
             DataError: the reference is disjoint and there are no other images, or more than
                 outputs.
         """
-        found = Figures()
+        found = MetricValues()
         for name, batches in self._values.items():
             values = torch.cat(batches) if batches else torch.empty(0, dtype=torch.float64)
             found.add_mean(name, values, seed=self.seed, text=self._text(name))
@@ -144,7 +143,7 @@ class MetricSuite:
         found.metrics = {name: found.metrics[name] for name in order}
         return found
 
-    def _distances(self) -> Figures:
+    def _distances(self) -> MetricValues:
         outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
         others = torch.cat(self._others) if self._others else targets[:0]
         m = len(others) if self.reference == "disjoint" else len(targets)
@@ -158,7 +157,7 @@ class MetricSuite:
         has_floor = len(others) == m  # of two disjoint sets of as many images as were compared
         detail = REFERENCES[self.reference].format(m=m)
         detail += "" if has_floor else f"; {NO_FLOOR.format(twice=2 * m)}"
-        found = Figures(of_sets=True)
+        found = MetricValues(of_sets=True)
         for family in self._families():
             x, y = family.embed(outputs[:m]), family.embed(reals)
             values = family.values(x, y)
