@@ -38,7 +38,7 @@ def measuring(
         )
         for some, theirs in zip(outputs.split(50), targets.split(50), strict=True):
             suite.update(some, theirs)
-        suite.figures()
+        suite.values()
 
     return lambda: [timed(measure, outputs.device.type)]
 

@@ -57,6 +57,7 @@ FILES = [
     "inversion.mask",
     "metric.inception_path",
     "metric.lpips_path",
+    "metric.prc_vgg16_path",
     "perceptual.network.path",
     "generator.path",
     "encoder.path",

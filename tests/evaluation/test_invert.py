@@ -16,6 +16,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.invert import Entry, file_stem, invert, write_contact_sheet
 from idinvert.evaluation.provenance import Provenance
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.optimize_codes import FreeInverter
 from tests.evaluation.conftest import only
 
 
@@ -153,3 +154,14 @@ def test_file_stems_are_safe_and_unique():
     assert file_stem(3, "a/b c.JPG") == "00003_a_b_c"
     assert file_stem(4, "../..") == "00004_image"
     assert len(file_stem(5, "x" * 300 + ".png")) < 80
+
+
+def test_z_is_written_where_z_moved_and_its_codes_are_those_of_the_file(go, networks, tmp_path):
+    inverter = FreeInverter(perceptual=None, lambda_vgg=0.0, space="z", steps=2)
+    for _ in range(2):  # inverted, then read back from the chunks
+        go(inverter)
+        with safe_open(tmp_path / "out" / "codes.safetensors", framework="pt") as file:
+            z, codes = file.get_tensor("z"), file.get_tensor("codes")
+        assert z.shape == (6, 8)
+        assert torch.allclose(networks.generator.mapping(z), codes, atol=1e-6)
+        (tmp_path / "out" / "codes.safetensors").unlink()

@@ -9,6 +9,7 @@ from rich.console import Console
 from idinvert.evaluation.chunk_store import Chunks, spans
 from idinvert.evaluation.inversion_module import Progress
 from idinvert.evaluation.pictures import default_scale, grid, to_image
+from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.speed import seconds_per_call, seconds_per_image
 
 
@@ -112,3 +113,9 @@ def test_an_encoder_is_timed_without_the_generator(networks):
     seconds, text = seconds_per_image(inverter, generator=networks.generator, images=x)
     handle.remove()
     assert seconds > 0 and not calls and "median of 2; E's forward alone" in text
+
+
+@pytest.mark.parametrize(("header", "commit"), [({"commit": "1f2e"}, "1f2e"), ({}, None)])
+def test_a_record_names_the_commit_that_trained_its_weights(header, commit):
+    found = Provenance.of(header, checkpoints={"encoder": "ab"}, role="encoder", choices={})
+    assert found.versions.get("trained_by") == commit and found.run == "ab"

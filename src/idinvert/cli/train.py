@@ -44,7 +44,7 @@ MAY_CHANGE = (
 )
 """Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
 
-SCIENCE = ("trainer.precision",)
+SCIENCE = ("trainer.precision", "system.tf32")
 """What may not change below those keys."""
 
 

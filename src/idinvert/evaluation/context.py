@@ -264,6 +264,7 @@ class EvaluationContext:
             attribute_network=attributes,
             inception_path=metric["inception_path"],
             lpips_path=metric["lpips_path"],
+            prc_vgg16_path=metric.get("prc_vgg16_path"),  # older runs have no such key
             seed=self.seed,
             reference=self.config["reference"],
         )

@@ -83,6 +83,7 @@ def stored(tmp_path: Path) -> Path:
         ("batch_size=8", "batch_size"),
         ("latent=w", "latent"),
         ("trainer.precision=32-true", "trainer.precision"),
+        ("system.tf32=true", "system.tf32"),
     ],
 )
 def test_what_would_make_it_another_run_is_refused_and_named(
