@@ -19,14 +19,21 @@ from idinvert.training.domain_guided import DomainGuidedTraining
 
 @pytest.fixture
 def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes G(E(x)) not a number wherever ``when`` is true of the training module."""
-    whole = DomainGuidedTraining.reconstruct
+    """Makes E's loss and G(E(x)) not a number wherever ``when`` is true of the training module."""
+    loss_of, reconstruction = DomainGuidedTraining._encoder_loss, DomainGuidedTraining.reconstruct
 
     def arrange(when: Callable[[Any], bool]) -> None:
-        def reconstruct(self: Any, images: torch.Tensor) -> torch.Tensor:
-            result = whole(self, images)
-            return result * float("nan") if when(self) else result
+        def factor(module: Any) -> float:
+            return float("nan") if when(module) else 1.0
 
+        def encoder_loss(self: Any, images: torch.Tensor, **kept: Any) -> Any:
+            loss, terms = loss_of(self, images, **kept)
+            return loss * factor(self), {name: v * factor(self) for name, v in terms.items()}
+
+        def reconstruct(self: Any, images: torch.Tensor) -> torch.Tensor:
+            return reconstruction(self, images) * factor(self)
+
+        monkeypatch.setattr(DomainGuidedTraining, "_encoder_loss", encoder_loss)
         monkeypatch.setattr(DomainGuidedTraining, "reconstruct", reconstruct)
 
     return arrange
