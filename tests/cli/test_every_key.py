@@ -17,9 +17,9 @@ from idinvert.cli.inputs import PLACES, contents_of, is_path
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.identity import (
     KEPT,
-    OF_NO_FIGURE,
-    changes_no_figure,
+    WITHOUT_EFFECT,
     evaluation_identity,
+    has_no_effect,
 )
 from idinvert.config.instantiate import targets
 from idinvert.errors import IdinvertError
@@ -109,21 +109,21 @@ def test_a_key_that_changes_the_output_changes_the_identity(
         for key in keys:
             other = perturbed(config, key)
             dotted = ".".join(key)
-            if changes_no_figure(dotted):
+            if has_no_effect(dotted):
                 assert identity(other) == first, f"{dotted} is said to change no figure"
             elif identity(other) == first:
                 assert group == "data" and same_images(config, other), dotted
 
 
-def test_what_changes_no_figure_is_a_short_list_of_keys_that_there_are() -> None:
+def test_what_has_no_effect_is_a_short_list_of_keys_that_there_are() -> None:
     config = composed("task", "reconstruction")
-    for key in (*OF_NO_FIGURE, *KEPT):
+    for key in (*WITHOUT_EFFECT, *KEPT):
         node: Any = config
         for name in key.split("."):
             assert name in node, key
             node = node[name]
-    assert all(OF_NO_FIGURE.values()) and len(OF_NO_FIGURE) < 20
-    assert not any(changes_no_figure(key) for key in (*KEPT, "seed", "n", "split", "images"))
+    assert all(WITHOUT_EFFECT.values()) and len(WITHOUT_EFFECT) < 20
+    assert not any(has_no_effect(key) for key in (*KEPT, "seed", "n", "split", "images"))
 
 
 def test_whatever_takes_a_path_is_told_by_content() -> None:

@@ -35,7 +35,7 @@ class Parts:
         config: The resolved configuration as plain values.
         module: The LightningModule.
         domain: The images.
-        contents: Content hashes of the files it stands on, by top-level key.
+        contents: Content hashes of its input files, by top-level key.
         unused: Top-level keys of networks that this objective does not ask for.
     """
 
@@ -58,7 +58,7 @@ class Parts:
 
     @property
     def identity(self) -> str:
-        """The run's id: what of the configuration changes its networks or figures."""
+        """The run's id: what of the configuration changes its networks or metrics."""
         config = self.config | {"encoder": _with_plain_norm(self.config["encoder"])}
         group = batch_norm_group(config, self.module)
         if group is None:  # no statistics to estimate
@@ -111,7 +111,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """What an objective asks for by the name of a parameter.
 
-    One that asks for an encoder stands on a trained generator; one that asks for a generator
+    One that asks for an encoder needs a trained generator; one that asks for a generator
     alone trains it. The order stays: each network draws its initial weights in turn.
 
     Raises:
@@ -281,7 +281,7 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
             "deltas": getattr(encoder, "deltas", False),
         }
         choices["perceptual"] = perceptual_name(config["perceptual"])
-    elif "_target_" in (augment := config.get("augment") or {}):
+    elif (augment := augmentation(config)) is not None:
         name = augment["_target_"].rsplit(".", 1)[-1]
         choices["augment"] = {"name": name} | plain_settings(augment)
     return choices

@@ -8,11 +8,10 @@ import torch
 
 from idinvert.checkpoints.bundle import sibling
 from idinvert.cli.assemble import Parts
-from idinvert.config.instantiate import nearest
 from idinvert.config.run_folder import first_command, is_first_process
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
-from idinvert.errors import CheckpointError, ConfigError
+from idinvert.errors import CheckpointError, ConfigError, nearest
 from idinvert.evaluation.provenance import command, commit, device_name, versions
 from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint

@@ -40,7 +40,7 @@ def evaluate(
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that stand on the command line, as `given_keys` sorts them.
+        given: Keys that the command line gives, as `given_keys` sorts them.
 
     Returns:
         The records that were made; they also stand in ``<outputs>/records.jsonl``.
@@ -61,7 +61,7 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
     """Runs the task of a configuration and keeps its records.
 
     Args:
-        config: With what its run brings along.
+        config: With the values of its run.
         once: Whether records that are there already will do, unless ``recompute`` is set.
     """
     check_account(config)

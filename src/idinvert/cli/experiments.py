@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 
 from idinvert.config.compose import config_dir, config_files, expand_sweep, key_of
-from idinvert.config.instantiate import nearest
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, nearest
 
 PROGRAMS = ("train", "evaluate")
 EXPERIMENT = "experiment"

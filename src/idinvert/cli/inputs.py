@@ -1,4 +1,4 @@
-"""What an evaluation stands on, by content: hashes in place of its paths and words."""
+"""The inputs of an evaluation, by content: hashes in place of its paths and overrides."""
 
 import importlib.util
 import sysconfig
@@ -11,7 +11,7 @@ from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import fingerprint
 from idinvert.cli.methods import changed
 from idinvert.config.compose import compose_plain
-from idinvert.config.identity import changes_no_figure, digest_of, evaluation_config
+from idinvert.config.identity import digest_of, evaluation_config, has_no_effect
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run
 from idinvert.data.content import content_hash, file_hash
@@ -40,7 +40,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
     What is missing or broken is left as it stands: the task says what is wrong with it.
 
     Args:
-        config: The resolved configuration as plain values, with what its run brings along.
+        config: The resolved configuration as plain values, with the values of its run.
     """
     found: dict[str, str] = {}
 
@@ -53,7 +53,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
             found[key] = value
 
     for key, value in _leaves(config):
-        if is_path(key, value) and not changes_no_figure(key) and not key.startswith("data."):
+        if is_path(key, value) and not has_no_effect(key) and not key.startswith("data."):
             note(key, _content, key, value)
     for key, module in _own_modules(config):
         note(key, file_hash, module)
@@ -164,7 +164,7 @@ def _own_modules(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     names += [(f"encoder.classes.{name}", str(name)) for name in classes]
     installed = [str(Path(place).resolve()) for place in map(sysconfig.get_path, PACKAGED)]
     for key, name in names:
-        if name.startswith("idinvert.") or changes_no_figure(key):
+        if name.startswith("idinvert.") or has_no_effect(key):
             continue
         try:
             spec = importlib.util.find_spec(name.rpartition(".")[0])

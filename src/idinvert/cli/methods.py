@@ -8,9 +8,8 @@ from typing import Any
 from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.cli.run_defaults import run_id, trained_runs, with_run, with_trained_generator
 from idinvert.config.compose import compose_plain, given_keys
-from idinvert.config.instantiate import nearest
 from idinvert.config.run_folder import take_keys
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, nearest
 from idinvert.results.select import failures
 
 KEYS = ("label", "words", "where")
@@ -50,7 +49,7 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
     """The configuration with the words of some entries, later ones over earlier.
 
     Args:
-        config: Of the command, with what its run brings along.
+        config: Of the command, with the values of its run.
         entries: Sections and methods. A ``where`` chooses, of this machine's runs and the shipped
             ones, the fitting one with the most images seen. A ``run=RUN`` of the command leaves
             that one alone to choose from, whatever its generator.

@@ -13,13 +13,13 @@ from idinvert.checkpoints.assets import assets_folder
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import Header, read_header
 from idinvert.config.compose import compose_plain, config_dir
-from idinvert.config.instantiate import nearest, targets
+from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
-from idinvert.errors import CheckpointError, ConfigError, RunLockedError
+from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
 from idinvert.results.record import Record
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
-"""Top-level keys that a run brings along, unless the command line gives them."""
+"""Top-level keys whose values come from a run, unless the command line gives them."""
 TRAINED = "trained:"
 KINDS = {
     "stylegan": ("StyleGANGenerator", False),
@@ -31,11 +31,11 @@ KINDS = {
 
 
 def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The configuration with what ``run=RUN`` brings along.
+    """The configuration with the values of ``run=RUN``.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that stand on the command line, as `given_keys` sorts them; they win over the
+        given: Keys that the command line gives, as `given_keys` sorts them; they win over the
             run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
 
     Returns:
@@ -47,7 +47,7 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
     config = dict(config)
     if config["run"] is not None:
         stored, encoder = _stored(config)
-        config |= _brought_by(stored, config, given=given)
+        config |= _values_of_run(stored, config, given=given)
         if not {"encoder", "encoder.path"} & set(given.get("encoder", ())):
             config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
     if config["n"] is None:
@@ -69,8 +69,8 @@ def _own_classes(node: dict[str, Any] | None) -> list[str]:
 def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     """The configuration of ``run``, and where its encoder is; a GAN has none.
 
-    A shipped run has no folder here; what it stands on is shipped with it. Tables print commands
-    with its id.
+    A shipped run has no folder here; its generator and data are shipped with it. Tables print
+    commands with its id.
 
     Raises:
         ConfigError: No such run, here or shipped.
@@ -88,7 +88,7 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
 
 
 def _of_gan(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What the run of a GAN brings: G as it came out, and the networks that go with its data."""
+    """The values of a GAN's run: G as it came out, and the networks that go with its data."""
     usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
     networks = {key: usual[key] for key in ("perceptual", "attributes")}
     return {**stored, **networks, "generator": {"path": str(folder)}}
@@ -106,19 +106,19 @@ def shipped_bundle(run: str) -> tuple[str, str] | None:
     return None
 
 
-def _brought_by(
+def _values_of_run(
     stored: dict[str, Any], config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """What a run brings along, with the single keys that stand on the command line."""
-    brought = {
+    """The values that come from a run, with the single keys that the command line gives."""
+    found = {
         key: stored[key]
         for key in FROM_RUN
         if key in stored and key not in given.get(key, ()) and (stored[key] or key not in given)
     }
-    take_keys(brought, config, [word for key in brought for word in given.get(key, ())])
-    if "cache_dir" in brought.get("data", {}) and "data.cache_dir" not in given.get("data", ()):
-        brought["data"]["cache_dir"] = config["system"]["cache"]  # this machine's
-    return brought
+    take_keys(found, config, [word for key in found for word in given.get(key, ())])
+    if "cache_dir" in found.get("data", {}) and "data.cache_dir" not in given.get("data", ()):
+        found["data"]["cache_dir"] = config["system"]["cache"]  # this machine's
+    return found
 
 
 def with_trained_generator(config: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from idinvert.config.run_folder import locked, replace_file
 from idinvert.errors import ConfigError, IdinvertError
 
 OWN_SEARCH = "hydra.sweeper.params"
+BASIC = "BasicSweeper"
+"""Hydra's sweeper of every combination; any other one draws its jobs itself."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -42,7 +44,7 @@ class Plan:
         folder: ``<outputs>/sweeps/<name>``, named after what was asked for and a hash of it.
         jobs: The overrides of each; ``None`` where an optimising sweeper draws them.
         launcher: The resolved ``hydra.launcher``.
-        direction: Of an optimising sweeper, ``minimize`` or ``maximize``.
+        direction: Of a search, ``minimize`` or ``maximize``; empty where the sweeper names none.
         words: What Hydra must be told besides the user's words.
     """
 
@@ -82,7 +84,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
     sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     drawn = _last_wins([*params, *jobs_words])
-    search = "direction" in sweeper
+    search = not sweeper["_target_"].endswith(BASIC)
     jobs = probes(drawn) if search else expand_sweep(drawn)
     chosen = [(chosen := chosen_row(program, job), compose_plain(program, chosen)) for job in jobs]
     trainers = [(row, plain["trainer"] or {}) for row, plain in chosen]
@@ -192,7 +194,7 @@ def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: bool)
     """Prints and stores the table; ends the process where not all is done."""
     elsewhere = through_submitit(plan.launcher) and (interrupted or trouble is not None)
     jobs = every_job(plan.folder, plan.jobs, over=not elsewhere)
-    best = best_trial(jobs, direction=plan.direction) if plan.jobs is None else None
+    best = best_trial(jobs, direction=plan.direction) if plan.direction else None
     print("\n" + printed(jobs, best=best))
     print(f"written: {write_table(plan.folder, jobs, command=command, best=best)}", flush=True)
     if trouble:

@@ -20,9 +20,8 @@ from idinvert.cli.devices import out_of_memory, prepare_process
 from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
 from idinvert.cli.job_status import JobStatus, read_jobs, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra
-from idinvert.config.instantiate import nearest
 from idinvert.config.run_folder import is_first_process, replace_file
-from idinvert.errors import ConfigError, DivergenceError, IdinvertError, RunLockedError
+from idinvert.errors import ConfigError, DivergenceError, IdinvertError, RunLockedError, nearest
 from idinvert.results.record import now
 from idinvert.tracking.csv_logger import read_rows
 from idinvert.tracking.status import read_status

@@ -57,7 +57,7 @@ def render_table(
         config: The resolved configuration as plain values, with a ``table``. With a ``run``, of
             the encoders only that one's records are shown.
         evaluate: Runs one evaluation and keeps its records, or gives those that are there.
-        given: Keys that stand on the command line, as `given_keys` sorts them.
+        given: Keys that the command line gives, as `given_keys` sorts them.
         track: Is shown what was filled, and its files.
 
     Returns:

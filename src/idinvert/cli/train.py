@@ -53,7 +53,7 @@ def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None =
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that stand on the command line, as `given_keys` sorts them.
+        given: Keys that the command line gives, as `given_keys` sorts them.
 
     Returns:
         The run's folder.
@@ -159,7 +159,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
             write_status(folder, state=state, nimg=module.nimg)
         for logger in trainer.loggers:
             logger.finalize("success" if state in ("finished", "stopped") else state)
-    _report(trainer, callbacks, folder=folder, state=state, nimg=module.nimg)
+    _report(trainer, folder=folder, state=state, nimg=module.nimg)
     (stop,) = (callback for callback in callbacks if isinstance(callback, StopAtNimg))
     return stop.interrupted_by if state == "stopped" else None
 
@@ -174,9 +174,7 @@ def _report_done(folder: Path, *, nimg: int) -> None:
         print(f"{state} already, at {nimg:,} images: {folder} (a larger nimg goes on)")
 
 
-def _report(
-    trainer: pl.Trainer, callbacks: list[pl.Callback], *, folder: Path, state: str, nimg: int
-) -> None:
+def _report(trainer: pl.Trainer, *, folder: Path, state: str, nimg: int) -> None:
     if not trainer.is_global_zero:
         return
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -201,7 +199,7 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
 
     Args:
         config: The resolved configuration of this command, as plain values.
-        given: Top-level keys that stand on the command line, each with the dotted keys that do.
+        given: As `given_keys` sorts them.
 
     Raises:
         ConfigError: No such run, or a key that would make it another one.
@@ -215,9 +213,10 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
             f"Leave that out, or start another run without run=. May change: "
             f"{', '.join(MAY_CHANGE[1:])}."
         )
-    precision = stored["trainer"]["precision"]
+    precision, tf32 = stored["trainer"]["precision"], stored["system"].get("tf32", False)
     take_keys(stored, config, words)
-    stored["trainer"]["precision"] = precision
+    # A whole group (trainer=ddp, system=mine) would set these two as well.
+    stored["trainer"]["precision"], stored["system"]["tf32"] = precision, tf32
     return stored | {"run": config["run"]}
 
 
@@ -228,7 +227,7 @@ def require_same_contents(
 
     Args:
         config: The run's configuration.
-        contents: The hashes of what it stands on now, by top-level key.
+        contents: The hashes of its present inputs, by top-level key.
         folder: The run's folder.
 
     Raises:

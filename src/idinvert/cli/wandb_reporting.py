@@ -107,7 +107,7 @@ def track_evaluation(
     """Sends what one evaluation left to W&B; its results are on the disk before.
 
     Args:
-        config: Of the evaluation, with what its run brings along.
+        config: Of the evaluation, with the values of its run.
         records: What was measured.
         left: Where its files lie.
         evaluation: Its hash.
@@ -142,7 +142,7 @@ def track_evaluation(
 def track_table(
     config: dict[str, Any], shown: FilledTable | FilledCurves, files: Sequence[Path]
 ) -> None:
-    """Sends a rendered table to W&B: its cells, its files, what it stands on."""
+    """Sends a rendered table to W&B: its cells, its files, its records."""
     options = wandb_options(config)
     if options is None:
         return
@@ -241,7 +241,7 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def weights_of(config: Mapping[str, Any], contents: Mapping[str, str]) -> list[Weights]:
-    """The networks with files that a run or evaluation stands on.
+    """The networks with files that a run or evaluation uses.
 
     Args:
         config: The configuration.

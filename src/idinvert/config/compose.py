@@ -22,14 +22,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from idinvert.config.instantiate import check_signatures, nearest
+from idinvert.config.instantiate import check_signatures
 from idinvert.config.schema import EvaluateConfig, TrainConfig
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OWN = "IDINVERT_CONFIG_DIR"
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
-"""Files of ``conf/hydra/launcher``; each stands on its plugin's schema, ``NAME_schema``."""
+"""Files of ``conf/hydra/launcher``; each extends its plugin's schema, ``NAME_schema``."""
 EXTRAS = {"joblib": "sweep", "optuna": "sweep", "submitit": "slurm"}
 """Part of the name of a launcher's or sweeper's plugin, and the extra that installs it."""
 PLUGIN_MISSING = re.compile(

@@ -29,7 +29,7 @@ NOT_SCIENCE = (
     "sweep",
     "row",
 )
-"""Top-level keys that change neither the networks nor the figures of a run.
+"""Top-level keys that change neither the networks nor the metrics of a run.
 
 What ``scale`` sets stands resolved where it is used.
 """
@@ -76,8 +76,8 @@ def run_identity(science: dict[str, Any]) -> str:
     return digest_of(science)[:10].translate(LETTERS)
 
 
-OF_NO_FIGURE = {
-    "run": "what it brings along stands at its own keys, networks and images by content",
+WITHOUT_EFFECT = {
+    "run": "its values stand at their own keys, networks and images by content",
     "row": "a place in a sweep",
     "sweep": "a list of commands; each has an identity of its own",
     "table": "shows records and makes none of its own",
@@ -85,23 +85,23 @@ OF_NO_FIGURE = {
     "evaluate_missing": "of table=",
     "recompute": "asks for the same again",
     "verify": "asks for hashes to be computed anew; they are the same",
-    "logger": "where figures are shown",
+    "logger": "where metrics are shown",
     "system": "the machine: folders, processes, threads; threads and graphs round otherwise",
     "batch_size": "images are worked on independently; another batch rounds otherwise",
     "trainer": "devices and processes, which round otherwise; the record names the device",
     "scale": "what it sets stands resolved where it is used",
     "data.cache_dir": "where images are kept that can be made again",
 }
-"""Keys of ``evaluate.py`` that change no figure but for rounding, with those below, and why."""
+"""Keys of ``evaluate.py`` that change no metric but for rounding, with those below, and why."""
 KEPT = ("trainer.precision", "system.tf32", "scale.name")
 """Keys below those that do."""
 
 
 def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) -> dict[str, Any]:
-    """What the figures of an evaluation depend on.
+    """What the metrics of an evaluation depend on.
 
     Args:
-        config: The resolved configuration as plain values, with what its run brings along.
+        config: The resolved configuration as plain values, with the values of its run.
         contents: Dotted key to the hash of what it leads to, which takes the place of what stands
             there; further names are of inputs that no key leads to.
 
@@ -162,23 +162,23 @@ def digest_of(values: Any) -> str:
 
 
 def _choices(node: Any, at: str, contents: Mapping[str, str]) -> Any:
-    """The configuration without what changes no figure, and without what is told by content."""
+    """The configuration without keys that have no effect, or whose content hash is noted."""
     if not isinstance(node, dict):
         return node
     found = {f"{at}{key}": value for key, value in node.items()}
     return {
         key.removeprefix(at): _choices(value, f"{key}.", contents)
         for key, value in found.items()
-        if key not in contents and not changes_no_figure(key)
+        if key not in contents and not has_no_effect(key)
     }
 
 
-def changes_no_figure(key: str) -> bool:
-    """Whether a dotted key of ``evaluate.py`` is one of `OF_NO_FIGURE`, or below one."""
+def has_no_effect(key: str) -> bool:
+    """Whether a dotted key of ``evaluate.py`` is one of `WITHOUT_EFFECT`, or below one."""
     parts = key.split(".")
     above = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
     kept = any(f"{name}.".startswith(f"{key}.") for name in KEPT)
-    return bool(above & OF_NO_FIGURE.keys()) and not kept
+    return bool(above & WITHOUT_EFFECT.keys()) and not kept
 
 
 def _as_numbers(values: Any) -> Any:

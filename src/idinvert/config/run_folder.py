@@ -12,9 +12,8 @@ from typing import Any
 
 import yaml
 
-from idinvert.config.instantiate import nearest
 from idinvert.config.moved import present_targets
-from idinvert.errors import ConfigError, RunLockedError
+from idinvert.errors import ConfigError, RunLockedError, nearest
 
 CONFIG = "config.yaml"
 STANDS_ON = "stands_on.json"
@@ -85,7 +84,7 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
 
 
 def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
-    """Stores the hashes of what a run stands on, when it starts; they stay as they are.
+    """Stores the hashes of a run's inputs when it starts; they stay as they are.
 
     Args:
         folder: The run's folder.

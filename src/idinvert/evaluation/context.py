@@ -48,7 +48,7 @@ class EvaluationContext:
     does not fit fails there, before anything is inverted.
 
     Args:
-        config: The resolved configuration as plain values, with what its run brings along.
+        config: The resolved configuration as plain values, with the values of its run.
         entries: Applies the words of a task's methods; of tasks that compare several.
         shown_tensors: How many images are also kept as tensors in ``shown.safetensors``.
         opened: Attributes that take the place of what the configuration would open.
@@ -205,18 +205,22 @@ class EvaluationContext:
         Raises:
             ConfigError: They are not of the generator's size, or ``images=`` was given.
         """
+        domain = self.open_images()
+        wire.require_resolution(data=domain.resolution, generator=self.generator.resolution)
+        return domain
+
+    def open_images(self) -> Domain:
+        """The images of ``data``, whatever the generator.
+
+        Raises:
+            ConfigError: ``images=`` was given, which task=invert alone reads.
+        """
         if self.config["images"] is not None:
             raise ConfigError(
                 f"this task measures the images of data and does not read images="
                 f"{self.config['images']}. Add task=invert, or set data=folder "
                 f"data.path={self.config['images']}."
             )
-        domain = self.open_images()
-        wire.require_resolution(data=domain.resolution, generator=self.generator.resolution)
-        return domain
-
-    def open_images(self) -> Domain:
-        """The images of ``data``, whatever the generator."""
         return wire.open_data(self.config["data"])
 
     @cached_property

@@ -34,7 +34,7 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
     noise maps of an encoder that gives them are interpolated too. Writes `pairs.csv`, `parts/` (a
     killed task goes on from there), `pictures.png` and `pictures.pdf` (as Fig. 4).
 
-    Differs from the paper: it does not say which pairs and weights its figures stand on.
+    Differs from the paper: it does not say which pairs and weights its numbers are for.
 
     Args:
         context: the method and its images; the pairs are drawn from its seed.

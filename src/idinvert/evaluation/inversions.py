@@ -255,7 +255,7 @@ def predict(
 def invert_images(context: EvaluationContext) -> Inversions | None:
     """Invert a context's images for edits, or read the inversions that are there.
 
-    The paired metrics are measured along, so that task=reconstruction finds its figures too. Edits
+    The paired metrics are measured along, so that task=reconstruction finds them too. Edits
     are shown in float32 whatever the precision of the inversion.
 
     Returns:

@@ -219,8 +219,8 @@ def _write_losses(path: Path, found: Inversions) -> None:
             for j, name in enumerate(itertools.islice(names, len(part.index))):
                 for step in range(len(part.losses)):
                     columns = [part.losses, *part.terms.values()]
-                    figures = [f"{column[step, j].item():.6g}" for column in columns]
-                    table.writerow([part.index[j].item(), name, step, *figures])
+                    losses = [f"{column[step, j].item():.6g}" for column in columns]
+                    table.writerow([part.index[j].item(), name, step, *losses])
 
 
 def write_contact_sheet(

@@ -58,7 +58,7 @@ def manipulate(
     network, how far the aimed attribute moves is measured too (ours: the paper looks at pictures).
     Writes `edits.csv`, `parts/`, `pictures.png` and `pictures.pdf` (as Fig. 5).
 
-    Differs from the paper: it does not say which directions and steps its figures stand on.
+    Differs from the paper: it does not say which directions and steps its numbers are for.
 
     Args:
         context: the method and its images.

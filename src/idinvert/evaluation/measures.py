@@ -24,7 +24,7 @@ ATTRIBUTES = "attributes"
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """The metrics asked for, by name, with the networks and files that they stand on.
+    """The metrics asked for, by name, with the networks and files that they need.
 
     Attributes:
         names: of `idinvert.metrics.suite.MetricSuite`, and `seconds_per_image` and `attributes`

@@ -27,7 +27,7 @@ _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=Non
 
 @dataclass
 class Contents:
-    """Content hashes of the files a run stands on, by top-level configuration key."""
+    """Content hashes of a run's input files, by top-level configuration key."""
 
     hashes: dict[str, str] = field(default_factory=dict)
 

@@ -18,7 +18,6 @@ from idinvert.evaluation.chunk_store import (
     Span,
     has_part,
     part_path,
-    read_seconds,
     read_tensor,
     spans,
     write_part,
@@ -50,10 +49,6 @@ class Outputs:
     def parts(self) -> Iterator[Tensor]:
         """Chunk after chunk, uint8 [m, 3, R, R]."""
         return (read_tensor(path, "images") for path in self.paths)
-
-    def seconds(self) -> float:
-        """Time that making them took."""
-        return sum(map(read_seconds, self.paths))
 
 
 def make_outputs(

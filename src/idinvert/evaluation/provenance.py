@@ -67,7 +67,7 @@ class Provenance:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and what figures depend on."""
+    """Versions of this package, Python and the packages that metrics depend on."""
     found = {"idinvert": idinvert.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:

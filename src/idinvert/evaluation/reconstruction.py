@@ -120,8 +120,8 @@ def write_per_image(path: Path, found: Inversions, *, values: Mapping[str, Tenso
         table = csv.writer(file)
         table.writerow(header)
         for i, name in enumerate(found.names()):
-            figures = [f"{column[i].item():.6g}" for column in values.values()]
+            metrics = [f"{column[i].item():.6g}" for column in values.values()]
             ends = [f"{losses[0, i].item():.6g}", f"{kept[i].item():.6g}"]
             table.writerow(
-                [i, ids[i].item(), name, *figures, *ends, best[i].item(), int(failed[i])]
+                [i, ids[i].item(), name, *metrics, *ends, best[i].item(), int(failed[i])]
             )

@@ -13,7 +13,6 @@ from idinvert.networks.encoding import Encoding
 Init = Literal["mean", "random", "normal", "uniform"]
 DRAWN = ("random", "normal", "uniform")
 INITS = ("mean", *DRAWN)
-Space = Literal["w_plus", "w", "z"]
 SPACES = ("w_plus", "w", "z")
 
 

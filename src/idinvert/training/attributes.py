@@ -102,10 +102,10 @@ class AttributeTraining(pl.LightningModule):
         labels = batch["attributes"]
         right = ((predicted > 0.5) == (labels > 0.5)).float()
         error = (predicted - labels) ** 2
-        figures = {}
+        values = {}
         for index, (name, kind) in enumerate(
             zip(self.network.names, self.network.kinds, strict=True)
         ):
             measure, value = ("accuracy", right) if kind == "binary" else ("mse", error)
-            figures[f"val/{measure}_{name}"] = value[:, index]
-        log_means(self, figures)
+            values[f"val/{measure}_{name}"] = value[:, index]
+        log_means(self, values)

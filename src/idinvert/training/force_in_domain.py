@@ -72,7 +72,7 @@ class ForceInDomainTraining(DomainGuidedTraining):
     ) -> None:
         if discriminator is None:
             raise ConfigError(
-                f"objective=force_in_domain stands on two discriminators, and lambda_adv is "
+                f"objective=force_in_domain needs two discriminators, and lambda_adv is "
                 f"{lambda_adv}; set objective.lambda_adv above 0, or use objective=e4e."
             )
         super().__init__(

@@ -24,7 +24,7 @@ Noise = list[Tensor] | None
 class FixedImages:
     """The first images of a data set, and their in-domain inversions, made once a round.
 
-    Panels that stand on the same inversions share them: whichever is drawn first at a number of
+    Panels of the same inversions share them: whichever is drawn first at a number of
     images seen makes them.
 
     Args:
@@ -150,8 +150,7 @@ def _mixed(noise: Noise, alphas: list[float]) -> Noise:
     if noise is None:
         return None
     weights = torch.tensor(alphas).view(-1, 1, 1, 1)
-    return [torch.lerp(maps[:1], maps[-1:] if len(maps) == 1 else maps[1:2], weights.to(maps))
-            for maps in noise]  # fmt: skip
+    return [torch.lerp(maps[:1], maps[:2][-1:], weights.to(maps)) for maps in noise]
 
 
 def manipulation_rows(

@@ -188,7 +188,7 @@ def lazy(*, r1_gamma: float, r1_every: int) -> int:
 
 
 class MeanOverImages(Metric):
-    """The mean of a figure over all images of all ranks.
+    """The mean of a metric over all images of all ranks.
 
     Sums and counts add up over ranks in float64, so that neither shares of unequal size nor the
     batches within them matter.
@@ -204,7 +204,7 @@ class MeanOverImages(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Adds the figure of each image of a batch, ``[N]``."""
+        """Adds the value of each image of a batch, ``[N]``."""
         self.total = self.total + values.detach().double().sum()
         self.count = self.count + len(values)
 
@@ -213,7 +213,7 @@ class MeanOverImages(Metric):
         return self.total / self.count
 
 
-def log_means(module: Any, figures: dict[str, Tensor]) -> None:
+def log_means(module: Any, metrics: dict[str, Tensor]) -> None:
     """Logs the mean of each ``[N]`` over the validation images of all ranks.
 
     Every rank must have an image (`cli.devices.check_validation`): the sums meet at the end of the
@@ -221,12 +221,12 @@ def log_means(module: Any, figures: dict[str, Tensor]) -> None:
 
     Args:
         module: The LightningModule, in its ``validation_step``.
-        figures: Name to the values of this batch's images.
+        metrics: Name to the values of this batch's images.
     """
     if not hasattr(module, "validation_means"):
         module.validation_means = nn.ModuleDict()
     means = module.validation_means
-    for name, values in figures.items():
+    for name, values in metrics.items():
         if name not in means:
             means[name] = MeanOverImages().to(module.device)
         means[name].update(values)

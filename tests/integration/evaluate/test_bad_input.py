@@ -45,6 +45,12 @@ def test_images_must_be_given(invert: Go) -> None:
         invert()
 
 
+@pytest.mark.parametrize("task", ["reconstruction", "out_of_domain", "gallery", "initial"])
+def test_images_are_refused_where_they_are_not_read(on_run: Go, photo: Path, task: str) -> None:
+    with pytest.raises(ConfigError, match="does not read images="):
+        on_run(f"task={task}", f"images={photo}")
+
+
 @pytest.mark.parametrize("name", ["no such folder", "no such file.png", "none.zip"])
 def test_images_that_are_not_there(invert: Go, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"{name}.*`images`"):

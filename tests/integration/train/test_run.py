@@ -119,6 +119,16 @@ def test_what_belongs_to_the_machine_is_taken_key_by_key(stored: Path) -> None:
     assert {key: config[key] for key in science} == {key: before[key] for key in science}
 
 
+def test_a_whole_group_changes_neither_precision_nor_tf32(stored: Path) -> None:
+    config = compose_plain("train", [f"run={stored}", "trainer=cpu"])
+    config["system"]["tf32"] = True  # as a system group of the user's own may have it
+    found = config_of_run(
+        config, given={"run": ["run"], "trainer": ["trainer"], "system": ["system"]}
+    )
+    assert found["trainer"]["precision"] == "bf16-mixed"
+    assert found["system"]["tf32"] is False
+
+
 @pytest.mark.parametrize(
     ("devices", "count"), [(1, 1), ("3", 3), ([0, 2], 2), ("0,2", 2), ("auto", 1), (-1, 1)]
 )

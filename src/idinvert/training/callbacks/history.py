@@ -15,7 +15,7 @@ class History(Callback):
     """Averages what the steps return over ``every_nimg`` images and hands a row to every logger.
 
     Each row holds ``nimg``, the averaged terms, the learning rates and images per second; the
-    loggers get ``nimg`` as their step. Validation figures go out in rows of their own.
+    loggers get ``nimg`` as their step. Validation metrics go out in rows of their own.
 
     Args:
         every_nimg: Images between two rows.
