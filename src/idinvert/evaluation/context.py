@@ -55,12 +55,7 @@ class EvaluationContext:
     """
 
     def __init__(
-        self,
-        config: dict[str, Any],
-        *,
-        entries: Any = None,
-        shown_tensors: int = 0,
-        **opened: Any,
+        self, config: dict[str, Any], *, entries: Any = None, shown_tensors: int = 0, **opened: Any
     ) -> None:
         self.config, self.shown_tensors = config, shown_tensors
         self.entries: Entries = entries
