@@ -31,7 +31,7 @@ WITHOUT_DATA = ("invert", "directions", "training_curves")
 PACKAGED = ("purelib", "platlib", "stdlib")
 """Where installed code lies, whose versions the record tells."""
 ENTRIES = ("methods", "sections", "generators")
-"""Keys of tasks that list methods: words of the command line that change the rest."""
+"""Keys of tasks that list methods: overrides that change the rest of the configuration."""
 
 
 def contents_of(config: dict[str, Any]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _rows_hash(config: dict[str, Any]) -> str | None:
 
 
 def _entries_hash(config: dict[str, Any], entries: list[dict[str, Any]]) -> str:
-    """Methods as they are when their words are taken for the configuration's."""
+    """Methods by the configurations that their overrides make."""
     made = []
     for entry in entries:
         one = changed(config, entry) | {"task": None}
@@ -152,9 +152,9 @@ def _entries_hash(config: dict[str, Any], entries: list[dict[str, Any]]) -> str:
     return digest_of(made)
 
 
-def _encoder_hash(words: str) -> str:
-    """The untrained encoder that words of ``train.py`` choose."""
-    return digest_of(compose_plain("train", words.split())["encoder"])
+def _encoder_hash(overrides: str) -> str:
+    """The untrained encoder that overrides of ``train.py`` choose."""
+    return digest_of(compose_plain("train", overrides.split())["encoder"])
 
 
 def _own_modules(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

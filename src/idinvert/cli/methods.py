@@ -1,4 +1,4 @@
-"""Methods that one task compares: the command it was given, with some words changed."""
+"""Methods that one task compares: the command it was given, with some overrides changed."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
         key: Where they stand, for the error.
 
     Raises:
-        ConfigError: A key is unknown, or words that the command line would refuse.
+        ConfigError: A key is unknown, or overrides that the command line would refuse.
     """
     if not methods:
         raise ConfigError(f"{key} is empty: expected one entry or more")
@@ -46,7 +46,7 @@ def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
 
 
 def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with the words of some entries, later ones over earlier.
+    """The configuration with the overrides of some entries, later ones over earlier.
 
     Args:
         config: Of the command, with the values of its run.
@@ -76,7 +76,7 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _of_run(config: dict[str, Any], where: Mapping[str, Any]) -> list[str]:
-    """The words that choose the fitting run with the most images seen."""
+    """The override that chooses the fitting run with the most images seen."""
     outputs = Path(config["system"]["outputs"])
     runs = list(trained_runs(outputs))
     advice = "no run fits {}; train one, or give run=RUN in its words"

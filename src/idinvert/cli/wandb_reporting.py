@@ -15,7 +15,7 @@ from idinvert.cli.assemble import Parts
 from idinvert.config.compose import config_dir
 from idinvert.config.run_folder import is_first_process, replace_file
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.evaluation.context import Result as Left
+from idinvert.evaluation.context import TaskResult
 from idinvert.evaluation.networks import room_name
 from idinvert.evaluation.provenance import commit, versions
 from idinvert.results.cells import FilledCurves, FilledTable, records_of
@@ -102,18 +102,22 @@ def track_training(parts: Parts, *, folder: Path) -> list[Any]:
 
 
 def track_evaluation(
-    config: dict[str, Any], records: Sequence[Record], left: Sequence[Left], *, evaluation: str
+    config: dict[str, Any],
+    records: Sequence[Record],
+    results: Sequence[TaskResult],
+    *,
+    evaluation: str,
 ) -> None:
-    """Sends what one evaluation left to W&B; its results are on the disk before.
+    """Sends the results of one evaluation to W&B; they are on the disk before.
 
     Args:
         config: Of the evaluation, with the values of its run.
         records: What was measured.
-        left: Where its files lie.
+        results: Where its files lie.
         evaluation: Its hash.
     """
     options = wandb_options(config)
-    if options is None or not (records or left):
+    if options is None or not (records or results):
         return
     images = options.pop("images", IMAGES)
     first = records[0] if records else None
@@ -133,7 +137,7 @@ def track_evaluation(
             data = DataSet(*facts) if None not in facts else None
             weights = weights_of(config, first.checkpoints)
             log_inputs(tracked, hashes=hashes, data=data, weights=weights)
-        log_results(tracked, _results(records, left), evaluation=evaluation, images=images)
+        log_results(tracked, _results(records, results), evaluation=evaluation, images=images)
 
     name, run_id = "_".join(words), f"eval-{evaluation}"
     _send(config, log, options, folder="evaluations", job_type="evaluate", run_id=run_id, name=name)
@@ -207,15 +211,15 @@ def _send(
         tracked.finish(failed=not done)
 
 
-def _results(records: Sequence[Record], left: Sequence[Left]) -> list[Result]:
+def _results(records: Sequence[Record], results: Sequence[TaskResult]) -> list[Result]:
     """Each record with its folder; then folders without a record."""
-    places = {id(record): folder for record, folder in left if record is not None}
-    by_content = {(r.task, r.created): folder for r, folder in left if r is not None}
+    places = {id(record): folder for record, folder in results if record is not None}
+    by_content = {(r.task, r.created): folder for r, folder in results if r is not None}
     found = [
         Result(to_dict(one), places.get(id(one)) or by_content.get((one.task, one.created)))
         for one in records
     ]
-    return found + [Result(None, folder) for record, folder in left if record is None]
+    return found + [Result(None, folder) for record, folder in results if record is None]
 
 
 def _training_name(parts: Parts) -> str:

@@ -24,21 +24,21 @@ from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 Entry = Mapping[str, Any]
-"""One of the methods, sections or generators that a task compares: a ``label`` and its words."""
-Result = tuple[Record | None, Path]
+"""A method, section or generator that a task compares: a ``label`` and its overrides."""
+TaskResult = tuple[Record | None, Path]
 """A record, where there is one, and the folder of its files."""
 WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
 """Opens the generator and no trained encoder."""
 
 
 class Entries(Protocol):
-    """How words of the command line change a configuration; only ``cli`` can compose one."""
+    """How the overrides of entries change a configuration; only ``cli`` can compose one."""
 
     def check_methods(self, methods: Sequence[Entry], *, key: str) -> None:
         """Refuses malformed entries, which stand at a key, before any work."""
 
     def changed(self, config: dict[str, Any], *entries: Entry) -> dict[str, Any]:
-        """The configuration with the words of some entries, later ones over earlier."""
+        """The configuration with the overrides of some entries, later ones over earlier."""
 
 
 class EvaluationContext:
@@ -49,7 +49,7 @@ class EvaluationContext:
 
     Args:
         config: The resolved configuration as plain values, with the values of its run.
-        entries: Applies the words of a task's methods; of tasks that compare several.
+        entries: Applies the overrides of a task's methods; of tasks that compare several.
         shown_tensors: How many images are also kept as tensors in ``shown.safetensors``.
         opened: Attributes that take the place of what the configuration would open.
     """
@@ -71,7 +71,7 @@ class EvaluationContext:
         self.trainer = {k: v for k, v in config["trainer"].items() if not k.startswith("_")}
         """Keywords of `pytorch_lightning.Trainer`."""
         self.first_process = is_first_process()
-        self.results: list[Result] = []
+        self.results: list[TaskResult] = []
         """What was finished, for whoever shows it elsewhere."""
         self._contents = wire.Contents()
         vars(self).update(opened)
@@ -83,14 +83,14 @@ class EvaluationContext:
         return other
 
     def variant(self, *entries: Entry, **values: Any) -> "EvaluationContext":
-        """Another context: the configuration with the words of some entries.
+        """Another context: the configuration with the overrides of some entries.
 
         Args:
             entries: Later ones win over earlier ones.
             values: Top-level keys that are set besides.
 
         Raises:
-            ConfigError: Words that the command line would refuse, or no run that fits.
+            ConfigError: Overrides that the command line would refuse, or no run that fits.
         """
         config = self.entries.changed(self.config, *entries) | values
         return EvaluationContext(config, entries=self.entries, results=self.results)

@@ -70,13 +70,13 @@ def show_failures(
             for k, name in enumerate(context.labels):
                 shown[name] = [f"{value:.4g}" for value in labels[:, k].tolist()]
             write_pairs(out / "labels_of_the_worst.csv", shown)
-        rows, words = [list(inputs)], ["Input"]
+        rows, row_labels = [list(inputs)], ["Input"]
         if (first := _encoder_alone(context, inputs, found.device)) is not None:
             rows.append(list(first))
-            words.append("Enc")
+            row_labels.append("Enc")
         rows.append(list(found.images(chosen)))
-        words.append("Inv")
-        write_sheet(Sheet(rows=rows, labels=words), out)
+        row_labels.append("Inv")
+        write_sheet(Sheet(rows=rows, labels=row_labels), out)
         measured, text = MetricValues(), protocol(metric)
         measured.add_mean(metric, values, seed=context.measures.seed)
         worst_of = f"mean over the {len(chosen)} worst images: {text}"

@@ -22,7 +22,7 @@ class Shown:
     """What one method made of a section's images.
 
     Attributes:
-        label: the method's words.
+        label: the method's name in the figure.
         inverted: its inversions; None where they could not be made: its places stay crossed out.
         directions: for edits, by name.
     """
@@ -37,7 +37,7 @@ class Section:
     """Images of one domain, under every method.
 
     Attributes:
-        label: the domain's words; may be empty.
+        label: the domain's name in the figure; may be empty.
         inputs: uint8 [3, R, R].
         methods: in the order of the figure.
     """

@@ -98,11 +98,13 @@ def fresh_encoder(
     return encoder
 
 
-def untrained_encoder(words: str, *, generator: Any, offset: str, seed: int) -> tuple[Any, dict]:
+def untrained_encoder(
+    overrides: str, *, generator: Any, offset: str, seed: int
+) -> tuple[Any, dict]:
     """A fresh encoder as ``train.py`` would start it, with the first weights of a seed.
 
     Args:
-        words: Of ``train.py``, that choose the encoder.
+        overrides: Of ``train.py``, that choose the encoder.
         generator: G.
         offset: ``none`` or ``w_avg`` (Eq. 6).
         seed: Of the weights.
@@ -110,7 +112,7 @@ def untrained_encoder(words: str, *, generator: Any, offset: str, seed: int) -> 
     Returns:
         E, frozen; its choices, for records.
     """
-    node = compose_plain("train", words.split())["encoder"]
+    node = compose_plain("train", overrides.split())["encoder"]
     if "backbone" in node:
         backbone = {**node["backbone"], "resolution": generator.resolution}
         node = {**node, "backbone": backbone}

@@ -35,8 +35,8 @@ def invert_foreign(
 
     Args:
         context: its ``data`` are inverted, whatever the run was trained on.
-        methods: entries with the methods' words.
-        own: words that choose the data which the networks were trained on. With them, how far
+        methods: entries with the methods' overrides.
+        own: overrides that choose the data which the networks were trained on. With them, how far
             the reconstructions are from that domain is measured too (ours: the paper looks at
             pictures).
         shown: rows of the picture.
@@ -52,9 +52,9 @@ def invert_foreign(
     context.entries.check_methods(methods, key="task.methods")
     domain, home = context.open_images(), None
     if own is not None:
-        words = {"label": "own", "words": own}
-        context.entries.check_methods([words], key="task.own")
-        home = context.variant(words).open_images()
+        entry = {"label": "own", "words": own}
+        context.entries.check_methods([entry], key="task.own")
+        home = context.variant(entry).open_images()
     contexts = []
     for method in methods:
         one = context.variant(method, data=context.config["data"])
@@ -94,8 +94,8 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
         images = (part.images for part in found.parts())
         to_own = measure_sets(images, there, chunks=found.chunks, device=found.device)
         texts = {
-            name: OWN.format(name=name, domain=own.name, text=word)
-            for name, word in to_own.protocol.items()
+            name: OWN.format(name=name, domain=own.name, text=text)
+            for name, text in to_own.protocol.items()
         }
         measured = measured | to_own.renamed("own_", texts)
     return context.record(

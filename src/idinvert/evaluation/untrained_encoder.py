@@ -27,7 +27,7 @@ OFFSETS = ("none", "w_avg")
 SAMPLES = 1000
 STATISTICS = 64
 """Images that BatchNorm's first statistics are of."""
-WORDS = {"none": "Without w̄", "w_avg": "With w̄"}
+OFFSET_LABELS = {"none": "Without w̄", "w_avg": "With w̄"}
 DISTANCE = (
     "ours: mean distance of E's codes from w̄ over that of the mapping's samples from w̄, layer by "
     "layer: about 1 or less near the native codes"
@@ -47,8 +47,8 @@ def show_initial(
 
     Args:
         context: images and metrics; its seed is that of the first weights.
-        generators: entries whose words choose a generator.
-        encoder: words of ``train.py`` that choose the encoder.
+        generators: entries whose overrides choose a generator.
+        encoder: overrides of ``train.py`` that choose the encoder.
         shown: images in the picture.
 
     Returns:
@@ -80,13 +80,13 @@ def show_initial(
 
 
 def with_untrained(
-    context: EvaluationContext, domain: Domain, words: str, offset: str
+    context: EvaluationContext, domain: Domain, overrides: str, offset: str
 ) -> EvaluationContext:
     """The context under a fresh encoder, of the seed's first weights."""
     images = context.replaced(domain=domain)
     wire.require_resolution(data=domain.resolution, generator=context.generator.resolution)
     encoder, choices = wire.untrained_encoder(
-        words, generator=context.generator, offset=offset, seed=context.seed
+        overrides, generator=context.generator, offset=offset, seed=context.seed
     )
     provenance = context.provenance
     return images.replaced(
@@ -113,7 +113,7 @@ def measure_untrained(
     """
     records: list[Record] = []
     rows: list[list[Tensor | None]] = []
-    words: list[str] = []
+    row_labels: list[str] = []
     for contexts in started:
         for offset, context in contexts.items():
             device = one_device(context.trainer, out=out)
@@ -124,16 +124,16 @@ def measure_untrained(
             if offset == next(iter(contexts)):
                 count = min(shown, context.count)
                 rows.append([None, *(context.dataset[i]["image"] for i in range(count))])
-                words.append("Input")
+                row_labels.append("Input")
             record, images = _measure(context, offset=offset, device=device, shown=count)
             records.append(record)
             rows.append([_mean_image(context) if offset == "w_avg" else None, *images])
-            words.append(WORDS[offset])
+            row_labels.append(OFFSET_LABELS[offset])
     if rows and shown:
         groups = [(label, 1 + len(one)) for label, one in zip(labels, started, strict=True)]
         columns = len(rows[0]) - 1
         headers = [("G(w̄)", 1), ("Images", columns)]
-        write_sheet(Sheet(rows=rows, labels=words, headers=headers, groups=groups), out)
+        write_sheet(Sheet(rows=rows, labels=row_labels, headers=headers, groups=groups), out)
     return records
 
 
