@@ -1,7 +1,7 @@
 """Run identity changes with the science and with nothing else."""
 
 from idinvert.config.compose import compose_plain
-from idinvert.config.identity import digest_of, run_identity, scientific_config
+from idinvert.config.identity import digest_of, evaluation_identity, run_identity, scientific_config
 from idinvert.config.moved import MOVED
 
 CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
@@ -65,3 +65,11 @@ def test_a_class_that_moved_makes_no_other_run() -> None:
 
     for before, after in MOVED.items():
         assert of(f"{before}X") == of(f"{after}X")
+
+
+def test_a_later_key_without_a_value_leaves_evaluations_their_identity() -> None:
+    def identity(**later: str | None) -> str:
+        return evaluation_identity({"metric": {"names": ["mse"], **later}}, contents={})
+
+    assert identity(prc_vgg16_path=None) == identity()
+    assert identity(prc_vgg16_path="vgg16.pth") != identity()

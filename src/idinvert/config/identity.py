@@ -95,6 +95,8 @@ WITHOUT_EFFECT = {
 """Keys of ``evaluate.py`` that change no metric but for rounding, with those below, and why."""
 KEPT = ("trainer.precision", "system.tf32", "scale.name")
 """Keys below those that do."""
+LATER = ("metric.prc_vgg16_path",)
+"""Keys that came later: without a value they leave evaluations from before them their identity."""
 
 
 def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) -> dict[str, Any]:
@@ -169,7 +171,9 @@ def _choices(node: Any, at: str, contents: Mapping[str, str]) -> Any:
     return {
         key.removeprefix(at): _choices(value, f"{key}.", contents)
         for key, value in found.items()
-        if key not in contents and not has_no_effect(key)
+        if key not in contents
+        and not has_no_effect(key)
+        and (value is not None or key not in LATER)
     }
 
 
