@@ -166,7 +166,8 @@ def _readers() -> str:
     """Eight digits that change when the code that reads foreign files does."""
     digest = hashlib.sha256(FORMAT.encode())
     here = Path(__file__).parent
-    for file in sorted((*here.glob("families/*.py"), *here.glob("formats/*.py"))):
+    shared = (here / name for name in ("strict_loading.py", "style_encoders.py"))
+    for file in sorted((*here.glob("families/*.py"), *here.glob("formats/*.py"), *shared)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:8]
 

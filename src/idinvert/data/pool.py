@@ -56,27 +56,27 @@ def in_order(
         yield from map(work, items)
         return
     items = iter(items)
+    first = list(itertools.islice(items, _AHEAD * workers))
     waiting: deque[Future[Result]] = deque()
     # Not by the pipe that starts a process: the parent would wait for ever for a child that died.
     with tempfile.NamedTemporaryFile() as packed:
         pickle.dump(work, packed)
         packed.flush()
         pool = ProcessPoolExecutor(
-            workers,
+            min(workers, max(len(first), 1)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin,
             initargs=(packed.name,),
         )
-
-        def submit(count: int) -> None:
-            with _no_program():  # the first calls spawn the processes
-                waiting.extend(pool.submit(_call, item) for item in itertools.islice(items, count))
-
+        # All processes start before the pool's thread watches them. Else one that is killed while
+        # another starts leaves the pool waiting for that other one without end.
+        pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
         try:
-            submit(_AHEAD * workers)
+            with _no_program():  # the first call spawns the processes
+                waiting.extend(pool.submit(_call, item) for item in first)
             while waiting:
                 result = waiting.popleft().result()
-                submit(1)
+                waiting.extend(pool.submit(_call, item) for item in itertools.islice(items, 1))
                 yield result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -37,6 +37,23 @@ def test_npy_as_python_2_wrote_it(tmp_path: Path) -> None:
     assert read(tmp_path / "a.npy").content.tolist() == [[1.0, 2.0]]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape", "body"),
+    [
+        (b"<f4", b"(0, 140737488355328, 140737488355328)", b""),  # more than NumPy can count
+        (b"<U1", b"(1,)", b"\xff\xff\xff\x7f"),  # no Unicode
+    ],
+)
+def test_an_npy_that_numpy_cannot_hold(
+    dtype: bytes, shape: bytes, body: bytes, tmp_path: Path
+) -> None:
+    header = b"{'descr': '%s', 'fortran_order': False, 'shape': %s, }" % (dtype, shape)
+    start = b"\x93NUMPY\x01\x00" + bytes([128, 0]) + header.ljust(127) + b"\n"
+    (tmp_path / "a.npy").write_bytes(start + body)
+    with pytest.raises(CheckpointError, match=f"is damaged.*change {KEY}"):
+        read(tmp_path / "a.npy")
+
+
 def test_a_pickled_npy_is_its_object(tmp_path: Path) -> None:
     boundary: dict[str, Any] = {"boundary": np.ones((1, 14, 4)), "manipulate_layers": [2, 3]}
     np.save(tmp_path / "a.npy", boundary, allow_pickle=True)  # type: ignore[arg-type]

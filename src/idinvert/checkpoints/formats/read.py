@@ -30,7 +30,9 @@ _START = (
 )
 _SOURCE = str(Path(__file__).parents[3])
 COMMAND = (sys.executable, "-I", "-S", "-c", _START, _SOURCE)
-"""The child: Python without site-packages and without variables of the environment."""
+"""The child: Python without site-packages, which ignores PYTHONPATH and its like."""
+
+_TOO_LARGE = "unpacks to far more data than is in the file (a bomb, or damaged)"
 
 
 class Limits(NamedTuple):
@@ -116,19 +118,25 @@ def _read_in_child(file: IO[bytes], path: Path, *, size: int) -> Archive:
     with _child(file, limits(size)) as pipe:
         length = int.from_bytes(_take(pipe, 8), "little")
         if length > 2 * answer_bytes(size):
-            raise _Broken
+            raise CheckpointError(_TOO_LARGE)
         header = {"blobs": [], "error": ""} | json.loads(_take(pipe, length))
         if sum(header["blobs"]) > answer_bytes(size):
-            raise _Broken
+            raise CheckpointError(_TOO_LARGE)
         blobs = [_take(pipe, count) for count in header["blobs"]]
     if header["error"]:
         raise CheckpointError(header["error"])
-    content = _decode(header["root"], header["nodes"], blobs)
+    try:
+        content = _decode(header["root"], header["nodes"], blobs)
+    # Sizes that NumPy or torch cannot hold though no element is there, text that is no Unicode.
+    except (ValueError, RuntimeError, SystemError, OverflowError) as error:
+        raise CheckpointError(
+            f"is damaged or not what it seems ({type(error).__name__}: {shown(str(error))})"
+        ) from None
     return Archive(kind=header["kind"], path=path, content=content)
 
 
 class _Broken(Exception):
-    """The child's answer ended early, or is none of its own."""
+    """The child's answer ended early."""
 
 
 @contextmanager
