@@ -173,7 +173,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     parts.mouth(canvas, head)
     parts.nose(canvas, head)
     _hair_in_front(canvas, head, length=length)
-    _ears(canvas, head, masculine=masculine)
+    _ears(canvas, head)
     u_glasses = torch.asin((hx / (a * 1.06)).clamp(-0.999, 0.999)) - yaw
     parts.glasses(canvas, head, u=u_glasses)
     return canvas.finish()
@@ -235,7 +235,7 @@ def _hair_in_front(canvas: Canvas, head: Head, *, length: Tensor) -> None:
     canvas.shade(1.0 - 0.28 * under * head.inside)
 
 
-def _ears(canvas: Canvas, head: Head, *, masculine: Tensor) -> None:
+def _ears(canvas: Canvas, head: Head) -> None:
     """Ears of people with short hair; the far one disappears when the head turns."""
     short = smoothstep(head.p["gender"], -0.2, 0.2)
     for side in (-1.0, 1.0):

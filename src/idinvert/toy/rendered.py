@@ -223,18 +223,14 @@ def _are_whole(files: list[tuple[Path, tuple[int, ...]]]) -> bool:
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether `path` is a complete uint8 array file of this shape."""
     try:
-        array = _open_array(path, shape)
+        # An array without elements cannot be mapped.
+        array = np.load(path, mmap_mode=None if 0 in shape else "r")
     except (ValueError, OSError, EOFError):  # missing, foreign, or cut off
         return False
     fits = array.shape == shape and array.dtype == np.uint8
     if isinstance(array, np.memmap):
         fits = fits and path.stat().st_size == array.offset + array.nbytes
     return fits
-
-
-def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Maps an array file for reading (an array without elements cannot be mapped)."""
-    return np.load(path, mmap_mode=None if 0 in shape else "r")
 
 
 def _digest(ids: Tensor) -> str:
