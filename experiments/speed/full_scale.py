@@ -19,7 +19,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -289,8 +288,7 @@ def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[st
             inverter = InDomainInverter(
                 encoder=networks.encoder, perceptual=networks.perceptual, steps=steps
             )
-            if "graphs" in variant:
-                inverter.descent = replace(inverter.descent, cuda_graphs=True)
+            inverter.cuda_graphs = "graphs" in variant
             inverter.invert(x, generator=networks.generator, ids=ids)
 
         bench.measure(
