@@ -2,6 +2,8 @@
 
 import difflib
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,25 @@ def nearest(name: str, known: list[str]) -> str:
     """The sentence that points a typo to the nearest valid name, or lists what there is."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(sorted(known))}."
+
+
+def exit_status(work: Callable[[], None]) -> int:
+    """Does the work of a program; what the user can mend is printed without a traceback.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 for Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+    try:
+        work()
+    except IdinvertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
+        sys.stderr.close()
+    return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from idinvert.errors import IdinvertError
+from idinvert.errors import exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,17 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for an error, 130 for Ctrl-C.
     """
     given = _parser().parse_args(arguments)
-    try:
-        given.work(given)
-    except IdinvertError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
-        sys.stderr.close()
-    return 0
+    return exit_status(lambda: given.work(given))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.data.pool import cores
-from idinvert.errors import IdinvertError
+from idinvert.errors import exit_status
 
 _SHOWN = 10  # dropped images printed; the report has all
 
@@ -23,20 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 for an error, 130 for Ctrl-C.
     """
     given = _parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
-    try:
-        given.work(given)
-    except IdinvertError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
-        sys.stderr.close()
-    return 0
+    return exit_status(lambda: given.work(given))
 
 
 def _parser() -> argparse.ArgumentParser:

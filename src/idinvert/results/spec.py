@@ -2,6 +2,7 @@
 
 import functools
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -164,7 +165,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class Description(ABC):
     """What a table and a plot of curves have in common; at one scale.
 
     Attributes:
@@ -190,9 +191,9 @@ class Description:
     expected: Expected | None = None
     reference: str = "disjoint"
 
+    @abstractmethod
     def places(self) -> list["Place"]:
         """All places that records can fill, in the order in which they are shown."""
-        raise NotImplementedError
 
     def trainings(self) -> list[list[str]]:
         """The overrides of each training that it stands on, each once."""
