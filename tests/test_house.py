@@ -29,7 +29,7 @@ FLOORS = [
 """From the top floor down; each may import what stands below it."""
 APART = ["results", "tracking", "config"]
 """Rooms that import nothing of the project but what is open to all."""
-OPEN_TO_ALL = {"errors", "acceleration", "config.identity", "config.moved"}
+OPEN_TO_ALL = {"errors", "acceleration", "config.identity"}
 """Modules that every room may import; they import no room."""
 SEE_CONFIGS = {"cli", "evaluation/context.py", "evaluation/networks.py"}
 """What reads configurations. Everything else is given plain values."""

@@ -1,8 +1,13 @@
 """Run identity changes with the science and with nothing else."""
 
 from idinvert.config.compose import compose_plain
-from idinvert.config.identity import digest_of, evaluation_identity, run_identity, scientific_config
-from idinvert.config.moved import MOVED
+from idinvert.config.identity import (
+    MOVED,
+    digest_of,
+    evaluation_identity,
+    run_identity,
+    scientific_config,
+)
 
 CONTENTS = {"data": "d" * 16, "generator": "g" * 16}
 

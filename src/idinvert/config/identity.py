@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import idinvert
-from idinvert.config.moved import original_targets
+
+MOVED = {
+    "idinvert.inversion.in_domain.InDomain": "idinvert.inversion.optimize_codes.InDomain",
+    "idinvert.inversion.free.Free": "idinvert.inversion.optimize_codes.Free",
+    "idinvert.inversion.image2stylegan.Image2": "idinvert.inversion.optimize_codes.Image2",
+    "idinvert.cli.tasks.own_images.invert_own": "idinvert.evaluation.invert.invert",
+    "idinvert.cli.tasks.initial.": "idinvert.evaluation.untrained_encoder.",
+    "idinvert.cli.tasks.": "idinvert.evaluation.",
+    "idinvert.weights.": "idinvert.checkpoints.",
+    "idinvert.data.miniature.": "idinvert.toy.miniature.",
+}
+"""Beginning of a ``_target_`` when runs were first stored with it, to where it is now."""
 
 NOT_SCIENCE = (
     "run",
@@ -65,15 +76,13 @@ def scientific_config(
     return original_targets(science)
 
 
-LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
-
-
 def run_identity(science: dict[str, Any]) -> str:
     """Ten letters from the hash of :func:`scientific_config`.
 
     Letters alone: on a command line, ``run=12e4567890`` would be read as a number.
     """
-    return digest_of(science)[:10].translate(LETTERS)
+    letters = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+    return digest_of(science)[:10].translate(letters)
 
 
 WITHOUT_EFFECT = {
@@ -216,3 +225,25 @@ def _without_paths(node: Any) -> Any:
             if key not in ("path", "cache_dir")
         }
     return node
+
+
+def present_targets(node: Any) -> Any:
+    """A stored configuration whose ``_target_`` values name classes where they are now."""
+    return _renamed(node, MOVED)
+
+
+def original_targets(node: Any) -> Any:
+    """The same with the first names, which identities are made of: a move makes no other run."""
+    return _renamed(node, {new: old for old, new in MOVED.items()})
+
+
+def _renamed(node: Any, prefixes: Mapping[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_renamed(value, prefixes) for value in node]
+    if not isinstance(node, dict):
+        return node
+    renamed = {key: _renamed(value, prefixes) for key, value in node.items()}
+    for old, new in prefixes.items():
+        if (name := str(node.get("_target_", ""))).startswith(old):
+            return renamed | {"_target_": new + name.removeprefix(old)}
+    return renamed

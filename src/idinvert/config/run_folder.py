@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from idinvert.config.moved import present_targets
+from idinvert.config.identity import present_targets
 from idinvert.errors import ConfigError, RunLockedError, nearest
 
 CONFIG = "config.yaml"
