@@ -7,8 +7,8 @@ import pytest
 from hydra.utils import get_object
 
 from idinvert.config.compose import compose_plain, config_dir
-from idinvert.config.instantiate import build
 from idinvert.config.identity import original_targets, present_targets
+from idinvert.config.instantiate import build
 from idinvert.evaluation.networks import build_method, room_name
 from idinvert.inversion.inversion import Inverter
 
