@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from idinvert.checkpoints import bundle, opened
-from idinvert.checkpoints.bundle import find_weights, open_network, sibling
+from idinvert.checkpoints.bundle import find_weights, open_features, open_network, sibling
 from idinvert.checkpoints.registry import opened_folder
-from idinvert.checkpoints.release import fingerprint, read_header
+from idinvert.checkpoints.release import fingerprint, read_header, save_network
 from idinvert.errors import CheckpointError
+from idinvert.networks.attributes import AttributeNetwork
 from tests.checkpoints import tiny
 
 KEY = "generator.path"
@@ -167,3 +168,29 @@ def test_a_domain_without_shipped_networks_says_how_to_train_them(
     ):
         with pytest.raises(CheckpointError, match=f"experiment={experiment} data={name}"):
             find_weights(f"shipped:{name}", role=role, key="some.path")
+
+
+def test_shipped_files_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bundle.assets_folder() == Path(bundle.__file__).parents[1] / "assets"
+    inside = tmp_path / "assets"
+    monkeypatch.setattr(bundle, "assets_folder", lambda: inside)
+    with pytest.raises(CheckpointError, match=r"shipped files: none"):
+        bundle.asset("x")
+    (inside / "faces_mini").mkdir(parents=True)
+    (inside / "faces_mini" / "generator.safetensors").write_bytes(b"g")
+    (tmp_path / "outside.safetensors").write_bytes(b"o")
+    assert bundle.asset("faces_mini/generator.safetensors").read_bytes() == b"g"
+    for name in ("faces_mini/encoder.safetensors", "../outside.safetensors"):
+        with pytest.raises(CheckpointError, match=name) as caught:
+            bundle.asset(name)
+        assert str(Path("faces_mini") / "generator.safetensors") in str(caught.value)
+
+
+def test_the_attribute_network_is_f(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = AttributeNetwork(resolution=16, kinds=["binary"], names=["smile"], width=8)
+    save_network(network, tmp_path / "attributes.safetensors", provenance={})
+    f = open_features(str(tmp_path / "attributes.safetensors"), key="perceptual.path")
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(f(x), network.features(x), rtol=0, atol=0)
+    assert not any(p.requires_grad for p in f.parameters())

@@ -24,8 +24,7 @@ from idinvert.checkpoints.fetch import (
     fetch,
 )
 from idinvert.checkpoints.progress import Progress
-from idinvert.checkpoints.published import CHECKPOINTS
-from idinvert.checkpoints.registry import ENTRIES, cache_folder
+from idinvert.checkpoints.registry import CHECKPOINTS, ENTRIES, cache_folder
 from idinvert.errors import CheckpointError, MissingWeightsError
 from tests.checkpoints.range_server import Behaviour, serving
 

@@ -96,7 +96,7 @@ def test_inspect_a_published_file_names_it(foreign: Path, capsys, monkeypatch) -
     import dataclasses
     import hashlib
 
-    from idinvert.checkpoints.published import CHECKPOINTS
+    from idinvert.checkpoints.registry import CHECKPOINTS
 
     sha256 = hashlib.sha256(foreign.read_bytes()).hexdigest()
     known = dataclasses.replace(CHECKPOINTS["e4e_ffhq"], sha256=sha256)

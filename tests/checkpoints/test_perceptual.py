@@ -9,11 +9,9 @@ from torch import Tensor
 from torchvision.models import squeezenet1_1
 
 from idinvert.checkpoints import perceptual
-from idinvert.checkpoints.perceptual import attribute_features, read_state_dict, squeezenet, vgg16
+from idinvert.checkpoints.perceptual import read_state_dict, squeezenet, vgg16
 from idinvert.checkpoints.registry import ENTRIES
-from idinvert.checkpoints.release import save_network
 from idinvert.errors import CheckpointError, MissingWeightsError
-from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.vgg import VGG16Features
 
 
@@ -154,13 +152,3 @@ def test_truncated_safetensors(squeeze_state, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"squeeze\.safetensors.*my\.key"):
         squeezenet(path, key="my.key")
-
-
-def test_attribute_features(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = AttributeNetwork(resolution=16, kinds=["binary"], names=["smile"], width=8)
-    save_network(network, tmp_path / "attributes.safetensors", provenance={})
-    f = attribute_features(tmp_path / "attributes.safetensors")
-    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(f(x), network.features(x), rtol=0, atol=0)
-    assert not any(p.requires_grad for p in f.parameters())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from idinvert.checkpoints.export import to_rosinality
+from idinvert.checkpoints.convert import to_rosinality
 from idinvert.checkpoints.release import save_network
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.checkpoints import assets
+from idinvert.checkpoints import bundle
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.run_defaults import KINDS, gan_command, with_trained_generator
 from idinvert.config.compose import compose_plain
@@ -22,7 +22,7 @@ FACES = {"data": "faces_mini"}
 @pytest.fixture
 def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place for runs, in a package that ships nothing."""
-    monkeypatch.setattr(assets, "assets_folder", lambda: tmp_path / "assets")
+    monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path / "assets")
     monkeypatch.setattr("idinvert.cli.run_defaults.assets_folder", lambda: tmp_path / "assets")
     return tmp_path / "outputs"
 

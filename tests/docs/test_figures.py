@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import assets_folder
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
-from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import assets_folder
 from idinvert.cli.run_defaults import TRAINED, gan_command
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain

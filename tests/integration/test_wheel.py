@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.checkpoints.assets import assets_folder
+from idinvert.checkpoints.bundle import assets_folder
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = [

@@ -3,12 +3,63 @@
 from pathlib import Path
 from typing import Any
 
-from idinvert.checkpoints.assets import asset, assets_folder
-from idinvert.checkpoints.checkpoint import ROLES, SHIPPED, is_native
-from idinvert.checkpoints.opened import native_copies
-from idinvert.checkpoints.perceptual import attribute_features
+import idinvert
 from idinvert.checkpoints.release import load_network
 from idinvert.errors import CheckpointError
+from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+
+FOREIGN_ROLES = ("generator", "discriminator", "encoder")
+"""What files of other projects hold."""
+ROLES = ("generator", "discriminator", "attributes", "encoder")
+"""What a bundle of this project holds, that which others stand on first."""
+SHIPPED = "shipped:"
+_HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
+
+
+def assets_folder() -> Path:
+    """The folder of the files that are shipped inside the package."""
+    return Path(idinvert.__file__).parent / "assets"
+
+
+def asset(name: str) -> Path:
+    """The path of a shipped file.
+
+    Args:
+        name: Path below the assets folder, such as ``"faces_mini/generator.safetensors"``.
+
+    Raises:
+        CheckpointError: No such file; the message lists what there is.
+    """
+    folder = assets_folder()
+    path = folder / name
+    if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+        return path
+    there = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    raise CheckpointError(
+        f"assets: got {name!r}, expected one of the shipped files: {', '.join(there) or 'none'}; "
+        "change the path that names it"
+    )
+
+
+def is_native(path: Path) -> bool:
+    """Whether a file is safetensors with a format of this project, complete or not."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(min(length, _HEADER))
+    except OSError:
+        return False
+    return header[:1] == b"{" and b'"format":"idinvert-' in header
+
+
+def native_files(folder: Path) -> dict[str, Path]:
+    """The files of a bundle's or a run's folder, by role."""
+    for place in (folder, folder / "weights"):
+        files = {role: place / f"{role}.safetensors" for role in ROLES}
+        files = {role: file for role, file in files.items() if file.is_file()}
+        if files:
+            return files
+    return {}
 
 
 def find_weights(path: str, *, role: str, key: str) -> Path:
@@ -28,7 +79,8 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
         return _shipped(path.removeprefix(SHIPPED), role=role, key=key)
     given = Path(path).expanduser()
     if given.is_file():
-        return given if role not in ROLES or is_native(given) else _foreign(given, role, key=key)
+        own = role not in FOREIGN_ROLES or is_native(given)
+        return given if own else _foreign(given, role, key=key)
     for folder in (given, given / "weights"):
         if (folder / f"{role}.safetensors").is_file():
             return folder / f"{role}.safetensors"
@@ -58,7 +110,9 @@ def open_network(path: str, *, role: str, key: str) -> Any:
 
 def open_features(path: str, *, key: str) -> Any:
     """The attribute network of a bundle as F of the perceptual term."""
-    return attribute_features(find_weights(path, role="attributes", key=key), key=key)
+    network = open_network(path, role="attributes", key=key)
+    assert isinstance(network, AttributeNetwork)
+    return AttributeFeatures(network=network).eval().requires_grad_(False)
 
 
 def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
@@ -82,11 +136,15 @@ def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
 
 
 def _foreign(given: Path, role: str, *, key: str) -> Path:
+    from idinvert.checkpoints.opened import native_copies  # imports every family
+
     folder = native_copies(given, key=key)
     file = folder / f"{role}.safetensors"
     if file.is_file():
         return file
-    there = " and ".join(name for name in ROLES if (folder / f"{name}.safetensors").is_file())
+    there = " and ".join(
+        name for name in FOREIGN_ROLES if (folder / f"{name}.safetensors").is_file()
+    )
     advice = {
         "generator": "Give its generator's own file",
         "discriminator": "Set discriminator.init=checkpoint with the file of a discriminator, or "

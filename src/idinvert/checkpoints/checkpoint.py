@@ -1,46 +1,47 @@
 """The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from idinvert.checkpoints.assets import assets_folder
-from idinvert.checkpoints.families import recognise
-from idinvert.checkpoints.families.family import Networks
-from idinvert.checkpoints.formats.read import read_archive
+from idinvert.checkpoints.bundle import ROLES, SHIPPED, assets_folder, is_native, native_files
 from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
 from idinvert.errors import CheckpointError, IdinvertError
 
-ROLES = ("generator", "discriminator", "encoder")
-OWN_ROLES = ("generator", "discriminator", "attributes", "encoder")
-"""What a bundle of this project holds, that which others stand on first."""
 NATIVE = "idinvert"
-SHIPPED = "shipped:"
-_HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint(Networks):
+class Checkpoint:
     """What a checkpoint holds, as native networks in ``eval()`` that ask for no gradients.
 
-    The mean code w̄ is [L, w_dim], stored or computed, and None without a generator.
-
     Args:
+        generator: StyleGAN or StyleGAN2; None where the file holds none.
+        discriminator: D, where the file holds it.
+        encoder: E, where the file holds it.
+        attributes: The attribute network that lies beside them in a bundle of this project.
+        latent_avg: The mean code w̄, [L, w_dim] or [w_dim], float32, which a generator's `w_avg`
+            carries as well; None where the file holds none, until `open_checkpoint` computes it.
         family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
-        attributes: The attribute network that lies beside them in a bundle of this project.
+        meta: JSON-able facts for people: which network was taken, what else the file holds.
     """
 
-    family: str
+    generator: Any = None
+    discriminator: nn.Module | None = None
+    encoder: Any = None
     attributes: nn.Module | None = None
+    latent_avg: Tensor | None = None
+    family: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[str, Any]:
         """The networks that are there, by role."""
-        found = {role: getattr(self, role) for role in OWN_ROLES}
+        found = {role: getattr(self, role) for role in ROLES}
         return {role: network for role, network in found.items() if network is not None}
 
 
@@ -95,31 +96,21 @@ def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> 
         ) from error
 
 
-def is_native(path: Path) -> bool:
-    """Whether a file is safetensors with a format of this project, complete or not."""
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = file.read(min(length, _HEADER))
-    except OSError:
-        return False
-    return header[:1] == b"{" and b'"format":"idinvert-' in header
-
-
 def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
     if network is not None:
         raise CheckpointError(
             f"{place}: got network {network!r}, but this project's files hold one network each; "
             "leave --network out"
         )
-    files = {} if place.is_file() else _bundle(place)
     if place.is_file():
         files = {read_header(place, key=key).role: place}
-    found = {role: files[role] for role in OWN_ROLES if role in files}
+    else:
+        files = native_files(place)
+    found = {role: files[role] for role in ROLES if role in files}
     if not found:
         there = f" (it holds {', '.join(files)})" if files else ""
         raise CheckpointError(
-            f"{place}: holds none of {', '.join(OWN_ROLES)}{there}; expected a folder with "
+            f"{place}: holds none of {', '.join(ROLES)}{there}; expected a folder with "
             f"generator.safetensors and the like, or a checkpoint file; change {key}"
         )
     networks: dict[str, Any] = {
@@ -128,31 +119,17 @@ def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
     provenance = {role: read_header(file, key=key).provenance for role, file in found.items()}
     prints = {role: fingerprint(file) for role, file in found.items()}
     meta: dict[str, Any] = {"format": FORMAT, "fingerprints": prints, "provenance": provenance}
-    generator = networks.get("generator")
-    if generator is not None:
+    latent_avg = None
+    if "generator" in networks:
         meta["latent_avg"] = "stored"
-    return Checkpoint(
-        generator=generator,
-        discriminator=networks.get("discriminator"),
-        encoder=networks.get("encoder"),
-        latent_avg=None if generator is None else generator.w_avg.clone(),
-        family=NATIVE,
-        meta=meta,
-        attributes=networks.get("attributes"),
-    )
-
-
-def _bundle(folder: Path) -> dict[str, Path]:
-    """The files of a bundle's or a run's folder, by role."""
-    for place in (folder, folder / "weights"):
-        files = {role: place / f"{role}.safetensors" for role in OWN_ROLES}
-        files = {role: file for role, file in files.items() if file.is_file()}
-        if files:
-            return files
-    return {}
+        latent_avg = networks["generator"].w_avg.clone()
+    return Checkpoint(**networks, latent_avg=latent_avg, family=NATIVE, meta=meta)
 
 
 def _open_foreign(place: Path, *, key: str, network: str | None) -> Checkpoint:
+    from idinvert.checkpoints.families import recognise  # imports every family
+    from idinvert.checkpoints.formats.read import read_archive
+
     archive = read_archive(place, key=key)
     family = recognise(archive, key=key)
     read = family.read(archive, key=key, network=network)
@@ -161,8 +138,7 @@ def _open_foreign(place: Path, *, key: str, network: str | None) -> Checkpoint:
         stored = read.latent_avg is not None
         latent_avg = read.generator.w_avg.clone() if stored else None
         meta["latent_avg"] = "stored" if stored else "not in the file"
-    read = replace(read, latent_avg=latent_avg, meta=meta)
-    checkpoint = Checkpoint(**vars(read), family=family.name)
+    checkpoint = replace(read, latent_avg=latent_avg, meta=meta, family=family.name)
     for role, module in checkpoint.networks.items():
         _require_finite(module, role=role, place=place, key=key)
     return checkpoint

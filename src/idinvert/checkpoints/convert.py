@@ -1,12 +1,32 @@
-"""From any checkpoint to this project's release files, or out to layouts that other tools read."""
+"""From any checkpoint to this project's release files, or out to layouts that other tools read.
 
-from collections.abc import Iterable
+The layouts of others, rosinality's and NVlabs', are a dict of plain state dicts, complete with
+filters, so that ``load_state_dict`` is strict: tensors, numbers and text, which
+``torch.load(weights_only=True)`` reads.
+"""
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from idinvert.checkpoints.checkpoint import OWN_ROLES, Checkpoint, open_checkpoint
-from idinvert.checkpoints.export import to_nvlabs, to_rosinality, write_pt
+import torch
+from torch import Tensor, nn
+
+from idinvert.checkpoints.bundle import ROLES
+from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from idinvert.checkpoints.families import nvlabs, rosinality
+from idinvert.checkpoints.families.stylegan2 import (
+    discriminator_table,
+    generator_table,
+    w_avg_table,
+)
 from idinvert.checkpoints.opened import write_networks
+from idinvert.checkpoints.strict_loading import Constant, Table
+from idinvert.checkpoints.tensor_file import written_whole
 from idinvert.errors import CheckpointError
+from idinvert.networks.generator import widths
+from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 LAYOUTS = ("native", "rosinality", "nvlabs")
 _SUFFIX = ".safetensors"
@@ -35,7 +55,7 @@ def convert(
         out: Where to.
         to: ``"native"``, or ``"rosinality"`` or ``"nvlabs"``: one ``.pt`` file of tensors by name.
         network: As in `open_checkpoint`.
-        role: Write only this network: one of `OWN_ROLES`.
+        role: Write only this network: one of `ROLES`.
         half: Round a native result to float16: half the size, loaded as float32.
         drop_clamp: Let ``"rosinality"``, which knows no conv_clamp, write a network that has one.
         force: Replace what is there.
@@ -50,8 +70,8 @@ def convert(
     out = Path(out).expanduser()
     if to not in LAYOUTS:
         raise CheckpointError(f"--to {to}: expected one of {', '.join(LAYOUTS)}")
-    if role is not None and role not in OWN_ROLES:
-        raise CheckpointError(f"--role {role}: expected one of {', '.join(OWN_ROLES)}")
+    if role is not None and role not in ROLES:
+        raise CheckpointError(f"--role {role}: expected one of {', '.join(ROLES)}")
     if half and to != "native":
         raise CheckpointError(f"--half: is of this project's files; leave it or --to {to} out")
     checkpoint = open_checkpoint(path, key="FILE", network=network)
@@ -104,3 +124,215 @@ def _require_free(files: Iterable[Path], *, force: bool) -> None:
     there = [str(file) for file in files if file.exists()]
     if there and not force:
         raise CheckpointError(f"{', '.join(there)} is there already; change OUT or add --force")
+
+
+def to_rosinality(
+    generator: nn.Module, *, discriminator: nn.Module | None = None, drop_clamp: bool = False
+) -> dict[str, Any]:
+    """Lays out the networks for rosinality's ``.pt``, which e4e, pSp and most editors read.
+
+    rosinality's own class gives widths by a rule (``channel_multiplier``), so it takes networks of
+    other widths only with its table changed.
+
+    Args:
+        generator: An unconditional `StyleGAN2Generator` with skip connections, one w for all
+            layers, and z as wide as w.
+        discriminator: An unconditional residual `StyleGAN2Discriminator`, or None.
+        drop_clamp: Whether a bound on the layers' outputs (256 in NVlabs' half-precision models)
+            may be left out; images change only where a layer exceeds it.
+
+    Returns:
+        ``{"g_ema": …, "latent_avg": …, "d": …}``: tensors by name. The mean code is [w_dim], or
+        [L, w_dim] where it differs between layers; it is left out where none is known.
+
+    Raises:
+        CheckpointError: A network is of another class, or has what that layout cannot hold.
+    """
+    only: dict[str, Any] = {"c_dim": 0} | ({} if drop_clamp else {"conv_clamp": None})
+    made = _architecture(
+        generator,
+        StyleGAN2Generator,
+        target="rosinality",
+        only={
+            "multi_w": False,
+            "connections": "skip",
+            "z_dim": getattr(generator, "w_dim", None),
+            "mapping_lr_mul": 0.01,
+            "mapping_width": None,
+            **only,
+        },
+    )
+    table = generator_table(rosinality.generator_layout, made)
+    found: dict[str, Any] = {"g_ema": _lay_out(generator, table)}
+    w_avg: Tensor = generator.get_buffer("w_avg")
+    if w_avg.any():  # else it was never measured
+        same = torch.equal(w_avg, w_avg[:1].expand_as(w_avg))
+        found["latent_avg"] = (w_avg[0] if same else w_avg).detach().cpu().clone()
+    if discriminator is not None:
+        made = _architecture(
+            discriminator,
+            StyleGAN2Discriminator,
+            target="rosinality",
+            only={"connections": "resnet", "mbstd_group": 4, "mbstd_channels": 1, **only},
+        )
+        table = discriminator_table(rosinality.discriminator_layout, made)
+        found["d"] = _lay_out(discriminator, table)
+    return found
+
+
+def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -> dict[str, Any]:
+    """Lays out the networks with the names of NVlabs' PyTorch repositories.
+
+    ``Generator(**file["init_kwargs"]["G_ema"])`` and then ``load_state_dict(file["G_ema"])`` needs
+    no pickled source.
+
+    Args:
+        generator: A `StyleGAN2Generator` with one w for all layers.
+        discriminator: A `StyleGAN2Discriminator`, or None.
+
+    Returns:
+        ``{"G_ema": …, "D": …, "init_kwargs": {"G_ema": …, "D": …}}``: tensors, numbers and text.
+        Widths that NVlabs' rule cannot give stand there as ``channels``.
+
+    Raises:
+        CheckpointError: A network is of another class, or has what that layout cannot hold.
+    """
+    only = {"multi_w": False}
+    made = _architecture(generator, StyleGAN2Generator, target="NVlabs", only=only)
+    num_layers = 2 * (made["resolution"].bit_length() - 2)
+    table = generator_table(nvlabs.generator_layout, made)
+    table |= w_avg_table(nvlabs.W_AVG, num_layers=num_layers, w_dim=made["w_dim"])
+    found: dict[str, Any] = {
+        "G_ema": _lay_out(generator, table),
+        "init_kwargs": {"G_ema": _nvlabs_generator_arguments(made)},
+    }
+    if discriminator is not None:
+        made = _architecture(discriminator, StyleGAN2Discriminator, target="NVlabs", only={})
+        table = discriminator_table(nvlabs.discriminator_layout, made)
+        found["D"] = _lay_out(discriminator, table)
+        found["init_kwargs"]["D"] = _nvlabs_discriminator_arguments(made)
+    return found
+
+
+def write_pt(content: dict[str, Any], path: str | Path, *, key: str = "path") -> None:
+    """Writes a plain ``.pt``, which appears whole or not at all.
+
+    Args:
+        content: What `to_rosinality` or `to_nvlabs` give.
+        path: Where to; folders are made, an older file stays until the new one is complete.
+        key: The config key or argument that named it, for messages.
+
+    Raises:
+        CheckpointError: The disk refused.
+    """
+    path = Path(path).expanduser()
+    try:
+        with written_whole(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({error}); an older file there is unchanged. Free the "
+            f"disk or change {key}"
+        ) from error
+
+
+def _architecture(
+    network: nn.Module, expected: type[nn.Module], *, target: str, only: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The architecture of a network, if a layout can hold it.
+
+    Args:
+        network: The network.
+        expected: The class that the layout holds.
+        target: The layout, for messages.
+        only: Arguments of which the layout knows one value.
+
+    Raises:
+        CheckpointError: It is of another class, or an argument has another value.
+    """
+    if not isinstance(network, expected):
+        judge = expected is StyleGAN2Discriminator
+        advice = "leave the discriminator out" if judge else "export another generator"
+        raise CheckpointError(f"{target} holds StyleGAN2, got a {type(network).__name__}; {advice}")
+    made: dict[str, Any] = network.architecture  # type: ignore[assignment]
+    wrong = [
+        f"{name}={made[name]!r} (expected {value!r})"
+        for name, value in only.items()
+        if made[name] != value
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"the {target} layout cannot hold this network: {', '.join(wrong)}; write the "
+            "project's own format instead, a .safetensors file"
+        )
+    return made
+
+
+def _lay_out(network: nn.Module, table: Table) -> dict[str, Tensor]:
+    """Writes a network's tensors in the file's layout: the way back of `strict_loading.load`.
+
+    Returns:
+        Name to tensor: contiguous, on the CPU, sharing no memory with the network.
+    """
+    own = network.state_dict()
+    found = {
+        entry.key: entry.value if isinstance(entry, Constant) else entry.write(own[name])
+        for name, entry in table.items()
+    }
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in found.items()
+    }
+
+
+def _nvlabs_generator_arguments(made: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "z_dim": made["z_dim"],
+        "c_dim": made["c_dim"],
+        "w_dim": made["w_dim"],
+        "img_resolution": made["resolution"],
+        "img_channels": 3,
+        "mapping_kwargs": {
+            "num_layers": made["mapping_depth"],
+            "embed_features": made["embed_dim"],
+            "layer_features": made["mapping_width"],
+            "lr_multiplier": made["mapping_lr_mul"],
+        },
+        "synthesis_kwargs": {
+            **_nvlabs_channels(made),
+            "architecture": made["connections"],
+            "conv_clamp": made["conv_clamp"],
+            "num_fp16_res": 0,
+        },
+    }
+
+
+def _nvlabs_discriminator_arguments(made: dict[str, Any]) -> dict[str, Any]:
+    found = {
+        "c_dim": made["c_dim"],
+        "img_resolution": made["resolution"],
+        "img_channels": 3,
+        "architecture": made["connections"],
+        **_nvlabs_channels(made),
+        "num_fp16_res": 0,
+        "conv_clamp": made["conv_clamp"],
+        "epilogue_kwargs": {
+            "mbstd_group_size": made["mbstd_group"],
+            "mbstd_num_channels": made["mbstd_channels"],
+        },
+    }
+    if made["c_dim"] > 0:
+        found["cmap_dim"] = made["cmap_dim"]
+        found["mapping_kwargs"] = {
+            "num_layers": made["cmap_depth"],
+            "lr_multiplier": made["cmap_lr_mul"],
+        }
+    return found
+
+
+def _nvlabs_channels(made: dict[str, Any]) -> dict[str, Any]:
+    """NVlabs' two numbers, where they give these widths."""
+    rule = {"channel_base": made["channel_base"], "channel_max": made["channel_max"]}
+    own = widths(made["resolution"], made["channels"], **rule)
+    rule = {"channel_base": own[-1] * made["resolution"], "channel_max": max(own)}
+    return rule if widths(made["resolution"], None, **rule) == own else {"channels": own}

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 import idinvert
 from idinvert.checkpoints.progress import Progress
-from idinvert.checkpoints.published import CHECKPOINTS
 from idinvert.checkpoints.registry import (
+    CHECKPOINTS,
     ENTRIES,
     Entry,
     cache_folder,

@@ -11,11 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from idinvert.checkpoints.registry import ENTRIES, locate
-from idinvert.checkpoints.release import load_network
 from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
-from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.squeezenet import SqueezeNetFeatures
 from idinvert.networks.vgg import VGG16Features
 
@@ -99,17 +97,6 @@ def squeezenet(
         return SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
 
     return _fill(make, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
-
-
-def attribute_features(path: str | Path, *, key: str = "perceptual.path") -> AttributeFeatures:
-    """The miniature's F from a release file of an attribute network.
-
-    Raises:
-        CheckpointError: As `load_network`.
-    """
-    network = load_network(path, key=key, expect="attributes")
-    assert isinstance(network, AttributeNetwork)
-    return AttributeFeatures(network=network).eval().requires_grad_(False)
 
 
 def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:

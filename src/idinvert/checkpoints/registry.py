@@ -88,6 +88,141 @@ ENTRIES = {
         ),
     )
 }
+"""Networks that the code itself asks for, by name."""
+
+_MIT = "MIT (the repository's; none is stated for the weights)"
+_NVIDIA = "NVIDIA Source Code License, non-commercial (the repository's)"
+_NVIDIA_WEIGHTS = "NVIDIA Source Code License, non-commercial (of the weights that were converted)"
+_ADA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/"
+_ADA_DATA = ("ffhq", "metfaces", "afhqcat", "afhqdog", "afhqwild", "brecahad", "cifar10")
+_NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
+
+
+def drive(file_id: str) -> str:
+    """The address at which Google Drive gives out a file, or a page that asks to confirm."""
+    return f"https://drive.google.com/uc?export=download&id={file_id}"
+
+
+def _published(
+    name: str, filename: str, licence: str, purpose: str, addresses: dict[str, str]
+) -> dict[str, Entry]:
+    """Files of one publisher; ``{0}``, ``{1}`` … are the parts of the key of their address."""
+    found = {}
+    for key, address in addresses.items():
+        parts = key.split("/")
+        found[name.format(*parts)] = Entry(
+            name=name.format(*parts),
+            filename=filename.format(*parts),
+            url=address if "://" in address else drive(address),
+            sha256="",
+            licence=licence,
+            megabytes=None,
+            purpose=purpose.format(*parts),
+        )
+    return found
+
+
+CHECKPOINTS = (
+    _published(
+        "idinvert_{0}",
+        "styleganinv_{0}_256.pkl",
+        _MIT,
+        "{1} 256: StyleGAN multi-w E, G, D and Gs, TensorFlow pickle (genforce/idinvert)",
+        {
+            "face/FFHQ": "13sCLAduVQA1CxnFMpfBVsogAiZzW3edI",
+            "tower/LSUN Tower": "1USfaSLor5d71IRoC8CWTbKJagS0-MJEv",
+            "bedroom/LSUN Bedroom": "1nRa4WAE1qF_j1CtH32hxjREK0o-rpucD",
+        },
+    )
+    | _published(
+        "idinvert_pytorch_{0}_{1}",
+        "styleganinv_{2}256_{1}.pth",
+        _MIT,
+        "{3} 256: StyleGAN multi-w, {1} alone (genforce/idinvert_pytorch)",
+        {
+            "face/generator/ffhq/FFHQ": "1SjWD4slw612z2cXa3-n38JwKZXqDUerG",
+            "face/encoder/ffhq/FFHQ": "1gij7xy05crnyA-tUTQ2F3yYlAlu6p9bO",
+            "tower/generator/tower/LSUN Tower": "1lI_OA_aN4-O3mXEPQ1Nv-6tdg_3UWcyN",
+            "tower/encoder/tower/LSUN Tower": "1Pzkgdi3xctdsCZa9lcb7dziA_UMIswyS",
+            "bedroom/generator/bedroom/LSUN Bedroom": "1ka583QwvMOtcFZJcu29ee8ykZdyOCcMS",
+            "bedroom/encoder/bedroom/LSUN Bedroom": "1ebuiaQ7xI99a6ZrHbxzGApEFCu0h0X2s",
+        },
+    )
+    | _published(
+        "idinvert_pytorch_{}",
+        "idinvert_{}.pth",
+        _MIT,
+        "Keras' VGG16 as a perceptual network (genforce/idinvert_pytorch)",
+        {"vgg16": "1qQ-r7MYZ8ZcjQQFe17eQfJbOAuE3eS0y"},
+    )
+    | _published(
+        "e4e_{}",
+        "e4e_{}_encode.pt",
+        _MIT,
+        "{}: e4e encoder with its StyleGAN2, no D (omertov/encoder4editing)",
+        {
+            "ffhq": "1cUv_reLE6k3604or78EranS7XzuVMWeO",
+            "cars": "17faPqBce2m1AQeLCLHUVXaDfxMRU2QcV",
+            "horse": "1TkLLnuX86B_BMo2ocYD0kX9kWh53rUVX",
+            "church": "1-L0ZdnQLwtdy6-A_Ccgq5uNJGTqE7qBa",
+        },
+    )
+    | _published(
+        "psp_{}",
+        "psp_{}_encode.pt",
+        _MIT,
+        "FFHQ 1024: pSp encoder with its StyleGAN2, no D (eladrich/pixel2style2pixel)",
+        {"ffhq": "1bMTNWkh5LArlaWSc_wa8VKyq2V42T2z0"},
+    )
+    | _published(
+        "stylegan_{0}",
+        "karras2019stylegan-{1}.pkl",
+        "CC BY-NC 4.0 (NVIDIA)",
+        "{0}: StyleGAN G, D and Gs, TensorFlow pickle (NVlabs/stylegan)",
+        {
+            "ffhq/ffhq-1024x1024": "1MEGjdvVpUsu1jB4zrXZN7Y4kBBOzizDQ",
+            "bedroom/bedrooms-256x256": "1MOSKeGF0FJcivpBI7s63V9YHloUTORiF",
+        },
+    )
+    | _published(
+        "stylegan2_ada_{}",
+        "stylegan2-ada-{}.pkl",
+        _NVIDIA,
+        "{}: StyleGAN2 G, D and G_ema (NVlabs/stylegan2-ada-pytorch)",
+        {
+            data: f"{_ADA}{data}.pkl"
+            for data in (
+                "ffhq",
+                "metfaces",
+                "afhqcat",
+                "afhqdog",
+                "afhqwild",
+                "brecahad",
+                "cifar10",
+            )
+        },
+    )
+    | _published(
+        "stylegan2_ffhq_{0}",
+        "stylegan2-ffhq-{0}x{0}.pkl",
+        _NVIDIA,
+        "FFHQ {0}: StyleGAN2 (listed in NVlabs/stylegan3)",
+        {f"{size}": f"{_NGC}stylegan2-ffhq-{size}x{size}.pkl" for size in (1024, 512, 256)},
+    )
+    | _published(
+        "stylegan2_ffhq_{}",
+        "stylegan2-ffhq-config-f.pt",
+        _NVIDIA_WEIGHTS,
+        "FFHQ 1024: StyleGAN2 converted for rosinality's port (linked by e4e and pSp)",
+        {"rosinality": "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT"},
+    )
+)
+"""Checkpoints that others publish, by name.
+
+Names and addresses were read in the publishers' READMEs; none of the files could be downloaded when
+this was written. None of these publishers states a sha256, and few a size: both are empty here
+until somebody who has the file tells. Nothing is guessed.
+"""
 
 
 def cache_folder() -> Path:

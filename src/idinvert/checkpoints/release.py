@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from idinvert.checkpoints.own_classes import full_name, is_own, own_class, with_own_parts
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.strict_loading import BUILD_ERRORS, StrictStateDict, load
 from idinvert.checkpoints.tensor_file import write_tensors
@@ -21,8 +20,9 @@ from idinvert.errors import CheckpointError
 FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
 
-# Class name -> (role, module). Nothing else is ever built from a file, but what whoever opens it
-# names as well (`own_classes`).
+# Class name -> (role, module). A weights file may come from anywhere, so that of other packages a
+# class is built only if whoever opens the file names it too: run=RUN takes the names from the run's
+# configuration, encoder.classes from the command line.
 CLASSES: dict[str, tuple[str, str]] = {
     "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
     "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
@@ -83,11 +83,11 @@ def save_network(
         if role is None:
             known = sorted(CLASSES)
             raise CheckpointError(f"{path}: cannot save a {name}, expected one of {known}")
-        name = full_name(module)
+        name = f"{type(module).__module__}.{type(module).__qualname__}"
     metadata = {
         "format": FORMAT,
         "class": name,
-        **({"role": role} if role is not None and is_own(name) else {}),
+        **({"role": role} if role is not None and _is_own(name) else {}),
         "architecture": json.dumps(module.architecture),
         "provenance": json.dumps(provenance),
     }
@@ -204,12 +204,12 @@ def _in_half(tensor: Tensor, *, key: str, path: Path) -> Tensor:
 
 def _build(header: Header, classes: Collection[str], *, path: Path, key: str) -> nn.Module:
     name = header.class_name
-    if is_own(name):
-        cls = own_class(name, classes=classes, path=path, key=key)
+    if _is_own(name):
+        cls = _own_class(name, classes=classes, path=path, key=key)
     else:
         cls = getattr(importlib.import_module(CLASSES[name][1]), name)
     try:
-        parts = with_own_parts(header.architecture, classes=classes, path=path, key=key)
+        parts = _with_own_parts(header.architecture, classes=classes, path=path, key=key)
         return cls(**parts)
     except CheckpointError:
         raise
@@ -218,6 +218,60 @@ def _build(header: Header, classes: Collection[str], *, path: Path, key: str) ->
             f"{path}: {header.class_name} cannot be rebuilt from the architecture in the file "
             f"({error}); it may come from another version of idinvert; change {key}"
         ) from error
+
+
+def _is_own(name: str) -> bool:
+    """Whether a class in a file is of another package than this one, which names it in full."""
+    return "." in name
+
+
+def _with_own_parts(
+    node: dict[str, Any], *, classes: Collection[str], path: Path, key: str
+) -> dict[str, Any]:
+    """An architecture whose parts of own classes (an encoder's backbone) are built.
+
+    Args:
+        node: Plain values; a part is a dict with a ``class``.
+        classes: The own classes that may be built, in full.
+        path: The file, for messages.
+        key: The config key that named it, for messages.
+
+    Raises:
+        CheckpointError: As `_own_class`.
+    """
+    built: dict[str, Any] = dict(node)
+    for name, part in node.items():
+        if isinstance(part, dict) and _is_own(str(part.get("class", ""))):
+            arguments = {key: value for key, value in part.items() if key != "class"}
+            built[name] = _own_class(part["class"], classes=classes, path=path, key=key)(
+                **arguments
+            )
+    return built
+
+
+def _own_class(name: str, *, classes: Collection[str], path: Path, key: str) -> type[nn.Module]:
+    """The class of a full name, if it may be built.
+
+    Raises:
+        CheckpointError: Nobody but the file names it, it cannot be imported, or it is no network.
+    """
+    if name not in classes:
+        raise CheckpointError(
+            f"{path}: holds a network of the class {name}, which is not this package's, and "
+            "nothing is built because a file says so. If it is yours: run=RUN takes it from the "
+            f"run's configuration; with {key}, add {key.split('.')[0]}.classes=[{name}]."
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: needs the class {name}, which cannot be imported ({error}); put the folder "
+            f"of {module.split('.')[0]}.py on PYTHONPATH"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise CheckpointError(f"{path}: {name} is no network (torch.nn.Module); change {key}")
+    return found
 
 
 def _check_is_file(path: Path, *, key: str) -> None:

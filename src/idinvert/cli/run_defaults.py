@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idinvert.checkpoints.assets import assets_folder
-from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.bundle import SHIPPED, assets_folder, find_weights
 from idinvert.checkpoints.release import Header, read_header
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.instantiate import targets

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idinvert.checkpoints.checkpoint import is_native
+from idinvert.checkpoints.bundle import is_native
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.errors import CheckpointError

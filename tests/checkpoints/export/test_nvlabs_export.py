@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints.export import to_nvlabs, write_pt
+from idinvert.checkpoints.convert import to_nvlabs, write_pt
 from idinvert.checkpoints.families import nvlabs
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError

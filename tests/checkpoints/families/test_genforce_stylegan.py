@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import genforce
-from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
 
@@ -16,7 +16,7 @@ from . import stylegan_by_hand as hand
 from .genforce_stylegan_files import discriminator_state, generator_state, write
 
 
-def open_file(path: Path, network: str | None = None) -> Networks:
+def open_file(path: Path, network: str | None = None) -> Checkpoint:
     archive = read_archive(path, key="my.path")
     assert genforce.STYLEGAN.recognise(archive)
     return genforce.STYLEGAN.read(archive, key="my.path", network=network)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import genforce, idinvert
-from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
 
@@ -18,14 +18,14 @@ from . import stylegan_by_hand as hand
 from .idinvert_pytorch_files import encoder_state, generator_state
 
 
-def open_file(path: Path) -> Networks:
+def open_file(path: Path) -> Checkpoint:
     archive = read_archive(path, key="my.path")
     assert idinvert.PYTORCH.recognise(archive)
     assert not genforce.STYLEGAN.recognise(archive)
     return idinvert.PYTORCH.read(archive, key="my.path", network=None)
 
 
-def open_state(state: dict[str, Tensor], tmp_path: Path) -> Networks:
+def open_state(state: dict[str, Tensor], tmp_path: Path) -> Checkpoint:
     torch.save(state, tmp_path / "file.pth")
     return open_file(tmp_path / "file.pth")
 

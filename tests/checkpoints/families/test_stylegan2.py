@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import genforce, nvlabs, rosinality, tf_stylegan2
-from idinvert.checkpoints.families.family import Family, Networks
+from idinvert.checkpoints.families.family import Family
 
 from .checks import (
     KEY,
@@ -117,7 +118,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
 MEANS = ("mapping.w_avg", "w_avg", "truncation.w_avg", "dlatent_avg")
 
 
-def read(name: str, files: Any, g: Tensors, d: Tensors) -> Networks:
+def read(name: str, files: Any, g: Tensors, d: Tensors) -> Checkpoint:
     layout = LAYOUTS[name]
     file = archive(layout.content(files, g, d))
     assert layout.family.recognise(file)

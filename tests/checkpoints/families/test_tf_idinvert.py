@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy import ndarray
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import idinvert, tf_stylegan
-from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
 
@@ -21,7 +21,7 @@ from .tf_stylegan_files import arrays
 from .tf_stylegan_files import generator as tf_generator
 
 
-def open_file(path: Path, network: str | None = None) -> Networks:
+def open_file(path: Path, network: str | None = None) -> Checkpoint:
     archive = read_archive(path, key="my.path")
     assert idinvert.TENSORFLOW.recognise(archive) and not tf_stylegan.recognise(archive)
     return idinvert.TENSORFLOW.read(archive, key="my.path", network=network)

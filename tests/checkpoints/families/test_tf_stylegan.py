@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy import ndarray
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import genforce, idinvert, tf_stylegan
-from idinvert.checkpoints.families.family import Networks
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
 
@@ -22,7 +22,7 @@ from . import tf_stylegan_files as files
 from .tf_files import write as write_pickle
 
 
-def open_file(path: Path, network: str | None = None) -> Networks:
+def open_file(path: Path, network: str | None = None) -> Checkpoint:
     archive = read_archive(path, key="my.path")
     assert tf_stylegan.recognise(archive)
     assert not idinvert.TENSORFLOW.recognise(archive) and not genforce.STYLEGAN.recognise(archive)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from idinvert.checkpoints import assets
+from idinvert.checkpoints import bundle
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
@@ -83,4 +83,4 @@ def on_run(go: Callable[..., list[Record]], world: SimpleNamespace) -> Callable[
 @pytest.fixture
 def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package without weights: what a test sees are its own runs."""
-    monkeypatch.setattr(assets, "assets_folder", lambda: tmp_path / "no assets")
+    monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path / "no assets")

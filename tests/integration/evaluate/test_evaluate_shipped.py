@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints import assets, bundle, checkpoint
-from idinvert.checkpoints.assets import assets_folder
-from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints import bundle, checkpoint
+from idinvert.checkpoints.bundle import assets_folder, find_weights
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.cli import run_defaults
 from idinvert.cli.evaluate import evaluate
@@ -149,7 +148,7 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
     ):
         provenance = {**facts, "data": data, "run": run}
         save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
-    for module in (run_defaults, assets, bundle, checkpoint):
+    for module in (run_defaults, bundle, checkpoint):
         monkeypatch.setattr(module, "assets_folder", lambda: tmp_path)
     given = {"run": ["run"]}
     config = with_run(compose_plain("evaluate", ["run=bbbbbbbbbb"]), given=given)

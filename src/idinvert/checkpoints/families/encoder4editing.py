@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import Family, Networks, choose_generator
+from idinvert.checkpoints.checkpoint import Checkpoint
+from idinvert.checkpoints.families.family import Family, choose_generator
 from idinvert.checkpoints.families.idinvert_encoders import STATISTICS, norm_table
 from idinvert.checkpoints.families.rosinality import read_generator, read_latent_avg
 from idinvert.checkpoints.families.stylegan2 import LARGEST
@@ -46,7 +47,7 @@ def recognise(archive: Archive) -> bool:
     return not _MARKS.isdisjoint(_state(archive.content))
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
     """Reads the decoder as G, and E; ``network`` is ``"decoder"``, the only one.
 
     Raises:
@@ -79,7 +80,7 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
             num_layers=generator.num_layers,
             latent_avg=latent_avg,
         )
-    return Networks(generator, None, encoder, latent_avg, meta)
+    return Checkpoint(generator=generator, encoder=encoder, latent_avg=latent_avg, meta=meta)
 
 
 FAMILY = Family(

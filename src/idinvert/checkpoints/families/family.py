@@ -1,13 +1,14 @@
-"""What a checkpoint family is, and the native networks that its reader returns."""
+"""What a checkpoint family is, and what its readers share."""
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.errors import CheckpointError
@@ -15,30 +16,10 @@ from idinvert.errors import CheckpointError
 NVIDIA = "NVIDIA Source Code License, non-commercial"
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The networks of one foreign checkpoint; all in ``eval()``, none asks for gradients.
-
-    Args:
-        generator: StyleGAN or StyleGAN2; None where the file holds an encoder alone.
-        discriminator: D, where the file holds it.
-        encoder: E, where the file holds it.
-        latent_avg: Mean code that the file holds, ``[L, w_dim]`` or ``[w_dim]``, float32; None
-            where it holds none. A generator's `w_avg` carries it already.
-        meta: JSON-able facts for people: which network was taken, what else the file holds.
-    """
-
-    generator: Any
-    discriminator: nn.Module | None = None
-    encoder: Any = None
-    latent_avg: Tensor | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
 class Reader(Protocol):
     """Reads the networks of a file."""
 
-    def __call__(self, archive: Archive, *, key: str, network: str | None = None) -> Networks: ...
+    def __call__(self, archive: Archive, *, key: str, network: str | None = None) -> Checkpoint: ...
 
 
 @dataclass(frozen=True)
@@ -134,7 +115,7 @@ def pair_reader(
     """
     ema, live, judge = names
 
-    def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+    def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
         what = f"{archive.path} ({title})"
         held = members(archive.content)
 
@@ -153,7 +134,7 @@ def pair_reader(
             g, latent_avg, facts = generator(part(name))
             meta |= facts
         d = discriminator(part(judge)) if judge in held else None
-        return Networks(g, d, latent_avg=latent_avg, meta=meta)
+        return Checkpoint(generator=g, discriminator=d, latent_avg=latent_avg, meta=meta)
 
     return read
 

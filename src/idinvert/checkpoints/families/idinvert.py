@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import stylegan, tf_stylegan
-from idinvert.checkpoints.families.family import Family, Networks
+from idinvert.checkpoints.families.family import Family
 from idinvert.checkpoints.families.idinvert_encoders import (
     read_encoder_a,
     read_encoder_b,
@@ -39,7 +40,7 @@ def recognise_pytorch(archive: Archive) -> bool:
     return _GENERATOR in content or _ENCODER in content
 
 
-def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
     """Reads G or E; ``network`` has no effect: a file holds one generator, the averaged one.
 
     Raises:
@@ -51,10 +52,10 @@ def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> N
     state = StrictStateDict(content, what=what, key=key)
     if role == "encoder":
         meta = {"networks": ["encoder"], "encoder": "B"}
-        return Networks(None, encoder=read_encoder_b(state), meta=meta)
+        return Checkpoint(encoder=read_encoder_b(state), meta=meta)
     generator, w_avg = _read_generator(state)
     meta = {"network": "generator", "networks": ["generator"]}
-    return Networks(generator, latent_avg=w_avg, meta=meta)
+    return Checkpoint(generator=generator, latent_avg=w_avg, meta=meta)
 
 
 def recognise_tensorflow(archive: Archive) -> bool:
@@ -66,7 +67,7 @@ def recognise_tensorflow(archive: Archive) -> bool:
     return any(tf_stylegan.is_generator(g) and tf_stylegan.is_multi_w(g) for g in held)
 
 
-def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
     """Reads G, D and, where it is there, E; ``network`` is ``"Gs"`` (default) or ``"G"``.
 
     Returns:

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from idinvert.checkpoints.families.family import Family, Networks
+from idinvert.checkpoints.checkpoint import Checkpoint
+from idinvert.checkpoints.families.family import Family
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.release import CLASSES, read_header
 from idinvert.checkpoints.strict_loading import StrictStateDict, load
@@ -27,7 +28,7 @@ def recognise(archive: Archive) -> bool:
     )
 
 
-def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
+def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
     """The networks that a run was training.
 
     Their architecture stands in the checkpoint; in those written before that was so, in the run's
@@ -69,7 +70,7 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Networks:
         provenance = {role: known | {"nimg": meta["nimg"]} for role, known in provenance.items()}
     meta["provenance"] = provenance
     generator: Any = found.get("generator")
-    return Networks(
+    return Checkpoint(
         generator=generator,
         discriminator=found.get("discriminator"),
         encoder=found.get("encoder"),
