@@ -31,6 +31,8 @@ APART = ["results", "tracking", "config"]
 """Rooms that import nothing of the project but what is open to all."""
 OPEN_TO_ALL = {"errors", "acceleration", "config.identity"}
 """Modules that every room may import; they import no room."""
+ABOVE = {"api", "__init__"}
+"""Modules above the top floor; they may import everything."""
 SEE_CONFIGS = {"cli", "evaluation/context.py", "evaluation/networks.py"}
 """What reads configurations. Everything else is given plain values."""
 OMEGACONF = {"cli", "config"}
@@ -70,6 +72,8 @@ def room(file: str) -> str:
 def may_import(file: str) -> set[str]:
     """The rooms and modules that a file may import."""
     here = room(file)
+    if here in ABOVE:
+        return {*FLOORS, *APART} | OPEN_TO_ALL
     if here not in (*FLOORS, *APART):
         return OPEN_TO_ALL
     seen = {"config"} if {here, file} & SEE_CONFIGS else set()

@@ -1,3 +1,22 @@
 """In-domain GAN inversion: train a domain-guided encoder, invert images, edit them, measure it."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idinvert.api import Images, Model, open_model
+
 __version__ = "0.1.0"
+__all__ = ["Images", "Model", "__version__", "open_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the Python interface, and with it torch, when one of its names is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'idinvert' has no attribute {name!r}")
+    from idinvert import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

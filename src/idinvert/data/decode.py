@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,3 +94,23 @@ def check_size(width: int, height: int, *, resolution: int, name: str, allow_ups
             "side; change `data.resolution`, or enlarge it with `data.allow_upscale=true` (with "
             "task=invert: `task.allow_upscale=true`)"
         )
+
+
+def as_pictures(given: Any) -> list[Image.Image]:
+    """One image or a batch as PIL images of mode RGB.
+
+    Raises:
+        DataError: It is of another type, dtype or shape.
+    """
+    if isinstance(given, Image.Image):
+        return [given.convert("RGB")]
+    array = given.movedim(-3, -1).cpu().numpy() if isinstance(given, Tensor) else given
+    if isinstance(array, np.ndarray) and array.dtype == np.uint8:
+        array = array[None] if array.ndim == 3 else array
+        if array.ndim == 4 and array.shape[-1] == 3:
+            return [Image.fromarray(np.ascontiguousarray(one)) for one in array]
+    facts = f" {given.dtype} of shape {list(given.shape)}" if hasattr(given, "shape") else ""
+    raise DataError(
+        f"cannot invert a {type(given).__name__}{facts}: expected a path, a PIL image, a uint8 "
+        "array [H, W, 3] or [N, H, W, 3], or a uint8 tensor [3, H, W] or [N, 3, H, W]"
+    )

@@ -4,7 +4,6 @@ import base64
 import csv
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,15 @@ from html import escape
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch.utils.data import Dataset
 
-from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.config.identity import mark_of
 from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
+from idinvert.evaluation.codes_file import Codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.measures import ALWAYS, Measures
@@ -140,15 +140,10 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     """Everything but the parts; returns the record."""
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
     settings = context.inverter.settings
-    kept = ["codes", "z"] if settings.get("space") == "z" else ["codes"]
-    write_tensors(
-        out / "codes.safetensors",
-        {name: found.gather(name).contiguous() for name in kept},
-        metadata={
-            "names": json.dumps(found.names()),
-            "generator": context.provenance.checkpoints.get("generator", ""),
-        },
-    )
+    noise = found.noise(torch.arange(len(found)))
+    z = found.gather("z") if settings.get("space") == "z" else None
+    generator = context.provenance.checkpoints.get("generator", "")
+    Codes(found.codes, found.names(), generator, noise, z).write(out)
     write_per_image(out / "per_image.csv", found, values=values)
     _write_losses(out / "losses.csv", found)
     if context.shown_tensors:

@@ -1,0 +1,395 @@
+"""The Python interface: opens networks, inverts images, edits and saves them.
+
+It composes the same configuration as ``evaluate.py`` and uses the same classes. Images that one
+person has at hand need no run folder, so nothing is cached or recorded here.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import read_header
+from idinvert.cli.run_defaults import with_run, with_trained_generator
+from idinvert.config.compose import compose_plain, given_keys
+from idinvert.config.run_folder import find_run
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.decode import as_pictures, fit
+from idinvert.data.folder import read_images
+from idinvert.editing.directions import Direction
+from idinvert.editing.edits import Unit, interpolate, manipulate, mix_styles
+from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
+from idinvert.evaluation.codes_file import Codes, read_codes
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.pictures import to_image
+
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+"""One image or several: the path of a file, folder or zip; PIL; a uint8 array [H, W, 3] or
+[N, H, W, 3]; a uint8 tensor [3, H, W] or [N, 3, H, W]."""
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+
+
+def open_model(
+    source: str | Path = "shipped:faces_mini",
+    *overrides: str,
+    encoder: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> "Model":
+    """Opens a generator with its encoder and one inversion method.
+
+    Args:
+        source: ``shipped:NAME``; the id or the folder of a run; or a checkpoint: a weights file of
+            this project or a file of another one (docs/checkpoints.md).
+        overrides: As for ``evaluate.py``, for example ``"inversion=encoder"`` or
+            ``"inversion.steps=30"``. The method is ``in_domain`` (Eq. 4) unless given.
+        encoder: A file or folder, where ``source`` is a checkpoint without one.
+        device: None for the first GPU, or the CPU where there is none.
+
+    Raises:
+        ConfigError: An override that ``evaluate.py`` refuses, no such run, or no encoder for a
+            method that takes one.
+        CheckpointError: A file cannot be read, or networks that do not belong together.
+    """
+    given = given_keys(overrides)
+    name = str(source)
+    shipped = [f"data={name.removeprefix(SHIPPED)}"] if name.startswith(SHIPPED) else []
+    config = compose_plain("evaluate", [*shipped, *overrides])
+    if not shipped and _is_run(name, config):
+        config["run"] = name
+    elif not shipped:
+        config["generator"] = {"path": name}
+        config["encoder"] = {**config["encoder"], "path": _encoder_beside(name)}
+    if encoder is not None:
+        config["encoder"] = {**(config["encoder"] or {}), "path": str(encoder)}
+        given.setdefault("encoder", []).append("encoder.path")
+    config = with_trained_generator(with_run(config, given=given))
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Model(EvaluationContext(config), device=torch.device(chosen))
+
+
+class Model:
+    """A frozen generator G, its encoder E, and one inversion method.
+
+    Args:
+        context: From which networks and method are opened, each when it is first used.
+        device: Where everything is computed.
+    """
+
+    def __init__(self, context: EvaluationContext, *, device: torch.device) -> None:
+        self._context, self.device = context, device
+        self.generator = context.generator.to(device)
+        """G; `networks.generator.Generator` has its methods."""
+
+    @property
+    def resolution(self) -> int:
+        """R, the side of an image in pixels."""
+        return self.generator.resolution
+
+    @cached_property
+    def inverter(self) -> Any:
+        """The method; `inversion.inversion.Inverter` has its methods."""
+        inverter = self._context.inverter
+        for network in inverter.networks:
+            network.to(self.device)
+        return inverter
+
+    @cached_property
+    def directions(self) -> dict[str, Direction]:
+        """Edit directions of this generator by name: its own, or those of ``task=directions``.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        return open_directions(self._context, path=None, names=None)
+
+    def invert(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        allow_upscale: bool = False,
+        progress: Progress | None = None,
+    ) -> "Images":
+        """Inverts images; each is cut to its central square and resized to R.
+
+        Args:
+            images: One or several.
+            allow_upscale: Whether images smaller than R are enlarged rather than refused.
+            progress: Called after each batch.
+
+        Returns:
+            The reconstructions, with their codes.
+
+        Raises:
+            DataError: There are no images, or one is damaged, too small or of another type.
+        """
+        names, targets = self._read(images, allow_upscale=allow_upscale)
+        codes, noise, size = [], [], self._context.batch_size
+        for begin in range(0, len(targets), size):
+            batch = to_float(targets[begin : begin + size]).to(self.device)
+            ids = torch.arange(begin, begin + len(batch))
+            found = self.inverter.invert(batch, generator=self.generator, ids=ids)
+            codes.append(found.codes.cpu())
+            noise.append(found.noise)
+            if progress is not None:
+                progress(begin + len(batch), len(targets))
+        maps = None
+        if noise[0] is not None:
+            maps = [torch.cat([one.cpu() for one in rows]) for rows in zip(*noise, strict=True)]
+        return self.synthesize(torch.cat(codes), names=names, noise=maps)
+
+    @torch.no_grad()
+    def synthesize(
+        self,
+        codes: Tensor,
+        *,
+        names: Sequence[str] | None = None,
+        noise: Sequence[Tensor] | None = None,
+    ) -> "Images":
+        """Generates the images of codes.
+
+        Args:
+            codes: float [N, L, w_dim].
+            names: Of the images, for files; None for numbers.
+            noise: Maps, each [N, 1, h, w]; None for those that the method uses.
+
+        Raises:
+            ConfigError: The codes are not of this generator.
+        """
+        expected = (self.generator.num_layers, self.generator.w_dim)
+        if codes.ndim != 3 or tuple(codes.shape[1:]) != expected or not len(codes):
+            raise ConfigError(
+                f"got codes of shape {list(codes.shape)}, expected [N, {expected[0]}, "
+                f"{expected[1]}] with N of 1 or more: those of this generator"
+            )
+        names = [f"{i:05d}" for i in range(len(codes))] if names is None else list(names)
+        images, size = [], self._context.batch_size
+        for begin in range(0, len(codes), size):
+            rows = slice(begin, begin + size)
+            maps: Any = self._plain_noise
+            if noise is not None:
+                maps = [one[rows].to(self.device) for one in noise]
+            made = self.generator.synthesis(codes[rows].to(self.device), noise=maps)
+            images.append(to_uint8(made).cpu())
+        kept = None if noise is None else list(noise)
+        return Images(self, codes.detach().cpu(), torch.cat(images), names, kept)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, truncation: float = 1.0, seed: int = 0) -> "Images":
+        """Draws images from G.
+
+        Args:
+            n: How many.
+            truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
+            seed: Of the draw.
+        """
+        rng = torch.Generator().manual_seed(seed)
+        z = torch.randn(n, self.generator.z_dim, generator=rng).to(self.device)
+        mean = self.generator.w_avg
+        return self.synthesize(torch.lerp(mean, self.generator.mapping(z), truncation))
+
+    def load(self, path: str | Path) -> "Images":
+        """Reads codes that `Images.save` or ``task=invert`` wrote, and generates their images.
+
+        Args:
+            path: A ``codes.safetensors``, or the folder of one.
+
+        Raises:
+            CheckpointError: There is none, it cannot be read, or is of another generator.
+        """
+        found = read_codes(Path(path).expanduser(), generator=self._fingerprint)
+        return self.synthesize(found.codes, names=found.names, noise=found.noise)
+
+    def direction(self, name: str) -> Direction:
+        """The edit direction of a name.
+
+        Raises:
+            ConfigError: There is none of that name; the nearest one is named.
+        """
+        if name not in self.directions:
+            raise ConfigError(f"no direction {name!r}. " + nearest(name, list(self.directions)))
+        return self.directions[name]
+
+    @property
+    def _fingerprint(self) -> str:
+        return self._context.checkpoints["generator"]
+
+    @property
+    def _plain_noise(self) -> str:
+        method = self._context.config["inversion"]
+        return "none" if method.get("noise") == "none" else "const"
+
+    def _read(
+        self, images: Picture | Sequence[Picture], *, allow_upscale: bool
+    ) -> tuple[list[str], Tensor]:
+        """Names, and uint8 [N, 3, R, R]."""
+        several = images if isinstance(images, list | tuple) else [images]
+        names: list[str] = []
+        tensors: list[Tensor] = []
+        for place, one in enumerate(several):
+            if isinstance(one, str | Path):
+                files = read_images(
+                    Path(one).expanduser(),
+                    resolution=self.resolution,
+                    allow_upscale=allow_upscale,
+                    key="images",
+                )
+                names += _stems(files.names)
+                tensors += [files[i]["image"] for i in range(len(files))]
+                continue
+            for picture in as_pictures(one):
+                names.append(f"{len(names):05d}")
+                tensors.append(
+                    fit(
+                        picture,
+                        resolution=self.resolution,
+                        name=f"image {place}",
+                        allow_upscale=allow_upscale,
+                    )
+                )
+        if not tensors:
+            raise DataError("there are no images to invert")
+        return names, torch.stack(tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images of a generator with the codes that make them.
+
+    Attributes:
+        model: That made them.
+        codes: float32 [N, L, w_dim], on the CPU.
+        images: uint8 [N, 3, R, R], on the CPU.
+        names: N names, for files.
+        noise: Maps that the method chose, each [N, 1, h, w]; None for G's own.
+    """
+
+    model: Model
+    codes: Tensor
+    images: Tensor
+    names: list[str]
+    noise: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __repr__(self) -> str:
+        return f"Images({len(self)} of {self.model.resolution} px: {', '.join(self.names[:3])}…)"
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """One image, as PIL."""
+        return to_image(self.images[index])
+
+    def edit(
+        self,
+        direction: str | Direction,
+        by: float,
+        *,
+        layers: Sequence[int] | None = None,
+        unit: Unit = "length",
+    ) -> "Images":
+        """Moves every code by α·n (Eq. 5).
+
+        Args:
+            direction: n, or its name among `Model.directions`.
+            by: α.
+            layers: The layers that move; None for the direction's own.
+            unit: Of α: ``"length"`` (of n: 1) or ``"sigma"`` (the codes' deviation along n).
+
+        Raises:
+            ConfigError: No such direction, layer or unit.
+            CheckpointError: The direction is of another generator.
+        """
+        if isinstance(direction, str):
+            direction = self.model.direction(direction)
+        moved = manipulate(self.codes, direction, [by], layers=layers, unit=unit)[:, 0]
+        names = [f"{name}_{direction.name}{by:+g}" for name in self.names]
+        return self.model.synthesize(moved, names=names, noise=self.noise)
+
+    def interpolate(self, other: "Images", weight: float = 0.5) -> "Images":
+        """(1 − weight)·own codes + weight·other's, image by image (Sec. 4.3).
+
+        Raises:
+            ConfigError: Another number of images, or codes of another generator.
+        """
+        between = interpolate(self.codes, other.codes, [weight])[:, 0]
+        noise = None
+        if self.noise is not None and other.noise is not None:
+            pairs = zip(self.noise, other.noise, strict=True)
+            noise = [torch.lerp(a, b, weight) for a, b in pairs]
+        return self.model.synthesize(between, names=self.names, noise=noise)
+
+    def mix_styles(self, style: "Images", *, first: int | None = None) -> "Images":
+        """Every own image with every style: layers `first` and above come from the style.
+
+        Args:
+            style: M images.
+            first: The first layer that is replaced; None for the authors' 10 of 14.
+
+        Returns:
+            N·M images, all styles of the first image first.
+        """
+        mixed = mix_styles(self.codes, style.codes, first=first).flatten(0, 1)
+        names = [f"{a}_{Path(b).name}" for a in self.names for b in style.names]
+        return self.model.synthesize(mixed, names=names)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes ``<name>.png`` for each image, and ``codes.safetensors``; `Model.load` reads it.
+
+        Args:
+            folder: Made where it is not there; files of the same names are replaced.
+
+        Returns:
+            The pictures' files.
+
+        Raises:
+            DataError: Two images have the same name, or one leads out of the folder.
+        """
+        folder = Path(folder).expanduser()
+        files = [folder / f"{name}.png" for name in self.names]
+        for name, times in Counter(self.names).items():
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise DataError(f"the image name {name!r} leads out of {folder}")
+            if times > 1:
+                raise DataError(f"several images are called {name!r}: invert them apart")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, image in zip(files, self.images, strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            to_image(image).save(file)
+        Codes(self.codes, self.names, self.model._fingerprint, self.noise).write(folder)
+        return files
+
+
+def _is_run(source: str, config: dict[str, Any]) -> bool:
+    """Whether a source is the id or the folder of a run."""
+    if Path(source).expanduser().is_file():
+        return False
+    try:
+        find_run(source, outputs=Path(config["system"]["outputs"]))
+    except ConfigError:
+        return not Path(source).expanduser().exists()  # then `with_run` says what is wrong
+    return True
+
+
+def _encoder_beside(path: str) -> str | None:
+    """Where the encoder of a checkpoint is: in the same file or folder; None for none."""
+    try:
+        file = find_weights(path, role="encoder", key="encoder.path")
+        return path if read_header(file, key="encoder.path").role == "encoder" else None
+    except CheckpointError:
+        return None
+
+
+def _stems(files: Sequence[str]) -> list[str]:
+    """Names of files without their suffix, where that keeps them apart."""
+    stems = [str(Path(file).with_suffix("")) for file in files]
+    return stems if len(set(stems)) == len(stems) else list(files)
