@@ -73,7 +73,7 @@ def may_import(file: str) -> set[str]:
     """The rooms and modules that a file may import."""
     here = room(file)
     if here in ABOVE:
-        return {*FLOORS, *APART} | OPEN_TO_ALL
+        return {*FLOORS, *APART} | ABOVE | OPEN_TO_ALL
     if here not in (*FLOORS, *APART):
         return OPEN_TO_ALL
     seen = {"config"} if {here, file} & SEE_CONFIGS else set()
