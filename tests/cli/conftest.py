@@ -1,5 +1,6 @@
 """Whole commands in this process, with Hydra's and logging's global state put back after them."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -15,6 +16,19 @@ from idinvert.cli.commands import run_app
 Work = Callable[[dict[str, Any]], Any]
 
 
+@contextlib.contextmanager
+def hydra_put_back() -> Iterator[None]:
+    """Hydra's and logging's global state is afterwards as it was."""
+    state = Singleton.get_state()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    for name in list(logging.Logger.manager.loggerDict):
+        logging.getLogger(name).disabled = False
+    Singleton.set_state(state)
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """``python train.py WORDS`` with a work of the test's own, in a folder of its own.
@@ -22,9 +36,6 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     Returns the exit status.
     """
     monkeypatch.chdir(tmp_path)
-    state = Singleton.get_state()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
 
     def go(work: Work, *words: str, program: str = "train") -> int:
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
@@ -34,11 +45,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             return int(end.code or 0)
         return 0
 
-    yield go
-    root.handlers[:], root.level = handlers, level
-    for name in list(logging.Logger.manager.loggerDict):
-        logging.getLogger(name).disabled = False
-    Singleton.set_state(state)
+    with hydra_put_back():
+        yield go
 
 
 @pytest.fixture

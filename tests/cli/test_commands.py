@@ -1,6 +1,5 @@
 """The command line itself: typos, sweeps, what Hydra prints, errors without a traceback."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -10,25 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.core.singleton import Singleton
 
 from idinvert.cli.commands import in_order, is_override, is_sweep, run_app
 from idinvert.config.compose import given_keys
 from idinvert.errors import ConfigError
 
+from .conftest import hydra_put_back
+
 
 @pytest.fixture(autouse=True)
-def hydra_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hydra's and logging's global state as it was, and a folder to write to."""
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    state = Singleton.get_state()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    for name in list(logging.Logger.manager.loggerDict):
-        logging.getLogger(name).disabled = False
-    Singleton.set_state(state)
+    with hydra_put_back():
+        yield
 
 
 Jobs = list[tuple[dict[str, Any], dict[str, list[str]]]]

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
-from idinvert.cli import inputs, methods
-from idinvert.cli.inputs import PLACES, contents_of, is_path
+from idinvert.cli import evaluate as program
+from idinvert.cli import run_defaults
+from idinvert.cli.evaluate import PLACES, contents_of, is_path
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.config.identity import (
     KEPT,
@@ -92,8 +93,8 @@ def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The words of a task's methods are composed once: they are asked for at every key."""
     known = functools.cache(lambda program, words: compose_plain(program, list(words)))
     once = lambda program, words: copy.deepcopy(known(program, tuple(words)))  # noqa: E731
-    monkeypatch.setattr(methods, "compose_plain", once)
-    monkeypatch.setattr(inputs, "compose_plain", once)
+    monkeypatch.setattr(run_defaults, "compose_plain", once)
+    monkeypatch.setattr(program, "compose_plain", once)
 
 
 @pytest.mark.parametrize(("group", "name"), options())

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from idinvert.checkpoints.bundle import find_weights
-from idinvert.cli.inputs import contents_of
+from idinvert.cli.evaluate import contents_of
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import evaluation_identity
 from idinvert.data.content import computed_anew

@@ -2,17 +2,21 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import importlib.util
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from idinvert.cli import methods
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.release import fingerprint
+from idinvert.cli import run_defaults
 from idinvert.cli.devices import check_devices, set_up
-from idinvert.cli.inputs import contents_of
-from idinvert.cli.run_defaults import with_run, with_trained_generator
+from idinvert.cli.run_defaults import changed, with_run, with_trained_generator
 from idinvert.cli.slurm import requeued_on_signal
 from idinvert.cli.tables import render_table
 from idinvert.cli.wandb_reporting import (
@@ -22,14 +26,35 @@ from idinvert.cli.wandb_reporting import (
     track_evaluation,
     track_table,
 )
-from idinvert.config.identity import digest_of, evaluation_identity
-from idinvert.config.instantiate import bind
-from idinvert.config.run_folder import is_first_process
-from idinvert.data.content import computed_anew
-from idinvert.errors import ConfigError
+from idinvert.config.compose import compose_plain
+from idinvert.config.identity import (
+    digest_of,
+    evaluation_config,
+    evaluation_identity,
+    has_no_effect,
+)
+from idinvert.config.instantiate import bind, targets
+from idinvert.config.run_folder import find_run, is_first_process
+from idinvert.data.content import computed_anew, content_hash, file_hash
+from idinvert.data.domain import ids_of
+from idinvert.errors import ConfigError, IdinvertError
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.networks import data_opened_once
+from idinvert.evaluation.directions import directions_file
+from idinvert.evaluation.networks import data_opened_once, open_data
 from idinvert.results.record import Record, append, read_records
+
+ROLES = ("generator", "encoder", "attributes")
+"""Top-level keys whose ``path`` leads to a network of that role."""
+PATHS = ("path", "images", "mask")
+"""Last parts of keys that hold a path, whatever it looks like; so do those in ``_path``."""
+PLACES = ("task.out",)
+"""Keys of places that are written to."""
+WITHOUT_DATA = ("invert", "directions", "training_curves")
+"""Tasks that read no images of ``data``."""
+PACKAGED = ("purelib", "platlib", "stdlib")
+"""Where installed code lies, whose versions the record tells."""
+ENTRIES = ("methods", "sections", "generators")
+"""Keys of tasks that list methods: overrides that change the rest of the configuration."""
 
 
 @requeued_on_signal()
@@ -77,7 +102,7 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
         track_evaluation(config, found, [], evaluation=identity)
         return found
-    context = EvaluationContext(config, entries=methods, shown_tensors=pictures_wanted(config))
+    context = EvaluationContext(config, entries=run_defaults, shown_tensors=pictures_wanted(config))
     records = [
         dataclasses.replace(record, evaluation=identity)
         for record in bind(config["task"], key="task")(context)
@@ -105,6 +130,138 @@ def cached_records(identity: str, path: Path) -> list[Record]:
 def _in_sweep() -> bool:
     """Whether this process runs a job of a sweep just now."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def contents_of(config: dict[str, Any]) -> dict[str, str]:
+    """Dotted key to the hash of what it leads to, for `config.identity.evaluation_config`.
+
+    What is missing or broken is left as it stands: the task says what is wrong with it.
+
+    Args:
+        config: The resolved configuration as plain values, with the values of its run.
+    """
+    found: dict[str, str] = {}
+
+    def note(key: str, content: Callable[..., str | None], *arguments: Any) -> None:
+        try:
+            value = content(*arguments)
+        except (IdinvertError, OSError):
+            return
+        if value is not None:
+            found[key] = value
+
+    for key, value in _leaves(config):
+        if is_path(key, value) and not has_no_effect(key) and not key.startswith("data."):
+            note(key, _content, key, value)
+    for key, module in _own_modules(config):
+        note(key, file_hash, module)
+    task = config["task"] or {}
+    name = task["_target_"].rsplit(".", 2)[-2] if task else ""  # the task's file
+    if name in WITHOUT_DATA:
+        found["data"] = "not read"
+    else:
+        note("data", _data_hash, config)
+    if "directions" in task:
+        note("task.directions", _directions_hash, config, found)
+    if name == "training_curves":
+        note("run", _rows_hash, config)
+    for key in set(ENTRIES) & task.keys():
+        note(f"task.{key}", _entries_hash, config, task[key])
+    if task.get("own") is not None:  # out_of_domain
+        note("task.own", lambda: _data_hash(changed(config, {"words": task["own"]})))
+    if name == "untrained_encoder":
+        words = task["encoder"].split()
+        note("task.encoder", lambda: digest_of(compose_plain("train", words)["encoder"]))
+    return found
+
+
+def is_path(key: str, value: Any) -> bool:
+    """Whether what stands at a dotted key leads to files: by the key's name, or as they are there.
+
+    Args:
+        key: Such as ``inversion.mask``.
+        value: What stands there.
+    """
+    last = key.rsplit(".", 1)[-1]
+    if not isinstance(value, str) or key in PLACES or last.startswith("_"):
+        return False
+    if last in PATHS or last.endswith("_path"):
+        return True
+    return bool({"/", "."} & set(value)) and Path(value).expanduser().exists()
+
+
+def _leaves(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, node
+
+
+def _content(key: str, value: str) -> str:
+    """The hash of a network's weights, where the key is that of a network; else of the files."""
+    top = key.split(".", 1)[0]
+    role = top if top in ROLES else "attributes"
+    if top in ROLES or value.startswith(SHIPPED) or Path(value).expanduser().is_dir():
+        try:
+            return fingerprint(find_weights(value, role=role, key=key))
+        except IdinvertError:
+            if top in ROLES and not Path(value).expanduser().is_file():
+                raise
+    return content_hash(value)
+
+
+def _data_hash(config: dict[str, Any]) -> str:
+    """The images of ``data``, and the ids that are drawn by."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the task gives them
+        domain = open_data(config["data"])
+    ids = ids_of(getattr(domain, config["split"], domain.test))
+    return "/".join([domain.name, domain.fingerprint, digest_of(ids)[:16]])
+
+
+def _directions_hash(config: dict[str, Any], found: dict[str, str]) -> str | None:
+    """The directions that ``task.directions`` leads to, which may be those found last."""
+    generator = found.get("generator.path")
+    if generator is None:
+        return None
+    path = config["task"]["directions"]
+    return content_hash(directions_file(config, path, generator=generator))
+
+
+def _rows_hash(config: dict[str, Any]) -> str | None:
+    """The losses that a run has logged so far."""
+    if config["run"] is None:
+        return None
+    folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    return file_hash(folder / "metrics.jsonl")
+
+
+def _entries_hash(config: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """Methods by the configurations that their overrides make."""
+    made = []
+    for entry in entries:
+        one = changed(config, entry) | {"task": None}
+        made.append([entry.get("label"), evaluation_config(one, contents=contents_of(one))])
+    return digest_of(made)
+
+
+def _own_modules(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The files of the user's own classes, which may change while their names stay."""
+    names = [(f"{at}._target_", str(node["_target_"])) for at, node in targets(config)]
+    classes = (config["encoder"] or {}).get("classes") or []
+    names += [(f"encoder.classes.{name}", str(name)) for name in classes]
+    installed = [str(Path(place).resolve()) for place in map(sysconfig.get_path, PACKAGED)]
+    for key, name in names:
+        if name.startswith("idinvert.") or has_no_effect(key):
+            continue
+        try:
+            spec = importlib.util.find_spec(name.rpartition(".")[0])
+        except (ImportError, ValueError):
+            continue
+        origin = spec.origin if spec else None
+        if origin and not any(str(Path(origin).resolve()).startswith(at) for at in installed):
+            yield key, origin
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""What a command leaves open and a run or a trained generator answers.
+"""What a command leaves open and a run, a trained generator or a task's method answers.
 
 ``run=RUN`` gives an evaluation its data, networks and scale; ``generator.path=trained:KIND`` the
-GAN of a kind that was trained for the data.
+GAN of a kind that was trained for the data. The methods that one task compares are the command's
+configuration with some overrides changed.
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from idinvert.checkpoints.bundle import SHIPPED, assets_folder, find_weights
 from idinvert.checkpoints.release import Header, read_header
-from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
 from idinvert.results.record import Record
+from idinvert.results.select import Where, failures
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
 """Top-level keys whose values come from a run, unless the command line gives them."""
@@ -27,18 +30,18 @@ KINDS = {
     "stylegan2_multi_w": ("StyleGAN2Generator", True),
 }
 """Class, and whether its mapping gives one w a layer (Sec. 6.2)."""
+METHOD_KEYS = ("label", "words", "where")
+OF_THE_GENERATOR = "choices.generator"
+"""Clauses on the generator: those of a figure speak of the paper's, ``run=RUN`` of its own."""
 
 
 def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The configuration with the values of ``run=RUN``.
+    """The configuration with the values of ``run=RUN``; its ``n`` and ``batch_size`` are numbers.
 
     Args:
         config: The resolved configuration as plain values.
         given: Keys that the command line gives, as `given_keys` sorts them; they win over the
             run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
-
-    Returns:
-        A configuration whose ``n`` and ``batch_size`` are numbers.
 
     Raises:
         ConfigError: No such run, or a number that makes no sense.
@@ -83,14 +86,12 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         data, path = bundle
         return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
     stored = read_config(folder)
-    return (stored, str(folder)) if stored["encoder"] else (_of_gan(stored, folder), None)
-
-
-def _of_gan(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The values of a GAN's run: G as it came out, and the networks that go with its data."""
+    if stored["encoder"]:
+        return stored, str(folder)
+    # Of a GAN: G as it came out, and the networks that go with its data.
     usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
     networks = {key: usual[key] for key in ("perceptual", "attributes")}
-    return {**stored, **networks, "generator": {"path": str(folder)}}
+    return {**stored, **networks, "generator": {"path": str(folder)}}, None
 
 
 def shipped_bundle(run: str) -> tuple[str, str] | None:
@@ -183,12 +184,7 @@ def _finished_gans(config: dict[str, Any]) -> list[Path]:
 
 
 def _networks(role: str, folders: Sequence[Path]) -> Iterator[tuple[str, Header]]:
-    """Place and header of the whole networks of runs, then of those that are shipped.
-
-    Args:
-        role: ``generator`` or ``encoder``.
-        folders: Of the runs.
-    """
+    """Place and header of the whole networks of a role: of runs, then of those that are shipped."""
     shipped = sorted(assets_folder().glob(f"*/{role}.safetensors"))
     for place in [*map(str, folders), *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
         try:
@@ -229,3 +225,90 @@ def run_id(run: str, outputs: Path) -> str:
         if run not in [known.run for known in trained_runs(outputs)]:
             raise
         return run
+
+
+def best_fitting(runs: Sequence[Record], where: Where) -> Record | None:
+    """Of the runs that meet some clauses, the one that has seen the most images."""
+    fitting = [run for run in runs if not failures(run, where)]
+    return max(fitting, key=lambda run: run.nimg, default=None)
+
+
+def word_for(run: Record) -> str:
+    """The override ``run=…`` that chooses one of `trained_runs`."""
+    folder = str(run.extra["folder"])
+    return f"run={run.run if folder.startswith(SHIPPED) else folder}"
+
+
+def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
+    """Refuses what is no method or section, before any work.
+
+    Args:
+        methods: Each with a ``label``, ``words`` (overrides as on the command line) and ``where``
+            (clauses as in a table, which choose a run); the last two may be left out.
+        key: Where they stand, for the error.
+
+    Raises:
+        ConfigError: A key is unknown, or overrides that the command line would refuse.
+    """
+    if not methods:
+        raise ConfigError(f"{key} is empty: expected one entry or more")
+    for place, method in enumerate(methods):
+        here = f"{key}[{place}]"
+        if not isinstance(method, Mapping) or not isinstance(method.get("label"), str):
+            raise ConfigError(
+                f"{here} is {method!r}: expected {{label: TEXT, words: OVERRIDES, where: CLAUSES}}"
+            )
+        for name in method:
+            if name not in METHOD_KEYS:
+                raise ConfigError(f"{here}.{name} is unknown. " + nearest(name, list(METHOD_KEYS)))
+        try:
+            compose_plain("evaluate", _words(method))
+        except ConfigError as error:
+            raise ConfigError(f"{here}.words: {error}") from error
+
+
+def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the overrides of some entries, later ones over earlier.
+
+    Args:
+        config: Of the command, with the values of its run.
+        entries: Sections and methods. A ``where`` chooses, of this machine's runs and the shipped
+            ones, the fitting one with the most images seen. A ``run=RUN`` of the command leaves
+            that one alone to choose from, whatever its generator.
+
+    Raises:
+        ConfigError: No run fits.
+    """
+    words = [word for entry in entries for word in _words(entry)]
+    where = {k: v for entry in entries for k, v in (entry.get("where") or {}).items()}
+    if where:
+        words.append(_word_of_run(config, where))
+    given = given_keys(words)
+    config = copy.deepcopy(config)
+    take_keys(
+        config, compose_plain("evaluate", words), (w for below in given.values() for w in below)
+    )
+    if "run" in given:
+        config = with_run(config, given=given)
+    return with_trained_generator(config)
+
+
+def _words(entry: Mapping[str, Any]) -> list[str]:
+    return str(entry.get("words") or "").split()
+
+
+def _word_of_run(config: dict[str, Any], where: Where) -> str:
+    """The override that chooses the run for a method's clauses."""
+    outputs = Path(config["system"]["outputs"])
+    runs = list(trained_runs(outputs))
+    advice = "no run fits {}; train one, or give run=RUN in its words"
+    if config["run"] is not None:
+        only = run_id(config["run"], outputs)
+        runs = [run for run in runs if run.run == only]
+        where = {k: v for k, v in where.items() if not k.startswith(OF_THE_GENERATOR)}
+        advice = f"run={config['run']} does not fit {{}}; without run= the runs are chosen among"
+    run = best_fitting(runs, where)
+    if run is None:
+        clauses = ", ".join(f"{path}={wanted}" for path, wanted in where.items())
+        raise ConfigError(advice.format(clauses))
+    return word_for(run)

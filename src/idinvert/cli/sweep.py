@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from idinvert.cli.commands import in_order, is_override
+from idinvert.cli.devices import devices_of
 from idinvert.cli.experiments import chosen_row, with_rows
 from idinvert.cli.job_status import JOBS, best_trial, every_job, printed, write_table
-from idinvert.cli.launchers import check_ranks, through_submitit
 from idinvert.cli.sweep_job import SweepJob
 from idinvert.config.compose import (
     compose_plain,
@@ -34,6 +34,12 @@ BASIC = "BasicSweeper"
 FULL_ERROR = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+IN_ONE_PROCESS = ("spawn", "fork", "notebook")
+"""Strategies that start their ranks without calling the command again."""
+COMMANDS_SHOWN = 12
+
+Rows = list[tuple[list[str], dict[str, Any]]]
+"""The overrides of each job, and its ``trainer`` node."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
         overrides: Of the command line, Hydra's own included.
 
     Raises:
-        ConfigError: Anything that would stop a job from being composed.
+        ConfigError: Anything that would stop a job from being composed or from having its devices.
     """
     rows = with_rows(program, overrides)[len(overrides) :]
     name = sweep_name(program, overrides)
@@ -88,7 +94,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
     jobs = probes(drawn) if search else expand_sweep(drawn)
     chosen = [(chosen := chosen_row(program, job), compose_plain(program, chosen)) for job in jobs]
     trainers = [(row, plain["trainer"] or {}) for row, plain in chosen]
-    check_ranks(program, ["-m", *overrides], trainers, launcher)
+    _check_ranks(program, ["-m", *overrides], trainers, launcher)
     if "seed" in (sampler := sweeper.get("sampler") or {}) and sampler["seed"] is None:
         # The same command must draw the same trials: so it goes on.
         words.append(f"hydra.sweeper.sampler.seed={int(name[-6:], 16)}")
@@ -192,7 +198,7 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
 
 def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: bool) -> None:
     """Prints and stores the table; ends the process where not all is done."""
-    elsewhere = through_submitit(plan.launcher) and (interrupted or trouble is not None)
+    elsewhere = _through_submitit(plan.launcher) and (interrupted or trouble is not None)
     jobs = every_job(plan.folder, plan.jobs, over=not elsewhere)
     best = best_trial(jobs, direction=plan.direction) if plan.direction else None
     print("\n" + printed(jobs, best=best))
@@ -224,3 +230,81 @@ def _explained(plan: Plan, error: Exception) -> str:
 def _last_wins(words: list[str]) -> list[str]:
     """Of several overrides of one key, the last, at the place of the first."""
     return list({word.split("=", 1)[0]: word for word in words}.values())
+
+
+def _through_submitit(launcher: dict[str, Any]) -> bool:
+    """Whether a launcher hands its jobs to submitit, where they outlive the command."""
+    return "submitit" in launcher["_target_"]
+
+
+def _check_ranks(program: str, command: list[str], jobs: Rows, launcher: dict[str, Any]) -> None:
+    """Refuses several devices a job where each rank would run the whole sweep once more.
+
+    Lightning starts the ranks of ``ddp`` by calling the command again, ``-m`` and all; under
+    torchrun or srun that has been done already. Submitit's tasks are ranks of one job.
+
+    Raises:
+        ConfigError: With the commands that work.
+    """
+    ranks = 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        ranks = int(os.environ.get("WORLD_SIZE", 1))
+    elif "SLURM_STEP_ID" in os.environ:
+        ranks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    for _, trainer in jobs:
+        devices, nodes = devices_of(trainer), int(trainer.get("num_nodes") or 1)
+        strategy = str(trainer.get("strategy"))
+        if _through_submitit(launcher):
+            _check_tasks(launcher, trainer, devices, nodes)
+        elif ranks > 1:
+            raise ConfigError(
+                f"-m in each of {ranks} ranks would run the sweep {ranks} times. Give every job "
+                f"ranks of its own:{_commands_instead(program, command, jobs, ranks, 1)}"
+            )
+        elif devices * nodes > 1 and not any(word in strategy for word in IN_ONE_PROCESS):
+            raise ConfigError(
+                f"-m with {devices * nodes} devices a job: strategy={strategy} starts the whole "
+                "command again for every device, sweep and all."
+                f"{_commands_instead(program, command, jobs, devices, nodes)}"
+            )
+
+
+def _check_tasks(
+    launcher: dict[str, Any], trainer: dict[str, Any], devices: int, nodes: int
+) -> None:
+    """Submitit must start as many tasks on a node as there are devices."""
+    tasks = int(launcher.get("tasks_per_node") or 1)
+    if devices > 1 and tasks != devices:
+        slurm = launcher["_target_"].endswith("SlurmLauncher")
+        key = "gpus_per_node" if slurm and trainer["accelerator"] != "cpu" else "tasks_per_node"
+        raise ConfigError(
+            f"hydra.launcher starts {tasks} task(s) on a node for {devices} devices: add "
+            f"hydra.launcher.{key}={devices}"
+        )
+    if int(launcher.get("nodes") or 1) != nodes:
+        raise ConfigError(
+            f"hydra.launcher.nodes={launcher.get('nodes')} for trainer.num_nodes={nodes}: the two "
+            "must be equal."
+        )
+
+
+def _commands_instead(
+    program: str, command: list[str], jobs: Rows, devices: int, nodes: int
+) -> str:
+    """The sweep on a cluster, and one torchrun a job, as lines to copy."""
+    key = "tasks_per_node" if jobs[0][1].get("accelerator") == "cpu" else "gpus_per_node"
+    submitit = [word for word in command if not word.startswith("hydra/launcher")]
+    submitit += ["hydra/launcher=submitit_slurm", f"hydra.launcher.{key}={devices}"]
+    torchrun = f"torchrun --standalone --nproc_per_node={devices}"
+    if nodes > 1:
+        submitit.append(f"hydra.launcher.nodes={nodes}")
+        torchrun = f"torchrun --nnodes={nodes} --nproc_per_node={devices} --rdzv_backend=c10d "
+        torchrun += "--rdzv_endpoint=HOST:29500"
+    rows = [[word for word in words if not word.startswith("row=")] for words, _ in jobs]
+    lines = [f"{torchrun} {program}.py {shlex.join(row)}" for row in rows[:COMMANDS_SHOWN]]
+    if len(jobs) > COMMANDS_SHOWN:
+        lines.append(f"… and {len(jobs) - COMMANDS_SHOWN} more of this kind")
+    return (
+        f"\nOn a cluster, all of them:\n  python {program}.py {shlex.join(submitit)}\n"
+        "Here, one by one:\n  " + "\n  ".join(lines)
+    )

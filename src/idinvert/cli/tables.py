@@ -8,9 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.checkpoints.bundle import SHIPPED
 from idinvert.cli.assemble import choices_of
-from idinvert.cli.run_defaults import KINDS, run_id, trained_runs, with_run
+from idinvert.cli.run_defaults import (
+    KINDS,
+    best_fitting,
+    run_id,
+    trained_runs,
+    with_run,
+    word_for,
+)
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError, IdinvertError
@@ -20,7 +26,7 @@ from idinvert.results.cells import evaluations, filled
 from idinvert.results.parse import described
 from idinvert.results.record import FILE, Record, read_records
 from idinvert.results.render import page, write
-from idinvert.results.select import failures, leaves, of_the_run
+from idinvert.results.select import leaves, of_the_run
 from idinvert.results.spec import ANY, NO_CHOICES, Place
 
 PLACEHOLDER = "FILE_OF_"
@@ -76,7 +82,15 @@ def render_table(
         shown = filled(table, known)
         runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
         for place in evaluations(shown, everything=config["recompute"]):
-            found = _satisfy(place, runs, config, table.name, evaluate=evaluate, given=given)
+            run = best_fitting(runs, of_the_run(place.where))
+            if run is None:
+                continue
+            print(f"{table.name}: evaluating {place.label}, run {run.run}")
+            try:
+                found = evaluate(_evaluation(config, place, run, given=given))
+            except IdinvertError as error:
+                print(f"  not done: {error}")
+                continue
             made += [record for record in found if record not in known]
     shown = filled(table, _records(places, only))
     print(page(shown))
@@ -111,29 +125,6 @@ def _records(places: Sequence[Path], only: str | None) -> list[Record]:
     return [r for r in records if only in (None, r.run) or "encoder" not in r.choices]
 
 
-def _satisfy(
-    place: Place,
-    runs: Sequence[Record],
-    config: dict[str, Any],
-    table: str,
-    *,
-    evaluate: Evaluate,
-    given: Mapping[str, Sequence[str]],
-) -> list[Record]:
-    """Evaluates what a place lacks, where there is a run for it; the run with the most images."""
-    clauses = of_the_run(place.where)
-    fitting = [run for run in runs if not failures(run, clauses)]
-    run = max(fitting, key=lambda run: run.nimg, default=None)
-    if run is None:
-        return []
-    print(f"{table}: evaluating {place.label}, run {run.run}")
-    try:
-        return evaluate(_evaluation(config, place, run, given=given))
-    except IdinvertError as error:
-        print(f"  not done: {error}")
-        return []
-
-
 def _evaluation(
     config: dict[str, Any],
     place: Place,
@@ -142,9 +133,7 @@ def _evaluation(
     given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """The configuration of the evaluation that a table's row describes."""
-    folder = str(run.extra["folder"])
-    run_override = f"run={run.run}" if folder.startswith(SHIPPED) else f"run={folder}"
-    overrides = [*place.evaluate, run_override]
+    overrides = [*place.evaluate, word_for(run)]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
     for key in (*OF_THE_COMMAND, *handed_on):

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from idinvert.cli.commands import run_app
+from idinvert.cli.evaluate import evaluate
+from idinvert.cli.train import train
 from idinvert.config.run_folder import first_command
 from idinvert.results.record import read_records
 from idinvert.tracking.status import read_status
+from tests.cli.conftest import hydra_put_back
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 TINY = (
@@ -34,6 +38,35 @@ TINY = (
     "system.num_threads=1",
 )
 Start = Callable[..., subprocess.Popen[str]]
+Sweep = Callable[..., str]
+
+
+@pytest.fixture
+def sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Sweep]:
+    """``train.py -m WORDS`` in this process, whose jobs have theirs; returns what was printed.
+
+    joblib's workers stay for the next sweep, in the folder in which they began.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    works: dict[str, Any] = {"train": train, "evaluate": evaluate}
+
+    def go(*words: str, code: int, program: str = "train") -> str:
+        outputs = f"system.outputs={tmp_path / 'outputs'}"
+        monkeypatch.setattr(sys, "argv", [f"{program}.py", "-m", *words, outputs])
+        status: Any = 0
+        try:
+            run_app(program, works[program])
+        except SystemExit as end:
+            status = end.code or 0
+        printed = capfd.readouterr()
+        assert status == code, printed.out + printed.err
+        return printed.out + printed.err
+
+    with hydra_put_back():
+        yield go
 
 
 @pytest.fixture
@@ -78,10 +111,10 @@ def jobs(folder: Path) -> list[dict[str, Any]]:
     return json.loads(newest.read_text())["jobs"]
 
 
-def test_joblibs_jobs_are_checked_named_and_done_once(start: Start, tmp_path: Path) -> None:
+def test_joblibs_jobs_are_checked_named_and_done_once(sweep: Sweep, tmp_path: Path) -> None:
     words = (*TINY, "trainer=cpu", "hydra/launcher=joblib", "seed=0,1")
-    output = finish(start(*words, "run=null,nope"), code=1)
-    states = {tuple(job["words"][-2:]): job["state"] for job in jobs(tmp_path)}
+    output = sweep(*words, "run=null,nope", code=1)
+    states = {tuple(job["words"][-3:-1]): job["state"] for job in jobs(tmp_path)}
     assert states == {
         ("seed=0", "run=null"): "ran",
         ("seed=1", "run=null"): "ran",
@@ -91,7 +124,7 @@ def test_joblibs_jobs_are_checked_named_and_done_once(start: Start, tmp_path: Pa
     assert "run=nope is neither a run's folder nor the id of one" in output
     assert "4 jobs: " in output and "Traceback" not in output
     assert "validated against ConfigStore" not in output and "eval mode" not in output
-    runs = [tmp_path / job["folder"] for job in jobs(tmp_path) if job["state"] == "ran"]
+    runs = [Path(job["folder"]) for job in jobs(tmp_path) if job["state"] == "ran"]
     assert len(set(runs)) == 2
     for run, seed in zip(runs, (0, 1), strict=True):
         command = first_command(run)
@@ -101,15 +134,15 @@ def test_joblibs_jobs_are_checked_named_and_done_once(start: Start, tmp_path: Pa
 
     saved = {path: path.stat().st_mtime_ns for run in runs for path in run.glob("checkpoints/*")}
     assert saved
-    finish(start(*words[:-1], "seed=0,1,2,2"), code=0)
+    sweep(*words[:-1], "seed=0,1,2,2", code=0)
     kinds = [job["state"] for job in jobs(tmp_path)]
     assert kinds[:2] == ["done before"] * 2 and sorted(kinds[2:]) == ["done before", "ran"]
     assert {path: path.stat().st_mtime_ns for path in saved} == saved
 
 
-def test_submitits_job_is_one_run_on_two_ranks(start: Start, tmp_path: Path) -> None:
+def test_submitits_job_is_one_run_on_two_ranks(sweep: Sweep, tmp_path: Path) -> None:
     words = (*TINY, "trainer=ddp_cpu", "hydra/launcher=submitit_local")
-    finish(start(*words, "hydra.launcher.tasks_per_node=2", "seed=3"), code=0)
+    sweep(*words, "hydra.launcher.tasks_per_node=2", "seed=3", code=0)
     (job,) = jobs(tmp_path)
     assert (job["state"], job["metric"]) == ("ran", "val/mse_pose")
     (run,) = (tmp_path / "outputs" / "attributes").iterdir()
@@ -124,16 +157,16 @@ def test_submitits_job_is_one_run_on_two_ranks(start: Start, tmp_path: Path) -> 
 
 
 def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(
-    start: Start, tmp_path: Path
+    sweep: Sweep, tmp_path: Path
 ) -> None:
     words = ("hydra/launcher=joblib", "trainer=cpu", "inversion=encoder", "metric.names=[mse]")
     words += ("data.train=16", "data.val=4", "data.test=8", "n=2,4", "system.num_threads=1")
-    finish(start(*words, program="evaluate"), code=0)
+    sweep(*words, program="evaluate", code=0)
     assert [job["state"] for job in jobs(tmp_path)] == ["ran", "ran"]
     records = read_records(tmp_path / "outputs" / "records.jsonl")
     assert sorted(record.n for record in records) == [2, 4]
     assert all(record.command.startswith("evaluate.py trainer=cpu") for record in records)
-    finish(start(*words, program="evaluate"), code=0)
+    sweep(*words, program="evaluate", code=0)
     assert [job["state"] for job in jobs(tmp_path)] == ["done before", "done before"]
     assert len(read_records(tmp_path / "outputs" / "records.jsonl")) == 2
 

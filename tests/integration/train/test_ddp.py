@@ -7,93 +7,76 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from idinvert.cli.train import assemble
+from idinvert.cli.assemble import assemble
 from idinvert.config.compose import compose_plain
 from idinvert.data.datamodule import ImageDataModule
 
-pytestmark = pytest.mark.slow
-TWO = "trainer=ddp_cpu"
-EXACT = ("trainer.precision=64-true", "batch_size=8", "logging.every_nimg=8")
-NO_MBSTD = ("discriminator.init=scratch", "+discriminator.network.mbstd_channels=0")
-LAUNCHERS = {
-    "lightning": [],
-    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"],
-}
+from .runs import EXACT, FORKED, NO_MBSTD, TWO, assert_close, finish, newest, only_run
 
-
-def finish(process: subprocess.Popen[str]) -> None:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-
-
-def run_in(outputs: Path) -> Path:
-    (config,) = outputs.glob("*/*/config.yaml")
-    return config.parent
-
-
-def stored(folder: Path) -> dict[str, Any]:
-    newest = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
-    return torch.load(newest, weights_only=True)
-
-
+pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
+POOL = "objective.pool_size=10"
 OBJECTIVES = {
     "domain_guided": [],
     "conventional": [],
-    "e4e": ["objective.pool_size=10", "objective.delta_start=8", "objective.delta_every=8"],
-    "force_in_domain": ["objective.pool_size=10", "objective.w_r1_every=2"],
+    "e4e": [POOL, "objective.delta_start=8", "objective.delta_every=8"],
+    "force_in_domain": [POOL, "objective.w_r1_every=2"],
 }
-
-
 NO_NORM = "encoder.backbone.norm=none"
-CASES = [
-    *((experiment, "lightning", [NO_NORM]) for experiment in OBJECTIVES),
-    ("domain_guided", "torchrun", [NO_NORM]),
-    ("domain_guided", "lightning", []),  # v2's BatchNorm is over all ranks
-]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-@pytest.mark.parametrize(("experiment", "launcher", "norm"), CASES)
+def assert_same(alone: Path, two: Path, rows_of: Callable[..., Any], **but: Any) -> None:
+    """Two ranks left what one did."""
+    assert two.name == alone.name  # the number of devices is not science
+    assert_close(alone, two, **but)
+    for one, other in zip(rows_of(alone), rows_of(two), strict=True):
+        assert other == pytest.approx(one, rel=1e-6)
+
+
+@pytest.mark.parametrize("experiment", OBJECTIVES)
 def test_three_steps_on_two_ranks_equal_three_on_one(
+    train_tiny: Callable[..., Path], rows_of: Callable[..., Any], experiment: str
+) -> None:
+    more = [*EXACT, *NO_MBSTD, NO_NORM, "nimg=24", *OBJECTIVES[experiment]]
+    alone = train_tiny(experiment, *more, where="alone")
+    for parts in ("accumulate=1", "accumulate=2"):
+        two = train_tiny(experiment, *more, *FORKED, parts, where=parts[-1])
+        assert newest(two)["state_dict"]["clock._extra_state"] == {"nimg": 24}
+        assert_same(alone, two, rows_of)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "more"),
+    [([], [NO_NORM]), (TORCHRUN, [])],  # v2's BatchNorm is over all ranks
+    ids=["lightning", "torchrun"],
+)
+def test_ranks_that_are_processes_of_their_own(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., subprocess.Popen[str]],
     rows_of: Callable[..., Any],
     tmp_path: Path,
-    experiment: str,
-    launcher: str,
-    norm: list[str],
+    before: list[str],
+    more: list[str],
 ) -> None:
-    more = [*EXACT, *NO_MBSTD, *norm, "nimg=24", "data.val=0", *OBJECTIVES[experiment]]
-    alone = train_tiny(experiment, *more, where="alone")
-    finish(start(overrides(experiment, *more, TWO, where="two"), before=LAUNCHERS[launcher]))
-    two = run_in(tmp_path / "two")
-    assert two.name == alone.name  # the number of devices is not science
-    one_state, two_state = stored(alone)["state_dict"], stored(two)["state_dict"]
-    assert one_state.keys() == two_state.keys()
-    assert two_state["clock._extra_state"] == {"nimg": 24}
-    for name, value in one_state.items():
-        if isinstance(value, Tensor):
-            # A bias before a BatchNorm has no gradient but rounding, which Adam makes large.
-            if norm or not name.startswith("encoder."):
-                torch.testing.assert_close(two_state[name], value, rtol=1e-6, atol=1e-12, msg=name)
-        else:
-            assert two_state[name] == value, name
-    for one, other in zip(rows_of(alone), rows_of(two), strict=True):
-        assert other == pytest.approx(one, rel=1e-6)
+    more = [*EXACT, *NO_MBSTD, *more, "nimg=24"]
+    alone = train_tiny("domain_guided", *more, where="alone")
+    (output,) = finish(start(overrides("domain_guided", *more, TWO, where="two"), before=before))
+    assert output.count("starting domain_guided") == 1
+    # A bias before a BatchNorm has no gradient but rounding, which Adam makes large.
+    without = "encoder." if before else "-"
+    assert_same(alone, only_run(tmp_path / "two"), rows_of, without=without)
 
 
 def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
-    tmp_path: Path,
+    train_tiny: Callable[..., Path], overrides: Callable[..., list[str]]
 ) -> None:
     more = [*EXACT, *NO_MBSTD, "encoder.backbone.norm=batch", "objective.mirror=false", "nimg=8"]
-    words = overrides("domain_guided", *more, "data.val=0")
-    finish(start([*words, TWO]))
-    state = stored(run_in(tmp_path / "outputs"))["state_dict"]
+    state = newest(train_tiny("domain_guided", *more, *FORKED))["state_dict"]
 
+    words = overrides("domain_guided", *more)
     config = compose_plain("train", words)
     parts = assemble(config)
     module, lr = parts.module.double(), config["objective"]["lr"]
@@ -137,14 +120,11 @@ def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
 
 @pytest.mark.parametrize("experiment", ["domain_guided", "gan", "e4e"])
 def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
-    same_checkpoints: Callable[..., None],
-    tmp_path: Path,
-    experiment: str,
+    train_tiny: Callable[..., Path], same_checkpoints: Callable[..., None], experiment: str
 ) -> None:
-    for where, ends in {"whole": (40,), "broken": (24, 40)}.items():
-        for nimg in ends:
-            more = ("batch_size=8", TWO, f"nimg={nimg}", "data.val=0")
-            finish(start(overrides(experiment, *more, where=where)))
-    same_checkpoints(run_in(tmp_path / "whole"), run_in(tmp_path / "broken"))
+    def train(where: str, nimg: int) -> Path:
+        more = ("batch_size=8", "data.val=0", *FORKED, f"nimg={nimg}")
+        return train_tiny(experiment, *more, where=where)
+
+    train("broken", 24)
+    same_checkpoints(train("whole", 40), train("broken", 40))

@@ -1,13 +1,10 @@
 """Whole runs of experiment=gan with augmentation, path lengths and micro-batches."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import assemble
@@ -15,6 +12,8 @@ from idinvert.config.compose import compose_plain
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.errors import ConfigError
 from idinvert.tracking.status import read_status
+
+from .runs import FORKED, NO_MBSTD, assert_close, newest
 
 BOTH = ["augment=ada", "augment.ramp_nimg=100", "augment.target=-0.5", "augment.every=3"]
 BOTH += ["augment.p=0.4", "objective.path_length_every=2"]
@@ -28,11 +27,6 @@ def identity(*words: str, without: Callable[[dict[str, Any]], None] | None = Non
     return run_identity(
         scientific_config(config, contents={"data": "d" * 16}, batch_norm_group=None)
     )
-
-
-def newest(folder: Path) -> dict[str, Any]:
-    path = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
-    return torch.load(path, weights_only=True)["state_dict"]
 
 
 def test_runs_from_before_there_was_either_keep_their_identity() -> None:
@@ -62,7 +56,7 @@ def test_both_train_and_leave_their_figures_and_their_state(
     assert read_status(folder) == {"state": "finished", "nimg": 24}
     rows = rows_of(folder)
     assert {"augment/p", "augment/sign", "loss/path_length", "path_length"} < set(rows[-1])
-    state = newest(folder)
+    state = newest(folder)["state_dict"]
     assert 0 < state["augment._extra_state"]["p"] < 1
     assert state["path_length._extra_state"]["mean"] > 0
     assert not any("augmenter" in name for name in state)
@@ -118,49 +112,22 @@ def test_what_is_wrong_is_refused_before_any_work(
         assemble(compose_plain("train", overrides(experiment, *words)))
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+TWO = [*BOTH, *FORKED, "batch_size=8", "data.val=0"]
 
 
-TWO = [*BOTH, "trainer=ddp_cpu", "batch_size=8", "data.val=0"]
-
-
-@pytest.fixture
-def on_two(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
-    tmp_path: Path,
-) -> Callable[..., Path]:
-    """Trains with two ranks, once for each ``nimg``, and returns the run's folder."""
-
-    def go(where: str, *more: str, ends: tuple[int, ...]) -> Path:
-        for nimg in ends:
-            finish(start(overrides("gan", *TWO, *more, f"nimg={nimg}", where=where)))
-        (config,) = (tmp_path / where).glob("*/*/config.yaml")
-        return config.parent
-
-    return go
-
-
-@pytest.mark.slow
 def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
-    on_two: Callable[..., Path], same_checkpoints: Callable[..., None]
+    train_tiny: Callable[..., Path], same_checkpoints: Callable[..., None]
 ) -> None:
-    whole, broken = on_two("whole", ends=(40,)), on_two("broken", ends=(24, 40))
+    train_tiny("gan", *TWO, "nimg=24", where="broken")
+    whole, broken = (train_tiny("gan", *TWO, "nimg=40", where=w) for w in ("whole", "broken"))
     same_checkpoints(whole, broken)
-    assert newest(whole)["augment._extra_state"]["p"] != 0.4
+    assert newest(whole)["state_dict"]["augment._extra_state"]["p"] != 0.4
 
 
-@pytest.mark.slow
-def test_two_ranks_take_a_step_in_parts(on_two: Callable[..., Path]) -> None:
-    exact = ["trainer.precision=64-true", "+discriminator.network.mbstd_channels=0"]
-    whole = on_two("whole", *exact, ends=(32,))
-    parts = on_two("parts", *exact, "accumulate=2", ends=(32,))
+def test_two_ranks_take_a_step_in_parts(train_tiny: Callable[..., Path]) -> None:
+    exact = [*TWO, "trainer.precision=64-true", NO_MBSTD[1], "nimg=32"]
+    whole = train_tiny("gan", *exact, where="whole")
+    parts = train_tiny("gan", *exact, "accumulate=2", where="parts")
     assert whole.name == parts.name
-    one, other = newest(whole), newest(parts)
-    assert one.keys() == other.keys()
-    assert one["augment._extra_state"]["p"] == other["augment._extra_state"]["p"] != 0.4
-    for name, value in one.items():
-        if isinstance(value, Tensor):
-            torch.testing.assert_close(other[name], value, rtol=1e-6, atol=1e-9, msg=name)
+    assert_close(whole, parts, atol=1e-9)
+    assert newest(whole)["state_dict"]["augment._extra_state"]["p"] != 0.4
