@@ -36,6 +36,10 @@ class DivergenceError(IdinvertError):
     """Training or optimisation left the finite numbers, or ended worse than the mean image."""
 
 
+class OutputError(IdinvertError, OSError):
+    """A file cannot be written: the disk is full, or the folder is not for writing."""
+
+
 class RunLockedError(IdinvertError):
     """Another process is writing to the same run folder.
 

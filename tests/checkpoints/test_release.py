@@ -14,7 +14,7 @@ from torch import nn
 
 from idinvert.checkpoints import release, tensor_file
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
-from idinvert.errors import CheckpointError
+from idinvert.errors import CheckpointError, OutputError
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
@@ -224,8 +224,8 @@ def test_a_full_disk_leaves_the_old_file(saved: Path, monkeypatch, stage: str) -
             Path(arguments[1]).write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensor_file if stage == "save_file" else tensor_file.os, stage, full)
-    with pytest.raises(CheckpointError, match=r"No space left.*unchanged"):
+    monkeypatch.setattr(tensor_file if stage == "save_file" else os, stage, full)
+    with pytest.raises(OutputError, match=r"No space left.*unchanged"):
         save_network(attributes(), saved, provenance={"seed": 4})
     monkeypatch.undo()
     assert saved.read_bytes() == before

@@ -22,7 +22,7 @@ from idinvert.checkpoints.families.stylegan2 import (
 )
 from idinvert.checkpoints.opened import write_networks
 from idinvert.checkpoints.strict_loading import Constant, Table
-from idinvert.checkpoints.tensor_file import written_whole
+from idinvert.durable import written_whole
 from idinvert.errors import CheckpointError
 from idinvert.networks.generator import widths
 from idinvert.networks.stylegan2 import StyleGAN2Generator
@@ -98,7 +98,7 @@ def _export(
     if checkpoint.discriminator is not None and role is None:
         pair["discriminator"] = checkpoint.discriminator
     content = to_nvlabs(**pair) if to == "nvlabs" else to_rosinality(**pair, drop_clamp=drop_clamp)
-    write_pt(content, out, key="OUT")
+    write_pt(content, out)
     return dict.fromkeys(pair, out)
 
 
@@ -214,26 +214,10 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
     return found
 
 
-def write_pt(content: dict[str, Any], path: str | Path, *, key: str = "path") -> None:
-    """Writes a plain ``.pt``, which appears whole or not at all.
-
-    Args:
-        content: What `to_rosinality` or `to_nvlabs` give.
-        path: Where to; folders are made, an older file stays until the new one is complete.
-        key: The config key or argument that named it, for messages.
-
-    Raises:
-        CheckpointError: The disk refused.
-    """
-    path = Path(path).expanduser()
-    try:
-        with written_whole(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: could not be written ({error}); an older file there is unchanged. Free the "
-            f"disk or change {key}"
-        ) from error
+def write_pt(content: dict[str, Any], path: Path) -> None:
+    """Writes a plain ``.pt`` of what `to_rosinality` or `to_nvlabs` give, as `written_whole`."""
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
 
 
 def _architecture(

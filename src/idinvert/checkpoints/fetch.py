@@ -29,6 +29,7 @@ from idinvert.checkpoints.registry import (
     size_in_words,
 )
 from idinvert.data.content import file_hash
+from idinvert.durable import move
 from idinvert.errors import CheckpointError, MissingWeightsError
 
 MIRROR = "IDINVERT_MIRROR"
@@ -91,7 +92,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
         else:
             _from_addresses(entry, partial, attempts=attempts)
         _require_digest(partial, entry, of="what came", advice="It was deleted", delete=True)
-        os.replace(partial, target)
+        move(partial, target)
     except OSError as error:
         raise MissingWeightsError(
             f"{target}: could not be copied or written ({error}); free some space or set "

@@ -13,6 +13,7 @@ from torch import Tensor
 from idinvert.checkpoints.progress import Progress
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.errors import OutputError
 
 SAMPLES = 100_000
 SEED = 0
@@ -38,7 +39,7 @@ def mean_code(generator: Any) -> Tensor:
         return kept
     average = compute_mean_code(generator)
     # A cache that cannot be written costs time, not the result.
-    with contextlib.suppress(OSError, SafetensorError):
+    with contextlib.suppress(OutputError):
         write_tensors(path, {"w_avg": average}, metadata={"samples": str(SAMPLES)})
     return average
 

@@ -75,7 +75,8 @@ def save_network(
 
     Raises:
         CheckpointError: The class is not one of `CLASSES` and no role was given; ``half``, and a
-            number is beyond float16's range; or the disk refused the file.
+            number is beyond float16's range.
+        OutputError: The disk refused the file.
     """
     path = Path(path)
     name = type(module).__name__
@@ -98,13 +99,7 @@ def save_network(
     }
     if half:
         tensors = {key: _in_half(value, key=key, path=path) for key, value in tensors.items()}
-    try:
-        write_tensors(path, tensors, metadata=metadata)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: could not be written ({error}); an older file there is unchanged. "
-            "Free the disk or change the output folder"
-        ) from error
+    write_tensors(path, tensors, metadata=metadata)
 
 
 def read_header(path: str | Path, *, key: str = "path") -> Header:

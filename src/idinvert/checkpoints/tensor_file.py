@@ -1,42 +1,14 @@
-"""Writing a file so that it appears whole or not at all, readable by the group."""
+"""Writing tensors to a safetensors file."""
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[str]:
-    """The path of an empty file beside the place, which is flushed and renamed at the end.
-
-    An older file stays until then, or for good where something fails.
-
-    Args:
-        path: Where to; folders are made.
-
-    Raises:
-        OSError: The disk refused; an older file is unchanged.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared run folder
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-    _sync_folder(path.parent)
+from idinvert.durable import written_whole
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str]) -> None:
@@ -48,7 +20,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
         metadata: Text by name.
 
     Raises:
-        OSError, SafetensorError: The disk refused; an older file is unchanged.
+        OutputError: The disk refused; an older file is unchanged.
     """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
@@ -70,19 +42,3 @@ def _order_header(file: BinaryIO) -> None:
     if len(data) == length:
         file.seek(8)
         file.write(data)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can sync a folder."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

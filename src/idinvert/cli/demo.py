@@ -21,6 +21,7 @@ from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
+from idinvert.durable import write
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.editing.edits import interpolate, manipulate
 from idinvert.evaluation.context import EvaluationContext
@@ -30,7 +31,7 @@ from idinvert.results.cells import filled
 from idinvert.results.parse import described
 from idinvert.results.record import Record, read_records
 from idinvert.results.render import page
-from idinvert.tracking.pictures import draw_losses
+from idinvert.tracking.pictures import draw_losses, save_picture
 
 OUT = Path("outputs/demo")
 FIRST = OUT / "shipped.png"
@@ -93,7 +94,7 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
     setup = EvaluationContext(_evaluation(fresh, "in_domain", images))
     both = {"input": targets, **_reconstructed("fresh", setup, targets)[0], **rows}
     _draw(both, "reconstructions.png")
-    (OUT / "table.md").write_text(_table(list(records.values())), encoding="utf-8")
+    write(OUT / "table.md", _table(list(records.values())))
     _print(records)
     _close(run, seconds=time.monotonic() - began)
 
@@ -146,7 +147,7 @@ def _draw_first(
 
 
 def _draw(rows: dict[str, Tensor], file: str) -> None:
-    grid([list(row) for row in rows.values()], labels=list(rows)).save(OUT / file)
+    save_picture(OUT / file, grid([list(row) for row in rows.values()], labels=list(rows)))
 
 
 def _directions(setup: EvaluationContext) -> dict[str, Direction]:
@@ -174,7 +175,7 @@ def _draw_edits(setup: EvaluationContext, codes: Tensor) -> None:
         edited = manipulate(codes[index + 1 : index + 2], direction, ALPHAS)[0]  # [S, L, w_dim]
         rows.append(list(generator.synthesis(edited, noise="const")))
         labels.append(f"{name} -3 to +3")
-    grid(rows, labels=labels).save(OUT / "edits.png")
+    save_picture(OUT / "edits.png", grid(rows, labels=labels))
 
 
 def _table(records: list[Record]) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from idinvert.config.run_folder import replace_file
+from idinvert import durable
 from idinvert.tracking.status import read_status
 
 JOBS = "jobs"
@@ -69,7 +69,7 @@ def job_path(sweep: Path, number: int) -> Path:
 def write_job(sweep: Path, status: JobStatus) -> Path:
     """Stores a job's status in place of the one before; returns its file."""
     path = job_path(sweep, status.number)
-    replace_file(path, json.dumps(dataclasses.asdict(status)) + "\n")
+    durable.write(path, json.dumps(dataclasses.asdict(status)) + "\n")
     return path
 
 
@@ -164,9 +164,9 @@ def write_table(
         cells = [str(status.number), f"`{' '.join(status.words)}`", status.state, status.result]
         cells += [status.folder or "", seconds]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    replace_file(sweep / "table.md", "\n".join(lines) + "\n")
+    durable.write(sweep / "table.md", "\n".join(lines) + "\n")
     content = {"command": command, "best": best, "jobs": [dataclasses.asdict(one) for one in jobs]}
-    replace_file(sweep / "table.json", json.dumps(content, indent=1) + "\n")
+    durable.write(sweep / "table.json", json.dumps(content, indent=1) + "\n")
     return sweep / "table.md"
 
 

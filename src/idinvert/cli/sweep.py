@@ -13,6 +13,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from idinvert import durable
 from idinvert.cli.commands import in_order, is_override
 from idinvert.cli.devices import devices_of
 from idinvert.cli.experiments import chosen_row, with_rows
@@ -25,7 +26,7 @@ from idinvert.config.compose import (
     parse,
     without_hydra,
 )
-from idinvert.config.run_folder import locked, replace_file
+from idinvert.config.run_folder import locked
 from idinvert.errors import ConfigError, IdinvertError
 
 OWN_SEARCH = "hydra.sweeper.params"
@@ -223,7 +224,7 @@ def _explained(plan: Plan, error: Exception) -> str:
     if "No trials are completed" in str(error):
         return "no trial came to a value"
     path = plan.folder / "traceback.txt"
-    replace_file(path, "".join(traceback.format_exception(error)))
+    durable.write(path, "".join(traceback.format_exception(error)))
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({path})"
 
 

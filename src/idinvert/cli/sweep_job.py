@@ -15,12 +15,13 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from idinvert import durable
 from idinvert.cli import job_status
 from idinvert.cli.devices import out_of_memory, prepare_process
 from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
 from idinvert.cli.job_status import JobStatus, read_jobs, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra
-from idinvert.config.run_folder import is_first_process, replace_file
+from idinvert.config.run_folder import is_first_process
 from idinvert.errors import ConfigError, DivergenceError, IdinvertError, RunLockedError, nearest
 from idinvert.results.record import now
 from idinvert.tracking.csv_logger import read_rows
@@ -173,7 +174,7 @@ class SweepJob:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return
         path = job_status.job_path(self.sweep, status.number).with_suffix(".traceback.txt")
-        replace_file(path, "".join(traceback.format_exception(error)))
+        durable.write(path, "".join(traceback.format_exception(error)))
         status.detail, status.traceback = f"{type(error).__name__}: {status.detail}", str(path)
         print(f"error: {status.detail} ({path})", file=sys.stderr, flush=True)
 

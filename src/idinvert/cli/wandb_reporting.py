@@ -9,11 +9,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from idinvert import durable
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.cli.assemble import Parts
 from idinvert.config.compose import config_dir
-from idinvert.config.run_folder import is_first_process, replace_file
+from idinvert.config.run_folder import is_first_process
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.context import TaskResult
 from idinvert.evaluation.networks import room_name
@@ -83,7 +84,7 @@ def track_training(parts: Parts, *, folder: Path) -> list[Any]:
         **options,
     )
     known = {"id": folder.name, "name": name, "group": options["group"], "tags": options["tags"]}
-    replace_file(folder / STORED, json.dumps(known) + "\n")
+    durable.write(folder / STORED, json.dumps(known) + "\n")
     domain, path = parts.domain, parts.config["data"].get("path")
     splits = {split: getattr(domain, split) for split in SPLITS}
     data = DataSet(

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from idinvert import durable
 from idinvert.config.identity import present_targets
 from idinvert.errors import ConfigError, RunLockedError, nearest
 
@@ -77,10 +78,9 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
         config: Plain values.
         command: The command line; only a folder without one takes it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     first = first_command(folder) or command
     heading = f"# {first}\n" if first else ""
-    replace_file(folder / CONFIG, heading + yaml.safe_dump(config, sort_keys=False))
+    durable.write(folder / CONFIG, heading + yaml.safe_dump(config, sort_keys=False))
 
 
 def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
@@ -91,15 +91,7 @@ def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
         contents: Top-level key to the hash of what its paths lead to.
     """
     if not (folder / STANDS_ON).is_file():
-        replace_file(folder / STANDS_ON, json.dumps(dict(contents), indent=1) + "\n")
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file so that whoever reads it finds the old text or the new one, and no half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+        durable.write(folder / STANDS_ON, json.dumps(dict(contents), indent=1) + "\n")
 
 
 def read_contents(folder: Path) -> dict[str, str] | None:

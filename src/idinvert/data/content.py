@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from idinvert.durable import write
 from idinvert.errors import DataError
 
 Stamp = tuple[int, int, int]
@@ -165,10 +165,4 @@ def write_index(index: Path, rows: Any) -> None:
     Raises:
         OSError: The place cannot be written, which only costs time at the next start.
     """
-    temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}.tmp")
-    index.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_text(json.dumps(rows), encoding="utf-8")
-        os.replace(temporary, index)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(index, json.dumps(rows))

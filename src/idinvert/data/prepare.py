@@ -28,6 +28,7 @@ from idinvert.data.prepared import FORMAT, MEMBER, FolderOutput, ZipOutput, name
 from idinvert.data.progress import Progress
 from idinvert.data.published import PUBLISHED
 from idinvert.data.source import ImageSource, open_source
+from idinvert.durable import write
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
 
 Form = Literal["zip", "folder"]
@@ -176,7 +177,7 @@ def _work(
         report = {"format": FORMAT, "settings": settings, "images": images, **facts}
         text = json.dumps(report, indent=1) + "\n"
         output.add(MEMBER, text.encode())
-        _write_whole(report_file(out), text, temporary=work / "report.json")
+        write(report_file(out), text)
         output.finish(out)
     except BrokenProcessPool as error:
         raise DataError(
@@ -268,24 +269,13 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
         DataError: They differ.
     """
     if not path.exists():
-        _write_whole(
-            path, json.dumps(settings, indent=1) + "\n", temporary=path.with_suffix(".tmp")
-        )
+        write(path, json.dumps(settings, indent=1) + "\n")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"cannot make sense of {path}; remove {path.parent}") from error
     _compare(before, settings, there=f"{path.parent} was begun", remedy=f"{path.parent}")
-
-
-def _write_whole(path: Path, text: str, *, temporary: Path) -> None:
-    """Writes a file that is never seen unfinished; one process does so at a time."""
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], *, there: str, remedy: str) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from idinvert.data.decode import decode, fit
 from idinvert.data.source import ImageSource
+from idinvert.durable import append
 from idinvert.errors import CorruptImageError, DataError
 
 PNG = "png, level 6"
@@ -121,10 +122,8 @@ def read_journal(path: Path) -> Iterator[Made]:
 
 def add_to_journal(path: Path, lines: Sequence[Made]) -> None:
     """Appends lines, which are on the disk when this returns."""
-    with path.open("ab") as file:
-        file.write("".join(json.dumps(line[:-1]) + "\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    if lines:
+        append(path, "\n".join(json.dumps(line[:-1]) for line in lines))
 
 
 class Tally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from idinvert.data.source import ImageSource, LmdbSource
+from idinvert.durable import move
 from idinvert.errors import DataError
 
 FORMAT = "idinvert-prepared-1"
@@ -127,7 +128,7 @@ class ZipOutput:
         """Writes the directory, and moves the whole to its place."""
         self._zip.close()
         self.sync()
-        os.replace(self.path, out)
+        move(self.path, out)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -183,7 +184,7 @@ class FolderOutput:
         self.sync()
         if out.is_dir():
             out.rmdir()  # only an empty one gets here
-        os.replace(self.path, out)
+        move(self.path, out)
 
     def close(self) -> None:
         """Nothing is open between calls."""

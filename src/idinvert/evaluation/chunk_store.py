@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from idinvert import durable
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DataError
@@ -144,22 +145,15 @@ def write_part(
         device: that it was made on, in words.
 
     Raises:
-        DataError: the disk refused it; parts written before are as they were.
+        OutputError: the disk refused it; parts written before are as they were.
     """
     facts = {"format": FORMAT, "identity": identity, "names": names}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "device": device}))
-        write_tensors(
-            path,
-            {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-            metadata={"part": json.dumps(facts, sort_keys=True)},
-        )
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{path} could not be written ({error}); what was written before is kept. Free the "
-            "disk and give the same command again, or change system.outputs"
-        ) from error
+    durable.write(path.with_suffix(".json"), json.dumps({"seconds": seconds, "device": device}))
+    write_tensors(
+        path,
+        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
+        metadata={"part": json.dumps(facts, sort_keys=True)},
+    )
 
 
 def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str]) -> bool:

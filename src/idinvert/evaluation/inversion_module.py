@@ -79,9 +79,8 @@ class InversionModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Clear the folder once, before any rank looks into it."""
         if self.trainer.is_global_zero:
-            for pattern in (".part-*", "part-*") if self.replace else (".part-*",):
-                for path in self.folder.glob(pattern):
-                    path.unlink()
+            for path in self.folder.glob("part-*") if self.replace else ():
+                path.unlink()
         self.trainer.strategy.barrier()
 
     def predict_dataloader(self) -> DataLoader:

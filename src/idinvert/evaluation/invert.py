@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from idinvert.config.identity import mark_of
 from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
+from idinvert.durable import write, written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.codes_file import Codes
@@ -28,6 +29,7 @@ from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
+from idinvert.tracking.pictures import save_picture
 
 _PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
 """What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""
@@ -196,7 +198,7 @@ def _write_pictures(
             stem = file_stem(chunk[0] + j, name)
             files = [(caption, folder / f"{stem}_{caption}.png") for caption, _ in pictures]
             for (_, picture), (_, file) in zip(pictures, files, strict=True):
-                picture.save(file)
+                save_picture(file, picture)
             facts = f"mse {part.values['mse'][j]:.4f} · ssim {part.values['ssim'][j]:.3f}"
             facts += " · not finite" if part.failed[j] else ""
             entries.append(Entry(name, facts, files))
@@ -206,7 +208,7 @@ def _write_pictures(
 def _write_losses(path: Path, found: Inversions) -> None:
     """Write a line an image and step: total loss and its weighted terms."""
     names = iter(found.names())
-    with path.open("w", newline="") as file:
+    with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         for k, part in enumerate(found.parts()):
             if k == 0:
@@ -241,14 +243,13 @@ def write_contact_sheet(
     for page, name in zip(pages, names, strict=True):
         body = "\n".join(map(_entry, page))
         nav = f"<nav>pages {links}</nav>" if len(pages) > 1 else ""
-        paths.append(folder / name)
-        paths[-1].write_text(
+        text = (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
             f'<h1>{escape(title)}</h1><p class="facts">{escape(facts)}</p>{nav}\n{body}\n{nav}'
-            "</body></html>\n",
-            encoding="utf-8",
+            "</body></html>\n"
         )
+        paths.append(write(folder / name, text))
     return paths
 
 

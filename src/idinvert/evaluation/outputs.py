@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float
+from idinvert.durable import written_whole
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.chunk_store import (
     Chunks,
@@ -260,9 +261,8 @@ def cycled(values: Sequence[float], count: int) -> Tensor:
 
 def write_pairs(path: Path, columns: Mapping[str, Sequence | Tensor]) -> None:
     """Write how every output was made, a line an output."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [c.tolist() if isinstance(c, Tensor) else c for c in columns.values()]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(zip(*rows, strict=True))

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from idinvert.data.convert import to_uint8
+from idinvert.durable import written_whole
 
 INK, PAPER = "#202020", "white"
 DPI = 100
@@ -150,15 +151,16 @@ def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[P
         ValueError: from `Sheet.check`.
     """
     figure = draw(sheet)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     log = logging.getLogger("fontTools")
     level = log.level
     log.setLevel(logging.WARNING)  # it tells of every table of a font
     try:
         with matplotlib.rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
-            figure.savefig(paths[0], dpi=DPI, metadata={"Software": None})
-            figure.savefig(paths[1], dpi=DPI, metadata={"CreationDate": None})
+            for path, unset in zip(paths, ("Software", "CreationDate"), strict=True):
+                with written_whole(path) as whole:
+                    kind = path.suffix[1:]
+                    figure.savefig(whole, format=kind, dpi=DPI, metadata={unset: None})
     finally:
         log.setLevel(level)
     return paths

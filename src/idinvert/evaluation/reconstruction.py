@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from idinvert.data.convert import to_float
+from idinvert.durable import written_whole
 from idinvert.evaluation.chunk_store import Chunks, Part
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
@@ -18,6 +19,7 @@ from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.speed import seconds_per_image
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
+from idinvert.tracking.pictures import save_picture
 
 SHOWN = 8
 
@@ -107,7 +109,7 @@ def _write_picture(path: Path, pairs: Iterable[tuple[Part, dict[str, Any]]], *, 
         outputs += part.images
         if len(inputs) >= SHOWN:
             break
-    grid([inputs[:SHOWN], outputs[:SHOWN]], labels=["input", name]).save(path)
+    save_picture(path, grid([inputs[:SHOWN], outputs[:SHOWN]], labels=["input", name]))
 
 
 def write_per_image(path: Path, found: Inversions, *, values: Mapping[str, Tensor]) -> None:
@@ -116,7 +118,7 @@ def write_per_image(path: Path, found: Inversions, *, values: Mapping[str, Tenso
     kept = losses.gather(0, best[None])[0]
     ids, failed = found.gather("ids"), found.gather("failed")
     header = ["index", "id", "name", *values, "loss_start", "loss_kept", "kept_step", "failed"]
-    with path.open("w", newline="") as file:
+    with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(header)
         for i, name in enumerate(found.names()):

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from idinvert import durable
 from idinvert.results.cells import Curve, FilledCurves, FilledTable, Missing
 from idinvert.results.record import OF_SETS
 from idinvert.results.select import other_reference
@@ -43,7 +42,6 @@ def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
         The files, Markdown first.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     stem = f"{shown.table.name}.{shown.table.scale}"
     files: dict[str, bytes] = {".md": page(shown).encode(), ".csv": to_csv(shown).encode()}
     if isinstance(shown, FilledTable):
@@ -53,11 +51,7 @@ def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
     written = []
     for suffix, content in files.items():
         path = folder / f"{stem}{suffix}"
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-        written.append(path)
+        written.append(durable.write(path, content))
     return written
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from torch.utils.data import Dataset
 
 from idinvert.data.pool import cores, in_order
 from idinvert.data.progress import Progress
+from idinvert.durable import written_whole
 from idinvert.errors import DataError
 from idinvert.toy.renderer import Renderer
 
@@ -194,26 +193,18 @@ def _alone(lock: Path) -> Iterator[None]:
 def _new_files(wanted: Sequence[tuple[Path, tuple[int, ...]]]) -> Iterator[list[_Place]]:
     """Yields uint8 array files that get their final names only when the block ends well.
 
-    They are written under temporary names of this process, synchronised and renamed: a file under
-    its final name is whole, whoever wrote it and however many did.
+    A file under its final name is whole, whoever wrote it and however many did.
     """
-    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp") for path, _ in wanted]
-    try:
+    with ExitStack() as stack:
         places = []
-        for name, (_, shape) in zip(temporary, wanted, strict=True):
+        for path, shape in wanted:
+            name = stack.enter_context(written_whole(path))
             with name.open("wb") as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 places.append((name, file.tell()))
                 file.truncate(file.tell() + math.prod(shape))
         yield places
-        for name, (path, _) in zip(temporary, wanted, strict=True):
-            with name.open("r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(name, path)
-    finally:
-        for name in temporary:
-            name.unlink(missing_ok=True)
 
 
 def _are_whole(files: list[tuple[Path, tuple[int, ...]]]) -> bool:

@@ -1,13 +1,16 @@
 """The default logger: ``metrics.jsonl`` as it happens and ``metrics.csv`` for spreadsheets."""
 
+import contextlib
 import csv
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from idinvert.durable import append, write
 
 
 class CsvLogger(Logger):
@@ -63,8 +66,7 @@ class CsvLogger(Logger):
             self._resume_nimg = None
         row = {"nimg": step} | {name: float(value) for name, value in metrics.items()}
         row["nimg"] = int(row["nimg"] or 0)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, json.dumps(row))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -73,29 +75,24 @@ class CsvLogger(Logger):
         if not rows:
             return
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        partial = self.folder / "metrics.csv.partial"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(partial, self.folder / "metrics.csv")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        write(self.folder / "metrics.csv", text.getvalue())
 
     def _drop_after(self, nimg: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_rows(self.path) if row["nimg"] <= nimg]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.jsonl``; a last line torn by a kill is left out."""
+    """The rows of a ``metrics.jsonl``; lines that a kill or a damaged disk broke are left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, TypeError, OverflowError, RecursionError):
+            row = {str(name): float(value) for name, value in dict(json.loads(line)).items()}
+            rows += [row | {"nimg": int(row["nimg"])}] if "nimg" in row else []
     return rows

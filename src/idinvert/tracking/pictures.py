@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from idinvert.durable import written_whole
 from idinvert.errors import DataError
 from idinvert.tracking.csv_logger import read_rows
 
@@ -23,9 +24,14 @@ def save_panel(folder: Path, key: str, picture: np.ndarray, *, nimg: int) -> Pat
         nimg: Images seen, the panel's step.
     """
     path = Path(folder) / PANEL_FOLDER / key / f"nimg-{nimg:09d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    save_picture(path, Image.fromarray(picture))
     return path
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Writes a PNG."""
+    with written_whole(path) as whole:
+        picture.save(whole, "PNG")
 
 
 def log_panel(loggers: list[Any], key: str, pictures: dict[str, np.ndarray], *, nimg: int) -> None:
@@ -84,6 +90,6 @@ def draw_losses(
     axes.set(xlabel="images seen", ylabel="loss", yscale="log", title=run.name)
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with written_whole(path) as whole:
+        figure.savefig(whole, format=path.suffix[1:], dpi=120)
     return path

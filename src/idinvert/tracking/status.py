@@ -1,8 +1,9 @@
 """``status.json``: how a run stands, for sweeps and tables that come after it."""
 
 import json
-import os
 from pathlib import Path
+
+from idinvert.durable import write
 
 
 def write_status(folder: Path, *, state: str, nimg: int) -> None:
@@ -13,14 +14,13 @@ def write_status(folder: Path, *, state: str, nimg: int) -> None:
         state: ``running``, ``finished``, ``stopped`` (may go on), ``diverged`` or ``failed``.
         nimg: Images seen.
     """
-    partial = folder / "status.json.partial"
-    partial.write_text(json.dumps({"state": state, "nimg": nimg}) + "\n", encoding="utf-8")
-    os.replace(partial, folder / "status.json")
+    write(folder / "status.json", json.dumps({"state": state, "nimg": nimg}) + "\n")
 
 
 def read_status(folder: Path) -> dict[str, str | int]:
-    """The stored state, or ``{"state": "unknown", "nimg": 0}``."""
-    path = folder / "status.json"
-    if not path.is_file():
+    """The stored state; ``{"state": "unknown", "nimg": 0}`` where it is missing or damaged."""
+    try:
+        found = json.loads((folder / "status.json").read_bytes())
+        return {"state": str(found["state"]), "nimg": int(found["nimg"])}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {"state": "unknown", "nimg": 0}
-    return json.loads(path.read_text(encoding="utf-8"))

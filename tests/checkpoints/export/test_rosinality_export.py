@@ -8,7 +8,7 @@ import torch
 from idinvert.checkpoints.convert import to_rosinality, write_pt
 from idinvert.checkpoints.families import rosinality
 from idinvert.checkpoints.formats.read import read_archive
-from idinvert.errors import CheckpointError
+from idinvert.errors import CheckpointError, OutputError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
@@ -128,6 +128,6 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*unchanged.*change OUT"):
-        write_pt({}, path, key="OUT")
+    with pytest.raises(OutputError, match=r"g\.pt.*No space left.*unchanged"):
+        write_pt({}, path)
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

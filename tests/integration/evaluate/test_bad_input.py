@@ -19,6 +19,7 @@ from idinvert.errors import (
     CorruptImageError,
     DataError,
     IdinvertError,
+    OutputError,
     RunLockedError,
 )
 from idinvert.networks.attributes import AttributeNetwork
@@ -185,7 +186,7 @@ def test_a_full_disk_loses_nothing_that_was_done(
 
     with monkeypatch.context() as patch:
         patch.setattr(tensor_file, "save_file", full)
-        with pytest.raises(DataError, match=r"No space left.*system\.outputs"):
+        with pytest.raises(OutputError, match=r"No space left.*system\.outputs"):
             on_run("inversion.steps=1")
     assert not (outputs / "records.jsonl").exists()
     (folder,) = outputs.rglob("parts")

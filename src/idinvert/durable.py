@@ -1,0 +1,162 @@
+"""Files that appear whole or not at all, outlive a power cut, and are checked by their sha256."""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from idinvert.errors import OutputError
+
+SUMS = "SHA256SUMS"
+"""What `sha256sum --check` reads: a line a file of the folder, with its hash."""
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The path of an empty file beside the place, which is flushed and renamed at the end.
+
+    An older file stays until then, or for good where something fails. Whoever writes into a folder
+    first removes what killed processes left in it: their temporary files are not locked any more.
+
+    Args:
+        path: Where to; folders are made.
+
+    Raises:
+        OutputError: The disk refused; an older file is unchanged.
+    """
+    temporary = None
+    try:
+        _make_folder(path.parent)
+        sweep(path.parent)
+        handle, temporary = _locked_file(path)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared folder
+            move(temporary, path)
+        finally:
+            os.close(handle)
+    except OutputError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{path}: could not be written ({error}); what was there before is unchanged. Free "
+            "some space or give another path (system.outputs; IDINVERT_CACHE for the cache)"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    """Writes a file as `written_whole` does; returns its path."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def append(path: Path, line: str) -> None:
+    """Adds a line to a file; it is on the disk when this returns.
+
+    Raises:
+        OutputError: The disk refused.
+    """
+    try:
+        _make_folder(path.parent)
+        with open(path, "ab+") as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                line = "\n" + line  # behind what a killed process left
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{path}: could not be written ({error}). Free some space, or change system.outputs"
+        ) from error
+
+
+def move(source: Path, target: Path) -> None:
+    """Renames what is whole and flushed, and puts the rename on the disk as well."""
+    os.replace(source, target)
+    _sync_folder(target.parent)
+
+
+@functools.cache
+def sweep(folder: Path) -> None:
+    """Removes the temporary files of processes that were killed, once for each folder."""
+    for left in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError), open(left, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+
+
+def hash_of(path: Path) -> str:
+    """The sha256 of a file as it is now, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> None:
+    """Writes the hashes of files of a folder into its `SUMS`."""
+    lines = [f"{hash_of(path)}  {path.relative_to(folder)}\n" for path in sorted(files)]
+    write(folder / SUMS, "".join(lines))
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The hash of each file by its path in the folder; empty where there is no `SUMS`."""
+    try:
+        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return {}
+    rows = [line.split("  ", 1) for line in text.splitlines()]
+    return {row[1]: row[0] for row in rows if len(row) == 2}
+
+
+def damaged(folder: Path) -> list[str]:
+    """The files that `SUMS` names and that are missing or differ from it."""
+    return [
+        name
+        for name, expected in read_sums(folder).items()
+        if not (folder / name).is_file() or hash_of(folder / name) != expected
+    ]
+
+
+def _locked_file(path: Path) -> tuple[int, Path]:
+    """A new file beside the place, locked so that no other process takes it for a leftover."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with contextlib.suppress(OSError):  # file systems without locks; nothing is swept there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # swept before it was locked
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable, where the system can sync a folder."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
