@@ -9,14 +9,12 @@ import torch
 from tests.checkpoints import tiny
 from tests.checkpoints.families import (
     genforce_stylegan2_files,
-    genforce_stylegan_files,
-    idinvert_pytorch_files,
+    idinvert_encoder_files,
     nvlabs_files,
     psp_encoders_files,
     rosinality_files,
-    tf_idinvert_files,
+    stylegan_files,
     tf_stylegan2_files,
-    tf_stylegan_files,
 )
 from tests.checkpoints.hostile.foreign import pickled
 
@@ -70,11 +68,15 @@ SAMPLES = {
         (G, D),
         lambda path: torch.save(rosinality_files.Rosinality().content(), path),
     ),
-    "genforce_stylegan": Sample("genforce-stylegan", (G, D), genforce_stylegan_files.write),
+    "genforce_stylegan": Sample(
+        "genforce-stylegan",
+        (G, D),
+        lambda path: torch.save(stylegan_files.Genforce().content(), path),
+    ),
     "hammer_stylegan": Sample(
         "genforce-stylegan",
         (G, D),
-        lambda path: genforce_stylegan_files.write(path, nested=True, hammer=True),
+        lambda path: torch.save(stylegan_files.Genforce(hammer=True).content(nested=True), path),
     ),
     "genforce_stylegan2": Sample(
         "genforce-stylegan2",
@@ -89,12 +91,12 @@ SAMPLES = {
     "idinvert_generator": Sample(
         "idinvert-pytorch",
         (G,),
-        lambda path: torch.save(idinvert_pytorch_files.generator_state(), path),
+        lambda path: torch.save(stylegan_files.Idinvert().g, path),
     ),
     "idinvert_encoder": Sample(
         "idinvert-pytorch",
         (E,),
-        lambda path: torch.save(idinvert_pytorch_files.encoder_state(), path),
+        lambda path: torch.save(idinvert_encoder_files.IdinvertEncoder("B").e, path),
     ),
     "e4e": Sample(
         "encoder4editing",
@@ -106,7 +108,11 @@ SAMPLES = {
         (G, E),
         lambda path: torch.save(wrapped("GradualStyleEncoder"), path),
     ),
-    "tf_stylegan": Sample("tf-stylegan", (G, D), tf_stylegan_files.write),
+    "tf_stylegan": Sample(
+        "tf-stylegan",
+        (G, D),
+        lambda path: path.write_bytes(pickled(stylegan_files.TFStyleGAN().content())),
+    ),
     "tf_stylegan2": Sample(
         "tf-stylegan2",
         (G, D),
@@ -115,12 +121,12 @@ SAMPLES = {
     "tf_idinvert_a": Sample(
         "tf-idinvert",
         (G, D, E),
-        lambda path: tf_idinvert_files.write(path, variant="A"),
+        lambda path: path.write_bytes(pickled(idinvert_encoder_files.tuple_of("A"))),
     ),
     "tf_idinvert_c": Sample(
         "tf-idinvert",
         (G, D, E),
-        lambda path: tf_idinvert_files.write(path, variant="C"),
+        lambda path: path.write_bytes(pickled(idinvert_encoder_files.tuple_of("C"))),
     ),
     "lightning": Sample("lightning", (G, D), _lightning),
 }

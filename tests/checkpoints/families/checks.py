@@ -49,7 +49,7 @@ def check_generator(
     check_settled(native)
     w = normal(3, native.num_layers, native.w_dim, seed=1).double()
     z = normal(3, native.z_dim, seed=2).double()
-    c = (normal(3, native.c_dim, seed=3).double(),) if native.c_dim else ()
+    c = (normal(3, native.c_dim, seed=3).double(),) if getattr(native, "c_dim", 0) else ()
     expected, codes = synthesis(w), mapping(z, *c)
     assert expected.std() > 1e-2 and codes.std() > 1e-3
     about_same(native.synthesis(w.float()), expected)
@@ -65,13 +65,13 @@ def wide(codes: Tensor, native: Any) -> Tensor:
     return codes if codes.ndim == 3 else codes[:, None].expand(-1, native.num_layers, -1)
 
 
-def check_discriminator(native: Any, judge: Callable[..., Tensor]) -> None:
-    """Logits, in both precisions, in a batch of two groups."""
+def check_discriminator(native: Any, judge: Callable[..., Tensor], *, batch: int = 4) -> None:
+    """Logits, in both precisions."""
     check_settled(native)
-    x = normal(4, 3, native.resolution, native.resolution, seed=4).double()
-    c = (normal(4, native.c_dim, seed=5).double(),) if native.c_dim else ()
+    x = normal(batch, 3, native.resolution, native.resolution, seed=4).double()
+    c = (normal(batch, native.c_dim, seed=5).double(),) if getattr(native, "c_dim", 0) else ()
     expected = judge(x, *c)
-    assert expected.shape == (4,) and expected.std() > 1e-3
+    assert expected.shape == (batch,) and expected.std() > 1e-3
     about_same(native(x.float(), *(label.float() for label in c)), expected)
     same(rebuilt(native)(x, *c), expected)
 
@@ -80,7 +80,7 @@ def rebuilt(native: Any) -> Any:
     """A copy in float64."""
     copy = type(native)(**native.architecture).double()
     copy.load_state_dict(native.state_dict())
-    return copy
+    return copy.eval()
 
 
 def check_settled(network: nn.Module) -> None:
@@ -118,12 +118,29 @@ def check_every_tensor_counts(
         assert (original - expected).abs().max() > 1e-9, f"{name} does not count"
 
 
-def check_every_key_is_named(tensors: Tensors, read: Callable[[Tensors], Any]) -> None:
-    """A missing, an extra, a misshapen and a mistyped tensor are reported by name, with the key."""
+def check_every_key_is_named(
+    tensors: Tensors,
+    read: Callable[[Tensors], Any],
+    *,
+    unused: tuple[str, ...] = (),
+    mark: str = "",
+) -> None:
+    """A missing, an extra, a misshapen and a mistyped tensor are reported by name, with the key.
+
+    Args:
+        tensors: A network's tensors in the file.
+        read: Reads such tensors.
+        unused: Beginnings of names without influence.
+        mark: Without this tensor the file is of no family.
+    """
     read(tensors)
-    for name, value in tensors.items():
+    used = {
+        name: value for name, value in tensors.items() if not name.startswith(unused or ("\0",))
+    }
+    for name, value in used.items():
         without = {k: v for k, v in tensors.items() if k != name}
-        _refused(lambda t=without: read(t), name, "missing")
+        if name != mark:
+            _refused(lambda t=without: read(t), name, "missing")
         _refused(lambda t=tensors | {name: value[None]}: read(t), name, None)
         whole = np.asarray(value).astype(np.int64)
         whole = torch.as_tensor(whole) if isinstance(value, Tensor) else whole
@@ -131,7 +148,7 @@ def check_every_key_is_named(tensors: Tensors, read: Callable[[Tensors], Any]) -
     _refused(
         lambda: read(tensors | {"sur.plus": next(iter(tensors.values()))}), "sur.plus", "extra"
     )
-    biases = [name for name in tensors if "bias" in name]
+    biases = [name for name in used if "bias" in name or "beta" in name]
     two = (biases[0], biases[-1])
     without = {k: v for k, v in tensors.items() if k not in two}
     for name in two:  # all complaints in one message

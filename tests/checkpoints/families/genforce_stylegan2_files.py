@@ -46,7 +46,7 @@ class Genforce(StyleGAN2Files):
         self.names = Genforce.names | own
         super().__init__(**choices)
 
-    def fields(self, i: int) -> dict[str, Any]:
+    def fields(self, kind: str, i: int) -> dict[str, Any]:
         return {"even": 2 * i, "odd": 2 * i + 1, "next": 2 * i + 2}
 
     def to_file(self, kind: str, tensor: str, value: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class NVlabs(StyleGAN2Files):
     def __init__(self, *, group: int | None = 2, cmap_depth: int = 2, **choices: Any) -> None:
         super().__init__(group=group, cmap_depth=cmap_depth, **choices)
 
-    def fields(self, i: int) -> dict[str, Any]:
+    def fields(self, kind: str, i: int) -> dict[str, Any]:
         return {"which": 1 - i % 2}
 
     def to_file(self, kind: str, tensor: str, value: Tensor) -> Tensor:

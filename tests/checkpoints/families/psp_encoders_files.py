@@ -5,9 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .stylegan_by_hand import Drawing
-
 UNITS = (3, 4, 14, 3)
+
+
+class Drawing:
+    """Draws float32 tensors one after the other, each another one."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape: int, scale: float = 1.0, mean: float = 0.0) -> Tensor:
+        return torch.randn(shape, generator=self.rng) * scale + mean
 
 
 def body_state(draw: Drawing, *, channels: int = 4, reduction: int = 2) -> dict[str, Tensor]:

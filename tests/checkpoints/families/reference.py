@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ROOT2 = math.sqrt(2)
 SMOOTH = torch.tensor([1.0, 3, 3, 1], dtype=torch.float64)
 SMOOTH = SMOOTH[:, None] * SMOOTH[None, :] / 64
 
@@ -64,6 +65,45 @@ def minibatch_stddev(x: Tensor, group: int | None, channels: int) -> Tensor:
             variance = ((part - part.mean(dim=0)) ** 2).mean(dim=0)
             extra[members, k] = torch.sqrt(variance + 1e-8).mean()
     return torch.cat([x, extra], dim=1)
+
+
+def lrelu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.2 * x)
+
+
+def blur(x: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 along both axes, zeros around."""
+    x = F.pad(x, (1, 1, 1, 1))
+    x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+    return (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+
+
+def conv(x: Tensor, weight: Tensor, *, gain: float = ROOT2) -> Tensor:
+    """Weight [out, in, k, k], equalised, same size."""
+    scale = gain / math.sqrt(weight[0].numel())
+    return F.conv2d(x, weight * scale, padding=weight.shape[-1] // 2)
+
+
+def four_shifts(weight: Tensor) -> Tensor:
+    """Weight [out, in, 3, 3], equalised: zeros around, the sum of four shifts, [out, in, 4, 4]."""
+    w = F.pad(weight * ROOT2 / math.sqrt(weight[0].numel()), (1, 1, 1, 1))
+    return w[:, :, 1:, 1:] + w[:, :, :-1, 1:] + w[:, :, 1:, :-1] + w[:, :, :-1, :-1]
+
+
+def fused_up(x: Tensor, weight: Tensor) -> Tensor:
+    """The four shifts transposed, scattered by 2."""
+    w = four_shifts(weight)
+    n, _, h, v = x.shape
+    out = torch.zeros(n, w.shape[0], 2 * h + 2, 2 * v + 2, dtype=x.dtype)
+    for a in range(4):
+        for b in range(4):
+            spread = torch.einsum("nihv,oi->nohv", x, w[:, :, a, b])
+            out[:, :, a : a + 2 * h : 2, b : b + 2 * v : 2] += spread
+    return out[:, :, 1:-1, 1:-1]
+
+
+def mean_of_four(x: Tensor) -> Tensor:
+    return (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
 
 
 def double(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,9 +50,9 @@ class Rosinality(StyleGAN2Files):
         super().__init__(depth=depth, seed=seed, **choices)
         self.latent_avg = normal(style_dim, seed=seed + 2)
 
-    def fields(self, i: int) -> dict[str, Any]:
+    def fields(self, kind: str, i: int) -> dict[str, Any]:
         conv = f"convs.{i - 1}" if i else "conv1"
-        return {"n": i + 1, "conv": conv, "rgb": f"to_rgbs.{i - 1}" if i else "to_rgb1"}
+        return {"conv": conv, "rgb": f"to_rgbs.{i - 1}" if i else "to_rgb1"}
 
     def to_file(self, kind: str, tensor: str, value: Tensor) -> Tensor:
         if kind == "rgb" and tensor == "bias":
@@ -67,7 +67,7 @@ class Rosinality(StyleGAN2Files):
         return value[0] if led or kind == "const" else value
 
     def filters(self, kind: str, i: int) -> dict[str, Tensor]:
-        fields, smooth = self.fields(i), SMOOTH.float()
+        fields, smooth = self.fields(kind, i), SMOOTH.float()
         if kind == "conv" and i % 2 == 1:
             return {f"{fields['conv']}.conv.blur.kernel": smooth * 4}
         if kind == "rgb" and i:

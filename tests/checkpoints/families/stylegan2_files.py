@@ -6,27 +6,25 @@ others, after that project's source. Everything is computed literally and slowly
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .layer_files import LayerFiles, Shapes, layer
 from .reference import (
     SMOOTH,
     act,
     downsample,
     minibatch_stddev,
-    normal,
     second_moment,
     upfirdn,
     upsample,
 )
 
-Shapes = dict[str, tuple[int, ...]]
 
-
-class StyleGAN2Files:
+class StyleGAN2Files(LayerFiles):
     """A pair of networks.
 
     Layers of G are ``mean`` (the mean code), ``g_embed``, ``g_dense``, ``const``, ``conv``,
@@ -51,8 +49,6 @@ class StyleGAN2Files:
     lr, cmap_lr = 0.01, 0.1
     style_shift = 0.0  # added to the styles' biases at run time
     scaled = True  # whether filters are divided by √fan_in before they are demodulated
-    names: ClassVar[dict[str, str]]
-    parts: ClassVar[dict[str, str]]
 
     def __init__(
         self,
@@ -74,55 +70,16 @@ class StyleGAN2Files:
         self.group, self.noise, self.repeat_w = group, noise, repeat_w
         self.last = len(channels) - 1
         self.layers = 2 * len(channels)
-        self.g = self._fill(self._generator(), seed=seed)
-        self.d = self._fill(self._discriminator(), seed=seed + 1)
+        self.g = self.fill(self._generator(), seed=seed)
+        self.d = self.fill(self._discriminator(), seed=seed + 1)
 
-    # -- what a project decides -------------------------------------------------------------
-
-    def to_file(self, kind: str, tensor: str, value: Tensor) -> Any:
-        """A tensor in the file's form."""
-        return value
-
-    def to_native(self, kind: str, tensor: str, value: Tensor) -> Tensor:
-        """A tensor of the file as ``[out, in, k, k]``, ``[out, in]``, ``[C, 4, 4]`` or ``[C]``."""
-        return value
-
-    def filters(self, kind: str, i: int) -> dict[str, Tensor]:
-        """Resampling filters that the file holds beside a layer."""
-        return {}
+    def scale(self, kind: str, tensor: str) -> float:
+        """Larger where a learning-rate multiplier shrinks it at run time."""
+        return {"g_dense": 1 / self.lr, "d_dense": 1 / self.cmap_lr}.get(kind, 1.0)
 
     def upsampled(self, x: Tensor, weight: Tensor) -> Tensor:
         """The modulated convolution that doubles the side."""
         raise NotImplementedError
-
-    def fields(self, i: int) -> dict[str, Any]:
-        """What stands in the templates of names, beside ``i`` and ``side``."""
-        return {}
-
-    # -- tensors ----------------------------------------------------------------------------
-
-    def name(self, kind: str, i: int = 0, tensor: str = "") -> str:
-        """The name of a tensor in the file."""
-        template = self.names.get(f"{kind}.{tensor}")
-        if template is None:
-            template = self.names[kind] + (self.parts[tensor] if tensor else "")
-        doublings = {"conv": (i + 1) // 2, "rgb": i, "g_shortcut": i}.get(kind, self.last - i)
-        side = 4 << max(0, doublings)
-        return template.format(i=i, side=side, **self.fields(i))
-
-    def get(self, p: dict[str, Tensor], kind: str, i: int = 0, tensor: str = "weight") -> Tensor:
-        return self.to_native(kind, tensor, p[self.name(kind, i, tensor)])
-
-    def _fill(self, layers: Iterator[tuple[str, int, Shapes]], seed: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for kind, i, shapes in layers:
-            for tensor, shape in shapes.items():
-                # Stored larger, as learning-rate multipliers ask.
-                scale = {"g_dense": 1 / self.lr, "d_dense": 1 / self.cmap_lr}.get(kind, 1.0)
-                value = normal(*shape, seed=1000 * seed + len(found), scale=scale)
-                found[self.name(kind, i, tensor)] = self.to_file(kind, tensor, value)
-            found |= self.filters(kind, i)
-        return found
 
     def _generator(self) -> Iterator[tuple[str, int, Shapes]]:
         last = self.w_dim if self.repeat_w else self.w_dim * self.layers
@@ -131,9 +88,9 @@ class StyleGAN2Files:
         if "mean" in self.names:
             yield "mean", 0, {"": (last,)}
         if self.c_dim:
-            yield "g_embed", 0, _layer(self.c_dim, self.embed_dim)
+            yield "g_embed", 0, layer(self.c_dim, self.embed_dim)
         for i in range(self.depth):
-            yield "g_dense", i, _layer(widths[i], widths[i + 1])
+            yield "g_dense", i, layer(widths[i], widths[i + 1])
         yield "const", 0, {"": (self.channels[0], 4, 4)}
         for i in range(self.layers - 1):
             b = (i + 1) // 2
@@ -147,25 +104,25 @@ class StyleGAN2Files:
 
     def _modulated_layer(self, into: int, out: int, k: int) -> Shapes:
         style = {"affine.weight": (into, self.w_dim), "affine.bias": (into,)}
-        return _layer(into, out, k, k) | style
+        return layer(into, out, k, k) | style
 
     def _discriminator(self) -> Iterator[tuple[str, int, Shapes]]:
         if self.c_dim:
-            yield "d_embed", 0, _layer(self.c_dim, self.cmap_dim)
+            yield "d_embed", 0, layer(self.c_dim, self.cmap_dim)
             for i in range(self.cmap_depth):
-                yield "d_dense", i, _layer(self.cmap_dim, self.cmap_dim)
+                yield "d_dense", i, layer(self.cmap_dim, self.cmap_dim)
         wide = self.channels[::-1]
         for i, c in enumerate(wide):
             if i == 0 or self.arch_d in ("skip", "grown"):
-                yield "from_rgb", i, _layer(3, c, 1, 1)
+                yield "from_rgb", i, layer(3, c, 1, 1)
             if i < self.last:
-                yield "conv0", i, _layer(c, c, 3, 3)
-                yield "conv1", i, _layer(c, wide[i + 1], 3, 3)
+                yield "conv0", i, layer(c, c, 3, 3)
+                yield "conv1", i, layer(c, wide[i + 1], 3, 3)
                 if self.arch_d == "resnet":
                     yield "d_shortcut", i, {"weight": (wide[i + 1], c, 1, 1)}
-        yield "d_conv", self.last, _layer(c + 1, c, 3, 3)
-        yield "fc", self.last, _layer(16 * c, c)
-        yield "out", self.last, _layer(c, self.cmap_dim if self.c_dim else 1)
+        yield "d_conv", self.last, layer(c + 1, c, 3, 3)
+        yield "fc", self.last, layer(16 * c, c)
+        yield "out", self.last, layer(c, self.cmap_dim if self.c_dim else 1)
 
     # -- networks ---------------------------------------------------------------------------
 
@@ -269,7 +226,3 @@ class StyleGAN2Files:
         if kind == "d_shortcut":
             return x
         return act(x, self.get(p, kind, i, "bias"), clamp=self.clamp if clamp else None)
-
-
-def _layer(into: int, out: int, *kernel: int) -> Shapes:
-    return {"weight": (out, into, *kernel), "bias": (out,)}

@@ -1,27 +1,9 @@
-"""Pickles of TensorFlow networks as NVlabs' ``dnnlib`` writes them, written without either."""
+"""TensorFlow networks as NVlabs' ``dnnlib`` pickles them, as data."""
 
-import contextlib
-import pickle
-import sys
-import types
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-MODULE = "dnnlib.tflib.network"
-
-
-class Network:
-    """Stands for a network while it is pickled; only its state counts."""
-
-    def __init__(self, **state: Any) -> None:
-        self.state = state
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.state
+from idinvert.checkpoints.formats.archive import Stored
 
 
 def network(
@@ -29,46 +11,35 @@ def network(
     variables: Mapping[str, Any],
     *,
     function: str,
-    settings: Mapping[str, Any] | None = None,
-    components: Mapping[str, Network] | None = None,
-) -> Network:
-    """A network of named variables, scalars as TensorFlow hands them out."""
-    return Network(
-        version=3,
-        name=name,
-        static_kwargs=dict(settings or {}),
-        components=dict(components or {}),
-        build_module_src="raise RuntimeError('source text of a checkpoint was run')",
-        build_func_name=function,
-        variables=[(key, _value(value)) for key, value in variables.items()],
-    )
+    settings: Mapping[str, Any],
+    components: Mapping[str, Stored] | None = None,
+) -> Stored:
+    """A network of named variables."""
+    state = {
+        "version": 4,
+        "name": name,
+        "static_kwargs": dict(settings),
+        "components": dict(components or {}),
+        "build_func_name": function,
+        "variables": list(variables.items()),
+    }
+    return Stored("dnnlib.tflib.network", "Network", (), {}, state)
 
 
-def write(path: Path, content: Any) -> None:
-    """Pickles a tuple of networks, or one."""
-    with _as_dnnlib():
-        path.write_bytes(pickle.dumps(content, protocol=3))
-
-
-def _value(value: Any) -> Any:
-    array = value.numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float32)
-    return np.float32(array) if array.ndim == 0 else array
-
-
-@contextlib.contextmanager
-def _as_dnnlib() -> Iterator[None]:
-    """For as long as it takes to pickle, the class answers to the name that the files say."""
-    parts = MODULE.split(".")
-    names = [".".join(parts[: i + 1]) for i in range(len(parts))]
-    assert not any(name in sys.modules for name in names)
-    home = Network.__module__, Network.__qualname__
-    try:
-        for name in names:
-            sys.modules[name] = types.ModuleType(name)
-        sys.modules[MODULE].Network = Network  # type: ignore[attr-defined]
-        Network.__module__, Network.__qualname__ = MODULE, "Network"
-        yield
-    finally:
-        Network.__module__, Network.__qualname__ = home
-        for name in names:
-            del sys.modules[name]
+def generator(
+    variables: Mapping[str, Any], *, function: str, settings: Mapping[str, Any]
+) -> Stored:
+    """G with its components, from variables by their names in the whole network."""
+    own: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {"synthesis": {}, "mapping": {}}
+    for name, value in variables.items():
+        scope, _, rest = name.partition("/")
+        if scope.startswith("G_"):
+            parts[scope.removeprefix("G_")][rest] = value
+        else:
+            own[name] = value
+    components = {
+        name: network(f"G_{name}", group, function=f"G_{name}", settings=settings)
+        for name, group in parts.items()
+    }
+    return network("G", own, function=function, settings=settings, components=components)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from idinvert.checkpoints.formats.archive import Stored
 
+from . import tf_files
 from .reference import SMOOTH, upfirdn
 from .stylegan2_files import StyleGAN2Files
 
@@ -70,7 +71,7 @@ class TFStyleGAN2(StyleGAN2Files):
         if self.arch_d == "grown":
             self.d["lod"] = np.float32(0)
 
-    def fields(self, i: int) -> dict[str, Any]:
+    def fields(self, kind: str, i: int) -> dict[str, Any]:
         conv = "Conv" if i == 0 else "Conv0_up" if i % 2 else "Conv1"
         return {"conv": conv, "level": self.last - i}
 
@@ -104,16 +105,7 @@ class TFStyleGAN2(StyleGAN2Files):
 
     def generator(self, variables: dict[str, Any]) -> Stored:
         """G as its pickle holds it, with its components."""
-        own, parts = [], {"synthesis": [], "mapping": []}
-        for name, value in variables.items():
-            scope, _, rest = name.partition("/")
-            group = parts.get(scope.removeprefix("G_")) if scope.startswith("G_") else own
-            group.append((rest if group is not own else name, value))
-        made = self.settings(self.arch_g)
-        components = {
-            name: network(f"G_{name}", f"G_{name}", group, made) for name, group in parts.items()
-        }
-        return network("G", "G_main", own, made, components)
+        return tf_files.generator(variables, function="G_main", settings=self.settings(self.arch_g))
 
     def discriminator(self, variables: dict[str, Any]) -> Stored:
         """D as its pickle holds it."""
@@ -121,28 +113,9 @@ class TFStyleGAN2(StyleGAN2Files):
         if not self.default_group:
             made["mbstd_group_size"] = self.group
         function = "D_main" if self.ada else "D_stylegan2"
-        return network("D", function, list(variables.items()), made)
+        return tf_files.network("D", variables, function=function, settings=made)
 
     def content(self) -> tuple[Stored, Stored, Stored]:
         """(G, D, Gs), as NVlabs pickle them."""
         other = {name: value + np.float32(name.endswith("const")) for name, value in self.g.items()}
         return self.generator(other), self.discriminator(self.d), self.generator(self.g)
-
-
-def network(
-    name: str,
-    function: str,
-    variables: list[tuple[str, Any]],
-    made: dict[str, Any],
-    components: dict[str, Stored] | None = None,
-) -> Stored:
-    """A dnnlib.tflib.network.Network."""
-    state = {
-        "version": 4,
-        "name": name,
-        "static_kwargs": dict(made),
-        "components": dict(components or {}),
-        "build_func_name": function,
-        "variables": list(variables),
-    }
-    return Stored("dnnlib.tflib.network", "Network", (), {}, state)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from idinvert.checkpoints import checkpoint
 from idinvert.checkpoints.checkpoint import open_as_it_is
+from idinvert.checkpoints.formats import read
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
@@ -60,7 +60,7 @@ def open_all(files: Iterable[tuple[str, bytes]], *, place: Path, large: int = LA
         for door, enter in doors.items():
             if door == "checkpoint" and len(content) > large:
                 continue
-            with mock.patch.object(checkpoint, "read_archive", reading):
+            with mock.patch.object(read, "read_archive", reading):
                 ending, events, seconds = _enter(enter)
                 if events:  # what a library imports on first use is gone the second time
                     ending, events, seconds = _enter(enter)

@@ -16,13 +16,11 @@ from tests.checkpoints import tiny
 from tests.checkpoints.every_family import wrapped
 from tests.checkpoints.families import (
     genforce_stylegan2_files,
-    genforce_stylegan_files,
-    idinvert_pytorch_files,
+    idinvert_encoder_files,
     nvlabs_files,
     rosinality_files,
-    tf_idinvert_files,
+    stylegan_files,
     tf_stylegan2_files,
-    tf_stylegan_files,
 )
 
 from .foreign import nvlabs_pickle, pickled, tensorflow_pickle
@@ -107,11 +105,6 @@ def families(place: Path) -> dict[str, bytes]:
         else:
             found[name] = saved(content, **old)
             found[f"{name} (zip)"] = saved(content)
-    tf_stylegan_files.write(place / "tf.pkl")
-    found["TF StyleGAN"] = (place / "tf.pkl").read_bytes()
-    for variant in ("A", "C"):
-        tf_idinvert_files.write(place / "tf.pkl", variant=variant)
-        found[f"TF idinvert, {variant}"] = (place / "tf.pkl").read_bytes()
     return found
 
 
@@ -119,7 +112,7 @@ def family_contents() -> dict[str, Any]:
     """What the files hold."""
     rosinality, networks = rosinality_files.Rosinality(), nvlabs_files.NVlabs(channels=(4, 3))
     generators = {
-        name: genforce_stylegan_files.generator_state(seed=seed)
+        name: stylegan_files.Genforce(seed=seed).g
         for seed, name in enumerate(("generator", "generator_smooth"))
     }
     own = {"generator": tiny.generator(3), "average": tiny.generator(4)}
@@ -132,9 +125,12 @@ def family_contents() -> dict[str, Any]:
         "NVlabs, plain": networks.plain(),
         "genforce StyleGAN": generators,
         "genforce StyleGAN2": genforce_stylegan2_files.Genforce(hammer=False).content(),
+        "TF StyleGAN": stylegan_files.TFStyleGAN().content(),
+        "TF idinvert, A": idinvert_encoder_files.tuple_of("A"),
+        "TF idinvert, C": idinvert_encoder_files.tuple_of("C"),
         "TF StyleGAN2": tf_stylegan2_files.TFStyleGAN2().content(),
-        "idinvert generator": idinvert_pytorch_files.generator_state(),
-        "idinvert encoder": idinvert_pytorch_files.encoder_state(),
+        "idinvert generator": stylegan_files.Idinvert().g,
+        "idinvert encoder": idinvert_encoder_files.IdinvertEncoder("B").e,
         "e4e": wrapped("Encoder4Editing"),
         "pSp": wrapped("GradualStyleEncoder"),
         "genforce StyleGAN2, Hammer": genforce_stylegan2_files.Genforce(hammer=True).content(),

@@ -138,7 +138,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
         if layer.index == 0:
             found["weight"] = unsqueezed(f"{name}.const", before=1)
         elif layer.index % 2 == 0:
-            found["filter"] = _blur(state, name, bias=f"{name}.bias")
+            found["filter"] = _blur(state, name, bias=f"{name}.bias", hammer=hammer)
         return found
 
     generator, latent_avg = stylegan.read_generator(
@@ -165,7 +165,8 @@ def _discriminator(part: Part) -> StyleGANDiscriminator:
         name = _discriminator_name(layer, hammer=hammer)
         if layer.kind != "conv1":
             return affine(name)
-        return affine(name) | {"filter": _blur(state, name, bias=f"layer{2 * layer.index}.bias")}
+        bias = f"layer{2 * layer.index}.bias"
+        return affine(name) | {"filter": _blur(state, name, bias=bias, hammer=hammer)}
 
     return stylegan.read_discriminator(
         state,
@@ -303,9 +304,9 @@ def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> Table:
     return {"filter": Constant(f"{key}.kernel", smooth_filter(gain=gain)[None, None])}
 
 
-def _blur(state: StrictStateDict, layer: str, *, bias: str) -> Constant:
+def _blur(state: StrictStateDict, layer: str, *, bias: str, hammer: bool) -> Constant:
     """StyleGAN's filter in a layer: one for every channel in genforce, one in Hammer."""
-    if f"{layer}.filter" in state:
+    if hammer:
         return stylegan.blur(f"{layer}.filter")
     return stylegan.blur(f"{layer}.blur.kernel", channels=state.shape(bias, ndim=1)[0])
 
