@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from idinvert.checkpoints import fetch as module
 from idinvert.checkpoints.fetch import (
@@ -23,7 +22,6 @@ from idinvert.checkpoints.fetch import (
     entry_of,
     fetch,
 )
-from idinvert.checkpoints.progress import Progress
 from idinvert.checkpoints.registry import CHECKPOINTS, ENTRIES, cache_folder
 from idinvert.errors import CheckpointError, MissingWeightsError
 from tests.checkpoints.range_server import Behaviour, serving
@@ -276,20 +274,3 @@ def test_names_and_files_are_unique() -> None:
     assert len(entries) == len(ENTRIES) + len(CHECKPOINTS)
     assert len({entry.filename for entry in entries.values()}) == len(entries)
     assert len({entry.url for entry in entries.values()}) == len(entries)
-
-
-def test_progress_without_a_terminal() -> None:
-    text = io.StringIO()
-    with Progress("x.pkl", total=200, done=20, every=0, console=Console(file=text)) as bar:
-        bar.advance(62)
-        assert bar.line() == "x.pkl: 41%"
-    assert text.getvalue() == "x.pkl: 41%\n"
-    assert Progress("x", total=None, done=1_500).line() == "x: 1,500"
-
-
-def test_progress_on_a_terminal() -> None:
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=True, width=80)
-    with Progress("x.pkl", total=2, console=console) as bar:
-        bar.advance(1)
-    assert "x.pkl" in text.getvalue()

@@ -81,6 +81,9 @@ def test_the_progress_line() -> None:
     line = Progress("preparing", 1_000, done=200).line(600, seconds=4.0)
     assert line == "preparing [##############..........] 600 of 1,000, 100.0 images/s, 0:00:04 left"
     assert Progress("preparing", 10, done=5).line(5, seconds=1.0).endswith("5 of 10")
+    assert Progress("x.pkl", None, unit="bytes").line(1_500, seconds=2.0) == (
+        "x.pkl 1,500 bytes, 750.0 bytes/s"
+    )
 
 
 def lines_of(journal: Path) -> int:

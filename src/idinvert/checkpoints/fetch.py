@@ -19,7 +19,6 @@ from typing import IO, BinaryIO
 from urllib.parse import urlsplit
 
 import idinvert
-from idinvert.checkpoints.progress import Progress
 from idinvert.checkpoints.registry import (
     CHECKPOINTS,
     ENTRIES,
@@ -29,6 +28,7 @@ from idinvert.checkpoints.registry import (
     size_in_words,
 )
 from idinvert.data.content import file_hash
+from idinvert.data.progress import Progress
 from idinvert.durable import move
 from idinvert.errors import CheckpointError, MissingWeightsError
 
@@ -231,10 +231,10 @@ def _attempt(url: str, file: BinaryIO, *, note: Path, timeout: float) -> bool:
         note.write_text(json.dumps({"url": url, "validator": answer.validator}), encoding="utf-8")
         _require_space(note.parent, needed=(answer.total or 0) - answer.start, url=url)
         label = note.name.removesuffix(".json").removesuffix(".partial")
-        bar = stack.enter_context(Progress(label, total=answer.total, done=answer.start))
+        bar = Progress(label, answer.total, done=answer.start, unit="bytes")
         while chunk := answer.body.read(_CHUNK):
             file.write(chunk)
-            bar.advance(len(chunk))
+            bar.update(file.tell())
         file.flush()
     return answer.total is None or file.seek(0, 2) >= answer.total
 

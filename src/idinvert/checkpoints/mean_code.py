@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from idinvert.checkpoints.progress import Progress
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.data.progress import Progress
 from idinvert.errors import OutputError
 
 SAMPLES = 100_000
@@ -59,15 +59,15 @@ def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEE
     rng = torch.Generator().manual_seed(seed)
     classes = getattr(generator, "c_dim", 0)
     total = torch.zeros(generator.num_layers, generator.w_dim, dtype=torch.float64)
-    with Progress("mean code of the generator", total=samples) as bar:
-        for start in range(0, samples, _BATCH):
-            count = min(_BATCH, samples - start)
-            given = [torch.randn(count, generator.z_dim, generator=rng)]
-            if classes:
-                drawn = torch.randint(classes, (count,), generator=rng)
-                given.append(torch.nn.functional.one_hot(drawn, classes).float())
-            total += generator.mapping(*given).double().sum(dim=0)
-            bar.advance(count)
+    bar = Progress("mean code of the generator", samples, unit="samples", patience=2.0)
+    for start in range(0, samples, _BATCH):
+        count = min(_BATCH, samples - start)
+        given = [torch.randn(count, generator.z_dim, generator=rng)]
+        if classes:
+            drawn = torch.randint(classes, (count,), generator=rng)
+            given.append(torch.nn.functional.one_hot(drawn, classes).float())
+        total += generator.mapping(*given).double().sum(dim=0)
+        bar.update(start + count)
     return (total / samples).float()
 
 

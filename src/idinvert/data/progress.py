@@ -10,12 +10,13 @@ _WIDTH = 24
 
 
 class Progress:
-    """A bar with images a second since this start and the time left.
+    """A bar with the pace since this start and the time left.
 
     Args:
         label: What is being done.
-        total: Images to do, those done before included.
+        total: Images to do, those done before included; None where nobody knows.
         done: Images done before; they do not count in the rate.
+        unit: What is counted, where it is not images.
         patience: Seconds before the first line; work that ends sooner writes none.
         file: Where to write; stderr where None.
     """
@@ -23,13 +24,14 @@ class Progress:
     def __init__(
         self,
         label: str,
-        total: int,
+        total: int | None,
         *,
         done: int = 0,
+        unit: str = "images",
         patience: float = 0.0,
         file: TextIO | None = None,
     ) -> None:
-        self.label, self.total, self.first = label, total, done
+        self.label, self.total, self.first, self.unit = label, total, done, unit
         self.file = file or sys.stderr
         self.began = self.written = time.monotonic()
         self.every = 0.2 if self.file.isatty() else 15.0
@@ -38,24 +40,28 @@ class Progress:
     def update(self, done: int) -> None:
         """Tells that `done` images are done by now."""
         now = time.monotonic()
-        if now < self.silent_until or (done < self.total and now - self.written < self.every):
+        ended = self.total is not None and done >= self.total
+        if now < self.silent_until or (not ended and now - self.written < self.every):
             return
         self.written = now
         line = self.line(done, seconds=now - self.began)
         if self.file.isatty():
-            self.file.write(f"\r\x1b[K{line}" + ("\n" if done >= self.total else ""))
+            self.file.write(f"\r\x1b[K{line}" + ("\n" if ended else ""))
         else:
             self.file.write(line + "\n")
         self.file.flush()
 
     def line(self, done: int, *, seconds: float) -> str:
         """The state in words."""
-        share = done / self.total if self.total else 1.0
-        bar = "#" * int(share * _WIDTH)
-        line = f"{self.label} [{bar:.<{_WIDTH}}] {done:,} of {self.total:,}"
+        line = f"{self.label} {done:,} {self.unit}"
+        if self.total is not None:
+            filled = int(done / self.total * _WIDTH) if self.total else _WIDTH
+            line = f"{self.label} [{'#' * filled:.<{_WIDTH}}] {done:,} of {self.total:,}"
         fresh = done - self.first
         if fresh <= 0 or seconds <= 0.0:
             return line
+        line += f", {fresh / seconds:,.1f} {self.unit}/s"
+        if self.total is None:
+            return line
         left = round((self.total - done) * seconds / fresh)
-        clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        return f"{line}, {fresh / seconds:,.1f} images/s, {clock} left"
+        return f"{line}, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"

@@ -13,15 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layer_files import LayerFiles, Shapes, layer
-from .reference import (
-    SMOOTH,
-    act,
-    downsample,
-    minibatch_stddev,
-    second_moment,
-    upfirdn,
-    upsample,
-)
+from .reference import SMOOTH, act, downsample, minibatch_stddev, second_moment, upfirdn, upsample
 
 
 class StyleGAN2Files(LayerFiles):

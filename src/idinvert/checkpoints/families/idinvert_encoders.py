@@ -11,13 +11,7 @@ import torch
 
 from idinvert.checkpoints.families.stylegan2 import LARGEST
 from idinvert.checkpoints.families.tf_stylegan import conv, dense
-from idinvert.checkpoints.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    Table,
-    load,
-)
+from idinvert.checkpoints.strict_loading import Constant, Source, StrictStateDict, Table, load
 from idinvert.networks.encoder import Encoder
 
 STATISTICS = {"running_mean": ".running_mean", "running_var": ".running_var"}

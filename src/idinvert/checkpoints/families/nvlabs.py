@@ -15,13 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import (
-    NVIDIA,
-    Family,
-    Part,
-    pair_reader,
-    positive_setting,
-)
+from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader, positive_setting
 from idinvert.checkpoints.families.stylegan2 import (
     NOISE,
     Layer,
@@ -30,13 +24,7 @@ from idinvert.checkpoints.families.stylegan2 import (
     smooth_filter,
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored, flat_tensors
-from idinvert.checkpoints.strict_loading import (
-    Constant,
-    Source,
-    Table,
-    affine,
-    text_keys,
-)
+from idinvert.checkpoints.strict_loading import Constant, Source, Table, affine, text_keys
 from idinvert.errors import CheckpointError
 from idinvert.networks.stylegan2 import CONNECTIONS, StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator

@@ -18,12 +18,7 @@ from idinvert.checkpoints.families.stylegan2 import (
     discriminator_table,
     w_avg_table,
 )
-from idinvert.checkpoints.strict_loading import (
-    Constant,
-    Source,
-    StrictStateDict,
-    load,
-)
+from idinvert.checkpoints.strict_loading import Constant, Source, StrictStateDict, load
 from idinvert.networks.resample import fir_kernel
 from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator

@@ -11,12 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.strict_loading import (
-    Source,
-    StrictStateDict,
-    Table,
-    load,
-)
+from idinvert.checkpoints.strict_loading import Source, StrictStateDict, Table, load
 from idinvert.networks.generator import resolutions
 from idinvert.networks.resample import fir_kernel
 from idinvert.networks.stylegan2 import StyleGAN2Generator
