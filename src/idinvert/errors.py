@@ -7,9 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LONGEST = 4_000
+"""Characters of an error's message."""
+
 
 class IdinvertError(Exception):
-    """Base of every error that is the user's to mend; printed without a traceback."""
+    """Base of every error that is the user's to mend; printed without a traceback.
+
+    Its text holds no control characters, whatever file it quotes, and has a bounded length.
+    """
+
+    def __str__(self) -> str:
+        return readable(super().__str__())
 
 
 class ConfigError(IdinvertError):
@@ -79,6 +88,16 @@ def nearest(name: str, known: list[str]) -> str:
     """The sentence that points a typo to the nearest valid name, or lists what there is."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(sorted(known))}."
+
+
+def readable(text: str) -> str:
+    """Text fit for a terminal and a log: control characters escaped, `LONGEST` characters."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
 
 
 def exit_status(work: Callable[[], None]) -> int:

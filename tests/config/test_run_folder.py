@@ -70,6 +70,7 @@ def test_a_configuration_without_a_heading_has_no_first_command(tmp_path: Path) 
 
 
 def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path: Path) -> None:
-    node = {"_target_": "idinvert.data.miniature.faces", "path": "idinvert.weights."}
+    node = {"_target_": "idinvert.data.miniature.faces_mini", "path": "idinvert.weights."}
     write_config(tmp_path, {"data": node})
-    assert read_config(tmp_path) == {"data": node | {"_target_": "idinvert.toy.miniature.faces"}}
+    name = "idinvert.toy.miniature.faces_mini"
+    assert read_config(tmp_path) == {"data": node | {"_target_": name}}

@@ -91,7 +91,7 @@ def test_its_weights_are_built_where_its_name_is_given_and_nowhere_else(mine: Pa
     for name, tensor in encoder.state_dict().items():
         assert again.state_dict()[name].equal(tensor), name
     for classes in ((), ("my_encoder.Other",)):
-        with pytest.raises(CheckpointError, match=r"encoder.classes=\[my_encoder.PatchBackbone\]"):
+        with pytest.raises(CheckpointError, match=r"classes=\[my_encoder.PatchBackbone\]"):
             load_network(**load, classes=classes)
     sys.modules.pop("my_encoder")
     (mine / "my_encoder.py").unlink()
@@ -140,6 +140,6 @@ def test_the_worked_example(mine: Path) -> None:
     assert timed.task == "speed"
     (by_path,) = done(4, run=run)
     assert by_path.choices["encoder"] == record.choices["encoder"]
-    with pytest.raises(CheckpointError, match=r"add encoder.classes=\[my_encoder.PatchBackbone\]"):
+    with pytest.raises(CheckpointError, match=r"line: classes=\[my_encoder.PatchBackbone\]"):
         evaluate(compose_plain("evaluate", [f"encoder.path={folder}", "n=2", "data.test=8"]))
     assert not [command for command in list(commands(PAGE))[5:]], "each command is run here"

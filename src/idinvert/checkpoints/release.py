@@ -21,8 +21,7 @@ FORMAT = "idinvert-1"
 _PREFIX = "idinvert-"
 
 # Class name -> (role, module). A weights file may come from anywhere, so that of other packages a
-# class is built only if whoever opens the file names it too: run=RUN takes the names from the run's
-# configuration, encoder.classes from the command line.
+# class is built only if whoever opens the file names it too: classes=[…] on the command line.
 CLASSES: dict[str, tuple[str, str]] = {
     "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
     "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
@@ -253,8 +252,8 @@ def _own_class(name: str, *, classes: Collection[str], path: Path, key: str) -> 
     if name not in classes:
         raise CheckpointError(
             f"{path}: holds a network of the class {name}, which is not this package's, and "
-            "nothing is built because a file says so. If it is yours: run=RUN takes it from the "
-            f"run's configuration; with {key}, add {key.split('.')[0]}.classes=[{name}]."
+            "nothing is built because a file says so. If it is yours, name it on this command "
+            f"line: classes=[{name}]."
         )
     module, _, attribute = name.rpartition(".")
     try:

@@ -7,7 +7,7 @@ configuration with some overrides changed.
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from idinvert.results.select import Where, failures
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
 """Top-level keys whose values come from a run, unless the command line gives them."""
+GROUPS = ("scale", "data", "generator", "objective", "trainer", "system")
+"""Groups that each run has."""
+BUILT = ("data", "objective", "trainer")
+"""Those of them that name what they build."""
 TRAINED = "trained:"
 KINDS = {
     "stylegan": ("StyleGANGenerator", False),
@@ -64,8 +68,7 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
 def _own_classes(node: dict[str, Any] | None) -> list[str]:
     """The classes outside this package that a run's encoder was built from."""
     names = [str(below["_target_"]) for _, below in targets(node)]
-    stored = list((node or {}).get("classes") or ())
-    return stored + [name for name in names if not name.startswith("idinvert.")]
+    return [name for name in names if not name.startswith("idinvert.")]
 
 
 def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -85,13 +88,34 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
             raise
         data, path = bundle
         return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
-    stored = read_config(folder)
+    stored = stored_config(folder, classes=config["classes"])
     if stored["encoder"]:
         return stored, str(folder)
     # Of a GAN: G as it came out, and the networks that go with its data.
     usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
     networks = {key: usual[key] for key in ("perceptual", "attributes")}
     return {**stored, **networks, "generator": {"path": str(folder)}}, None
+
+
+def stored_config(folder: Path, *, classes: Collection[str]) -> dict[str, Any]:
+    """The configuration of a run's folder, with every group that a run has.
+
+    Args:
+        folder: The run's folder.
+        classes: What it may name besides this package's own (``classes=[…]``).
+
+    Raises:
+        ConfigError: As `read_config`, or a group is missing.
+    """
+    stored = read_config(folder, classes=classes)
+    lacking = [key for key in GROUPS if not isinstance(stored.get(key), dict)]
+    lacking += [f"{key}._target_" for key in BUILT if "_target_" not in (stored.get(key) or {})]
+    if lacking or "encoder" not in stored:
+        raise ConfigError(
+            f"run={folder}: its configuration lacks {', '.join(lacking or ['encoder'])}; it is not "
+            "one that train.py wrote. Give another run."
+        )
+    return stored
 
 
 def shipped_bundle(run: str) -> tuple[str, str] | None:

@@ -35,6 +35,7 @@ PLACEHOLDER = "FILE_OF_"
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
 OF_THE_COMMAND = (
+    "classes",
     "system",
     "trainer",
     "logger",

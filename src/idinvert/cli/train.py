@@ -10,16 +10,16 @@ from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for
 from idinvert.cli.devices import accelerate, check_devices, set_up
-from idinvert.cli.run_defaults import with_trained_generator
+from idinvert.cli.run_defaults import stored_config, with_trained_generator
 from idinvert.cli.slurm import queue_again, requeued_on_signal
 from idinvert.cli.wandb_reporting import check_account, track_training
-from idinvert.config.instantiate import build
+from idinvert.config.compose import usual_targets
+from idinvert.config.instantiate import build, named_words, own_targets
 from idinvert.config.run_folder import (
     find_run,
     first_command,
     is_first_process,
     locked,
-    read_config,
     read_contents,
     take_keys,
     write_config,
@@ -39,7 +39,7 @@ JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 
 
 MAY_CHANGE = (
-    *("run", "nimg", "max_seconds", "accumulate"),
+    *("run", "classes", "nimg", "max_seconds", "accumulate"),
     *("trainer", "logger", "system", "logging", "checkpoint"),
 )
 """Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
@@ -79,11 +79,12 @@ def _train(
     folder = Path(config["system"]["outputs"]) / parts.experiment / parts.identity
     if config["run"] is not None:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
-        _require_same_statistics(parts, stored=read_config(folder))
+        stored = stored_config(folder, classes=config["classes"])
+        _require_same_statistics(parts, stored=stored)
         require_same_contents(config, parts.contents, folder=folder)
     with locked(folder):
         if is_first_process():
-            write_config(folder, config | {"run": None}, command=command())
+            write_config(folder, config | {"run": None, "classes": []}, command=command())
             write_contents(folder, parts.contents)
         stopped_by = _fit(parts, folder=folder)
     return folder, stopped_by
@@ -159,7 +160,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
             write_status(folder, state=state, nimg=module.nimg)
         for logger in trainer.loggers:
             logger.finalize("success" if state in ("finished", "stopped") else state)
-    _report(trainer, folder=folder, state=state, nimg=module.nimg)
+    _report(trainer, config, folder=folder, state=state, nimg=module.nimg)
     (stop,) = (callback for callback in callbacks if isinstance(callback, StopAtNimg))
     return stop.interrupted_by if state == "stopped" else None
 
@@ -174,7 +175,9 @@ def _report_done(folder: Path, *, nimg: int) -> None:
         print(f"{state} already, at {nimg:,} images: {folder} (a larger nimg goes on)")
 
 
-def _report(trainer: pl.Trainer, *, folder: Path, state: str, nimg: int) -> None:
+def _report(
+    trainer: pl.Trainer, config: dict[str, Any], *, folder: Path, state: str, nimg: int
+) -> None:
     if not trainer.is_global_zero:
         return
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -189,7 +192,8 @@ def _report(trainer: pl.Trainer, *, folder: Path, state: str, nimg: int) -> None
         )
     print(f"{state} at {nimg:,} images: {folder}")
     if state == "stopped":
-        print(f"to go on: python train.py run={folder}")
+        own = named_words(own_targets(config, usual=usual_targets()))
+        print(f"to go on: python train.py run={folder} {own}".rstrip())
     for name, value in metrics.items():
         print(f"  {name} {value:.4f}")
 
@@ -204,7 +208,8 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     Raises:
         ConfigError: No such run, or a key that would make it another one.
     """
-    stored = read_config(find_run(config["run"], outputs=config["system"]["outputs"]))
+    folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    stored = stored_config(folder, classes=config["classes"])
     words = {word for below in given.values() for word in below}
     refused = sorted(set(given) - set(MAY_CHANGE) | words & set(SCIENCE))
     if refused:
@@ -217,7 +222,7 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     take_keys(stored, config, words)
     # A whole group (trainer=ddp, system=mine) would set these two as well.
     stored["trainer"]["precision"], stored["system"]["tf32"] = precision, tf32
-    return stored | {"run": config["run"]}
+    return stored | {key: config[key] for key in ("run", "classes")}
 
 
 def require_same_contents(

@@ -5,6 +5,7 @@ of groups (``--config-dir DIR``) is kept in the environment, so that this check,
 sweep, the jobs of a launcher and the ranks of DDP all compose with it.
 """
 
+import functools
 import itertools
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -22,7 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from idinvert.config.instantiate import check_signatures
+from idinvert.config.instantiate import check_signatures, targets
 from idinvert.config.schema import EvaluateConfig, TrainConfig
 from idinvert.errors import ConfigError, nearest
 
@@ -84,6 +86,18 @@ def config_files(group: str) -> dict[str, Path]:
     """Name to file of the choices of a group; a shipped one hides the user's of the same name."""
     roots = [folder for folder in (own_config_dir(), config_dir()) if folder is not None]
     return {path.stem: path for root in roots for path in root.glob(f"{group}/*.yaml")}
+
+
+@functools.cache
+def usual_targets() -> dict[str, set[str]]:
+    """Dotted key to the targets that stand there in the shipped groups."""
+    found: dict[str, set[str]] = {}
+    for path in config_dir().glob("*/*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if "_target_" in text:
+            for at, node in targets(yaml.safe_load(text), path.parent.name):
+                found.setdefault(at, set()).add(node["_target_"])
+    return found
 
 
 def searchpath() -> list[str]:

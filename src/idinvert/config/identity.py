@@ -26,6 +26,7 @@ MOVED = {
 
 NOT_SCIENCE = (
     "run",
+    "classes",
     "nimg",
     "max_seconds",
     "optimized_metric",
@@ -87,6 +88,7 @@ def run_identity(science: dict[str, Any]) -> str:
 
 WITHOUT_EFFECT = {
     "run": "its values stand at their own keys, networks and images by content",
+    "classes": "what may be built; what is built stands at its own key",
     "row": "a place in a sweep",
     "sweep": "a list of commands; each has an identity of its own",
     "table": "shows records and makes none of its own",

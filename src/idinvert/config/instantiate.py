@@ -1,25 +1,33 @@
 """Checks ``_target_`` nodes against the signatures they call, and builds what they describe."""
 
 import inspect
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 
 from idinvert.errors import ConfigError, IdinvertError, nearest
+from idinvert.untrusted import shown
+
+
+def dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict below ``node``, with its dotted path."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from dicts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from dicts(value, f"{path}[{index}]")
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every dict with a ``_target_`` below ``node``, with its dotted path."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from targets(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from targets(value, f"{path}[{index}]")
+    for at, found in dicts(node, path):
+        if "_target_" in found:
+            yield at, found
 
 
 def check_signatures(config: dict[str, Any]) -> None:
@@ -45,6 +53,72 @@ def check_signatures(config: dict[str, Any]) -> None:
                     f"{path}.{key} is not a parameter of {node['_target_']}. "
                     + nearest(str(key), list(parameters))
                 )
+
+
+EXTRACTORS = "metric.extractors."
+LIKE_EXTRACTORS = "perceptual.network"
+"""A key whose classes may also stand below the other, where any name may follow."""
+
+
+def check_stored(
+    config: dict[str, Any], *, usual: Mapping[str, Collection[str]], named: Collection[str]
+) -> None:
+    """Refuses a configuration that was read and names what its reader did not; imports nothing.
+
+    At each key it may name the classes that this package's own configurations name there, and any
+    class that the user names on this command line. A class of the user's own may take Hydra's other
+    keys (``_partial_``, ``_args_``); no other node may. Interpolations (``${…}``), of which Hydra
+    would make new nodes, are refused: a stored configuration is resolved.
+
+    Args:
+        config: Plain values, as `untrusted.check_plain` allows them.
+        usual: Dotted key to the targets that may stand there; see `compose.usual_targets`.
+        named: What the user names (``classes=[…]``).
+
+    Raises:
+        ConfigError: Names the first target or key that is refused.
+    """
+    for path, node in dicts(config):
+        for text in _texts(list(node.values())):
+            if "${" in text:
+                raise ConfigError(f"{path} holds {shown(text)}, and what is stored is resolved")
+        special = sorted(key for key in map(str, node) if key.startswith("_"))
+        name = node.get("_target_")
+        if not special or (isinstance(name, str) and name in named):
+            continue
+        if isinstance(name, str) and name not in _allowed(path, usual):
+            raise ConfigError(
+                f"{path}._target_ names {shown(name)}, which this package does not build there; "
+                "nothing was imported. If you know and trust that code, name it on this command "
+                f"line: {named_words([name])}"
+            )
+        if special != ["_target_"] or not isinstance(name, str):
+            raise ConfigError(f"{path} has the keys {', '.join(map(shown, special))}")
+
+
+def own_targets(config: dict[str, Any], *, usual: Mapping[str, Collection[str]]) -> list[str]:
+    """The targets of a configuration that whoever reads it again must name."""
+    found = [(path, str(node["_target_"])) for path, node in targets(config)]
+    return sorted({name for path, name in found if name not in _allowed(path, usual)})
+
+
+def _allowed(path: str, usual: Mapping[str, Collection[str]]) -> set[str]:
+    like = LIKE_EXTRACTORS if path.startswith(EXTRACTORS) else path
+    return {*usual.get(path, ()), *usual.get(like, ())}
+
+
+def _texts(values: list[Any]) -> Iterator[str]:
+    """The text in nested lists."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _texts(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def named_words(names: Collection[str]) -> str:
+    """The override that names classes, quoted for a shell; nothing without names."""
+    return shlex.quote(f"classes=[{','.join(names)}]") if names else ""
 
 
 def bind(node: dict[str, Any], *, key: str) -> Callable[..., Any]:

@@ -5,18 +5,27 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from idinvert import durable
+from idinvert.config.compose import usual_targets
 from idinvert.config.identity import present_targets
+from idinvert.config.instantiate import check_stored
+from idinvert.config.schema import TrainConfig
 from idinvert.errors import ConfigError, RunLockedError, nearest
+from idinvert.untrusted import check_plain, read_bounded, shown
 
 CONFIG = "config.yaml"
+LARGEST = 100_000
+"""Bytes of a stored configuration; a usual one has 6,000."""
+GROUPS = {one.name for one in fields(TrainConfig) if one.type is Any} - {"sweep"}
+"""Keys that hold a group or nothing."""
 STANDS_ON = "stands_on.json"
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """What Lightning and Slurm call a process that is not the first; 0 for the first."""
@@ -54,9 +63,41 @@ def find_run(run: str, *, outputs: str | Path) -> Path:
     raise ConfigError(f"run={run} is neither a run's folder nor the id of one. {hint}")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration a run was started with."""
-    return present_targets(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any]:
+    """The resolved configuration a run was started with; anyone may have written it.
+
+    Args:
+        folder: The run's folder.
+        classes: Classes outside this package that it may name (``classes=[…]``), in full.
+
+    Raises:
+        ConfigError: It cannot be read, or names anything that is not allowed; see `check_stored`.
+    """
+    try:
+        content = read_bounded(folder / CONFIG, most=LARGEST)
+        found = yaml.load(content, Loader=_WithoutAliases)
+        if not isinstance(found, dict):
+            raise ValueError(f"is {shown(found)}, expected keys")
+        check_plain(found)
+        found = present_targets(found)
+        for group in GROUPS & found.keys():
+            if not isinstance(found[group], dict | None):
+                raise ValueError(f"{group} is {shown(found[group])}, expected a group or null")
+        check_stored(found, usual=usual_targets(), named=classes)
+    except RecursionError:
+        raise ConfigError(f"{folder / CONFIG}: is nested too deeply") from None
+    except (OSError, ValueError, yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"{folder / CONFIG}: {error}") from error
+    return found
+
+
+class _WithoutAliases(yaml.SafeLoader):
+    """A few aliases can stand for billions of values."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("holds an alias (*name), which this project never writes")
+        return super().compose_node(parent, index)
 
 
 def take_keys(stored: dict[str, Any], config: dict[str, Any], words: Iterable[str]) -> None:

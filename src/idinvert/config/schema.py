@@ -30,6 +30,7 @@ class TrainConfig:
     """What ``train.py`` takes; a key that is not here is a typo."""
 
     run: str | None = None
+    classes: list[str] = field(default_factory=list)
     seed: int = 0
     batch_size: int = 32
     accumulate: int = 1
@@ -63,6 +64,7 @@ class EvaluateConfig:
     """What ``evaluate.py`` takes; a key that is not here is a typo."""
 
     run: str | None = None
+    classes: list[str] = field(default_factory=list)
     split: str = "test"
     n: int | None = None
     images: str | None = None

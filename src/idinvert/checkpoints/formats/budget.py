@@ -6,8 +6,6 @@ for what would only show in the process that asked: the size of the answer.
 
 from idinvert.errors import CheckpointError
 
-SHOWN = 80  # characters of a file's own text in a message
-
 _VALUES = 1_000_000  # a training checkpoint with its optimizers takes 100,000
 _NUMBER_KEYS = 8_000  # dict keys whose hashes a file can choose; text is hashed with a secret
 _REPEATS = 8  # G, D, G_ema and optimizers may look at the same bytes, but not without end
@@ -57,9 +55,3 @@ class Budget:
             raise CheckpointError(
                 f"has more than {_NUMBER_KEYS:,} dict keys that are not text, expected names"
             )
-
-
-def shown(text: object) -> str:
-    """A file's own text, fit for a message: short, and ASCII."""
-    plain = ascii(text[: SHOWN + 1]) if isinstance(text, str) else f"a {type(text).__name__}"
-    return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}…"

@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, Any
 
-from idinvert.checkpoints.formats.budget import shown
 from idinvert.checkpoints.formats.names import NAMES, STORAGES
 from idinvert.checkpoints.formats.records import (
     ITEM_BYTES,
@@ -19,6 +18,7 @@ from idinvert.checkpoints.formats.records import (
     budget,
 )
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 EXPECTED = "expected safetensors, a torch file, a pickle, .npy or .npz"
 

@@ -12,7 +12,6 @@ them, and what is shared is one node. A node is a list whose first entry says wh
 import sys
 from typing import Any
 
-from idinvert.checkpoints.formats.budget import shown
 from idinvert.checkpoints.formats.records import (
     Array,
     DType,
@@ -23,6 +22,7 @@ from idinvert.checkpoints.formats.records import (
     budget,
 )
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 MAX_DEPTH = 128
 """Containers within containers; a generator of NVlabs' is about 20 deep."""

@@ -7,7 +7,6 @@ reach the functions and classes of this package only. They check and keep data.
 from collections.abc import Callable
 from typing import Any
 
-from idinvert.checkpoints.formats.budget import shown
 from idinvert.checkpoints.formats.records import (
     ITEM_BYTES,
     Array,
@@ -25,6 +24,7 @@ from idinvert.checkpoints.formats.records import (
     latin_bytes,
 )
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 _DEVICE = 64  # characters
 _SCALAR_BYTES = 4_096  # of a NumPy scalar, text included

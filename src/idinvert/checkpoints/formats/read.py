@@ -21,8 +21,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from idinvert.checkpoints.formats.archive import Archive, Stored
-from idinvert.checkpoints.formats.budget import answer_bytes, shown
+from idinvert.checkpoints.formats.budget import answer_bytes
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 _START = (
     "import sys; sys.path.append(sys.argv[1]); "

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from idinvert.checkpoints.formats.budget import Budget, shown
+from idinvert.checkpoints.formats.budget import Budget
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 _LATIN = ("latin1", "latin-1", "iso-8859-1")
 
