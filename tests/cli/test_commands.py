@@ -1,7 +1,5 @@
 """The command line itself: typos, sweeps, what Hydra prints, errors without a traceback."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.cli.commands import in_order, is_override, is_sweep, run_app
-from idinvert.config.compose import given_keys
+from idinvert.cli.commands import in_order, is_sweep, run_app
 from idinvert.errors import ConfigError
 
 from .conftest import hydra_put_back
@@ -31,13 +28,13 @@ Jobs = list[tuple[dict[str, Any], dict[str, list[str]]]]
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Jobs]:
     """What `evaluate.py` with these words hands to its work: configurations and given keys."""
 
-    def go(*words: str, error_at: int | None = None, name: str = "evaluate") -> Jobs:
+    def go(*words: str, error: Exception | None = None, name: str = "evaluate") -> Jobs:
         jobs: Jobs = []
 
         def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> None:
             jobs.append((config, given))
-            if len(jobs) - 1 == error_at:
-                raise ConfigError("that cannot be")
+            if error is not None:
+                raise error
 
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
         go.jobs = jobs
@@ -45,10 +42,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Jobs]:
         return jobs
 
     return go
-
-
-def left_behind() -> list[str]:
-    return sorted(path.name for path in Path().iterdir())
 
 
 @pytest.mark.parametrize(
@@ -78,23 +71,22 @@ def test_what_is_mistyped_is_said_before_any_work(
     assert printed.err.startswith("error: ") and message in printed.err
     assert "Traceback" not in printed.err + printed.out
     assert run.jobs == [], "no job starts, of a sweep either"
-    assert left_behind() == []
+    assert not list(Path().iterdir())
 
 
 def test_work_gets_plain_values_and_what_was_given(run: Callable[..., Jobs]) -> None:
-    ((config, given),) = run("n=4", "inversion.steps=2", "data.test=8", "data=faces_mini")
+    words = ("n=4", "inversion.steps=2", "data.test=8", "data=faces_mini", "~attributes")
+    ((config, given),) = run(*words, "+trainer.limit_val_batches=1")
     assert type(config) is dict and type(config["inversion"]) is dict
     assert config["n"] == 4 and config["data"]["resolution"] == 32, "resolved"
+    assert config["attributes"] is None, "a group can be left out"
     assert given == {
         "n": ["n"],
         "inversion": ["inversion.steps"],
         "data": ["data.test", "data"],
+        "attributes": ["attributes"],
+        "trainer": ["trainer.limit_val_batches"],
     }
-
-
-def test_a_group_can_be_left_out(run: Callable[..., Jobs]) -> None:
-    ((config, given),) = run("~attributes")
-    assert config["attributes"] is None and given == {"attributes": ["attributes"]}
 
 
 def test_a_sweep_runs_every_combination(run: Callable[..., Jobs]) -> None:
@@ -110,61 +102,33 @@ def test_a_single_jobs_error_is_one_line(
     run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        run("n=4", error_at=0)
+        run("n=4", error=ConfigError("that cannot be"))
     assert caught.value.code == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: that cannot be"
 
 
-def test_one_failing_job_of_a_sweep_does_not_keep_the_others_from_running(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run("-m", "seed=1,2,3", error_at=1)
-    assert [config["seed"] for config, _ in run.jobs] == [1, 2, 3]
-    assert caught.value.code != 0
-    printed = capsys.readouterr()
-    assert "error: that cannot be" in printed.err and "Traceback" not in printed.err
-    assert "1  seed=2  failed  that cannot be" in printed.out.splitlines()
-
-
-def test_the_configuration_is_printed_readably(
+def test_the_configuration_of_one_job_is_printed_readably_and_of_a_sweep_it_is_not(
     run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--cfg", "job", "inversion.steps=7") == []
     lines = capsys.readouterr().out.splitlines()
     assert "inversion:" in lines and "  steps: 7" in lines and "task:" in lines
     assert not any(line.startswith("hydra:") for line in lines)
-
-
-def test_the_configuration_of_one_row_of_a_sweep_is_the_jobs(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--cfg", "job", "experiment=fig10_lambda_dom", "run=abc", "row=4"]
-    assert run(*words) == []
+    assert run("--cfg", "job", "experiment=fig10_lambda_dom", "run=abc", "row=4") == []
     printed = capsys.readouterr().out
     assert "lambda_dom: 10" in printed and "sweep: null" in printed and "row: null" in printed
-
-
-def test_a_sweep_is_not_shown(run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run("seed=1,2", "-m", "--cfg", "job")
     assert caught.value.code == 2
     assert "--cfg shows one job, -m starts many" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_tab_completion_installs(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], shell: str
+def test_tab_completion_installs_and_knows_the_groups(
+    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run("-sc", f"install={shell}") == []
-    assert "complet" in capsys.readouterr().out
-
-
-def test_tab_completion_knows_the_groups(
-    run: Callable[..., Jobs],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert run("-sc", f"install={shell}") == []
+        assert "complet" in capsys.readouterr().out
     line = "python evaluate.py inversion="
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
@@ -172,90 +136,45 @@ def test_tab_completion_knows_the_groups(
     assert {"inversion=encoder", "inversion=in_domain"} <= set(capsys.readouterr().out.split())
 
 
-def test_given_keys_are_sorted_by_their_group() -> None:
-    words = ["data.test=8", "+trainer.limit=1", "~attributes", "seed=3", "data=folder"]
-    assert given_keys(words) == {
-        "data": ["data.test", "data"],
-        "trainer": ["trainer.limit"],
-        "attributes": ["attributes"],
-        "seed": ["seed"],
-    }
-
-
-def test_the_command_itself_prints_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "idinvert.cli.evaluate", "sede=1"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == "error: sede=1: there is no such key. Did you mean 'seed'?\n"
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("given", "expected", "sweeps"),
     [
-        ("-m a=1 b=2", "a=1 b=2 NEW -m"),
-        ("a=1 b=2 -m", "a=1 b=2 NEW -m"),
-        ("a=1 -m b=2", "a=1 b=2 NEW -m"),
-        ("a=1 -m --cfg job ~b", "a=1 ~b NEW -m --cfg job"),
-        ("--info a=1", "a=1 NEW --info"),
-        ("-m", "NEW -m"),
-        ("", "NEW"),
+        ("-m a=1 b=2", "a=1 b=2 NEW -m", True),
+        ("a=1 b=2 --multirun", "a=1 b=2 NEW --multirun", True),
+        ("a=1 -m ++b=2", "a=1 ++b=2 NEW -m", True),
+        ("a=1 -m --cfg job ~b", "a=1 ~b NEW -m --cfg job", None),
+        ("--cfg=job -m", "NEW --cfg=job -m", None),
+        ("-c all a=1 -m", "a=1 NEW -c all -m", None),
+        ("--info -m a=1", "a=1 NEW --info -m", None),
+        ("--info +a=1", "+a=1 NEW --info", False),
+        ("-m --help", "NEW -m --help", False),
+        ("--config-dir=x --hydra-help -m a=1,2", "a=1,2 NEW --config-dir=x --hydra-help -m", False),
+        ("", "NEW", False),
     ],
 )
-def test_overrides_stand_together_before_the_flags(given: str, expected: str) -> None:
-    assert in_order(given.split(), ["c=3"]) == expected.replace("NEW", "c=3").split()
-
-
-@pytest.mark.parametrize(
-    ("given", "sweeps"),
-    [
-        ("-m a=1,2", True),
-        ("a=1,2 --multirun", True),
-        ("a=1", False),
-        ("--cfg job a=1", False),
-        ("-m --help", False),
-        ("--hydra-help -m a=1,2", False),
-    ],
-)
-def test_a_sweep_is_one_by_its_flag(given: str, sweeps: bool) -> None:
-    assert is_sweep(given.split()) is sweeps
-
-
-@pytest.mark.parametrize("given", ["-m --cfg job", "--cfg=job a=1 -m", "-m -c all", "-m --info"])
-def test_one_job_is_shown_and_no_sweep(given: str) -> None:
+def test_any_order_of_overrides_and_flags_can_be_typed(
+    given: str, expected: str, sweeps: bool | None
+) -> None:
+    """Overrides stand together before the flags; -m makes a sweep, of which no job is shown."""
+    words = given.split()
+    assert in_order(words, ["c=3"]) == expected.replace("NEW", "c=3").split()
+    if sweeps is not None:
+        assert is_sweep(words) is sweeps
+        return
     with pytest.raises(ConfigError, match=r"shows one job, -m starts many.* row=0"):
-        is_sweep(given.split())
-
-
-def test_flags_and_their_values_are_none() -> None:
-    words = ["-m", "--cfg", "job", "--config-dir=x", "a=1", "~b", "+c=2", "++d=3"]
-    assert [word for word in words if is_override(word)] == ["a=1", "~b", "+c=2", "++d=3"]
+        is_sweep(words)
 
 
 @pytest.mark.parametrize(
     ("program", "word"), [("train", "accumulate=4"), ("evaluate", "changes no result")]
 )
 def test_out_of_memory_is_one_line_with_what_needs_less(
-    program: str,
-    word: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], program: str, word: str
 ) -> None:
-    def work(config: object, *, given: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
-
-    monkeypatch.setattr(sys, "argv", [f"{program}.py"])
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
     with pytest.raises(SystemExit) as caught:
-        run_app(program, work)
-    error = capsys.readouterr().err.strip().splitlines()[-1]
+        run(error=error, name=program)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
     assert caught.value.code == 2
-    assert error.startswith("error: out of memory (CUDA out of memory)")
-    assert word in error
-    assert "batch_size=" in error
+    assert said.startswith("error: out of memory (CUDA out of memory)")
+    assert word in said and "batch_size=" in said

@@ -175,29 +175,19 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[A
 
 
 def test_each_job_is_its_row_and_says_the_command_of_its_own(run: Callable[..., list[Any]]) -> None:
-    jobs = run("evaluate", "-m", "experiment=fig10_lambda_dom", "n=4", "system.outputs=out")
-    assert len(jobs) == 15
-    weights = [config["inversion"]["lambda_dom"] for config, _, _ in jobs[:7]]
-    assert weights == [0, 0.5, 2, 5, 10, 20, 40]
-    config, given, line = jobs[8]
+    words = ("experiment=fig10_lambda_dom", "n=4", "system.outputs=out", "row=1,8,14")
+    first, (config, given, line), last = run("evaluate", "-m", *words)
+    assert first[0]["inversion"]["lambda_dom"] == 0.5 == config["inversion"]["lambda_dom"]
     assert config["n"] == 4 and config["row"] == 8 and config["table"] is None
     assert given == {"task", "inversion", "n", "system", "row"}
     assert line == (
         "task=manipulation inversion=in_domain inversion.steps=100 inversion.lambda_dom=0.5 n=4 "
         "system.outputs=out"
     )
-    assert jobs[-1][0]["table"]["name"] == "fig10_lambda_dom"
+    assert last[0]["table"]["name"] == "fig10_lambda_dom"
 
 
 def test_one_row_can_be_chosen_without_a_multirun(run: Callable[..., list[Any]]) -> None:
     ((config, _, line),) = run("train", "experiment=table6_noise", "row=2", "seed=3")
     assert config["encoder"]["noise_blocks"] == 2 and config["seed"] == 3
     assert "row=" not in line and "encoder.noise_blocks=2" in line
-
-
-def test_a_mistake_is_said_before_any_job(
-    run: Callable[..., list[Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        run("train", "-m", "experiment=table6_noise", "sede=3")
-    assert "Did you mean 'seed'?" in capsys.readouterr().err
