@@ -1,4 +1,4 @@
-"""`make demo`, with two seconds of training for three minutes."""
+"""`make demo`, with two seconds of training for three minutes, on few images."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ def test_the_demo_leaves_what_it_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "DATA", ["data.skip=64936", "data.test=64", "data.val=16"])
     demo.main(seconds=2, images=4)
     printed = capsys.readouterr().out
     out = tmp_path / "outputs" / "demo"
