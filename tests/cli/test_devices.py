@@ -103,6 +103,8 @@ def test_a_batch_is_shared_by_devices_and_micro_batches(words: list[str], good: 
         check_batch(config)
 
 
-def test_ranks_are_devices_of_all_nodes() -> None:
-    assert devices_of({"accelerator": "cpu", "devices": "0,2"}) == 2
-    assert ranks_of({"accelerator": "cpu", "devices": "0,2", "num_nodes": 3}) == 6
+def test_devices_are_counted_as_lightning_means_them_and_ranks_are_those_of_all_nodes() -> None:
+    counts = [(1, 1), ("3", 3), ([0, 2], 2), ("0,2", 2), ("auto", 1), (-1, 1)]
+    for devices, count in counts:
+        trainer = {"devices": devices, "accelerator": "cpu", "num_nodes": 3}
+        assert devices_of(trainer) == count and ranks_of(trainer) == 3 * count

@@ -1,6 +1,7 @@
 """Whole training runs in miniature's miniature: 8 px, 8 channels, 64 images."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -67,6 +68,20 @@ def bundle(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> d
     }
 
 
+def words_of(
+    experiment: str, *more: str, tiny: Sequence[str], bundle: dict[str, Path], outputs: Path
+) -> list[str]:
+    """The command line of a tiny run."""
+    stands_on = [
+        f"generator.path={bundle['generator']}",
+        f"perceptual.network.path={bundle['attributes']}",
+    ][: 1 if "perceptual=none" in more else 2]
+    special = {"gan": ["experiment=gan"], "attributes": list(ATTRIBUTES)}.get(
+        experiment, [f"experiment={experiment}", *stands_on]
+    )
+    return [*special, *tiny, f"system.outputs={outputs}", *more]
+
+
 @pytest.fixture
 def overrides(
     tiny: tuple[str, ...], bundle: dict[str, Path], tmp_path: Path
@@ -74,17 +89,23 @@ def overrides(
     """The command line of a tiny run; its outputs go to ``tmp_path / where``."""
 
     def words(experiment: str, *more: str, where: str = "outputs") -> list[str]:
-        stands_on = [
-            f"generator.path={bundle['generator']}",
-            f"perceptual.network.path={bundle['attributes']}",
-        ][: 1 if "perceptual=none" in more else 2]
-        special = {
-            "gan": ["experiment=gan"],
-            "attributes": list(ATTRIBUTES),
-        }.get(experiment, [f"experiment={experiment}", *stands_on])
-        return [*special, *tiny, f"system.outputs={tmp_path / where}", *more]
+        return words_of(experiment, *more, tiny=tiny, bundle=bundle, outputs=tmp_path / where)
 
     return words
+
+
+@pytest.fixture(scope="session")
+def once(
+    tiny: tuple[str, ...], bundle: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """A tiny run that tests only look at: the first that asks for it trains it."""
+
+    @functools.cache
+    def go(experiment: str, *more: str) -> Path:
+        outputs = tmp_path_factory.mktemp("once")
+        return run(words_of(experiment, *more, tiny=tiny, bundle=bundle, outputs=outputs))
+
+    return go
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from idinvert.errors import CheckpointError, DivergenceError, RunLockedError
 from idinvert.tracking.status import read_status
 from idinvert.training.domain_guided import DomainGuidedTraining
 
+from .runs import only_run
+
 
 @pytest.fixture
 def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
@@ -39,17 +41,13 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return arrange
 
 
-def only_run(folder: Path) -> Path:
-    (status,) = folder.glob("*/*/status.json")
-    return status.parent
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
     train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     same_checkpoints: Callable[..., None],
     breaks: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
@@ -68,9 +66,8 @@ def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
     assert (contents(run / "checkpoints"), contents(run / "weights")) == before
 
     monkeypatch.undo()  # whatever it was has been mended: the same command goes on
-    train_tiny("domain_guided", "nimg=32", where="broken")
-    unbroken = train_tiny("domain_guided", "nimg=32", where="unbroken")
-    same_checkpoints(run, unbroken)
+    train_tiny("domain_guided", "nimg=48", where="broken")
+    same_checkpoints(run, once("domain_guided", "nimg=48"))
 
 
 @pytest.mark.parametrize("how", ["nan", "worse"])
@@ -101,6 +98,7 @@ def test_a_run_that_only_stopped_is_not_judged(
 @pytest.mark.parametrize("place", ["rename", "write"])
 def test_a_full_disk_ends_the_run_and_the_same_command_goes_on_from_the_older_checkpoint(
     train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -129,7 +127,7 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on_from_the_older_ch
     assert read_status(run) == {"state": "failed", "nimg": 32}
 
     train_tiny("domain_guided", "nimg=48", where="broken")
-    unbroken = train_tiny("domain_guided", "nimg=48", where="unbroken")
+    unbroken = once("domain_guided", "nimg=48")
     same_checkpoints(run, unbroken)
     assert rows_of(run) == rows_of(unbroken)
 

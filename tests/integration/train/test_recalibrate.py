@@ -16,6 +16,8 @@ from idinvert.data.convert import to_float
 from idinvert.data.datamodule import permutation
 from idinvert.errors import ConfigError
 
+from .runs import newest
+
 ENCODERS = {
     "domain_guided": [],
     "conventional": [],
@@ -31,21 +33,18 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idinvert.cli.train.JUDGED_BY", ())
 
 
-def stored(folder: Path) -> dict[str, Any]:
-    newest = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
-    return torch.load(newest, weights_only=True)["state_dict"]
+BEFORE, NOW = "recalibrate=0", "recalibrate=40"
 
 
 @pytest.mark.parametrize("experiment", ENCODERS)
 def test_training_goes_on_as_if_nobody_had_looked(
-    train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., list[dict[str, float]]],
     experiment: str,
 ) -> None:
     more = (*LENGTH, *ENCODERS[experiment])
-    plain = train_tiny(experiment, *more, "recalibrate=0", where="plain")
-    folder = train_tiny(experiment, *more, "recalibrate=40", where="recalibrated")
+    plain, folder = once(experiment, *more, BEFORE), once(experiment, *more, NOW)
     assert folder.name != plain.name
     same_checkpoints(plain, folder)
     trained, validated = (
@@ -57,24 +56,22 @@ def test_training_goes_on_as_if_nobody_had_looked(
     )
     assert trained[0] == trained[1] and validated[0] != validated[1]
     weights = [load_file(f / "weights" / "encoder.safetensors") for f in (plain, folder)]
-    state = stored(folder)
+    state = newest(folder)["state_dict"]
     assert any("running" in name for name in weights[0])
     for name, value in weights[0].items():
         assert torch.equal(value, state[f"encoder.{name}"])
         assert torch.equal(value, weights[1][name]) is ("running" not in name), name
-    assert read_header(folder / "weights" / "encoder.safetensors").provenance["recalibrated"] == {
-        "images": 40
-    }
-    assert "recalibrated" not in read_header(plain / "weights" / "encoder.safetensors").provenance
+    headers = [read_header(f / "weights" / "encoder.safetensors") for f in (plain, folder)]
+    assert [h.provenance.get("recalibrated") for h in headers] == [None, {"images": 40}]
 
 
 def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_validated(
-    train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     overrides: Callable[..., Sequence[str]],
     rows_of: Callable[..., list[dict[str, float]]],
 ) -> None:
-    more = (*LENGTH, "recalibrate=40")
-    folder = train_tiny("domain_guided", *more)
+    more = (*LENGTH, NOW)
+    folder = once("domain_guided", *more)
     parts = assemble(compose_plain("train", list(overrides("domain_guided", *more))))
     encoder: Any = load_network(folder / "weights" / "encoder.safetensors", key="FILE")
     order = permutation(64, seed=0, epoch=0)[:40]
@@ -100,10 +97,10 @@ def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_
 
 
 def test_a_conventional_encoder_has_those_of_its_own_synthetic_images(
-    train_tiny: Callable[..., Path], overrides: Callable[..., Sequence[str]]
+    once: Callable[..., Path], overrides: Callable[..., Sequence[str]]
 ) -> None:
-    more = (*LENGTH, "recalibrate=40")
-    folder = train_tiny("conventional", *more)
+    more = (*LENGTH, NOW)
+    folder = once("conventional", *more)
     encoder: Any = load_network(folder / "weights" / "encoder.safetensors", key="FILE")
     parts = assemble(compose_plain("train", list(overrides("conventional", *more))))
     order = permutation(64, seed=0, epoch=0)[:40]
@@ -114,10 +111,9 @@ def test_a_conventional_encoder_has_those_of_its_own_synthetic_images(
 
 
 def test_the_task_gives_weights_of_before_what_training_gives_them_now(
-    train_tiny: Callable[..., Path], tiny: tuple[str, ...], tmp_path: Path
+    once: Callable[..., Path], tmp_path: Path
 ) -> None:
-    plain = train_tiny("domain_guided", *LENGTH, "recalibrate=0", where="plain")
-    now = train_tiny("domain_guided", *LENGTH, "recalibrate=40", where="now")
+    plain, now = (once("domain_guided", *LENGTH, word) for word in (BEFORE, NOW))
     words = ["task=recalibrate", "task.images=40", f"system.outputs={tmp_path / 'out'}"]
     config = compose_plain("evaluate", [*words, f"run={plain}"])
     assert evaluate(config, given={}) == []
@@ -131,7 +127,7 @@ def test_the_task_gives_weights_of_before_what_training_gives_them_now(
 
 
 def test_what_cannot_be_recalibrated_is_refused(
-    train_tiny: Callable[..., Path], tmp_path: Path
+    train_tiny: Callable[..., Path], once: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"recalibrate=1.*2 or more"):
         train_tiny("domain_guided", "recalibrate=1")
@@ -142,13 +138,13 @@ def test_what_cannot_be_recalibrated_is_refused(
         keys = {word.split(".")[0]: [word.split("=")[0]] for word in words}
         evaluate(config, given=keys)
 
-    run = train_tiny("domain_guided", "nimg=8", where="a")
+    run = once("domain_guided", *LENGTH, BEFORE)
     with pytest.raises(ConfigError, match=r"task\.images=1"):
         task(run, "task.images=1")
     with pytest.raises(ConfigError, match=r"learned from faces_mini .* other images"):
         task(run, "data.train=32")
-    without = train_tiny("domain_guided", "nimg=8", "encoder.backbone.norm=none", where="b")
+    without = train_tiny("domain_guided", "nimg=8", "encoder.backbone.norm=none")
     with pytest.raises(ConfigError, match=r"no BatchNorm"):
         task(without)
     with pytest.raises(ConfigError, match=r"synthetic images"):
-        task(train_tiny("conventional", "nimg=8", where="c"))
+        task(once("conventional", *LENGTH, BEFORE))

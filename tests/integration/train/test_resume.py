@@ -95,6 +95,7 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
 )
 def test_killed_anywhere_and_started_again_equals_unbroken(
     train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., Any],
     kill_at: Callable[..., Any],
@@ -102,7 +103,7 @@ def test_killed_anywhere_and_started_again_equals_unbroken(
     hook: str,
     nimg: int,
 ) -> None:
-    unbroken = train_tiny(experiment, "nimg=48", where="unbroken")
+    unbroken = once(experiment, "nimg=48")
     kill_at(MODULES[experiment], hook, nimg)
     with pytest.raises(Killed):
         train_tiny(experiment, "nimg=48", where="broken")
@@ -125,9 +126,11 @@ def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(
 
 
 def test_more_workers_change_nothing(
-    train_tiny: Callable[..., Path], same_checkpoints: Callable[..., None]
+    train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
+    same_checkpoints: Callable[..., None],
 ) -> None:
-    alone = train_tiny("attributes", "nimg=24", where="alone")
-    helped = train_tiny("attributes", "nimg=24", "system.num_workers=1", where="helped")
+    alone = once("attributes", "nimg=48")
+    helped = train_tiny("attributes", "nimg=48", "system.num_workers=1")
     assert alone.name == helped.name
     same_checkpoints(alone, helped)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli.devices import devices_of
 from idinvert.cli.train import config_of_run
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
@@ -34,25 +33,21 @@ def test_the_same_command_on_a_finished_run_does_nothing(
     assert snapshot(folder) == before
     assert read_status(folder) == {"state": "finished", "nimg": 16}
     assert "finished already, at 16 images" in capsys.readouterr().out
-
-
-def test_a_run_killed_after_its_last_checkpoint_is_called_finished_when_started_again(
-    train_tiny: Callable[..., Path],
-) -> None:
-    folder = train_tiny("attributes", "nimg=16")
+    # So does a run that was killed after its last checkpoint.
     (folder / "status.json").write_text('{"state": "running", "nimg": 0}')
-    train_tiny("attributes", "nimg=16")
+    train_tiny("domain_guided", "nimg=16")
     assert read_status(folder) == {"state": "finished", "nimg": 16}
 
 
 def test_run_goes_on_by_path_and_by_id_with_more_images_as_the_same_command_would(
     train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
     command: Callable[..., Path],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    expected = train_tiny("domain_guided", "nimg=48", where="unbroken")
+    expected = once("domain_guided", "nimg=48")
     folder = train_tiny("domain_guided", "nimg=16")
     outputs = f"system.outputs={tmp_path / 'outputs'}"
     assert command(f"run={folder}", "nimg=32") == folder
@@ -127,13 +122,6 @@ def test_a_whole_group_changes_neither_precision_nor_tf32(stored: Path) -> None:
     )
     assert found["trainer"]["precision"] == "bf16-mixed"
     assert found["system"]["tf32"] is False
-
-
-@pytest.mark.parametrize(
-    ("devices", "count"), [(1, 1), ("3", 3), ([0, 2], 2), ("0,2", 2), ("auto", 1), (-1, 1)]
-)
-def test_devices_are_counted_as_lightning_means_them(devices: Any, count: int) -> None:
-    assert devices_of({"devices": devices, "accelerator": "cpu"}) == count
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
