@@ -16,8 +16,9 @@ from idinvert.checkpoints.bundle import ROLES
 from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from idinvert.checkpoints.families import nvlabs, rosinality
 from idinvert.checkpoints.families.stylegan2 import (
-    discriminator_table,
-    generator_table,
+    discriminator_layers,
+    generator_layers,
+    table_of,
     w_avg_table,
 )
 from idinvert.checkpoints.opened import write_networks
@@ -75,7 +76,10 @@ def convert(
     if half and to != "native":
         raise CheckpointError(f"--half: is of this project's files; leave it or --to {to} out")
     checkpoint = open_checkpoint(path, key="FILE", network=network)
-    _require_role(checkpoint, path, role)
+    if role is not None and role not in checkpoint.networks:
+        raise CheckpointError(
+            f"{path}: holds {' and '.join(checkpoint.networks)}, but no {role}; change --role"
+        )
     if to != "native":
         _require_free([out], force=force)
         return _export(checkpoint, out, to=to, role=role, drop_clamp=drop_clamp)
@@ -111,13 +115,6 @@ def _files(checkpoint: Checkpoint, out: Path, *, role: str | None) -> dict[str, 
     first = wanted[0]  # the generator, where there is one
     rest = {name: out.with_name(f"{stem}.{name}{_SUFFIX}") for name in wanted[1:]}
     return {first: out} | rest
-
-
-def _require_role(checkpoint: Checkpoint, path: str | Path, role: str | None) -> None:
-    if role is not None and role not in checkpoint.networks:
-        raise CheckpointError(
-            f"{path}: holds {' and '.join(checkpoint.networks)}, but no {role}; change --role"
-        )
 
 
 def _require_free(files: Iterable[Path], *, force: bool) -> None:
@@ -162,7 +159,7 @@ def to_rosinality(
             **only,
         },
     )
-    table = generator_table(rosinality.generator_layout, made)
+    table = table_of(rosinality.generator_layout, generator_layers(made))
     found: dict[str, Any] = {"g_ema": _lay_out(generator, table)}
     w_avg: Tensor = generator.get_buffer("w_avg")
     if w_avg.any():  # else it was never measured
@@ -175,7 +172,7 @@ def to_rosinality(
             target="rosinality",
             only={"connections": "resnet", "mbstd_group": 4, "mbstd_channels": 1, **only},
         )
-        table = discriminator_table(rosinality.discriminator_layout, made)
+        table = table_of(rosinality.discriminator_layout, discriminator_layers(made))
         found["d"] = _lay_out(discriminator, table)
     return found
 
@@ -200,7 +197,7 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
     only = {"multi_w": False}
     made = _architecture(generator, StyleGAN2Generator, target="NVlabs", only=only)
     num_layers = 2 * (made["resolution"].bit_length() - 2)
-    table = generator_table(nvlabs.generator_layout, made)
+    table = table_of(nvlabs.generator_layout, generator_layers(made))
     table |= w_avg_table(nvlabs.W_AVG, num_layers=num_layers, w_dim=made["w_dim"])
     found: dict[str, Any] = {
         "G_ema": _lay_out(generator, table),
@@ -208,7 +205,7 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
     }
     if discriminator is not None:
         made = _architecture(discriminator, StyleGAN2Discriminator, target="NVlabs", only={})
-        table = discriminator_table(nvlabs.discriminator_layout, made)
+        table = table_of(nvlabs.discriminator_layout, discriminator_layers(made))
         found["D"] = _lay_out(discriminator, table)
         found["init_kwargs"]["D"] = _nvlabs_discriminator_arguments(made)
     return found
@@ -225,14 +222,9 @@ def _architecture(
 ) -> dict[str, Any]:
     """The architecture of a network, if a layout can hold it.
 
-    Args:
-        network: The network.
-        expected: The class that the layout holds.
-        target: The layout, for messages.
-        only: Arguments of which the layout knows one value.
-
     Raises:
-        CheckpointError: It is of another class, or an argument has another value.
+        CheckpointError: It is not of the expected class, or an argument has another value than the
+            only one that the layout (`target`) knows.
     """
     if not isinstance(network, expected):
         judge = expected is StyleGAN2Discriminator

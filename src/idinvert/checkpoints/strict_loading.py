@@ -25,34 +25,22 @@ _LONGEST = 120  # characters of a key that are printed
 _DIGITS = 6  # of a layer's number
 
 
-def keep(tensor: Tensor) -> Tensor:
-    """The same in both layouts."""
-    return tensor
-
-
 @dataclass(frozen=True)
 class Source:
-    """Where one native tensor is stored in a file.
+    """Where one native tensor is stored in a file, and in which form.
 
-    Args:
-        key: Its name in the file.
-        read: From the file's form to the native one.
-        write: Back again; also what tells the shape that the file must hold.
+    ``read`` leads from the file's form to the native one; ``write`` leads back, and tells the shape
+    that the file must hold.
     """
 
     key: str
-    read: Transform = keep
-    write: Transform = keep
+    read: Transform = Tensor.detach
+    write: Transform = Tensor.detach
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor of the file that has only one right value, such as a resampling filter.
-
-    Args:
-        key: Its name in the file.
-        value: What it must be.
-    """
+    """A tensor of the file that has only one right value, such as a resampling filter."""
 
     key: str
     value: Tensor
@@ -142,10 +130,10 @@ class StrictStateDict:
         return any(source.key in self._left for source in table.values())
 
     def shape(self, name: str, *, ndim: int) -> tuple[int, ...]:
-        """The shape of a tensor from which an architecture is read; it is not taken.
+        """The shape of a tensor from which an architecture is read; the tensor is not taken.
 
         Raises:
-            CheckpointError: The tensor is not there, or has not that many dimensions.
+            CheckpointError: It is missing, or does not have `ndim` dimensions.
         """
         if name not in self._left:
             self.fail(f"{_shown(name)} is missing, and the architecture cannot be read without it")
@@ -165,16 +153,10 @@ class StrictStateDict:
     def take(
         self, name: str, *, shape: Sequence[int], dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Takes a tensor, on the CPU.
+        """Takes a tensor of this shape, on the CPU; one without data (``meta``) if it does not fit.
 
-        Args:
-            name: Its key.
-            shape: The shape it must have.
-            dtype: What it becomes. Any real floating-point type becomes another; integers, such as
-                BatchNorm's count of batches, must have this one.
-
-        Returns:
-            Tensor of that shape; where it is missing or misshapen, one without data (``meta``).
+        Any real floating-point type becomes ``dtype``; integers, such as BatchNorm's count of
+        batches, must have it.
         """
         nothing = torch.empty(tuple(shape), device="meta")
         if name not in self._left:
@@ -199,11 +181,7 @@ class StrictStateDict:
             self._left.pop(name, None)
 
     def finish(self) -> None:
-        """Ends the reading.
-
-        Raises:
-            CheckpointError: A key was missing, misshapen, or not asked for; all are named.
-        """
+        """Raises a CheckpointError that names all keys missing, misshapen, or not asked for."""
         complaints = []
         for kind, names in (
             ("missing", [_shown(name) for name in self._missing]),
@@ -217,11 +195,7 @@ class StrictStateDict:
             self.fail(f"tensors do not fit ({'; '.join(complaints)})")
 
     def fail(self, reason: str) -> NoReturn:
-        """Ends the reading at once.
-
-        Raises:
-            CheckpointError: Always; it says what, why, and which key to change.
-        """
+        """Raises a CheckpointError that says what, why, and which key to change."""
         raise CheckpointError(f"{self.what}: {reason}; change {self.key}")
 
 
@@ -238,10 +212,9 @@ def load(
     Args:
         make: Makes the network; called first without memory, so that a file cannot ask for more
             than it holds.
-        table: Where each tensor of the network is stored; None where the keys are the native ones.
+        table: Where each tensor is stored; None where the keys are the native ones.
         state: The file's tensors.
-        absent: Native tensors that the file does not hold; they keep their initial values, drawn
-            with a fixed seed.
+        absent: Native tensors that keep their initial values, drawn with a fixed seed.
         extra: Whether the file may hold more than the network, such as deeper layers.
 
     Returns:

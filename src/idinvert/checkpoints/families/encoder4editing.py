@@ -94,9 +94,7 @@ FAMILY = Family(
 def encoder_type(tensors: Mapping[str, Any], *, opts: Mapping[str, Any]) -> str | None:
     """Which of `KNOWN` a file's encoder is; None for any other, such as ReStyle's or HyperStyle's.
 
-    Args:
-        tensors: The encoder's tensors, without the prefix ``encoder.``.
-        opts: The options that the file stands with.
+    Tensors are named without the prefix ``encoder.``; ``opts`` are the options beside them.
     """
     named = opts.get("encoder_type")
     first: tuple[int, ...] = getattr(tensors.get("input_layer.0.weight"), "shape", ())
@@ -135,15 +133,18 @@ def read_encoder(
     state = StrictStateDict(tensors, what=what, key=key)
     kind = encoder_type(tensors, opts=opts)
     if kind is None:
+        shape = getattr(tensors.get("input_layer.0.weight"), "shape", None)
+        first = None if shape is None else tuple(shape)
         state.fail(
-            f"is of type {opts.get('encoder_type')!r:.60} with an input layer "
-            f"{_shape(tensors, 'input_layer.0.weight')}, expected one of {list(KNOWN)} on images"
+            f"is of type {opts.get('encoder_type')!r:.60} with an input layer {first}, expected "
+            f"one of {list(KNOWN)} on images"
         )
     channels = state.shape("input_layer.0.weight", ndim=4)[0]
+    hidden = state.shape("body.0.res_layer.5.fc1.weight", ndim=4)[0]
     table = body_table()
     architecture: dict[str, Any] = {
         "channels": channels,
-        "reduction": _reduction(state, channels=channels),
+        "reduction": max(1, channels // hidden),  # 16 in the authors' files
         "offset": bool(opts.get("start_from_latent_avg", latent_avg is not None)),
     }
     absent = ["w_offset"]
@@ -170,11 +171,15 @@ def read_encoder(
         }
     if kind == E4E:
         absent.append("unlocked")
-    for name in [name for name in state.names() if name.endswith(".num_batches_tracked")]:
-        state.drop([name])
+    state.drop([name for name in state.names() if name.endswith(".num_batches_tracked")])
     make = E4eEncoder if kind == E4E else PspEncoder
     encoder = load(lambda: make(**architecture), table, state, absent=absent)
-    _set_offset(encoder, latent_avg, state)
+    if encoder.offset:
+        expected = (encoder.num_layers, encoder.w_dim)
+        found = None if latent_avg is None else tuple(latent_avg.shape)
+        if latent_avg is None or found not in (expected, expected[1:]):
+            state.fail(f"adds a mean code to its codes, and latent_avg is {found}, not {expected}")
+        encoder.set_offset(latent_avg)
     return encoder
 
 
@@ -233,12 +238,6 @@ def _halvings(state: StrictStateDict, *, heads: int) -> list[int]:
     return [first + level for level in levels[:heads]]
 
 
-def _reduction(state: StrictStateDict, *, channels: int) -> int:
-    """How much narrower the hidden layer of squeeze and excitation is, 16 in the authors' files."""
-    hidden = state.shape("body.0.res_layer.5.fc1.weight", ndim=4)[0]
-    return max(1, channels // hidden)
-
-
 def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
     """L of the options' image size.
 
@@ -250,23 +249,6 @@ def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
         if isinstance(size, int) and 8 <= size <= LARGEST and not size & (size - 1):
             return 2 * size.bit_length() - 4
     state.fail("gives one w, and its options say no stylegan_size of the generator it is for")
-
-
-def _set_offset(
-    encoder: E4eEncoder | PspEncoder, latent_avg: Tensor | None, state: StrictStateDict
-) -> None:
-    if not encoder.offset:
-        return
-    expected = (encoder.num_layers, encoder.w_dim)
-    if latent_avg is None or tuple(latent_avg.shape) not in (expected, expected[1:]):
-        found = None if latent_avg is None else tuple(latent_avg.shape)
-        state.fail(f"adds a mean code to its codes, and latent_avg is {found}, not {expected}")
-    encoder.set_offset(latent_avg)
-
-
-def _shape(tensors: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
-    shape = getattr(tensors.get(name), "shape", None)
-    return None if shape is None else tuple(shape)
 
 
 def _state(content: Any) -> dict[str, Any]:

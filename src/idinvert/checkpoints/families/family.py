@@ -17,7 +17,7 @@ NVIDIA = "NVIDIA Source Code License, non-commercial"
 
 
 class Reader(Protocol):
-    """Reads the networks of a file."""
+    """Reads the networks of a file, see `Family`."""
 
     def __call__(self, archive: Archive, *, key: str, network: str | None = None) -> Checkpoint: ...
 
@@ -79,18 +79,11 @@ def choose_generator(
 
 @dataclass(frozen=True)
 class Part:
-    """One network of a file that holds several.
-
-    Args:
-        name: Its name in the file.
-        stored: It, as the file holds it.
-        content: The file's content.
-        state: Its tensors.
-    """
+    """One network of a file that holds several."""
 
     name: str
-    stored: Any
-    content: Any
+    stored: Any  # as the file holds it
+    content: Any  # the whole file's
     state: StrictStateDict
 
 
@@ -144,13 +137,8 @@ def require_settings(
 ) -> None:
     """Refuses a network that was built otherwise than the native one computes.
 
-    Args:
-        state: For the complaint.
-        made: What the network was built with, as far as the file says.
-        expected: The only value that each of these settings may have.
-
     Raises:
-        CheckpointError: A setting that is given has another value.
+        CheckpointError: A setting in `made`, what the file says, has another value than `expected`.
     """
     for name, value in expected.items():
         if name in made and not same_setting(made[name], value):
@@ -172,13 +160,7 @@ def same_setting(found: Any, expected: Any) -> bool:
 def positive_setting(
     state: StrictStateDict, made: Mapping[str, Any], name: str, default: float | None
 ) -> Any:
-    """A positive number that a network was built with, or the default.
-
-    Args:
-        state: For the complaint.
-        made: What the network was built with, as far as the file says.
-        name: The setting.
-        default: What it is where the file does not say; None is allowed in the file too.
+    """A positive number that a network was built with, or None; the default where it is not said.
 
     Raises:
         CheckpointError: It is something else.

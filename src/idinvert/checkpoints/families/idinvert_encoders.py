@@ -19,7 +19,25 @@ _MOVING = {"running_mean": "/moving_mean", "running_var": "/moving_variance"}
 
 
 Layout = Callable[[str, int], Table]
-"""From a layer (stem, shortcut, first, second, dense) and its block to where it is stored."""
+"""From a layer (stem, shortcut, first, second, dense) and its block to where it is stored: its
+``weight``, ``bias`` and the tensors of ``norm``."""
+
+
+_BLOCK_A, _BLOCK_C = "encoder/encoder_res_block_", "E_block_"
+_PLACES_A = {
+    "stem": ("encoder/input_image_stage", "bn_input_stage/BatchNorm"),
+    "shortcut": (f"{_BLOCK_A}{{i}}/shortcut", "shortcut_bn/BatchNorm"),
+    "first": (f"{_BLOCK_A}{{i}}/conv1", "bn_1/BatchNorm"),
+    "second": (f"{_BLOCK_A}{{i}}/conv2", "bn_2/BatchNorm"),
+    "dense": ("encoder/encoder_fc", "fc_1/BatchNorm"),
+}
+_PLACES_C = {
+    "stem": ("FromImg", "batch_norm"),
+    "shortcut": (f"{_BLOCK_C}{{i}}/Shortcut", "batch_norm"),
+    "first": (f"{_BLOCK_C}{{i}}/Conva", "batch_norm"),
+    "second": (f"{_BLOCK_C}{{i}}/Convb", "batch_norm"),
+    "dense": ("Latent_out", "batch_norm"),
+}
 
 
 def read_encoder_a(state: StrictStateDict) -> Encoder:
@@ -30,27 +48,8 @@ def read_encoder_a(state: StrictStateDict) -> Encoder:
     Raises:
         CheckpointError: The tensors do not fit.
     """
-    inner = {
-        "stem": "bn_input_stage",
-        "shortcut": "shortcut_bn",
-        "first": "bn_1",
-        "second": "bn_2",
-        "dense": "fc_1",
-    }
-
-    def name(layer: str, i: int) -> str:
-        if layer in ("stem", "dense"):
-            return f"encoder/{'input_image_stage' if layer == 'stem' else 'encoder_fc'}"
-        part = {"shortcut": "shortcut", "first": "conv1", "second": "conv2"}[layer]
-        return f"encoder/encoder_res_block_{i}/{part}"
-
-    def layout(layer: str, i: int) -> Table:
-        own, weight = name(layer, i), dense if layer == "dense" else conv
-        norm = _norm(f"{own}/{inner[layer]}/BatchNorm", {"bias": "/beta"} | _MOVING)
-        return {"weight": weight(f"{own}/weight"), **norm}
-
-    blocks = state.extent("encoder/encoder_res_block_", "/")
-    return _read(state, layout, blocks=blocks, variant="v1", norm="batch")
+    layout = _tensorflow(_PLACES_A, {"bias": "/beta"} | _MOVING)
+    return _read(state, layout, blocks=state.extent(_BLOCK_A, "/"), variant="v1", norm="batch")
 
 
 def read_encoder_b(state: StrictStateDict) -> Encoder:
@@ -74,7 +73,7 @@ def read_encoder_b(state: StrictStateDict) -> Encoder:
             factor = 1 / math.sqrt(state.shape(f"{block}.fc.weight", ndim=2)[1])
             key = f"{block}.fc.weight"
             found["weight"] = Source(key, lambda t: t * factor, lambda t: t / factor)
-        found |= _norm(norm, STATISTICS | {"bias": ".bias"})
+        found |= norm_table({"norm": norm}, STATISTICS | {"bias": ".bias"})
         if number:
             mean = f"{norm}.running_mean"
             found["norm.running_mean"] = _minus(mean, state, f"{block}.wscale{number}.bias")
@@ -93,16 +92,23 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
     Raises:
         CheckpointError: The tensors do not fit.
     """
+    norm = {"weight": "/gamma", "bias": "/beta"} | _MOVING
+    layout = _tensorflow(_PLACES_C, norm, biased=("stem", "first", "second", "dense"))
+    return _read(state, layout, blocks=state.extent(_BLOCK_C, "/"), variant="v2", norm="sync")
+
+
+def _tensorflow(
+    places: Mapping[str, tuple[str, str]], norm: Mapping[str, str], *, biased: tuple[str, ...] = ()
+) -> Layout:
+    """The layout of a TensorFlow encoder: scopes of its layers, and of their normalisations."""
 
     def layout(layer: str, i: int) -> Table:
-        part = {"shortcut": "Shortcut", "first": "Conva", "second": "Convb"}.get(layer)
-        own = {"stem": "FromImg", "dense": "Latent_out"}.get(layer, f"E_block_{i}/{part}")
-        weight = dense if layer == "dense" else conv
-        norm = _norm(f"{own}/batch_norm", {"weight": "/gamma", "bias": "/beta"} | _MOVING)
-        found = {"weight": weight(f"{own}/weight"), **norm}
-        return found if layer == "shortcut" else found | {"bias": Source(f"{own}/bias")}
+        own, inner = (scope.format(i=i) for scope in places[layer])
+        found: Table = {"weight": (dense if layer == "dense" else conv)(f"{own}/weight")}
+        found |= norm_table({"norm": f"{own}/{inner}"}, norm)
+        return found | {"bias": Source(f"{own}/bias")} if layer in biased else found
 
-    return _read(state, layout, blocks=state.extent("E_block_", "/"), variant="v2", norm="sync")
+    return layout
 
 
 def norm_table(norms: Mapping[str, str], tensors: Mapping[str, str]) -> Table:
@@ -120,24 +126,10 @@ def norm_table(norms: Mapping[str, str], tensors: Mapping[str, str]) -> Table:
     }
 
 
-def _norm(name: str, tensors: Mapping[str, str]) -> Table:
-    """The normalisation of a layer, see `norm_table`."""
-    return norm_table({"norm": name}, tensors)
-
-
 def _read(
     state: StrictStateDict, layout: Layout, *, blocks: int, variant: str, norm: str
 ) -> Encoder:
-    """Reads an encoder.
-
-    Args:
-        state: The file's tensors; whatever is of no use has been dropped.
-        layout: From a layer and its block to the table of its tensors: ``weight``, ``bias`` and
-            those of ``norm``.
-        blocks: How many residual blocks there are.
-        variant: ``"v1"`` or ``"v2"`` of `BaseBackbone`.
-        norm: ``"batch"`` or ``"sync"``, as it was trained.
-    """
+    """Reads an encoder of `BaseBackbone`'s variant; ``norm`` is ``"batch"`` or ``"sync"``."""
     most = LARGEST.bit_length() - 3
     if not 1 <= blocks <= most:
         state.fail(f"has {blocks} residual blocks, expected 1 … {most}")

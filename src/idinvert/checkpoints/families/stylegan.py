@@ -15,7 +15,8 @@ from idinvert.checkpoints.families.stylegan2 import (
     LARGEST,
     Layer,
     Layout,
-    discriminator_table,
+    discriminator_layers,
+    table_of,
     w_avg_table,
 )
 from idinvert.checkpoints.strict_loading import Constant, Source, StrictStateDict, load
@@ -70,15 +71,15 @@ def read_generator(
     top = num_layers // 2 - 1
     for b in range(top):  # a grown network no longer looks at the heads of lower resolutions
         state.drop(source.key for source in layout(Layer("rgb", b, 4 << b)).values())
-    dense = [layout(Layer("dense", i)) for i in range(depth)]
-    table = {f"mapping.layers.{i}.{kind}": s for i, d in enumerate(dense) for kind, s in d.items()}
+    layers = [Layer("dense", i, native=f"mapping.layers.{i}") for i in range(depth)]
+    layers.append(Layer("rgb", top, 4 << top, "synthesis.to_rgb"))
+    table = table_of(layout, layers)
     for i in range(num_layers):
         for name, source in layout(Layer("conv", i, layer_side(i))).items():
             table[_native(name, i)] = source
-    rgb = layout(Layer("rgb", top, 4 << top))
-    table |= {f"synthesis.to_rgb.{kind}": source for kind, source in rgb.items()}
     w_dim = state.native_shape(table["synthesis.epilogues.0.affine.weight"], ndim=2)[1]
-    widths = [state.native_shape(layer["weight"], ndim=2) for layer in dense]
+    weights = [table[f"mapping.layers.{i}.weight"] for i in range(depth)]
+    widths = [state.native_shape(weight, ndim=2) for weight in weights]
     multi_w = widths[-1][0] == num_layers * w_dim
     made: dict[str, Any] = {
         "resolution": 4 << top,
@@ -104,14 +105,9 @@ def read_generator(
 def read_discriminator(
     state: StrictStateDict, layout: Layout, *, blocks: int, lod: str, mbstd_group: Any = 4
 ) -> StyleGANDiscriminator:
-    """Reads a discriminator.
+    """Reads a discriminator that halves the image so many times; see `read_generator`.
 
-    Args:
-        state: The file's tensors; whatever is of no use has been dropped.
-        layout: Where they are stored.
-        blocks: How often it halves the image.
-        lod: Key of the level of detail, a number.
-        mbstd_group: As in `StyleGANDiscriminator`, as the file says it; 0 leaves it out.
+    ``mbstd_group`` is as in `StyleGANDiscriminator`, as the file says it; 0 leaves it out.
 
     Raises:
         CheckpointError: The tensors do not fit, it judges labels, or it was still growing.
@@ -121,7 +117,7 @@ def read_discriminator(
         state.fail(f"has a minibatch deviation over {mbstd_group!r:.60}, expected a number")
     for i in range(1, blocks + 1):  # see `read_generator`
         state.drop(source.key for source in layout(Layer("from_rgb", i, 4 << blocks - i)).values())
-    table = discriminator_table(layout, {"resolution": 4 << blocks})
+    table = table_of(layout, discriminator_layers({"resolution": 4 << blocks}))
     width, seen = state.native_shape(table["conv.weight"], ndim=4)[:2]
     fc_width = state.native_shape(table["fc.weight"], ndim=2)[0]
     if state.native_shape(table["out.weight"], ndim=2)[0] > 1:
@@ -141,15 +137,10 @@ def read_discriminator(
 
 
 def fused_from(state: StrictStateDict, fused_scale: Any, *, auto: Any = FUSED_FROM) -> int:
-    """The side from which upsampling layers are fused, of ``fused_scale``: ``"auto"`` or a bool.
-
-    Args:
-        state: For the complaint.
-        fused_scale: As the file says it.
-        auto: The side that ``"auto"`` means.
+    """The side from which upsampling layers are fused, of the file's ``fused_scale``.
 
     Raises:
-        CheckpointError: It is none of these.
+        CheckpointError: It is neither ``"auto"``, which means ``auto``, nor a bool.
     """
     if isinstance(fused_scale, bool):
         return 8 if fused_scale else NEVER_FUSED
@@ -159,11 +150,7 @@ def fused_from(state: StrictStateDict, fused_scale: Any, *, auto: Any = FUSED_FR
 
 
 def refuse_labels(state: StrictStateDict) -> NoReturn:
-    """Ends the reading of a network that takes labels.
-
-    Raises:
-        CheckpointError: Always.
-    """
+    """Ends the reading of a network that takes labels."""
     state.fail("is conditioned on labels, expected an unconditional StyleGAN")
 
 

@@ -5,7 +5,7 @@ where it is stored. Everything else follows from it: which tensors a file must h
 architecture, which is read off the shapes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,16 +92,6 @@ def discriminator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
             yield Layer("dense", i, native=f"cmap.layers.{i}")
 
 
-def generator_table(layout: Layout, made: Mapping[str, Any]) -> Table:
-    """Where every tensor of a generator is stored, but for the mean code."""
-    return _table(layout, generator_layers(made))
-
-
-def discriminator_table(layout: Layout, made: Mapping[str, Any]) -> Table:
-    """Where every tensor of a discriminator is stored."""
-    return _table(layout, discriminator_layers(made))
-
-
 def w_avg_table(key: str, *, num_layers: int, w_dim: int, each_layer: bool = False) -> Table:
     """Where the mean code is stored, [w_dim], or [L · w_dim] for one of each layer."""
     return {
@@ -128,8 +118,7 @@ def read_generator(
         state: The file's tensors.
         layout: Where they are stored.
         w_avg: Key of the mean code; None where the file holds none, which leaves it 0.
-        optional: Parts of native names, of tensors that a file may lack altogether: `NOISE` or
-            `NOISE_MAPS`.
+        optional: What a file may lack altogether: `NOISE` or `NOISE_MAPS`.
         connections: Architecture of the synthesis; None reads it off the file.
         choices: Arguments of `StyleGAN2Generator` that tensors do not tell.
 
@@ -138,7 +127,7 @@ def read_generator(
             tensors do not fit.
     """
     made = _generator_architecture(state, layout, connections) | choices
-    table = generator_table(layout, made)
+    table = table_of(layout, generator_layers(made))
     absent = {"w_avg"} if w_avg is None else set()
     if w_avg is not None:
         table |= w_avg_table(
@@ -162,22 +151,14 @@ def read_discriminator(
     connections: str | None = None,
     **choices: Any,
 ) -> StyleGAN2Discriminator:
-    """Reads a discriminator.
+    """Reads a discriminator; see `read_generator`.
 
-    Args:
-        state: The file's tensors.
-        layout: Where they are stored.
-        blocks: How often it halves the image; None counts its blocks in the file.
-        connections: Architecture; None reads it off the file.
-        choices: Arguments of `StyleGAN2Discriminator` that tensors do not tell.
-
-    Raises:
-        CheckpointError: As `read_generator`.
+    ``blocks`` is how often it halves the image; None counts its blocks in the file.
     """
     if blocks is None:
         blocks = _count(state, lambda i: layout(Layer("conv0", i, 8 << i)), most=_MOST_BLOCKS)
     made = _discriminator_architecture(state, layout, blocks, connections) | choices
-    table = discriminator_table(layout, made)
+    table = table_of(layout, discriminator_layers(made))
     return load(lambda: StyleGAN2Discriminator(**made), table, state)
 
 
@@ -280,7 +261,8 @@ def _count(state: StrictStateDict, table: Callable[[int], Table], *, most: int =
     return found
 
 
-def _table(layout: Layout, layers: Iterator[Layer]) -> Table:
+def table_of(layout: Layout, layers: Iterable[Layer]) -> Table:
+    """Where every tensor of a network is stored, but for the mean code."""
     found: Table = {}
     for layer in layers:
         for tensor, source in layout(layer).items():
