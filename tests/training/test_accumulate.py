@@ -20,8 +20,8 @@ from idinvert.training.conventional import ConventionalTraining
 from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.e4e import E4eTraining
 from idinvert.training.force_in_domain import ForceInDomainTraining
+from idinvert.training.objective import micro_batches
 from idinvert.training.schedules import Constant
-from idinvert.training.steps import micro_batches
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH, STEPS = 4, 3

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from idinvert.config.compose import compose_plain
 from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.objective import random_flip
 from idinvert.training.schedules import Constant, ExponentialDecay
-from idinvert.training.steps import random_flip
 
 from .equations import adam_first_step, discriminator_loss, encoder_loss, gradients, pixels
 

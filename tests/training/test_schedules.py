@@ -1,14 +1,8 @@
 """Learning-rate schedules at the places where their formulas are known."""
 
 import pytest
-import torch
 
-from idinvert.training.schedules import (
-    Constant,
-    ExponentialDecay,
-    LinearTail,
-    set_learning_rate,
-)
+from idinvert.training.schedules import Constant, ExponentialDecay, LinearTail
 
 
 def test_a_constant_stays() -> None:
@@ -41,10 +35,3 @@ def test_a_tail_of_no_length_is_a_step() -> None:
     schedule = LinearTail(start_nimg=100, end_nimg=100, final=0.1)
     assert schedule(100) == 1.0
     assert schedule(101) == pytest.approx(0.1)
-
-
-def test_every_group_gets_the_rate() -> None:
-    parameters = [torch.zeros(1, requires_grad=True) for _ in range(2)]
-    optimizer = torch.optim.Adam([{"params": [p]} for p in parameters], lr=1.0)
-    assert set_learning_rate(optimizer, base=1e-3, factor=0.5) == 5e-4
-    assert [group["lr"] for group in optimizer.param_groups] == [5e-4, 5e-4]

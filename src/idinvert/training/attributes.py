@@ -1,21 +1,17 @@
 """Training of the attribute network that reads labels, and serves as F in miniature."""
 
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from idinvert.acceleration import StepGraphs
 from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
-from idinvert.training.clock import ImageClock, random_stream
-from idinvert.training.schedules import Schedule, set_learning_rate
-from idinvert.training.steps import descend, log_means
+from idinvert.training.clock import random_stream
+from idinvert.training.objective import Objective, adam
+from idinvert.training.schedules import Schedule
 
 
-class AttributeTraining(pl.LightningModule):
+class AttributeTraining(Objective):
     """Supervised training on exact labels: cross-entropy for binary, squared error for the rest.
 
     Images are never mirrored: pose and light have a left and a right.
@@ -40,12 +36,9 @@ class AttributeTraining(pl.LightningModule):
         seed: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(lr=lr, schedule=schedule, seed=seed, accumulate=accumulate)
         self.network = network.train().requires_grad_(True)
-        self.clock = ImageClock()
-        self.lr, self.schedule, self.noise, self.seed = lr, schedule, noise, seed
-        self.accumulate, self.graphs = accumulate, StepGraphs()
+        self.noise = noise
         self.binary: Tensor
         self.values: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
@@ -54,24 +47,18 @@ class AttributeTraining(pl.LightningModule):
         self.register_buffer("values", (~binary).nonzero().flatten(), persistent=False)
 
     @property
-    def nimg(self) -> int:
-        """Images seen so far, over all ranks."""
-        return self.clock.nimg
-
-    @property
     def trained_networks(self) -> dict[str, nn.Module]:
         """What a finished run leaves in its ``weights`` folder."""
         return {"attributes": self.network}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam with torch's defaults."""
-        return [torch.optim.Adam(self.network.parameters(), lr=self.lr, fused=True)]
+        return [adam(self.network, lr=self.lr, betas=self.betas)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the detached losses."""
-        optimizer: Any = self.optimizers()
-        set_learning_rate(optimizer.optimizer, base=self.lr, factor=self.schedule(self.nimg))
-        images = to_float(batch["image"]).to(self.dtype)
+        (optimizer,) = self.scheduled_optimizers()
+        images = self.training_images(batch)
         if self.noise > 0:
             rng = random_stream(
                 purpose="image noise",
@@ -83,8 +70,8 @@ class AttributeTraining(pl.LightningModule):
             noise = torch.randn(images.shape, generator=rng, device=rng.device)
             images = images + self.noise * noise.to(images.device)
         labels = batch["attributes"]
-        terms = descend(
-            self, optimizer, self._loss, images, labels, parts=self.accumulate, graph="network"
+        terms = self.descend(
+            optimizer, self._loss, images, labels, parts=self.accumulate, graph="network"
         )
         self.clock.nimg += len(images) * self.trainer.world_size
         return terms
@@ -108,4 +95,4 @@ class AttributeTraining(pl.LightningModule):
         ):
             measure, value = ("accuracy", right) if kind == "binary" else ("mse", error)
             values[f"val/{measure}_{name}"] = value[:, index]
-        log_means(self, values)
+        self.log_means(values)

@@ -1,28 +1,8 @@
-"""Images seen (nimg), the unit of time of every schedule, log, checkpoint and axis."""
+"""Images seen (nimg), the unit of time, as a condition and as a seed."""
 
 import hashlib
 
 import torch
-from torch import nn
-
-
-class ImageClock(nn.Module):
-    """Counts the images seen by all ranks together; travels in the state dict.
-
-    Lightning's ``global_step`` counts optimiser steps, two a batch here, and is never used.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.nimg = 0
-
-    def get_extra_state(self) -> dict[str, int]:
-        """The count, for ``state_dict``."""
-        return {"nimg": self.nimg}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """Takes the count back from ``load_state_dict``."""
-        self.nimg = int(state["nimg"])
 
 
 def passed(nimg: int, *, step: int, every: int) -> bool:

@@ -1,7 +1,9 @@
 """Training of the conventional encoder (Sec. 3.1, Eq. 1)."""
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from idinvert.errors import ConfigError
 from idinvert.inversion.draw import image_rng
@@ -9,16 +11,10 @@ from idinvert.inversion.initialization import mapped
 from idinvert.losses.terms import code_loss
 from idinvert.training.clock import random_stream
 from idinvert.training.encoder_training import EncoderTraining
-from idinvert.training.schedules import Schedule
-from idinvert.training.steps import (
-    adam,
-    descend,
-    log_means,
-    scheduled_optimizers,
-)
+from idinvert.training.objective import adam
 
 
-class ConventionalTraining(EncoderTraining):
+class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
     """E learns to give back the codes of synthetic images; it never sees a real one.
 
     Each step samples as many z as the batch of the data set holds, makes their codes w = M(z) and
@@ -43,31 +39,13 @@ class ConventionalTraining(EncoderTraining):
     judged_by = None
     """Reconstructions of real images may end worse than G at the mean code, as in Table 1."""
 
-    def __init__(
-        self,
-        *,
-        generator: nn.Module,
-        encoder: nn.Module,
-        lr: float,
-        betas: tuple[float, float],
-        schedule: Schedule,
-        seed: int,
-        accumulate: int = 1,
-    ) -> None:
-        if getattr(encoder, "noise_head", None) is not None:
+    def __init__(self, **shared: Any) -> None:
+        if getattr(shared["encoder"], "noise_head", None) is not None:
             raise ConfigError(
                 "objective=conventional compares codes, and this encoder gives noise maps as well: "
                 "nothing would train them. Use encoder=base, or another objective."
             )
-        super().__init__(
-            generator=generator,
-            encoder=encoder,
-            lr=lr,
-            betas=betas,
-            schedule=schedule,
-            seed=seed,
-            accumulate=accumulate,
-        )
+        super().__init__(**shared)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for E."""
@@ -104,10 +82,10 @@ class ConventionalTraining(EncoderTraining):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of E; returns the detached loss."""
-        (optimizer,) = scheduled_optimizers(self)
+        (optimizer,) = self.scheduled_optimizers()
         count = len(batch["image"])
         codes = self.sample_codes(count)
-        terms = descend(self, optimizer, self._loss, codes, parts=self.accumulate, graph="E")
+        terms = self.descend(optimizer, self._loss, codes, parts=self.accumulate, graph="E")
         self.clock.nimg += count * self.trainer.world_size
         return terms
 
@@ -121,4 +99,4 @@ class ConventionalTraining(EncoderTraining):
         codes = self.codes_by_id(batch["id"])
         mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)
         error = code_loss(codes, self.encoder(self.show(codes)).to(codes.dtype))
-        log_means(self, {"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})
+        self.log_means({"val/code": error, "val/code_of_mean": code_loss(codes, mean_code)})

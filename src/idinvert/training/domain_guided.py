@@ -10,15 +10,7 @@ from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
 from idinvert.losses.terms import check_kind
 from idinvert.networks.encoding import decode
 from idinvert.training.encoder_training import EncoderTraining
-from idinvert.training.schedules import Schedule
-from idinvert.training.steps import (
-    adam,
-    descend,
-    lazy,
-    scheduled_optimizers,
-    total,
-    training_images,
-)
+from idinvert.training.objective import adam, lazy_ratio, total
 
 
 class DomainGuidedTraining(EncoderTraining):
@@ -28,8 +20,7 @@ class DomainGuidedTraining(EncoderTraining):
 
     Args:
         discriminator: D, as it came out of the GAN's training; it goes on learning here.
-        perceptual: F; images to features. ``None`` only with ``lambda_vgg=0``.
-        lambda_vgg: Weight of the perceptual term.
+        lambda_vgg: Weight of the perceptual term; 0 where there is no F.
         lambda_adv: Weight of the adversarial term; 0 leaves D out altogether.
         r1_gamma: The gamma of Eq. 3.
         r1_every: D steps between two penalties; each counts ``r1_every`` times.
@@ -48,35 +39,17 @@ class DomainGuidedTraining(EncoderTraining):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         discriminator: nn.Module | None,
-        encoder: nn.Module,
-        perceptual: nn.Module | None,
         lambda_vgg: float,
         lambda_adv: float,
         r1_gamma: float,
         r1_every: int,
         adversarial: str,
         refresh_fakes: bool,
-        lr: float,
-        betas: tuple[float, float],
-        schedule: Schedule,
-        mirror: bool,
-        seed: int,
-        accumulate: int = 1,
+        **shared: Any,
     ) -> None:
         check_kind(adversarial)
-        super().__init__(
-            generator=generator,
-            encoder=encoder,
-            perceptual=perceptual,
-            lr=lr,
-            betas=betas,
-            schedule=schedule,
-            mirror=mirror,
-            seed=seed,
-            accumulate=accumulate,
-        )
+        super().__init__(**shared)
         self.discriminator: nn.Module | None = discriminator if lambda_adv > 0 else None
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
@@ -87,50 +60,36 @@ class DomainGuidedTraining(EncoderTraining):
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
         """What a finished run leaves in its ``weights`` folder."""
-        networks = {"encoder": self.encoder}
-        if self.discriminator is not None:
-            networks["discriminator"] = self.discriminator
-        return networks
+        d = self.discriminator
+        return {"encoder": self.encoder} | ({} if d is None else {"discriminator": d})
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for E, and for D where there is one, corrected for lazy penalties."""
         optimizers = [adam(self.encoder, lr=self.lr, betas=self.betas)]
         if self.discriminator is not None:
-            every = lazy(r1_gamma=self.r1_gamma, r1_every=self.r1_every)
-            of_d = adam(self.discriminator, lr=self.lr, betas=self.betas, penalised_every=every)
+            ratio = lazy_ratio(self.r1_every, gamma=self.r1_gamma)
+            of_d = adam(self.discriminator, lr=self.lr, betas=self.betas, ratio=ratio)
             optimizers.append(of_d)
         return optimizers
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One E step and one D step; returns the detached means of every term."""
-        terms, _ = self.steps_of_e_and_d(batch, scheduled_optimizers(self))
-        self.clock.nimg += len(batch["image"]) * self.trainer.world_size
-        return terms
-
-    def steps_of_e_and_d(
-        self, batch: dict[str, Tensor], optimizers: list[Any]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """One step down Eq. (2), and one down Eq. (3) where there is a D.
-
-        Args:
-            batch: With this rank's ``image``.
-            optimizers: Of E and of D, as `configure_optimizers` has them.
-
-        Returns:
-            The detached means of every term, and E(x) of before the step, ``[N, L, w_dim]``.
-        """
-        images = training_images(self, batch)
+        """One step of E down Eq. (2) and one of D down Eq. (3); the detached mean of every term."""
+        optimizers = self.scheduled_optimizers()
+        images = self.training_images(batch)
+        step_images = len(images) * self.trainer.world_size
         fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
         codes: list[Tensor] = []  # and E(x)
-        loss_of = partial(self._encoder_loss, fakes=fakes, codes=codes)
-        kept = [fakes, codes]
-        terms = descend(
-            self, optimizers[0], loss_of, images, parts=self.accumulate, kept=kept, graph="E"
+        terms = self.descend(
+            optimizers[0],
+            partial(self._encoder_loss, fakes=fakes, codes=codes),
+            images,
+            parts=self.accumulate,
+            kept=[fakes, codes],
+            graph=("E", self.layers),
         )
         if self.discriminator is not None:
-            step = self.nimg // (len(images) * self.trainer.world_size)
-            terms |= descend(
-                self,
+            step = self.nimg // step_images
+            terms |= self.descend(
                 optimizers[1],
                 partial(self._discriminator_loss, step=step),
                 images,
@@ -138,7 +97,9 @@ class DomainGuidedTraining(EncoderTraining):
                 parts=self.accumulate,
                 graph=("D", step % self.r1_every == 0),
             )
-        return terms, torch.cat(codes)
+        terms |= self.step_on_codes(torch.cat(codes), optimizers[-1])
+        self.clock.nimg += step_images
+        return terms
 
     def _encoder_loss(
         self, images: Tensor, *, fakes: list[Tensor], codes: list[Tensor]
@@ -160,10 +121,6 @@ class DomainGuidedTraining(EncoderTraining):
         loss = total(terms)  # Eq. (2)
         return loss, terms | {"loss/encoder": loss}
 
-    def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
-        """What a subclass adds to Eq. (2) for the codes E(x), ``[N, L, w_dim]``, weighted."""
-        return {}
-
     def _discriminator_loss(
         self, images: Tensor, reconstructions: Tensor, *, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -180,3 +137,18 @@ class DomainGuidedTraining(EncoderTraining):
             r1_every=self.r1_every,
             step=step,
         )  # Eq. (3)
+
+    # What a subclass adds (`training.latent_adversary`).
+
+    @property
+    def layers(self) -> int:
+        """How many layers of a code E may set freely now; all L of them here."""
+        return self.generator.num_layers
+
+    def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
+        """Terms beside those of Eq. (2) for the codes E(x), ``[N, L, w_dim]``, weighted."""
+        return {}
+
+    def step_on_codes(self, codes: Tensor, optimizer: Any) -> dict[str, Tensor]:
+        """A step of the last optimiser on the codes E(x) of before E's step; gives its terms."""
+        return {}

@@ -1,36 +1,33 @@
-"""What the objectives of an encoder share: frozen networks, images seen, validation, resuming."""
+"""What the objectives of an encoder share: frozen networks, validation, and the constructor."""
 
+import inspect
+from collections.abc import Collection
 from typing import Any, Self
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from idinvert.acceleration import StepGraphs
 from idinvert.data.convert import to_float
 from idinvert.losses.terms import pixel_loss
 from idinvert.networks.encoding import decode
-from idinvert.training.clock import ImageClock
+from idinvert.training.objective import Objective
 from idinvert.training.schedules import Schedule
-from idinvert.training.steps import log_means
 
 FROZEN = ("generator", "perceptual")
 
 
-class EncoderTraining(pl.LightningModule):
+class EncoderTraining(Objective):
     """E around a frozen G and F; a subclass has the losses, the optimisers and the training step.
+
+    A subclass lists its own arguments and takes the others as ``**shared``. Its signature, which
+    configurations are checked by, has both, less those named by the class argument ``without``.
+
+    Arguments that are not listed here are those of `Objective`.
 
     Args:
         generator: The frozen G (`networks.generator.Generator`); codes ``[N, L, w_dim]`` to images.
         encoder: E; images to codes ``[N, L, w_dim]``.
         perceptual: The frozen F; images to features. ``None`` where no loss takes it.
-        lr: E's learning rate.
-        betas: Adam's betas.
-        schedule: Factor on the learning rates by images seen.
-        mirror: Flip training images left to right with probability one half.
-        seed: Seed of the flips, and of whatever else is drawn.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm and a discriminator's
-            minibatch deviation see one at a time.
     """
 
     def __init__(
@@ -46,20 +43,21 @@ class EncoderTraining(pl.LightningModule):
         seed: int,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(
+            lr=lr, betas=betas, schedule=schedule, mirror=mirror, seed=seed, accumulate=accumulate
+        )
         self.generator: Any = freeze(generator)
         self.perceptual: nn.Module | None = None if perceptual is None else freeze(perceptual)
         self.encoder: Any = encoder
-        self.clock = ImageClock()
-        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule, self.mirror, self.seed = schedule, mirror, seed
-        self.accumulate, self.graphs = accumulate, StepGraphs()
 
-    @property
-    def nimg(self) -> int:
-        """Images seen so far, over all ranks."""
-        return self.clock.nimg
+    def __init_subclass__(cls, without: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.__init__).parameters
+        if "shared" not in own:
+            return
+        known = {**inspect.signature(cls.__base__).parameters, **own}  # type: ignore[arg-type]
+        taken = [p for name, p in known.items() if name not in {"self", "shared", *without}]
+        cls.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
@@ -86,7 +84,7 @@ class EncoderTraining(pl.LightningModule):
             mean_image = self.generator.synthesis(mean_code, noise="const")
             error = pixel_loss(images, self.reconstruct(images).clamp(-1, 1))
             floor = pixel_loss(images, mean_image.clamp(-1, 1))
-        log_means(self, {"val/mse": error, "val/mse_of_mean_image": floor})
+        self.log_means({"val/mse": error, "val/mse_of_mean_image": floor})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen networks out.

@@ -4,30 +4,22 @@ import copy
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
 from idinvert.losses.terms import path_length_penalty, path_lengths, r1
 from idinvert.training.augment import AdaptiveAugment
 from idinvert.training.augment_maps import Augmentations
 from idinvert.training.averages import PathLength, update_ema
-from idinvert.training.clock import ImageClock, random_stream
+from idinvert.training.clock import random_stream
 from idinvert.training.latents import Latents, draw_latents, mixed_codes
+from idinvert.training.objective import Objective, adam, add_means, lazy_ratio, micro_batches
 from idinvert.training.schedules import Schedule
-from idinvert.training.steps import (
-    detached,
-    gradient_sync,
-    micro_batches,
-    scheduled_optimizers,
-    training_images,
-)
 
 
-class GANTraining(pl.LightningModule):
+class GANTraining(Objective):
     """G against D, with style mixing, a tracked mean code and an average of G.
 
     G and D learn from one shared forward pass: D sees each fake once; the gradient of G's loss
@@ -88,19 +80,16 @@ class GANTraining(pl.LightningModule):
         path_length_shrink: int = 2,
         accumulate: int = 1,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(
+            lr=lr, betas=betas, schedule=schedule, mirror=mirror, seed=seed, accumulate=accumulate
+        )
         self.generator: Any = generator.train().requires_grad_(True)
         self.discriminator = discriminator.train().requires_grad_(True)
         self.average: Any = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.clock = ImageClock()
         self.r1_gamma, self.r1_every = r1_gamma, r1_every
         self.style_mixing = style_mixing
-        self.lr, self.betas = lr, (float(betas[0]), float(betas[1]))
-        self.schedule = schedule
         self.ema_half_life, self.ema_rampup = ema_half_life, ema_rampup
         self.w_avg_half_life = w_avg_half_life
-        self.mirror, self.seed = mirror, seed
         self.augment = augment
         self.path_length: PathLength | None = None
         if path_length_every != 0:
@@ -110,12 +99,6 @@ class GANTraining(pl.LightningModule):
                 decay=path_length_decay,
                 shrink=path_length_shrink,
             )
-        self.accumulate, self.graphs = accumulate, StepGraphs()
-
-    @property
-    def nimg(self) -> int:
-        """Images seen so far, over all ranks."""
-        return self.clock.nimg
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
@@ -124,20 +107,17 @@ class GANTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for G and for D, corrected for lazy regularisation as in StyleGAN2."""
-        every = None if self.path_length is None else self.path_length.every
-        of_g = 1.0 if every is None else every / (every + 1)  # its penalties are steps of their own
-        of_d = self.r1_every / (self.r1_every + 1) if self.r1_every > 1 else 1.0
-        betas = [(self.betas[0] ** ratio, self.betas[1] ** ratio) for ratio in (of_g, of_d)]
-        g, d = self.generator.parameters(), self.discriminator.parameters()
+        paths = self.path_length  # its penalties are steps of their own
+        of_g = 1.0 if paths is None else paths.every / (paths.every + 1)
         return [
-            torch.optim.Adam(g, lr=self.lr * of_g, betas=betas[0], fused=True),
-            torch.optim.Adam(d, lr=self.lr * of_d, betas=betas[1], fused=True),
+            adam(self.generator, lr=self.lr, betas=self.betas, ratio=of_g),
+            adam(self.discriminator, lr=self.lr, betas=self.betas, ratio=lazy_ratio(self.r1_every)),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of D and of G; returns the detached means of every term."""
-        optimizers = scheduled_optimizers(self)
-        real = training_images(self, batch)
+        optimizers = self.scheduled_optimizers()
+        real = self.training_images(batch)
         step_images = len(real) * self.trainer.world_size
         step = self.nimg // step_images
         terms = self._adversarial_step(real, optimizers, step=step)
@@ -201,11 +181,10 @@ class GANTraining(pl.LightningModule):
             terms, gradient = self._discriminator_step(
                 reals[index], fakes, augmentations, penalised=penalised, last=last
             )
-            with gradient_sync(self, last=last):
+            with self.gradient_sync(last=last):
                 self.manual_backward(fakes, gradient=gradient.to(fakes.dtype) / count)
-            for name, value in terms.items():
-                means[name] = means[name] + value / count if name in means else value / count
-            del codes, first, fakes  # and with them the graph
+            add_means(means, terms, parts=count)
+            del codes, first, fakes, terms  # and with them the graph
         return means, torch.stack(mean_codes).mean(dim=0)
 
     def _discriminator_step(
@@ -238,9 +217,9 @@ class GANTraining(pl.LightningModule):
                 terms["loss/r1"] = self.r1_gamma / 2 * penalty
             if self.augment is not None:
                 terms["augment/sign"] = real_logits.sign().mean()
-        with gradient_sync(self, last=last):
+        with self.gradient_sync(last=last):
             self.manual_backward(loss_d / self.accumulate)
-        return detached(terms), gradient
+        return terms, gradient
 
     def _path_length_step(
         self, settings: PathLength, images: int, optimizer: Any
@@ -277,7 +256,7 @@ class GANTraining(pl.LightningModule):
                 shown = self.generator.synthesis(codes, noise=part.noise)
                 lengths = path_lengths(shown, codes, directions)
                 paid = path_length_penalty(lengths, mean).sum() / count
-            with gradient_sync(self, last=index == len(parts) - 1):
+            with self.gradient_sync(last=index == len(parts) - 1):
                 self.manual_backward(settings.every * settings.weight * paid)
             length = length + lengths.detach().sum() / count
             penalty = penalty + paid.detach()

@@ -11,7 +11,8 @@ from idinvert.losses.domain_guided import adversarial_term, discriminator_loss, 
 from idinvert.networks.generator import truncate
 from idinvert.networks.latent_discriminator import LatentDiscriminator
 from idinvert.training.clock import random_stream
-from idinvert.training.steps import adam, descend, lazy
+from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.objective import adam, lazy_ratio
 
 INPUTS = ("layer", "whole")
 
@@ -70,8 +71,8 @@ class LatentAdversary(nn.Module):
 
     def adam(self, *, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
         """D_w's Adam, corrected for lazy penalties."""
-        every = lazy(r1_gamma=self.r1_gamma, r1_every=self.r1_every)
-        return adam(self.network, lr=lr, betas=betas, penalised_every=every)
+        ratio = lazy_ratio(self.r1_every, gamma=self.r1_gamma)
+        return adam(self.network, lr=lr, betas=betas, ratio=ratio)
 
     def term(self, codes: Tensor, *, layers: int) -> Tensor:
         """What E pays for codes ``[N, L, w_dim]``: the mean over images and the first ``layers``.
@@ -114,7 +115,7 @@ class LatentAdversary(nn.Module):
             )
             return loss, {name.replace("/", "/latent_"): value for name, value in terms.items()}
 
-        return descend(module, optimizer, loss_of, codes)
+        return module.descend(optimizer, loss_of, codes)
 
     @torch.no_grad()
     def _real_and_fake(self, module: Any, codes: Tensor, *, layers: int) -> tuple[Tensor, Tensor]:
@@ -203,3 +204,67 @@ class CodePool(nn.Module):
         self.codes[: len(held)] = both[held]  # in place: other ranks know the buffer by its memory
         self.filled = len(held)
         return both[answers]
+
+
+class LatentAdversaryTraining(DomainGuidedTraining, without={"refresh_fakes"}):
+    """E against D of images, where there is one, and D_w of codes, around a frozen G.
+
+    What `DomainGuidedTraining` does, and beside it D_w, which tells E(x) from M(z), z from N(0, I),
+    and which E learns to deceive.
+
+    Arguments that are not listed here are those of `DomainGuidedTraining`.
+
+    Args:
+        lambda_w: Weight of D_w's term; 0 leaves it out of E's loss.
+        w_r1_every: Steps of D_w between two penalties; each counts so many times.
+        w_input: See `LatentAdversary`, as for the next two.
+        pool_size: Earlier codes that D_w may be shown again.
+        truncation: psi of M's codes.
+        w_lr_ratio: D_w's learning rate, as a share of that of E and D.
+
+    Raises:
+        ConfigError: Unknown ``adversarial`` or ``w_input``.
+    """
+
+    def __init__(
+        self,
+        *,
+        lambda_w: float,
+        w_r1_every: int,
+        w_input: str,
+        pool_size: int,
+        truncation: float,
+        w_lr_ratio: float,
+        **shared: Any,
+    ) -> None:
+        super().__init__(refresh_fakes=False, **shared)
+        self.latent_adversary = LatentAdversary(
+            num_layers=self.generator.num_layers,
+            w_dim=self.generator.w_dim,
+            w_input=w_input,
+            pool_size=pool_size,
+            truncation=truncation,
+            r1_gamma=self.r1_gamma,
+            r1_every=w_r1_every,
+            seed=self.seed,
+        )
+        self.lambda_w, self.w_lr_ratio = lambda_w, w_lr_ratio
+
+    @property
+    def trained_networks(self) -> dict[str, nn.Module]:
+        """What a finished run leaves in its ``weights`` folder."""
+        return super().trained_networks | {"latent_discriminator": self.latent_adversary.network}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for E, for D where there is one and for D_w, corrected for lazy penalties."""
+        of_w = self.latent_adversary.adam(lr=self.lr * self.w_lr_ratio, betas=self.betas)
+        return [*super().configure_optimizers(), of_w]
+
+    def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
+        """D_w's term beside those of Eq. (2)."""
+        paid = self.latent_adversary.term(codes, layers=self.layers)
+        return {"loss/latent_adversarial": self.lambda_w * paid}
+
+    def step_on_codes(self, codes: Tensor, optimizer: Any) -> dict[str, Tensor]:
+        """One step of D_w."""
+        return self.latent_adversary.step(self, codes, layers=self.layers, optimizer=optimizer)

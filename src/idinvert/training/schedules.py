@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
 
 class Schedule(Protocol):
     """A factor on the learning rate."""
@@ -51,11 +49,3 @@ class LinearTail:
         span = max(1, self.end_nimg - self.start_nimg)
         done = min(1.0, max(0.0, (nimg - self.start_nimg) / span))
         return 1.0 - (1.0 - self.final) * done
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, *, base: float, factor: float) -> float:
-    """Sets every group's learning rate to ``base * factor`` and returns it."""
-    rate = base * factor
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
