@@ -136,11 +136,19 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.randn(3), expected)
 
 
-def test_opening_loads_no_compiler() -> None:
+def test_opening_and_refusing_load_no_compiler() -> None:
     """Torch's compiler takes seconds to import; opening weights must not need it."""
-    code = (
-        "import sys; from idinvert.checkpoints import open_checkpoint;"
-        "open_checkpoint('shipped:faces_mini');"
-        "sys.exit('torch._dynamo' in sys.modules)"
-    )
+    code = """
+import sys
+from torch import nn
+from idinvert.checkpoints import open_checkpoint
+from idinvert.checkpoints.strict_loading import StrictStateDict, load, shifted
+open_checkpoint("shipped:faces_mini")
+table = {"weight": shifted("w", 1), "bias": shifted("b", 1)}
+try:
+    load(lambda: nn.Linear(2, 2), table, StrictStateDict({}, what="f", key="k"))
+except Exception as error:
+    assert "missing: w, b" in str(error)
+sys.exit("torch._dynamo" in sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -237,10 +237,11 @@ def load(
         forms = {name: source.write(shapes.pop(name)) for name, source in sources.items()}
     left = shapes.keys() - set(absent)
     assert not left, f"the layout says nothing of {sorted(left)}"
-    values = {
-        name: source.read(state.take(source.key, shape=forms[name].shape, dtype=forms[name].dtype))
-        for name, source in sources.items()
-    }
+    values = {}
+    for name, source in sources.items():
+        found = state.take(source.key, shape=forms[name].shape, dtype=forms[name].dtype)
+        # Arithmetic on a stand-in (``meta``) would load torch's compiler, which takes seconds.
+        values[name] = found if found.is_meta else source.read(found)
     for entry in table.values():
         if isinstance(entry, Constant):
             state.constant(entry.key, entry.value)

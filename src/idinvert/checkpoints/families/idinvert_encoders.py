@@ -183,4 +183,4 @@ def _minus(mean: str, state: StrictStateDict, bias: str) -> Source:
     """A running mean from which a bias is subtracted as it becomes native."""
     shape = state.shape(mean, ndim=1) if mean in state else (0,)
     found = state.take(bias, shape=shape)
-    return Source(mean, lambda t: t if t.is_meta or found.is_meta else t - found)
+    return Source(mean, lambda t: t if found.is_meta else t - found)
