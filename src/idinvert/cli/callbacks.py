@@ -33,12 +33,7 @@ from idinvert.training.panels import (
 
 
 def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
-    """The callbacks of a run, in the order in which they must act.
-
-    Args:
-        parts: The run.
-        folder: Its folder.
-    """
+    """The callbacks of a run, in the order in which they must act."""
     config = parts.config
     history = History(every_nimg=config["logging"]["every_nimg"])
     limits = {"nimg": config["nimg"], "max_seconds": config["max_seconds"]}
@@ -96,11 +91,7 @@ DEFAULTS = {
 
 
 def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
-    """The panels of a run.
-
-    Args:
-        parts: The run.
-        folder: Its folder, where PNG copies go.
+    """The panels of a run, which leave PNG copies in its folder.
 
     Raises:
         ConfigError: ``logging.panel_images`` or ``logging.panel_steps`` makes no sense.

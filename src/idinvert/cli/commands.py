@@ -5,6 +5,7 @@ press of the tab key.
 """
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -39,30 +40,24 @@ OTHER_CONFIG = ("-cd", "-cn", "-cp", "--config-")
 
 def train() -> None:
     """Entry point of ``train.py`` and ``idinvert-train``."""
-    if _flags(sys.argv[1:]) & set(COMPLETES):
-        complete("train")
-        return
-    from idinvert.cli.train import train as work  # loads torch, which takes seconds
-
-    run_app("train", work)
+    _start("train")
 
 
 def evaluate() -> None:
     """Entry point of ``evaluate.py`` and ``idinvert-evaluate``."""
-    if _flags(sys.argv[1:]) & set(COMPLETES):
-        complete("evaluate")
-        return
-    from idinvert.cli.evaluate import evaluate as work  # loads torch, which takes seconds
+    _start("evaluate")
 
-    run_app("evaluate", work)
+
+def _start(name: str) -> None:
+    if _flags(sys.argv[1:]) & set(COMPLETES):
+        complete(name)
+        return
+    module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
+    run_app(name, getattr(module, name))
 
 
 def complete(config_name: str) -> None:
-    """Prints what a shell asks Hydra for: its script to install, or the words that may follow.
-
-    Args:
-        config_name: ``"train"`` or ``"evaluate"``.
-    """
+    """Prints what a shell asks Hydra for: its script to install, or the words that may follow."""
     register()
     with contextlib.suppress(ConfigError):  # a folder that is half typed
         take_own_config_dir(os.environ.get("COMP_LINE", "").split())
@@ -193,10 +188,7 @@ def in_order(arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
 
     Hydra's parser takes overrides from one place only (after ``a=1 -m``, ``b=2`` is unknown to
     it), and takes the one behind ``--info`` for that flag's value. So any order can be typed.
-
-    Args:
-        arguments: Of the program, without its name.
-        more: Overrides to put behind those that are there.
+    Overrides ``more`` stand behind those that are there.
     """
     overrides = [word for word in arguments if is_override(word)]
     flags = [word for word in arguments if not is_override(word)]

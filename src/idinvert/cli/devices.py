@@ -83,12 +83,7 @@ def keep_freed_memory() -> bool:
 
 
 def out_of_memory(error: Exception, *, program: str) -> ConfigError:
-    """The error a user reads instead of torch's when a device has no memory left.
-
-    Args:
-        error: Torch's.
-        program: ``"train"`` or ``"evaluate"``.
-    """
+    """The error a user reads instead of torch's when a device has no memory left."""
     first = str(error).strip().split(". ", 1)[0]
     advice = NEEDS_LESS[program]
     return ConfigError(f"out of memory ({first}). {advice}; then give the command again.")
@@ -145,11 +140,9 @@ def set_up(system: dict[str, Any]) -> None:
 
 
 def accelerate(module: Any, config: dict[str, Any]) -> None:
-    """Compiles a training module's networks, and lets CUDA graphs replay its steps, where asked.
+    """Compiles an objective's networks, and lets CUDA graphs replay its steps, where asked.
 
-    Args:
-        module: An objective; one without ``graphs`` steps eagerly.
-        config: The resolved configuration; ``system.compile`` and ``system.cuda_graphs`` count.
+    One without ``graphs`` steps eagerly.
     """
     system = config["system"]
     if system.get("compile"):
@@ -182,10 +175,6 @@ def check_batch(config: dict[str, Any]) -> None:
 
 def check_validation(config: dict[str, Any], *, images: int) -> None:
     """Refuses validation images that leave a device without any.
-
-    Args:
-        config: The resolved configuration.
-        images: Of the validation split.
 
     Raises:
         ConfigError: Names the keys to change.

@@ -24,11 +24,8 @@ def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
     A row is a line of ``sweep.<program>`` in the experiment's file, or one combination of it where
     it lists several values; ``of_table`` stands for the training commands of the table of that
     name. The user's overrides replace the row's of the same key, so that one line serves other
-    data and scales. Rows that become equal are listed once.
-
-    Args:
-        program: ``"train"`` or ``"evaluate"``.
-        overrides: The command line's overrides; ``row=`` and ``experiment=`` do not get into rows.
+    data and scales; ``row=`` and ``experiment=`` do not get into rows. Rows that become equal are
+    listed once.
 
     Returns:
         ``None`` where ``experiment=`` is not given or names a single run, or a row was chosen.

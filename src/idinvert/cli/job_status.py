@@ -85,7 +85,7 @@ def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[
 
     Args:
         sweep: The sweep's folder.
-        jobs: The overrides of all that were planned; ``None`` where that is not known.
+        jobs: The overrides of all that were planned; ``None`` where a search draws them.
         over: Whether no job can be at work any more.
     """
     found = read_jobs(sweep)
@@ -104,12 +104,7 @@ def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[
 
 
 def best_trial(jobs: list[JobStatus], *, direction: str) -> str:
-    """What a search has found so far, in one line.
-
-    Args:
-        jobs: Its trials.
-        direction: ``minimize`` or ``maximize``.
-    """
+    """What a search has found so far, in one line; ``direction`` is minimize or maximize."""
     done = [status for status in jobs if status.good and status.value is not None]
     if not done:
         return f"no best trial: none of {len(jobs)} came to a value"
@@ -144,17 +139,7 @@ def printed(jobs: list[JobStatus], *, best: str | None = None) -> str:
 def write_table(
     sweep: Path, jobs: list[JobStatus], *, command: str, best: str | None = None
 ) -> Path:
-    """Stores the table for people as ``table.md`` and for programs as ``table.json``.
-
-    Args:
-        sweep: The sweep's folder.
-        jobs: One status a job.
-        command: That made the sweep.
-        best: What a search found.
-
-    Returns:
-        The page for people.
-    """
+    """Stores the table for people as ``table.md``, whose path it returns, and as ``table.json``."""
     lines = [f"# {sweep.name}", "", f"`{command}`", "", counted(jobs), ""]
     lines += [best, ""] if best else []
     lines += ["| # | overrides | state | value or error | folder | seconds |"]

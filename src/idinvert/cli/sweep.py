@@ -63,11 +63,7 @@ class Plan:
 
 
 def planned(program: str, overrides: list[str]) -> Plan:
-    """Plans a sweep and checks every job of it.
-
-    Args:
-        program: ``"train"`` or ``"evaluate"``.
-        overrides: Of the command line, Hydra's own included.
+    """Plans the sweep of a command line's overrides, Hydra's own included; checks every job.
 
     Raises:
         ConfigError: Anything that would stop a job from being composed or from having its devices.
@@ -122,11 +118,7 @@ def sweep_name(program: str, overrides: list[str]) -> str:
 
 
 def probes(words: list[str]) -> list[list[str]]:
-    """Jobs that hold each choice and each end of each range once: what a search may draw.
-
-    Args:
-        words: Overrides, the later of one key counting.
-    """
+    """Jobs that hold each choice and each end of each range once: what a search may draw."""
     drawn: list[list[str]] = []
     for override in parse(_last_wins(words)):
         key, value = override.get_key_element(), override.value()

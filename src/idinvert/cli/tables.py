@@ -56,7 +56,7 @@ def render_table(
     *,
     evaluate: Evaluate,
     given: Mapping[str, Sequence[str]],
-    track: Callable[[Any, Sequence[Path]], None] | None = None,
+    track: Callable[[Any, Sequence[Path]], None],
 ) -> list[Record]:
     """Fills a table or a plot of curves, prints it and writes it in every format.
 
@@ -98,8 +98,7 @@ def render_table(
     files = write(shown, outputs / "tables")
     for path in files:
         print(f"written: {path}")
-    if track is not None:
-        track(shown, files)
+    track(shown, files)
     return made
 
 

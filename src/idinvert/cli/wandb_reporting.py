@@ -59,12 +59,7 @@ def pictures_wanted(config: Mapping[str, Any]) -> int:
 
 
 def track_training(parts: Parts, *, folder: Path) -> list[Any]:
-    """The W&B logger of a training, or none.
-
-    Args:
-        parts: The run.
-        folder: Its folder, named by its id, which is W&B's too.
-    """
+    """The W&B logger of a training, or none; a run's id is W&B's too."""
     options = wandb_options(parts.config)
     if options is None:
         return []
@@ -214,12 +209,8 @@ def _send(
 
 def _results(records: Sequence[Record], results: Sequence[TaskResult]) -> list[Result]:
     """Each record with its folder; then folders without a record."""
-    places = {id(record): folder for record, folder in results if record is not None}
-    by_content = {(r.task, r.created): folder for r, folder in results if r is not None}
-    found = [
-        Result(to_dict(one), places.get(id(one)) or by_content.get((one.task, one.created)))
-        for one in records
-    ]
+    places = {(r.task, r.created): folder for r, folder in results if r is not None}
+    found = [Result(to_dict(one), places.get((one.task, one.created))) for one in records]
     return found + [Result(None, folder) for record, folder in results if record is None]
 
 
@@ -246,12 +237,7 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def weights_of(config: Mapping[str, Any], contents: Mapping[str, str]) -> list[Weights]:
-    """The networks with files that a run or evaluation uses.
-
-    Args:
-        config: The configuration.
-        contents: Role to content hash, of those that were opened.
-    """
+    """The networks with files that a run or evaluation uses, of those whose hashes are known."""
     found = []
     for role in ROLES:
         path = (config.get(role) or {}).get("path")

@@ -54,9 +54,6 @@ def config_dir() -> Path:
 def take_own_config_dir(arguments: Sequence[str]) -> list[str]:
     """The command line without ``--config-dir DIR``, whose folder is remembered.
 
-    Args:
-        arguments: Of the program, without its name.
-
     Raises:
         ConfigError: There is no such folder, or none was named.
     """
@@ -107,10 +104,9 @@ def searchpath() -> list[str]:
 
 
 def shipped_for(data: str) -> str:
-    """The name of the shipped bundle that belongs to a data set; the faces' to what has none.
+    """The shipped bundle that belongs to the ``_target_`` of a data set; the faces' to any other.
 
-    Args:
-        data: The ``_target_`` of its node; a miniature domain's ends in the domain's name.
+    A miniature domain's ends in the domain's name.
     """
     name = data.rsplit(".", 1)[-1]
     return name if name.endswith("_mini") else "faces_mini"
@@ -143,14 +139,7 @@ def register() -> None:
 
 
 def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
-    """Composes, resolves and checks one configuration.
-
-    Args:
-        config_name: ``"train"`` or ``"evaluate"``.
-        overrides: Hydra overrides, no sweeps.
-
-    Returns:
-        The configuration as plain values.
+    """The configuration of a program with overrides, resolved and checked, as plain values.
 
     Raises:
         ConfigError: What Hydra or the signatures refuse, with the nearest valid key.
