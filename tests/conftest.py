@@ -1,6 +1,7 @@
 """What every test stands under: no network, no GPU, one thread, a cache of its own."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,10 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Tests run two at a time on two cores."""
+def pytest_configure() -> None:
+    """One thread for each process: tests run two at a time on two cores."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ TINY = (
     "batch_size=4",
     "nimg=8",
     "max_seconds=0",
+    "logging.panel_steps=1",
 )
 """One step of four images, then stopped short: a run that ends must beat the mean image."""
 

@@ -1,8 +1,6 @@
 """kill -9 in the middle of an evaluation: the same command goes on, to the same figures."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from idinvert.results.record import Record, read_records
+from tests.processes import Program
 
 pytestmark = pytest.mark.slow
 WORDS = ("n=8", "batch_size=1", "inversion.steps=300", "metric.names=[mse,ssim]")
@@ -20,12 +19,7 @@ def test_killed_and_gone_on_with(
 ) -> None:
     place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
     words = (f"run={world.run.name}", *WORDS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "idinvert.cli.evaluate", *place, *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = Program("evaluate", [*place, *words])
     while len(done := list(outputs.rglob("part-*.safetensors"))) < 2:
         try:
             code = process.wait(timeout=0.02)

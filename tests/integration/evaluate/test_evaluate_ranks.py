@@ -1,9 +1,6 @@
 """Evaluations by two processes: every image once, one record, the figures of one process."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +13,9 @@ from PIL import Image
 from idinvert.checkpoints.release import fingerprint
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.results.record import Record
+from tests.processes import Program, finish, interpreter, two_ranks
 
 pytestmark = pytest.mark.slow
-SECONDS = 1200
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 WORDS = ("n=5", "batch_size=2", "metric.names=[mse,ssim]", "inversion.steps=3")
 """Three chunks for two ranks, the last a short one."""
@@ -66,19 +63,12 @@ def places(world: SimpleNamespace, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def by_two_ranks(words: Sequence[str], *, before: Sequence[str] = ()) -> str:
-    """What ``evaluate.py trainer=ddp_cpu`` prints, in processes of its own."""
-    done = subprocess.run(
-        [sys.executable, *before, "-m", "idinvert.cli.evaluate", *words, "trainer=ddp_cpu",
-         "system.num_threads=1"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def by_two_ranks(words: Sequence[str], *, before: Sequence[str] | None = None) -> str:
+    """What two ranks of ``evaluate.py`` print, forked or started by what stands before it."""
+    words = [*words, "trainer=ddp_cpu", "system.num_threads=1"]
+    if before is not None:
+        return finish(interpreter(*before, "-m", "idinvert.cli.evaluate", *words))
+    return finish(*(Program("evaluate", words, env=variables) for variables in two_ranks()))
 
 
 def records_in(outputs: Path) -> list[dict[str, Any]]:
@@ -94,7 +84,8 @@ def files_in(outputs: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("task", "launcher"), [*((task, ()) for task in ON_A_RUN), ("reconstruction", TORCHRUN)]
+    ("task", "launcher"),
+    [*((task, None) for task in ON_A_RUN), ("reconstruction", ()), ("reconstruction", TORCHRUN)],
 )
 def test_two_ranks_measure_what_one_does(
     go: Callable[..., list[Record]],
@@ -103,7 +94,7 @@ def test_two_ranks_measure_what_one_does(
     places: dict[str, str],
     tmp_path: Path,
     task: str,
-    launcher: Sequence[str],
+    launcher: Sequence[str] | None,
 ) -> None:
     words = [f"run={world.run.name}", *WORDS, f"task={task}", *ON_A_RUN[task]]
     for name, path in places.items():

@@ -1,10 +1,8 @@
 """Sweeps in processes of their own: joblib's workers, submitit's jobs, a real Ctrl-C."""
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from idinvert.config.run_folder import first_command
 from idinvert.results.record import read_records
 from idinvert.tracking.status import read_status
 from tests.cli.conftest import hydra_put_back
+from tests.processes import Program, end, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 TINY = (
@@ -37,7 +36,6 @@ TINY = (
     "logging.panel_every_nimg=1000000",
     "system.num_threads=1",
 )
-Start = Callable[..., subprocess.Popen[str]]
 Sweep = Callable[..., str]
 
 
@@ -70,37 +68,16 @@ def sweep(
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a program with ``-m`` in a folder of the test's own; no process outlives the test."""
-    processes: list[subprocess.Popen[str]] = []
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts ``train.py -m WORDS`` in a folder of the test's own; no process outlives the test."""
+    processes: list[Program] = []
 
-    def go(*words: str, program: str = "train") -> subprocess.Popen[str]:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"idinvert.cli.{program}", "-m", *words],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        processes.append(process)
-        return process
+    def go(*words: str) -> Program:
+        processes.append(Program("train", ["-m", *words], cwd=tmp_path))
+        return processes[-1]
 
     yield go
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def finish(process: subprocess.Popen[str], *, code: int) -> str:
-    output, _ = process.communicate(timeout=1000)
-    assert process.returncode == code, output
-    return output
+    end(processes)
 
 
 def jobs(folder: Path) -> list[dict[str, Any]]:
@@ -172,7 +149,9 @@ def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_control_c_saves_and_says_what_stands(start: Start, tmp_path: Path, launcher: str) -> None:
+def test_control_c_saves_and_says_what_stands(
+    start: Callable[..., Program], tmp_path: Path, launcher: str
+) -> None:
     words = (*TINY, "trainer=cpu", "nimg=100000000", "seed=0,1", f"hydra/launcher={launcher}")
     words += ("hydra.launcher.n_jobs=1",) if launcher == "joblib" else ()
     process = start(*words)

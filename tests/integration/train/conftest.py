@@ -1,13 +1,8 @@
 """Whole training runs in miniature's miniature: 8 px, 8 channels, 64 images."""
 
-import contextlib
 import functools
-import os
-import signal
-import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ from idinvert.cli.devices import quieten_lightning
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.tracking.csv_logger import read_rows
+from tests.processes import Program, end, interpreter
 
 TINY = (
     "scale.resolution=8",
@@ -36,6 +32,7 @@ TINY = (
     "logging.every_nimg=12",
     "logging.validate_every_nimg=16",
     "logging.panel_every_nimg=1000000",
+    "logging.panel_steps=1",
     "recalibrate=0",  # a run of a few steps must still beat the mean image
 )
 ATTRIBUTES = ("experiment=attributes", "attributes.width=8")
@@ -125,31 +122,30 @@ def command() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts ``train.py`` as a process of its own; none outlives the test."""
-    processes: list[subprocess.Popen[str]] = []
+def start() -> Iterator[Callable[..., Any]]:
+    """Starts ``train.py`` as a process of its own; none outlives the test.
 
-    def go(words: Sequence[str], *, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        process = subprocess.Popen(
-            [sys.executable, *before, "-m", "idinvert.cli.train", *words, "system.num_threads=1"],
-            cwd=Path(__file__).parents[3],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    A process is forked, with more variables in ``env``; or it is an interpreter that begins
+    without any import, with torchrun or nothing ``before`` the program.
+    """
+    processes: list[Any] = []
+
+    def go(
+        words: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str] | None = None,
+    ) -> Any:
+        words = [*words, "system.num_threads=1"]
+        if before is None:
+            process: Any = Program("train", words, env=env)
+        else:
+            process = interpreter(*before, "-m", "idinvert.cli.train", *words)
         processes.append(process)
         return process
 
     yield go
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # and the ranks that it started
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    end(processes)
 
 
 class Difference(AssertionError):

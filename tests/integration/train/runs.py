@@ -1,6 +1,5 @@
-"""What tests of whole runs look at: the one run of a folder, its newest checkpoint, its process."""
+"""What tests of whole runs look at: the one run of a folder, its newest checkpoint."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,6 @@ def only_run(outputs: Path) -> Path:
 def newest(folder: Path) -> dict[str, Any]:
     """The newest checkpoint of a run."""
     return torch.load(sorted((folder / "checkpoints").glob("*.ckpt"))[-1], weights_only=True)
-
-
-def finish(*processes: subprocess.Popen[str]) -> list[str]:
-    """What processes printed that end well."""
-    outputs = [process.communicate(timeout=1200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), outputs
-    return outputs
 
 
 def assert_close(one: Path, other: Path, *, atol: float = 1e-12, without: str = "-") -> None:

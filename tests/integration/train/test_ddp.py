@@ -1,6 +1,5 @@
 """Two processes on the CPU (gloo) compute what one does with the same global batch."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import torch
 from idinvert.cli.assemble import assemble
 from idinvert.config.compose import compose_plain
 from idinvert.data.datamodule import ImageDataModule
+from tests.processes import finish
 
-from .runs import EXACT, FORKED, NO_MBSTD, TWO, assert_close, finish, newest, only_run
+from .runs import EXACT, FORKED, NO_MBSTD, TWO, assert_close, newest, only_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
 POOL = "objective.pool_size=10"
@@ -55,7 +55,7 @@ def test_three_steps_on_two_ranks_equal_three_on_one(
 def test_ranks_that_are_processes_of_their_own(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     rows_of: Callable[..., Any],
     tmp_path: Path,
     before: list[str],
@@ -63,7 +63,7 @@ def test_ranks_that_are_processes_of_their_own(
 ) -> None:
     more = [*EXACT, *NO_MBSTD, *more, "nimg=24"]
     alone = train_tiny("domain_guided", *more, where="alone")
-    (output,) = finish(start(overrides("domain_guided", *more, TWO, where="two"), before=before))
+    output = finish(start(overrides("domain_guided", *more, TWO, where="two"), before=before))
     assert output.count("starting domain_guided") == 1
     # A bias before a BatchNorm has no gradient but rounding, which Adam makes large.
     without = "encoder." if before else "-"

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from idinvert.tracking.status import read_status
+from tests.processes import finish
 
 pytestmark = pytest.mark.slow
 SECONDS = 240
 SETTINGS = ("checkpoint.every_nimg=160", "logging.validate_every_nimg=320", "checkpoint.keep=2")
 
 
-def wait_for_checkpoint(process: subprocess.Popen[str], outputs: Path) -> Path:
+def wait_for_checkpoint(process: Any, outputs: Path) -> Path:
     """Polls until the process has written a checkpoint; returns the run's folder."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
@@ -31,17 +32,11 @@ def wait_for_checkpoint(process: subprocess.Popen[str], outputs: Path) -> Path:
     raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
 
 
-def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == code, output
-    return output
-
-
 @pytest.mark.parametrize("experiment", ["domain_guided", "gan", "attributes"])
 def test_killed_at_a_random_moment_and_started_again_equals_unbroken(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., Any],
     tmp_path: Path,
@@ -69,7 +64,7 @@ def test_killed_at_a_random_moment_and_started_again_equals_unbroken(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     tmp_path: Path,
     number: signal.Signals,
 ) -> None:
@@ -91,7 +86,7 @@ def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
 
 def test_a_second_process_in_the_same_folder_ends_with_code_2(
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     words = overrides("attributes", "nimg=1000000", *SETTINGS)

@@ -1,7 +1,5 @@
 """Two machines, played by two torchrun groups on loopback."""
 
-import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,36 +7,27 @@ from typing import Any
 import pytest
 
 from idinvert.tracking.status import read_status
+from tests.processes import finish, free_port, two_ranks
 
-from .runs import EXACT, NO_MBSTD, TWO, assert_close, finish, only_run
+from .runs import EXACT, NO_MBSTD, TWO, assert_close, only_run
 
 pytestmark = pytest.mark.slow
 MORE = (*EXACT, *NO_MBSTD, "encoder.backbone.norm=none", "nimg=24")
 
 
-def torchrun(*words: str) -> list[str]:
-    return ["-m", "torch.distributed.run", *words]
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
 def test_two_nodes_equal_one_process(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     words = overrides("domain_guided", *MORE, "accumulate=2", where="nodes")
     words += [TWO, "trainer.num_nodes=2", "trainer.devices=1"]
-    group = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
-    group += [f"--master-port={free_port()}"]
-    nodes = [start(words, before=torchrun(*group, f"--node-rank={rank}")) for rank in (0, 1)]
-    outputs = finish(*nodes)
+    group = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    group += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    nodes = [start(words, before=[*group, f"--node-rank={rank}"]) for rank in (0, 1)]
+    outputs = [finish(node) for node in nodes]
     folder = only_run(tmp_path / "nodes")
     assert [output.count("starting domain_guided") for output in outputs] == [1, 0]
     assert read_status(folder) == {"state": "finished", "nimg": 24}
@@ -50,14 +39,10 @@ def test_two_nodes_equal_one_process(
 
 
 def test_torchrun_with_other_devices_is_refused_before_any_work(
-    overrides: Callable[..., list[str]], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    overrides: Callable[..., list[str]], start: Callable[..., Any], tmp_path: Path
 ) -> None:
-    process = start(
-        overrides("domain_guided", "batch_size=8"),
-        before=torchrun("--standalone", "--nproc-per-node=2"),
-    )
-    output, _ = process.communicate(timeout=1200)
-    assert process.returncode != 0
+    words = overrides("domain_guided", "batch_size=8")
+    output = finish(start(words, env=two_ranks()[0]), code=2)
     assert "error: torchrun started 2 processes" in output
     assert "trainer.devices=2 trainer.num_nodes=1" in output
     assert not list((tmp_path / "outputs").glob("*/*/config.yaml"))

@@ -3,7 +3,6 @@
 import os
 import signal
 import stat
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ SECONDS = 1200
 SETTINGS = ("checkpoint.every_nimg=160", "logging.validate_every_nimg=320", "nimg=1200")
 
 
-def until(what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+def until(what: Callable[[], Any], process: Any) -> Any:
     """Polls for something true while a process lives."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -47,7 +46,7 @@ def task_of(outputs: Path) -> int | None:
 def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_been(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     same_checkpoints: Callable[..., None],
     rows_of: Callable[..., Any],
     tmp_path: Path,
@@ -75,7 +74,7 @@ def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_be
 
 def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
     overrides: Callable[..., list[str]],
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Any],
     same_checkpoints: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +90,7 @@ def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
 
-    def srun(where: str) -> list[subprocess.Popen[str]]:
+    def srun(where: str) -> list[Any]:
         words = overrides("domain_guided", *SETTINGS, "batch_size=8", where=where)
         words += ["trainer=ddp_cpu", "data.val=0"]
         tasks = []
@@ -101,7 +100,7 @@ def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
             tasks.append(start(words))
         return tasks
 
-    def ended(tasks: list[subprocess.Popen[str]]) -> list[str]:
+    def ended(tasks: list[Any]) -> list[str]:
         outputs = [task.communicate(timeout=SECONDS)[0] for task in tasks]
         assert [task.returncode for task in tasks] == [0, 0], outputs
         return outputs
