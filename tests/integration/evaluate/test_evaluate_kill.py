@@ -11,7 +11,7 @@ from idinvert.results.record import Record, read_records
 from tests.processes import Program
 
 pytestmark = pytest.mark.slow
-WORDS = ("n=8", "batch_size=1", "inversion.steps=300", "metric.names=[mse,ssim]")
+WORDS = ("n=8", "batch_size=1", "inversion.steps=100", "metric.names=[mse,ssim]")
 
 
 def test_killed_and_gone_on_with(
