@@ -11,8 +11,6 @@ from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation import manipulation, semantics
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.provenance import Provenance
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
@@ -21,6 +19,7 @@ from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 
 R = 16
+PROVENANCE = {"run": "abc", "choices": {"x": 1}, "nimg": 0, "seed": 5}
 
 
 class Smooth(Dataset):
@@ -95,16 +94,6 @@ def cpu():
     return {"accelerator": "cpu", "devices": 1}
 
 
-@pytest.fixture
-def measures(networks):
-    return Measures(
-        names=["mse", "swd", "fd_attributes"],
-        extractors={"attributes": networks.attributes},
-        attribute_network=networks.attributes,
-        reference="same",  # so that by_hand holds both sides; test_reference.py has the default
-    )
-
-
 class Context(EvaluationContext):
     """A context whose folder and variants are the test's, and whose edits need no file."""
 
@@ -142,7 +131,7 @@ def only(records):
 
 
 @pytest.fixture
-def subject(networks, domain, measures, cpu, tmp_path):
+def subject(networks, domain, cpu, tmp_path):
     """A maker of contexts: the encoder alone on eight images, unless told otherwise."""
 
     def make(inverter=None, **changes):
@@ -152,15 +141,15 @@ def subject(networks, domain, measures, cpu, tmp_path):
             system={"outputs": str(tmp_path / "outputs"), "num_workers": 0}, trainer=cpu, seed=0,
             split="test", n=8, batch_size=3, recompute=False, images=None, run=None,
             perceptual={"network": None}, inversion={}, data={"resolution": R},
+            metric={"names": ["mse", "swd", "fd_attributes"], "lpips_path": None},
+            reference="same",  # so that by_hand holds both sides; test_reference.py has the default
         )  # fmt: skip
         config |= {key: changes.pop(key) for key in list(changes) if key in config}
         opened = dict(
             inverter=inverter, method=method, generator=networks.generator,
             encoder=networks.encoder, perceptual=networks.features, domain=domain,
-            attributes=networks.attributes, measures=measures, trained_on=domain.name,
-            provenance=Provenance(
-                run="abc", choices={"x": 1}, checkpoints={"generator": "12"}, seed=5
-            ),
+            attributes=networks.attributes, extractors={"attributes": networks.attributes},
+            provenance=PROVENANCE | {"data": domain.name}, checkpoints={"generator": "12"},
             inversions=tmp_path / "inversions" / method,
         ) | changes  # fmt: skip
         return Context(config, entries=AnyEntry(), **opened)

@@ -9,7 +9,6 @@ from PIL import Image
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.diffusion import PastedDataset, diffuse
-from idinvert.evaluation.measures import Measures
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.swd import swd
 
@@ -115,7 +114,7 @@ def test_bad_input_is_refused_before_any_work(make, go, networks, tmp_path):
     with pytest.raises(DataError, match="there are 1: set n=2"):
         go(changes={"n": 1})
     with pytest.raises(ConfigError, match="no metric of sets"):
-        go(changes={"measures": Measures(names=["mse"])})
+        go(changes={"metric_names": ["mse"]})
     with pytest.raises(ConfigError, match=r"task\.sizes is empty"):
         go(sizes=[])
     with pytest.raises(ConfigError, match="a crop of 20 px"):

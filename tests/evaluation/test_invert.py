@@ -14,7 +14,6 @@ from safetensors import safe_open
 
 from idinvert.errors import ConfigError
 from idinvert.evaluation.invert import Entry, file_stem, invert, write_contact_sheet
-from idinvert.evaluation.provenance import Provenance
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import FreeInverter
 from tests.evaluation.conftest import only
@@ -39,8 +38,7 @@ def folder(tmp_path):
 @pytest.fixture
 def go(subject, folder, tmp_path):
     def run(inverter, **changes):
-        provenance = Provenance(run="abc", checkpoints={"generator": "12"})
-        choices = {"images": str(folder), "provenance": provenance, "n": None} | changes
+        choices = {"images": str(folder), "n": None} | changes
         return only(invert(subject(inverter, **choices), out=str(tmp_path / "out")))
 
     return run

@@ -76,10 +76,10 @@ TASKS = (interpolate, mix, sample, manipulate, diffuse)
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_other_arguments_are_never_answered_with_what_is_there(
-    task, bases, subject, networks, measures, tmp_path
+    task, bases, subject, networks, tmp_path
 ):
     base, others = bases[task]
-    quick = {"n": 4, "measures": dataclasses.replace(measures, names=["fd_attributes"])}
+    quick = {"n": 4, "metric_names": ["fd_attributes"]}
     if task is diffuse:
         inverter = DiffusionInverter(encoder=networks.encoder, perceptual=None, lambda_vgg=0)
         quick |= {"inverter": inverter, "inversion": STITCH}
@@ -127,7 +127,7 @@ def test_all_of_a_direction_that_edits_take_is_its_content(directions):
     assert dataclasses.replace(light, provenance={"accuracy": 1}).content == light.content
 
 
-def test_another_id_or_backbone_is_another_inversion(subject, measures, domain, tmp_path):
+def test_another_id_or_backbone_is_another_inversion(subject, domain, tmp_path):
     marks = set()
     for ids in ([3, 4, 5], [3, 4, 6], None):
         domain.test.ids = ids
@@ -136,9 +136,8 @@ def test_another_id_or_backbone_is_another_inversion(subject, measures, domain, 
     found = []
     for content in (b"1", b"2"):
         (tmp_path / "lpips.pth").write_bytes(content)
-        names = ["mse", "lpips_alex"]
-        own = dataclasses.replace(measures, names=names, lpips_path=tmp_path / "lpips.pth")
-        found.append(subject(measures=own).folder("task"))
+        metric = {"names": ["mse", "lpips_alex"], "lpips_path": tmp_path / "lpips.pth"}
+        found.append(subject(metric=metric).folder("task"))
     assert len({*found, subject().folder("task")}) == 3
 
 

@@ -8,7 +8,6 @@ import torch
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.manipulation import manipulate, movement
-from idinvert.evaluation.measures import Measures
 from idinvert.metrics.distances import extractor
 from idinvert.metrics.swd import swd
 from tests.evaluation.conftest import only
@@ -80,8 +79,8 @@ def test_changed_directions_are_not_mistaken_for_the_old_ones(subject, direction
 def test_without_an_attribute_network_nothing_is_said_of_movement(
     subject, directions, networks, tmp_path
 ):
-    bare = Measures(names=["swd"], reference="same")
-    record = only(manipulate(subject(measures=bare, directions=directions, out=tmp_path), shown=0))
+    bare = subject(metric_names=["swd"], attributes=None, directions=directions, out=tmp_path)
+    record = only(manipulate(bare, shown=0))
     assert set(record.metrics) == {"swd", "swd_16"}
 
 

@@ -9,8 +9,6 @@ from PIL import Image
 from idinvert.data.convert import to_float
 from idinvert.data.domain import Attribute
 from idinvert.errors import ConfigError
-from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.provenance import Provenance
 from idinvert.evaluation.reconstruction import reconstruct
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.distances import extractor
@@ -21,21 +19,14 @@ from tests.evaluation.conftest import only
 
 NAMES = ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes", "attributes",
          "seconds_per_image"]  # fmt: skip
-PROVENANCE = Provenance(
-    run="abc", choices={"encoder": "base"}, nimg=77, checkpoints={"generator": "12"}, seed=3,
-    command="python evaluate.py",
-)  # fmt: skip
+PROVENANCE = {"run": "abc", "choices": {"encoder": "base"}, "nimg": 77, "seed": 3}
 
 
 @pytest.fixture
 def go(networks, subject, tmp_path):
     def run(inverter, names=NAMES, **changes):
-        measures = Measures(
-            names=names, extractors={"attributes": networks.attributes},
-            attribute_network=networks.attributes, speed_images=2, reference="same",
-        )  # fmt: skip
         choices = dict(
-            n=9, batch_size=4, measures=measures, provenance=PROVENANCE,
+            n=9, batch_size=4, metric_names=names, provenance=PROVENANCE,
             inversions=tmp_path / inverter.settings["method"],
         ) | changes  # fmt: skip
         return only(reconstruct(subject(inverter, **choices)))

@@ -52,9 +52,9 @@ def test_no_task_that_measures_sets_is_forgotten_here():
     found = set()
     for path in Path(idinvert.evaluation.__file__).parent.glob("*.py"):
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
-        if names & {"measure_sets", "measured_outputs", "set_suite"}:
+        if names & {"measure_sets", "measured_outputs", "make_outputs"}:
             found.add(path.stem)
-    assert found - {"measures", "outputs"} == set(TASKS)
+    assert found - {"outputs"} == set(TASKS)
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def seen(monkeypatch):
 @pytest.mark.parametrize("reference", ["disjoint", "same"])
 @pytest.mark.parametrize(("n", "there"), [(4, 20), (8, 11)])
 def test_the_reference_holds_no_image_that_an_output_was_made_of(
-    name, n, there, reference, subject, domain, measures, networks, directions, seen, tmp_path
+    name, n, there, reference, subject, domain, networks, directions, seen, tmp_path
 ):
     m = 5 if (n, reference) == (8, "disjoint") else n
     images = replace(domain, test=Smooth(there, first_id=100))
-    names = replace(measures, reference=reference, names=["mse", "swd"])
-    one = subject(n=n, domain=images, measures=names, directions=directions, out=tmp_path / "out")
+    names = {"reference": reference, "metric_names": ["mse", "swd"]}
+    one = subject(n=n, domain=images, directions=directions, out=tmp_path / "out", **names)
     record = TASKS[name](one, networks)
     prefix = "own_" if name == "out_of_domain" else ""
     assert record.reference == reference and record.n == n
@@ -104,14 +104,14 @@ def test_the_reference_holds_no_image_that_an_output_was_made_of(
         assert record.metrics[f"{prefix}swd_floor"] == pytest.approx(floor, rel=1e-6)
 
 
-def test_pairs_stay_among_the_images_that_are_compared(subject, domain, measures):
+def test_pairs_stay_among_the_images_that_are_compared(subject, domain):
     images = replace(domain, test=Smooth(11, first_id=100))
-    one = subject(n=8, domain=images, measures=replace(measures, reference="disjoint"))
+    one = subject(n=8, domain=images, reference="disjoint")
     partner, within = partners_of(one.replaced(seed=3))
     assert within == {"compared": 5} and sorted(partner[:5].tolist()) == list(range(5))
     assert all(i != j for i, j in enumerate(partner.tolist())) and partner.max() < 5
     assert partners_of(subject(n=8))[1] == {}
-    few = subject(n=2, domain=replace(domain, test=Smooth(3)), measures=one.measures)
+    few = subject(n=2, domain=replace(domain, test=Smooth(3)), reference="disjoint")
     with pytest.raises(DataError, match="a split of 4 or more"):
         partners_of(few)
 
@@ -124,8 +124,8 @@ def test_how_many_are_compared():
     assert compared(1, there=1, reference="disjoint") == (0, None)
 
 
-def test_another_word_is_refused_before_any_work(subject, measures, tmp_path):
-    one = subject(measures=replace(measures, reference="other"))
+def test_another_word_is_refused_before_any_work(subject, tmp_path):
+    one = subject(reference="other")
     with pytest.raises(ConfigError, match="reference is 'other'"):
         only(interpolate(one.replaced(out=tmp_path)))
     with pytest.raises(ConfigError, match="reference is 'other'"):

@@ -11,7 +11,6 @@ import torch
 from sklearn import metrics as reference
 
 from idinvert.errors import CheckpointError, ConfigError, DataError
-from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.semantics import boundary_scores, classify
 from idinvert.results.record import from_dict, to_dict
 from tests.evaluation.conftest import only
@@ -61,14 +60,13 @@ def test_unlabelled_images_take_the_networks_word(
     light = reader(by_hand.x)[:, 1].sort().values
     middle = len(light) // 2
     reader.heads.bias[1] -= light[middle - 1 : middle + 1].mean()  # half above 0, half below
-    measures = Measures(names=["mse"], attribute_network=reader)
     bare = dataclasses.replace(domain, attributes=())
     for truth, images in (("auto", bare), ("network", domain)):
         record = only(
             classify(
                 subject(
                     domain=images,
-                    measures=measures,
+                    attributes=reader,
                     directions={"light": directions["light"]},
                     out=tmp_path,
                 ),
@@ -95,7 +93,7 @@ def test_what_has_no_truth_is_refused(subject, directions, domain, tmp_path):
     with pytest.raises(ConfigError, match=r"task\.truth is 'guess'"):
         only(classify(subject(directions=directions, out=tmp_path / "out"), truth="guess"))
     bare = dataclasses.replace(domain, attributes=())
-    blind = subject(domain=bare, measures=Measures(names=["mse"]))
+    blind = subject(domain=bare, attributes=None)
     with pytest.raises(ConfigError, match="no ground truth for 'glasses'"):
         only(classify(blind.replaced(directions=directions, out=tmp_path / "out")))
     other = dataclasses.replace(directions["glasses"], provenance={"generator": "another"})
@@ -112,7 +110,7 @@ def test_an_attribute_that_all_images_have_is_left_open(
     reader = copy.deepcopy(networks.attributes)
     reader.heads.bias[0] -= reader(by_hand.x)[:, 0].median()  # glasses: half of the images
     reader.heads.bias[1] += 100.0  # light: all of them
-    one = subject(measures=Measures(names=["mse"], attribute_network=reader))
+    one = subject(attributes=reader)
     record = only(classify(one.replaced(directions=directions, out=tmp_path), truth="network"))
     assert math.isnan(record.metrics["ap_light"]) and math.isnan(record.metrics["auc_light"])
     assert "8 of 8 images have light" in record.protocol["ap_light"]

@@ -10,7 +10,6 @@ from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.failures import show_failures
-from idinvert.evaluation.measures import Measures
 from idinvert.evaluation.mixing import mix
 from idinvert.evaluation.out_of_domain import invert_foreign
 from idinvert.evaluation.speed import measure_speed
@@ -123,7 +122,7 @@ def test_images_of_another_domain_by_several_methods(
     assert set(alone.metrics) == {"mse", "psnr", "ssim"}
     with pytest.raises(ConfigError, match=r"task\.methods is empty"):
         invert_foreign(one, methods=[])
-    variants["Encoder"] = subject(domain=foreign, measures=Measures(names=["mse"]))
+    variants["Encoder"] = subject(domain=foreign, metric_names=["mse"])
     with pytest.raises(ConfigError, match=r"task\.own compares sets"):
         invert_foreign(one, methods=methods[:1], own="data=smooth")
 

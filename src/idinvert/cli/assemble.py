@@ -9,7 +9,7 @@ from hydra.utils import get_object
 from torch import nn
 
 from idinvert.checkpoints.bundle import find_weights, open_network, sibling
-from idinvert.checkpoints.release import load_network
+from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.cli.devices import accumulate_of, check_batch, check_validation, ranks_of
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.instantiate import build
@@ -79,11 +79,11 @@ def assemble(config: dict[str, Any]) -> Parts:
             and micro-batches for an objective that knows none.
     """
     check_batch(config)
-    contents = wire.Contents()
+    hashes: wire.Hashes = {}
     torch.manual_seed(config["seed"])  # the networks' initial weights
     domain = build(config["data"], key="data")
     check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
-    contents.hashes["data"] = domain.fingerprint
+    hashes["data"] = domain.fingerprint
     objective = config["objective"]
     asked = set(inspect.signature(get_object(objective["_target_"])).parameters)
     if accumulate_of(config) > 1 and "accumulate" not in asked:
@@ -96,18 +96,18 @@ def assemble(config: dict[str, Any]) -> Parts:
             f"augment: {objective['_target_']} augments nothing; it belongs to experiment=gan. "
             "Leave augment out, or write augment=none."
         )
-    arguments = _arguments(config, domain, asked, contents)
+    arguments = _arguments(config, domain, asked, hashes)
     return Parts(
         config=config,
         module=build(objective, key="objective", **arguments),
         domain=domain,
-        contents=contents.hashes,
+        contents=hashes,
         unused=[name for name in NETWORKS if name not in asked],
     )
 
 
 def _arguments(
-    config: dict[str, Any], domain: Domain, asked: set[str], contents: wire.Contents
+    config: dict[str, Any], domain: Domain, asked: set[str], hashes: wire.Hashes
 ) -> dict[str, Any]:
     """What an objective asks for by the name of a parameter.
 
@@ -121,22 +121,20 @@ def _arguments(
     trained = "encoder" in asked
     if asked & {"generator", "encoder"}:
         node = config["generator"]
-        generator = (
-            wire.loaded_generator(node, contents) if trained else build(node, key="generator")
-        )
+        generator = wire.loaded_generator(node, hashes) if trained else build(node, key="generator")
         wire.require_resolution(data=domain.resolution, generator=generator.resolution)
         found["generator"] = generator
     if "discriminator" in asked:
         weighs = config["objective"].get("lambda_adv", 1.0) > 0
         path = config["generator"]["path"] if trained else None
         node = config["discriminator"]
-        found["discriminator"] = starting_discriminator(node, path, contents) if weighs else None
+        found["discriminator"] = starting_discriminator(node, path, hashes) if weighs else None
     if "encoder" in asked:
         found["encoder"] = wire.fresh_encoder(
-            config["encoder"], config["latent"], generator=generator, contents=contents
+            config["encoder"], config["latent"], generator=generator, hashes=hashes
         )
     if "perceptual" in asked:
-        found["perceptual"] = wire.perceptual_network(config["perceptual"], contents)
+        found["perceptual"] = wire.perceptual_network(config["perceptual"], hashes)
     if "network" in asked:  # attributes
         if not domain.attributes:
             raise ConfigError(
@@ -183,14 +181,14 @@ def _with_plain_norm(node: Any) -> Any:
 
 
 def starting_discriminator(
-    node: dict[str, Any], generator_path: str | None, contents: wire.Contents
+    node: dict[str, Any], generator_path: str | None, hashes: wire.Hashes
 ) -> nn.Module:
     """D as training starts from it (``discriminator.init``).
 
     Args:
         node: The configuration's ``discriminator``.
         generator_path: Where a trained G is, beside which D may lie.
-        contents: Takes the hash of D's file.
+        hashes: Takes the hash of D's file.
 
     Raises:
         CheckpointError: ``init=generator`` and there is no D beside the generator.
@@ -206,7 +204,7 @@ def starting_discriminator(
             )
         return fresh
     if node["init"] == "checkpoint":
-        contents.note("discriminator", find_weights(place, role="discriminator", key=key))
+        hashes["discriminator"] = fingerprint(find_weights(place, role="discriminator", key=key))
         network: Any = open_network(place, role="discriminator", key=key)
     elif node["init"] == "generator":
         found = generator_path and sibling(
@@ -218,7 +216,7 @@ def starting_discriminator(
                 "with discriminator.init=checkpoint discriminator.path=FILE, or start an untrained "
                 "one with discriminator.init=scratch."
             )
-        contents.note("discriminator", found)
+        hashes["discriminator"] = fingerprint(found)
         network = load_network(found, expect="discriminator", key=key)
         place = generator_path
     else:

@@ -1,14 +1,21 @@
-"""Task: how well the attribute network reads the images themselves."""
+"""Task: how well the attribute network reads the images themselves; its use as a metric."""
 
 import time
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks, limit, spans, split_of
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.measures import measure_attributes, require_labels_read
 from idinvert.evaluation.provenance import command, device_in_words, versions
+from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
+from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval
+from idinvert.metrics.protocol import MetricValues, protocol
+from idinvert.networks.attributes import AttributeNetwork
 from idinvert.results.record import Record
 
 
@@ -17,7 +24,6 @@ def read_labels(context: EvaluationContext) -> list[Record]:
 
     Raises:
         ConfigError: no attribute network, or labels that it does not read, or none at all.
-        DataError: the split has fewer than n images.
     """
     network = context.needed_attributes
     domain = context.open_images()
@@ -58,3 +64,62 @@ def read_labels(context: EvaluationContext) -> list[Record]:
         command=command(),
     )
     return context.finish([record], context.outputs, pictures=False)
+
+
+def require_labels_read(network: AttributeNetwork, labels: Sequence[str]) -> None:
+    """Refuse an attribute network that leaves some labels of the data unread.
+
+    Means over attributes would silently be of fewer, and not comparable with other networks'.
+
+    Raises:
+        ConfigError: naming the labels that are missing; or the data has none.
+    """
+    if not labels:
+        raise ConfigError("the data has no labels: choose labelled data, such as data=faces_mini")
+    read = list(network.names)
+    missing = [name for name in labels if name not in read]
+    if missing:
+        raise ConfigError(
+            f"the attribute network does not read {', '.join(missing)} of the data's labels; it "
+            f"reads {', '.join(read)}: give one trained on this data (attributes.path)"
+        )
+
+
+@torch.no_grad()
+def measure_attributes(
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    *,
+    network: AttributeNetwork,
+    labels: Sequence[str],
+    device: torch.device,
+    seed: int = 0,
+) -> MetricValues:
+    """Read the attributes of images and compare them with the labels of their inputs.
+
+    Args:
+        pairs: batches of outputs uint8 [n, 3, R, R] and labels float [n, A].
+        network: the attribute network.
+        labels: names of the A labels, all of which the network reads.
+        device: where to compute.
+        seed: of the resamples of intervals.
+
+    Raises:
+        ConfigError: the network does not read a label.
+    """
+    require_labels_read(network, labels)
+    network.to(device).eval()
+    ours = [list(network.names).index(name) for name in labels]
+    read: list[Tensor] = []
+    true: list[Tensor] = []
+    for images, truth in pairs:
+        read.append(network.predict(to_float(images.to(device))).cpu()[:, ours])
+        true.append(truth)
+    kinds = [network.kinds[k] for k in ours]
+    sets = torch.cat(read), torch.cat(true)
+    options: dict[str, Any] = {"kinds": kinds, "names": labels}
+    spreads = attribute_replicates(*sets, **options, seed=seed)
+    found, words = MetricValues(), WORDS.format(resamples=RESAMPLES)
+    for name, value in attribute_agreement(*sets, **options).items():
+        pair = interval(value, spreads[name])
+        found.add(name, value, protocol(name, detail=words if pair else ""), pair)
+    return found

@@ -1,26 +1,28 @@
 """What a task of ``evaluate.py`` works with: its configuration, and what is opened from it."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from idinvert.config.identity import digest_of, inversion_identity, mark_of
 from idinvert.config.run_folder import find_run, is_first_process, locked
+from idinvert.data.content import content_hash
 from idinvert.data.domain import Domain, ids_of
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import limit, split_of
-from idinvert.evaluation.measures import Measures
-from idinvert.evaluation.provenance import Provenance, precision_in_words
+from idinvert.evaluation.provenance import command, versions
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import MetricValues
+from idinvert.metrics.suite import MetricSuite
 from idinvert.results.record import Record
 
 Entry = Mapping[str, Any]
@@ -29,27 +31,25 @@ TaskResult = tuple[Record | None, Path]
 """A record, where there is one, and the folder of its files."""
 WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
 """Opens the generator and no trained encoder."""
-
-
-class Entries(Protocol):
-    """How the overrides of entries change a configuration; only ``cli`` can compose one."""
-
-    def check_methods(self, methods: Sequence[Entry], *, key: str) -> None:
-        """Refuses malformed entries, which stand at a key, before any work."""
-
-    def changed(self, config: dict[str, Any], *entries: Entry) -> dict[str, Any]:
-        """The configuration with the overrides of some entries, later ones over earlier."""
+ALWAYS = ("mse", "psnr", "ssim")
+"""Metrics of each image that every inversion measures."""
+SECONDS = "seconds_per_image"
+ATTRIBUTES = "attributes"
+"""Metrics that `MetricSuite` does not know."""
+WEIGHTS = ("inception_path", "lpips_path", "prc_vgg16_path")
+"""Keys of ``metric`` that lead to weights; older runs do not have all of them."""
 
 
 class EvaluationContext:
     """One method, one generator, one set of images, and what records say of them.
 
-    Networks, images and method are opened when a task first asks for them, once each; whatever
-    does not fit fails there, before anything is inverted.
+    Networks, images and method are opened when a task first asks for them, once each. What does
+    not fit together fails there, before anything is inverted.
 
     Args:
         config: The resolved configuration as plain values, with the values of its run.
-        entries: Applies the overrides of a task's methods; of tasks that compare several.
+        entries: The module `cli.run_defaults`, for tasks that compare several methods: it checks
+            their overrides and applies them to a configuration.
         shown_tensors: How many images are also kept as tensors in ``shown.safetensors``.
         opened: Attributes that take the place of what the configuration would open.
     """
@@ -58,7 +58,7 @@ class EvaluationContext:
         self, config: dict[str, Any], *, entries: Any = None, shown_tensors: int = 0, **opened: Any
     ) -> None:
         self.config, self.shown_tensors = config, shown_tensors
-        self.entries: Entries = entries
+        self.entries = entries
         self.outputs = Path(config["system"]["outputs"])
         self.seed: int = config["seed"]
         self.split: str = config["split"]
@@ -73,7 +73,11 @@ class EvaluationContext:
         self.first_process = is_first_process()
         self.results: list[TaskResult] = []
         """What was finished, for whoever shows it elsewhere."""
-        self._contents = wire.Contents()
+        self.metric_names: Sequence[str] = config["metric"]["names"]
+        self.reference: str = config["reference"]
+        """Which real images sets of outputs are compared with: disjoint or same."""
+        self.checkpoints: wire.Hashes = {}
+        """Role to content hash, of the networks that are open; `provenance` opens all."""
         vars(self).update(opened)
 
     def replaced(self, **changes: Any) -> "EvaluationContext":
@@ -95,15 +99,10 @@ class EvaluationContext:
         config = self.entries.changed(self.config, *entries) | values
         return EvaluationContext(config, entries=self.entries, results=self.results)
 
-    @property
-    def checkpoints(self) -> dict[str, str]:
-        """Role to content hash, of the networks that are open."""
-        return self._contents.hashes
-
     @cached_property
     def generator(self) -> Any:
         """Frozen G."""
-        return wire.loaded_generator(self.config["generator"], self._contents)
+        return wire.loaded_generator(self.config["generator"], self.checkpoints)
 
     @cached_property
     def encoder(self) -> nn.Module | None:
@@ -117,12 +116,12 @@ class EvaluationContext:
     @cached_property
     def perceptual(self) -> nn.Module | None:
         """F, or None without a perceptual term."""
-        return wire.perceptual_network(self.config["perceptual"], self._contents)
+        return wire.perceptual_network(self.config["perceptual"], self.checkpoints)
 
     @cached_property
     def attributes(self) -> Any:
         """The attribute network, or None."""
-        return wire.attribute_network(self.config["attributes"], self._contents)
+        return wire.attribute_network(self.config["attributes"], self.checkpoints)
 
     @property
     def needed_attributes(self) -> Any:
@@ -154,42 +153,26 @@ class EvaluationContext:
         networks: dict[str, Any] = {"encoder": self.encoder, "perceptual": self.perceptual}
         return wire.build_method(node, self.config, **networks)
 
-    def load_encoder(self) -> tuple[nn.Module, dict[str, Any]]:
-        """The encoder of ``encoder.path`` whatever the generator; the provenance of its file."""
-        return wire.load_encoder(self.config["encoder"] or {}, self._contents)
-
     @cached_property
     def _encoder_and_header(self) -> tuple[nn.Module | None, dict[str, Any]]:
-        """E with its provenance; without E that of the generator."""
-        generator, of_generator = self.generator, self._contents.hashes["generator"]
-        if not wire.takes(self.config["inversion"], "encoder"):
-            return None, wire.generator_provenance(self.config["generator"]["path"])
-        if not self.config["encoder"] or self.config["encoder"].get("path") is None:
-            raise ConfigError(
-                f"inversion={self.method} takes an encoder: give the run=RUN of an encoder, or "
-                "encoder.path=FILE, or choose a method without one (inversion=image2stylegan, "
-                "projector or free)."
-            )
-        encoder, header = self.load_encoder()
-        wire.require_fit(encoder, header, generator, fingerprint=of_generator)
-        return encoder, header
+        return wire.fitting_encoder(self.config, self.generator, self.checkpoints)
 
     @cached_property
-    def provenance(self) -> Provenance:
-        """What records say of run, networks and program; opens every network."""
+    def provenance(self) -> dict[str, Any]:
+        """What the weights say of their training; opens every network.
+
+        Of the encoder's file, or of the generator's where no encoder is used: at least ``run``,
+        ``choices``, ``nimg`` and ``seed``. The run id of weights from another program is their
+        content hash.
+        """
         encoder, header = self._encoder_and_header
         _ = self.perceptual, self.attributes
-        hashes = self._contents.hashes
-        role, choices = "encoder", {}
+        unknown: dict[str, Any] = {"run": self.checkpoints.get("encoder"), "choices": {}}
         if encoder is None:
-            role, generator = "generator", wire.network_choices(self.generator)
+            generator = wire.network_choices(self.generator)
             choices = {"scale": self.config["scale"]["name"], "generator": generator}
-        return Provenance.of(header, checkpoints=hashes, role=role, choices=choices)
-
-    @cached_property
-    def trained_on(self) -> str | None:
-        """Name of the data set that the networks were trained on, where it is known."""
-        return self._encoder_and_header[1].get("data")
+            unknown = {"run": self.checkpoints["generator"], "choices": choices}
+        return {**unknown, "nimg": 0, "seed": 0, **header}
 
     # Images
 
@@ -253,19 +236,37 @@ class EvaluationContext:
 
     # Metrics
 
+    @property
+    def paired_names(self) -> list[str]:
+        """Metrics of float pairs, measured while inverting: always the cheap three, and LPIPS."""
+        return [*ALWAYS, *(name for name in self.metric_names if name.startswith("lpips_"))]
+
+    @property
+    def set_names(self) -> list[str]:
+        """Metrics of whole sets of uint8 images."""
+        outside = {*self.paired_names, SECONDS, ATTRIBUTES}
+        return [name for name in self.metric_names if name not in outside]
+
     @cached_property
-    def measures(self) -> Measures:
-        """The metrics of the configuration, with their networks."""
-        metric, perceptual, attributes = self.config["metric"], self.perceptual, self.attributes
-        return Measures(
-            names=metric["names"],
-            extractors=wire.extractors(self.config, perceptual=perceptual, attributes=attributes),
-            attribute_network=attributes,
-            inception_path=metric["inception_path"],
-            lpips_path=metric["lpips_path"],
-            prc_vgg16_path=metric.get("prc_vgg16_path"),  # older runs have no such key
+    def extractors(self) -> dict[str, nn.Module]:
+        """Name to module with `embed`, for ``fd_<name>`` and ``kd_<name>``."""
+        return wire.extractors(self.config, self.perceptual, self.attributes)
+
+    def suite(self, names: Sequence[str], device: torch.device | str = "cpu") -> MetricSuite:
+        """Metrics by name, with the networks and files that they need.
+
+        Raises:
+            ConfigError: An unknown metric or extractor.
+            MissingWeightsError: Weights that are not on this machine.
+        """
+        sets = bool(set(names) - set(self.paired_names))
+        return MetricSuite(
+            names=names,
+            extractors=self.extractors if sets else {},
             seed=self.seed,
-            reference=self.config["reference"],
+            reference=self.reference,
+            device=device,
+            **{key: self.config["metric"].get(key) for key in WEIGHTS},
         )
 
     # Identity, folders, records
@@ -273,19 +274,25 @@ class EvaluationContext:
     @property
     def identity(self) -> dict[str, Any]:
         """What the inversions depend on."""
+        _ = self.provenance
+        precision = str(self.trainer.get("precision") or "32-true")
+        if torch.get_float32_matmul_precision() != "highest":  # a GPU may round to it
+            precision += ", tf32"
+        lpips = [name for name in self.paired_names if name not in ALWAYS]
+        path = self.config["metric"].get("lpips_path") if lpips else None
         return inversion_identity(
             settings=self.inverter.settings,
-            checkpoints=self.provenance.checkpoints,
+            checkpoints=self.checkpoints,
             data=self.data,
             ids=ids_of(self.dataset),
-            precision=precision_in_words(self.trainer),
-            weights=self.measures.paired_weights,
+            precision=precision,
+            weights={} if path is None else dict.fromkeys(lpips, content_hash(path)[:16]),
         )
 
     @property
     def run_folder(self) -> Path:
         """Where the evaluations of this run lie."""
-        return self.outputs / "evaluations" / self.provenance.run
+        return self.outputs / "evaluations" / self.provenance["run"]
 
     def training_run(self) -> Path:
         """The folder of ``run=RUN``.
@@ -330,10 +337,10 @@ class EvaluationContext:
     def record(
         self,
         task: str,
+        measured: MetricValues,
         *,
         n: int,
         device: str,
-        measured: MetricValues,
         seconds: float,
         options: Mapping[str, Any] | None = None,
         series: Mapping[str, Sequence[float]] | None = None,
@@ -343,9 +350,9 @@ class EvaluationContext:
 
         Args:
             task: Its name.
+            measured: Metrics, protocols, intervals.
             n: Images measured.
             device: Where the work was done, in words.
-            measured: What was measured.
             seconds: That the task took, inversions included.
             options: The task's own choices, JSON-able; they stand under ``choices.task``.
             series: Name to a curve's numbers.
@@ -353,37 +360,36 @@ class EvaluationContext:
         """
         provenance = self.provenance
         inversion = {"name": self.method, **self.inverter.settings}
-        choices = {**provenance.choices, "inversion": inversion}
-        checkpoints = dict(provenance.checkpoints)
+        choices = {**provenance["choices"], "inversion": inversion}
+        checkpoints, made_by = dict(self.checkpoints), versions()
+        if "commit" in provenance:  # runs of one id may differ by its rounding
+            made_by["trained_by"] = str(provenance["commit"])
         if directions is not None:
             contents = {name: direction.content for name, direction in directions.items()}
             checkpoints["directions"] = digest_of(contents)[:16]
         return Record(
-            run=provenance.run,
+            run=provenance["run"],
             task=task,
             choices=choices if options is None else {**choices, "task": dict(options)},
             metrics=measured.metrics,
             protocol=measured.protocol,
             intervals=measured.intervals,
-            reference=self.measures.reference if measured.of_sets else "",
+            reference=self.reference if measured.of_sets else "",
             n=n,
-            nimg=provenance.nimg,
+            nimg=provenance["nimg"],
             data=self.data,
             checkpoints=checkpoints,
-            versions=dict(provenance.versions),
+            versions=made_by,
             device=device,
             batch_size=self.batch_size,
             seconds=seconds,
-            seed=provenance.seed,
-            command=provenance.command,
+            seed=provenance["seed"],
+            command=command(),
             series=dict(series or {}),
         )
 
-    def finish(
-        self, records: Iterable[Record], out: Path, *, pictures: bool = True
-    ) -> list[Record]:
+    def finish(self, records: list[Record], out: Path, *, pictures: bool = True) -> list[Record]:
         """Prints what was measured and where it and its pictures lie."""
-        records = list(records)
         for record in records:
             self.results.append((record, out))
             name = record.data["name"]

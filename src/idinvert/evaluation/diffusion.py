@@ -16,12 +16,7 @@ from idinvert.editing.masks import paste
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict
-from idinvert.evaluation.outputs import (
-    measure_sets,
-    partners_of,
-    require_set_metrics,
-    write_pairs,
-)
+from idinvert.evaluation.outputs import measure_sets, partners_of, require_set_metrics, write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 
@@ -44,24 +39,20 @@ def diffuse(
 ) -> list[Record]:
     """Diffuse every image into the context of its partner, once for each size of the crop.
 
-    Writes `pairs.csv`; `<k>/parts/` for size k (a killed task goes on from there);
-    `pictures.png` and `.pdf` (as Fig. 6: targets down, contexts across, of the first size);
-    and, of several sizes, `crop_size.png` and `.pdf` (as Fig. 16).
+    Writes `pairs.csv`; `<k>/parts/` for size k; `pictures.png` and `.pdf` (as Fig. 6: targets
+    down, contexts across, of the first size); and, of several sizes, `crop_size.png` and `.pdf`
+    (as Fig. 16). There is a record a size: the set metrics, `mse_inside` (how far the pasted part
+    is from the target), `mse_inside_start` (the same of E's blend alone), `mask_share`.
 
     Args:
-        context: a `DiffusionInverter`, images, metrics and G; the pairs are drawn from its seed.
+        context: with a `DiffusionInverter`; the pairs are drawn from its seed.
         sizes: sides of the crop, pixels; None for the method's own crop or mask.
         images: places in the split: targets and contexts of the first picture; none for no picture.
         shown: pairs in the second picture.
 
-    Returns:
-        On the first rank a record a size, none on the others: the set metrics, `mse_inside`
-        (how far the pasted part is from the target), `mse_inside_start` (the same of E's blend
-        alone), `mask_share`.
-
     Raises:
         ConfigError: another method, no metric of sets, or a mask that does not fit.
-        DataError: fewer than two images, fewer than n, or no such image for the picture.
+        DataError: fewer than two images, or no such image for the picture.
     """
     if not isinstance(context.inverter, DiffusionInverter):
         raise ConfigError(
@@ -99,7 +90,7 @@ def diffuse(
                 "target": range(len(pairs)),
                 "context": partner,
             }
-            write_pairs(out / "pairs.csv", columns)
+            write_csv(out / "pairs.csv", columns)
             if crossed:
                 write_sheet(_crossed(context, table, images), out)
             if len(contexts) > 1:
@@ -142,17 +133,12 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     kept = pixel.gather(0, found.gather("best_step")[None])[0]
     start = INSIDE.format(what="of E's blend, where the method starts")
     of_results = INSIDE.format(what="of the results")
-    measured.add_mean("mse_inside", kept, seed=context.measures.seed, text=of_results)
-    measured.add_mean("mse_inside_start", pixel[0], seed=context.measures.seed, text=start)
+    measured.add_mean("mse_inside", kept, seed=seed, text=of_results)
+    measured.add_mean("mse_inside_start", pixel[0], seed=seed, text=start)
     measured.add("mask_share", share, "share of the image that the mask covers")
     failed = float(found.gather("failed").sum())
     measured.add("failed_images", failed, "images whose objective left the finite numbers")
-    return context.record(
-        "diffusion",
-        options={"seed": seed},
-        measured=measured,
-        **found.work(begin),
-    )
+    return context.record("diffusion", measured, options={"seed": seed}, **found.work(begin))
 
 
 def _crossed(context: EvaluationContext, found: Inversions | None, images: Sequence[int]) -> Sheet:

@@ -10,7 +10,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import encoded, invert_images
-from idinvert.evaluation.outputs import write_pairs
+from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.protocol import MetricValues, protocol
@@ -24,27 +24,24 @@ def show_failures(
 ) -> list[Record]:
     """Find the images with the worst reconstructions, and show them.
 
-    Writes `failures.csv` (all images, the worst first, with their labels where the data has any),
-    `pictures.png` and `pictures.pdf` (as Fig. 18: inputs, encoder, inversion).
+    Writes `failures.csv` (all images, the worst first), `labels_of_the_worst.csv` where the data
+    has labels, `pictures.png` and `pictures.pdf` (as Fig. 18: inputs, what an encoder of a method
+    that goes on from it makes of them, inversion). The record has the metric's mean, its mean over
+    the worst (`<metric>_worst`) and its median (`<metric>_median`).
 
     Args:
         context: the method and its images.
         metric: by which to judge: mse, psnr, ssim or an lpips_<net> of metric.names.
         worst: how many to show.
 
-    Returns:
-        On the first rank the record, none on the others: the metric's mean, its mean over the worst
-        (`<metric>_worst`) and its median (`<metric>_median`).
-
     Raises:
         ConfigError: the metric is not measured, or fewer than one image to show.
-        DataError: fewer than n images.
     """
     begin = time.monotonic()
-    if metric not in context.measures.paired_names:
+    if metric not in context.paired_names:
         raise ConfigError(
             f"task.metric is {metric!r}: measured of each image are "
-            f"{', '.join(context.measures.paired_names)} (metric.names)"
+            f"{', '.join(context.paired_names)} (metric.names)"
         )
     if worst < 1:
         raise ConfigError(f"task.worst is {worst}: expected 1 or more")
@@ -52,49 +49,34 @@ def show_failures(
         found = invert_images(context)
         if found is None:
             return []
-        values = found.gather(f"value.{metric}").double()
+        values, names = found.gather(f"value.{metric}").double(), found.names()
         order = torch.argsort(values, descending=metric not in HIGHER_IS_BETTER, stable=True)
         chosen = order[:worst]
-        names = found.names()
-        items = [Chunks(context.dataset, [(i, i + 1)])[0] for i in chosen.tolist()]
-        inputs = torch.cat([item["image"] for item in items])
         columns: dict[str, Sequence | Tensor] = {
             "index": order,
             "name": [names[i] for i in order.tolist()],
             metric: [f"{value:.6g}" for value in values[order].tolist()],
         }
-        write_pairs(out / "failures.csv", columns)
+        write_csv(out / "failures.csv", columns)
+        items = [Chunks(context.dataset, [(i, i + 1)])[0] for i in chosen.tolist()]
+        inputs, ids = (torch.cat([item[key] for item in items]) for key in ("image", "id"))
         if context.labels:
             labels = torch.cat([item["attributes"] for item in items])
             shown: dict[str, Sequence | Tensor] = {"index": chosen}
             for k, name in enumerate(context.labels):
                 shown[name] = [f"{value:.4g}" for value in labels[:, k].tolist()]
-            write_pairs(out / "labels_of_the_worst.csv", shown)
-        rows, row_labels = [list(inputs)], ["Input"]
-        if (first := _encoder_alone(context, inputs, found.device)) is not None:
-            rows.append(list(first))
-            row_labels.append("Enc")
-        rows.append(list(found.images(chosen)))
-        row_labels.append("Inv")
-        write_sheet(Sheet(rows=rows, labels=row_labels), out)
+            write_csv(out / "labels_of_the_worst.csv", shown)
+        rows = {"Input": inputs, "Inv": found.images(chosen)}
+        if not isinstance(context.inverter, EncoderInverter):
+            first = encoded(context, inputs, ids=ids, device=found.device)
+            if first is not None:
+                rows = {"Input": inputs, "Enc": first, "Inv": rows["Inv"]}
+        write_sheet(Sheet(rows=[list(row) for row in rows.values()], labels=list(rows)), out)
         measured, text = MetricValues(), protocol(metric)
-        measured.add_mean(metric, values, seed=context.measures.seed)
+        measured.add_mean(metric, values, seed=context.seed)
         worst_of = f"mean over the {len(chosen)} worst images: {text}"
         measured.add(f"{metric}_worst", values[chosen].mean().item(), worst_of)
         measured.add(f"{metric}_median", values.median().item(), f"median over images: {text}")
-        record = context.record(
-            "failures",
-            options={"metric": metric, "worst": worst},
-            measured=measured,
-            **found.work(begin),
-        )
+        options = {"metric": metric, "worst": worst}
+        record = context.record("failures", measured, options=options, **found.work(begin))
         return context.finish([record], out)
-
-
-def _encoder_alone(
-    context: EvaluationContext, inputs: Tensor, device: torch.device
-) -> Tensor | None:
-    """What E alone makes of the images, where the method has an E and goes beyond it."""
-    if isinstance(context.inverter, EncoderInverter):
-        return None
-    return encoded(context, inputs, device=device)

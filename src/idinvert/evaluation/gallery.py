@@ -1,42 +1,74 @@
 """Task: the same images under several methods, laid out like the paper's figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
 from torch.utils.data import Subset
 
 from idinvert.data.domain import Domain
-from idinvert.editing.edits import Unit
+from idinvert.editing.directions import Direction
+from idinvert.editing.edits import Unit, inner_steps
 from idinvert.errors import ConfigError, DataError, IdinvertError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import split_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
-from idinvert.evaluation.gallery_sheets import (
-    Moves,
-    Section,
-    Shown,
-    interpolation_sheet,
-    manipulation_sheet,
-    noise_sheet,
-    reconstruction_sheet,
-)
-from idinvert.evaluation.inversions import invert_images
-from idinvert.evaluation.manipulation import check_edits
+from idinvert.evaluation.interpolation import headers_of, path_between
+from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 
-Show = Literal["reconstruction", "interpolation", "manipulation", "noise"]
 SHOWS = ("reconstruction", "interpolation", "manipulation", "noise")
 LAYOUTS = ("columns", "rows")
+Cells = list[Tensor | None]
+"""Images uint8 or float [3, R, R]; None is crossed out."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one method made of a section's images.
+
+    Attributes:
+        label: the method's name in the figure.
+        inverted: its inversions; None where they could not be made: its places stay crossed out.
+        directions: for edits, by name.
+    """
+
+    label: str
+    inverted: Inversions | None
+    directions: Mapping[str, Direction]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Images of one domain, under every method.
+
+    Attributes:
+        label: the domain's name in the figure; may be empty.
+        inputs: uint8 [3, R, R].
+        methods: in the order of the figure.
+    """
+
+    label: str
+    inputs: list[Tensor]
+    methods: list[Shown]
+
+    @property
+    def names(self) -> list[str]:
+        """Its directions, as headers."""
+        known = [shown.directions for shown in self.methods if shown.inverted is not None]
+        return [name.replace("_", " ") for name in known[0]] if known else []
 
 
 def draw(
     context: EvaluationContext,
     *,
     name: str,
-    show: Show,
+    show: Literal["reconstruction", "interpolation", "manipulation", "noise"],
     layout: Literal["columns", "rows"],
     methods: list[dict[str, Any]],
     sections: list[dict[str, Any]],
@@ -78,8 +110,16 @@ def draw(
             raise ConfigError("nothing can be shown: " + "; ".join(dict.fromkeys(trouble)))
         if context.config["run"] is not None:
             shown = there  # the others are of domains that this run does not know
-        moves = Moves(steps=edits, unit=unit, layers=layers)
-        sheet = _sheet(shown, show=show, layout=layout, steps=steps, moves=moves)
+        across = layout == "columns"
+        if show == "interpolation":
+            sheet = interpolation_sheet(shown, steps=steps)
+        elif show == "manipulation":
+            moves = Moves(edits, layers, unit)
+            sheet = manipulation_sheet(shown, moves=moves, across=across)
+        elif show == "noise":
+            sheet = noise_sheet(shown)
+        else:
+            sheet = reconstruction_sheet(shown, across=across)
         for path in write_sheet(sheet, out):
             print(f"look at {path}")
         context.results.append((None, out))
@@ -112,7 +152,7 @@ def _section(
             if directions is not None:
                 path, names, unit = directions
                 chosen = open_directions(one, path=path, names=names)
-                check_edits(one, chosen, steps=[1], layers=None, unit=unit)
+                Moves([1], unit=unit).check(one, chosen)
             with one.locked(one.inversions.parent):
                 found.append(Shown(label, invert_images(one), chosen))
         except IdinvertError as error:
@@ -120,24 +160,6 @@ def _section(
             found.append(Shown(label, None, {}))
     inputs = [dataset[i]["image"] for i in range(len(images))]
     return Section(section["label"], inputs, found)
-
-
-def _sheet(
-    sections: list[Section],
-    *,
-    show: str,
-    layout: str,
-    steps: int,
-    moves: Moves,
-) -> Sheet:
-    across = layout == "columns"
-    if show == "interpolation":
-        return interpolation_sheet(sections, steps=steps)
-    if show == "manipulation":
-        return manipulation_sheet(sections, moves=moves, across=across)
-    if show == "noise":
-        return noise_sheet(sections)
-    return reconstruction_sheet(sections, across=across)
 
 
 def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
@@ -164,3 +186,152 @@ def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
     mark = f"{domain.fingerprint}:{','.join(map(str, images))}"
     few: dict[str, Any] = {split: Subset(dataset, list(images))}
     return replace(domain, fingerprint=mark, **few)
+
+
+def _sheet(
+    sections: Sequence[Section],
+    blocks: Sequence[list[Cells]],
+    *,
+    labels: Sequence[str] = (),
+    headers: Sequence[tuple[str, int]] = (),
+) -> Sheet:
+    """A block of rows a section, named where there is anything to tell apart."""
+    groups = [(section.label, len(block)) for section, block in zip(sections, blocks, strict=True)]
+    named = len(groups) > 1 or any(label for label, _ in groups)
+    rows = [row for block in blocks for row in block]
+    return Sheet(
+        rows=rows, labels=labels, headers=headers, groups=groups if named else (), crossed=True
+    )
+
+
+def reconstruction_sheet(sections: Sequence[Section], *, across: bool) -> Sheet:
+    """Inputs and reconstructions.
+
+    Args:
+        sections: a domain each.
+        across: True for a column a method and a row an image (Figs. 2, 8, 15); False for a row a
+            method and a column an image (Figs. 9, 17, 18).
+    """
+    blocks: list[list[Cells]] = []
+    for section in sections:
+        rows: list[Cells] = [[*section.inputs], *map(_rebuilt, section.methods)]
+        some = [row or [None] * len(section.inputs) for row in rows]
+        blocks.append([list(row) for row in zip(*some, strict=True)] if across else some)
+    labels = ["Input", *(shown.label for shown in sections[0].methods)]
+    if across:
+        return _sheet(sections, blocks, headers=[(label, 1) for label in labels])
+    return _sheet(sections, blocks, labels=labels * len(sections))
+
+
+def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
+    """Images 0 and 1, 2 and 3, … with what lies between: a row a method (Figs. 4, 19).
+
+    Raises:
+        ConfigError: an odd number of images, or fewer than one step.
+    """
+    blocks: list[list[Cells]] = []
+    labels: list[str] = []
+    for section in sections:
+        inputs = section.inputs
+        if len(inputs) % 2 or steps < 1:
+            raise ConfigError(
+                f"interpolation takes pairs and steps: got {len(inputs)} images (task.images) and "
+                f"task.steps={steps}"
+            )
+        blocks.append([])
+        for a in range(0, len(inputs), 2):
+            for shown in section.methods:
+                inside: Cells = [None] * (steps + 2)
+                if shown.inverted is not None:
+                    inside = [*path_between(shown.inverted, a, a + 1, inner_steps(steps))]
+                blocks[-1].append([inputs[a], *inside, inputs[a + 1]])
+                labels.append(shown.label)
+    return _sheet(sections, blocks, labels=labels, headers=headers_of(steps))
+
+
+def noise_sheet(sections: Sequence[Section]) -> Sheet:
+    """Inputs, reconstructions and the finest noise map that a noise encoder gives (Fig. 13).
+
+    Raises:
+        ConfigError: a method that gives no noise maps.
+    """
+    blocks: list[list[Cells]] = []
+    labels: list[str] = []
+    for section in sections:
+        blocks.append([[*section.inputs]])
+        labels.append("Input")
+        for shown in section.methods:
+            empty: Cells = [None] * len(section.inputs)
+            blocks[-1] += [_rebuilt(shown) or empty, _noise(shown) or empty]
+            labels += [shown.label, "Finest noise"]
+    return _sheet(sections, blocks, labels=labels)
+
+
+def _rebuilt(shown: Shown) -> Cells:
+    found = shown.inverted
+    return [] if found is None else [*found.images(torch.arange(len(found)))]
+
+
+def _noise(shown: Shown) -> Cells:
+    if shown.inverted is None:
+        return []
+    maps = shown.inverted.noise(torch.arange(len(shown.inverted)))
+    if maps is None:
+        raise ConfigError(
+            f"{shown.label}: its encoder gives no noise maps; task.show=noise takes an encoder "
+            "trained with encoder=noise"
+        )
+    finest = maps[-1].float()  # [n, 1, R, R]
+    scale = finest.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    return [*(finest / scale).expand(-1, 3, -1, -1)]
+
+
+def manipulation_sheet(sections: Sequence[Section], *, moves: Moves, across: bool) -> Sheet:
+    """Inputs, inversions and edits.
+
+    Args:
+        sections: a domain each; all methods of a section edit along directions of the same names.
+        moves: how the directions are followed.
+        across: False for a row an image and method (Figs. 5, 20); True for columns grouped by
+            method, with inputs, inversions and edits below each other (Fig. 11).
+
+    Raises:
+        ConfigError: sections with different numbers of edits, no steps, or a unit that a direction
+            does not know.
+    """
+    if not moves.steps:
+        raise ConfigError("task.edits is empty: expected one step or more")
+    names = [section.names for section in sections]
+    if len({len(found) for found in names}) > 1:
+        raise ConfigError(f"sections with different numbers of directions: {names}; set task.names")
+    length = 1 + len(names[0]) * len(moves.steps)
+
+    def strip(section: Section, shown: Shown, image: int) -> Cells:
+        found, inside = shown.inverted, [None] * length
+        made = inside if found is None else moves.strip(found, image, shown.directions)
+        return [section.inputs[image], *made]
+
+    if across:
+        blocks = [
+            [
+                list(row)
+                for row in zip(
+                    *(strip(s, shown, i) for shown in s.methods for i in range(len(s.inputs))),
+                    strict=True,
+                )
+            ]
+            for s in sections
+        ]
+        sigma = "σ" if moves.unit == "sigma" else ""
+        words = [f"{name} {step:+g}{sigma}" for name in names[0] for step in moves.steps]
+        labels = ["Input", "Inversion", *words] * len(sections)
+        headers = [(shown.label, len(sections[0].inputs)) for shown in sections[0].methods]
+        return _sheet(sections, blocks, labels=labels, headers=headers)
+    blocks = [
+        [strip(s, shown, i) for i in range(len(s.inputs)) for shown in s.methods] for s in sections
+    ]
+    labels = [shown.label for s in sections for _ in s.inputs for shown in s.methods]
+    same = all(found == names[0] for found in names)
+    words = names[0] if same else [" / ".join(column) for column in zip(*names, strict=True)]
+    edits = [(word, len(moves.steps)) for word in words]
+    return _sheet(sections, blocks, labels=labels, headers=[("Input", 1), ("Inversion", 1), *edits])

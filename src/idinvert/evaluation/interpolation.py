@@ -1,6 +1,7 @@
 """Task: images between inverted images (Sec. 4.3; Tables 2, 4 to 7, Fig. 4)."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,13 +11,12 @@ from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, invert_images, mixed, of_pair
+from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.outputs import (
-    cycled,
     measured_outputs,
     partners_of,
     require_set_metrics,
-    write_pairs,
+    write_csv,
 )
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
@@ -31,22 +31,19 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
     """Interpolate between pairs of inverted images, and measure what comes out as a set.
 
     Output i is G((1 − α)·w_i + α·w_j), j its partner and α the weight at place i of a cycle; the
-    noise maps of an encoder that gives them are interpolated too. Writes `pairs.csv`, `parts/` (a
-    killed task goes on from there), `pictures.png` and `pictures.pdf` (as Fig. 4).
+    noise maps of an encoder that gives them are interpolated too. Writes `pairs.csv`, `parts/`,
+    `pictures.png` and `pictures.pdf` (as Fig. 4).
 
     Differs from the paper: it does not say which pairs and weights its numbers are for.
 
     Args:
-        context: the method and its images; the pairs are drawn from its seed.
+        context: the pairs are drawn from its seed.
         steps: weights strictly between 0 and 1: 5 gives 1/6 … 5/6.
         shown: rows of the picture.
 
-    Returns:
-        The record on the first rank, none on the others.
-
     Raises:
         ConfigError: no metric of sets is asked for, or fewer than one step.
-        DataError: fewer than two images, or fewer than n.
+        DataError: fewer than two images.
     """
     begin = time.monotonic()
     if steps < 1:
@@ -58,19 +55,16 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
         found = invert_images(context)
         if found is None:
             return []
-        weights = inner_steps(steps)
-        alpha = cycled(weights, len(found))
-        names = found.names()
-        write_pairs(
-            out / "pairs.csv",
-            {
-                "index": range(len(partner)),
-                "partner": partner,
-                "alpha": [f"{a:.6g}" for a in alpha.tolist()],
-                "name": names,
-                "partner_name": [names[j] for j in partner.tolist()],
-            },
-        )
+        weights, names = inner_steps(steps), found.names()
+        alpha = torch.tensor([weights[i % steps] for i in range(len(found))])
+        columns: dict[str, Sequence | Tensor] = {
+            "index": range(len(partner)),
+            "partner": partner,
+            "alpha": [f"{a:.6g}" for a in alpha.tolist()],
+            "name": names,
+            "partner_name": [names[j] for j in partner.tolist()],
+        }
+        write_csv(out / "pairs.csv", columns)
         _, measured = measured_outputs(
             lambda index: blend(found, index, partner[index], alpha[index]),
             context=context,
@@ -80,19 +74,13 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
             options={**options, "n": len(found), **within},
             detail=PROTOCOL.format(**options, first=weights[0], last=weights[-1]),
         )
-        rows = [
-            _row(context, found, i, int(partner[i]), weights) for i in range(min(shown, len(found)))
-        ]
+        rows = []
+        for a, b in enumerate(partner[: min(shown, len(found))].tolist()):
+            inputs = [context.dataset[i]["image"] for i in (a, b)]
+            rows.append([inputs[0], *path_between(found, a, b, weights), inputs[1]])
         if rows:
-            headers = [("Input A", 1), ("Inversion A", 1), ("Interpolation", steps)]
-            headers += [("Inversion B", 1), ("Input B", 1)]
-            write_sheet(Sheet(rows=rows, headers=headers), out)
-        record = context.record(
-            "interpolation",
-            options=options,
-            measured=measured,
-            **found.work(begin),
-        )
+            write_sheet(Sheet(rows=rows, headers=headers_of(steps)), out)
+        record = context.record("interpolation", measured, options=options, **found.work(begin))
         return context.finish([record], out)
 
 
@@ -109,15 +97,20 @@ def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
     """
     pairs = zip(found.codes[a], found.codes[b], alpha.tolist(), strict=True)
     codes = torch.cat([between(u[None], v[None], [weight])[0] for u, v, weight in pairs])
-    noise = mixed(found.noise(a), found.noise(b), lambda u, v: torch.lerp(u, v, of_pair(alpha, u)))
-    return found.synthesise(codes, noise)
+    of_a, of_b, weights = found.noise(a), found.noise(b), alpha.view(-1, 1, 1, 1)
+    if of_a is not None and of_b is not None:
+        of_a = [torch.lerp(u, v, weights.to(u)) for u, v in zip(of_a, of_b, strict=True)]
+    return found.synthesise(codes, of_a)
 
 
-def _row(
-    context: EvaluationContext, found: Inversions, a: int, b: int, weights: list[float]
-) -> list[Tensor]:
-    count = len(weights)
-    inside = blend(found, torch.full((count,), a), torch.full((count,), b), torch.tensor(weights))
+def path_between(found: Inversions, a: int, b: int, weights: Sequence[float]) -> list[Tensor]:
+    """Inversion a, the images between at the weights of b, inversion b: uint8 [3, R, R] each."""
+    first, second = (torch.full((len(weights),), i) for i in (a, b))
     ends = found.images(torch.tensor([a, b]))
-    inputs = [context.dataset[i]["image"] for i in (a, b)]
-    return [inputs[0], ends[0], *inside, ends[1], inputs[1]]
+    return [ends[0], *blend(found, first, second, torch.tensor(weights)), ends[1]]
+
+
+def headers_of(steps: int) -> list[tuple[str, int]]:
+    """Headers of a row of input, inversion, images between, inversion and input."""
+    inner = [("Inversion A", 1), ("Interpolation", steps), ("Inversion B", 1)]
+    return [("Input A", 1), *inner, ("Input B", 1)]

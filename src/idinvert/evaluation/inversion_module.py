@@ -1,19 +1,15 @@
 """The LightningModule that runs any inverter: devices, precision, shards and a progress line."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as RichProgress
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.evaluation.chunk_store import Chunks, Span, has_part, part_path, write_part
@@ -56,12 +52,11 @@ class InversionModule(pl.LightningModule):
         super().__init__()
         # A rank may find all its chunks done by an earlier run.
         self.allow_zero_length_dataloader_with_multiple_devices = True
-        self.inverter, self.generator = context.inverter, context.generator
+        self.context, self.inverter, self.generator = context, context.inverter, context.generator
         self.networks = nn.ModuleList(self.inverter.networks)  # so that the Trainer moves them
-        self.measures = context.measures if paired else None
         self.dataset, self.chunks, self.folder = dataset, list(chunks), folder
-        self.identity, self.num_workers = identity, context.num_workers
-        self.needs = {f"value.{name}" for name in context.measures.paired_names if paired}
+        self.identity, self.paired = identity, context.paired_names if paired else []
+        self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
         self.keep_start, self.replace, self.label = keep_start, replace, label
         self.progress_line: Progress | None = None
@@ -85,30 +80,27 @@ class InversionModule(pl.LightningModule):
 
     def predict_dataloader(self) -> DataLoader:
         """This rank's share of the chunks, less those that are done."""
-        share = self.chunks[self.trainer.global_rank :: self.trainer.world_size]
-        todo = self.missing(share)
-        images = sum(last - first for first, last in share)
-        left = sum(last - first for first, last in todo)
         ranks = self.trainer.world_size
+        share = self.chunks[self.trainer.global_rank :: ranks]
+        todo = self.missing(share)
+        images, left = (sum(last - first for first, last in some) for some in (share, todo))
         self.progress_line = Progress(
             images,
             label=self.label + (f" (rank 0 of {ranks})" if ranks > 1 else ""),
             done=images - left,
             shown=self.trainer.is_global_zero,
         )
-        return DataLoader(Chunks(self.dataset, todo), batch_size=None, num_workers=self.num_workers)
+        workers = self.context.num_workers
+        return DataLoader(Chunks(self.dataset, todo), batch_size=None, num_workers=workers)
 
     def on_predict_start(self) -> None:
-        """Show the progress line; put the metrics' own networks on the device."""
-        measures = self.measures
-        self.suite = None if measures is None else measures.paired_suite(self.device)
-        if self.progress_line is not None:
-            self.progress_line.__enter__()
+        """Put the metrics' own networks on the device."""
+        self.suite = self.context.suite(self.paired, self.device) if self.paired else None
 
     def close(self) -> None:
         """Close the progress line, whether the evaluation ended or broke off."""
         if self.progress_line is not None:
-            self.progress_line.__exit__(None, None, None)
+            self.progress_line.close()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Invert a chunk and write its part; returns which images it were."""
@@ -116,12 +108,12 @@ class InversionModule(pl.LightningModule):
         x = to_float(batch["image"]).to(dtype)  # [n, 3, R, R]
         n, line = len(x), self.progress_line
         assert line is not None, "predict_dataloader comes first"
-        before = line.completed
+        before = line.n
         found = self.inverter.invert(
             x,
             generator=self.generator,
             ids=batch["id"],
-            progress=lambda done, steps: line.update(before + n * done / steps),
+            progress=lambda done, steps: line.reach(before + n * done / steps),
         )
         values: dict[str, Tensor] = {}
         if self.suite is not None:
@@ -152,89 +144,51 @@ class InversionModule(pl.LightningModule):
             seconds=found.seconds * n,
             device=device_in_words(self.device),
         )
-        line.update(before + n)
+        line.reach(before + n)
         return index
 
 
-class Progress:
-    """A bar on a terminal, a plain line now and then where the output is a file.
+class Progress(tqdm):
+    """A bar on a terminal, and a plain line every 30 seconds where the output is a file.
 
     Args:
         total: images to do, those done before included.
         label: what is being done.
         done: images done before; they do not count in the rate.
-        every: seconds between two lines where there is no terminal.
         shown: False keeps silent (ranks other than the first).
-        console: where to write; stderr where None.
+        file: where to write; stderr where None.
     """
 
+    monitor_interval = 0  # no thread of tqdm's
+
     def __init__(
-        self,
-        total: int,
-        *,
-        label: str,
-        done: int = 0,
-        every: float = 30.0,
-        shown: bool = True,
-        console: Console | None = None,
+        self, total: int, *, label: str, done: int = 0, shown: bool = True, file: Any = None
     ) -> None:
-        self.total, self.label, self.first, self.every = total, label, done, every
-        self.completed = float(done)
-        self.shown = shown
-        self.console = console or Console(file=sys.stderr)
-        self.begin = self.spoken = time.monotonic()
-        self._bar: RichProgress | None = None
-
-    def __enter__(self) -> "Progress":
-        if self.shown and self.console.is_terminal:
-            self._bar = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[pace]}"),
-                console=self.console,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                self.label, total=self.total, completed=self.first, pace=""
-            )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self.shown:
-            self.console.print(self.line(), highlight=False)
-
-    def update(self, completed: float) -> None:
-        """Tell how many images are done by now; parts of an image count."""
-        self.completed = completed
-        if self._bar is not None:
-            self._bar.update(self._task, completed=int(completed), pace=self.pace())
-        elif self.shown and time.monotonic() - self.spoken >= self.every:
-            self.spoken = time.monotonic()
-            self.console.print(self.line(), highlight=False)
-
-    def line(self) -> str:
-        """The state in words, for example "in_domain 128/500 · 3.2 images/s · 1:56 left"."""
-        return f"{self.label} {int(self.completed)}/{self.total} · {self.pace()}"
-
-    def pace(self) -> str:
-        """Images a second since the start, and the time left at that rate."""
-        elapsed = time.monotonic() - self.begin
-        fresh = self.completed - self.first
-        if fresh <= 0 or elapsed <= 0:
-            return "– images/s"
-        rate = fresh / elapsed
-        left = round((self.total - self.completed) / rate)
-        clock = (
-            f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-            if left >= 3600
-            else (f"{left // 60}:{left % 60:02}")
+        file = file or sys.stderr
+        self.plain = not file.isatty()
+        super().__init__(
+            desc=label,
+            total=total,
+            initial=done,
+            unit=" images",
+            smoothing=0,  # the rate since the start
+            mininterval=30 if self.plain else 0.1,
+            miniters=0,
+            disable=not shown,
+            leave=not self.plain,
+            file=file,
+            bar_format="{desc} {n:.0f}/{total}"
+            + (" · " if self.plain else " {bar} ")
+            + "{rate_noinv_fmt} · {remaining} left",
         )
-        return f"{rate:.3g} images/s · {clock} left"
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state, for example "in_domain 128/500 · 3.20 images/s · 01:56 left"."""
+        if self.plain:
+            print(self, file=self.fp, flush=True)
+        else:
+            super().display(msg, pos)
+
+    def reach(self, completed: float) -> None:
+        """Tell how many images are done by now; parts of an image count."""
+        self.update(completed - self.n)

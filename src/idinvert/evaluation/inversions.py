@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -93,25 +93,16 @@ class Inversions:
         """The images' names, in order, as they are now: an image that is renamed stays the same."""
         return names_of(self.dataset)[: len(self)]
 
-    def seconds(self) -> float:
-        """Time of all inversions, summed over parts (and so over devices)."""
-        return sum(map(read_seconds, self.paths))
-
     def work(self, begin: float) -> dict[str, Any]:
-        """What a record says of the work: n, device, and seconds since `begin` with inversions."""
-        seconds = self.seconds() + time.monotonic() - begin
-        return {"n": len(self), "device": self.made_on, "seconds": seconds}
+        """What a record says of the work.
 
-    @property
-    def made_on(self) -> str:
-        """What the inversions were made on, in words: of parts kept from earlier, what that was."""
-        known = [read_device(path) for path in self.paths]
-        return " and ".join(dict.fromkeys(d or device_in_words(self.device) for d in known))
-
-    @property
-    def batch_size(self) -> int:
-        """Images that were inverted together."""
-        return max(last - first for first, last in self.chunks)
+        Returns:
+            n; the device, in words, of parts kept from earlier too; seconds since `begin` and those
+            of the inversions, summed over parts (and so over devices).
+        """
+        known = [read_device(path) or device_in_words(self.device) for path in self.paths]
+        seconds = sum(map(read_seconds, self.paths)) + time.monotonic() - begin
+        return {"n": len(self), "device": " and ".join(dict.fromkeys(known)), "seconds": seconds}
 
     def noise(self, index: Tensor) -> Noise:
         """The noise maps that the images `index` were inverted with, on the CPU; None for none."""
@@ -174,22 +165,17 @@ class Inversions:
             )
 
 
-def make_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer:
-    """The Trainer of an evaluation: the user's settings, less what would break it."""
+def make_trainer(settings: Mapping[str, Any], *, out: Path, alone: bool = False) -> pl.Trainer:
+    """The Trainer of an evaluation: the user's settings, less what would break it.
+
+    Args:
+        settings: keywords of `pytorch_lightning.Trainer`.
+        out: its root folder.
+        alone: on the first device, for work that is not shared out.
+    """
     defaults = {"accelerator": "auto", "devices": 1, "default_root_dir": str(out)}
-    defaults |= {"plugins": cluster_plugins()}
-    return pl.Trainer(**{**defaults, **(settings or {}), **FORCED})
-
-
-def one_device_trainer(settings: Mapping[str, Any] | None, *, out: Path) -> pl.Trainer:
-    """A Trainer with these settings on its first device, for work that is not shared out."""
-    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    return make_trainer({**(settings or {}), **alone}, out=out)
-
-
-def one_device(settings: Mapping[str, Any] | None, *, out: Path) -> torch.device:
-    """The first device of a Trainer with these settings."""
-    return one_device_trainer(settings, out=out).strategy.root_device
+    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"} if alone else {}
+    return pl.Trainer(**{**defaults, "plugins": cluster_plugins(), **settings, **one, **FORCED})
 
 
 def predict(
@@ -274,18 +260,6 @@ def invert_images(context: EvaluationContext) -> Inversions | None:
     return replace(found, generator=generator, plain_noise=plain)
 
 
-def mixed(a: Noise, b: Noise, mix: Callable[[Tensor, Tensor], Tensor]) -> Noise:
-    """The noise of an image that is made of two: map by map, where there are maps."""
-    if a is None or b is None:
-        return a
-    return [mix(one, other) for one, other in zip(a, b, strict=True)]
-
-
-def of_pair(weights: Sequence[float] | Tensor, like: Tensor) -> Tensor:
-    """Weights [m] that broadcast over `like` [m, …]."""
-    return torch.as_tensor(weights, dtype=like.dtype).view(-1, *[1] * (like.ndim - 1))
-
-
 def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContext) -> None:
     """Write the first images side by side as tensors, uint8 [m, 3, R, R].
 
@@ -297,53 +271,42 @@ def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContex
         found: the inversions.
         context: their method; its `shown_tensors` is how many images at most.
     """
-    columns: dict[str, list[Tensor]] = {"target": [], "inverted": [], "encoder": []}
-    left = context.shown_tensors
-    settings, seed = context.inverter.settings, getattr(context.inverter, "seed", 0)
-    for chunk, part in zip(found.chunks, found.parts(), strict=True):
-        if left < 1:
-            break
-        batch = Chunks(found.dataset, [chunk])[0]
-        targets, ids = batch["image"][:left], batch["id"][:left]
-        columns["target"].append(targets)
-        columns["inverted"].append(part.images[:left])
-        start = part.start_images
-        if start is None:
-            noise = settings.get("noise", "const")
-            start = encoded(context, targets, ids=ids, device=found.device, noise=noise, seed=seed)
-        columns["encoder"] += [] if start is None else [start[:left]]
-        left -= len(targets)
-    write_tensors(
-        path, {name: torch.cat(rows) for name, rows in columns.items() if rows}, metadata={}
-    )
+    some = torch.arange(min(context.shown_tensors, len(found)))
+    batch = Chunks(found.dataset, [(0, len(some))])[0]
+    columns = {"target": batch["image"], "inverted": found.images(some)}
+    first = encoded(context, batch["image"], device=found.device, ids=batch["id"])
+    if first is not None:
+        columns["encoder"] = first
+    write_tensors(path, columns, metadata={})
 
 
 def encoded(
-    context: EvaluationContext,
-    images: Tensor,
-    *,
-    device: torch.device,
-    ids: Tensor | None = None,
-    **choices: Any,
+    context: EvaluationContext, images: Tensor, *, ids: Tensor, device: torch.device
 ) -> Tensor | None:
-    """G(E(x)) of the method's own encoder; None for a method without one.
+    """G(E(x)) of the method's own encoder, with its noise; None for a method without one.
 
     Args:
         context: the method.
         images: uint8 [m, 3, R, R].
+        ids: of the images, int64 [m], for noise that is drawn by them.
         device: where to compute.
-        ids: of the images, for what is drawn by them.
-        choices: of `EncoderInverter`.
 
     Returns:
         uint8 [m, 3, R, R], on the CPU.
     """
-    encoder = getattr(context.inverter, "encoder", None)
+    inverter, generator = context.inverter, context.generator
+    encoder = getattr(inverter, "encoder", None)
     if encoder is None:
         return None
-    for network in (context.generator, encoder):
+    for network in (generator, encoder):
         network.to(device)
-    dtype = next(context.generator.parameters()).dtype
-    x = to_float(images.to(device)).to(dtype)
-    alone = EncoderInverter(encoder=encoder, **choices)
-    return to_uint8(alone.invert(x, generator=context.generator, ids=ids).images).cpu()
+    dtype = next(generator.parameters()).dtype
+    noise = inverter.settings.get("noise", "const")
+    alone = EncoderInverter(encoder=encoder, noise=noise, seed=getattr(inverter, "seed", 0))
+    made = []
+    for some, of in zip(
+        images.split(context.batch_size), ids.split(context.batch_size), strict=True
+    ):
+        x = to_float(some.to(device)).to(dtype)
+        made.append(to_uint8(alone.invert(x, generator=generator, ids=of).images).cpu())
+    return torch.cat(made)

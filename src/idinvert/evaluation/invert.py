@@ -5,6 +5,7 @@ import csv
 import hashlib
 import itertools
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,9 +22,8 @@ from idinvert.durable import write, written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.codes_file import Codes
-from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
-from idinvert.evaluation.measures import ALWAYS, Measures
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.inversion.inversion import Inverter
@@ -134,17 +134,18 @@ def with_images(
         digest.update(images[i]["image"].contiguous().numpy().tobytes())
     fingerprint = digest.hexdigest()[:16]
     domain = Domain(name, resolution, images, images, images, fingerprint)
-    measures = Measures(names=ALWAYS, seed=context.provenance.seed)
-    return context.replaced(domain=domain, dataset=images, split="all", n=None, measures=measures)
+    ours = {"domain": domain, "dataset": images, "split": "all", "n": None}
+    return context.replaced(**ours, metric_names=ALWAYS, seed=context.provenance["seed"])
 
 
 def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> Record:
     """Everything but the parts; returns the record."""
+    begin = time.monotonic()
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
     settings = context.inverter.settings
     noise = found.noise(torch.arange(len(found)))
     z = found.gather("z") if settings.get("space") == "z" else None
-    generator = context.provenance.checkpoints.get("generator", "")
+    generator = context.checkpoints.get("generator", "")
     Codes(found.codes, found.names(), generator, noise, z).write(out)
     write_per_image(out / "per_image.csv", found, values=values)
     _write_losses(out / "losses.csv", found)
@@ -157,15 +158,10 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     write_contact_sheet(out, entries, title=f"{len(found)} inverted images", facts=facts)
     measured = MetricValues()
     for metric, column in values.items():
-        measured.add_mean(metric, column, seed=context.measures.seed)
+        measured.add_mean(metric, column, seed=context.seed)
     measured.metrics["failed_images"] = int(found.gather("failed").sum())
-    return context.replaced(batch_size=found.batch_size).record(
-        "invert",
-        n=len(found),
-        device=found.made_on,
-        measured=measured,
-        seconds=found.seconds(),
-    )
+    context = context.replaced(batch_size=min(context.batch_size, len(found)))
+    return context.record("invert", measured, **found.work(begin))
 
 
 def file_stem(number: int, name: str) -> str:

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,10 +18,10 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.outputs import (
-    Outputs,
+    images_of,
     measured_outputs,
     require_set_metrics,
-    write_pairs,
+    write_csv,
 )
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
@@ -38,6 +40,72 @@ MEAN = "mean of moved_<attribute> over the directions that the attribute network
 LEAK = (
     "ours: mean absolute change of the attributes that an edit does not aim at, for each unit of α"
 )
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How directions are followed.
+
+    Attributes:
+        steps: α of every direction.
+        layers: the layers to move; None for each direction's own.
+        unit: of α: "length" (a direction's length 1) or "sigma" (the standard deviation of codes
+            along it, which GANSpace's directions know).
+    """
+
+    steps: Sequence[float]
+    layers: Sequence[int] | None = None
+    unit: Unit = "length"
+
+    def check(self, context: EvaluationContext, directions: Mapping[str, Direction]) -> None:
+        """Refuse edits that cannot be made, before anything is inverted.
+
+        Raises:
+            ConfigError: no directions or steps, a step of 0, a layer that G does not have, or a
+                unit that a direction does not know.
+            CheckpointError: a direction does not fit G.
+        """
+        generator = context.generator
+        if not directions:
+            raise ConfigError("there are no directions to move along; set task.directions")
+        if not self.steps or 0 in self.steps:
+            raise ConfigError(
+                f"task.steps is {list(self.steps)}: expected one or more, none of them 0"
+            )
+        if self.unit not in UNITS:
+            raise ConfigError(f"task.unit is {self.unit!r}: expected {' or '.join(UNITS)}")
+        for direction in directions.values():
+            check_direction(
+                direction,
+                num_layers=generator.num_layers,
+                w_dim=generator.w_dim,
+                generator=context.checkpoints.get("generator"),
+            )
+            if self.unit == "sigma":
+                sigma_of(direction)
+        if self.layers is not None and not all(0 <= k < generator.num_layers for k in self.layers):
+            raise ConfigError(
+                f"task.layers is {list(self.layers)}: the generator has layers 0 to "
+                f"{generator.num_layers - 1}"
+            )
+
+    def codes(
+        self, code: Tensor, direction: Direction, steps: Sequence[float] | None = None
+    ) -> Tensor:
+        """One image's codes [L, w_dim] at every step, or at some others: [S, L, w_dim]."""
+        steps = self.steps if steps is None else steps
+        return moved_codes(code[None], direction, steps, layers=self.layers, unit=self.unit)[0]
+
+    def strip(
+        self, found: Inversions, place: int, directions: Mapping[str, Direction]
+    ) -> list[Tensor]:
+        """An inversion and its edits at every step of every direction: uint8 [3, R, R] each."""
+        index = torch.tensor([place])
+        noise, pictures = found.noise(index), [found.images(index)[0]]
+        many = noise and [one.expand(len(self.steps), -1, -1, -1) for one in noise]
+        for direction in directions.values():
+            pictures += found.synthesise(self.codes(found.codes[place], direction), many)
+        return pictures
 
 
 def manipulate(
@@ -63,23 +131,17 @@ def manipulate(
     Args:
         context: the method and its images.
         directions, found_for, names: see `open_directions`; the order of the names counts.
-        steps: α; none of them 0.
-        layers: the layers to move; None for each direction's own.
-        unit: of α: "length" (a direction's length 1) or "sigma" (the standard deviation of codes
-            along it, which GANSpace's directions know).
+        steps, layers, unit: see `Moves`.
         shown: rows of the picture.
 
-    Returns:
-        The record on the first rank, none on the others.
-
     Raises:
-        ConfigError: no directions or steps, a layer that does not exist, no metric of sets.
+        ConfigError: no metric of sets, or from `Moves.check`.
         CheckpointError: a direction does not fit G.
-        DataError: fewer than n images.
     """
     begin = time.monotonic()
     chosen = open_directions(context, path=directions, names=names, found_for=found_for)
-    check_edits(context, chosen, steps=steps, layers=layers, unit=unit)
+    moves = Moves(steps, layers, unit)
+    moves.check(context, chosen)
     require_set_metrics(context, task="manipulation")
     marks = {name: direction.content for name, direction in chosen.items()}
     settings = {"steps": steps, "layers": layers, "unit": unit, "directions": marks}
@@ -87,31 +149,27 @@ def manipulate(
         found = invert_images(context)
         if found is None:
             return []
-        known = list(chosen)
-        index = torch.arange(len(found))
-        which, step = index % len(known), index // len(known) % len(steps)
-        alpha = torch.tensor([float(steps[s]) for s in step.tolist()])
-        write_pairs(
-            out / "edits.csv",
-            {
-                "index": index,
-                "name": found.names(),
-                "direction": [known[d] for d in which.tolist()],
-                "alpha": alpha,
-            },
-        )
+        known, index = list(chosen), torch.arange(len(found))
+        aimed = [known[i % len(known)] for i in range(len(found))]
+        alpha = [float(steps[i // len(known) % len(steps)]) for i in range(len(found))]
+        columns: dict[str, Sequence | Tensor] = {
+            "index": index,
+            "name": found.names(),
+            "direction": aimed,
+            "alpha": alpha,
+        }
+        write_csv(out / "edits.csv", columns)
 
-        def edited(place: Tensor) -> Tensor:
+        def edited(places: Tensor) -> Tensor:
             codes = [
-                edit(found.codes[i], chosen[known[which[i]]], [float(alpha[i])], layers, unit)
-                for i in place.tolist()
+                moves.codes(found.codes[i], chosen[aimed[i]], [alpha[i]]) for i in places.tolist()
             ]
-            return found.synthesise(torch.cat(codes), found.noise(place))
+            return found.synthesise(torch.cat(codes), found.noise(places))
 
         options = {"directions": known, "steps": list(steps), "layers": layers and list(layers)}
         if unit != "length":
             options["unit"] = unit
-        outputs, measured = measured_outputs(
+        paths, measured = measured_outputs(
             edited,
             context=context,
             found=found,
@@ -125,121 +183,49 @@ def manipulate(
                 steps=f"{list(steps)}{' standard deviations' if unit == 'sigma' else ''}",
             ),
         )
-        aimed = [known[d] for d in which.tolist()]
-        moved = _movement(context, found, outputs, aimed=aimed, alpha=alpha)
+        moved = _movement(context, found, paths, aimed=aimed, alpha=alpha)
         if shown:
-            ends = (min(steps), max(steps))
-            write_sheet(_sheet(context, found, chosen, ends, layers, unit, rows=shown), out)
+            ends = Moves((min(steps), max(steps)), layers, unit)
+            rows = [
+                [context.dataset[i]["image"], *ends.strip(found, i, chosen)]
+                for i in range(min(shown, len(found)))
+            ]
+            edges = [(name.replace("_", " "), 2) for name in chosen]
+            headers = [("Input", 1), ("Inversion", 1), *edges]
+            write_sheet(Sheet(rows=rows, headers=headers), out)
+        work = found.work(begin)
         record = context.record(
-            "manipulation",
-            options=options,
-            measured=measured | moved,
-            directions=chosen,
-            **found.work(begin),
+            "manipulation", measured | moved, options=options, directions=chosen, **work
         )
         return context.finish([record], out)
-
-
-def check_edits(
-    context: EvaluationContext,
-    directions: Mapping[str, Direction],
-    *,
-    steps: Sequence[float],
-    layers: Sequence[int] | None,
-    unit: Unit = "length",
-) -> None:
-    """Refuse edits that cannot be made, before anything is inverted.
-
-    Raises:
-        ConfigError: no directions or steps, a step of 0, a layer that G does not have, or a unit
-            that a direction does not know.
-        CheckpointError: a direction does not fit G.
-    """
-    generator = context.generator
-    if not directions:
-        raise ConfigError("there are no directions to move along; set task.directions")
-    if not steps or 0 in steps:
-        raise ConfigError(f"task.steps is {list(steps)}: expected one or more, none of them 0")
-    for direction in directions.values():
-        check_direction(
-            direction,
-            num_layers=generator.num_layers,
-            w_dim=generator.w_dim,
-            generator=context.provenance.checkpoints.get("generator"),
-        )
-    if unit not in UNITS:
-        raise ConfigError(f"task.unit is {unit!r}: expected {' or '.join(UNITS)}")
-    if unit == "sigma":
-        for direction in directions.values():
-            sigma_of(direction)
-    if layers is not None and not all(0 <= k < generator.num_layers for k in layers):
-        raise ConfigError(
-            f"task.layers is {list(layers)}: the generator has layers 0 to "
-            f"{generator.num_layers - 1}"
-        )
-
-
-def edit(
-    code: Tensor,
-    direction: Direction,
-    alphas: Sequence[float],
-    layers: Sequence[int] | None,
-    unit: Unit = "length",
-) -> Tensor:
-    """One image's codes [L, w_dim] at every step: [S, L, w_dim]."""
-    return moved_codes(code[None], direction, alphas, layers=layers, unit=unit)[0]
-
-
-def _sheet(
-    context: EvaluationContext,
-    found: Inversions,
-    directions: Mapping[str, Direction],
-    steps: Sequence[float],
-    layers: Sequence[int] | None,
-    unit: Unit,
-    *,
-    rows: int,
-) -> Sheet:
-    """Input, inversion, and each direction at each step: a row an image."""
-    made = []
-    for i in range(min(rows, len(found))):
-        row = [context.dataset[i]["image"], found.images(torch.tensor([i]))[0]]
-        noise = found.noise(torch.tensor([i]))
-        many = noise and [one.expand(len(steps), -1, -1, -1) for one in noise]
-        for direction in directions.values():
-            codes = edit(found.codes[i], direction, steps, layers, unit)
-            row += found.synthesise(codes, many)
-        made.append(row)
-    edges = [(name.replace("_", " "), len(steps)) for name in directions]
-    return Sheet(rows=made, headers=[("Input", 1), ("Inversion", 1), *edges])
 
 
 def _movement(
     context: EvaluationContext,
     found: Inversions,
-    outputs: Outputs,
+    outputs: Sequence[Path],
     *,
-    aimed: list[str],
-    alpha: Tensor,
+    aimed: Sequence[str],
+    alpha: Sequence[float],
 ) -> MetricValues:
     """How the attributes move, where a network reads them."""
-    network = context.measures.attribute_network
+    network = context.attributes
     if network is None or not set(aimed) & set(network.names):
         return MetricValues()
     network.to(found.device).eval()
-    before: list[Tensor] = []
-    after: list[Tensor] = []
+    inversions = (part.images for part in found.parts())
     with torch.no_grad():
-        for part, images in zip(found.parts(), outputs.parts(), strict=True):
-            for images_, read in ((part.images, before), (images, after)):
-                read.append(network.predict(to_float(images_).to(found.device)).cpu())
+        before, after = (
+            torch.cat([network.predict(to_float(x).to(found.device)).cpu() for x in images])
+            for images in (inversions, images_of(outputs))
+        )
     return movement(
-        torch.cat(before),
-        torch.cat(after),
+        before,
+        after,
         names=network.names,
         aimed=aimed,
-        alpha=alpha,
-        seed=context.measures.seed,
+        alpha=torch.tensor(alpha),
+        seed=context.seed,
     )
 
 

@@ -1,6 +1,7 @@
 """Task: the content of one inverted image with the style of another."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from idinvert.evaluation.outputs import (
     measured_outputs,
     partners_of,
     require_set_metrics,
-    write_pairs,
+    write_csv,
 )
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
@@ -34,16 +35,13 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
     Ours: the paper shows no mixing; the authors' code can do it.
 
     Args:
-        context: the method and its images; the pairs are drawn from its seed.
+        context: the pairs are drawn from its seed.
         first: the first layer taken from the partner; None for the authors' share, 10 of 14.
         shown: rows and columns of the picture.
 
-    Returns:
-        The record on the first rank, none on the others.
-
     Raises:
         ConfigError: no such layer, or no metric of sets is asked for.
-        DataError: fewer than two images, or fewer than n.
+        DataError: fewer than two images.
     """
     begin = time.monotonic()
     layers = context.generator.num_layers
@@ -57,15 +55,13 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
         if found is None:
             return []
         names = found.names()
-        write_pairs(
-            out / "pairs.csv",
-            {
-                "index": range(len(partner)),
-                "partner": partner,
-                "content": names,
-                "style": [names[j] for j in partner.tolist()],
-            },
-        )
+        columns: dict[str, Sequence | Tensor] = {
+            "index": range(len(partner)),
+            "partner": partner,
+            "content": names,
+            "style": [names[j] for j in partner.tolist()],
+        }
+        write_csv(out / "pairs.csv", columns)
         options = {"first": start, "seed": context.seed}
         _, measured = measured_outputs(
             lambda index: mixture(found, index, partner[index], first=start),
@@ -84,12 +80,7 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
                 rows.append([inputs[i], *mixture(found, i.repeat(len(few)), few, first=start)])
             headers = [("Content", 1), ("Style", len(few))]
             write_sheet(Sheet(rows=rows, headers=headers), out)
-        record = context.record(
-            "mixing",
-            options=options,
-            measured=measured,
-            **found.work(begin),
-        )
+        record = context.record("mixing", measured, options=options, **found.work(begin))
         return context.finish([record], out)
 
 

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,12 @@ from idinvert.errors import CheckpointError, ConfigError
 _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)
 
 
-@dataclass
-class Contents:
-    """Content hashes of a run's input files, by top-level configuration key."""
-
-    hashes: dict[str, str] = field(default_factory=dict)
-
-    def note(self, key: str, path: Any) -> None:
-        """Remembers the hash of the file that ``key`` led to."""
-        self.hashes[key] = fingerprint(path)
+Hashes = dict[str, str]
+"""Content hashes of the networks that were opened, by top-level configuration key."""
 
 
-def loaded_generator(node: dict[str, Any] | None, contents: Contents) -> Any:
-    """The frozen generator of a node with a ``path``.
+def loaded_generator(node: dict[str, Any] | None, hashes: Hashes) -> Any:
+    """The frozen generator of a node with a ``path``; adds its hash.
 
     Raises:
         ConfigError: The node describes an untrained one.
@@ -49,7 +41,7 @@ def loaded_generator(node: dict[str, Any] | None, contents: Contents) -> Any:
             "and generator=stylegan are for experiment=gan). Use generator=shipped, or "
             "generator=checkpoint generator.path=FILE."
         )
-    contents.note("generator", find_weights(path, role="generator", key="generator.path"))
+    hashes["generator"] = fingerprint(find_weights(path, role="generator", key="generator.path"))
     return open_network(path, role="generator", key="generator.path")
 
 
@@ -58,7 +50,7 @@ def fresh_encoder(
     latent: dict[str, Any],
     *,
     generator: Any,
-    contents: Contents | None = None,
+    hashes: Hashes | None = None,
 ) -> nn.Module:
     """E for a generator: its layers, its widths, and what E takes over from it.
 
@@ -87,8 +79,8 @@ def fresh_encoder(
         mapping=generator.mapping.architecture if space == "z" else None,
         noise_shapes=generator.noise_shapes,
     )
-    if contents is not None and node.get("path") is not None:  # it starts from weights
-        contents.note("encoder", Path(node["path"]).expanduser())
+    if hashes is not None and node.get("path") is not None:  # it starts from weights
+        hashes["encoder"] = fingerprint(Path(node["path"]).expanduser())
     if offset:
         encoder.set_offset(generator.w_avg)
     if space == "z":
@@ -137,17 +129,17 @@ def uses_offset(offset: str, generator: Any) -> bool:
     return offset == "w_avg"
 
 
-def perceptual_network(node: dict[str, Any] | None, contents: Contents) -> nn.Module | None:
+def perceptual_network(node: dict[str, Any] | None, hashes: Hashes) -> nn.Module | None:
     """F, or ``None`` without a perceptual term."""
     if not node or node["network"] is None:
         return None
     network = build(node["network"], key="perceptual.network")
-    contents.hashes["perceptual"] = _state_hash(network)
+    hashes["perceptual"] = _state_hash(network)
     return network
 
 
 def extractors(
-    config: dict[str, Any], *, perceptual: nn.Module | None, attributes: Any
+    config: dict[str, Any], perceptual: nn.Module | None, attributes: Any
 ) -> dict[str, nn.Module]:
     """The feature extractors by name: of ``metric.extractors``, the attribute network, and F."""
     nodes = config["metric"].get("extractors", {})  # older runs have none
@@ -157,12 +149,12 @@ def extractors(
     return {name: network for name, network in found.items() if network}
 
 
-def attribute_network(node: dict[str, Any] | None, contents: Contents) -> Any:
+def attribute_network(node: dict[str, Any] | None, hashes: Hashes) -> Any:
     """The trained attribute network, or ``None``."""
     if node is None:
         return None
     network = build(node, key="attributes")
-    contents.hashes["attributes"] = _state_hash(network)
+    hashes["attributes"] = _state_hash(network)
     return network
 
 
@@ -220,39 +212,43 @@ def takes(node: dict[str, Any], name: str) -> bool:
     return name not in node and name in inspect.signature(get_object(node["_target_"])).parameters
 
 
-def load_encoder(node: dict[str, Any], contents: Contents) -> tuple[nn.Module, dict[str, Any]]:
+def load_encoder(node: dict[str, Any], hashes: Hashes) -> tuple[nn.Module, dict[str, Any]]:
     """The encoder of a node with a ``path``, and the provenance of its file."""
     path = find_weights(node.get("path") or "", role="encoder", key="encoder.path")
     classes = node.get("classes") or ()
     encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes)
-    contents.note("encoder", path)
+    hashes["encoder"] = fingerprint(path)
     return encoder, read_header(path, key="encoder.path").provenance
 
 
-def generator_provenance(path: str) -> dict[str, Any]:
-    """What a generator's file says of its making; nothing where it is another program's."""
-    try:
-        found = find_weights(path, role="generator", key="generator.path")
-        return read_header(found, key="generator.path").provenance
-    except CheckpointError:
-        return {}
+def fitting_encoder(
+    config: dict[str, Any], generator: Any, hashes: Hashes
+) -> tuple[nn.Module | None, dict[str, Any]]:
+    """E of the method, of the generator's shape and trained for it; the provenance of its file.
 
-
-def require_fit(
-    encoder: Any, provenance: dict[str, Any], generator: Any, *, fingerprint: str
-) -> None:
-    """E must be of the generator's shape, and trained for this very generator.
-
-    Args:
-        encoder: E.
-        provenance: Of its file.
-        generator: G.
-        fingerprint: G's content hash.
+    Of a method without E it is ``None`` and the provenance of the generator's file, which is empty
+    where that is another program's.
 
     Raises:
-        ConfigError: Names the keys to change.
+        ConfigError: E belongs to another generator, or the method takes one and there is none.
     """
-    theirs = (encoder.architecture["num_layers"], encoder.architecture["w_dim"])
+    if not takes(config["inversion"], "encoder"):
+        path, key = config["generator"]["path"], "generator.path"
+        try:
+            return None, read_header(
+                find_weights(path, role="generator", key=key), key=key
+            ).provenance
+        except CheckpointError:
+            return None, {}
+    if not config["encoder"] or config["encoder"].get("path") is None:
+        raise ConfigError(
+            f"inversion={room_name(config['inversion']['_target_'])} takes an encoder: give the "
+            "run=RUN of an encoder, or encoder.path=FILE, or choose a method without one "
+            "(inversion=image2stylegan, projector or free)."
+        )
+    encoder, provenance = load_encoder(config["encoder"], hashes)
+    architecture: Any = encoder.architecture
+    theirs = (architecture["num_layers"], architecture["w_dim"])
     ours = (generator.num_layers, generator.w_dim)
     if theirs != ours:
         raise ConfigError(
@@ -260,13 +256,15 @@ def require_fit(
             f"{ours[0]} of {ours[1]}. Give the generator it was trained for (generator.path), or "
             "another encoder (encoder.path, run)."
         )
-    trained_for = provenance.get("stands_on", {}).get("generator", fingerprint)
-    if trained_for != fingerprint:
+    here = hashes["generator"]
+    trained_for = provenance.get("stands_on", {}).get("generator", here)
+    if trained_for != here:
         raise ConfigError(
-            f"the encoder was trained for generator {trained_for} and this is {fingerprint}: codes "
-            "do not carry over between generators of the same shape. Give its generator "
+            f"the encoder was trained for generator {trained_for} and this is {here}: codes do not "
+            "carry over between generators of the same shape. Give its generator "
             "(generator.path), or another encoder (encoder.path, run)."
         )
+    return encoder, provenance
 
 
 @contextmanager

@@ -31,7 +31,8 @@ def invert_foreign(
     """Invert images of another domain by several methods, and show them side by side.
 
     A method that stays in its domain makes faces of cats; one that does not paints cats with what
-    it learnt of faces. Writes `pictures.png` and `pictures.pdf` (as Fig. 15).
+    it learnt of faces. Writes `pictures.png` and `pictures.pdf` (as Fig. 15). There is a record
+    a method: the paired metrics, and `own_<metric>` for the metrics of sets where `own` is given.
 
     Args:
         context: its ``data`` are inverted, whatever the run was trained on.
@@ -41,13 +42,9 @@ def invert_foreign(
             pictures).
         shown: rows of the picture.
 
-    Returns:
-        On the first rank a record a method, none on the others: the paired metrics, and
-        `own_<metric>` for the metrics of sets where `own` is given.
-
     Raises:
         ConfigError: no methods, or `own` without a metric of sets.
-        DataError: fewer than n images, here or in `own`.
+        DataError: fewer than n images in `own`.
     """
     context.entries.check_methods(methods, key="task.methods")
     domain, home = context.open_images(), None
@@ -85,9 +82,9 @@ def invert_foreign(
 
 def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | None) -> Record:
     begin = time.monotonic()
-    measures, measured = context.measures, MetricValues()
-    for name in measures.paired_names:
-        measured.add_mean(name, found.gather(f"value.{name}"), seed=measures.seed)
+    measured = MetricValues()
+    for name in context.paired_names:
+        measured.add_mean(name, found.gather(f"value.{name}"), seed=context.seed)
     if own is not None:
         # The real images are those of its own domain.
         there = context.replaced(domain=own, dataset=split_of(own, context.split))
@@ -98,9 +95,5 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
             for name, text in to_own.protocol.items()
         }
         measured = measured | to_own.renamed("own_", texts)
-    return context.record(
-        "out_of_domain",
-        options={"trained_on": context.trained_on, "own": own.name if own else None},
-        measured=measured,
-        **found.work(begin),
-    )
+    options = {"trained_on": context.provenance.get("data"), "own": own.name if own else None}
+    return context.record("out_of_domain", measured, options=options, **found.work(begin))

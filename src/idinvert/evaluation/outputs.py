@@ -3,7 +3,6 @@
 import csv
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +29,6 @@ from idinvert.evaluation.provenance import device_in_words
 from idinvert.metrics.protocol import MetricValues
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The finished outputs of a task.
-
-    Attributes:
-        folder: where they are.
-        chunks: their spans, in order.
-    """
-
-    folder: Path
-    chunks: list[Span]
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files, in order."""
-        return [part_path(self.folder, *chunk) for chunk in self.chunks]
-
-    def parts(self) -> Iterator[Tensor]:
-        """Chunk after chunk, uint8 [m, 3, R, R]."""
-        return (read_tensor(path, "images") for path in self.paths)
-
-
 def make_outputs(
     make: Callable[[Tensor], Tensor],
     *,
@@ -61,7 +38,7 @@ def make_outputs(
     label: str,
     device: torch.device,
     recompute: bool = False,
-) -> Outputs:
+) -> list[Path]:
     """Make one image an index; what the folder holds already is not made again.
 
     The first rank alone does this: showing codes takes little beside finding them.
@@ -74,6 +51,9 @@ def make_outputs(
         label: for the progress line.
         device: that they are made on.
         recompute: forget what is there.
+
+    Returns:
+        The parts' files, in order; `images_of` reads them.
 
     Raises:
         ConfigError: the folder holds outputs of something else.
@@ -101,8 +81,13 @@ def make_outputs(
                 device=device_in_words(device),
             )
             done += last - first
-            line.update(done)
-    return Outputs(folder, list(chunks))
+            line.reach(done)
+    return [part_path(folder, *chunk) for chunk in chunks]
+
+
+def images_of(paths: Iterable[Path]) -> Iterator[Tensor]:
+    """Chunk after chunk of outputs, uint8 [m, 3, R, R]."""
+    return (read_tensor(path, "images") for path in paths)
 
 
 def require_set_metrics(context: EvaluationContext, *, task: str) -> None:
@@ -112,13 +97,12 @@ def require_set_metrics(context: EvaluationContext, *, task: str) -> None:
         ConfigError: naming what could be asked for.
         MissingWeightsError: weights that are not on this machine.
     """
-    measures = context.measures
-    if not measures.set_names:
+    if not context.set_names:
         raise ConfigError(
-            f"task={task} compares sets of images, and metric.names={list(measures.names)} has no "
-            "metric of sets: add swd, fid, kid or fd_<extractor>"
+            f"task={task} compares sets of images, and metric.names={list(context.metric_names)} "
+            "has no metric of sets: add swd, fid, kid or fd_<extractor>"
         )
-    replace(measures, names=measures.set_names).check(labels=[])
+    context.suite(context.set_names)
 
 
 def measured_outputs(
@@ -130,7 +114,7 @@ def measured_outputs(
     task: str,
     options: Mapping[str, Any],
     detail: str,
-) -> tuple[Outputs, MetricValues]:
+) -> tuple[list[Path], MetricValues]:
     """Make an output for every inverted image, and measure the set; see `make_outputs`.
 
     Args:
@@ -142,7 +126,7 @@ def measured_outputs(
         options: what makes the outputs besides the inversions, JSON-able.
         detail: how they are made, in words, for every metric's protocol.
     """
-    outputs = make_outputs(
+    paths = make_outputs(
         make,
         chunks=found.chunks,
         folder=out / "parts",
@@ -151,8 +135,8 @@ def measured_outputs(
         device=found.device,
         recompute=context.recompute,
     )
-    measured = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=found.device)
-    return outputs, measured.with_detail(detail)
+    measured = measure_sets(images_of(paths), context, chunks=found.chunks, device=found.device)
+    return paths, measured.with_detail(detail)
 
 
 def compared(n: int, *, there: int, reference: str) -> tuple[int, Span | None]:
@@ -185,18 +169,20 @@ def measure_sets(
 
     Args:
         outputs: chunks of uint8 images, in the order of `chunks`.
-        context: its split holds the real images; its `measures` say which are the reference.
+        context: its split holds the real images; its `reference` says which are compared with.
         chunks: spans of the real images with the outputs' places.
         device: where to compute.
 
     Raises:
         DataError: the split has fewer than two images.
     """
-    dataset, measures = context.dataset, context.measures
-    suite = measures.set_suite(device)
+    dataset = context.dataset
+    for extractor in context.extractors.values():
+        extractor.to(device)
+    suite = context.suite(context.set_names, device)
     there = len(dataset)  # type: ignore[arg-type]
     n = sum(last - first for first, last in chunks)
-    m, others = compared(n, there=there, reference=measures.reference)
+    m, others = compared(n, there=there, reference=context.reference)
     loaded = loader(dataset, chunks, context.num_workers)
     for images, batch in zip(outputs, loaded, strict=True):
         suite.update(to_float(images), to_float(batch["image"]))
@@ -223,7 +209,7 @@ def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
         int64 [n]; what the pairs depend on besides seed and n, JSON-able.
     """
     n, there = context.count, len(context.dataset)  # type: ignore[arg-type]
-    m, _ = compared(n, there=there, reference=context.measures.reference)
+    m, _ = compared(n, there=there, reference=context.reference)
     within = {} if m == n else {"compared": m}
     return torch.cat([partners(m, seed=context.seed), torch.arange(m, n) % m]), within
 
@@ -254,13 +240,8 @@ def partners(count: int, *, seed: int) -> Tensor:
     return partner
 
 
-def cycled(values: Sequence[float], count: int) -> Tensor:
-    """The values over and over: float32 [count]."""
-    return torch.tensor([values[i % len(values)] for i in range(count)])
-
-
-def write_pairs(path: Path, columns: Mapping[str, Sequence | Tensor]) -> None:
-    """Write how every output was made, a line an output."""
+def write_csv(path: Path, columns: Mapping[str, Sequence | Tensor]) -> None:
+    """Write columns of one length under their names."""
     rows = [c.tolist() if isinstance(c, Tensor) else c for c in columns.values()]
     with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

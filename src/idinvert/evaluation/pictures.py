@@ -1,4 +1,4 @@
-"""Grids of images: plain ones, and sheets laid out like the paper's figures as PNG and PDF."""
+"""Grids of images with words around them, laid out like the paper's figures, as PNG and PDF."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from idinvert.data.convert import to_uint8
@@ -26,72 +26,16 @@ SLACK = 1.05  # a rasteriser's letters stand a little wider than their outlines
 GAP, WIDE = 4, 18  # pixels between images, and between groups of them
 
 
-def to_image(image: Tensor, *, scale: int = 1) -> Image.Image:
-    """A picture, every pixel enlarged to `scale` × `scale`.
+def to_image(image: Tensor, *, side: int | None = None) -> Image.Image:
+    """A picture, without a blur where it is enlarged.
 
     Args:
-        image: uint8 [3, H, W], or float [3, H, W] in [-1, 1] (clamped).
-        scale: whole number of 1 or more.
+        image: uint8 [3, R, R], or float [3, R, R] in [-1, 1] (clamped).
+        side: its width and height in pixels; None for R.
     """
-    if image.dtype != torch.uint8:
-        image = to_uint8(image)
-    picture = Image.fromarray(image.cpu().permute(1, 2, 0).contiguous().numpy())
-    size = (picture.width * scale, picture.height * scale)
-    return picture if scale == 1 else picture.resize(size, Image.Resampling.NEAREST)
-
-
-def default_scale(resolution: int, *, side: int = 128) -> int:
-    """The least whole factor that makes an image at least `side` pixels wide."""
-    return max(1, -(-side // resolution))
-
-
-def grid(
-    rows: Sequence[Sequence[Tensor]],
-    *,
-    labels: Sequence[str] = (),
-    headers: Sequence[str] = (),
-    scale: int | None = None,
-    gap: int = 4,
-) -> Image.Image:
-    """Rows of images on white, a label before each row and a header above each column.
-
-    Args:
-        rows: images of one size, see `to_image`; rows may differ in length.
-        labels: one a row, or none.
-        headers: one a column, or none.
-        scale: enlargement; None for `default_scale`.
-        gap: pixels between images.
-
-    Raises:
-        ValueError: no images, images of several sizes, or labels that do not match the rows.
-    """
-    sizes = {tuple(image.shape[-2:]) for row in rows for image in row}
-    if len(sizes) != 1:
-        raise ValueError(f"a grid takes images of one size, got {sorted(sizes)}")
-    if labels and len(labels) != len(rows):
-        raise ValueError(f"got {len(labels)} labels for {len(rows)} rows")
-    height, width = next(iter(sizes))
-    scale = scale or default_scale(width)
-    height, width = height * scale, width * scale
-    font = ImageFont.load_default(size=14)
-    margin = max((round(font.getlength(label)) for label in labels), default=0)
-    left = margin + 2 * gap if margin else gap
-    top = 20 + gap if headers else gap
-    columns = max(len(row) for row in rows)
-    sheet = Image.new(
-        "RGB", (left + columns * (width + gap), top + len(rows) * (height + gap)), PAPER
-    )
-    draw = ImageDraw.Draw(sheet)
-    for j, header in enumerate(headers):
-        middle = left + j * (width + gap) + width // 2
-        draw.text((middle, top // 2), header, fill=INK, font=font, anchor="mm")
-    for i, row in enumerate(rows):
-        y = top + i * (height + gap)
-        if labels:
-            draw.text((gap, y + height // 2), labels[i], fill=INK, font=font, anchor="lm")
-        for j, image in enumerate(row):
-            sheet.paste(to_image(image, scale=scale), (left + j * (width + gap), y))
-    return sheet
+    pixels = image if image.dtype == torch.uint8 else to_uint8(image)
+    picture = Image.fromarray(pixels.cpu().permute(1, 2, 0).contiguous().numpy())
+    return picture if side is None else picture.resize((side, side), Image.Resampling.NEAREST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +50,9 @@ class Sheet:
             stand close together.
         groups: words at the far left and how many rows each spans; groups are set apart.
         crossed: where a place that is empty shall be crossed out, because its image is missing.
+
+    Raises:
+        ValueError: no images, or spans and labels of another length.
     """
 
     rows: Sequence[Sequence[Tensor | None]]
@@ -114,12 +61,7 @@ class Sheet:
     groups: Sequence[tuple[str, int]] = ()
     crossed: bool = False
 
-    def check(self) -> None:
-        """Make sure that words and images fit together.
-
-        Raises:
-            ValueError: no images, or spans and labels of another length.
-        """
+    def __post_init__(self) -> None:
         columns = max((len(row) for row in self.rows), default=0)
         if not any(image is not None for row in self.rows for image in row):
             raise ValueError("a sheet without images")
@@ -146,9 +88,6 @@ def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[P
 
     Returns:
         The two files.
-
-    Raises:
-        ValueError: from `Sheet.check`.
     """
     figure = draw(sheet)
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
@@ -166,11 +105,39 @@ def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[P
     return paths
 
 
-def draw(sheet: Sheet) -> Figure:
-    """The sheet as a figure, one unit of its axes a pixel of the PNG."""
-    sheet.check()
-    sides = [image.shape[-1] for row in sheet.rows for image in row if image is not None]
-    side = max(sides) * default_scale(max(sides), side=96)
+def grid(
+    rows: Sequence[Sequence[Tensor]],
+    *,
+    labels: Sequence[str] = (),
+    headers: Sequence[str] = (),
+    scale: int | None = None,
+) -> Image.Image:
+    """Rows of images as one picture, a label before each row and a header above each column.
+
+    Args:
+        rows: see `Sheet`.
+        labels: one a row, or none.
+        headers: one a column, or none.
+        scale: a whole number by which images are enlarged; None for the least that makes them at
+            least 128 pixels wide.
+    """
+    named = [(header, 1) for header in headers]
+    side = 128 if scale is None else scale * rows[0][0].shape[-1]
+    figure = draw(Sheet(rows=rows, labels=labels, headers=named), side=side)
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def draw(sheet: Sheet, *, side: int = 96) -> Figure:
+    """The sheet as a figure, one unit of its axes a pixel of the PNG.
+
+    Args:
+        sheet: what to show.
+        side: pixels of an image at least; the largest is enlarged by a whole number.
+    """
+    largest = max(image.shape[-1] for row in sheet.rows for image in row if image is not None)
+    side = largest * max(1, -(-side // largest))
     columns = max(len(row) for row in sheet.rows)
     wraps, small = _fitted(sheet.headers, side)
     upright, smaller = _fitted(sheet.groups, side)
@@ -183,14 +150,14 @@ def draw(sheet: Sheet) -> Figure:
     ys = _places(top, [span for _, span in sheet.groups] or [len(sheet.rows)], side)
     width, height = xs[-1] + side + GAP, ys[-1] + side + GAP
 
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for y, row in zip(ys, sheet.rows, strict=True):
         for x, image in zip(xs, row, strict=False):
             if image is not None:
-                pixels = _enlarged(image, side)
+                pixels = np.asarray(to_image(image, side=side))
                 where = (x, x + side, y + side, y)
                 axes.imshow(pixels, extent=where, interpolation="none", aspect="auto")
             elif sheet.crossed:
@@ -225,11 +192,6 @@ def _places(start: int, spans: Sequence[int], side: int) -> list[int]:
             here += side + GAP
         here += wide - GAP
     return places
-
-
-def _enlarged(image: Tensor, side: int) -> np.ndarray:
-    picture = to_image(image)
-    return np.asarray(picture.resize((side, side), Image.Resampling.NEAREST))
 
 
 def _width(text: str, size: float = FONT) -> int:

@@ -1,69 +1,16 @@
-"""What a record says besides its metrics: run, choices, checkpoints, command, versions, device."""
+"""What a record says of the program and the machine: command, commit, versions, device."""
 
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import idinvert
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where an evaluation comes from.
-
-    Attributes:
-        run: run id.
-        choices: what was chosen to make the run; the inverter's are added by the task.
-        nimg: images that the run had seen in training.
-        checkpoints: role to content hash, for example `{"generator": "1f2e…"}`.
-        seed: of the evaluation.
-        command: the command line.
-        versions: package to version.
-    """
-
-    run: str
-    choices: Mapping[str, Any] = field(default_factory=dict)
-    nimg: int = 0
-    checkpoints: Mapping[str, str] = field(default_factory=dict)
-    seed: int = 0
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        header: Mapping[str, Any],
-        *,
-        checkpoints: Mapping[str, str],
-        role: str,
-        choices: Mapping[str, Any],
-    ) -> "Provenance":
-        """What the header of a run's weights says, and this command and program.
-
-        Args:
-            header: Of the encoder's file, or of the generator's where no encoder is used.
-            checkpoints: Role to content hash.
-            role: Whose hash is the run id of weights from another program.
-            choices: Those of such weights.
-        """
-        return cls(
-            run=header.get("run", checkpoints[role]),
-            choices=header.get("choices", choices),
-            nimg=header.get("nimg", 0),
-            checkpoints=checkpoints,
-            seed=header.get("seed", 0),
-            command=command(),
-            versions=versions() | trained_by(header),
-        )
 
 
 def versions() -> dict[str, str]:
@@ -75,11 +22,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "missing"
     return found
-
-
-def trained_by(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The commit whose code trained the weights: runs of one id may differ by its rounding."""
-    return {"trained_by": str(provenance["commit"])} if "commit" in provenance else {}
 
 
 def commit() -> str:
@@ -114,12 +56,6 @@ def device_name(accelerator: str) -> str:
     if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
-
-
-def precision_in_words(trainer: Mapping[str, Any] | None) -> str:
-    """A Trainer's precision, and TF32 where a GPU may round to it."""
-    words = str((trainer or {}).get("precision") or "32-true")
-    return words if torch.get_float32_matmul_precision() == "highest" else f"{words}, tf32"
 
 
 def device_in_words(device: torch.device) -> str:

@@ -9,6 +9,7 @@ from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate, permutation
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit
 from idinvert.networks.batch_norm import (
@@ -37,7 +38,7 @@ def recalibrate_encoder(context: EvaluationContext, *, images: int) -> list[Reco
     """
     if images < 2:
         raise ConfigError(f"got task.images={images}, expected 2 or more: one has no variance.")
-    encoder, provenance = context.load_encoder()
+    encoder, provenance = wire.load_encoder(context.config["encoder"] or {}, {})
     encoder.eval()
     domain = context.open_images()
     _require_images(encoder, provenance, domain)

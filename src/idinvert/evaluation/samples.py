@@ -13,8 +13,13 @@ from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
-from idinvert.evaluation.inversions import one_device
-from idinvert.evaluation.outputs import make_outputs, measure_sets, require_set_metrics
+from idinvert.evaluation.inversions import make_trainer
+from idinvert.evaluation.outputs import (
+    images_of,
+    make_outputs,
+    measure_sets,
+    require_set_metrics,
+)
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.draw import image_rng
@@ -28,21 +33,17 @@ COLUMNS = 8
 def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 32) -> list[Record]:
     """Draw as many images from G as there are real ones, and compare the two sets.
 
-    Sample i follows from the seed and i alone. Writes `parts/` (a killed task goes on from there;
-    more samples keep those that are there), `pictures.png` and `pictures.pdf`.
+    Sample i follows from the seed and i alone. Writes `parts/` (more samples keep those that are
+    there), `pictures.png` and `pictures.pdf`. Nothing is inverted.
 
     Args:
-        context: G, the real images, the metrics, the seed of codes and noise; nothing is inverted.
+        context: its seed is that of codes and noise.
         truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
         shown: samples in the picture.
-
-    Returns:
-        The record on the first rank, none on the others.
 
     Raises:
         ConfigError: no metric of sets is asked for, ψ is no number of 0 or more, or G is
             conditional.
-        DataError: fewer than n real images.
     """
     if not context.first_process:
         return []
@@ -54,32 +55,32 @@ def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 
     prepare(context.dataset)
     options = {"truncation": float(truncation), "seed": seed}
     with context.task_folder("samples", truncation=truncation, seed=seed) as out:
-        device = one_device(context.trainer, out=out)
+        device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device
         generator = context.generator.to(device).eval()
 
         def drawn(index: Tensor) -> Tensor:
             return sampled(generator, index, truncation=truncation, seed=seed)
 
-        of = context.provenance.checkpoints.get("generator")
-        outputs = make_outputs(
+        chunks = spans(context.count, size=context.batch_size)
+        paths = make_outputs(
             drawn,
-            chunks=spans(context.count, size=context.batch_size),
+            chunks=chunks,
             folder=out / "parts",
-            identity={"generator": of, "samples": options},
+            identity={"generator": context.checkpoints.get("generator"), "samples": options},
             label="sampling",
             device=device,
             recompute=context.recompute,
         )
-        measured = measure_sets(outputs.parts(), context, chunks=outputs.chunks, device=device)
+        measured = measure_sets(images_of(paths), context, chunks=chunks, device=device)
         if shown:
             images = drawn(torch.arange(min(shown, context.count)))
             write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
         record = context.record(
             "samples",
+            measured.with_detail(PROTOCOL.format(**options)),
             n=context.count,
             device=device_in_words(device),
             options=options,
-            measured=measured.with_detail(PROTOCOL.format(**options)),
             seconds=time.monotonic() - begin,
         )
         choices = {key: value for key, value in record.choices.items() if key != "inversion"}

@@ -16,8 +16,8 @@ from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images
-from idinvert.evaluation.manipulation import check_edits
-from idinvert.evaluation.outputs import write_pairs
+from idinvert.evaluation.manipulation import Moves
+from idinvert.evaluation.outputs import write_csv
 from idinvert.metrics.precision_recall import (
     Curve,
     area_under_roc,
@@ -56,20 +56,19 @@ def classify(
         truth: "labels", "network", or "auto" for labels where there are any.
 
     Returns:
-        On the first rank the record, none on the others: `ap_<attribute>` (average precision),
-        `auc_<attribute>` (under the ROC curve), `positives_<attribute>` (share: what chance would
-        get as average precision), the means `ap` and `auc`, and the curves as `series`
-        (`<attribute>/recall`, `<attribute>/precision`). An attribute that all images have, or none,
-        has no curve: NaN.
+        The record: `ap_<attribute>` (average precision), `auc_<attribute>` (under the ROC curve),
+        `positives_<attribute>` (share: what chance would get as average precision), the means `ap`
+        and `auc`, and the curves as `series` (`<attribute>/recall`, `<attribute>/precision`). An
+        attribute that all images have, or none, has no curve: NaN.
 
     Raises:
         ConfigError: an attribute without ground truth.
         CheckpointError: a boundary does not fit G.
-        DataError: fewer than n images, or no attribute with both classes.
+        DataError: no attribute with both classes.
     """
     begin = time.monotonic()
     chosen = open_directions(context, path=directions, names=names, found_for=found_for)
-    check_edits(context, chosen, steps=[1], layers=None)
+    Moves([1]).check(context, chosen)
     sources = truth_of(context, list(chosen), truth=truth)
     marks = {name: direction.content for name, direction in chosen.items()}
     with context.task_folder("semantics", truth=truth, directions=marks) as out:
@@ -85,11 +84,11 @@ def classify(
             series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
         record = context.record(
             "semantics",
+            measured,
             options={"attributes": list(chosen), "truth": truth},
-            measured=measured,
             directions=chosen,
-            **found.work(begin),
             series=series,
+            **found.work(begin),
         )
         return context.finish([record], out)
 
@@ -102,33 +101,31 @@ def _measure(
 ) -> tuple[MetricValues, dict[str, Curve]]:
     """The metrics of each attribute and their means, and the curves of those with both classes."""
     positive = _truth(context, found, sources)  # [n] an attribute
-    metrics: dict[str, float] = {}
-    protocol: dict[str, str] = {}
-    curves: dict[str, Curve] = {}
+    measured, curves = MetricValues(), dict[str, Curve]()
     for name, direction in directions.items():
-        there = positive[name]
-        metrics[f"positives_{name}"] = there.double().mean().item()
-        protocol[f"positives_{name}"] = f"share of images with {name}; {sources[name]}"
+        there, source = positive[name], sources[name]
+        share, ap, auc = (f"{kind}_{name}" for kind in ("positives", "ap", "auc"))
+        measured.add(share, there.double().mean().item(), f"share of images with {name}; {source}")
         if there.all() or not there.any():
             words = f"not defined: {int(there.sum())} of {len(there)} images have {name}"
-            metrics |= {f"ap_{name}": math.nan, f"auc_{name}": math.nan}
-            protocol |= {f"ap_{name}": words, f"auc_{name}": words}
+            measured.add(ap, math.nan, words)
+            measured.add(auc, math.nan, words)
             continue
         scores = boundary_scores(found.codes, direction)
         curves[name] = precision_recall_curve(scores, there)
-        metrics[f"ap_{name}"] = average_precision(scores, there)
-        metrics[f"auc_{name}"] = area_under_roc(scores, there)
-        protocol[f"ap_{name}"] = f"average precision of {name}; score: {SCORE}; {sources[name]}"
-        protocol[f"auc_{name}"] = f"area under the ROC curve of {name}; as ap_{name}"
+        words = f"average precision of {name}; score: {SCORE}; {source}"
+        measured.add(ap, average_precision(scores, there), words)
+        words = f"area under the ROC curve of {name}; as {ap}"
+        measured.add(auc, area_under_roc(scores, there), words)
     if not curves:
         raise DataError(
             f"of {len(found)} images each has or none has {', '.join(directions)}: both kinds "
             "are needed; take more images (n)"
         )
     for kind, words in (("ap", "average precision"), ("auc", "area under the ROC curve")):
-        metrics[kind] = sum(metrics[f"{kind}_{name}"] for name in curves) / len(curves)
-        protocol[kind] = f"mean {words} over {', '.join(curves)}"
-    return MetricValues(metrics, protocol), curves
+        mean = sum(measured.metrics[f"{kind}_{name}"] for name in curves) / len(curves)
+        measured.add(kind, mean, f"mean {words} over {', '.join(curves)}")
+    return measured, curves
 
 
 def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
@@ -154,7 +151,7 @@ def truth_of(context: EvaluationContext, names: Sequence[str], *, truth: Truth) 
     """
     if truth not in ("auto", "labels", "network"):
         raise ConfigError(f"task.truth is {truth!r}: expected auto, labels or network")
-    network = context.measures.attribute_network
+    network = context.attributes
     read = list(network.names) if network is not None else []
     sources = {}
     for name in names:
@@ -175,7 +172,7 @@ def _truth(
     context: EvaluationContext, found: Inversions, sources: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """bool [n] for each attribute."""
-    network: Any = context.measures.attribute_network
+    network: Any = context.attributes
     device = found.device
     if network is not None:
         network.to(device).eval()
@@ -205,4 +202,4 @@ def _write_curves(path: Path, curves: Mapping[str, Curve]) -> None:
         for row in zip(ends, recall.tolist(), precision.tolist(), strict=True):
             rows.append([name, *(f"{value:.8g}" for value in row)])
     columns = ("attribute", "threshold", "recall", "precision")
-    write_pairs(path, dict(zip(columns, zip(*rows, strict=True), strict=True)))
+    write_csv(path, dict(zip(columns, zip(*rows, strict=True), strict=True)))

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from idinvert.data.domain import Domain
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
-from idinvert.evaluation.inversions import one_device
+from idinvert.evaluation.inversions import make_trainer
 from idinvert.evaluation.outputs import measure_sets
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
@@ -52,12 +51,11 @@ def show_initial(
         shown: images in the picture.
 
     Returns:
-        On the first rank a record for each generator and offset, none on the others: the metrics
-        of the initial reconstructions, and `distance_to_w_avg`.
+        A record for each generator and offset: the metrics of the initial reconstructions, and
+        `distance_to_w_avg`.
 
     Raises:
         ConfigError: fewer than two images, where the encoder has BatchNorm.
-        DataError: fewer than n images.
     """
     if not context.first_process:
         return []
@@ -69,7 +67,7 @@ def show_initial(
         for one in opened
     ]
     options = {
-        "generators": [one.provenance.checkpoints for one in opened],
+        "generators": [one.provenance and one.checkpoints for one in opened],  # all are open
         "encoder": encoder,
         "seed": context.seed,
         "n": context.n,
@@ -88,11 +86,11 @@ def with_untrained(
     encoder, choices = wire.untrained_encoder(
         overrides, generator=context.generator, offset=offset, seed=context.seed
     )
-    provenance = context.provenance
+    made = context.provenance
     return images.replaced(
         inverter=EncoderInverter(encoder=encoder),
         method="encoder",
-        provenance=replace(provenance, choices={**provenance.choices, **choices}, nimg=0),
+        provenance={**made, "choices": {**made["choices"], **choices}, "nimg": 0},
     )
 
 
@@ -116,7 +114,7 @@ def measure_untrained(
     row_labels: list[str] = []
     for contexts in started:
         for offset, context in contexts.items():
-            device = one_device(context.trainer, out=out)
+            device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device
             for network in (context.generator, *context.inverter.networks):
                 network.to(device).eval()
             for encoder in context.inverter.networks:
@@ -164,7 +162,7 @@ def _measure(
     begin = time.monotonic()
     generator = context.generator
     chunks = Chunks(context.dataset, spans(context.count, size=context.batch_size))
-    paired = context.measures.paired_suite(device)
+    paired = context.suite(context.paired_names, device)
     codes: list[Tensor] = []
     images: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -176,15 +174,15 @@ def _measure(
         outputs.append(to_uint8(found.images).cpu())
         paired.update(found.images, x)
     measured = paired.values()
-    if context.count > 1 and context.measures.set_names:
+    if context.count > 1 and context.set_names:
         measured = measured | measure_sets(outputs, context, chunks=chunks.chunks, device=device)
     measured.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
     record = context.record(
         "initial",
+        measured,
         n=context.count,
         device=device_in_words(device),
         options={"offset": offset},
-        measured=measured,
         seconds=time.monotonic() - begin,
     )
     return record, images

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from idinvert.evaluation.pictures import Sheet, draw, write_sheet
+from idinvert.evaluation.pictures import Sheet, draw, grid, to_image, write_sheet
 
 
 def plain(colour, side=4):
@@ -36,6 +36,17 @@ def test_images_are_enlarged_to_squares_without_a_blur(tmp_path):
         assert boxes(picture, BLUE) == [104, 4, 200, 100]
         assert picture.size == (204, 104)
         assert len(picture.convert("RGB").getcolors()) == 4, "red, black, blue, paper"
+
+
+def test_floats_are_clamped_and_a_grid_is_one_picture():
+    image = torch.tensor([[[-1.0, 1.0], [0.0, 3.0]]]).expand(3, 2, 2)
+    picture = to_image(image, side=6)
+    colours = [picture.getpixel(place)[0] for place in ((2, 2), (3, 2), (2, 3), (5, 5))]
+    assert picture.size == (6, 6) and colours == [0, 255, 128, 255]
+    made = grid([[plain(RED), plain(BLUE)], [plain(BLUE)]], scale=3)
+    assert boxes(made, RED) == [4, 4, 16, 16] and made.size == (36, 36)
+    words = grid([[plain(RED)], [plain(BLUE)]], labels=["input", "result"], headers=["a"], scale=3)
+    assert words.width > 20 and words.height > 36
 
 
 def test_images_of_several_sizes_are_shown_at_one(tmp_path):
