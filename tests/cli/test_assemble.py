@@ -15,7 +15,7 @@ from idinvert.cli.assemble import (
 )
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
-from idinvert.evaluation.networks import Contents, fresh_encoder
+from idinvert.evaluation.networks import fresh_encoder
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
@@ -240,4 +240,4 @@ def test_a_discriminator_that_wants_labels_is_refused(tmp_path: Path, init: str)
     save_network(StyleGAN2Discriminator(**SIZES, c_dim=3), path, provenance={})
     node = {"init": init, "path": str(tmp_path)}
     with pytest.raises(ConfigError, match=r"labels of 3 numbers.*discriminator\.init=scratch"):
-        starting_discriminator(node, generator_path=str(tmp_path), contents=Contents())
+        starting_discriminator(node, generator_path=str(tmp_path), hashes={})

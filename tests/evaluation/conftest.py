@@ -1,9 +1,11 @@
 """A tiny real world: StyleGAN2, the base encoder and attribute network at 16 px, untrained."""
 
+import csv
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from idinvert.data.domain import Attribute, Domain
@@ -128,6 +130,18 @@ def only(records):
     """The one record of a task."""
     (record,) = records
     return record
+
+
+def read(path):
+    """The lines of a table."""
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def grid_size(path):
+    """About how many images a picture has across and down."""
+    with Image.open(path) as picture:
+        return picture.width // 96, picture.height // 96
 
 
 @pytest.fixture

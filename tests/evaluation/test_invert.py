@@ -1,7 +1,6 @@
 """One's own images: odd files in; codes, pictures, tables and a page out."""
 
 import base64
-import csv
 import html.parser
 import io
 import json
@@ -16,7 +15,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.invert import Entry, file_stem, invert, write_contact_sheet
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import FreeInverter
-from tests.evaluation.conftest import only
+from tests.evaluation.conftest import only, read
 
 
 @pytest.fixture
@@ -58,8 +57,7 @@ def test_everything_comes_out(go, in_domain, tmp_path):
     files = sorted(path.name for path in (out / "images").iterdir())
     assert len(files) == 18 and all(re.fullmatch(r"[\w-]+\.png", name) for name in files)
     assert all(Image.open(out / "images" / name).size == (16, 16) for name in files)
-    with (out / "losses.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read(out / "losses.csv")
     assert len(rows) == 6 * 3 and {row["name"] for row in rows} == set(names)
     for row in rows:
         parts = sum(float(row[term]) for term in ("pixel", "perceptual", "domain"))

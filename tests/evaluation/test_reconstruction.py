@@ -1,6 +1,6 @@
 """The reconstruction task: its figures against figures computed by hand, and its files."""
 
-import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from idinvert.metrics.distances import extractor
 from idinvert.metrics.paired import ssim
 from idinvert.metrics.swd import swd
 from idinvert.results.record import from_dict, to_dict
-from tests.evaluation.conftest import only
+from tests.evaluation.conftest import only, read
 
 NAMES = ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes", "attributes",
          "seconds_per_image"]  # fmt: skip
@@ -54,11 +54,11 @@ def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, t
     )
     distance = extractor(networks.attributes, name="attributes").between(fakes, reals)
     assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
-    read = networks.attributes(to_float(fakes))  # network: glasses, light; labels: light, glasses
+    found = networks.attributes(to_float(fakes))  # network: glasses, light; labels: light, glasses
     labels = torch.stack([item["attributes"] for item in items])
-    agree = ((read[:, 0] > 0) == (labels[:, 1] > 0.5)).float().mean().item()
+    agree = ((found[:, 0] > 0) == (labels[:, 1] > 0.5)).float().mean().item()
     assert m["agreement_glasses"] == pytest.approx(agree)
-    pearson = torch.corrcoef(torch.stack([read[:, 1], labels[:, 0]]))[0, 1].item()
+    pearson = torch.corrcoef(torch.stack([found[:, 1], labels[:, 0]]))[0, 1].item()
     assert m["correlation_light"] == pytest.approx(pearson, abs=1e-4)
     assert m["seconds_per_image"] > 0 and m["failed_images"] == 0
     assert "E's forward alone" in record.protocol["seconds_per_image"]
@@ -75,8 +75,7 @@ def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, t
     assert set(record.protocol) == set(record.metrics)
     assert set(record.metrics) - set(record.intervals) == {"seconds_per_image", "failed_images"}
 
-    with (tmp_path / "encoder" / "per_image.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read(tmp_path / "encoder" / "per_image.csv")
     assert [row["name"] for row in rows] == [item["name"] for item in items]
     assert float(rows[4]["mse"]) == pytest.approx(mse[4].item(), rel=1e-4)
     with Image.open(tmp_path / "in_domain" / "reconstructions.png") as picture:
@@ -85,25 +84,22 @@ def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, t
 
 def test_optimising_lowers_the_loss_and_the_order_of_work_is_kept(go, in_domain, tmp_path):
     go(in_domain(steps=4, lr=0.05), names=["mse"])
-    with (tmp_path / "in_domain" / "per_image.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read(tmp_path / "in_domain" / "per_image.csv")
     assert all(float(row["loss_kept"]) < float(row["loss_start"]) for row in rows)
     assert [int(row["id"]) for row in rows] == list(range(100, 109))
 
 
 def test_mistakes_show_before_any_work(go, networks, domain, tmp_path):
     encoder = EncoderInverter(encoder=networks.encoder)
-    with pytest.raises(ConfigError, match="did you mean 'ssim'"):
-        go(encoder, names=["sim"])
-    with pytest.raises(ConfigError, match="no feature extractor 'vgg'"):
-        go(encoder, names=["fd_vgg"])
-    with pytest.raises(ConfigError, match="expected train, val or test"):
-        go(encoder, split="tset")
-    bare = type(domain)(**{**vars(domain), "attributes": ()})
-    with pytest.raises(ConfigError, match=r"no labels.*leave this metric out"):
-        go(encoder, domain=bare)
     more = (*domain.attributes, Attribute("beard", "binary"), Attribute("hat", "binary"))
-    wider = type(domain)(**{**vars(domain), "attributes": more})
-    with pytest.raises(ConfigError, match=r"does not read beard, hat of .*reads glasses, light.*"):
-        go(encoder, domain=wider)
+    for changes, message in (
+        ({"names": ["sim"]}, "did you mean 'ssim'"),
+        ({"names": ["fd_vgg"]}, "no feature extractor 'vgg'"),
+        ({"split": "tset"}, "expected train, val or test"),
+        ({"reference": "other"}, "reference is 'other'"),
+        ({"domain": replace(domain, attributes=())}, "no labels.*leave this metric out"),
+        ({"domain": replace(domain, attributes=more)}, "read beard, hat of .*reads glasses, light"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            go(encoder, **changes)
     assert not [path for path in tmp_path.rglob("*") if path.name != ".lock"]

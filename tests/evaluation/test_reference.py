@@ -9,7 +9,7 @@ import torch
 
 import idinvert.evaluation
 from idinvert.editing.diffusion import DiffusionInverter
-from idinvert.errors import ConfigError, DataError
+from idinvert.errors import DataError
 from idinvert.evaluation.diffusion import diffuse
 from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.manipulation import manipulate
@@ -122,11 +122,3 @@ def test_how_many_are_compared():
     assert compared(5000, there=5000, reference="same") == (5000, None)
     assert compared(500, there=5000, reference="same") == (500, (500, 1000))
     assert compared(1, there=1, reference="disjoint") == (0, None)
-
-
-def test_another_word_is_refused_before_any_work(subject, tmp_path):
-    one = subject(reference="other")
-    with pytest.raises(ConfigError, match="reference is 'other'"):
-        only(interpolate(one.replaced(out=tmp_path)))
-    with pytest.raises(ConfigError, match="reference is 'other'"):
-        reconstruct(one)

@@ -1,7 +1,6 @@
 """Precision and recall of attributes from inverted codes, against scikit-learn on codes by hand."""
 
 import copy
-import csv
 import dataclasses
 import math
 
@@ -13,7 +12,7 @@ from sklearn import metrics as reference
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation.semantics import boundary_scores, classify
 from idinvert.results.record import from_dict, to_dict
-from tests.evaluation.conftest import only
+from tests.evaluation.conftest import only, read
 
 
 def projections(codes, direction):
@@ -46,8 +45,7 @@ def test_figures_are_scikit_learns_on_the_codes(subject, by_hand, directions, tm
     both = record.metrics["ap_glasses"] + record.metrics["ap_light"]
     assert record.metrics["ap"] == pytest.approx(both / 2)
     assert from_dict(to_dict(record)) == record
-    with (tmp_path / "out" / "curves.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["attribute"] == "light"]
+    rows = [row for row in read(tmp_path / "out" / "curves.csv") if row["attribute"] == "light"]
     assert [float(row["recall"]) for row in rows] == pytest.approx(
         list(record.series["light/recall"]), abs=1e-5
     )
@@ -87,18 +85,17 @@ def test_scores_of_one_row_for_all_layers(directions, by_hand):
 
 
 def test_what_has_no_truth_is_refused(subject, directions, domain, tmp_path):
-    strange = {"beard": dataclasses.replace(directions["glasses"], name="beard")}
-    with pytest.raises(ConfigError, match=r"no ground truth for 'beard'.*labelled with \['light'"):
-        only(classify(subject(directions=strange, out=tmp_path / "out")))
-    with pytest.raises(ConfigError, match=r"task\.truth is 'guess'"):
-        only(classify(subject(directions=directions, out=tmp_path / "out"), truth="guess"))
-    bare = dataclasses.replace(domain, attributes=())
-    blind = subject(domain=bare, attributes=None)
-    with pytest.raises(ConfigError, match="no ground truth for 'glasses'"):
-        only(classify(blind.replaced(directions=directions, out=tmp_path / "out")))
-    other = dataclasses.replace(directions["glasses"], provenance={"generator": "another"})
-    with pytest.raises(CheckpointError, match="found for generator another"):
-        only(classify(subject(directions={"glasses": other}, out=tmp_path / "out")))
+    glasses, bare = directions["glasses"], dataclasses.replace(domain, attributes=())
+    strange = {"beard": dataclasses.replace(glasses, name="beard")}
+    other = {"glasses": dataclasses.replace(glasses, provenance={"generator": "another"})}
+    for given, changes, truth, error, message in (
+        (strange, {}, "auto", ConfigError, r"truth for 'beard'.*labelled with \['light'"),
+        (directions, {}, "guess", ConfigError, r"task\.truth is 'guess'"),
+        (directions, {"domain": bare, "attributes": None}, "auto", ConfigError, "for 'glasses'"),
+        (other, {}, "auto", CheckpointError, "found for generator another"),
+    ):
+        with pytest.raises(error, match=message):
+            classify(subject(directions=given, out=tmp_path / "out", **changes), truth=truth)
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match=r"of 1 images each has or none has glasses, light"):
         only(classify(subject(n=1, directions=directions, out=tmp_path / "out")))

@@ -1,12 +1,10 @@
 """Mixing, failures, timing, images of another domain, untrained encoders."""
 
-import csv
 import dataclasses
 import statistics
 
 import pytest
 import torch
-from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.failures import show_failures
@@ -18,17 +16,7 @@ from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.swd import swd
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
-from tests.evaluation.conftest import only
-
-
-def read(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def size(path):
-    with Image.open(path) as picture:
-        return picture.width // 96, picture.height // 96
+from tests.evaluation.conftest import grid_size, only, read
 
 
 def test_mixing_takes_the_upper_layers_of_the_partner(
@@ -41,7 +29,7 @@ def test_mixing_takes_the_upper_layers_of_the_partner(
     fakes = rounded(networks.generator.synthesis(mixed))
     assert record.metrics["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)
     assert record.choices["task"] == {"first": 2, "seed": 0}
-    assert size(tmp_path / "out" / "pictures.png") == (4, 4)
+    assert grid_size(tmp_path / "out" / "pictures.png") == (4, 4)
     default = only(mix(subject(out=tmp_path / "default"), shown=0))
     assert default.choices["task"]["first"] == 4, "the authors' 10 of 14 layers, of 6"
     with pytest.raises(ConfigError, match=r"task\.first is 7: expected a layer from 0 to 6"):
@@ -61,18 +49,18 @@ def test_failures_are_the_worst_by_the_metric(subject, in_domain, tmp_path, metr
     labels = read(tmp_path / "out" / "labels_of_the_worst.csv")
     assert [row["index"] for row in labels] == [row["index"] for row in rows[:3]]
     assert set(labels[0]) == {"index", "light", "glasses"}
-    assert size(tmp_path / "out" / "pictures.png") == (3, 3), "input, encoder, inversion"
+    assert grid_size(tmp_path / "out" / "pictures.png") == (3, 3), "input, encoder, inversion"
 
 
 def test_failures_of_an_encoder_have_two_rows(subject, tmp_path):
-    only(show_failures(subject(out=tmp_path / "out"), worst=2))
-    assert size(tmp_path / "out" / "pictures.png")[1] == 2
-    with pytest.raises(
-        ConfigError, match=r"task\.metric is 'lpips_vgg': measured of each image are"
+    show_failures(subject(out=tmp_path / "out"), worst=2)
+    assert grid_size(tmp_path / "out" / "pictures.png")[1] == 2
+    for choice, message in (
+        ({"metric": "lpips_vgg"}, r"task\.metric is 'lpips_vgg': measured of each image are"),
+        ({"worst": 0}, r"task\.worst is 0"),
     ):
-        only(show_failures(subject(out=tmp_path / "x"), metric="lpips_vgg"))
-    with pytest.raises(ConfigError, match=r"task\.worst is 0"):
-        only(show_failures(subject(out=tmp_path / "x"), worst=0))
+        with pytest.raises(ConfigError, match=message):
+            show_failures(subject(out=tmp_path / "x"), **choice)
 
 
 def test_speed_tells_the_encoder_from_the_whole_inversion(subject, in_domain, tmp_path):
@@ -117,7 +105,7 @@ def test_images_of_another_domain_by_several_methods(
     distance = swd(rounded(y), by_hand.reals)["swd"]
     assert first.metrics["own_swd"] == pytest.approx(distance, rel=1e-2)
     assert "as many images of the domain" in first.protocol["own_swd"]
-    assert size(tmp_path / "out" / "pictures.png") == (3, 2)
+    assert grid_size(tmp_path / "out" / "pictures.png") == (3, 2)
     (alone,) = invert_foreign(one, methods=methods[:1])
     assert set(alone.metrics) == {"mse", "psnr", "ssim"}
     with pytest.raises(ConfigError, match=r"task\.methods is empty"):
@@ -164,7 +152,7 @@ def test_where_training_starts_with_and_without_the_mean_code(
     native = (networks.generator.mapping(z) - w_avg).norm(dim=2).mean(0)
     distance = ((found - w_avg).norm(dim=2).mean(0) / native).mean().item()
     assert mean.metrics["distance_to_w_avg"] == pytest.approx(distance, rel=1e-4)
-    assert size(tmp_path / "out" / "pictures.png")[1] == 3
+    assert grid_size(tmp_path / "out" / "pictures.png")[1] == 3
 
 
 def test_first_statistics_are_those_of_the_batch(untrained, by_hand):

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,7 @@ class EvaluationContext:
 
     @cached_property
     def encoder(self) -> nn.Module | None:
-        """E; None for a method that takes none.
-
-        Raises:
-            ConfigError: It belongs to another generator, or the method takes one and there is none.
-        """
+        """E; None for a method that takes none; see `networks.fitting_encoder`."""
         return self._encoder_and_header[0]
 
     @cached_property
@@ -328,11 +324,9 @@ class EvaluationContext:
                 held.enter_context(locked(folder))
             yield out
 
-    @contextmanager
-    def task_folder(self, task: str, **options: Any) -> Iterator[Path]:
+    def task_folder(self, task: str, **options: Any) -> AbstractContextManager[Path]:
         """`folder`, locked together with the inversions that the task reads."""
-        with self.locked(self.folder(task, **options), self.inversions.parent) as out:
-            yield out
+        return self.locked(self.folder(task, **options), self.inversions.parent)
 
     def record(
         self,

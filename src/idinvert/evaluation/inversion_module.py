@@ -25,15 +25,9 @@ class InversionModule(pl.LightningModule):
     there already are left out. The Trainer must have `inference_mode=False`.
 
     Args:
-        context: the method and how it is run.
-        dataset: items with `image`, `id`, `name`.
+        context, dataset, identity, paired, keep_start, recompute, label: see `inversions.predict`.
         chunks: all chunks of the evaluation.
         folder: where the parts are; on several machines a folder that all of them see.
-        identity: what makes the results, JSON-able.
-        paired: measure the paired metrics of each image too.
-        keep_start: also keep the reconstruction at the starting point.
-        replace: forget the parts that are there.
-        label: for the progress line.
     """
 
     def __init__(
@@ -46,7 +40,7 @@ class InversionModule(pl.LightningModule):
         identity: Mapping[str, Any],
         paired: bool,
         keep_start: bool,
-        replace: bool,
+        recompute: bool,
         label: str,
     ) -> None:
         super().__init__()
@@ -58,7 +52,7 @@ class InversionModule(pl.LightningModule):
         self.identity, self.paired = identity, context.paired_names if paired else []
         self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
-        self.keep_start, self.replace, self.label = keep_start, replace, label
+        self.keep_start, self.recompute, self.label = keep_start, recompute, label
         self.progress_line: Progress | None = None
 
     def missing(self, chunks: Sequence[Span]) -> list[Span]:
@@ -74,7 +68,7 @@ class InversionModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Clear the folder once, before any rank looks into it."""
         if self.trainer.is_global_zero:
-            for path in self.folder.glob("part-*") if self.replace else ():
+            for path in self.folder.glob("part-*") if self.recompute else ():
                 path.unlink()
         self.trainer.strategy.barrier()
 

@@ -221,7 +221,7 @@ def predict(
         identity=identity,
         paired=paired,
         keep_start=keep_start,
-        replace=recompute,
+        recompute=recompute,
         label=label or context.method,
     )
     module.eval()

@@ -115,16 +115,17 @@ def measured_outputs(
     options: Mapping[str, Any],
     detail: str,
 ) -> tuple[list[Path], MetricValues]:
-    """Make an output for every inverted image, and measure the set; see `make_outputs`.
+    """Make an output for every inverted image, and measure the set.
 
     Args:
-        make: takes places int64 [m], gives images uint8 [m, 3, R, R].
-        context: whose inversions they are made of.
-        found: those inversions.
-        out: folder of the task.
-        task: its name.
+        make: see `make_outputs`.
+        context, found: the inversions that they are made of.
+        out, task: the task's folder and name.
         options: what makes the outputs besides the inversions, JSON-able.
         detail: how they are made, in words, for every metric's protocol.
+
+    Returns:
+        The files of the outputs, see `make_outputs`; the metrics.
     """
     paths = make_outputs(
         make,

@@ -80,14 +80,14 @@ def show_initial(
 def with_untrained(
     context: EvaluationContext, domain: Domain, overrides: str, offset: str
 ) -> EvaluationContext:
-    """The context under a fresh encoder, of the seed's first weights."""
-    images = context.replaced(domain=domain)
-    wire.require_resolution(data=domain.resolution, generator=context.generator.resolution)
+    """The context on images, under a fresh encoder of the seed's first weights."""
+    generator, made = context.generator, context.provenance
+    wire.require_resolution(data=domain.resolution, generator=generator.resolution)
     encoder, choices = wire.untrained_encoder(
-        overrides, generator=context.generator, offset=offset, seed=context.seed
+        overrides, generator=generator, offset=offset, seed=context.seed
     )
-    made = context.provenance
-    return images.replaced(
+    return context.replaced(
+        domain=domain,
         inverter=EncoderInverter(encoder=encoder),
         method="encoder",
         provenance={**made, "choices": {**made["choices"], **choices}, "nimg": 0},
@@ -111,27 +111,22 @@ def measure_untrained(
     """
     records: list[Record] = []
     rows: list[list[Tensor | None]] = []
-    row_labels: list[str] = []
     for contexts in started:
         for offset, context in contexts.items():
             device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device
             for network in (context.generator, *context.inverter.networks):
                 network.to(device).eval()
-            for encoder in context.inverter.networks:
-                first_statistics(encoder, _first_batch(context).to(device))
             if offset == next(iter(contexts)):
                 count = min(shown, context.count)
                 rows.append([None, *(context.dataset[i]["image"] for i in range(count))])
-                row_labels.append("Input")
             record, images = _measure(context, offset=offset, device=device, shown=count)
             records.append(record)
             rows.append([_mean_image(context) if offset == "w_avg" else None, *images])
-            row_labels.append(OFFSET_LABELS[offset])
     if rows and shown:
         groups = [(label, 1 + len(one)) for label, one in zip(labels, started, strict=True)]
-        columns = len(rows[0]) - 1
-        headers = [("G(w̄)", 1), ("Images", columns)]
-        write_sheet(Sheet(rows=rows, labels=row_labels, headers=headers, groups=groups), out)
+        names = [name for one in started for name in ("Input", *(OFFSET_LABELS[k] for k in one))]
+        headers = [("G(w̄)", 1), ("Images", len(rows[0]) - 1)]
+        write_sheet(Sheet(rows=rows, labels=names, headers=headers, groups=groups), out)
     return records
 
 
@@ -150,22 +145,17 @@ def first_statistics(encoder: nn.Module, images: Tensor) -> None:
     set_statistics(encoder, sum_of_statistics(encoder, encoder, [images]))
 
 
-def _first_batch(context: EvaluationContext) -> Tensor:
-    span = (0, min(STATISTICS, context.count))
-    return to_float(Chunks(context.dataset, [span])[0]["image"])
-
-
 def _measure(
     context: EvaluationContext, *, offset: str, device: torch.device, shown: int
 ) -> tuple[Record, list[Tensor]]:
     """The record of one encoder, and its first reconstructions."""
-    begin = time.monotonic()
-    generator = context.generator
-    chunks = Chunks(context.dataset, spans(context.count, size=context.batch_size))
+    begin, n, generator = time.monotonic(), context.count, context.generator
+    first = Chunks(context.dataset, [(0, min(STATISTICS, n))])[0]["image"]
+    for encoder in context.inverter.networks:
+        first_statistics(encoder, to_float(first).to(device))
+    chunks = Chunks(context.dataset, spans(n, size=context.batch_size))
     paired = context.suite(context.paired_names, device)
-    codes: list[Tensor] = []
-    images: list[Tensor] = []
-    outputs: list[Tensor] = []
+    codes, images, outputs = list[Tensor](), list[Tensor](), list[Tensor]()
     for k in range(len(chunks)):
         x = to_float(chunks[k]["image"]).to(device)
         found = context.inverter.invert(x, generator=generator)
@@ -174,13 +164,13 @@ def _measure(
         outputs.append(to_uint8(found.images).cpu())
         paired.update(found.images, x)
     measured = paired.values()
-    if context.count > 1 and context.set_names:
+    if n > 1 and context.set_names:
         measured = measured | measure_sets(outputs, context, chunks=chunks.chunks, device=device)
     measured.add("distance_to_w_avg", _distance(torch.cat(codes), generator), DISTANCE)
     record = context.record(
         "initial",
         measured,
-        n=context.count,
+        n=n,
         device=device_in_words(device),
         options={"offset": offset},
         seconds=time.monotonic() - begin,

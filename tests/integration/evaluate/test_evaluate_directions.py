@@ -1,9 +1,5 @@
 """`task=directions` and `task=attributes`: what needs no encoder works without one."""
 
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -11,15 +7,14 @@ from idinvert.checkpoints.release import fingerprint, load_network
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
 from idinvert.errors import ConfigError
-from idinvert.results.record import Record, read_records
+from idinvert.results.record import read_records
 from idinvert.toy.miniature import faces_mini
 
-Go = Callable[..., list[Record]]
 pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
 
 @pytest.fixture
-def of_the_gan(world: SimpleNamespace) -> list[str]:
+def of_the_gan(world):
     """The command of conf/task/directions.yaml, with few samples."""
     return [
         "task=directions",
@@ -32,9 +27,7 @@ def of_the_gan(world: SimpleNamespace) -> list[str]:
     ]
 
 
-def test_directions_are_found_for_a_fresh_gan(
-    go: Go, world: SimpleNamespace, outputs: Path, of_the_gan: list[str]
-) -> None:
+def test_directions_are_found_for_a_fresh_gan(go, world, outputs, of_the_gan):
     assert go(*of_the_gan) == []
     (path,) = (outputs / "evaluations").rglob("directions.safetensors")
     weights = world.gan / "weights" / "generator.safetensors"
@@ -60,18 +53,14 @@ def test_directions_are_found_for_a_fresh_gan(
         assert rise > 0, f"{name} rises along its direction"
 
 
-def test_a_name_that_is_not_read_is_answered_with_the_nearest(
-    go: Go, of_the_gan: list[str]
-) -> None:
+def test_a_name_that_is_not_read_is_answered_with_the_nearest(go, of_the_gan):
     with pytest.raises(ConfigError, match=r"task\.names: eyeglases.*'eyeglasses'"):
         go(*of_the_gan, "task.names=[eyeglases]")
     with pytest.raises(ConfigError, match="attributes=shipped"):
         go(*(word for word in of_the_gan if "attributes" not in word), "~attributes")
 
 
-def test_labels_read_from_images_are_compared_with_the_true_ones(
-    go: Go, world: SimpleNamespace, outputs: Path
-) -> None:
+def test_labels_read_from_images_are_compared_with_the_true_ones(go, world, outputs):
     faces = ("data.train=16", "data.val=4", "data.test=8", "data.resolution=16", "n=8")
     words = ("task=attributes", f"attributes.path={world.attributes}", "batch_size=3", *faces)
     (record,) = go(*words)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from idinvert.checkpoints.convert import convert
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.results.record import Record
 from tests.checkpoints.every_family import write
 
 FEW = (
@@ -32,12 +29,12 @@ FEW = (
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def measure(tmp_path: Path) -> Callable[..., list[Record]]:
+def measure(tmp_path):
     """``python evaluate.py generator.path=FILE encoder.path=FILE …`` on four small pictures."""
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
@@ -45,7 +42,7 @@ def measure(tmp_path: Path) -> Callable[..., list[Record]]:
         pixels = rng.integers(0, 256, size=(16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
 
-    def go(generator: Path, encoder: Path, *more: str) -> list[Record]:
+    def go(generator, encoder, *more):
         words = [
             *FEW,
             f"data.path={tmp_path / 'photos'}",
@@ -60,7 +57,7 @@ def measure(tmp_path: Path) -> Callable[..., list[Record]]:
     return go
 
 
-def digest(path: Path) -> str:
+def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -73,9 +70,7 @@ def digest(path: Path) -> str:
         ("psp", "psp", "encoder4editing"),
     ],
 )
-def test_one_file_with_both(
-    name: str, objective: str, family: str, measure, tmp_path: Path
-) -> None:
+def test_one_file_with_both(name, objective, family, measure, tmp_path):
     file = write(name, tmp_path / "in" / "published.bin")
     (record,) = measure(file, file)
     assert record.n == 3 and 0 < record.metrics["mse"] < 100
@@ -85,7 +80,7 @@ def test_one_file_with_both(
     assert json.dumps(record.choices)
 
 
-def test_the_authors_two_files(measure, tmp_path: Path) -> None:
+def test_the_authors_two_files(measure, tmp_path):
     generator = write("idinvert_generator", tmp_path / "in" / "generator.pth")
     encoder = write("idinvert_encoder", tmp_path / "in" / "encoder.pth")
     (record,) = measure(generator, encoder)
@@ -94,14 +89,14 @@ def test_the_authors_two_files(measure, tmp_path: Path) -> None:
     assert record.choices["encoder"]["name"] == "base"
 
 
-def test_its_code_is_a_start_for_optimisation(measure, tmp_path: Path) -> None:
+def test_its_code_is_a_start_for_optimisation(measure, tmp_path):
     file = write("tf_idinvert_c", tmp_path / "in" / "published.pkl")
     (alone,) = measure(file, file)
     (found,) = measure(file, file, "inversion=in_domain", "inversion.steps=5")
     assert found.metrics["mse"] < alone.metrics["mse"]
 
 
-def test_what_convert_makes_measures_the_same(measure, tmp_path: Path) -> None:
+def test_what_convert_makes_measures_the_same(measure, tmp_path):
     file = write("tf_idinvert_c", tmp_path / "in" / "published.pkl")
     made = convert(file, tmp_path / "native.safetensors")
     (ours,) = measure(made["generator"], made["encoder"])
@@ -109,7 +104,7 @@ def test_what_convert_makes_measures_the_same(measure, tmp_path: Path) -> None:
     assert ours.metrics == theirs.metrics
 
 
-def test_an_encoder_of_another_generator_is_refused(measure, tmp_path: Path) -> None:
+def test_an_encoder_of_another_generator_is_refused(measure, tmp_path):
     first = write("tf_idinvert_c", tmp_path / "in" / "a.pkl")
     second = write("tf_idinvert_a", tmp_path / "in" / "b.pkl")
     with pytest.raises(ConfigError, match="codes do not carry over"):
@@ -118,7 +113,7 @@ def test_an_encoder_of_another_generator_is_refused(measure, tmp_path: Path) -> 
         measure(write("rosinality", tmp_path / "in" / "c.pt"), first)
 
 
-def test_a_file_without_an_encoder(measure, tmp_path: Path) -> None:
+def test_a_file_without_an_encoder(measure, tmp_path):
     file = write("rosinality", tmp_path / "in" / "ffhq.pt")
     with pytest.raises(CheckpointError, match=r"but no encoder.*encoder\.path"):
         measure(file, file)

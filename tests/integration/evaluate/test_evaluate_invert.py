@@ -1,27 +1,18 @@
 """`task=invert`: a folder of whatever people have, in; codes, pictures and a page, out."""
 
-import csv
-import html.parser
 import json
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 
-from idinvert.errors import CorruptImageError
-from idinvert.results.record import Record
-
-Go = Callable[..., list[Record]]
 NASTY = '<img src=x onerror=alert(1)> & "it\'s" Ünïcode 日本.png'
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     """Odd files: of several pairs we know that they show the same picture."""
     root = tmp_path_factory.mktemp("mine") / "my photos"
     (root / "deeper").mkdir(parents=True)
@@ -56,7 +47,7 @@ SAME = [
 
 
 @pytest.fixture
-def broken(photos: Path) -> Path:
+def broken(photos):
     """The folder with a file that was cut off in the middle."""
     whole = (photos / "print.jpg").read_bytes()
     path = photos / "broken.jpg"
@@ -65,37 +56,18 @@ def broken(photos: Path) -> Path:
     path.unlink()
 
 
-def codes_of(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def codes_of(folder):
     with safe_open(folder / "codes.safetensors", framework="pt") as file:
         facts = file.metadata()
         return dict(zip(json.loads(facts["names"]), file.get_tensor("codes"), strict=True)), facts
 
 
-def results(outputs: Path, run: str) -> Path:
+def results(outputs, run):
     (folder,) = (outputs / "evaluations" / run).glob("invert-*")
     return folder
 
 
-class Page(html.parser.HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.links += [value for key, value in attrs if key in ("src", "href", "srcset", "data")]
-        assert not [key for key, _ in attrs if key.startswith("on")]
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def test_odd_images_are_read_as_they_look(
-    on_run: Go, photos: Path, broken: Path, outputs: Path, world: SimpleNamespace
-) -> None:
+def test_odd_images_are_read_as_they_look(on_run, photos, broken, outputs, world):
     words = ("task=invert", f"images={photos}", "inversion.steps=1")
     with pytest.warns(UserWarning, match=r"left out 1 damaged.*broken\.jpg"):
         (record,) = on_run(*words, "task.on_corrupt=skip")
@@ -108,30 +80,8 @@ def test_odd_images_are_read_as_they_look(
     assert not torch.allclose(codes["plain.png"], codes["grey.png"])
     assert facts["generator"] == record.checkpoints["generator"]
 
-    files = sorted((out / "images").iterdir())
-    assert len(files) == 30 and all(file.name.isascii() for file in files)
-    assert {Image.open(file).size for file in files} == {(16, 16)}
-    with (out / "losses.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {row["name"] for row in rows} == set(codes) and len(rows) == 10 * 2
 
-    page = Page((out / "index.html").read_text(encoding="utf-8"))
-    assert NASTY in page.text, "the name as a person knows it"
-    assert "script" not in page.tags and "link" not in page.tags
-    assert len(page.links) == 30 and all(x.startswith("data:image/png;base64,") for x in page.links)
-
-
-def test_a_corrupt_image_is_an_error_that_names_it_and_the_key(
-    on_run: Go, photos: Path, broken: Path, outputs: Path
-) -> None:
-    with pytest.raises(CorruptImageError, match=r"broken\.jpg.*task\.on_corrupt=skip"):
-        on_run("task=invert", f"images={photos}")
-    assert not (outputs / "records.jsonl").exists()
-
-
-def test_a_zip_and_a_single_file_give_the_same_codes(
-    on_run: Go, photos: Path, tmp_path: Path, outputs: Path, world: SimpleNamespace
-) -> None:
+def test_a_zip_and_a_single_file_give_the_same_codes(on_run, photos, tmp_path, outputs, world):
     archive = tmp_path / "sent to me.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(photos.rglob("*.*")):
@@ -148,11 +98,3 @@ def test_a_zip_and_a_single_file_give_the_same_codes(
     torch.testing.assert_close(
         found["plain.png"]["plain.png"], found["my photos"]["plain.png"], rtol=1e-3, atol=1e-5
     )
-
-
-def test_an_encoder_alone_shows_two_pictures_an_image(
-    on_run: Go, photos: Path, outputs: Path, world: SimpleNamespace
-) -> None:
-    on_run("task=invert", f"images={photos}", "inversion=encoder")
-    files = list((results(outputs, world.run.name) / "images").iterdir())
-    assert len(files) == 20

@@ -1,9 +1,6 @@
 """`run=RUN`: found, brought along, and refused where it does not fit."""
 
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,49 +8,45 @@ from idinvert.cli.run_defaults import with_run
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import ConfigError, IdinvertError
-from idinvert.results.record import Record
 
-Go = Callable[..., list[Record]]
 FEW = ("n=4", "batch_size=4", "metric.names=[mse]", "inversion=encoder")
 
 
 @pytest.fixture
-def config(world: SimpleNamespace, outputs: Path) -> Callable[..., dict]:
+def config(world, outputs):
     """The configuration of `evaluate.py run=RUN` with these overrides."""
 
-    def made(*overrides: str) -> dict:
+    def made(*overrides):
         words = [f"run={world.run.name}", f"system.outputs={outputs}", *overrides]
         return with_run(compose_plain("evaluate", words), given=given_keys(words))
 
     return made
 
 
-def test_a_run_is_found_by_the_start_of_its_id_and_by_its_folder(
-    go: Go, world: SimpleNamespace
-) -> None:
+def test_a_run_is_found_by_the_start_of_its_id_and_by_its_folder(go, world):
     found = [go(f"run={run}", *FEW)[0] for run in (world.run.name[:4], world.run)]
     assert {record.run for record in found} == {world.run.name}
 
 
-def test_a_wrong_id_is_answered_with_the_nearest(go: Go, world: SimpleNamespace) -> None:
+def test_a_wrong_id_is_answered_with_the_nearest(go, world):
     name = world.run.name
     with pytest.raises(ConfigError, match=rf"run=x{name[1:]}.*{name}"):
         go(f"run=x{name[1:]}", *FEW)
 
 
-def test_two_runs_that_fit_are_both_named(go: Go, outputs: Path) -> None:
+def test_two_runs_that_fit_are_both_named(go, outputs):
     for name in ("abc1", "abc2"):
         write_config(outputs / "domain_guided" / name, {})
     with pytest.raises(ConfigError, match=r"run=abc fits 2 runs.*abc1.*abc2"):
         go("run=abc", *FEW)
 
 
-def test_a_run_without_an_encoder_says_so(go: Go, world: SimpleNamespace) -> None:
+def test_a_run_without_an_encoder_says_so(go, world):
     with pytest.raises(ConfigError, match=r"inversion=encoder takes an encoder: give the run=RUN"):
         go(f"run={world.gan}", *FEW)
 
 
-def test_a_run_brings_its_own_world(config: Callable[..., dict], world: SimpleNamespace) -> None:
+def test_a_run_brings_its_own_world(config, world):
     found, stored = config(), read_config(world.run)
     for key in ("scale", "generator", "perceptual", "attributes", "metric"):
         assert found[key] == stored[key], key
@@ -63,9 +56,7 @@ def test_a_run_brings_its_own_world(config: Callable[..., dict], world: SimpleNa
     assert found["n"] == stored["scale"]["n_test"]
 
 
-def test_the_command_line_wins_over_the_run(
-    config: Callable[..., dict], world: SimpleNamespace
-) -> None:
+def test_the_command_line_wins_over_the_run(config, world):
     stored = read_config(world.run)
     one_key = config("data.test=5", "metric.names=[ssim]", "system.cache=/c")
     assert one_key["data"] == stored["data"] | {"test": 5, "cache_dir": "/c"}
@@ -77,18 +68,14 @@ def test_the_command_line_wins_over_the_run(
     assert config("data.cache_dir=/d")["data"]["cache_dir"] == "/d"
 
 
-def test_a_choice_of_nothing_is_brought_along_too(
-    config: Callable[..., dict], world: SimpleNamespace, outputs: Path
-) -> None:
+def test_a_choice_of_nothing_is_brought_along_too(config, world, outputs):
     folder = outputs / "domain_guided" / world.run.name
     write_config(folder, read_config(folder) | {"attributes": None})
     assert config()["attributes"] is None
     assert config("attributes.path=mine")["attributes"]["path"] == "mine"
 
 
-def test_an_encoder_of_another_generator_is_refused(
-    go: Go, world: SimpleNamespace, train_one: Callable[..., Path]
-) -> None:
+def test_an_encoder_of_another_generator_is_refused(go, world, train_one):
     twin = train_one("experiment=gan", "seed=1")
     words = (f"run={world.run}", *FEW, "generator=checkpoint")
     with pytest.raises(ConfigError, match=r"trained for generator .*generator\.path"):
@@ -98,16 +85,14 @@ def test_an_encoder_of_another_generator_is_refused(
         go(*words, f"generator.path={wider}")
 
 
-def test_a_copy_of_the_generator_is_the_same_generator(
-    go: Go, world: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_a_copy_of_the_generator_is_the_same_generator(go, world, tmp_path):
     moved = shutil.copytree(world.gan, tmp_path / "elsewhere")
     (one,) = go(f"run={world.run}", *FEW)
     (other,) = go(f"run={world.run}", *FEW, f"generator.path={moved}")
     assert one.checkpoints == other.checkpoints and one.metrics == other.metrics
 
 
-def test_images_of_another_size_are_refused(go: Go, world: SimpleNamespace) -> None:
+def test_images_of_another_size_are_refused(go, world):
     with pytest.raises(ConfigError, match=r"data\.resolution=32.*16 px.*data\.resolution=16"):
         go(f"run={world.run}", *FEW, "data.resolution=32")
 
@@ -129,9 +114,7 @@ def test_images_of_another_size_are_refused(go: Go, world: SimpleNamespace) -> N
         (("perceptual.network.path=nowhere",), r"perceptual\.network\.path=nowhere"),
     ],
 )
-def test_what_does_not_make_sense_is_said_before_any_work(
-    go: Go, world: SimpleNamespace, outputs: Path, words: tuple[str, ...], message: str
-) -> None:
+def test_what_does_not_make_sense_is_said_before_any_work(go, world, outputs, words, message):
     with pytest.raises(IdinvertError, match=message):
         go(f"run={world.run}", *FEW, *words)
     assert not (outputs / "records.jsonl").exists()

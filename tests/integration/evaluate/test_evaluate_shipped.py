@@ -1,7 +1,5 @@
 """The weights that come with the package: whole, of one piece, small, and good for something."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -30,33 +28,33 @@ EXAMPLES = {
 UNSEEN = 80_000  # the first index that no split of a domain holds
 
 
-def path_of(role: str, domain: str) -> Path:
+def path_of(role, domain):
     return find_weights(f"shipped:{domain}", role=role, key="path")
 
 
-def load(role: str, domain: str) -> torch.nn.Module:
+def load(role, domain):
     return load_network(path_of(role, domain), expect=role, key="path")
 
 
 @pytest.fixture(scope="module", params=RENDERERS)
-def domain(request: pytest.FixtureRequest) -> str:
+def domain(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
-def networks(domain: str) -> dict:
+def networks(domain):
     return {role: load(role, domain) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
-def images(domain: str) -> tuple[torch.Tensor, torch.Tensor]:
+def images(domain):
     """16 images in [-1, 1] at 32 px that no network has seen, and their labels."""
     renderer = RENDERERS[domain]
     labels = renderer.sample_labels(torch.arange(UNSEEN, UNSEEN + 16), seed=0)
     return to_float(renderer.render(labels, resolution=32)[0]), labels
 
 
-def test_they_fit_one_another(domain: str, networks: dict, images: tuple) -> None:
+def test_they_fit_one_another(domain, networks, images):
     generator, encoder = networks["generator"], networks["encoder"]
     x, _ = images
     assert networks["discriminator"].architecture["resolution"] == generator.resolution == 32
@@ -70,7 +68,7 @@ def test_they_fit_one_another(domain: str, networks: dict, images: tuple) -> Non
         assert stands_on[role] == fingerprint(path_of(role, domain))
 
 
-def test_the_directions_belong_to_the_generator(domain: str, networks: dict) -> None:
+def test_the_directions_belong_to_the_generator(domain, networks):
     generator = networks["generator"]
     found = load_directions(
         path_of("directions", domain),
@@ -84,7 +82,7 @@ def test_the_directions_belong_to_the_generator(domain: str, networks: dict) -> 
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_says_how_it_came_about(role: str, domain: str) -> None:
+def test_each_says_how_it_came_about(role, domain):
     provenance = read_header(path_of(role, domain)).provenance
     assert "train.py" in provenance["command"] or "idinvert" in provenance["command"]
     assert len(provenance["commit"].rstrip("+")) >= 7
@@ -92,12 +90,12 @@ def test_each_says_how_it_came_about(role: str, domain: str) -> None:
     assert provenance["data"] == domain
 
 
-def test_all_together_are_small() -> None:
+def test_all_together_are_small():
     sizes = [path.stat().st_size for path in assets_folder().rglob("*") if path.is_file()]
     assert sum(sizes) < 30e6
 
 
-def test_the_encoder_sees_more_than_the_mean_image(networks: dict, images: tuple) -> None:
+def test_the_encoder_sees_more_than_the_mean_image(networks, images):
     generator, (x, _) = networks["generator"], images
     rebuilt = generator.synthesis(networks["encoder"](x)).clamp(-1, 1)
     mean_image = generator.synthesis(generator.w_avg[None]).clamp(-1, 1)
@@ -105,7 +103,7 @@ def test_the_encoder_sees_more_than_the_mean_image(networks: dict, images: tuple
     assert error < 0.7 * of_mean
 
 
-def test_the_attribute_network_reads_labels(networks: dict, images: tuple) -> None:
+def test_the_attribute_network_reads_labels(networks, images):
     network, (x, labels) = networks["attributes"], images
     read = network.predict(x)
     kinds = [
@@ -116,7 +114,7 @@ def test_the_attribute_network_reads_labels(networks: dict, images: tuple) -> No
     assert torch.stack(kinds).nanmean() > 0.8
 
 
-def test_the_shipped_encoder_answers_to_its_run_id() -> None:
+def test_the_shipped_encoder_answers_to_its_run_id():
     path = find_weights("shipped:faces_mini", role="encoder", key="run")
     run = read_header(path).provenance["run"]
     config = with_run(compose_plain("evaluate", [f"run={run}"]), given={"run": ["run"]})
@@ -125,7 +123,7 @@ def test_the_shipped_encoder_answers_to_its_run_id() -> None:
     assert shipped_bundle(run[:4] + "000000") is None
 
 
-def test_a_shipped_run_brings_its_networks_to_other_images() -> None:
+def test_a_shipped_run_brings_its_networks_to_other_images():
     run = read_header(find_weights("shipped:faces_mini", role="encoder", key="run")).provenance[
         "run"
     ]
@@ -137,9 +135,7 @@ def test_a_shipped_run_brings_its_networks_to_other_images() -> None:
     assert config["attributes"]["path"] == "shipped:faces_mini"
 
 
-def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(tmp_path, monkeypatch):
     path = find_weights("shipped:faces_mini", role="encoder", key="run")
     encoder, facts = load_network(path, key="run"), read_header(path).provenance
     for folder, data, run in (
@@ -158,9 +154,7 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(
 
 
 @pytest.mark.parametrize("data", ["faces_mini", "towers_mini", "bedrooms_mini", "churches_mini"])
-def test_every_miniature_domain_has_a_network_that_reads_its_labels(
-    tmp_path: Path, data: str
-) -> None:
+def test_every_miniature_domain_has_a_network_that_reads_its_labels(tmp_path, data):
     words = ["task=attributes", f"data={data}", "data.train=4", "data.val=4", "data.test=64"]
     words += ["batch_size=32", "n=64", f"system.outputs={tmp_path}"]
     (record,) = evaluate(compose_plain("evaluate", words))

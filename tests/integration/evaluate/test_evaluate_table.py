@@ -2,10 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -15,14 +11,14 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
 from idinvert.inversion.optimize_codes import InDomainInverter
-from idinvert.results.record import Record, read_records
+from idinvert.results.record import read_records
 from tests.integration.evaluate.conftest import TINY
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped", "no_training")
 
 
 @pytest.fixture(scope="session")
-def retrained(train_one: Callable[..., Path], world: SimpleNamespace) -> Path:
+def retrained(train_one, world):
     """An encoder for the generator that Table 1 stands on: StyleGAN with one w a layer."""
     train_one(
         "experiment=gan",
@@ -41,24 +37,24 @@ def retrained(train_one: Callable[..., Path], world: SimpleNamespace) -> Path:
 
 
 @pytest.fixture
-def outputs(retrained: Path, tmp_path: Path) -> Path:
+def outputs(retrained, tmp_path):
     """An outputs folder of this test's own, with that encoder's run in it."""
     shutil.copytree(retrained, tmp_path / "out" / "domain_guided" / retrained.name)
     return tmp_path / "out"
 
 
 @pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_training(monkeypatch):
     """Whoever trains is caught."""
 
-    def refuse(*args: Any, **kw: Any) -> None:
+    def refuse(*args, **kw):
         raise AssertionError("a table never trains")
 
     monkeypatch.setattr(pl.Trainer, "fit", refuse)
     monkeypatch.setattr("idinvert.cli.train.train", refuse)
 
 
-def tiny(table: dict[str, Any]) -> dict[str, Any]:
+def tiny(table):
     """A table whose rows are of what is trained here: with the settings of this world."""
     scale = table["scales"]["miniature"]
     words = [word for word in TINY if word.startswith(("scale", "batch_size"))]
@@ -66,7 +62,7 @@ def tiny(table: dict[str, Any]) -> dict[str, Any]:
     return table | {"scales": table["scales"] | {"miniature": scale | {"train": train}}}
 
 
-def quicker(table: dict[str, Any]) -> dict[str, Any]:
+def quicker(table):
     """Table 1 as it stands, with two steps for all and without the row of 1,000."""
     text = json.dumps([row for row in table["rows"] if "1,000" not in row["label"]])
     table["scales"]["miniature"]["fill"]["steps"] = 2
@@ -74,16 +70,16 @@ def quicker(table: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_shipped(tmp_path, monkeypatch):
     """Tables of this folder's runs alone: to evaluate what is shipped takes minutes."""
     monkeypatch.setattr(run_defaults, "assets_folder", lambda: tmp_path / "nothing shipped")
 
 
 @pytest.fixture
-def table1(world: SimpleNamespace, tmp_path: Path) -> Callable[..., list[Record]]:
+def table1(world, tmp_path):
     """`evaluate.py table=table1_methods`, on six images."""
 
-    def render(*overrides: str, outputs: Path) -> list[Record]:
+    def render(*overrides, outputs):
         place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
         words = ["table=table1_methods", "n=6", "batch_size=6", *place, *overrides]
         config = compose_plain("evaluate", words)
@@ -93,15 +89,13 @@ def table1(world: SimpleNamespace, tmp_path: Path) -> Callable[..., list[Record]
     return render
 
 
-def row_of(markdown: str, label: str) -> list[str]:
+def row_of(markdown, label):
     (line,) = [line for line in markdown.splitlines() if line.startswith(f"| {label} |")][:1]
     cells = [cell.split(" ±")[0] for cell in line.strip("|").split("|")]  # without intervals
     return [cell.strip() for cell in cells][1:]
 
 
-def test_without_runs_it_says_how_to_train_them(
-    table1: Callable[..., list[Record]], tmp_path: Path
-) -> None:
+def test_without_runs_it_says_how_to_train_them(table1, tmp_path):
     assert table1(outputs=tmp_path / "empty") == []
     folder = tmp_path / "empty" / "tables"
     assert {path.suffix for path in folder.iterdir()} == {".md", ".csv", ".tex"}
@@ -115,12 +109,7 @@ def test_without_runs_it_says_how_to_train_them(
     assert f"`python train.py experiment=conventional data=towers_mini {more}" in text
 
 
-def test_what_is_missing_is_evaluated_once(
-    table1: Callable[..., list[Record]],
-    retrained: Path,
-    outputs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_missing_is_evaluated_once(table1, retrained, outputs, monkeypatch):
     calls: list[int] = []
     invert = InDomainInverter.invert
 
@@ -158,18 +147,14 @@ def test_what_is_missing_is_evaluated_once(
     assert [record.metrics["mse"] for record in again] == [record.metrics["mse"] for record in made]
 
 
-def test_rendering_alone_evaluates_nothing(
-    table1: Callable[..., list[Record]], outputs: Path
-) -> None:
+def test_rendering_alone_evaluates_nothing(table1, outputs):
     assert table1("evaluate_missing=false", outputs=outputs) == []
     text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
     assert row_of(text, "Domain-Guided Encoder (Ours)")[0].startswith("—")
     assert not (outputs / "evaluations").exists()
 
 
-def test_a_broken_run_does_not_keep_the_others_from_the_table(
-    table1: Callable[..., list[Record]], retrained: Path, outputs: Path, capsys
-) -> None:
+def test_a_broken_run_does_not_keep_the_others_from_the_table(table1, retrained, outputs, capsys):
     broken = outputs / "domain_guided" / "0000000000" / "weights" / "encoder.safetensors"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"half a file")
@@ -179,9 +164,7 @@ def test_a_broken_run_does_not_keep_the_others_from_the_table(
     assert "Image2StyleGAN" in capsys.readouterr().out
 
 
-def test_another_scale_shows_nothing_of_this_one(
-    table1: Callable[..., list[Record]], outputs: Path
-) -> None:
+def test_another_scale_shows_nothing_of_this_one(table1, outputs):
     table1("metric.names=[mse]", outputs=outputs)
     table1("scale=full", outputs=outputs)
     text = (outputs / "tables" / "table1_methods.full.md").read_text(encoding="utf-8")
@@ -191,10 +174,10 @@ def test_another_scale_shows_nothing_of_this_one(
 
 
 @pytest.fixture
-def of_run(world: SimpleNamespace, outputs: Path) -> Callable[..., list[Record]]:
+def of_run(world, outputs):
     """`evaluate.py` with these overrides, on six images and two metrics."""
 
-    def go(*overrides: str) -> list[Record]:
+    def go(*overrides):
         place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
         words = [*place, "n=6", "batch_size=6", "metric.names=[mse,ssim]", *overrides]
         config = compose_plain("evaluate", words)
@@ -205,9 +188,7 @@ def of_run(world: SimpleNamespace, outputs: Path) -> Callable[..., list[Record]]
     return go
 
 
-def test_a_row_may_need_records_of_several_tasks(
-    of_run: Callable[..., list[Record]], retrained: Path, outputs: Path
-) -> None:
+def test_a_row_may_need_records_of_several_tasks(of_run, retrained, outputs):
     made = of_run("table=table3_encoders")
     assert [record.task for record in made] == ["reconstruction", "speed"]
     text = (outputs / "tables" / "table3_encoders.miniature.md").read_text(encoding="utf-8")
@@ -225,9 +206,7 @@ def test_a_row_may_need_records_of_several_tasks(
     assert of_run("table=table3_encoders") == []
 
 
-def test_curves_are_drawn_over_the_weight_of_the_regulariser(
-    of_run: Callable[..., list[Record]], retrained: Path, outputs: Path
-) -> None:
+def test_curves_are_drawn_over_the_weight_of_the_regulariser(of_run, retrained, outputs):
     for weight in ("0.5", "40"):
         of_run(f"run={retrained.name}", f"inversion.lambda_dom={weight}", "inversion.steps=100")
     assert of_run("table=fig10_lambda_dom", "evaluate_missing=false") == []
@@ -241,9 +220,7 @@ def test_curves_are_drawn_over_the_weight_of_the_regulariser(
     assert only == []
 
 
-def test_a_runs_losses_become_a_record(
-    of_run: Callable[..., list[Record]], retrained: Path
-) -> None:
+def test_a_runs_losses_become_a_record(of_run, retrained):
     (record,) = of_run(f"run={retrained.name}", "task=training_curves")
     assert record.series["loss/encoder/nimg"] == [4.0]
     assert record.choices["generator"]["multi_w"] is True
@@ -251,9 +228,7 @@ def test_a_runs_losses_become_a_record(
         of_run("task=training_curves")
 
 
-def test_records_of_another_place_are_shown_as_well(
-    table1: Callable[..., list[Record]], outputs: Path, tmp_path: Path
-) -> None:
+def test_records_of_another_place_are_shown_as_well(table1, outputs, tmp_path):
     made = table1("metric.names=[mse,swd]", outputs=outputs)
     elsewhere = tmp_path / "theirs"
     elsewhere.mkdir()
@@ -264,9 +239,7 @@ def test_records_of_another_place_are_shown_as_well(
     assert f"{mse:.3f}" in row_of(text, "Domain-Guided Encoder (Ours)")[-2]
 
 
-def test_records_that_are_nowhere_or_of_no_table_are_refused(
-    table1: Callable[..., list[Record]], outputs: Path
-) -> None:
+def test_records_that_are_nowhere_or_of_no_table_are_refused(table1, outputs):
     with pytest.raises(ConfigError, match=r"records=nowhere: there is no such file"):
         table1("records=nowhere", outputs=outputs)
     with pytest.raises(ConfigError, match=r"records=nowhere is of table=NAME"):

@@ -1,33 +1,24 @@
 """``evaluate.py logger=wandb_offline``: what W&B is given, read back from the disk."""
 
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import wandb
 
-from idinvert.results.record import Record, read_records
+from idinvert.results.record import read_records
 from tests.tracking.fake_wandb import FakeRun
 from tests.tracking.wandb_files import artifacts_of, config_of, history, run_of, table_of
 
-Go = Callable[..., list[Record]]
-
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))  # else below the home folder
 
 
-def logged(outputs: Path, kind: str = "evaluations") -> list[Path]:
+def logged(outputs, kind="evaluations"):
     return sorted((outputs / kind).glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_a_reconstruction_has_its_figures_and_each_image(
-    on_run: Go, outputs: Path, world: SimpleNamespace
-) -> None:
+def test_a_reconstruction_has_its_figures_and_each_image(on_run, outputs, world):
     (record,) = on_run("logger=wandb_offline", "logger.wandb.images=2", "logger.wandb.tags=[mine]",
                        "inversion.steps=2")  # fmt: skip
     (path,) = logged(outputs)
@@ -61,9 +52,7 @@ def test_a_reconstruction_has_its_figures_and_each_image(
     assert f"record-{record.evaluation}" in artifacts_of(path)
 
 
-def test_own_images_leave_their_codes_as_an_artifact(
-    go: Go, outputs: Path, world: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_own_images_leave_their_codes_as_an_artifact(go, outputs, world, tmp_path):
     from PIL import Image
 
     (tmp_path / "photos").mkdir()
@@ -77,9 +66,7 @@ def test_own_images_leave_their_codes_as_an_artifact(
     assert {f"codes-{record.run}-photos", f"record-{record.evaluation}"} <= names
 
 
-def test_a_table_is_one_run_and_its_evaluations_are_others(
-    go: Go, outputs: Path, nothing_shipped: None
-) -> None:
+def test_a_table_is_one_run_and_its_evaluations_are_others(go, outputs, nothing_shipped):
     go("table=table1_methods", "logger=wandb_offline", "evaluate_missing=false")
     assert logged(outputs) == []
     (path,) = logged(outputs, "tables")
@@ -94,17 +81,15 @@ def test_a_table_is_one_run_and_its_evaluations_are_others(
     assert "table-table1_methods.miniature" in artifacts_of(path)
 
 
-def test_without_wandb_nothing_more_is_written(on_run: Go, outputs: Path) -> None:
+def test_without_wandb_nothing_more_is_written(on_run, outputs):
     on_run("inversion=encoder")
     assert logged(outputs) == [] and not list(outputs.rglob("shown.safetensors"))
 
 
-def test_online_an_evaluation_names_what_it_stands_on(
-    on_run: Go, outputs: Path, world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_online_an_evaluation_names_what_it_stands_on(on_run, outputs, world, monkeypatch):
     runs: list[FakeRun] = []
 
-    def init(**call: Any) -> FakeRun:
+    def init(**call):
         runs.append(FakeRun())
         runs[-1].config.update(call["config"])
         return runs[-1]
@@ -120,13 +105,8 @@ def test_online_an_evaluation_names_what_it_stands_on(
     assert run.ends == [0]
 
 
-def test_a_server_that_is_gone_at_the_end_costs_no_figure(
-    on_run: Go,
-    outputs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def refuse(**call: Any) -> None:
+def test_a_server_that_is_gone_at_the_end_costs_no_figure(on_run, outputs, monkeypatch, capsys):
+    def refuse(**call):
         raise wandb.errors.CommError("connection refused")
 
     monkeypatch.setattr(wandb, "login", lambda: True)
