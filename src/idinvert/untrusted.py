@@ -40,6 +40,11 @@ def open_regular(path: str | Path) -> BinaryIO:
         raise
 
 
+def memory_bytes() -> int:
+    """What a file that is read whole may have at most: this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def read_bounded(path: str | Path, *, most: int) -> bytes:
     """The bytes of a regular file.
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.models import squeezenet1_1
 
 from idinvert.checkpoints import perceptual
-from idinvert.checkpoints.perceptual import read_state_dict, squeezenet, vgg16
+from idinvert.checkpoints.formats.read import read_state_dict
+from idinvert.checkpoints.perceptual import squeezenet, vgg16
 from idinvert.checkpoints.registry import ENTRIES
 from idinvert.errors import CheckpointError, MissingWeightsError
 from idinvert.networks.vgg import VGG16Features

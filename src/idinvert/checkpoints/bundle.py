@@ -7,6 +7,7 @@ import idinvert
 from idinvert.checkpoints.release import load_network
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+from idinvert.untrusted import open_regular
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
 """What files of other projects hold."""
@@ -44,7 +45,7 @@ def asset(name: str) -> Path:
 def is_native(path: Path) -> bool:
     """Whether a file is safetensors with a format of this project, complete or not."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, _HEADER))
     except OSError:

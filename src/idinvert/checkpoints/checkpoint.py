@@ -10,6 +10,7 @@ from idinvert.checkpoints.bundle import ROLES, SHIPPED, assets_folder, is_native
 from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
 from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.untrusted import shown
 
 NATIVE = "idinvert"
 
@@ -91,7 +92,7 @@ def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> 
     # Whatever a damaged or hostile file makes a reader stumble over ends in the same words.
     except Exception as error:
         raise CheckpointError(
-            f"{place}: cannot be read ({type(error).__name__}: {str(error)[:200]}); the file is "
+            f"{place}: cannot be read ({type(error).__name__}: {shown(str(error))}); the file is "
             f"damaged or not what it seems; change {key}"
         ) from error
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.progress import Progress
-from idinvert.errors import OutputError
+from idinvert.errors import CheckpointError, OutputError
 
 SAMPLES = 100_000
 SEED = 0
 _BATCH = 1_000
+_WIDEST = 8_192  # of z; an eighth of what may be asked of one w over all layers
+_NUMBERS = 1 << 26  # weights of M; StyleGAN's has 2 million, with a w a layer 7
 
 
 def mean_code(generator: Any) -> Tensor:
@@ -32,6 +34,14 @@ def mean_code(generator: Any) -> Tensor:
     Returns:
         Tensor [L, w_dim], float32.
     """
+    numbers = sum(tensor.numel() for tensor in generator.mapping.parameters())
+    codes = generator.num_layers * generator.w_dim
+    if max(generator.z_dim, codes // 16) > _WIDEST or numbers > _NUMBERS:
+        raise CheckpointError(
+            f"the file holds no mean code, and its mapping network (z of {generator.z_dim:,}, "
+            f"{codes:,} numbers of w, {numbers:,} weights) is far larger than any known one, so "
+            "none is computed; give a file that holds it"
+        )
     path = cache_folder() / "mean_codes" / f"{_mapping_hash(generator)}.safetensors"
     shape = (generator.num_layers, generator.w_dim)
     kept = _read(path)

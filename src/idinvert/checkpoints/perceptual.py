@@ -1,15 +1,12 @@
 """Perceptual networks with their weights, from the registry or from a local file."""
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.data.content import file_hash
@@ -97,39 +94,6 @@ def squeezenet(
         return SqueezeNetFeatures(layer=layer, resize=resize, input_scale=input_scale)
 
     return _fill(make, read_state_dict(file, key=key), file, key=key, prefix=_PREFIX)
-
-
-def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
-    """Tensors by name from a torch (``weights_only``) or safetensors file.
-
-    Raises:
-        CheckpointError: The file is broken, or holds something else.
-    """
-    path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(
-            f"{path}: cannot be read as plain tensors ({reason}); expected a state dict saved by "
-            f"torch.save or safetensors; change {key}"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"{path}: holds a {type(state).__name__} that is no state dict, expected tensors by "
-            f"name; change {key}"
-        )
-    return state
 
 
 def _fill(

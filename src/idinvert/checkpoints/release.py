@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.strict_loading import BUILD_ERRORS, StrictStateDict, load
-from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.checkpoints.tensor_file import TensorFileError, read_tensors, write_tensors
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import parse_json, shown
 
 FORMAT = "idinvert-1"
+_PROVENANCE = {
+    "run": str, "command": str, "data": str, "nimg": int, "seed": int, "choices": dict,
+    "stands_on": dict,
+}  # fmt: skip
 _PREFIX = "idinvert-"
 
 # Class name -> (role, module). A weights file may come from anywhere, so that of other packages a
@@ -114,13 +118,10 @@ def read_header(path: str | Path, *, key: str = "path") -> Header:
     path = Path(path)
     _check_is_file(path, key=key)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        metadata, shapes, _ = read_tensors(path, header_only=True)
+    except (OSError, TensorFileError) as error:
         raise CheckpointError(
-            f"{path}: is truncated or no safetensors file ({error}); expected a file written by "
-            f"this project; change {key}"
+            f"{path}: {error}, expected a file written by this project; change {key}"
         ) from error
     _check_format(path, found=metadata.get("format"), key=key)
     name = metadata.get("class", "")
@@ -131,8 +132,11 @@ def read_header(path: str | Path, *, key: str = "path") -> Header:
             f"change {key}"
         )
     try:
-        architecture = json.loads(metadata["architecture"])
-        provenance = json.loads(metadata.get("provenance", "{}"))
+        architecture = _parsed(metadata["architecture"])
+        provenance = _parsed(metadata.get("provenance", "{}"))
+        for name_of, kind in _PROVENANCE.items():
+            if not isinstance(provenance.get(name_of), kind | None):
+                raise ValueError(f"{name_of} of its provenance is no {kind.__name__}")
     except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"{path}: its header does not describe the architecture ({error}); change {key}"
@@ -163,12 +167,18 @@ def load_network(
             f"{expect!r}; change {key}"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in header.shapes}
-    except (OSError, SafetensorError) as error:
+        tensors = read_tensors(path).tensors
+    except (OSError, TensorFileError) as error:
         raise CheckpointError(f"{path}: could not be read ({error}); change {key}") from error
     state = StrictStateDict(tensors, what=str(path), key=key)
     return load(lambda: _build(header, classes, path=path, key=key), None, state)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"is {shown(found)}, expected names and values")
+    return found
 
 
 def fingerprint(path: str | Path) -> str:

@@ -10,17 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from idinvert.checkpoints.tensor_file import FLOATS
 from idinvert.errors import CheckpointError, IdinvertError
 
 Network = TypeVar("Network", bound=nn.Module)
 Transform = Callable[[Tensor], Tensor]
 
 BUILD_ERRORS = (
-    IdinvertError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError,
+    IdinvertError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError,
+    RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 """What a network's constructor makes of arguments that are nonsense."""
 
 _NAMED = 60  # keys named for each complaint before "and n more"
+_PARTS = 4_000  # modules, parameters and buffers of any network, besides 16 for each tensor
+_BESIDE = 1 << 26  # numbers in buffers that files do not hold
 _LONGEST = 120  # characters of a key that are printed
 _DIGITS = 6  # of a layer's number
 
@@ -102,6 +106,7 @@ class StrictStateDict:
         self.what, self.key = what, key
         self._missing: list[str] = []
         self._misshapen: list[str] = []
+        self._infinite: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         """Whether a key is there and not yet taken."""
@@ -167,7 +172,11 @@ class StrictStateDict:
         if value is None or tuple(value.shape) != tuple(shape):
             self._misshapen.append(f"{_shown(name)} {_describe(found)} instead of {tuple(shape)}")
             return nothing
-        return value.detach().to(device="cpu", dtype=dtype)
+        value = value.detach().to(device="cpu", dtype=dtype)
+        if not value.isfinite().all():
+            self._infinite.append(_shown(name))
+            return nothing
+        return value
 
     def constant(self, name: str, expected: Tensor) -> None:
         """Takes a tensor that has only one right value, such as a filter, and compares it."""
@@ -187,6 +196,7 @@ class StrictStateDict:
             ("missing", [_shown(name) for name in self._missing]),
             ("extra", [_shown(name) for name in self._left]),
             ("misshapen", self._misshapen),
+            ("not finite in float32 (a training that diverged, or damage)", self._infinite),
         ):
             if names:
                 rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -224,8 +234,12 @@ def load(
         CheckpointError: A tensor is missing, extra or misshapen, or the architecture is impossible.
     """
     try:
-        with without_memory():
-            shapes = make().state_dict()
+        with without_memory(), _at_most(_PARTS + 16 * len(state.names())):
+            skeleton = make()
+            shapes = skeleton.state_dict()
+        beside = sum(b.numel() for name, b in skeleton.named_buffers() if name not in shapes)
+        if beside > _BESIDE:
+            state.fail(f"the architecture asks for {beside:,} numbers that no file holds")
     except CheckpointError:
         raise
     except BUILD_ERRORS as error:
@@ -253,6 +267,34 @@ def load(
         network = make()
     network.load_state_dict(values, strict=False)
     return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _at_most(parts: int) -> Iterator[None]:
+    """Ends the building of a network that has far more parts than its file has tensors.
+
+    Raises:
+        ValueError: From within, where the next part would be made.
+    """
+    left = parts
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"it asks for more than {parts:,} parts, and the file has fewer")
+
+    module = nn.modules.module
+    handles = [
+        module.register_module_parameter_registration_hook(count),
+        module.register_module_buffer_registration_hook(count),
+        module.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -320,7 +362,7 @@ def _as_tensor(found: Any, dtype: torch.dtype) -> Tensor | None:
         native = np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("="))
         return torch.from_numpy(native.copy()).reshape(found.shape)
     if isinstance(found, Tensor) and found.layout == torch.strided and not found.is_meta:
-        real = found.is_floating_point() and not found.is_quantized
+        real = found.dtype in FLOATS
         return found if found.dtype == dtype or (real and dtype.is_floating_point) else None
     return None
 

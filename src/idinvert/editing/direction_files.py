@@ -12,6 +12,7 @@ from torch import Tensor
 
 from idinvert.checkpoints.bundle import is_native
 from idinvert.checkpoints.formats.read import read_archive
+from idinvert.checkpoints.tensor_file import FLOATS
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.errors import CheckpointError
 
@@ -220,6 +221,8 @@ class _Reader:
     def direction(self, raw: _Raw, layout: str, notes: list[str]) -> Direction:
         """The direction with rows of length 1; tells the lengths that were not."""
         lengths = raw.vector.norm(dim=1)  # [1 or L]
+        if not lengths.isfinite().all():
+            self.fail(f"direction {raw.name!r} holds numbers beyond a direction's range")
         moved = lengths > 0
         if not moved.any():
             self.fail(f"direction {raw.name!r} is zero, expected a direction")
@@ -261,7 +264,7 @@ def _tensor(found: Any) -> Tensor | None:
     """Real numbers as float64, or None."""
     if isinstance(found, np.ndarray) and found.dtype.kind == "f":
         return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float64).copy())
-    if isinstance(found, Tensor) and found.is_floating_point():
+    if isinstance(found, Tensor) and found.dtype in FLOATS:
         return found.detach().cpu().double()
     return None
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.checkpoints.tensor_file import FLOATS, TensorFileError, read_tensors, write_tensors
 from idinvert.errors import CheckpointError, ConfigError
+from idinvert.untrusted import parse_json, shown
 
 FORMAT = "idinvert-directions-1"
 
@@ -160,10 +160,8 @@ def load_directions(
         CheckpointError: if the file cannot be read, is none of ours, or does not fit.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        metadata, _, vectors = read_tensors(path)
+    except (OSError, TensorFileError) as error:
         raise CheckpointError(
             f"cannot read directions from {path}: {error}; expected a file of task=directions "
             "(task.directions)"
@@ -173,9 +171,31 @@ def load_directions(
             f"{path} has format {metadata.get('format')!r}: expected {FORMAT!r} (task.directions)"
         )
     found: dict[str, Direction] = {}
-    for name, facts in json.loads(metadata["directions"]).items():
-        layers = None if facts["layers"] is None else tuple(facts["layers"])
-        found[name] = Direction(name, vectors[name], layers, facts["provenance"])
+    try:
+        for name, facts in parse_json(metadata["directions"]).items():
+            found[name] = _direction(name, vectors[name], **facts)
+    except (KeyError, TypeError, AttributeError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"cannot read directions from {path}: it is damaged ({type(error).__name__}: "
+            f"{shown(str(error))}); expected a file of task=directions (task.directions)"
+        ) from error
+    for name in found:
         if num_layers is not None and w_dim is not None:
             check_direction(found[name], num_layers=num_layers, w_dim=w_dim, generator=generator)
     return found
+
+
+def _direction(name: str, vector: Tensor, *, layers: Any, provenance: Any) -> Direction:
+    """A direction as a file of anyone's describes it.
+
+    Raises:
+        ValueError: Its parts are of other types, or its numbers are not finite.
+    """
+    numbers = layers if isinstance(layers, list) else []
+    if layers is not None and not (numbers and all(type(k) is int for k in numbers)):
+        raise ValueError(f"direction {shown(name)} moves layers that are no whole numbers")
+    if not isinstance(provenance, dict):
+        raise ValueError(f"direction {shown(name)} has a provenance that is none")
+    if vector.dtype not in FLOATS or not vector.isfinite().all() or vector.numel() == 0:
+        raise ValueError(f"direction {shown(name)} holds no finite floating-point numbers")
+    return Direction(name, vector.float(), layers and tuple(layers), provenance)

@@ -1,6 +1,5 @@
 """FID, KID, Inception score and precision/recall by torch-fidelity, from local weights only."""
 
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
-from idinvert.checkpoints.registry import locate
+from idinvert.checkpoints.formats.read import read_state_dict
+from idinvert.checkpoints.registry import cache_folder, locate
 from idinvert.data.content import file_hash
+from idinvert.durable import written_whole
 from idinvert.errors import CheckpointError
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
 from idinvert.metrics.inputs import ImageSet, image_sets
@@ -50,7 +51,6 @@ def inception_weights(path: str | Path | None = None) -> Path:
             f"file with {INCEPTION_KEY}=..., or use another extractor under its own name "
             "(fd_<extractor>)"
         )
-    _refuse_code(found, key=INCEPTION_KEY)
     return found
 
 
@@ -168,7 +168,7 @@ def precision_recall(
 
 
 def prc_weights(path: str | Path | None = None) -> Path:
-    """Find torchvision's VGG16 (IMAGENET1K_V1) for precision and recall.
+    """Find torchvision's VGG16 (IMAGENET1K_V1) for precision and recall; gives a copy of it.
 
     Raises:
         MissingWeightsError: not on this machine; names file, URL, sha256 and
@@ -176,15 +176,10 @@ def prc_weights(path: str | Path | None = None) -> Path:
         CheckpointError: a file that holds more than tensors.
     """
     found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
-    _refuse_code(found, key=PRC_KEY)
-    return found
-
-
-def _refuse_code(path: Path, *, key: str) -> None:
-    """torch-fidelity unpickles anything; let through only files that hold nothing but tensors."""
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            f"{path} is not a plain file of tensors ({error}); give another with {key}=..."
-        ) from error
+    # torch-fidelity unpickles anything, so it is given a file of plain tensors that is ours.
+    copy = cache_folder() / "plain" / f"{file_hash(found)}.pth"
+    if not copy.is_file():
+        tensors = read_state_dict(found, key=PRC_KEY)
+        with written_whole(copy) as temporary:
+            torch.save(tensors, temporary)
+    return copy

@@ -4,13 +4,13 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.registry import ENTRIES, locate
+from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.data.content import file_hash
-from idinvert.errors import CheckpointError, ConfigError
+from idinvert.errors import ConfigError
 from idinvert.metrics.paired import paired
 
 LPIPS_KEY = "metric.lpips_path"
@@ -49,7 +49,7 @@ class LPIPS(nn.Module):
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision calls `pretrained` (False here) outdated
             self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
-        _load_backbone(self.model.net, _read(file), file=file, net=net)
+        _load_backbone(self.model.net, file, net=net)
         published = ENTRIES[BACKBONES[net]]
         if not self.backbone_sha256.startswith(published.sha256):
             warnings.warn(
@@ -75,36 +75,17 @@ class LPIPS(nn.Module):
         return self.model(outputs.float(), targets.float()).flatten()
 
 
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot read {file} as weights ({error}); give another with {LPIPS_KEY}=..."
-        ) from error
-
-
-def _load_backbone(slices: nn.Module, state: dict[str, Tensor], *, file: Path, net: str) -> None:
-    """Copy torchvision's `features.<i>.*` (or `<i>.*`) into the package's `slice<k>.<i>.*`."""
-    given = {name.removeprefix("features."): tensor for name, tensor in state.items()}
+def _load_backbone(slices: nn.Module, file: Path, *, net: str) -> None:
+    """Copies torchvision's `features.<i>.*` (or `<i>.*`) into the package's `slice<k>.<i>.*`."""
+    found = read_state_dict(file, key=LPIPS_KEY)
+    given = {f"features.{name.removeprefix('features.')}": value for name, value in found.items()}
+    what = f"{file} (LPIPS's {net} backbone, as in {ENTRIES[BACKBONES[net]].filename})"
+    state = StrictStateDict(given, what=what, key=LPIPS_KEY)
     wanted = slices.state_dict()
-    faults = []
-    for name, tensor in wanted.items():
-        plain = name.split(".", 1)[1]  # slice2.3.weight -> 3.weight
-        if plain not in given:
-            faults.append(f"features.{plain} is missing")
-        elif given[plain].shape != tensor.shape:
-            faults.append(
-                f"features.{plain} is {list(given[plain].shape)}, expected {list(tensor.shape)}"
-            )
-        else:
-            tensor.copy_(given[plain])
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise CheckpointError(
-            f"{file} does not fit LPIPS's {net} backbone: {'; '.join(faults[:3])}{more}. Expected "
-            "torchvision's "
-            f"{ENTRIES[BACKBONES[net]].filename}; give its path with {LPIPS_KEY}=..."
-        )
+    values = {
+        name: state.take(f"features.{name.split('.', 1)[1]}", shape=tensor.shape)
+        for name, tensor in wanted.items()
+    }
+    state.drop(state.names())
+    state.finish()
+    slices.load_state_dict(values)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.errors import DataError
+from idinvert.untrusted import parse_json, read_bounded
 
 FILE = "records.jsonl"
+_LARGEST = 1 << 30  # bytes of a file; a record takes 2,000
 
 
 def now() -> str:
@@ -86,6 +88,7 @@ _REQUIRED = [
     if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 ]
 _MAPPINGS = ("choices", "metrics", "data", "protocol", "checkpoints", "versions")
+_TEXTS = ("protocol", "checkpoints", "versions")
 _TYPES: dict[str, Any] = {
     **dict.fromkeys((*_MAPPINGS, "intervals", "series"), Mapping),
     **dict.fromkeys(("run", "task", "device", "created", "command", "evaluation"), str),
@@ -123,6 +126,9 @@ def from_dict(plain: Mapping[str, Any]) -> Record:
     for name, types in _TYPES.items():
         if name in plain and not isinstance(plain[name], types):
             raise DataError(f"field {name!r} of a record is {type(plain[name]).__name__}")
+    for name in _TEXTS:
+        if not all(isinstance(value, str) for value in plain.get(name, {}).values()):
+            raise DataError(f"field {name!r} of a record holds more than text")
     known = {name: value for name, value in plain.items() if name in _FIELDS}
     known["metrics"] = {
         name: _read(f"metric {name!r}", value) for name, value in plain["metrics"].items()
@@ -220,7 +226,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read_file(file: Path) -> list[tuple[str, Record]]:
-    content = file.read_bytes()
+    try:
+        content = read_bounded(file, most=_LARGEST)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read as records ({error})") from error
     lines = content.split(b"\n")
     tail = lines.pop()  # empty where the file ends in a newline
     found = [
@@ -242,11 +251,11 @@ def _read_file(file: Path) -> list[tuple[str, Record]]:
 
 def _parse(text: str, *, file: Path, number: int) -> Record:
     try:
-        plain = json.loads(text)
+        plain = parse_json(text)
         if not isinstance(plain, dict):
             raise DataError(f"expected an object, got {type(plain).__name__}")
         return from_dict(plain)
-    except (json.JSONDecodeError, DataError) as error:
+    except (ValueError, DataError) as error:  # a JSONDecodeError is one
         raise DataError(
             f"{file}, line {number}: not a record ({error}); mend or delete this line"
         ) from error

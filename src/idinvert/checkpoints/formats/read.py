@@ -17,13 +17,13 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.checkpoints.formats.budget import answer_bytes
+from idinvert.checkpoints.tensor_file import TensorFileError, read_tensors
 from idinvert.errors import CheckpointError
-from idinvert.untrusted import shown
+from idinvert.untrusted import memory_bytes, open_regular, shown
 
 _START = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -73,7 +73,7 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
         if not path.is_file():
             what = "is a folder or no plain file" if path.exists() else "no such file"
             raise CheckpointError(f"{what}, expected a checkpoint file")
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             start = file.read(9)
@@ -82,6 +82,10 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
                 raise CheckpointError(
                     "is empty (a download cut short?), expected safetensors, a torch file, a "
                     "pickle, .npy or .npz"
+                )
+            if size > memory_bytes():
+                raise CheckpointError(
+                    f"has {size:,} bytes, more than this machine's memory, expected a checkpoint"
                 )
             if start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= size:
                 return _read_safetensors(path)
@@ -99,20 +103,28 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
         ) from None
 
 
+def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
+    """Tensors by name from a file of any container.
+
+    Raises:
+        CheckpointError: As `read_archive`, or it holds something else.
+    """
+    content = read_archive(path, key=key).content
+    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"{path}: holds a {type(content).__name__} that is no state dict, expected tensors by "
+            f"name; change {key}"
+        )
+    return content
+
+
 def _read_safetensors(path: Path) -> Archive:
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"is damaged or no safetensors file ({shown(str(error))}), expected one that is whole"
-        ) from None
-    tensors = {
-        name: tensor.view(torch.uint8).ne(0) if tensor.dtype == torch.bool else tensor
-        for name, tensor in found.items()
-    }
-    return Archive(kind="safetensors", path=path, content=tensors, metadata=metadata)
+        found = read_tensors(path)
+    except TensorFileError as error:
+        raise CheckpointError(f"{error}, expected one that is whole") from None
+    return Archive(kind="safetensors", path=path, content=found.tensors, metadata=found.metadata)
 
 
 def _read_in_child(file: IO[bytes], path: Path, *, size: int) -> Archive:
