@@ -10,7 +10,7 @@ from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.masks import crop_mask, paste
 from idinvert.errors import ConfigError
 from idinvert.inversion.inversion import Inverter
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoder import Encoding
 
 BOX = dict(size=6, centre=(7, 9))
 MASK = crop_mask(16, **BOX).double()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from idinvert.inversion.loop import Descent, Optimised
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoder import Encoding
 
 PROBLEM = ("start", "synthesise", "objective", "preconditioner", "perturb", "project", "progress")
 

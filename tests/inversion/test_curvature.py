@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idinvert.inversion.curvature import Curvature, native
+from idinvert.inversion.curvature import native, preconditioner
 from idinvert.inversion.optimize_codes import InDomainInverter
 
 WEIGHT = 3.0
@@ -31,7 +31,7 @@ def measured(g, **changes):
         return [(images, 1.0), (w - (images.flatten(1) @ g.b.T)[:, None], WEIGHT)]
 
     choices = dict(space="w_plus", noise="const", like=torch.zeros(1, dtype=torch.float64))
-    return Curvature().preconditioner(generator=g, responses=responses, **choices | changes)
+    return preconditioner(generator=g, responses=responses, **choices | changes)
 
 
 def test_probes_average_to_the_gauss_newton_matrix_of_the_objective():
@@ -59,7 +59,7 @@ def test_probes_are_taken_in_the_space_that_moves(world, space):
     assert moving.shape == {"w_plus": (2, 3, 5), "w": (2, 1, 5), "z": (2, 4)}[space]
     responses = lambda images, moving: [(images, 1.0)]  # noqa: E731
     kw = dict(generator=world.generator, space=space, noise="const", like=world.images)
-    known = Curvature().preconditioner(responses=responses, probes=8, **kw)
+    known = preconditioner(responses=responses, probes=8, **kw)
     assert known.probes.shape == (8, moving[0].numel()) and known.probes.dtype == torch.float64
 
 

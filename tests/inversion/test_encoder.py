@@ -6,7 +6,7 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoder import Encoding
 
 
 def test_is_e_then_g(world):

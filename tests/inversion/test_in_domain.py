@@ -6,7 +6,7 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.inversion import Inverter
 from idinvert.inversion.optimize_codes import InDomainInverter
-from idinvert.networks.encoding import Encoding
+from idinvert.networks.encoder import Encoding
 
 LAMBDA_VGG, LAMBDA_DOM = 0.3, 2.0
 

@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.draw import image_rng
-from idinvert.inversion.initialization import code_statistics
+from idinvert.inversion.initialization import code_statistics, image_rng
 from idinvert.inversion.noise import draw_noise, noise_regulariser, normalised
 from idinvert.inversion.projector import ProjectorInverter, at_most_256
 

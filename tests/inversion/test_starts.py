@@ -8,7 +8,7 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import start_codes
 from idinvert.inversion.loop import Descent
-from idinvert.inversion.optimizers import schedule_named
+from idinvert.inversion.optimizers import SCHEDULES
 
 IDS = torch.arange(300)
 
@@ -45,11 +45,11 @@ def test_one_code_for_all_layers(world):
 
 
 def test_ramps_are_the_projectors():
-    ramps, cosine = schedule_named("ramps"), schedule_named("cosine")
+    ramps, cosine = SCHEDULES["ramps"], SCHEDULES["cosine"]
     assert [ramps(t) for t in (0.0, 0.025, 0.05, 0.5, 0.75)] == pytest.approx([0, 0.5, 1, 1, 1])
     assert ramps(0.875) == pytest.approx(0.5) and ramps(1.0) == pytest.approx(0)
     assert [cosine(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
-    assert schedule_named("constant") is None
+    assert SCHEDULES["constant"] is None
 
 
 def test_descent_settings_are_plain_and_values_are_checked():

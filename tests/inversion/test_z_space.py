@@ -116,7 +116,7 @@ def test_methods_without_an_encoder_move_z_too(world):
 
 
 def _drawn(image_id):
-    from idinvert.inversion.draw import image_rng
+    from idinvert.inversion.initialization import image_rng
 
     return torch.randn(4, generator=image_rng(0, image_id, purpose="start")).double()
 

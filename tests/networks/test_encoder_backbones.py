@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from idinvert.errors import ConfigError
-from idinvert.networks.batch_norm import BatchNorm
+from idinvert.networks.backbone import BatchNorm
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.networks.encoder_mobilenet import MobileNetBackbone

@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 from idinvert.errors import ConfigError
-from idinvert.networks.batch_norm import BatchNorm, batch_norm
+from idinvert.networks.backbone import BatchNorm, batch_norm
 
 
 def batches() -> list[torch.Tensor]:

@@ -3,18 +3,7 @@
 import pytest
 import torch
 
-from idinvert.networks.generator import (
-    Generator,
-    check_codes,
-    check_images,
-    check_noise,
-    check_span,
-    move_average,
-    noise_map,
-    resolutions,
-    truncate,
-    widths,
-)
+from idinvert.networks.generator import check_images, noise_map, resolutions, truncate, widths
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 
@@ -33,13 +22,6 @@ def test_widths_by_rule_and_by_list() -> None:
     assert widths(16, [7, 5, 3], channel_base=1, channel_max=1) == [7, 5, 3]
     with pytest.raises(ValueError, match="2 entries, expected 3"):
         widths(16, [7, 5], channel_base=1, channel_max=1)
-
-
-@pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
-def test_both_generators_satisfy_the_protocol(kind: type) -> None:
-    generator = kind(resolution=8, z_dim=4, w_dim=4, channels=[4, 4], mapping_depth=1)
-    assert isinstance(generator, Generator)
-    assert not isinstance(torch.nn.Linear(1, 1), Generator)
 
 
 def test_const_and_no_noise() -> None:
@@ -76,22 +58,28 @@ def test_given_maps_and_what_does_not_fit() -> None:
         noise_map("random", 0, stored=stored, batch=3, rng=None)
     with pytest.raises(ValueError, match="noise='fixed'"):
         noise_map("fixed", 0, stored=stored, batch=3, rng=None)
-    with pytest.raises(ValueError, match="got 1 noise maps, expected 2"):
-        check_noise([shared], [(4, 4), (8, 8)])
 
 
-def test_codes_images_and_spans_that_do_not_fit() -> None:
-    check_codes(torch.zeros(2, 6, 4), num_layers=6, w_dim=4)
-    for shape in ((2, 4), (2, 5, 4), (2, 6, 3)):
-        with pytest.raises(ValueError, match=r"expected \[N, 6, 4\]"):
-            check_codes(torch.zeros(shape), num_layers=6, w_dim=4)
+@pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
+def test_codes_noise_and_spans_that_do_not_fit(kind: type) -> None:
+    generator = kind(resolution=8, z_dim=4, w_dim=4, channels=[4, 4], mapping_depth=1)
+    for shape in ((2, 4), (2, 5, 4), (2, 4, 3)):
+        with pytest.raises(ValueError, match=r"expected \[N, 4, 4\]"):
+            generator.synthesis(torch.zeros(shape))
+    w, count = torch.zeros(2, 4, 4), len(generator.noise_shapes)
+    with pytest.raises(ValueError, match=f"got 1 noise maps, expected {count}"):
+        generator.synthesis(w, [torch.ones(1, 1, 4, 4)])
+    done = generator.synthesis(w, stop=3)
+    for span in ({"resume": done, "stop": 2}, {"stop": -1}, {"stop": 5}):
+        with pytest.raises(ValueError, match="<= 4"):
+            generator.synthesis(w, **span)
+
+
+def test_images_that_do_not_fit() -> None:
     check_images(torch.zeros(2, 3, 8, 8), 8)
     for shape in ((3, 8, 8), (2, 1, 8, 8), (2, 3, 16, 16)):
         with pytest.raises(ValueError, match=r"data\.resolution"):
             check_images(torch.zeros(shape), 8)
-    for first, last in ((3, 2), (-1, 2), (0, 7)):
-        with pytest.raises(ValueError, match="<= 6"):
-            check_span(first, last, num_layers=6)
 
 
 def test_truncation() -> None:
@@ -102,8 +90,10 @@ def test_truncation() -> None:
 
 
 def test_average_moves_layer_by_layer() -> None:
-    w_avg = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    generator = StyleGANGenerator(resolution=8, z_dim=2, w_dim=2, channels=[4, 4], mapping_depth=1)
+    generator.w_avg.copy_(torch.tensor([[1.0, 1.0], [0.0, 0.0]]).repeat(2, 1))
     w = torch.tensor([[[2.0, 4.0], [8.0, 0.0]], [[4.0, 4.0], [8.0, 0.0]]], requires_grad=True)
-    move_average(w_avg, w, decay=0.75)
-    torch.testing.assert_close(w_avg, torch.tensor([[1.5, 1.75], [2.0, 0.0]]))
-    assert not w_avg.requires_grad
+    generator.track_w_avg(w.repeat(1, 2, 1), decay=0.75)
+    expected = torch.tensor([[1.5, 1.75], [2.0, 0.0]]).repeat(2, 1)
+    torch.testing.assert_close(generator.w_avg, expected)
+    assert not generator.w_avg.requires_grad

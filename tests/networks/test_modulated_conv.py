@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.networks.modulated_conv import StyledConv, ToRGB, demodulation, modulated_conv2d
 from idinvert.networks.resample import fir_kernel
+from idinvert.networks.stylegan2 import StyledConv, ToRGB, demodulation, modulated_conv2d
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
-from idinvert.networks.encoder import Encoder
+from idinvert.networks.encoder import Encoder, Encoding, decode
 from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.networks.encoder_resnet import ResNetBackbone
-from idinvert.networks.encoding import Encoding, decode
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 

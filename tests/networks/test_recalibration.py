@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.networks.backbone import batch_norm
 from idinvert.networks.batch_norm import (
-    batch_norm,
     batch_norms,
     batches,
     mean_of,

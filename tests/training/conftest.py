@@ -14,9 +14,11 @@ from idinvert.cli.devices import quieten_lightning
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
+from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from idinvert.training.attributes import AttributeTraining
+from idinvert.training.gan import GANTraining
 from idinvert.training.schedules import Constant
 
 RESOLUTION, WIDTH = 8, 8
@@ -57,6 +59,45 @@ def tiny_discriminator() -> Callable[..., StyleGAN2Discriminator]:
         torch.manual_seed(seed)
         return StyleGAN2Discriminator(
             resolution=RESOLUTION, channels=[WIDTH, WIDTH], mbstd_channels=mbstd_channels
+        )
+
+    return make
+
+
+@pytest.fixture
+def gan_training(
+    tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., Any]
+) -> Callable[..., GANTraining]:
+    """A GAN's training with R1 in every step, unless its settings are others."""
+
+    def make(
+        *, kind: str = "stylegan2", multi_w: bool = False, mbstd_channels: int = 0, **settings: Any
+    ) -> GANTraining:
+        generator: Any = tiny_generator(multi_w=multi_w)
+        if kind == "stylegan":
+            torch.manual_seed(0)
+            generator = StyleGANGenerator(
+                resolution=8, z_dim=8, w_dim=8, channels=[8, 8], mapping_depth=2, multi_w=multi_w
+            )
+            with torch.no_grad():  # as after some training: its first layer starts without variance
+                for parameter in generator.parameters():
+                    parameter += 0.1 * torch.randn(parameter.shape)
+        defaults: dict[str, Any] = dict(
+            r1_gamma=2.0,
+            r1_every=1,
+            style_mixing=0.0,
+            lr=1e-3,
+            betas=(0.0, 0.99),
+            schedule=Constant(),
+            ema_half_life=100.0,
+            ema_rampup=None,
+            w_avg_half_life=100.0,
+            mirror=False,
+            seed=9,
+        )
+        discriminator = tiny_discriminator(mbstd_channels=mbstd_channels)
+        return GANTraining(
+            generator=generator, discriminator=discriminator, **(defaults | settings)
         )
 
     return make

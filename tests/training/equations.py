@@ -1,11 +1,32 @@
-"""The objectives written out literally, for float64: Eq. 2 and 3, and the step of D_w."""
+"""The objectives written out literally, for float64: Eq. 2 and 3, the GAN's, the step of D_w."""
 
+import copy
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from idinvert.config.compose import compose_plain
+from idinvert.training import schedules
 from idinvert.training.clock import random_stream
+
+
+@functools.cache
+def _composed(choice: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    return dict(compose_plain("train", [choice, *overrides])["objective"])
+
+
+def preset(choice: str, *overrides: str, target: str, **changed: Any) -> dict[str, Any]:
+    """The numbers of an objective in ``conf``, without what only the program knows; no flips."""
+    node = copy.deepcopy(_composed(choice, overrides))
+    assert node.pop("_target_").endswith(target)
+    assert node.pop("mirror") is True
+    schedule = dict(node.pop("schedule"))
+    kind = getattr(schedules, schedule.pop("_target_").rsplit(".", 1)[-1])
+    known = {"schedule": kind(**schedule), "lambda_vgg": 0.3, "mirror": False}
+    assert changed.keys() <= {*node, *known, "seed"}
+    return node | known | changed
 
 
 def pixels(batch: dict[str, Tensor]) -> Tensor:
@@ -34,18 +55,25 @@ def discriminator_loss(module: Any, x: Tensor, y: Tensor, *, gamma: float, kind:
         loss = fake.mean() - real.mean()
     else:
         loss = log_one_plus_exp(fake).mean() + log_one_plus_exp(-real).mean()
-    penalty = torch.zeros((), dtype=x.dtype)
-    for image in x if gamma else []:
+    return loss + gamma / 2 * penalty(module.discriminator, x) if gamma else loss
+
+
+def penalty(network: Any, x: Tensor) -> Tensor:
+    """R1 without its factor, one image or code ``[N, ...]`` at a time."""
+    total = torch.zeros((), dtype=x.dtype)
+    for image in x:
         one = image[None].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(module.discriminator(one), one, create_graph=True)
-        penalty = penalty + (gradient**2).sum() / len(x)
-    return loss + gamma / 2 * penalty
+        (gradient,) = torch.autograd.grad(network(one), one, create_graph=True)
+        total = total + (gradient**2).sum() / len(x)
+    return total
 
 
 def gradients(loss: Tensor, network: Any, prefix: str) -> dict[str, Tensor]:
+    """By name below the prefix, of those parameters that the loss depends on."""
     names, parameters = zip(*network.named_parameters(), strict=True)
-    values = torch.autograd.grad(loss, parameters)
-    return {f"{prefix}.{name}": value for name, value in zip(names, values, strict=True)}
+    values = torch.autograd.grad(loss, parameters, allow_unused=True)
+    found = zip(names, values, strict=True)
+    return {f"{prefix}.{name}": value for name, value in found if value is not None}
 
 
 def adam_first_step(network: Any, gradient: dict[str, Tensor], prefix: str, *, lr: float) -> None:
@@ -80,12 +108,7 @@ def drawn_codes(
 def latent_loss(network: Any, real: Tensor, fake: Tensor, *, gamma: float) -> Tensor:
     """D_w's loss on codes ``[N, features]``; the penalty one code at a time."""
     loss = log_one_plus_exp(network(fake)).mean() + log_one_plus_exp(-network(real)).mean()
-    penalty = torch.zeros((), dtype=real.dtype)
-    for code in real if gamma else []:
-        one = code[None].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(network(one), one, create_graph=True)
-        penalty = penalty + (gradient**2).sum() / len(real)
-    return loss + gamma / 2 * penalty
+    return loss + gamma / 2 * penalty(network, real) if gamma else loss
 
 
 def of_layer(codes: Tensor, layer: Tensor) -> Tensor:

@@ -66,20 +66,6 @@ def test_the_real_images_change_nothing_but_their_number(
     assert not torch.equal(outputs[0]["loss/code"], other["loss/code"])
 
 
-def test_g_stays_and_gets_no_gradient(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
-    module = make()
-    before = {name: value.clone() for name, value in module.generator.state_dict().items()}
-    moved = {name: value.clone() for name, value in module.encoder.named_parameters()}
-    fit(module, image_batches(count=3))
-    assert all(torch.equal(module.generator.state_dict()[k], v) for k, v in before.items())
-    assert all(p.grad is None and not p.requires_grad for p in module.generator.parameters())
-    assert any(not torch.equal(p, moved[k]) for k, p in module.encoder.named_parameters())
-    assert not module.generator.training and module.nimg == 3 * BATCH
-    assert list(module.trained_networks) == ["encoder"]
-
-
 def test_it_learns_the_codes(
     make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:

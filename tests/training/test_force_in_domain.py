@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.force_in_domain import ForceInDomainTraining
-from idinvert.training.schedules import ExponentialDecay
 
 from .equations import (
     discriminator_loss,
@@ -21,19 +19,16 @@ from .equations import (
     latent_term,
     of_layer,
     pixels,
+    preset,
 )
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
 
 
-def settings_of(*overrides: str) -> dict[str, Any]:
+def settings_of(**changed: Any) -> dict[str, Any]:
     """The numbers of ``conf/objective/force_in_domain.yaml``."""
-    node = dict(compose_plain("train", ["experiment=force_in_domain", *overrides])["objective"])
-    assert node.pop("_target_").endswith("ForceInDomainTraining")
-    schedule = {k: v for k, v in node.pop("schedule").items() if k != "_target_"}
-    fixed = {"schedule": ExponentialDecay(**schedule), "lambda_vgg": 0.3}
-    return node | fixed | {"mirror": False, "seed": 3}
+    return preset("experiment=force_in_domain", target="ForceInDomainTraining", seed=3, **changed)
 
 
 @pytest.fixture
@@ -69,7 +64,7 @@ def test_the_three_steps_are_the_formulas(
     kind: str,
     multi_w: bool,
 ) -> None:
-    settings = settings_of(f"objective.adversarial={kind}")
+    settings = settings_of(adversarial=kind)
     batches = image_batches(size=BATCH)
     record = fit(make(multi_w=multi_w, **settings), batches, precision="64-true")
 
@@ -96,26 +91,10 @@ def test_the_three_steps_are_the_formulas(
         torch.testing.assert_close(found, value, **TIGHT)
 
 
-def test_each_step_moves_its_own_network_alone(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
-    seen: list[set[str]] = []
-    module = make(**settings_of())
-
-    def watch(optimizer: Any) -> None:
-        seen.append({n.split(".")[0] for n, p in module.named_parameters() if p.grad is not None})
-        optimizer.zero_grad(set_to_none=True)
-
-    module.on_before_optimizer_step = watch
-    fit(module, image_batches(count=2))
-    assert seen == [{"encoder"}, {"discriminator"}, {"latent_adversary"}] * 2
-    assert list(module.trained_networks) == ["encoder", "discriminator", "latent_discriminator"]
-
-
 def test_without_d_w_it_is_domain_guided(
     make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    settings = settings_of() | {"lambda_w": 0.0}
+    settings = settings_of(lambda_w=0.0)
     batches = image_batches(count=3)
     ours = make(**settings)
     parts = make(**settings)
@@ -140,4 +119,4 @@ def test_without_d_w_it_is_domain_guided(
 
 def test_it_needs_its_image_discriminator(make: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match=r"lambda_adv is 0.*objective=e4e"):
-        make(**(settings_of() | {"lambda_adv": 0.0}))
+        make(**settings_of(lambda_adv=0.0))

@@ -8,43 +8,12 @@ import torch
 from torch import Tensor
 
 from idinvert.training.clock import random_stream
-from idinvert.training.gan import GANTraining
 from idinvert.training.latents import draw_latents, mixed_codes
-from idinvert.training.schedules import Constant
+
+from .equations import gradients, log_one_plus_exp, penalty, pixels
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
-SETTINGS: dict[str, Any] = dict(
-    r1_gamma=2.0,
-    r1_every=1,
-    style_mixing=0.0,
-    lr=1e-3,
-    betas=(0.0, 0.99),
-    schedule=Constant(),
-    ema_half_life=100.0,
-    ema_rampup=None,
-    w_avg_half_life=100.0,
-    mirror=False,
-    seed=9,
-)
-
-
-@pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., Any]
-) -> Callable[..., GANTraining]:
-    def training(*, multi_w: bool = False, mbstd_channels: int = 0, **settings: Any) -> GANTraining:
-        return GANTraining(
-            generator=tiny_generator(multi_w=multi_w),
-            discriminator=tiny_discriminator(mbstd_channels=mbstd_channels),
-            **(SETTINGS | settings),
-        )
-
-    return training
-
-
-def log_one_plus_exp(x: Tensor) -> Tensor:
-    return torch.log(1 + torch.exp(x))
 
 
 def fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]:
@@ -65,49 +34,35 @@ def _fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]
     return w, generator.synthesis(w, noise="random", rng=rng)
 
 
-def grads(loss: Tensor, network: Any, prefix: str) -> dict[str, Tensor]:
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    values = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return {
-        f"{prefix}.{name}": value
-        for name, value in zip(names, values, strict=True)
-        if value is not None
-    }
-
-
 @pytest.mark.parametrize("multi_w", [False, True])
 def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(
-    make: Callable[..., Any],
+    gan_training: Callable[..., Any],
     fit: Callable[..., Any],
     image_batches: Callable[..., Any],
     multi_w: bool,
 ) -> None:
     batches = image_batches(size=BATCH)
-    x = (batches[0]["image"].float() / 127.5 - 1).double()
-    reference = make(multi_w=multi_w).double()
+    x = pixels(batches[0])
+    reference = gan_training(multi_w=multi_w).double()
     _, fakes = fakes_of(reference.generator, nimg=0, count=BATCH)
-    record = fit(make(multi_w=multi_w), batches, precision="64-true")
+    record = fit(gan_training(multi_w=multi_w), batches, precision="64-true")
     d = reference.discriminator
     loss_g = log_one_plus_exp(-d(fakes)).mean()
     adversarial = log_one_plus_exp(d(fakes.detach())).mean() + log_one_plus_exp(-d(x)).mean()
-    penalty = torch.zeros((), dtype=torch.float64)
-    for image in x:
-        one = image[None].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(d(one), one, create_graph=True)
-        penalty = penalty + (gradient**2).sum() / BATCH
+    paid = penalty(d, x)
     (output,) = record.outputs
     torch.testing.assert_close(output["loss/generator"], loss_g.detach(), **TIGHT)
     torch.testing.assert_close(output["loss/discriminator"], adversarial.detach(), **TIGHT)
-    torch.testing.assert_close(output["loss/r1"], penalty.detach(), **TIGHT)  # gamma / 2 = 1
+    torch.testing.assert_close(output["loss/r1"], paid.detach(), **TIGHT)  # gamma / 2 = 1
     of_d, of_g = record.gradients
-    torch.testing.assert_close(of_d, grads(adversarial + penalty, d, "discriminator"), **TIGHT)
-    torch.testing.assert_close(of_g, grads(loss_g, reference.generator, "generator"), **TIGHT)
+    torch.testing.assert_close(of_d, gradients(adversarial + paid, d, "discriminator"), **TIGHT)
+    torch.testing.assert_close(of_g, gradients(loss_g, reference.generator, "generator"), **TIGHT)
 
 
 def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    module = make(r1_every=16, lr=0.01)
+    module = gan_training(r1_every=16, lr=0.01)
     module.clock.nimg = 15 * BATCH
     record = fit(module, image_batches(count=3, size=BATCH))
     assert ["loss/r1" in output for output in record.outputs] == [False, True, False]
@@ -143,11 +98,11 @@ def test_mixed_codes_take_their_later_layers_from_a_second_code(
 
 
 def test_the_mean_code_follows_the_batches_with_its_half_life(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    module = make(w_avg_half_life=float(BATCH), lr=0.0)
+    module = gan_training(w_avg_half_life=float(BATCH), lr=0.0)
     start = module.generator.w_avg.clone()
-    reference = make().double()
+    reference = gan_training().double()
     fit(module, image_batches(count=3, size=BATCH), precision="64-true")
     expected = start.double()
     for nimg in (0, BATCH, 2 * BATCH):
@@ -158,9 +113,9 @@ def test_the_mean_code_follows_the_batches_with_its_half_life(
 
 
 def test_the_average_follows_the_generator_and_is_what_is_kept(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    module = make(ema_half_life=float(BATCH))
+    module = gan_training(ema_half_life=float(BATCH))
     history = [{n: p.detach().clone() for n, p in module.generator.named_parameters()}]
 
     def after(outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -180,9 +135,9 @@ def test_the_average_follows_the_generator_and_is_what_is_kept(
 
 
 def test_gradients_of_a_step_stay_in_their_own_network(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
+    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    record = fit(make(), image_batches(count=2, size=BATCH))
+    record = fit(gan_training(), image_batches(count=2, size=BATCH))
     assert [{name.split(".")[0] for name in step} for step in record.gradients] == [
         {"discriminator"},
         {"generator"},

@@ -1,5 +1,6 @@
 """GAN training with augmentation, path lengths and micro-batches, in float64 where it counts."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,72 +9,25 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import ConfigError
-from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.training.augment import AdaptiveAugment
 from idinvert.training.clock import random_stream
 from idinvert.training.gan import GANTraining
 from idinvert.training.latents import draw_latents, mixed_codes
-from idinvert.training.schedules import Constant
+
+from .equations import gradients, log_one_plus_exp, pixels
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
-SETTINGS: dict[str, Any] = dict(
-    r1_gamma=2.0,
-    r1_every=1,
-    style_mixing=0.5,
-    lr=1e-3,
-    betas=(0.0, 0.99),
-    schedule=Constant(),
-    ema_half_life=100.0,
-    ema_rampup=None,
-    w_avg_half_life=100.0,
-    mirror=True,
-    seed=9,
-)
 PATHS = dict(path_length_every=2, path_length_weight=3.0, path_length_decay=0.25)
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., Any]
-) -> Callable[..., GANTraining]:
-    def training(
-        *, kind: str = "stylegan2", multi_w: bool = False, mbstd_channels: int = 0, **settings: Any
-    ) -> GANTraining:
-        generator = tiny_generator(multi_w=multi_w)
-        if kind == "stylegan":
-            torch.manual_seed(0)
-            generator = StyleGANGenerator(
-                resolution=8, z_dim=8, w_dim=8, channels=[8, 8], mapping_depth=2, multi_w=multi_w
-            )
-            with torch.no_grad():  # as after some training: its first layer starts without variance
-                for parameter in generator.parameters():
-                    parameter += 0.1 * torch.randn(parameter.shape)
-        return GANTraining(
-            generator=generator,
-            discriminator=tiny_discriminator(mbstd_channels=mbstd_channels),
-            **(SETTINGS | settings),
-        )
-
-    return training
+def make(gan_training: Callable[..., GANTraining]) -> Callable[..., GANTraining]:
+    return functools.partial(gan_training, style_mixing=0.5, mirror=True)
 
 
 def adaptive(**settings: Any) -> AdaptiveAugment:
     return AdaptiveAugment(**(dict(resolution=8, p=0.7, target=None) | settings))
-
-
-def log_one_plus_exp(x: Tensor) -> Tensor:
-    return torch.log(1 + torch.exp(x))
-
-
-def grads(loss: Tensor, network: Any, prefix: str) -> dict[str, Tensor]:
-    names, parameters = zip(*network.named_parameters(), strict=True)
-    values = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return {
-        f"{prefix}.{name}": value
-        for name, value in zip(names, values, strict=True)
-        if value is not None
-    }
 
 
 def latents_of(module: GANTraining, purpose: str, count: int) -> tuple[Tensor, list[Tensor]]:
@@ -98,7 +52,7 @@ def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(
     of_fakes, of_reals = augment.draw(BATCH, rng=rng), augment.draw(BATCH, rng=rng)
     codes, noise = latents_of(reference, "gan", BATCH)
     fakes = reference.generator.synthesis(codes, noise=noise)
-    x = (batches[0]["image"].float() / 127.5 - 1).double()
+    x = pixels(batches[0])
     record = fit(make(**settings), batches, precision="64-true")
     loss_g = log_one_plus_exp(-d(augment(fakes, of_fakes))).mean()
     on_fake = log_one_plus_exp(d(augment(fakes.detach(), of_fakes))).mean()
@@ -116,8 +70,8 @@ def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(
     assert output["augment/p"].item() == pytest.approx(0.7)
     loss_d = on_fake + on_real + penalty
     of_d, of_g = record.gradients
-    torch.testing.assert_close(of_d, grads(loss_d, d, "discriminator"), **TIGHT)
-    torch.testing.assert_close(of_g, grads(loss_g, reference.generator, "generator"), **TIGHT)
+    torch.testing.assert_close(of_d, gradients(loss_d, d, "discriminator"), **TIGHT)
+    torch.testing.assert_close(of_g, gradients(loss_g, reference.generator, "generator"), **TIGHT)
 
 
 def test_augmentation_that_stands_at_zero_is_no_augmentation(
@@ -179,7 +133,7 @@ def test_path_lengths_are_a_lazy_step_of_g_alone(
     output = record.outputs[0]
     torch.testing.assert_close(output["path_length"], lengths.mean().detach(), **TIGHT)
     torch.testing.assert_close(output["loss/path_length"], paid.detach(), **TIGHT)
-    expected = grads(2 * paid, reference.generator, "generator")
+    expected = gradients(2 * paid, reference.generator, "generator")
     torch.testing.assert_close(record.gradients[2], expected, **TIGHT)
     assert "path_length" not in record.outputs[1]
     first, third = (record.outputs[index]["path_length"].item() for index in (0, 2))

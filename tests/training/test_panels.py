@@ -58,7 +58,7 @@ def test_inversions_stand_beside_original_and_encoding(
     module: SimpleNamespace, fixed: FixedImages, dataset: list[dict[str, Any]]
 ) -> None:
     with torch.no_grad():
-        rows = inversion_rows(fixed)(module)
+        rows = inversion_rows(module, fixed)
     assert list(rows) == ["image 70", "image 71", "image 72"]
     images = torch.stack([item["image"] for item in dataset[:3]])
     x = images.float() / 127.5 - 1
@@ -88,7 +88,7 @@ def test_an_interpolation_goes_from_original_to_original_through_the_codes(
     module: SimpleNamespace, fixed: FixedImages
 ) -> None:
     with torch.no_grad():
-        ((caption, strip),) = interpolation_rows(fixed, steps=1)(module).items()
+        ((caption, strip),) = interpolation_rows(module, fixed, steps=1).items()
         codes = fixed.inverted(module).codes
         middle = module.generator.synthesis((codes[:1] + codes[1:2]) / 2, noise="const")
     assert caption == "image 70 to image 71" and strip.shape == (5, 3, 8, 8)
@@ -103,7 +103,7 @@ def test_a_manipulation_moves_the_inverted_codes_along_the_direction(
     vector[0, 2] = 1.0
     direction = Direction("smile", vector, (1, 2), {})
     with torch.no_grad():
-        rows = manipulation_rows(fixed, direction, steps=(-3, 3), count=2)(module)
+        rows = manipulation_rows(module, fixed, direction, steps=(-3, 3), count=2)
         moved = fixed.inverted(module).codes[1:2].clone()
         moved[:, 1:3, 2] += 3.0  # Eq. (5) on the direction's layers
         edited = module.generator.synthesis(moved, noise="const")
@@ -118,7 +118,7 @@ def test_a_diffusion_shows_target_context_stitched_and_what_comes_of_it(
     module: SimpleNamespace, fixed: FixedImages
 ) -> None:
     with torch.no_grad():
-        rows = diffusion_rows(fixed, count=5)(module)
+        rows = diffusion_rows(module, fixed, count=5)
     assert list(rows) == ["image 70 into image 71", "image 71 into image 72"]
     target, context, stitched, blend, grown = rows["image 70 into image 71"]
     assert torch.equal(target, fixed.images[0]) and torch.equal(context, fixed.images[1])
@@ -141,12 +141,12 @@ def test_noise_maps_of_an_encoder_go_with_their_images(
              for k, shape in enumerate(shapes)]  # fmt: skip
     monkeypatch.setattr(fixed, "_made", (64, dataclasses.replace(found, noise=noise)))
     with torch.no_grad():
-        (strip,) = interpolation_rows(fixed, steps=1)(module).values()
+        (strip,) = interpolation_rows(module, fixed, steps=1).values()
         codes = (found.codes[:1] + found.codes[1:2]) / 2
         mixed = [(maps[:1] + maps[1:2]) / 2 for maps in noise]
         middle = module.generator.synthesis(codes, noise=mixed)
         direction = Direction("smile", torch.eye(8)[:1], None, {})
-        rows = manipulation_rows(fixed, direction, steps=(1,), count=3)(module)
+        rows = manipulation_rows(module, fixed, direction, steps=(1,), count=3)
         alone = module.generator.synthesis(found.codes[2:], noise=[maps[2:] for maps in noise])
     assert (strip[2].int() - pixels(middle)[0].int()).abs().max() <= 1
     last = list(rows.values())[2]

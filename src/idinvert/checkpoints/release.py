@@ -33,7 +33,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "StyleGAN2Discriminator": ("discriminator", "idinvert.networks.stylegan2_discriminator"),
     "LatentDiscriminator": ("latent_discriminator", "idinvert.networks.latent_discriminator"),
     "Encoder": ("encoder", "idinvert.networks.encoder"),
-    "E4eEncoder": ("encoder", "idinvert.networks.e4e_encoder"),
+    "E4eEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
 }

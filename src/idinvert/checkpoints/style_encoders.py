@@ -12,9 +12,8 @@ from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import FORMAT, load_network
 from idinvert.checkpoints.strict_loading import StrictStateDict, load, text_keys
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.networks.e4e_encoder import E4eEncoder
 from idinvert.networks.irse import IRSE50
-from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 StyleEncoder = TypeVar("StyleEncoder", E4eEncoder, PspEncoder)
 _BODY, _ENCODER, _COUNTER = "input_layer.0.weight", "encoder.", ".num_batches_tracked"

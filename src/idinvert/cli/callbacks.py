@@ -1,5 +1,6 @@
 """The callbacks of a training run, and which panels its networks can show."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,29 +112,29 @@ def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
     }
     count = min(images, len(parts.domain.val))  # type: ignore[arg-type]
     if hasattr(module, "average"):
-        draw = sample_rows(z_dim=module.generator.z_dim)
-        return [Panel(key="samples", draw=draw, per_row=8, **panel)]
+        return [Panel(key="samples", draw=sample_rows, per_row=8, **panel)]
     if not hasattr(module, "reconstruct") or count == 0:
         return []
-    first = reconstruction_rows(parts.domain.val, count=count)
-    panels: list[pl.Callback] = [Panel(key="reconstructions", draw=first, per_row=8, **panel)]
-    if steps is None:
-        return panels
     fixed = FixedImages(
         parts.domain.val,
         count=count,
-        steps=steps,
+        steps=steps or 0,
         lambda_vgg=(parts.config["perceptual"] or {}).get("lambda_vgg", 0.0),
     )
-    draws: dict[str, tuple[Draw, int]] = {"inversion": (inversion_rows(fixed), 3)}
-    if count > 1:
-        draws["interpolation"] = (interpolation_rows(fixed), 9)
-    direction = _direction(parts, options)
-    if direction is not None:
-        draws["manipulation"] = (manipulation_rows(fixed, direction), 8)
-    if count > 1:
-        draws["diffusion"] = (diffusion_rows(fixed), 5)
-    return panels + [
+    draws: dict[str, tuple[Draw, int]] = {
+        "reconstructions": (partial(reconstruction_rows, fixed=fixed), 8)
+    }
+    if steps is not None:
+        draws["inversion"] = (partial(inversion_rows, fixed=fixed), 3)
+        if count > 1:
+            draws["interpolation"] = (partial(interpolation_rows, fixed=fixed), 9)
+        direction = _direction(parts, options)
+        if direction is not None:
+            draw = partial(manipulation_rows, fixed=fixed, direction=direction)
+            draws["manipulation"] = (draw, 8)
+        if count > 1:
+            draws["diffusion"] = (partial(diffusion_rows, fixed=fixed), 5)
+    return [
         Panel(key=key, draw=draw, per_row=width, **panel) for key, (draw, width) in draws.items()
     ]
 

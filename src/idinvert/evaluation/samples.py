@@ -22,8 +22,7 @@ from idinvert.evaluation.outputs import (
 )
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.inversion.draw import image_rng
-from idinvert.inversion.initialization import mapped
+from idinvert.inversion.initialization import image_rng, mapped
 from idinvert.results.record import Record
 
 PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"

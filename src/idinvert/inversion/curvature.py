@@ -39,49 +39,39 @@ class Preconditioner:
         return (gradient - seen) / (2 * self.damping)
 
 
-class Curvature:
-    """The mean Gauss-Newton matrix at native codes, measured once for a generator.
+def preconditioner(
+    *,
+    generator: Any,
+    space: str,
+    responses: Responses,
+    noise: str,
+    like: Tensor,
+    probes: int = PROBES,
+) -> Preconditioner:
+    """The damped inverse of the mean Gauss-Newton matrix at native codes of a space.
 
     The objective is a sum of mean squares, so its Hessian is about 2·JᵀJ, J of the weighted
     responses. Each probe is Jᵀu at a code M(z) for a random u: the mean of their outer products is
     the mean of JᵀJ. Probes longer than the median are cut to it, so that a few codes at which E or
     G runs wild do not speak for all. z and u are drawn from a seed of their own.
+
+    Args:
+        generator: frozen G.
+        space: "w_plus", "w" or "z".
+        responses: what the objective compares.
+        noise: what G is given: "const" or "none".
+        like: a tensor on the device and of the dtype that the result shall have.
+        probes: how many; each costs an evaluation of the objective.
     """
-
-    def __init__(self) -> None:
-        self._known: tuple[Any, Preconditioner] | None = None
-
-    def preconditioner(
-        self,
-        *,
-        generator: Any,
-        space: str,
-        responses: Responses,
-        noise: str,
-        like: Tensor,
-        probes: int = PROBES,
-    ) -> Preconditioner:
-        """Its damped inverse, for codes that move in a space.
-
-        Args:
-            generator: frozen G.
-            space: "w_plus", "w" or "z".
-            responses: what the objective compares.
-            noise: what G is given: "const" or "none".
-            like: a tensor on the device and of the dtype that the result shall have.
-            probes: how many; each costs an evaluation of the objective, once.
-        """
-        if self._known is None or self._known[0] is not generator:
-            rng = torch.Generator().manual_seed(0)
-            rows = []
-            for first in range(0, probes, BATCH):
-                z = torch.randn(min(BATCH, probes - first), generator.z_dim, generator=rng)
-                moving = native(z.to(like), space=space, generator=generator)
-                w = codes_in(space, moving, generator=generator)
-                images = generator.synthesis(w, noise=noise)
-                rows.append(_probe(responses(images, moving), moving, rng=rng))
-            self._known = (generator, _inverse(torch.cat(rows)))
-        return self._known[1]
+    rng = torch.Generator().manual_seed(0)
+    rows = []
+    for first in range(0, probes, BATCH):
+        z = torch.randn(min(BATCH, probes - first), generator.z_dim, generator=rng)
+        moving = native(z.to(like), space=space, generator=generator)
+        w = codes_in(space, moving, generator=generator)
+        images = generator.synthesis(w, noise=noise)
+        rows.append(_probe(responses(images, moving), moving, rng=rng))
+    return _inverse(torch.cat(rows))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.inversion.draw import seed_of
+from idinvert.inversion.initialization import seed_of
 from idinvert.inversion.inversion import (
     Inversion,
     Progress,

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from idinvert.acceleration import StepGraphs
 from idinvert.errors import ConfigError
-from idinvert.inversion.initialization import codes_in
+from idinvert.inversion.initialization import check_choice, codes_in
 from idinvert.inversion.inversion import Inversion, Progress, now
 from idinvert.inversion.optimizers import (
+    LBFGS,
     OPTIMIZERS,
+    SCHEDULES,
+    Adam,
     OptimizerName,
     Preconditioner,
-    check_optimizer,
-    optimizer_named,
-    schedule_named,
 )
 
 Synthesise = Callable[..., Tensor]
@@ -144,8 +144,8 @@ class Descent:
             raise ConfigError(
                 f"inversion.early_stop_gain is {self.early_stop_gain}: expected a share in [0, 1)"
             )
-        schedule_named(self.schedule)
-        check_optimizer(self.optimizer, self.optimizers)
+        check_choice(self.schedule, tuple(SCHEDULES), key="inversion.schedule")
+        check_choice(self.optimizer, tuple(self.optimizers), key="inversion.optimizer")
         self.betas = (float(self.betas[0]), float(self.betas[1]))
 
     @property
@@ -186,19 +186,17 @@ class Descent:
         Raises:
             ValueError: if the objective's terms are not [N].
         """
-        steps, schedule = self.steps, schedule_named(self.schedule)
+        steps, schedule = self.steps, SCHEDULES[self.schedule]
         with gradients():
             variables = [plain(v).clone() for v in start]
             n, device = variables[0].shape[0], variables[0].device
             evaluate = Evaluation(synthesise, objective)
             graphs = StepGraphs(enabled=self.cuda_graphs)
-            stepping = optimizer_named(
-                self.optimizer,
-                variables,
-                lr=self.lr,
-                betas=self.betas,
-                preconditioner=preconditioner,
-            )
+            stepping: Adam | LBFGS
+            if self.optimizer == "adam":
+                stepping = Adam(variables, lr=self.lr, betas=self.betas)
+            else:
+                stepping = LBFGS(variables, lr=self.lr, preconditioner=preconditioner)
             history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
             failed = torch.zeros(n, dtype=torch.bool, device=device)
             frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)

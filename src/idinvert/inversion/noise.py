@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.draw import image_rng, require_ids
+from idinvert.inversion.initialization import image_rng, require_ids
 
 NoiseKind = Literal["const", "random", "none"]
 _SMALLEST = 8

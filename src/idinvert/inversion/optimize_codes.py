@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from idinvert.inversion.curvature import Curvature, Response
-from idinvert.inversion.draw import seed_of
+from idinvert.inversion.curvature import Preconditioner, Response, preconditioner
 from idinvert.inversion.initialization import (
     DRAWN,
     INITS,
@@ -20,6 +19,7 @@ from idinvert.inversion.initialization import (
     check_start,
     codes_in,
     encoded_start,
+    seed_of,
     start_codes,
 )
 from idinvert.inversion.inversion import (
@@ -123,7 +123,7 @@ class OptimizeCodes(Descent):
         self.features = None
         if self.perceptual is not None and self.lambda_vgg:
             self.features = (all_taps if self.several_layers else one_layer)(self.perceptual)
-        self.curvature = Curvature()
+        self._known: tuple[Any, Preconditioner] | None = None  # of a generator; measured once
 
     @property
     def weights(self) -> dict[str, float]:
@@ -231,20 +231,22 @@ class OptimizeCodes(Descent):
                 found += [] if perceptual is None else perceptual.responses(g)
                 return found + ([(w - encoder(g), self.lambda_dom)] if self.lambda_dom else [])
 
-            preconditioner = None
-            if self.optimizer == "lbfgs_gn":
-                preconditioner = self.curvature.preconditioner(
+            if self.optimizer == "lbfgs_gn" and (
+                self._known is None or self._known[0] is not generator
+            ):
+                inverse = preconditioner(
                     generator=generator,
                     space=space,
                     responses=responses,
                     noise=noise if isinstance(noise, str) else "const",
                     like=start,
                 )
+                self._known = generator, inverse
             found = self.minimise(
                 start=[start],
                 synthesise=synthesise,
                 objective=objective,
-                preconditioner=preconditioner,
+                preconditioner=None if self._known is None else self._known[1],
                 progress=progress,
             )
         return found.as_inversion(space=space, generator=generator, noise=maps, begin=begin)

@@ -13,8 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from idinvert.errors import ConfigError
-
 OptimizerName = Literal["adam", "lbfgs", "lbfgs_gn"]
 OPTIMIZERS = ("adam", "lbfgs", "lbfgs_gn")
 PLAIN = ("adam", "lbfgs")
@@ -187,30 +185,6 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1, keepdim=True)
 
 
-def optimizer_named(
-    name: str,
-    variables: Sequence[Tensor],
-    *,
-    lr: float,
-    betas: Sequence[float],
-    preconditioner: Preconditioner | None = None,
-) -> Adam | LBFGS:
-    """The optimiser of that name; see `check_optimizer`."""
-    if name != "adam":
-        return LBFGS(variables, lr=lr, preconditioner=preconditioner)
-    return Adam(variables, lr=lr, betas=betas)
-
-
-def check_optimizer(name: str, known: Sequence[str] = OPTIMIZERS) -> None:
-    """Refuse a word that names no optimiser, or none of those that a method takes.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if name not in known:
-        raise ConfigError(f"inversion.optimizer is {name!r}: expected one of {list(known)}")
-
-
 def cosine(t: float) -> float:
     """Half a cosine from 1 at t = 0 to 0 at t = 1."""
     return 0.5 + 0.5 * math.cos(math.pi * t)
@@ -226,14 +200,4 @@ def ramps(t: float) -> float:
 
 
 SCHEDULES: dict[str, Schedule | None] = {"constant": None, "cosine": cosine, "ramps": ramps}
-
-
-def schedule_named(name: str) -> Schedule | None:
-    """The factor on the learning rate as a function of progress in [0, 1); None is constant.
-
-    Raises:
-        ConfigError: There is no schedule of that name.
-    """
-    if name not in SCHEDULES:
-        raise ConfigError(f"inversion.schedule is {name!r}: expected one of {list(SCHEDULES)}")
-    return SCHEDULES[name]
+"""The factor on a step as a function of progress in [0, 1); None is constant."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.draw import image_rng, require_ids, seed_of
 from idinvert.inversion.initialization import (
     DRAWN,
     CodeStatistics,
@@ -18,7 +17,10 @@ from idinvert.inversion.initialization import (
     check_space,
     check_start,
     code_statistics,
+    image_rng,
     native_space,
+    require_ids,
+    seed_of,
     start_codes,
 )
 from idinvert.inversion.inversion import Inversion, Progress, check_eval_mode, check_images, now

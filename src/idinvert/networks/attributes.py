@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.networks.backbone import in_fastest_layout
+from idinvert.networks.layers import constructor_arguments, in_fastest_layout
 
 KINDS = ("continuous", "binary")
 _GROUPS = 8
@@ -77,13 +77,7 @@ class AttributeNetwork(nn.Module):
                 f"attribute network: got kinds {unknown}, expected {list(KINDS)}; "
                 "change attributes.kinds"
             )
-        self.architecture = {
-            "resolution": resolution,
-            "kinds": list(kinds),
-            "names": list(names),
-            "width": width,
-            "embedding": embedding,
-        }
+        self.architecture = constructor_arguments(locals(), AttributeNetwork)
         self.resolution = resolution
         self.names = tuple(names)
         self.kinds = tuple(kinds)

@@ -1,15 +1,15 @@
-"""The encoder E: a backbone, one dense layer, and codes."""
+"""The encoder E: a backbone, one dense layer, and codes; what they say, and how G shows it."""
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.networks.batch_norm import batch_norm
-from idinvert.networks.encoding import Encoding, adopt_offset
+from idinvert.networks.backbone import batch_norm
+from idinvert.networks.layers import constructor_arguments
 from idinvert.networks.mapping import MappingNetwork
 from idinvert.networks.noise_head import NoiseHead
 
@@ -22,6 +22,58 @@ BACKBONES = {
     "MobileNetBackbone": "idinvert.networks.encoder_mobilenet",
 }
 ASKED_OF_BACKBONES = ("resolution", "out_channels", "out_size", "architecture")
+
+
+class Encoding(NamedTuple):
+    """Everything that the generator needs to show an encoded image again.
+
+    Args:
+        codes: ``[N, L, w_dim]``.
+        noise: One map ``[N, 1, h, w]`` for every noise input of G, in order; None for G's own.
+        z: What M made the codes of, ``[N, z_dim]`` (``latent=z``); None where E gives codes itself.
+    """
+
+    codes: Tensor
+    noise: list[Tensor] | None = None
+    z: Tensor | None = None
+
+
+def decode(generator: Any, encoding: Encoding) -> Tensor:
+    """G(E(x)), with the encoding's noise maps where it has them and G's own where it has none.
+
+    Args:
+        generator: G (`networks.generator.Generator`).
+        encoding: What ``encoder.encode(images)`` gave.
+
+    Returns:
+        Images ``[N, 3, R, R]``, in [-1, 1] but for outliers.
+    """
+    noise = "const" if encoding.noise is None else encoding.noise
+    return generator.synthesis(encoding.codes, noise=noise)
+
+
+@torch.no_grad()
+def adopt_offset(encoder: Any, w_avg: Tensor) -> None:
+    """Copies a generator's average code into an encoder's buffer ``w_offset`` (Eq. 6).
+
+    Args:
+        encoder: With ``offset`` and ``w_offset``, ``[L, w_dim]``.
+        w_avg: ``[L, w_dim]``, or ``[w_dim]`` for all layers.
+
+    Raises:
+        ConfigError: The encoder adds no offset, or the shape does not fit.
+    """
+    if not encoder.offset:
+        raise ConfigError(
+            "encoder: got an average code, but this encoder adds no offset; set latent.offset=w_avg"
+        )
+    shape = tuple(encoder.w_offset.shape)
+    if tuple(w_avg.shape) not in (shape, shape[1:]):
+        raise ConfigError(
+            f"encoder: got an average code {tuple(w_avg.shape)}, expected {shape}; encoder and "
+            "generator do not belong together, change encoder or generator"
+        )
+    encoder.w_offset.copy_(w_avg.expand(shape))
 
 
 class Encoder(nn.Module):
@@ -84,22 +136,13 @@ class Encoder(nn.Module):
         head = head or str(getattr(self.backbone, "variant", "v2"))
         if norm is None:
             norm = str(self.backbone.architecture.get("norm", "batch"))  # type: ignore[union-attr, operator]
-        self.architecture = {
+        shapes = [list(shape) for shape in noise_shapes or ()] if noise_blocks else None
+        self.architecture = constructor_arguments(locals(), Encoder) | {
             "backbone": {
                 "class": _name_of(self.backbone),
                 **self.backbone.architecture,  # type: ignore[dict-item]
             },
-            "num_layers": num_layers,
-            "w_dim": w_dim,
-            "latent": latent,
-            "offset": offset,
-            "norm": norm,
-            "head": head,
-            "deltas": deltas,
-            "mapping": mapping,
-            "noise_blocks": noise_blocks,
-            "noise_shapes": [list(shape) for shape in noise_shapes or ()] if noise_blocks else None,
-            "noise_std": noise_std,
+            "noise_shapes": shapes,
         }
         _check(self.architecture)
         self.num_layers, self.w_dim, self.latent, self.offset = num_layers, w_dim, latent, offset
@@ -133,7 +176,7 @@ class Encoder(nn.Module):
         return self.latent
 
     def set_offset(self, w_avg: Tensor) -> None:
-        """Takes the generator's average code as the offset; see `encoding.adopt_offset`."""
+        """Takes the generator's average code as the offset; see `adopt_offset`."""
         adopt_offset(self, w_avg)
 
     def set_mapping(self, mapping: nn.Module) -> None:

@@ -1,13 +1,14 @@
 """The convolutional part of the paper's own encoder, in the authors' two versions."""
 
 import itertools
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
-from idinvert.networks.backbone import SMALLEST, halvings, in_fastest_layout
-from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.backbone import Backbone, batch_norm, halvings
+from idinvert.networks.layers import constructor_arguments
 
 VARIANTS = ("v1", "v2")
 CHANNELS_MAX = {"v1": 1024, "v2": 512}
@@ -92,7 +93,7 @@ class Block(nn.Module):
         return self.second(self.first(x)) + self.shortcut(x)
 
 
-class BaseBackbone(nn.Module):
+class BaseBackbone(Backbone):
     """Images to a 4x4 feature map: the paper's 14-layer CNN without its last dense layer.
 
     Args:
@@ -102,9 +103,6 @@ class BaseBackbone(nn.Module):
         channels_max: Where the doubling stops; None for the variant's own, 1024 or 512.
         norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``; None
             for the variant's own, ``"batch"`` or ``"sync"``.
-
-    Attributes:
-        channels_at: Side -> channels of the feature map that `features` gives at that side.
 
     Raises:
         ConfigError: A value is not one of these.
@@ -126,7 +124,6 @@ class BaseBackbone(nn.Module):
         norm: str | None = None,
     ) -> None:
         super().__init__()
-        depth = halvings(resolution)
         if variant not in VARIANTS:
             raise ConfigError(
                 f"encoder: got variant {variant!r}, expected one of {list(VARIANTS)}; "
@@ -136,15 +133,9 @@ class BaseBackbone(nn.Module):
             channels_max = CHANNELS_MAX[variant]
         if norm is None:
             norm = NORM[variant]
-        self.architecture = {
-            "resolution": resolution,
-            "variant": variant,
-            "channels": channels,
-            "channels_max": channels_max,
-            "norm": norm,
-        }
+        self.architecture = constructor_arguments(locals(), BaseBackbone)
         self.resolution, self.variant, self.name = resolution, variant, "base"
-        widths = [min(channels * 2**i, channels_max) for i in range(depth + 1)]
+        widths = [min(channels * 2**i, channels_max) for i in range(halvings(resolution) + 1)]
         self.stem = Layer(
             in_channels=3,
             out_channels=widths[0],
@@ -159,21 +150,11 @@ class BaseBackbone(nn.Module):
             )
         )
         self.out_channels = widths[-1]
-        self.out_size = SMALLEST
         self.channels_at = {resolution >> i: width for i, width in enumerate(widths)}
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        return self.blocks(self.stem(in_fastest_layout(images)))
-
-    def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Side -> the feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(in_fastest_layout(images))
-        found = {self.resolution: x}
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            found[self.resolution >> (i + 1)] = x
-        return found
+    def steps(self) -> Sequence[nn.Module]:
+        """The stem and the blocks."""
+        return [self.stem, *self.blocks]
 
 
 def _initialise(conv: nn.Conv2d, *, norm: str) -> None:

@@ -1,19 +1,20 @@
 """MobileNetV2 as backbone of E (Table 3)."""
 
+from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
 from idinvert.networks.backbone import (
-    SMALLEST,
+    Backbone,
     he_initialise,
-    in_fastest_layout,
     kept_strides,
     named_norm,
     zero_residual_branches,
 )
+from idinvert.networks.layers import constructor_arguments
 
 LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 """Of each stage: expansion, channels, blocks."""
@@ -23,7 +24,7 @@ _STEM = 32
 _DIVISOR = 8
 
 
-class MobileNetBackbone(nn.Module):
+class MobileNetBackbone(Backbone):
     """Images to a 4x4 feature map: MobileNetV2 without its classifier, untrained.
 
     It halves the side five times: in the stem and in four stages. From 256 px up, further inverted
@@ -34,9 +35,6 @@ class MobileNetBackbone(nn.Module):
         resolution: Side of the images, a power of two from 8 up.
         width: Factor on all channels, rounded to multiples of 8.
         norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
-
-    Attributes:
-        channels_at: Side -> channels of the feature map that `features` gives at that side.
 
     Raises:
         ConfigError: The resolution or the norm is not one of these.
@@ -53,7 +51,7 @@ class MobileNetBackbone(nn.Module):
 
     def __init__(self, *, resolution: int, width: float = 1.0, norm: str = "batch") -> None:
         super().__init__()
-        self.architecture = {"resolution": resolution, "width": width, "norm": norm}
+        self.architecture = constructor_arguments(locals(), MobileNetBackbone)
         self.resolution, self.name = resolution, "mobilenet"
         (stem, *steps), extra = kept_strides(resolution, places=1 + len(HALVING))
         normalise = partial(named_norm, norm=norm)
@@ -76,27 +74,15 @@ class MobileNetBackbone(nn.Module):
             self.stages.append(stage)
             side //= first
             self.channels_at[side] = channels
-        self.out_channels, self.out_size = channels, SMALLEST
+        self.out_channels = channels
         he_initialise(self)
         if norm == "none":
             blocks = [part for part in self.modules() if isinstance(part, InvertedResidual)]
             zero_residual_branches([block.conv[-2] for block in blocks if block.use_res_connect])  # type: ignore[misc]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.stem(in_fastest_layout(images))
-        for stage in self.stages:
-            x = stage(x)
-        return x
-
-    def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.stem(in_fastest_layout(images))
-        found = {x.shape[-1]: x}
-        for stage in self.stages:
-            x = stage(x)
-            found[x.shape[-1]] = x
-        return found
+    def steps(self) -> Sequence[nn.Module]:
+        """The stem and the stages."""
+        return [self.stem, *self.stages]
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -1,19 +1,20 @@
 """ResNet-18, 34 and 50 as backbones of E (Table 3)."""
 
+from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from idinvert.errors import ConfigError
 from idinvert.networks.backbone import (
-    SMALLEST,
+    Backbone,
     he_initialise,
-    in_fastest_layout,
     kept_strides,
     named_norm,
     zero_residual_branches,
 )
+from idinvert.networks.layers import constructor_arguments
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -24,7 +25,7 @@ LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
 _PLACES = 5  # stem, max pooling, and the first blocks of stages 2 to 4
 
 
-class ResNetBackbone(nn.Module):
+class ResNetBackbone(Backbone):
     """Images to a 4x4 feature map: a ResNet without its pooling and classifier, untrained.
 
     A ResNet halves the side five times: stem, max pooling, stages 2, 3 and 4. From 256 px up,
@@ -52,9 +53,6 @@ class ResNetBackbone(nn.Module):
         width: Channels of the stem and the first stage; 64 in the original, doubled by each stage.
         norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
 
-    Attributes:
-        channels_at: Side -> channels of the feature map that `features` gives at that side.
-
     Raises:
         ConfigError: A value is not one of these.
 
@@ -76,12 +74,7 @@ class ResNetBackbone(nn.Module):
                 f"encoder: got depth {depth}, expected one of {sorted(LAYOUTS)}; "
                 "change encoder.backbone.depth"
             )
-        self.architecture = {
-            "resolution": resolution,
-            "depth": depth,
-            "width": width,
-            "norm": norm,
-        }
+        self.architecture = constructor_arguments(locals(), ResNetBackbone)
         self.resolution, self.name = resolution, f"resnet{depth}"
         # In the network the stem comes before the pooling; small images drop the pooling first.
         (pool, stem, *steps), extra = kept_strides(resolution, places=_PLACES)
@@ -111,26 +104,14 @@ class ResNetBackbone(nn.Module):
             self.add_module(name, stage)
             side //= first
             self.channels_at[side] = channels
-        self.out_channels, self.out_size = channels, SMALLEST
+        self.out_channels = channels
         he_initialise(self)
         if norm == "none":
             last = "conv2" if block is BasicBlock else "conv3"
             blocks = [part for part in self.modules() if type(part) is block]
             zero_residual_branches([getattr(part, last) for part in blocks])
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(in_fastest_layout(images)))))
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-        return x
-
-    def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
-        x = self.relu(self.bn1(self.conv1(in_fastest_layout(images))))
-        found = {x.shape[-1]: x}
-        x = self.maxpool(x)
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            found[x.shape[-1]] = x
-        return found
+    def steps(self) -> Sequence[nn.Module]:
+        """Stem, pooling and stages."""
+        stages = [self.get_submodule(name) for name in self.stages]
+        return [self.conv1, self.bn1, self.relu, self.maxpool, *stages]

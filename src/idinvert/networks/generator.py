@@ -1,10 +1,12 @@
-"""What every generator offers to the rest of the project, and the pieces they share."""
+"""What StyleGAN and StyleGAN2 share: mapping, truncation, and a synthesis layer by layer."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from idinvert.networks.mapping import MappingNetwork
 
 Noise = str | Sequence[Tensor]
 """How noise enters: "const" (stored maps), "random" (drawn from rng), "none", or a list of maps."""
@@ -26,24 +28,36 @@ class SynthesisState(NamedTuple):
     shortcut: Tensor | None = None
 
 
-@runtime_checkable
-class Generator(Protocol):
-    """A StyleGAN-like generator: mapping, then a synthesis that takes one w a layer."""
+class Synthesis(nn.Module):
+    """G: style codes to images, one layer after the other; a subclass has the layers.
 
-    resolution: int
-    num_layers: int
-    z_dim: int
-    w_dim: int
-    multi_w: bool
-    w_avg: Tensor
-    noise_shapes: list[tuple[int, int]]
-    architecture: dict
+    Args:
+        resolution: Side of the image in pixels, R, a power of two.
+        w_dim: Width of w.
+        const: The learned input [C, 4, 4].
 
-    def mapping(self, z: Tensor) -> Tensor:
-        """Maps z [N, z_dim] to w [N, L, w_dim]; a conditional one takes labels c [N, c_dim] too."""
-        ...
+    Attributes:
+        num_layers: L = 2·log2(R) − 2.
+        noise_shapes: Sizes (h, w), one a noise input.
+    """
 
-    def synthesis(
+    def __init__(self, *, resolution: int, w_dim: int, const: Tensor) -> None:
+        super().__init__()
+        self.resolution, self.w_dim = resolution, w_dim
+        self.num_layers = 2 * len(resolutions(resolution))
+        self.const = nn.Parameter(const)
+        self.noise_shapes: list[tuple[int, int]] = []
+
+    def add_noise_input(self, side: int) -> None:
+        """Registers the constant map of one more noise input."""
+        self.register_buffer(f"noise_{len(self.noise_shapes)}", torch.randn(1, 1, side, side))
+        self.noise_shapes.append((side, side))
+
+    def layer(self, state: SynthesisState, w: Tensor, noise: Tensor | None) -> SynthesisState:
+        """Runs the layer after ``state``, with codes [N, L, w_dim] and noise [N or 1, 1, h, w]."""
+        raise NotImplementedError
+
+    def forward(
         self,
         w: Tensor,
         noise: Noise = "const",
@@ -52,19 +66,123 @@ class Generator(Protocol):
         resume: SynthesisState | None = None,
         rng: torch.Generator | None = None,
     ) -> Tensor | SynthesisState:
-        """Maps w [N, L, w_dim] to images [N, 3, R, R], or to the state after `stop` layers."""
-        ...
+        """Runs the synthesis, or a part of it.
+
+        Args:
+            w: Style codes [N, L, w_dim].
+            noise: "const" for the stored maps, "random" for maps drawn from rng, "none", or a map
+                [N or 1, 1, h, w] for each of `noise_shapes`.
+            stop: Return the state after this many layers, 0 … L.
+            resume: Continue from this state; w[:, :resume.layer] is then not read.
+            rng: Source of random noise.
+
+        Returns:
+            Images [N, 3, R, R], in [-1, 1] but for outliers; or a SynthesisState.
+
+        Raises:
+            ValueError: Codes, noise or layer numbers do not fit.
+        """
+        if w.ndim != 3 or w.shape[1:] != (self.num_layers, self.w_dim):
+            raise ValueError(
+                f"w has shape {tuple(w.shape)}, expected [N, {self.num_layers}, {self.w_dim}] "
+                "(do encoder and generator belong together?)"
+            )
+        if not isinstance(noise, str) and len(noise) != len(self.noise_shapes):
+            raise ValueError(f"got {len(noise)} noise maps, expected {len(self.noise_shapes)}")
+        first = 0 if resume is None else resume.layer
+        last = self.num_layers if stop is None else stop
+        if not 0 <= first <= last <= self.num_layers:
+            raise ValueError(
+                f"cannot run from layer {first} to {last}: expected 0 <= first <= last <= "
+                f"{self.num_layers}"
+            )
+        if resume is None:
+            x = self.const.expand(len(w), -1, -1, -1)
+            # channels_last spares the CPU's convolutions a reordering on the way in and out.
+            state = SynthesisState(x.contiguous(memory_format=torch.channels_last), None, 0)
+        else:
+            state = resume
+        for i in range(first, last):
+            maps = None
+            if i < len(self.noise_shapes):
+                stored = self.get_buffer(f"noise_{i}")
+                maps = noise_map(noise, i, stored=stored, batch=len(w), rng=rng)
+            state = self.layer(state, w, maps)
+        if stop is not None:
+            return state
+        assert state.image is not None  # layer L − 1 was run, now or before
+        return state.image
+
+
+class Generator(nn.Module):
+    """A generator of the StyleGAN family: the mapping M, then the synthesis G.
+
+    Parameters are stored raw with gains at run time, exactly as NVlabs store them, so that
+    converted weights match.
+
+    Args:
+        synthesis: G.
+        z_dim: Width of z.
+        multi_w: Whether M yields one w a layer (the paper's retraining, Sec. 5.1).
+        of_mapping: Further arguments of `MappingNetwork`.
+
+    Attributes:
+        resolution: Side of the images.
+        num_layers: L.
+        w_dim: Width of w.
+        w_avg: Average w [L, w_dim]; see `track_w_avg`.
+        noise_shapes: Sizes (h, w), one a noise input.
+        architecture: The constructor's arguments.
+    """
+
+    w_avg: Tensor
+    architecture: dict[str, Any]
+
+    def __init__(
+        self, *, synthesis: Synthesis, z_dim: int, multi_w: bool, **of_mapping: Any
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.multi_w, self.c_dim = z_dim, multi_w, of_mapping.get("c_dim", 0)
+        self.resolution, self.w_dim = synthesis.resolution, synthesis.w_dim
+        self.num_layers, self.noise_shapes = synthesis.num_layers, synthesis.noise_shapes
+        self.synthesis = synthesis
+        self.mapping = MappingNetwork(
+            z_dim=z_dim,
+            w_dim=self.w_dim,
+            num_layers=self.num_layers,
+            multi_w=multi_w,
+            **of_mapping,
+        )
+        self.register_buffer("w_avg", torch.zeros(self.num_layers, self.w_dim))
+
+    @torch.no_grad()
+    def track_w_avg(self, w: Tensor, *, decay: float = 0.995) -> None:
+        """Moves w_avg towards the mean of w [N, L, w_dim], by 1 − decay."""
+        self.w_avg.lerp_(w.mean(dim=0).to(self.w_avg.dtype), 1 - decay)
 
     def forward(
         self,
         z: Tensor,
+        c: Tensor | None = None,
         *,
         noise: Noise = "const",
         truncation: float = 1.0,
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """Maps z [N, z_dim] to images [N, 3, R, R]."""
-        ...
+        """Maps latent codes to images.
+
+        Args:
+            z: Latent codes [N, z_dim], drawn from N(0, I).
+            c: Labels [N, c_dim] of a conditional generator.
+            noise: As in the synthesis.
+            truncation: ψ, the share of w − w_avg that is kept.
+            rng: Source of random noise.
+
+        Returns:
+            Images [N, 3, R, R], in [-1, 1] but for outliers.
+        """
+        w = truncate(self.mapping(z, c), self.w_avg, truncation)
+        return self.synthesis(w, noise, rng=rng)
 
 
 def resolutions(resolution: int) -> list[int]:
@@ -106,31 +224,6 @@ def widths(
             f"one for each of {sides} (generator.channels, discriminator.channels)"
         )
     return list(channels)
-
-
-def check_codes(w: Tensor, *, num_layers: int, w_dim: int) -> None:
-    """Refuses style codes that do not fit the generator.
-
-    Raises:
-        ValueError: w is not [N, num_layers, w_dim].
-    """
-    if w.ndim != 3 or w.shape[1:] != (num_layers, w_dim):
-        raise ValueError(
-            f"w has shape {tuple(w.shape)}, expected [N, {num_layers}, {w_dim}] "
-            "(do encoder and generator belong together?)"
-        )
-
-
-def check_span(first: int, last: int, *, num_layers: int) -> None:
-    """Refuses a run of layers that is not in order or leaves the network.
-
-    Raises:
-        ValueError: Not 0 <= first <= last <= num_layers.
-    """
-    if not 0 <= first <= last <= num_layers:
-        raise ValueError(
-            f"cannot run from layer {first} to {last}: expected 0 <= first <= last <= {num_layers}"
-        )
 
 
 def check_images(images: Tensor, resolution: int) -> None:
@@ -190,16 +283,6 @@ def noise_map(
     return given
 
 
-def check_noise(noise: Noise, shapes: Sequence[tuple[int, int]]) -> None:
-    """Refuses a list of noise maps of wrong length.
-
-    Raises:
-        ValueError: There are more or fewer maps than noise inputs.
-    """
-    if not isinstance(noise, str) and len(noise) != len(shapes):
-        raise ValueError(f"got {len(noise)} noise maps, expected {len(shapes)}")
-
-
 def truncate(w: Tensor, w_avg: Tensor, truncation: float) -> Tensor:
     """Moves w towards the average: w̄ + ψ(w − w̄).
 
@@ -212,15 +295,3 @@ def truncate(w: Tensor, w_avg: Tensor, truncation: float) -> Tensor:
         Tensor [N, L, w_dim].
     """
     return w if truncation == 1.0 else w_avg + truncation * (w - w_avg)
-
-
-@torch.no_grad()
-def move_average(w_avg: Tensor, w: Tensor, *, decay: float) -> None:
-    """Moves the average codes in place towards the mean of a batch.
-
-    Args:
-        w_avg: Average codes [L, w_dim]; changed to decay · w_avg + (1 − decay) · mean(w).
-        w: Style codes [N, L, w_dim].
-        decay: Share of the old average, 0 … 1.
-    """
-    w_avg.lerp_(w.mean(dim=0).to(w_avg.dtype), 1 - decay)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from idinvert.networks.batch_norm import batch_norm
+from idinvert.networks.backbone import batch_norm
 
 IRSE50 = (3, 4, 14, 3)
 """Units of the four stages of the 50-layer body."""

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.errors import ConfigError
+from idinvert.networks.layers import constructor_arguments
 
 _SLOPE = 0.2
 
@@ -27,7 +28,7 @@ class LatentDiscriminator(nn.Module):
         super().__init__()
         if depth < 2:
             raise ConfigError(f"latent discriminator: got depth {depth}, expected 2 or more")
-        self.architecture = {"features": features, "width": width, "depth": depth}
+        self.architecture = constructor_arguments(locals(), LatentDiscriminator)
         widths = [features] + [width] * (depth - 1) + [1]
         self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(depth))
 

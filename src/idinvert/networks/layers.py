@@ -1,6 +1,9 @@
-"""Layers shared by the StyleGAN family: raw parameters, gains applied at run time."""
+"""What the networks share: how they are described, memory layout, layers with run-time gains."""
 
+import inspect
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,36 @@ from torch import Tensor, nn
 
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
+
+
+def constructor_arguments(found: dict[str, Any], network: type[nn.Module]) -> dict[str, Any]:
+    """What a network is built with, as files keep it: lists, numbers, words.
+
+    Args:
+        found: The constructor's ``locals()``.
+        network: The class, whose signature says which of them are arguments.
+    """
+    values = {name: found[name] for name in inspect.signature(network).parameters}
+    sequences = {k: v for k, v in values.items() if isinstance(v, Sequence)}
+    return values | {k: list(v) for k, v in sequences.items() if not isinstance(v, str)}
+
+
+def in_fastest_layout(images: Tensor) -> Tensor:
+    """The images as the convolutions of an encoder or of F take them fastest.
+
+    On the CPU that is channels_last, which all that follows keeps: pooling and batch normalisation
+    then take a third of their time, convolutions up to a third less. Elsewhere they stay as they
+    are.
+
+    Args:
+        images: ``[N, C, H, W]``.
+
+    Returns:
+        The same numbers.
+    """
+    if images.device.type != "cpu":
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def lrelu(x: Tensor, *, gain: float = 1.0) -> Tensor:

@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from idinvert.networks.layers import LRELU_GAIN, EqualLinear, lrelu, pixel_norm
+from idinvert.networks.layers import (
+    LRELU_GAIN,
+    EqualLinear,
+    constructor_arguments,
+    lrelu,
+    pixel_norm,
+)
 
 
 class MappingNetwork(nn.Module):
@@ -48,18 +54,7 @@ class MappingNetwork(nn.Module):
         hidden_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.architecture = {
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "num_layers": num_layers,
-            "depth": depth,
-            "multi_w": multi_w,
-            "lr_mul": lr_mul,
-            "gain_on": gain_on,
-            "c_dim": c_dim,
-            "embed_dim": embed_dim,
-            "hidden_dim": hidden_dim,
-        }
+        self.architecture = constructor_arguments(locals(), MappingNetwork)
         if depth < 1:
             raise ValueError(f"the mapping network needs at least one layer, got depth={depth}")
         if gain_on not in ("activation", "weight"):
@@ -103,31 +98,6 @@ class MappingNetwork(nn.Module):
         if self.multi_w:
             return x.reshape(-1, self.num_layers, self.w_dim)  # [N, L, w_dim]
         return x[:, None, :].repeat(1, self.num_layers, 1)  # [N, L, w_dim]
-
-
-class LabelMapping(nn.Module):
-    """Maps labels to the direction on which a conditional discriminator projects its features.
-
-    Args:
-        c_dim: Width of the label c.
-        width: Width of the embedding and of every layer.
-        depth: Fully connected layers after the normalised embedding, 0 or more.
-        lr_mul: Their learning-rate multiplier.
-
-    Source: Karras et al. 2020 (arXiv 2006.06676), D's mapping network.
-    """
-
-    def __init__(self, c_dim: int, width: int, *, depth: int, lr_mul: float) -> None:
-        super().__init__()
-        self.embed = EqualLinear(c_dim, width)
-        self.layers = nn.ModuleList(EqualLinear(width, width, lr_mul=lr_mul) for _ in range(depth))
-
-    def forward(self, c: Tensor) -> Tensor:
-        """Maps c [N, c_dim] to [N, width]."""
-        x = pixel_norm(self.embed(c))
-        for layer in self.layers:
-            x = lrelu(layer(x), gain=LRELU_GAIN)
-        return x
 
 
 def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:

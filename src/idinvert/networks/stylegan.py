@@ -5,20 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from idinvert.networks.generator import (
-    Noise,
-    SynthesisState,
-    check_codes,
-    check_noise,
-    check_span,
-    move_average,
-    noise_map,
-    resolutions,
-    truncate,
-    widths,
+from idinvert.networks.generator import Generator, Synthesis, SynthesisState, resolutions, widths
+from idinvert.networks.layers import (
+    LRELU_GAIN,
+    EqualConv2d,
+    EqualLinear,
+    constructor_arguments,
+    lrelu,
 )
-from idinvert.networks.layers import LRELU_GAIN, EqualConv2d, EqualLinear, lrelu
-from idinvert.networks.mapping import MappingNetwork
 from idinvert.networks.resample import blur, box_conv_up, fir_kernel
 
 FUSED_FROM = 128
@@ -55,7 +49,7 @@ class Epilogue(nn.Module):
         return torch.addcmul(shift.to(x.dtype), x, factor.to(x.dtype))
 
 
-class StyleGANSynthesis(nn.Module):
+class StyleGANSynthesis(Synthesis):
     """Maps style codes to images.
 
     Layer 0 styles the constant input; layer 1 convolves at 4 px; then every even layer doubles the
@@ -81,76 +75,32 @@ class StyleGANSynthesis(nn.Module):
         fused_from: int = FUSED_FROM,
         final_tanh: bool = False,
     ) -> None:
-        super().__init__()
-        sides = resolutions(resolution)
-        self.w_dim, self.fused_from, self.final_tanh = w_dim, fused_from, final_tanh
-        self.num_layers = 2 * len(sides)
+        const = torch.ones(channels[0], 4, 4)
+        super().__init__(resolution=resolution, w_dim=w_dim, const=const)
+        self.fused_from, self.final_tanh = fused_from, final_tanh
         # The convolution of layer i is convs[i − 1]: layer 0 has none.
-        self.const = nn.Parameter(torch.ones(channels[0], 4, 4))
         self.convs = nn.ModuleList()
         self.epilogues = nn.ModuleList()
-        self.noise_shapes: list[tuple[int, int]] = []
+        sides = resolutions(resolution)
         for i in range(self.num_layers):
             before, after = channels[max(i - 1, 0) // 2], channels[i // 2]
             if i > 0:
                 conv = EqualConv2d(before, after, kernel_size=3, bias=False, gain=LRELU_GAIN)
                 self.convs.append(conv)
             self.epilogues.append(Epilogue(after, w_dim=w_dim))
-            side = sides[i // 2]
-            self.register_buffer(f"noise_{i}", torch.randn(1, 1, side, side))
-            self.noise_shapes.append((side, side))
+            self.add_noise_input(sides[i // 2])
         self.to_rgb = EqualConv2d(channels[-1], 3, kernel_size=1)
         self.register_buffer("blur_kernel", fir_kernel((1, 2, 1)), persistent=False)
 
-    def forward(
-        self,
-        w: Tensor,
-        noise: Noise = "const",
-        *,
-        stop: int | None = None,
-        resume: SynthesisState | None = None,
-        rng: torch.Generator | None = None,
-    ) -> Tensor | SynthesisState:
-        """Runs the synthesis, or a part of it.
-
-        Args:
-            w: Style codes [N, L, w_dim].
-            noise: "const" for the stored maps, "random" for maps drawn from rng, "none", or L maps
-                [N or 1, 1, h, w].
-            stop: Return the state after this many layers, 0 … L.
-            resume: Continue from this state; w[:, :resume.layer] is then not read.
-            rng: Source of random noise.
-
-        Returns:
-            Images [N, 3, R, R], in [-1, 1] but for outliers; or a SynthesisState, whose image is
-            None before layer L.
-
-        Raises:
-            ValueError: Codes, noise or layer numbers do not fit.
-        """
-        check_codes(w, num_layers=self.num_layers, w_dim=self.w_dim)
-        check_noise(noise, self.noise_shapes)
-        first = 0 if resume is None else resume.layer
-        last = self.num_layers if stop is None else stop
-        check_span(first, last, num_layers=self.num_layers)
-        image: Tensor | None = None
-        if resume is None:
-            x = self.const.expand(w.shape[0], -1, -1, -1)
-            # channels_last spares the CPU's convolutions a reordering on the way in and out.
-            x = x.contiguous(memory_format=torch.channels_last)
-        else:
-            x, image = resume.features, resume.image
-        for i in range(first, last):
-            stored = self.get_buffer(f"noise_{i}")
-            maps = noise_map(noise, i, stored=stored, batch=w.shape[0], rng=rng)
-            x = self.epilogues[i](self._convolve(x, i), w[:, i], maps)
-            if i == self.num_layers - 1:
-                image = self.to_rgb(x)
-                image = image.tanh() if self.final_tanh else image
-        if stop is not None:
-            return SynthesisState(x, image, last)
-        assert image is not None  # layer L − 1 was run, now or before
-        return image
+    def layer(self, state: SynthesisState, w: Tensor, noise: Tensor | None) -> SynthesisState:
+        """Convolution, noise and style; the image comes with the last layer."""
+        i = state.layer
+        x = self.epilogues[i](self._convolve(state.features, i), w[:, i], noise)
+        image = None
+        if i == self.num_layers - 1:
+            image = self.to_rgb(x)
+            image = image.tanh() if self.final_tanh else image
+        return SynthesisState(x, image, i + 1)
 
     def _convolve(self, x: Tensor, i: int) -> Tensor:
         """Runs the convolution of layer i, the upsampling ones with their blur."""
@@ -164,11 +114,8 @@ class StyleGANSynthesis(nn.Module):
         return blur(box_conv_up(x, conv.filters(), flip=flip), self.blur_kernel)
 
 
-class StyleGANGenerator(nn.Module):
+class StyleGANGenerator(Generator):
     """StyleGAN: mapping M and synthesis G.
-
-    Parameters are stored raw with gains at run time, as NVlabs store them, so that converted
-    weights match; filters are [out, in, k, k].
 
     Args:
         resolution: Side of the image in pixels, a power of two.
@@ -185,15 +132,9 @@ class StyleGANGenerator(nn.Module):
             code does not.
         fused_from: Output resolution from which upsampling filters are used unflipped.
 
-    Attributes:
-        w_avg: Average w [L, w_dim]; see `track_w_avg`.
-        noise_shapes: L sizes (h, w), one a noise input.
-
     Source: Karras et al. 2019 (arXiv 1812.04948).
     Differs from the paper: no progressive growing, hence one ToRGB only.
     """
-
-    w_avg: Tensor
 
     def __init__(
         self,
@@ -210,65 +151,19 @@ class StyleGANGenerator(nn.Module):
         final_tanh: bool = False,
         fused_from: int = FUSED_FROM,
     ) -> None:
-        super().__init__()
-        self.architecture = {
-            "resolution": resolution,
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "channels": None if channels is None else list(channels),
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mapping_depth": mapping_depth,
-            "mapping_width": mapping_width,
-            "multi_w": multi_w,
-            "final_tanh": final_tanh,
-            "fused_from": fused_from,
-        }
-        self.resolution, self.z_dim, self.w_dim, self.multi_w = resolution, z_dim, w_dim, multi_w
-        self.synthesis = StyleGANSynthesis(
-            resolution=resolution,
-            w_dim=w_dim,
-            channels=widths(
-                resolution, channels, channel_base=channel_base, channel_max=channel_max
+        width = widths(resolution, channels, channel_base=channel_base, channel_max=channel_max)
+        super().__init__(
+            synthesis=StyleGANSynthesis(
+                resolution=resolution,
+                w_dim=w_dim,
+                channels=width,
+                fused_from=fused_from,
+                final_tanh=final_tanh,
             ),
-            fused_from=fused_from,
-            final_tanh=final_tanh,
-        )
-        self.num_layers = self.synthesis.num_layers
-        self.noise_shapes = self.synthesis.noise_shapes
-        self.mapping = MappingNetwork(
             z_dim=z_dim,
-            w_dim=w_dim,
-            num_layers=self.num_layers,
-            depth=mapping_depth,
             multi_w=multi_w,
+            depth=mapping_depth,
             gain_on="weight",
             hidden_dim=mapping_width,
         )
-        self.register_buffer("w_avg", torch.zeros(self.num_layers, w_dim))
-
-    def track_w_avg(self, w: Tensor, *, decay: float = 0.995) -> None:
-        """Moves w_avg towards the mean of w [N, L, w_dim], by 1 − decay."""
-        move_average(self.w_avg, w, decay=decay)
-
-    def forward(
-        self,
-        z: Tensor,
-        *,
-        noise: Noise = "const",
-        truncation: float = 1.0,
-        rng: torch.Generator | None = None,
-    ) -> Tensor:
-        """Maps latent codes to images.
-
-        Args:
-            z: Latent codes [N, z_dim], drawn from N(0, I).
-            noise: As in the synthesis.
-            truncation: ψ, the share of w − w_avg that is kept.
-            rng: Source of random noise.
-
-        Returns:
-            Images [N, 3, R, R], in [-1, 1] but for outliers.
-        """
-        w = truncate(self.mapping(z), self.w_avg, truncation)
-        return self.synthesis(w, noise, rng=rng)
+        self.architecture = constructor_arguments(locals(), StyleGANGenerator)

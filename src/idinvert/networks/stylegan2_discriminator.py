@@ -12,10 +12,12 @@ from idinvert.networks.layers import (
     LRELU_GAIN,
     EqualConv2d,
     EqualLinear,
+    constructor_arguments,
     lrelu,
     minibatch_stddev,
+    pixel_norm,
 )
-from idinvert.networks.mapping import LabelMapping, check_labels
+from idinvert.networks.mapping import check_labels
 from idinvert.networks.resample import (
     conv_down,
     downsample,
@@ -115,6 +117,31 @@ class DiscriminatorBlock(nn.Module):
         return self.conv1(self.conv0(x), twice=twice) + shortcut
 
 
+class LabelMapping(nn.Module):
+    """Maps labels to the direction on which a conditional discriminator projects its features.
+
+    Args:
+        c_dim: Width of the label c.
+        width: Width of the embedding and of every layer.
+        depth: Fully connected layers after the normalised embedding, 0 or more.
+        lr_mul: Their learning-rate multiplier.
+
+    Source: Karras et al. 2020 (arXiv 2006.06676), D's mapping network.
+    """
+
+    def __init__(self, c_dim: int, width: int, *, depth: int, lr_mul: float) -> None:
+        super().__init__()
+        self.embed = EqualLinear(c_dim, width)
+        self.layers = nn.ModuleList(EqualLinear(width, width, lr_mul=lr_mul) for _ in range(depth))
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Maps c [N, c_dim] to [N, width]."""
+        x = pixel_norm(self.embed(c))
+        for layer in self.layers:
+            x = lrelu(layer(x), gain=LRELU_GAIN)
+        return x
+
+
 class StyleGAN2Discriminator(nn.Module):
     """Judges images: one logit each, high for real.
 
@@ -160,20 +187,7 @@ class StyleGAN2Discriminator(nn.Module):
         cmap_lr_mul: float = 0.01,
     ) -> None:
         super().__init__()
-        self.architecture = {
-            "resolution": resolution,
-            "channels": None if channels is None else list(channels),
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mbstd_group": mbstd_group,
-            "mbstd_channels": mbstd_channels,
-            "conv_clamp": conv_clamp,
-            "connections": connections,
-            "c_dim": c_dim,
-            "cmap_dim": cmap_dim,
-            "cmap_depth": cmap_depth,
-            "cmap_lr_mul": cmap_lr_mul,
-        }
+        self.architecture = constructor_arguments(locals(), StyleGAN2Discriminator)
         check_connections(connections)
         self.resolution, self.c_dim = resolution, c_dim
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels

@@ -10,6 +10,7 @@ from idinvert.networks.layers import (
     LRELU_GAIN,
     EqualConv2d,
     EqualLinear,
+    constructor_arguments,
     lrelu,
     minibatch_stddev,
 )
@@ -73,15 +74,7 @@ class StyleGANDiscriminator(nn.Module):
         fc_width: int | None = None,
     ) -> None:
         super().__init__()
-        self.architecture = {
-            "resolution": resolution,
-            "channels": None if channels is None else list(channels),
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mbstd_group": mbstd_group,
-            "mbstd_channels": mbstd_channels,
-            "fc_width": fc_width,
-        }
+        self.architecture = constructor_arguments(locals(), StyleGANDiscriminator)
         self.resolution = resolution
         self.mbstd_group, self.mbstd_channels = mbstd_group, mbstd_channels
         width = widths(resolution, channels, channel_base=channel_base, channel_max=channel_max)

@@ -3,17 +3,12 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.vgg import cfgs, make_layers
 
 from idinvert.errors import ConfigError
 
-# Channels of the convolutions, "pool" between them; the last is conv4_3.
-_PLAN: tuple[int | str, ...] = (
-    *(64, 64, "pool"),
-    *(128, 128, "pool"),
-    *(256, 256, 256, "pool"),
-    *(512, 512, 512),
-)
 CAFFE_MEANS = (123.68, 116.779, 103.939)  # R, G, B of 0-255
+RELU4_3 = 23  # modules of `features` up to this layer
 CHANNEL_ORDERS = ("rgb", "bgr")
 TAPS = (1, 3, 13, 20)  # modules of `features`: conv1_1, conv1_2, conv3_2, conv4_2, after their ReLU
 
@@ -52,15 +47,10 @@ class VGG16Features(nn.Module):
             )
         self.architecture = {"resize": resize, "channel_order": channel_order}
         self.resize, self.channel_order = resize, channel_order
-        layers: list[nn.Module] = []
-        channels = 3
-        for step in _PLAN:
-            if isinstance(step, int):
-                layers += [nn.Conv2d(channels, step, 3, padding=1), nn.ReLU()]
-                channels = step
-            else:
-                layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
+        self.features = make_layers(cfgs["D"])[:RELU4_3]
+        for module in self.features:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # an output handed out must stay what it was
         means = torch.tensor(CAFFE_MEANS).view(1, 3, 1, 1)
         self.register_buffer("means", means, persistent=False)
 

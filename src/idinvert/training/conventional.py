@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import ConfigError
-from idinvert.inversion.draw import image_rng
-from idinvert.inversion.initialization import mapped
+from idinvert.inversion.initialization import image_rng, mapped
 from idinvert.losses.terms import code_loss
 from idinvert.training.clock import random_stream
 from idinvert.training.encoder_training import EncoderTraining

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
 from idinvert.losses.terms import check_kind
-from idinvert.networks.encoding import decode
+from idinvert.networks.encoder import decode
 from idinvert.training.encoder_training import EncoderTraining
 from idinvert.training.objective import adam, lazy_ratio, total
 

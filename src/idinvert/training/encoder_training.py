@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
 from idinvert.losses.terms import pixel_loss
-from idinvert.networks.encoding import decode
+from idinvert.networks.encoder import decode
 from idinvert.training.objective import Objective
 from idinvert.training.schedules import Schedule
 

@@ -1,6 +1,6 @@
 """The pictures of a training run: rows of the same images, and of what becomes of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from idinvert.editing.edits import inner_steps, interpolate, manipulate
 from idinvert.editing.masks import paste
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimize_codes import InDomainInverter
-from idinvert.training.callbacks.panel import Draw
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 Noise = list[Tensor] | None
@@ -44,8 +43,9 @@ class FixedImages:
         self.steps, self.lambda_vgg = steps, lambda_vgg
         self._made: tuple[int, Inversion] | None = None
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def named(self, strips: Tensor) -> dict[str, Tensor]:
+        """A strip of each image ``[N, ...]`` by its caption, ``image <id>``."""
+        return {f"image {name}": strip for name, strip in zip(self.ids, strips, strict=True)}
 
     def inputs(self, module: Any) -> Tensor:
         """The images as the networks take them: float [N, 3, R, R] in [-1, 1]."""
@@ -73,151 +73,106 @@ class FixedImages:
         return self._made[1]
 
 
-def reconstruction_rows(dataset: Dataset, *, count: int = 8) -> Draw:
-    """Draws input and reconstruction of the first ``count`` images of ``dataset``.
-
-    Returns:
-        A function from the training module to caption (``image <id>``) → uint8 ``[2, 3, R, R]``.
-    """
-    items = [dataset[index] for index in range(min(count, len(dataset)))]  # type: ignore[arg-type]
-    images = torch.stack([item["image"] for item in items])
-    names = [f"image {item['id']}" for item in items]
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        reconstructions = module.reconstruct(to_float(images.to(module.device)).to(module.dtype))
-        pairs = torch.stack([images, to_uint8(reconstructions).cpu()], dim=1)  # [N, 2, 3, R, R]
-        return dict(zip(names, pairs, strict=True))
-
-    return draw
+def reconstruction_rows(module: Any, fixed: FixedImages) -> dict[str, Tensor]:
+    """Input and reconstruction of each image, by caption: uint8 ``[2, 3, R, R]``."""
+    reconstructions = to_uint8(module.reconstruct(fixed.inputs(module))).cpu()
+    return fixed.named(torch.stack([fixed.images, reconstructions], dim=1))
 
 
-def sample_rows(*, z_dim: int, count: int = 32, seed: int = 0) -> Draw:
-    """Draws what the averaged generator makes of ``count`` fixed codes.
-
-    Returns:
-        A function from the GAN's training module to one caption → uint8 ``[count, 3, R, R]``.
-    """
-    z = torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        codes = module.average.mapping(z.to(module.device, module.dtype))
-        images = module.average.synthesis(codes, noise="const")
-        return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
-
-    return draw
+def sample_rows(module: Any, *, count: int = 32, seed: int = 0) -> dict[str, Tensor]:
+    """What the averaged generator makes of ``count`` fixed codes: uint8 ``[count, 3, R, R]``."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(count, module.average.z_dim, generator=rng)
+    codes = module.average.mapping(z.to(module.device, module.dtype))
+    images = module.average.synthesis(codes, noise="const")
+    return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
 
 
-def inversion_rows(fixed: FixedImages) -> Draw:
-    """Draws original, G(E(x)) and inversion of each image.
-
-    Returns:
-        A function from the training module to caption (``image <id>``) → uint8 ``[3, 3, R, R]``.
-    """
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        found = fixed.inverted(module)
-        columns = [fixed.images, to_uint8(found.start_images).cpu(), to_uint8(found.images).cpu()]
-        strips = torch.stack(columns, dim=1)  # [N, 3, 3, R, R]
-        return {f"image {name}": strip for name, strip in zip(fixed.ids, strips, strict=True)}
-
-    return draw
+def inversion_rows(module: Any, fixed: FixedImages) -> dict[str, Tensor]:
+    """Original, G(E(x)) and inversion of each image, by caption: uint8 ``[3, 3, R, R]``."""
+    found = fixed.inverted(module)
+    columns = [fixed.images, to_uint8(found.start_images).cpu(), to_uint8(found.images).cpu()]
+    return fixed.named(torch.stack(columns, dim=1))  # [N, 3, 3, R, R]
 
 
-def interpolation_rows(fixed: FixedImages, *, steps: int = 5) -> Draw:
-    """Draws the first image, its inversion, ``steps`` between, the second's inversion, the second.
+def interpolation_rows(module: Any, fixed: FixedImages, *, steps: int = 5) -> dict[str, Tensor]:
+    """The first image, its inversion, ``steps`` between, the second's inversion, the second.
 
     Args:
+        module: The training module.
         fixed: Two images or more; the first two are taken.
         steps: Pictures strictly between the two inversions.
 
     Returns:
-        A function from the training module to one caption → uint8 ``[steps + 4, 3, R, R]``.
+        One caption → uint8 ``[steps + 4, 3, R, R]``.
     """
     alphas = [0.0, *inner_steps(steps), 1.0]
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        found = fixed.inverted(module)
-        codes = interpolate(found.codes[:1], found.codes[1:2], alphas)[0]  # [S, L, w_dim]
-        between = synthesised(module, codes, _mixed(found.noise, alphas))
-        strip = torch.cat([fixed.images[:1], between, fixed.images[1:2]])
-        return {f"image {fixed.ids[0]} to image {fixed.ids[1]}": strip}
-
-    return draw
-
-
-def _mixed(noise: Noise, alphas: list[float]) -> Noise:
-    """The noise maps between those of the first two images, a set for each weight."""
-    if noise is None:
-        return None
-    weights = torch.tensor(alphas).view(-1, 1, 1, 1)
-    return [torch.lerp(maps[:1], maps[:2][-1:], weights.to(maps)) for maps in noise]
+    found = fixed.inverted(module)
+    codes = interpolate(found.codes[:1], found.codes[1:2], alphas)[0]  # [S, L, w_dim]
+    noise: Noise = None
+    if found.noise is not None:  # between the maps of the two
+        weights = torch.tensor(alphas).view(-1, 1, 1, 1)
+        noise = [torch.lerp(m[:1], m[:2][-1:], weights.to(m)) for m in found.noise]
+    strip = torch.cat([fixed.images[:1], synthesised(module, codes, noise), fixed.images[1:2]])
+    return {f"image {fixed.ids[0]} to image {fixed.ids[1]}": strip}
 
 
 def manipulation_rows(
-    fixed: FixedImages, direction: Direction, *, steps: Sequence[float] = STEPS, count: int = 4
-) -> Draw:
-    """Draws original, inversion, and the inversion at each step of the direction.
+    module: Any,
+    fixed: FixedImages,
+    direction: Direction,
+    *,
+    steps: Sequence[float] = STEPS,
+    count: int = 4,
+) -> dict[str, Tensor]:
+    """Original, inversion, and the inversion at each step of the direction.
 
     Args:
+        module: The training module.
         fixed: The images.
         direction: n, for this generator.
         steps: α of Eq. 5.
         count: How many of the images.
 
     Returns:
-        A function from the training module to caption → uint8 ``[2 + S, 3, R, R]``.
+        Caption → uint8 ``[2 + S, 3, R, R]``.
     """
     words = f"{direction.name} {steps[0]:g} to {steps[-1]:g}"
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        found = fixed.inverted(module)
-        alphas = [0.0, *steps]
-        edited = manipulate(found.codes[:count], direction, alphas)  # [N, 1 + S, L, w_dim]
-        strips = {}
-        for index, codes in enumerate(edited):
-            noise = of_image(found.noise, index, lambda maps: maps.expand(len(alphas), -1, -1, -1))
-            images = synthesised(module, codes, noise)
-            strip = torch.cat([fixed.images[index : index + 1], images])
-            strips[f"image {fixed.ids[index]}, {words}"] = strip
-        return strips
-
-    return draw
+    found = fixed.inverted(module)
+    edited = manipulate(found.codes[:count], direction, [0.0, *steps])  # [N, 1 + S, L, w_dim]
+    strips = {}
+    for index, codes in enumerate(edited):
+        noise = found.noise and [
+            maps[min(index, len(maps) - 1)].expand(len(codes), -1, -1, -1) for maps in found.noise
+        ]
+        strip = torch.cat([fixed.images[index : index + 1], synthesised(module, codes, noise)])
+        strips[f"image {fixed.ids[index]}, {words}"] = strip
+    return strips
 
 
-def diffusion_rows(fixed: FixedImages, *, count: int = 2) -> Draw:
-    """Draws target, context, the two stitched, what the encoder makes of it, and the diffusion.
+def diffusion_rows(module: Any, fixed: FixedImages, *, count: int = 2) -> dict[str, Tensor]:
+    """Target, context, the two stitched, what the encoder makes of it, and the diffusion.
 
     Args:
+        module: The training module.
         fixed: Two images or more; image i is the target and image i + 1 its context.
         count: How many pairs.
 
     Returns:
-        A function from the training module to caption → uint8 ``[5, 3, R, R]``.
+        Caption → uint8 ``[5, 3, R, R]``.
     """
-    pairs = range(min(count, len(fixed) - 1))
-    ids = torch.tensor([fixed.ids[index] for index in pairs])
-    names = [f"image {fixed.ids[index]} into image {fixed.ids[index + 1]}" for index in pairs]
-    targets = fixed.images[: len(pairs)]
-    contexts = fixed.images[1 : len(pairs) + 1]
-
-    def draw(module: Any) -> dict[str, Tensor]:
-        inverter = DiffusionInverter(**fixed.settings(module))
-        images = fixed.inputs(module)
-        mask = inverter.mask_for(images.shape[-1])
-        stitched = paste(images[: len(pairs)], images[1 : len(pairs) + 1], mask)
-        found = inverter.invert(stitched, generator=module.generator, ids=ids)
-        made = (stitched, found.start_images, found.images)
-        columns = [targets, contexts, *(to_uint8(one).cpu() for one in made)]
-        return dict(zip(names, torch.stack(columns, dim=1), strict=True))  # each [5, 3, R, R]
-
-    return draw
+    pairs = min(count, len(fixed.ids) - 1)
+    inverter = DiffusionInverter(**fixed.settings(module))
+    images = fixed.inputs(module)
+    stitched = paste(images[:pairs], images[1 : pairs + 1], inverter.mask_for(images.shape[-1]))
+    ids = torch.tensor(fixed.ids[:pairs])
+    found = inverter.invert(stitched, generator=module.generator, ids=ids)
+    made = [to_uint8(each).cpu() for each in (stitched, found.start_images, found.images)]
+    columns = torch.stack([fixed.images[:pairs], fixed.images[1 : pairs + 1], *made], dim=1)
+    names = [f"image {fixed.ids[k]} into image {fixed.ids[k + 1]}" for k in range(pairs)]
+    return dict(zip(names, columns, strict=True))  # each [5, 3, R, R]
 
 
 def synthesised(module: Any, codes: Tensor, noise: Noise) -> Tensor:
     """G(codes) as uint8 [m, 3, R, R] on the CPU, with the images' own noise maps or G's."""
     return to_uint8(module.generator.synthesis(codes, noise=noise or "const")).cpu()
-
-
-def of_image(noise: Noise, index: int, change: Callable[[Tensor], Tensor]) -> Noise:
-    """The noise maps of one image, [1, 1, h, w], each changed; None stays None."""
-    return noise and [change(maps[min(index, len(maps) - 1)][None]) for maps in noise]

@@ -5,8 +5,7 @@ import torch
 
 from idinvert.checkpoints.families import encoder4editing, rosinality
 from idinvert.errors import CheckpointError
-from idinvert.networks.e4e_encoder import E4eEncoder
-from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 from .checks import KEY, archive, check_generator
 from .psp_encoders_files import encoder_state, options

@@ -20,8 +20,7 @@ from idinvert.checkpoints.release import load_network, save_network
 from idinvert.checkpoints.strict_loading import without_memory
 from idinvert.checkpoints.style_encoders import e4e, psp, start
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.networks.e4e_encoder import E4eEncoder
-from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 from .checks import KEY, about_same, check_every_key_is_named, check_settled, same
 from .psp_encoders_files import UNITS, encoder_state, options, recogniser_state

@@ -9,8 +9,7 @@ import torch
 
 from idinvert.checkpoints.release import load_network, read_header
 from idinvert.errors import DivergenceError
-from idinvert.networks.e4e_encoder import E4eEncoder
-from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 TINY = ("encoder.channels=2", "encoder.input_size=32", "encoder.reduction=1", "nimg=16")
 

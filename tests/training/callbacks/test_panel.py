@@ -1,6 +1,7 @@
 """Panels: the same images under the same key, PNG copies, and networks left as they were."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from idinvert.training.callbacks.panel import Panel
 from idinvert.training.gan import GANTraining
-from idinvert.training.panels import reconstruction_rows, sample_rows
+from idinvert.training.panels import FixedImages, reconstruction_rows, sample_rows
 from idinvert.training.schedules import Constant
 
 
@@ -50,7 +51,7 @@ def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(
     image_batches: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    draw = sample_rows(z_dim=8, count=6)
+    draw = partial(sample_rows, count=6)
     first, again = draw(gan), draw(gan)
     (caption,) = first
     assert torch.equal(first[caption], again[caption])
@@ -71,7 +72,7 @@ def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(
 ) -> None:
     panel = Panel(
         key="samples",
-        draw=sample_rows(z_dim=8, count=2),
+        draw=partial(sample_rows, count=2),
         folder=str(tmp_path),
         every_nimg=4,
         per_row=2,
@@ -92,7 +93,7 @@ def test_reconstructions_stand_beside_their_images_named_by_id(tmp_path: Path) -
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (3, 3, 8, 8), generator=rng, dtype=torch.uint8)
     dataset = [{"image": image, "id": 70 + index} for index, image in enumerate(images)]
-    rows = reconstruction_rows(dataset, count=2)(Negative())
+    rows = reconstruction_rows(Negative(), FixedImages(dataset, count=2))
     assert list(rows) == ["image 70", "image 71"]
     for index, pair in enumerate(rows.values()):
         assert torch.equal(pair[0], images[index])
@@ -109,7 +110,7 @@ def test_loggers_get_the_key_the_captions_and_the_images_seen(
     gan.clock.nimg = 40
     panel = Panel(
         key="samples",
-        draw=sample_rows(z_dim=8, count=2),
+        draw=partial(sample_rows, count=2),
         folder=str(tmp_path),
         every_nimg=4,
         per_row=2,

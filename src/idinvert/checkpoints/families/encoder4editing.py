@@ -24,9 +24,8 @@ from idinvert.checkpoints.strict_loading import (
     load,
     text_keys,
 )
-from idinvert.networks.e4e_encoder import E4eEncoder
 from idinvert.networks.irse import IRSE50
-from idinvert.networks.psp_encoder import PspEncoder
+from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 E4E, PSP, INTO_W = "Encoder4Editing", "GradualStyleEncoder", "BackboneEncoderUsingLastLayerIntoW"
 KNOWN = (E4E, PSP, INTO_W)

@@ -1,4 +1,4 @@
-"""Micro-batches: the same step in parts, for every objective; gradients meet once."""
+"""What holds for every objective: who learns, what stays, micro-batches, gradients meet once."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -70,6 +70,66 @@ def make(
         return DomainGuidedTraining(**networks, **shown, **IMAGES, refresh_fakes=again)
 
     return training
+
+
+LEARN = {
+    "conventional": ["encoder"],
+    "domain_guided": ["encoder", "discriminator"],
+    "e4e": ["encoder", "latent_adversary"],
+    "force_in_domain": ["encoder", "discriminator", "latent_adversary"],
+}
+"""What learns in a step, in this order."""
+PAID = {
+    "conventional": ["code"],
+    "domain_guided": ["pixel", "perceptual", "adversarial"],
+    "e4e": ["pixel", "perceptual", "latent_adversarial", "delta"],
+    "force_in_domain": ["pixel", "perceptual", "adversarial", "latent_adversarial"],
+}
+"""The terms of E's loss."""
+
+
+@pytest.mark.parametrize("objective", list(LEARN))
+def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
+    make: Callable[..., Any],
+    fit: Callable[..., Any],
+    image_batches: Callable[..., Any],
+    objective: str,
+) -> None:
+    module = make(objective, accumulate=1)
+    frozen = {
+        name: value.clone()
+        for name, value in module.state_dict().items()
+        if name.startswith(("generator.", "perceptual."))
+    }
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    of = {id(parameter): name.split(".")[0] for name, parameter in module.named_parameters()}
+    with_gradient: list[set[str]] = []
+    of_optimizer: list[set[str]] = []
+
+    def watch(optimizer: Any) -> None:
+        named = module.named_parameters()
+        with_gradient.append({name.split(".")[0] for name, p in named if p.grad is not None})
+        of_optimizer.append(
+            {of[id(p)] for group in optimizer.param_groups for p in group["params"]}
+        )
+
+    module.on_before_optimizer_step = watch
+    record = fit(module, image_batches(count=STEPS, size=BATCH))
+    assert of_optimizer == [{name} for name in LEARN[objective]] * STEPS
+    for step, name in enumerate(LEARN[objective]):  # nothing of a later step has a gradient yet
+        assert with_gradient[step] == set(LEARN[objective][: step + 1]), name
+    state = module.state_dict()
+    assert frozen and all(torch.equal(state[name], value) for name, value in frozen.items())
+    parts = [part for part in (module.generator, module.perceptual) if part is not None]
+    assert not any(p.requires_grad or p.grad is not None for m in parts for p in m.parameters())
+    assert not any(m.training for part in parts for m in part.modules())
+    assert all(m.training for m in module.encoder.modules())
+    after = dict(module.named_parameters())
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == set(LEARN[objective]) and module.nimg == STEPS * BATCH
+    for output in record.outputs:  # the terms of E's loss add up to it
+        paid = [output[f"loss/{term}"] for term in PAID[objective]]
+        torch.testing.assert_close(sum(paid), output["loss/encoder"])
 
 
 @pytest.mark.parametrize("count", [2, 4])
