@@ -18,6 +18,37 @@ def optimise(**given) -> Optimised:
     return Descent(**given).minimise(**problem)
 
 
+def mean_square(a, b):
+    """Of one image: the sum of the squares over the number of elements."""
+    return ((a - b) ** 2).sum() / a.numel()
+
+
+def literal(start, terms_of, *, steps, lr):
+    """Adam on the sum of the terms of one image; every iterate, and its total with its terms."""
+    w = start.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([w], lr=lr, betas=(0.9, 0.999), eps=1e-8)
+    path, losses = [], []
+    for _ in range(steps + 1):
+        terms = terms_of(w)
+        path.append(w.detach().clone())
+        losses.append([sum(terms).item(), *(term.item() for term in terms)])
+        adam.zero_grad()
+        sum(terms).backward()
+        adam.step()
+    return path, torch.tensor(losses, dtype=torch.float64)
+
+
+def check_equal(found, best, n, path, losses, *, names, kept="codes"):
+    """Image n of an inversion that keeps the last iterate, and of one that keeps the best."""
+    torch.testing.assert_close(found.losses[:, n], losses[:, 0], rtol=1e-8, atol=0)
+    for column, name in enumerate(names, start=1):
+        torch.testing.assert_close(found.terms[name][:, n], losses[:, column], rtol=1e-8, atol=0)
+    least = int(losses[:, 0].argmin())
+    assert best.best_step[n] == least
+    for one, expected in ((found, path[-1]), (best, path[least])):
+        torch.testing.assert_close(getattr(one, kept)[n], expected[0], rtol=1e-8, atol=1e-10)
+
+
 class TinyGenerator(nn.Module):
     """Three layers of codes to 8×8 images; noise is added where it is given."""
 

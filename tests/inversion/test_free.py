@@ -6,6 +6,8 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.optimize_codes import FreeInverter, InDomainInverter
 
+from .conftest import literal, mean_square
+
 IDS = torch.tensor([10, 11, 12, 13, 14, 15])
 
 
@@ -14,20 +16,16 @@ def inverter(world, **changes):
     return FreeInverter(perceptual=world.features, **choices)
 
 
-def reference(world, x, w, *, steps, lr):
-    w = w.detach().clone().requires_grad_()
-    adam = torch.optim.Adam([w], lr=lr)
-    losses = []
-    for step in range(steps + 1):
+def reference(world, x, start, *, steps=20, lr=0.02):
+    """The last code, and the losses, of one image."""
+
+    def terms_of(w):
         g = world.generator.synthesis(w.expand(-1, 3, -1))
-        f, f_g = world.features(x).detach(), world.features(g)
-        loss = ((x - g) ** 2).sum() / x.numel() + 0.3 * ((f - f_g) ** 2).sum() / f.numel()
-        losses.append(loss.item())
-        if step < steps:
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-    return w.detach(), torch.tensor(losses, dtype=torch.float64)
+        perceptual = mean_square(world.features(x).detach(), world.features(g))
+        return mean_square(x, g), 0.3 * perceptual
+
+    path, losses = literal(start, terms_of, steps=steps, lr=lr)
+    return path[-1], losses[:, 0]
 
 
 @pytest.mark.parametrize("space", ["w_plus", "w"])
@@ -37,7 +35,7 @@ def test_equals_the_literal_reference_from_the_mean(world, space):
     rows = slice(0, 1) if space == "w" else slice(None)
     for n in range(len(world.images)):
         start = world.generator.w_avg[None, rows]
-        w, losses = reference(world, world.images[n : n + 1], start, steps=20, lr=0.02)
+        w, losses = reference(world, world.images[n : n + 1], start)
         torch.testing.assert_close(found.codes[n], w[0].expand(3, -1), rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(found.losses[:, n], losses, rtol=1e-8, atol=0)
 
@@ -62,7 +60,7 @@ def test_random_start_equals_the_reference_and_the_batch_does_not_matter(world):
     method = inverter(world, keep_best=False)
     together = method.invert(world.images, generator=world.generator, ids=IDS)
     start = inverter(world, steps=0).invert(world.images, generator=world.generator, ids=IDS).codes
-    w, losses = reference(world, world.images[2:3], start[2:3], steps=20, lr=0.02)
+    w, losses = reference(world, world.images[2:3], start[2:3])
     torch.testing.assert_close(together.codes[2], w[0], rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(together.losses[:, 2], losses, rtol=1e-8, atol=0)
     pick = [5, 2]

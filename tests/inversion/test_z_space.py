@@ -1,16 +1,21 @@
 """Z: Eq. (4) over z through M, against the equation written out, one image at a time."""
 
+import functools
+
 import pytest
 import torch
 
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import ConfigError
+from idinvert.inversion.initialization import image_rng
 from idinvert.inversion.optimize_codes import FreeInverter, Image2StyleGANInverter, InDomainInverter
 from idinvert.inversion.projector import ProjectorInverter
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.networks.stylegan import StyleGANGenerator
+
+from .conftest import check_equal, literal, mean_square
 
 IDS = torch.tensor([10, 11, 12, 13, 14, 15])
 LAMBDA_VGG, LAMBDA_DOM = 0.3, 2.0
@@ -24,11 +29,9 @@ def inverter(world, encoder, **changes):
 def eq4(world, encoder, x, z, *, cut=False):
     """Eq. (4) for one image with z in the place of the code; its terms."""
     g = world.generator.synthesis(world.generator.mapping(z))
-    f = world.features(x).detach()
     e = encoder.z(g).detach() if cut else encoder.z(g)
-    pixel = ((x - g) ** 2).sum() / x.numel()
-    perceptual = LAMBDA_VGG * ((f - world.features(g)) ** 2).sum() / f.numel()
-    return pixel, perceptual, LAMBDA_DOM * ((z - e) ** 2).sum() / z.numel()
+    perceptual = LAMBDA_VGG * mean_square(world.features(x).detach(), world.features(g))
+    return mean_square(x, g), perceptual, LAMBDA_DOM * mean_square(z, e)
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -38,25 +41,10 @@ def test_equals_the_literal_reference(world, z_encoder, multi):
     best = inverter(world, z_encoder).invert(world.images, generator=generator)
     for n in range(len(world.images)):
         x = world.images[n : n + 1]
-        z = z_encoder.z(x).detach().clone().requires_grad_()
-        adam = torch.optim.Adam([z], lr=0.02)
-        path, losses = [], []
-        for _ in range(21):
-            terms = eq4(world, z_encoder, x, z)
-            path.append(z.detach().clone())
-            losses.append([sum(terms).item(), *(t.item() for t in terms)])
-            adam.zero_grad()
-            sum(terms).backward()
-            adam.step()
-        losses = torch.tensor(losses, dtype=torch.float64)
-        torch.testing.assert_close(found.losses[:, n], losses[:, 0], rtol=1e-8, atol=0)
-        for column, name in enumerate(["pixel", "perceptual", "domain"], start=1):
-            torch.testing.assert_close(
-                found.terms[name][:, n], losses[:, column], rtol=1e-8, atol=0
-            )
-        torch.testing.assert_close(found.z[n], path[-1][0], rtol=1e-8, atol=1e-10)
-        least = int(losses[:, 0].argmin())
-        torch.testing.assert_close(best.z[n], path[least][0], rtol=1e-8, atol=1e-10)
+        terms_of = functools.partial(eq4, world, z_encoder, x)
+        path, losses = literal(z_encoder.z(x), terms_of, steps=20, lr=0.02)
+        names = ["pixel", "perceptual", "domain"]
+        check_equal(found, best, n, path, losses, names=names, kept="z")
     for one in (found, best):  # the codes that are kept are M's of that z, in W+
         torch.testing.assert_close(one.codes, generator.mapping(one.z), rtol=1e-10, atol=0)
         torch.testing.assert_close(one.images, generator.synthesis(one.codes))
@@ -116,8 +104,6 @@ def test_methods_without_an_encoder_move_z_too(world):
 
 
 def _drawn(image_id):
-    from idinvert.inversion.initialization import image_rng
-
     return torch.randn(4, generator=image_rng(0, image_id, purpose="start")).double()
 
 

@@ -1,11 +1,28 @@
-"""The pieces that generators share: widths, noise, truncation, the average w."""
+"""What holds for any generator: widths, noise, cuts, truncation, the average w."""
+
+from typing import Any
 
 import pytest
 import torch
 
-from idinvert.networks.generator import check_images, noise_map, resolutions, truncate, widths
-from idinvert.networks.stylegan import StyleGANGenerator
-from idinvert.networks.stylegan2 import StyleGAN2Generator
+from idinvert.networks.generator import (
+    SynthesisState,
+    check_images,
+    noise_map,
+    resolutions,
+    widths,
+)
+from idinvert.networks.stylegan2 import CONNECTIONS
+
+from .small_networks import check_double_backward, check_round_trip, generator, rand
+
+VARIANTS = [("stylegan", {}), *(("stylegan2", {"connections": each}) for each in CONNECTIONS)]
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def network(request: pytest.FixtureRequest) -> Any:
+    kind, choices = request.param
+    return generator(kind, **choices)
 
 
 def test_resolutions() -> None:
@@ -24,55 +41,158 @@ def test_widths_by_rule_and_by_list() -> None:
         widths(16, [7, 5], channel_base=1, channel_max=1)
 
 
-def test_const_and_no_noise() -> None:
-    stored = torch.randn(1, 1, 4, 4)
-    assert noise_map("const", 0, stored=stored, batch=3, rng=None) is stored
-    assert noise_map("none", 0, stored=stored, batch=3, rng=None) is None
+def test_stop_and_resume(network: Any) -> None:
+    """Any cut gives the full image, and a state depends on the layers before it alone."""
+    w = rand(2, network.num_layers, network.w_dim)
+    full = network.synthesis(w)
+    for k in range(network.num_layers + 1):
+        state = network.synthesis(w, stop=k)
+        assert isinstance(state, SynthesisState) and state.layer == k
+        other = w.clone()
+        other[:, k:] = float("nan")  # not read before the cut …
+        same = network.synthesis(other, stop=k)
+        torch.testing.assert_close(same.features, state.features)
+        other = w.clone()
+        other[:, :k] = float("nan")  # … nor after it
+        torch.testing.assert_close(network.synthesis(other, resume=state), full)
+        for j in range(k, network.num_layers + 1):  # two cuts
+            middle = network.synthesis(w, resume=state, stop=j)
+            torch.testing.assert_close(network.synthesis(w, resume=middle), full)
+    for stop in (-1, network.num_layers + 1):
+        with pytest.raises(ValueError, match="cannot run from layer"):
+            network.synthesis(w, stop=stop)
+    with pytest.raises(ValueError, match="cannot run from layer"):
+        network.synthesis(w, resume=network.synthesis(w, stop=3), stop=2)
 
 
-def test_random_noise_differs_between_images_and_repeats_with_the_seed() -> None:
-    stored = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+def test_noise_modes(network: Any) -> None:
+    """Stored, given, drawn and absent noise agree where they must and differ where they must."""
+    w = rand(2, network.num_layers, network.w_dim)
+    synthesis = network.synthesis
+    count = len(network.noise_shapes)
+    stored = [synthesis.get_buffer(f"noise_{i}") for i in range(count)]
+    assert [tuple(m.shape) for m in stored] == [(1, 1, *s) for s in network.noise_shapes]
+    const = synthesis(w)
+    assert torch.equal(const, synthesis(w, "const"))
+    torch.testing.assert_close(synthesis(w, stored), const)
+    zeros = [torch.zeros_like(m) for m in stored]
+    torch.testing.assert_close(synthesis(w, zeros), synthesis(w, "none"))
+    for i in range(count):  # every input counts, and image by image
+        maps = list(stored)
+        maps[i] = stored[i].repeat(2, 1, 1, 1)
+        maps[i][1] += 1 + rand(*network.noise_shapes[i], seed=i)
+        changed = synthesis(w, maps)
+        torch.testing.assert_close(changed[0], const[0])
+        assert (changed[1] - const[1]).abs().max() > 1e-6
     before = torch.get_rng_state()
-    draws = [
-        noise_map("random", 0, stored=stored, batch=3, rng=torch.Generator().manual_seed(s))
-        for s in (1, 1, 2)
-    ]
-    assert draws[0] is not None and draws[1] is not None and draws[2] is not None
-    assert draws[0].shape == (3, 1, 4, 4) and draws[0].dtype == torch.float64
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
-    assert not torch.equal(draws[0][0], draws[0][1])
+    first = synthesis(w, "random", rng=torch.Generator().manual_seed(1))
+    again = synthesis(w, "random", rng=torch.Generator().manual_seed(1))
+    other = synthesis(w, "random", rng=torch.Generator().manual_seed(2))
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 1e-6
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_given_maps_and_what_does_not_fit() -> None:
-    stored = torch.zeros(1, 1, 4, 4)
-    shared, own = torch.ones(1, 1, 4, 4), torch.ones(3, 1, 4, 4)
-    assert noise_map([own, shared], 1, stored=stored, batch=3, rng=None) is shared
-    assert noise_map([own, shared], 0, stored=stored, batch=3, rng=None) is own
-    with pytest.raises(ValueError, match=r"noise map 0 has shape \(2, 1, 4, 4\)"):
-        noise_map([torch.ones(2, 1, 4, 4)], 0, stored=stored, batch=3, rng=None)
-    with pytest.raises(ValueError, match="noise map 0"):
-        noise_map([torch.ones(3, 1, 8, 8)], 0, stored=stored, batch=3, rng=None)
+    rng = torch.Generator().manual_seed(1)  # drawn in order, so a cut changes nothing
+    state = synthesis(w, "random", stop=3, rng=rng)
+    torch.testing.assert_close(synthesis(w, "random", resume=state, rng=rng), first)
     with pytest.raises(ValueError, match="needs rng"):
-        noise_map("random", 0, stored=stored, batch=3, rng=None)
+        synthesis(w, "random")
     with pytest.raises(ValueError, match="noise='fixed'"):
-        noise_map("fixed", 0, stored=stored, batch=3, rng=None)
+        synthesis(w, "fixed")
+    with pytest.raises(ValueError, match=f"got {count - 1} noise maps, expected {count}"):
+        synthesis(w, stored[:-1])
+    for wrong in (stored[0].repeat(3, 1, 1, 1), stored[0].repeat(1, 1, 2, 2)):
+        with pytest.raises(ValueError, match=r"noise map 0 has shape"):
+            synthesis(w, [wrong, *stored[1:]])
 
 
-@pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
-def test_codes_noise_and_spans_that_do_not_fit(kind: type) -> None:
-    generator = kind(resolution=8, z_dim=4, w_dim=4, channels=[4, 4], mapping_depth=1)
-    for shape in ((2, 4), (2, 5, 4), (2, 4, 3)):
-        with pytest.raises(ValueError, match=r"expected \[N, 4, 4\]"):
-            generator.synthesis(torch.zeros(shape))
-    w, count = torch.zeros(2, 4, 4), len(generator.noise_shapes)
-    with pytest.raises(ValueError, match=f"got 1 noise maps, expected {count}"):
-        generator.synthesis(w, [torch.ones(1, 1, 4, 4)])
-    done = generator.synthesis(w, stop=3)
-    for span in ({"resume": done, "stop": 2}, {"stop": -1}, {"stop": 5}):
-        with pytest.raises(ValueError, match="<= 4"):
-            generator.synthesis(w, **span)
+def test_drawn_noise_differs_between_images_and_has_the_type_of_the_stored() -> None:
+    stored = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    drawn = noise_map("random", 0, stored=stored, batch=3, rng=torch.Generator().manual_seed(1))
+    assert drawn is not None and drawn.shape == (3, 1, 4, 4) and drawn.dtype == torch.float64
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_batch_independence(network: Any) -> None:
+    """An image does not depend on its batch mates."""
+    w = rand(3, network.num_layers, network.w_dim)
+    together = network.synthesis(w)
+    for i in range(3):
+        alone = network.synthesis(w[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=1e-10)
+    w.requires_grad_()
+    (gradient,) = torch.autograd.grad(network.synthesis(w)[1].sum(), w)
+    assert (gradient[[0, 2]] == 0).all() and (gradient[1] != 0).any()
+
+
+def test_every_code_counts(network: Any) -> None:
+    """Each of the L codes changes the image."""
+    w = rand(1, network.num_layers, network.w_dim).requires_grad_()
+    (gradient,) = torch.autograd.grad(network.synthesis(w).square().sum(), w)
+    assert (gradient[0].abs().amax(dim=1) > 1e-8).all()
+
+
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+def test_average(kind: str) -> None:
+    """w_avg is [L, w_dim], saved with the network, and what truncation 0 shows."""
+    network = generator(kind, multi_w=True)
+    assert network.w_avg.shape == (network.num_layers, network.w_dim)
+    assert "w_avg" in network.state_dict()
+    z = rand(5, network.z_dim)
+    w = network.mapping(z)
+    network.track_w_avg(w, decay=0.9)
+    torch.testing.assert_close(network.w_avg, 0.1 * w.detach().mean(dim=0))
+    assert not network.w_avg.requires_grad
+    mean_image = network.synthesis(network.w_avg[None])
+    torch.testing.assert_close(generator(z, truncation=0.0)[3:4], mean_image)
+    half = network.w_avg + 0.5 * (w - network.w_avg)
+    torch.testing.assert_close(generator(z, truncation=0.5), network.synthesis(half))
+    torch.testing.assert_close(generator(z), network.synthesis(w))
+
+
+@pytest.mark.parametrize("multi_w", [False, True])
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+def test_mapping_gives_one_code_a_layer(kind: str, multi_w: bool) -> None:
+    network = generator(kind, multi_w=multi_w)
+    w = network.mapping(rand(3, 6))
+    assert w.shape == (3, 6, 5) and network.multi_w is multi_w
+    assert torch.equal(w[:, 0], w[:, 5]) is not multi_w
+
+
+@pytest.mark.parametrize(("resolution", "layers"), [(8, 4), (32, 8), (256, 14)])
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+def test_counts(kind: str, resolution: int, layers: int) -> None:
+    sides = resolutions(resolution)
+    with torch.device("meta"):
+        network = generator(kind, resolution=resolution, channels=[2] * len(sides))
+        image = network(torch.zeros(1, 6, dtype=torch.float64))
+    assert image.shape == (1, 3, resolution, resolution)
+    shapes = [(s, s) for s in sides for _ in (0, 1)]
+    assert network.noise_shapes == shapes[1 if kind == "stylegan2" else 0 :]
+    assert network.num_layers == layers
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices"),
+    [
+        ("stylegan", {"final_tanh": True, "fused_from": 16}),
+        ("stylegan2", {"conv_clamp": 256.0}),
+    ],
+)
+def test_round_trip(kind: str, choices: dict[str, Any]) -> None:
+    check_round_trip(generator(kind, multi_w=True, **choices), rand(2, 6))
+
+
+@pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+def test_double_backward(kind: str) -> None:
+    """Path-length regularisation differentiates the gradient with respect to w."""
+    network = generator(kind, resolution=8, channels=[3, 2])
+    check_double_backward(lambda w: network.synthesis(w), rand(2, 4, 5))
+
+
+def test_codes_that_do_not_fit(network: Any) -> None:
+    for shape in ((2, 5), (2, 5, 5), (2, 6, 4)):
+        with pytest.raises(ValueError, match=r"expected \[N, 6, 5\]"):
+            network.synthesis(rand(*shape))
 
 
 def test_images_that_do_not_fit() -> None:
@@ -80,20 +200,3 @@ def test_images_that_do_not_fit() -> None:
     for shape in ((3, 8, 8), (2, 1, 8, 8), (2, 3, 16, 16)):
         with pytest.raises(ValueError, match=r"data\.resolution"):
             check_images(torch.zeros(shape), 8)
-
-
-def test_truncation() -> None:
-    w, w_avg = torch.full((2, 3, 4), 5.0), torch.full((3, 4), 1.0)
-    assert truncate(w, w_avg, 1.0) is w
-    torch.testing.assert_close(truncate(w, w_avg, 0.25), torch.full((2, 3, 4), 2.0))
-    torch.testing.assert_close(truncate(w, w_avg, 0.0), torch.full((2, 3, 4), 1.0))
-
-
-def test_average_moves_layer_by_layer() -> None:
-    generator = StyleGANGenerator(resolution=8, z_dim=2, w_dim=2, channels=[4, 4], mapping_depth=1)
-    generator.w_avg.copy_(torch.tensor([[1.0, 1.0], [0.0, 0.0]]).repeat(2, 1))
-    w = torch.tensor([[[2.0, 4.0], [8.0, 0.0]], [[4.0, 4.0], [8.0, 0.0]]], requires_grad=True)
-    generator.track_w_avg(w.repeat(1, 2, 1), decay=0.75)
-    expected = torch.tensor([[1.5, 1.75], [2.0, 0.0]]).repeat(2, 1)
-    torch.testing.assert_close(generator.w_avg, expected)
-    assert not generator.w_avg.requires_grad

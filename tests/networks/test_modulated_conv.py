@@ -4,38 +4,12 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from idinvert.networks.resample import fir_kernel
 from idinvert.networks.stylegan2 import StyledConv, ToRGB, demodulation, modulated_conv2d
 
-
-def rand(*shape: int, seed: int = 0) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=rng, dtype=torch.float64)
-
-
-def grouped(x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool, up: bool) -> Tensor:
-    """Karras et al. 2020, Eqs. (1) and (3): the filters of each image, one group an image."""
-    n, c_in, h, w = x.shape
-    filters = weight[None] * styles[:, None, :, None, None]  # [N, C_out, C_in, k, k]
-    if demodulate:
-        norm = (filters**2).sum(dim=(2, 3, 4), keepdim=True)
-        filters = filters / torch.sqrt(norm + 1e-8)
-    c_out = weight.shape[0]
-    x = x.reshape(1, n * c_in, h, w)
-    if not up:
-        flat = filters.reshape(n * c_out, c_in, *weight.shape[2:])
-        y = F.conv2d(x, flat, padding=weight.shape[-1] // 2, groups=n)
-        return y.reshape(n, c_out, h, w)
-    flat = filters.transpose(1, 2).reshape(n * c_in, c_out, *weight.shape[2:])
-    y = F.conv_transpose2d(x, flat, stride=2, groups=n)
-    taps = torch.tensor([1.0, 3, 3, 1], dtype=torch.float64) / 4  # gain 2 along each axis
-    y = y.reshape(n * c_out, 1, 2 * h + 1, 2 * w + 1)
-    y = F.conv2d(y, taps[None, None, :, None], padding=(1, 0))
-    y = F.conv2d(y, taps[None, None, None, :], padding=(0, 1))
-    return y.reshape(n, c_out, 2 * h, 2 * w)
+from .small_networks import grouped, rand
 
 
 @pytest.mark.parametrize("demodulate", [True, False])

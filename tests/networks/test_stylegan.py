@@ -1,5 +1,6 @@
 """StyleGAN's generator against its layers written out, as in NVlabs' code, in float64."""
 
+import functools
 import math
 
 import pytest
@@ -9,24 +10,10 @@ from torch import Tensor
 
 from idinvert.networks.stylegan import Epilogue, StyleGANGenerator
 
-from .synthesis_checks import (
-    awake,
-    check_average,
-    check_batch_independence,
-    check_double_backward,
-    check_every_code_counts,
-    check_noise_modes,
-    check_round_trip,
-    check_stop_and_resume,
-    rand,
-)
+from .small_networks import awake, rand
+from .small_networks import generator as small_generator
 
-
-def small(**choices: object) -> StyleGANGenerator:
-    settings = {"resolution": 16, "z_dim": 6, "w_dim": 5, "channels": [5, 4, 3], "mapping_depth": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return awake(StyleGANGenerator(**{**settings, **choices}))
+small = functools.partial(small_generator, "stylegan")
 
 
 def fused(x: Tensor, weight: Tensor) -> Tensor:
@@ -110,26 +97,6 @@ def test_initial_state() -> None:
     assert synthesis.epilogues[3].noise_weight.shape == (3,)  # one weight a map
 
 
-@pytest.mark.parametrize("multi_w", [False, True])
-def test_mapping_gives_one_code_a_layer(multi_w: bool) -> None:
-    generator = small(multi_w=multi_w)
-    w = generator.mapping(rand(3, 6))
-    assert w.shape == (3, 6, 5)
-    assert torch.equal(w[:, 0], w[:, 5]) is not multi_w
-
-
-@pytest.mark.parametrize(("resolution", "layers"), [(8, 4), (32, 8), (256, 14)])
-def test_counts(resolution: int, layers: int) -> None:
-    sides = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
-    generator = StyleGANGenerator(
-        resolution=resolution, z_dim=2, w_dim=3, channels=[2] * len(sides), mapping_depth=1
-    )
-    assert generator.num_layers == layers
-    assert generator.noise_shapes == [(s, s) for s in sides for _ in (0, 1)]
-    with torch.no_grad():
-        assert generator(torch.zeros(1, 2)).shape == (1, 3, resolution, resolution)
-
-
 def test_the_paper_counts_at_256() -> None:
     """Sec. 6.3: a code of 14 × 512 = 7,168 numbers; with all noise maps 181,920."""
     with torch.device("meta"):
@@ -143,36 +110,7 @@ def test_the_paper_counts_at_256() -> None:
     assert widths == [512, 512, 512, 512, 256, 128, 64]
 
 
-def test_stop_and_resume() -> None:
-    check_stop_and_resume(small())
-
-
 def test_image_of_a_state_comes_last() -> None:
     generator, w = small(), rand(1, 6, 5)
     assert all(generator.synthesis(w, stop=k).image is None for k in range(6))
     torch.testing.assert_close(generator.synthesis(w, stop=6).image, generator.synthesis(w))
-
-
-def test_noise_modes() -> None:
-    check_noise_modes(small())
-
-
-def test_batch_independence() -> None:
-    check_batch_independence(small())
-
-
-def test_every_code_counts() -> None:
-    check_every_code_counts(small())
-
-
-def test_average() -> None:
-    check_average(small(multi_w=True))
-
-
-def test_round_trip() -> None:
-    check_round_trip(small(multi_w=True, final_tanh=True, fused_from=16), rand(2, 6))
-
-
-def test_double_backward() -> None:
-    generator = small(resolution=8, channels=[3, 2])
-    check_double_backward(lambda w: generator.synthesis(w), rand(2, 4, 5))

@@ -1,5 +1,6 @@
 """StyleGAN2's generator against its layers written out, in NVlabs' order, in float64."""
 
+import functools
 import math
 
 import pytest
@@ -7,26 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idinvert.networks.stylegan2 import CONNECTIONS, StyleGAN2Generator
+from idinvert.networks.stylegan2 import StyleGAN2Generator
 
-from .synthesis_checks import (
-    awake,
-    check_average,
-    check_batch_independence,
-    check_double_backward,
-    check_every_code_counts,
-    check_noise_modes,
-    check_round_trip,
-    check_stop_and_resume,
-    rand,
-)
+from .small_networks import check_round_trip, grouped, rand
+from .small_networks import generator as small_generator
 
-
-def small(**choices: object) -> StyleGAN2Generator:
-    settings = {"resolution": 16, "z_dim": 6, "w_dim": 5, "channels": [5, 4, 3], "mapping_depth": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return awake(StyleGAN2Generator(**{**settings, **choices}))
+small = functools.partial(small_generator, "stylegan2")
 
 
 def up2(x: Tensor) -> Tensor:
@@ -44,21 +31,6 @@ def filtered(x: Tensor) -> Tensor:
     return sum(t * x[:, :, :, i : x.shape[3] - 3 + i] for i, t in enumerate(taps))
 
 
-def modulated(x: Tensor, weight: Tensor, styles: Tensor, *, up: bool, demodulate: bool) -> Tensor:
-    """One image at a time, with filters of its own."""
-    images = []
-    for image, style in zip(x, styles, strict=True):
-        w = weight * style[None, :, None, None]
-        if demodulate:
-            w = w / torch.sqrt((w**2).sum(dim=(1, 2, 3), keepdim=True) + 1e-8)
-        if up:
-            y = F.conv_transpose2d(image[None], w.transpose(0, 1), stride=2)
-            images.append(filtered(F.pad(y, (1, 1, 1, 1))))
-        else:
-            images.append(F.conv2d(image[None], w, padding=w.shape[-1] // 2))
-    return torch.cat(images)
-
-
 def by_hand(generator: StyleGAN2Generator, w: Tensor) -> Tensor:
     """Blocks as in NVlabs' networks: (conv0 up), conv1, ToRGB with the next w, skip image."""
     p = {k.removeprefix("synthesis."): v for k, v in generator.state_dict().items()}
@@ -69,7 +41,7 @@ def by_hand(generator: StyleGAN2Generator, w: Tensor) -> Tensor:
 
     def layer(x: Tensor, i: int, w: Tensor, *, up: bool) -> Tensor:
         name = f"convs.{i}"
-        x = modulated(x, p[f"{name}.weight"], styles(name, w), up=up, demodulate=True)
+        x = grouped(x, p[f"{name}.weight"], styles(name, w), up=up, demodulate=True)
         x = x + p[f"noise_{i}"] * p[f"{name}.noise_strength"]
         return F.leaky_relu(x + p[f"{name}.bias"][:, None, None], 0.2) * math.sqrt(2)
 
@@ -84,7 +56,7 @@ def by_hand(generator: StyleGAN2Generator, w: Tensor) -> Tensor:
         name = f"to_rgb.{block}"
         weight = p[f"{name}.weight"]
         s = styles(name, w[:, code]) / math.sqrt(weight.shape[1])  # shares w with the next conv0
-        rgb = modulated(x, weight, s, up=False, demodulate=False) + p[f"{name}.bias"][:, None, None]
+        rgb = grouped(x, weight, s, up=False, demodulate=False) + p[f"{name}.bias"][:, None, None]
         image = rgb if image is None else up2(image) + rgb
     assert image is not None
     return image
@@ -105,28 +77,6 @@ def test_clamp_bounds_and_changes_the_image_only_where_it_bites() -> None:
     assert state.image.abs().max() < 0.3  # two ToRGB of at most 0.1, upsampled
 
 
-@pytest.mark.parametrize("multi_w", [False, True])
-def test_mapping_gives_one_code_a_layer(multi_w: bool) -> None:
-    generator = small(multi_w=multi_w)
-    w = generator.mapping(rand(3, 6))
-    assert w.shape == (3, 6, 5)
-    assert generator.multi_w is multi_w
-    assert torch.equal(w[:, 0], w[:, 5]) is not multi_w
-
-
-@pytest.mark.parametrize(("resolution", "layers"), [(8, 4), (32, 8), (256, 14)])
-def test_counts(resolution: int, layers: int) -> None:
-    sides = [2**i for i in range(2, int(math.log2(resolution)) + 1)]
-    generator = StyleGAN2Generator(
-        resolution=resolution, z_dim=2, w_dim=3, channels=[2] * len(sides), mapping_depth=1
-    )
-    assert generator.num_layers == layers
-    expected = [(4, 4)] + [(s, s) for s in sides[1:] for _ in (0, 1)]
-    assert generator.noise_shapes == expected and len(expected) == layers - 1
-    with torch.no_grad():
-        assert generator(torch.zeros(1, 2)).shape == (1, 3, resolution, resolution)
-
-
 def test_parameters_at_full_scale_are_config_f() -> None:
     """30.37 M parameters at 1024 px, as NVlabs print for config F (noise and w_avg apart)."""
     with torch.device("meta"):
@@ -144,32 +94,12 @@ def test_images_start_at_unit_scale() -> None:
     assert 0.3 < deviation < 3
 
 
-@pytest.mark.parametrize("connections", CONNECTIONS)
-def test_stop_and_resume(connections: str) -> None:
-    check_stop_and_resume(small(connections=connections))
-
-
 def test_image_of_a_state_holds_what_was_shown() -> None:
     generator, w = small(), rand(1, 6, 5)
     assert generator.synthesis(w, stop=1).image is None
     assert generator.synthesis(w, stop=2).image.shape == (1, 3, 4, 4)
     assert generator.synthesis(w, stop=4).image.shape == (1, 3, 8, 8)
     torch.testing.assert_close(generator.synthesis(w, stop=6).image, generator.synthesis(w))
-
-
-@pytest.mark.parametrize("connections", CONNECTIONS)
-def test_noise_modes(connections: str) -> None:
-    check_noise_modes(small(connections=connections))
-
-
-@pytest.mark.parametrize("connections", CONNECTIONS)
-def test_batch_independence(connections: str) -> None:
-    check_batch_independence(small(connections=connections))
-
-
-@pytest.mark.parametrize("connections", CONNECTIONS)
-def test_every_code_counts(connections: str) -> None:
-    check_every_code_counts(small(connections=connections))
 
 
 @pytest.mark.parametrize(("connections", "count"), [("skip", 3), ("resnet", 1), ("orig", 1)])
@@ -207,22 +137,3 @@ def test_labels() -> None:
 def test_unknown_connections_are_refused() -> None:
     with pytest.raises(ValueError, match=r"connections='unet'.*generator\.connections"):
         small(connections="unet")
-
-
-def test_average() -> None:
-    check_average(small(multi_w=True))
-
-
-def test_round_trip() -> None:
-    check_round_trip(small(multi_w=True, conv_clamp=256.0), rand(2, 6))
-
-
-def test_double_backward() -> None:
-    """Path-length regularisation differentiates the gradient with respect to w."""
-    generator = small(resolution=8, channels=[3, 2])
-    check_double_backward(lambda w: generator.synthesis(w), rand(2, 4, 5))
-
-
-def test_codes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"expected \[N, 6, 5\]"):
-        small().synthesis(rand(2, 5, 5))

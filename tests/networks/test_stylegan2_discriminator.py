@@ -1,5 +1,6 @@
 """StyleGAN2's discriminator against its layers written out in float64."""
 
+import functools
 import math
 
 import pytest
@@ -9,14 +10,10 @@ from torch import Tensor
 
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
-from .synthesis_checks import awake, check_double_backward, check_round_trip, rand
+from .small_networks import check_double_backward, check_round_trip, rand
+from .small_networks import discriminator as small_discriminator
 
-
-def small(**choices: object) -> StyleGAN2Discriminator:
-    settings = {"resolution": 16, "channels": [5, 4, 3]}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return awake(StyleGAN2Discriminator(**{**settings, **choices}))
+small = functools.partial(small_discriminator, "stylegan2")
 
 
 def filtered(x: Tensor, padding: int) -> Tensor:
@@ -67,12 +64,16 @@ def test_logits_equal_the_layers_written_out(clamp: float | None) -> None:
     torch.testing.assert_close(logits.detach(), by_hand(network, x, clamp))
 
 
-def test_without_minibatch_stddev_images_are_judged_alone() -> None:
+BOTH = pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
+
+
+@BOTH
+def test_without_minibatch_stddev_images_are_judged_alone(kind: str) -> None:
     x = rand(4, 3, 16, 16)
-    alone = small(mbstd_channels=0)
+    alone = small_discriminator(kind, mbstd_channels=0)
     together = torch.cat([alone(x[i : i + 1]) for i in range(4)])
     torch.testing.assert_close(alone(x), together)
-    mixed = small()
+    mixed = small_discriminator(kind)
     together = torch.cat([mixed(x[i : i + 1]) for i in range(4)])
     assert not torch.allclose(mixed(x), together)
 
@@ -82,9 +83,10 @@ def test_any_batch_size(n: int) -> None:
     assert torch.isfinite(small()(rand(n, 3, 16, 16))).all()
 
 
-def test_double_backward() -> None:
+@BOTH
+def test_double_backward(kind: str) -> None:
     """R1 differentiates the gradient with respect to the images."""
-    network = small(resolution=8, channels=[3, 2])
+    network = small_discriminator(kind, resolution=8, channels=[3, 2])
     check_double_backward(network, rand(2, 3, 8, 8))
 
 
@@ -154,8 +156,12 @@ def test_labels_are_projected(depth: int) -> None:
     check_round_trip(network, x, c)
 
 
-def test_round_trip() -> None:
-    check_round_trip(small(mbstd_group=2, conv_clamp=256.0), rand(2, 3, 16, 16))
+@pytest.mark.parametrize(
+    ("kind", "choices"), [("stylegan", {}), ("stylegan2", {"conv_clamp": 256.0})]
+)
+def test_round_trip(kind: str, choices: dict[str, float]) -> None:
+    network = small_discriminator(kind, mbstd_group=2, **choices)
+    check_round_trip(network, rand(2, 3, 16, 16))
 
 
 def test_parameters_at_full_scale_are_config_f() -> None:
@@ -164,6 +170,7 @@ def test_parameters_at_full_scale_are_config_f() -> None:
     assert sum(p.numel() for p in network.parameters()) == 29_012_513
 
 
-def test_images_that_do_not_fit_are_refused() -> None:
+@BOTH
+def test_images_that_do_not_fit_are_refused(kind: str) -> None:
     with pytest.raises(ValueError, match=r"\[N, 3, 16, 16\]"):
-        small()(rand(1, 3, 8, 8))
+        small_discriminator(kind)(rand(1, 3, 8, 8))

@@ -1,22 +1,18 @@
 """StyleGAN's discriminator against its layers written out, as in NVlabs' code, in float64."""
 
+import functools
 import math
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
-from .synthesis_checks import awake, check_double_backward, check_round_trip, rand
+from .small_networks import discriminator as small_discriminator
+from .small_networks import rand
 
-
-def small(**choices: object) -> StyleGANDiscriminator:
-    settings = {"resolution": 16, "channels": [5, 4, 3]}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return awake(StyleGANDiscriminator(**{**settings, **choices}))
+small = functools.partial(small_discriminator, "stylegan")
 
 
 def by_hand(network: StyleGANDiscriminator, x: Tensor) -> Tensor:
@@ -57,33 +53,9 @@ def test_logits_equal_the_layers_written_out() -> None:
     torch.testing.assert_close(logits.detach(), by_hand(network, x))
 
 
-def test_without_minibatch_stddev_images_are_judged_alone() -> None:
-    x = rand(4, 3, 16, 16)
-    alone = small(mbstd_channels=0)
-    together = torch.cat([alone(x[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(alone(x), together)
-    mixed = small()
-    together = torch.cat([mixed(x[i : i + 1]) for i in range(4)])
-    assert not torch.allclose(mixed(x), together)
-
-
-def test_double_backward() -> None:
-    network = small(resolution=8, channels=[3, 2])
-    check_double_backward(network, rand(2, 3, 8, 8))
-
-
-def test_round_trip() -> None:
-    check_round_trip(small(mbstd_group=2), rand(2, 3, 16, 16))
-
-
 def test_widths_at_256_are_the_papers() -> None:
     with torch.device("meta"):
         network = StyleGANDiscriminator(resolution=256)
     assert network.from_rgb.weight.shape == (64, 3, 1, 1)
     assert [b.conv1.weight.shape[0] for b in network.blocks] == [128, 256, 512, 512, 512, 512]
     assert network.conv.weight.shape == (512, 513, 3, 3)
-
-
-def test_images_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\[N, 3, 16, 16\]"):
-        small()(rand(1, 3, 8, 8))
