@@ -143,10 +143,10 @@ def test_average(kind: str) -> None:
     torch.testing.assert_close(network.w_avg, 0.1 * w.detach().mean(dim=0))
     assert not network.w_avg.requires_grad
     mean_image = network.synthesis(network.w_avg[None])
-    torch.testing.assert_close(generator(z, truncation=0.0)[3:4], mean_image)
+    torch.testing.assert_close(network(z, truncation=0.0)[3:4], mean_image)
     half = network.w_avg + 0.5 * (w - network.w_avg)
-    torch.testing.assert_close(generator(z, truncation=0.5), network.synthesis(half))
-    torch.testing.assert_close(generator(z), network.synthesis(w))
+    torch.testing.assert_close(network(z, truncation=0.5), network.synthesis(half))
+    torch.testing.assert_close(network(z), network.synthesis(w))
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
