@@ -103,9 +103,11 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_sums(folder: Path, files: Iterable[Path]) -> None:
-    """Writes the hashes of files of a folder into its `SUMS`."""
-    lines = [f"{hash_of(path)}  {path.relative_to(folder)}\n" for path in sorted(files)]
+def write_sums(folder: Path, files: Iterable[Path], *, known: Iterable[Path] = ()) -> None:
+    """Writes the hashes of files of a folder into its `SUMS`; those of `known` did not change."""
+    sums = {folder / name: digest for name, digest in read_sums(folder).items()}
+    sums = {path: sums[path] for path in known if path in sums}
+    lines = [f"{sums.get(f) or hash_of(f)}  {f.relative_to(folder)}\n" for f in sorted(files)]
     write(folder / SUMS, "".join(lines))
 
 

@@ -14,7 +14,6 @@ from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError, nearest
 from idinvert.evaluation.provenance import command, commit, device_name, versions
-from idinvert.training.callbacks.best import BestWeights
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.nan_guard import StopWhenNotFinite
@@ -22,6 +21,7 @@ from idinvert.training.callbacks.panel import Draw, Panel
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.callbacks.stop import StopAtNimg
+from idinvert.training.callbacks.weights import RunWeights
 from idinvert.training.panels import (
     FixedImages,
     diffusion_rows,
@@ -52,14 +52,9 @@ def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
         seed=config["seed"],
     )
     callbacks.append(recalibration)
-    checkpoint = NimgCheckpoint(
-        folder=folder,
-        provenance=provenance_of(parts, folder=folder),
-        recalibration=recalibration,
-        **config["checkpoint"],
-    )
-    callbacks.append(checkpoint)
-    callbacks.append(BestWeights(folder=folder))  # of what the checkpoint has just written
+    provenance = provenance_of(parts, folder=folder)
+    weights = RunWeights(folder=folder, provenance=provenance, recalibration=recalibration)
+    callbacks.append(NimgCheckpoint(folder=folder, weights=weights, **config["checkpoint"]))
     return callbacks
 
 

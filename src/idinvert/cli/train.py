@@ -1,5 +1,6 @@
 """``train.py``: composes the configuration, wires the parts, fits."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ from idinvert.config.run_folder import (
 )
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import prepare
-from idinvert.errors import ConfigError, DivergenceError
+from idinvert.errors import ConfigError, DivergenceError, OutputError
 from idinvert.evaluation.provenance import command
-from idinvert.tracking.csv_logger import CsvLogger
+from idinvert.tracking.csv_logger import CsvLogger, last_values
 from idinvert.tracking.status import read_status, write_status
-from idinvert.training.callbacks.checkpoint import latest_checkpoint, nimg_of
+from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamaged_checkpoint
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
@@ -108,10 +109,10 @@ def _require_same_statistics(parts: Parts, *, stored: dict[str, Any]) -> None:
 def _fit(parts: Parts, *, folder: Path) -> str | None:
     """Trains; returns the signal that stopped it before its end."""
     config, module = parts.config, parts.module
-    checkpoint = latest_checkpoint(folder / "checkpoints")
+    checkpoint = _checkpoint_of(folder)
     start = nimg_of(checkpoint)
-    if checkpoint is not None and start >= config["nimg"]:
-        _report_done(folder, nimg=start)
+    if checkpoint and start >= config["nimg"] and is_finished(folder, checkpoint):
+        _report_done(folder, judged_by=_judged_by(module), nimg=start)
         return None
     for split in (parts.domain.train, parts.domain.val):
         prepare(split)  # before the processes of other devices begin
@@ -148,30 +149,54 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
         word = "continuing" if checkpoint else "starting"
         print(f"{word} {parts.experiment} {folder.name} in {folder}")
         write_status(folder, state="running", nimg=start)
-    state = "failed"
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        state = "finished" if module.nimg >= config["nimg"] else "stopped"
-    except DivergenceError:
-        state = "diverged"
+    except BaseException as error:
+        state = "diverged" if isinstance(error, DivergenceError) else "failed"
+        with contextlib.suppress(OutputError):  # which would hide the error itself
+            _conclude(trainer, folder=folder, state=state, nimg=module.nimg)
         raise
-    finally:
-        if trainer.is_global_zero:
-            write_status(folder, state=state, nimg=module.nimg)
-        for logger in trainer.loggers:
-            logger.finalize("success" if state in ("finished", "stopped") else state)
+    state = "finished" if module.nimg >= config["nimg"] else "stopped"
+    _conclude(trainer, folder=folder, state=state, nimg=module.nimg)
     _report(trainer, config, folder=folder, state=state, nimg=module.nimg)
     (stop,) = (callback for callback in callbacks if isinstance(callback, StopAtNimg))
     return stop.interrupted_by if state == "stopped" else None
 
 
-def _report_done(folder: Path, *, nimg: int) -> None:
+def _checkpoint_of(folder: Path) -> Path | None:
+    """What a run goes on from; damaged checkpoints are said aloud and renamed."""
+    checkpoint, damaged = undamaged_checkpoint(folder)
+    for path in damaged if is_first_process() else ():
+        print(
+            f"{path} is damaged: training goes on from {checkpoint}. It is kept as "
+            f"{path.with_suffix('.damaged').name}.",
+            flush=True,
+        )
+        path.replace(path.with_suffix(".damaged"))
+    return checkpoint
+
+
+def _conclude(trainer: pl.Trainer, *, folder: Path, state: str, nimg: int) -> None:
+    """Closes the loggers, and writes how the run stands."""
+    for logger in trainer.loggers:
+        logger.finalize("success" if state in ("finished", "stopped") else state)
+    if trainer.is_global_zero:
+        write_status(folder, state=state, nimg=nimg)
+
+
+def _judged_by(module: Any) -> Sequence[str]:
+    return getattr(module, "judged_by", JUDGED_BY) or ()
+
+
+def _report_done(folder: Path, *, judged_by: Sequence[str], nimg: int) -> None:
     """Says that all images were seen before, by a run that may have been killed at its end."""
-    state = read_status(folder)["state"]
     if is_first_process():
-        if state != "diverged":
-            state = "finished"
-            write_status(folder, state=state, nimg=nimg)
+        CsvLogger(folder=folder).finalize("success")
+        last = last_values(folder / "metrics.jsonl")
+        error, mean_error = [last.get(name, 0.0) for name in judged_by] or (0.0, 0.0)
+        diverged = read_status(folder)["state"] == "diverged" or not error <= mean_error
+        state = "diverged" if diverged else "finished"
+        write_status(folder, state=state, nimg=nimg)
         print(f"{state} already, at {nimg:,} images: {folder} (a larger nimg goes on)")
 
 
@@ -180,9 +205,10 @@ def _report(
 ) -> None:
     if not trainer.is_global_zero:
         return
+    last = last_values(folder / "metrics.jsonl")  # of this process or the one before
+    names = _judged_by(trainer.lightning_module)
+    error, mean_error = [last.get(name, 0.0) for name in names] or (0.0, 0.0)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    names = getattr(trainer.lightning_module, "judged_by", JUDGED_BY) or ()
-    error, mean_error = [metrics.get(name, 0.0) for name in names] or (0.0, 0.0)
     if state == "finished" and not error <= mean_error:  # so that NaN is caught as well
         write_status(folder, state="diverged", nimg=nimg)
         raise DivergenceError(

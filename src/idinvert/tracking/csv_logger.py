@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from idinvert.durable import append, write
+from idinvert.errors import OutputError
 
 
 class CsvLogger(Logger):
@@ -79,11 +80,18 @@ class CsvLogger(Logger):
         writer = csv.DictWriter(text, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
-        write(self.folder / "metrics.csv", text.getvalue())
+        # After an error, a full disk is not to hide what it was.
+        with contextlib.nullcontext() if status == "success" else contextlib.suppress(OutputError):
+            write(self.folder / "metrics.csv", text.getvalue())
 
     def _drop_after(self, nimg: int) -> None:
         kept = [row for row in read_rows(self.path) if row["nimg"] <= nimg]
         write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """The last value of each column of a ``metrics.jsonl``."""
+    return {name: value for row in read_rows(path) for name, value in row.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

@@ -1,6 +1,5 @@
 """What goes wrong while training: no finite numbers, a full disk, a second process."""
 
-import errno
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import torch
 
 from idinvert.cli.commands import train as main
 from idinvert.config.run_folder import locked
-from idinvert.errors import CheckpointError, DivergenceError, RunLockedError
+from idinvert.errors import DivergenceError, RunLockedError
 from idinvert.tracking.status import read_status
 from idinvert.training.domain_guided import DomainGuidedTraining
 
@@ -93,49 +92,6 @@ def test_a_run_that_only_stopped_is_not_judged(
     breaks(lambda module: not module.encoder.training)
     folder = train_tiny("domain_guided", "max_seconds=0")
     assert read_status(folder) == {"state": "stopped", "nimg": 4}
-
-
-@pytest.mark.parametrize("place", ["rename", "write"])
-def test_a_full_disk_ends_the_run_and_the_same_command_goes_on_from_the_older_checkpoint(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    place: str,
-) -> None:
-    def full(what: Callable[..., Any]) -> Callable[..., Any]:
-        def refuse(*args: Any, **kwargs: Any) -> Any:
-            if any("nimg-000000032" in str(arg) for arg in args):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return what(*args, **kwargs)
-
-        return refuse
-
-    with monkeypatch.context() as patch:
-        if place == "rename":
-            patch.setattr(os, "replace", full(os.replace))
-        else:
-            save = "lightning_fabric.plugins.io.torch_io._atomic_save"
-            patch.setattr(save, full(_atomic_save()))
-        with pytest.raises(CheckpointError, match="No space left on device") as caught:
-            train_tiny("domain_guided", "nimg=48", where="broken")
-    run = only_run(tmp_path / "broken")
-    assert str(run / "checkpoints" / "nimg-000000016.ckpt") in str(caught.value)
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["nimg-000000016.ckpt"]
-    assert read_status(run) == {"state": "failed", "nimg": 32}
-
-    train_tiny("domain_guided", "nimg=48", where="broken")
-    unbroken = once("domain_guided", "nimg=48")
-    same_checkpoints(run, unbroken)
-    assert rows_of(run) == rows_of(unbroken)
-
-
-def _atomic_save() -> Callable[..., Any]:
-    from lightning_fabric.plugins.io import torch_io
-
-    return torch_io._atomic_save
 
 
 def test_two_processes_in_one_run_folder_are_one_too_many(

@@ -1,5 +1,6 @@
 """Real processes: killed at any moment, asked to stop, and started again."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from idinvert.durable import damaged
 from idinvert.tracking.status import read_status
 from tests.processes import finish
 
@@ -32,8 +34,16 @@ def wait_for_checkpoint(process: Any, outputs: Path) -> Path:
     raise AssertionError(f"no checkpoint: {process.communicate()[0]}")
 
 
-@pytest.mark.parametrize("experiment", ["domain_guided", "gan", "attributes"])
-def test_killed_at_a_random_moment_and_started_again_equals_unbroken(
+def _works(process: Any, outputs: Path) -> bool:
+    """Whether a process has taken the lock of a run."""
+    locks = [path.read_text() for path in outputs.glob("*/*/.lock")]
+    return any(text.startswith(f"{process.pid} ") for text in locks)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "kills"), [("domain_guided", 10), ("gan", 1), ("attributes", 1)]
+)
+def test_killed_at_random_moments_and_started_again_equals_unbroken(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
@@ -41,24 +51,29 @@ def test_killed_at_a_random_moment_and_started_again_equals_unbroken(
     rows_of: Callable[..., Any],
     tmp_path: Path,
     experiment: str,
+    kills: int,
 ) -> None:
     words = overrides(experiment, "nimg=3200", *SETTINGS, where="broken")
-    process = start(words)
-    folder = wait_for_checkpoint(process, tmp_path / "broken")
-    delay = random.Random().uniform(0.0, 2.0)
-    print(f"killed {delay:.3f} s after the first checkpoint")
-    try:
-        process.wait(timeout=delay)
-    except subprocess.TimeoutExpired:
+    for _ in range(kills):
+        process = start(words)
+        while process.poll() is None and not _works(process, tmp_path / "broken"):
+            time.sleep(0.02)
+        delay = random.Random().uniform(0.0, 1.5)
+        print(f"killed {delay:.3f} s after it had taken the run's lock")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=delay)
         process.kill()
-    process.communicate()
-    assert process.returncode in (-signal.SIGKILL, 0)
+        process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0)
     finish(start(words))
-    assert read_status(folder) == {"state": "finished", "nimg": 3200}
     unbroken = train_tiny(experiment, "nimg=3200", *SETTINGS, "system.num_threads=1", where="whole")
-    assert unbroken.name == folder.name
+    folder = unbroken.parents[2] / "broken" / unbroken.parent.name / unbroken.name
+    assert read_status(folder) == {"state": "finished", "nimg": 3200}
     same_checkpoints(unbroken, folder)
     assert rows_of(unbroken) == rows_of(folder)
+    for path in (unbroken / "weights").rglob("*.safetensors"):
+        assert (folder / path.relative_to(unbroken)).read_bytes() == path.read_bytes()
+    assert damaged(folder) == [] and not list(folder.rglob(".*.tmp"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

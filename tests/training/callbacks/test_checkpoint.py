@@ -18,6 +18,7 @@ from idinvert.training.callbacks.checkpoint import (
     latest_checkpoint,
     nimg_of,
 )
+from idinvert.training.callbacks.weights import RunWeights
 
 SIZE = 4
 
@@ -46,9 +47,8 @@ def train(
 
     def run(*, steps: int, every: int = 8, keep: int = 2, first: Sequence[Any] = ()) -> Any:
         module = attribute_training()
-        checkpoint = NimgCheckpoint(
-            folder=tmp_path, every_nimg=every, keep=keep, provenance={"seed": 4}
-        )
+        weights = RunWeights(folder=tmp_path, provenance={"seed": 4})
+        checkpoint = NimgCheckpoint(folder=tmp_path, every_nimg=every, keep=keep, weights=weights)
         batches = labelled_batches(count=steps, size=SIZE)
         fit(module, batches, callbacks=[*first, checkpoint])
         return module
@@ -98,7 +98,7 @@ def test_what_a_killed_process_left_half_written_is_cleared_and_never_loaded(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints").mkdir()
-    torn = tmp_path / "checkpoints" / "nimg-000000099.partial"
+    torn = tmp_path / "checkpoints" / ".nimg-000000099.ckpt.left.tmp"
     torn.write_bytes(b"half")
     assert latest_checkpoint(tmp_path / "checkpoints") is None
     train(steps=2)

@@ -1,17 +1,18 @@
 """Checkpoints by images seen, written so that a crash never costs the one before."""
 
-import os
-from contextlib import ExitStack
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from idinvert.checkpoints.release import save_network
+from idinvert.durable import damaged, hash_of, read_sums, write_sums, written_whole
 from idinvert.errors import CheckpointError, DivergenceError
-from idinvert.training.callbacks.recalibrate import Recalibration
+from idinvert.training.callbacks.weights import JUDGED_BY, RunWeights
 from idinvert.training.clock import passed
 
 PATTERN = "nimg-{nimg:09d}.ckpt"
@@ -33,43 +34,102 @@ def nimg_of(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("nimg-"))
 
 
+def undamaged_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
+    """The newest checkpoint of a run that is as it was written, and the damaged ones after it.
+
+    It is compared with its sha256 in ``SHA256SUMS``. The checksums inside of the file are enough
+    for one that is not named there: of an older run, or of a process killed right after writing it.
+
+    Raises:
+        CheckpointError: There are checkpoints, and all of them are damaged.
+    """
+    sums = read_sums(run)
+    broken: list[Path] = []
+    for path in reversed(checkpoints_in(run / "checkpoints")):
+        if _is_whole(path, sha256=sums.get(str(path.relative_to(run)))):
+            return path, broken
+        broken.append(path)
+    if broken:
+        raise CheckpointError(
+            f"every checkpoint of {run} is damaged: {', '.join(path.name for path in broken)}. "
+            "Restore one from a backup, or delete them and give the same command again to train "
+            "from the beginning."
+        )
+    return None, []
+
+
+def is_finished(run: Path, checkpoint: Path) -> bool:
+    """Whether ``SHA256SUMS``, which is written last, names a checkpoint, and every file fits it."""
+    return str(checkpoint.relative_to(run)) in read_sums(run) and not damaged(run)
+
+
+def _is_whole(path: Path, *, sha256: str | None) -> bool:
+    try:
+        if sha256 is not None:
+            return hash_of(path) == sha256
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Lightning's own goes through ``$TMPDIR`` and copies from there."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        """Writes a checkpoint as `written_whole` does."""
+        with written_whole(Path(path)) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+
+
 class NimgCheckpoint(Callback):
     """Saves every ``every_nimg`` images and at the end; keeps the newest ``keep``.
 
-    A checkpoint is written beside its place, flushed to the disk and renamed: kill -9 or a full
-    disk leaves the earlier ones as they were. The trained networks go into ``weights`` in the
-    release format at the same time. Where a validation is due as well it comes first, so that a
-    run killed between the two does not lose its row.
+    First comes the checkpoint, then ``weights`` (the trained networks in the release format), and
+    last ``SHA256SUMS``, which names all of these files. Where a process is killed in between, the
+    one that goes on makes what is missing from the checkpoint. Where a validation is due as well
+    it comes first, so that a run killed between the two does not lose its row.
 
     Args:
         folder: The run's folder.
         every_nimg: Images between two checkpoints.
         keep: How many checkpoints stay.
-        provenance: What the weight files say about where they come from.
-        recalibration: What E's BatchNorms get for the weight files; None leaves them as they are.
+        weights: The run's weight files.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: Path,
-        every_nimg: int,
-        keep: int,
-        provenance: dict[str, Any],
-        recalibration: Recalibration | None = None,
-    ) -> None:
-        self.checkpoints = Path(folder) / "checkpoints"
-        self.weights = Path(folder) / "weights"
-        self.every_nimg, self.keep, self.provenance = every_nimg, keep, provenance
-        self.recalibration = recalibration
-        self._due = False
+    def __init__(self, *, folder: Path, every_nimg: int, keep: int, weights: RunWeights) -> None:
+        self.folder, self.checkpoints = Path(folder), Path(folder) / "checkpoints"
+        self.every_nimg, self.keep, self.weights = every_nimg, keep, weights
+        self._due = self._continues = False
+        self._written: int | None = None  # images seen at the checkpoint that is on the disk
+        self._damaged: set[Path] = set()
 
-    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Clears what a killed process left half written."""
-        if trainer.is_global_zero:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for stale in self.checkpoints.glob("*.partial"):
-                stale.unlink(missing_ok=True)
+    def state_dict(self) -> dict[str, Any]:
+        """The last validation, so that a process that goes on knows what its weights are worth."""
+        return {"judged": self.weights.judged}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the last validation back."""
+        self.weights.judged = state["judged"]
+
+    def setup(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
+        """Has Lightning write checkpoints to their own folder."""
+        trainer.strategy.checkpoint_io = _WholeFiles()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remembers that a run goes on."""
+        self._continues = True
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Makes what a killed process did not get to after its last checkpoint."""
+        target = self.checkpoints / PATTERN.format(nimg=module.nimg)
+        if self._continues and target.is_file():
+            self._written = module.nimg
+            if str(target.relative_to(self.folder)) in read_sums(self.folder):
+                self._damaged = {self.folder / name for name in damaged(self.folder)}
+            self.save(trainer, module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -81,7 +141,10 @@ class NimgCheckpoint(Callback):
             self.save(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Saves what waited for the validation."""
+        """Notes the error, and saves what waited for the validation."""
+        error = trainer.callback_metrics.get(JUDGED_BY)
+        if error is not None:
+            self.weights.judged = module.nimg, float(error)
         if self._due and not trainer.should_stop:
             self.save(trainer, module)
 
@@ -95,11 +158,13 @@ class NimgCheckpoint(Callback):
         }
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Saves where the run stopped."""
+        """Saves where the run stopped, and hands the weights to the loggers."""
         self.save(trainer, module)
+        if trainer.is_global_zero:
+            self.weights.hand_on(trainer, module)
 
     def save(self, trainer: pl.Trainer, module: Any) -> Path:
-        """Writes checkpoint and weights; every rank must call it.
+        """Writes checkpoint, weights and ``SHA256SUMS``; every rank must call it.
 
         Raises:
             CheckpointError: The disk refused; the earlier checkpoints are still there.
@@ -111,39 +176,29 @@ class NimgCheckpoint(Callback):
             newest=latest_checkpoint(self.checkpoints),
         )
         target = self.checkpoints / PATTERN.format(nimg=module.nimg)
-        partial = target.with_suffix(".partial")
+        fresh = self._written != module.nimg
         try:
-            trainer.save_checkpoint(partial, weights_only=False)
+            if fresh:
+                trainer.save_checkpoint(target, weights_only=False)
+            self.weights.write(trainer, module, fresh=fresh, damaged=self._damaged)
             if trainer.is_global_zero:
-                with open(partial, "rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(partial, target)
-            self._save_weights(trainer, module)
-            if trainer.is_global_zero:
-                for old in checkpoints_in(self.checkpoints)[: -self.keep]:
-                    old.unlink()
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+                self._commit()
+        except OSError as error:
             raise CheckpointError(
                 f"could not write {target}: {error}. The newest complete checkpoint is "
                 f"{latest_checkpoint(self.checkpoints)}. Free some space "
                 f"(checkpoint.keep={self.keep}) and give the same command again to go on."
             ) from error
-        self._due = False
+        self._due, self._written, self._damaged = False, module.nimg, set()
         return target
 
-    def _save_weights(self, trainer: pl.Trainer, module: Any) -> None:
-        facts = self.provenance | {"nimg": module.nimg}
-        with ExitStack() as meanwhile:
-            if self.recalibration is not None and self.recalibration.acts_on(module):
-                meanwhile.enter_context(self.recalibration.applied(trainer, module))
-                facts["recalibrated"] = {"images": self.recalibration.count}
-            if not trainer.is_global_zero:
-                return
-            self.weights.mkdir(parents=True, exist_ok=True)
-            for role, network in module.trained_networks.items():
-                path = self.weights / f"{role}.safetensors"
-                save_network(network, path, provenance=facts, role=role)
+    def _commit(self) -> None:
+        """Writes ``SHA256SUMS``, and deletes the checkpoints that it does not name."""
+        found = checkpoints_in(self.checkpoints)
+        kept = found[-self.keep :]
+        write_sums(self.folder, [*kept, *self.weights.files()], known=kept[:-1])
+        for old in found[: -self.keep]:
+            old.unlink()
 
 
 def _validates(trainer: pl.Trainer, step: int) -> bool:

@@ -1,0 +1,211 @@
+"""A kill and a full disk at each write of a run, and files that are damaged when it goes on."""
+
+import contextlib
+import errno
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idinvert import durable
+from idinvert.errors import CheckpointError, IdinvertError
+from idinvert.tracking.status import read_status
+
+SETTINGS = ("nimg=32", "checkpoint.keep=1", "logging.panel_steps=null")
+Compare = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def same(same_checkpoints: Compare, rows_of: Callable[..., Any]) -> Compare:
+    """Compares all that two runs left, bit for bit but for speed."""
+
+    def compare(one: Path, other: Path) -> None:
+        durable.sweep.cache_clear()
+        names = [
+            sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+            for run in (one, other)
+        ]
+        assert names[0] == names[1]
+        for name in names[0]:
+            if name.endswith((".safetensors", ".png")):
+                assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        same_checkpoints(one, other)
+        assert rows_of(one) == rows_of(other)
+        assert read_status(one) == read_status(other) == {"state": "finished", "nimg": 32}
+        assert durable.damaged(one) == durable.damaged(other) == []
+        assert list(durable.read_sums(one)) == list(durable.read_sums(other))
+
+    return compare
+
+
+@pytest.fixture
+def at_each_write(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls something with the path before each file appears under its name or gets a line."""
+
+    @contextlib.contextmanager
+    def arrange(outputs: Path, seen: Callable[[Path], None]) -> Iterator[None]:
+        replace, fsync = os.replace, os.fsync
+
+        def replacing(source: Any, target: Any) -> None:
+            if Path(target).is_relative_to(outputs):
+                seen(Path(target))
+            replace(source, target)
+
+        def flushing(descriptor: int) -> None:
+            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if path.name == "metrics.jsonl" and path.is_relative_to(outputs):
+                seen(path)
+            fsync(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replacing)
+            patch.setattr(os, "fsync", flushing)
+            yield
+
+    return arrange
+
+
+@pytest.fixture
+def go(train_tiny: Callable[..., Path]) -> Callable[..., Path]:
+    """Trains a tiny run as a new process would."""
+
+    def run(where: str) -> Path:
+        durable.sweep.cache_clear()
+        return train_tiny("domain_guided", *SETTINGS, where=where)
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_kill_at_each_write(
+    go: Callable[..., Path], at_each_write: Any, same: Compare, tmp_path: Path
+) -> None:
+    states: list[tuple[Path, Path]] = []
+
+    def keep(path: Path) -> None:
+        state = tmp_path / f"killed{len(states)}"
+        shutil.copytree(tmp_path / "whole", state)
+        states.append((path, state))
+        torn = state / path.relative_to(tmp_path / "whole")
+        if path.name == "metrics.jsonl" and torn.is_file():  # amid the line
+            os.truncate(torn, torn.stat().st_size - 20)
+
+    with at_each_write(tmp_path / "whole", keep):
+        whole = go("whole")
+    names = [path.name for path, _ in states]
+    print(f"{len(states)} kills: {names}")
+    assert {"config.yaml", "status.json", "metrics.jsonl", "metrics.csv"} < set(names)
+    assert names.count("encoder.safetensors") > 2 and names.count(durable.SUMS) > 1
+    for _, state in states:
+        same(go(state.name), whole)
+        shutil.rmtree(state)
+
+
+@pytest.mark.slow
+def test_a_full_disk_at_each_write(
+    go: Callable[..., Path], at_each_write: Any, same: Compare, tmp_path: Path
+) -> None:
+    def full(path: Path) -> None:
+        written.append(path)
+        if len(written) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole, failures, room = go("whole"), 0, 0
+    while True:
+        written: list[Path] = []
+        where = f"full{room}"
+        with at_each_write(tmp_path / where, full):
+            try:
+                go(where)
+            except IdinvertError as error:
+                failures += 1
+                assert "No space left on device" in str(error) and "\n" not in str(error)
+            else:
+                break  # there was room for all
+        same(go(where), whole)
+        shutil.rmtree(tmp_path / where)
+        room += 1
+    print(f"{failures} full disks")
+    assert failures > 20
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    place = len(content) - 1
+    if zipfile.is_zipfile(path):  # in its largest tensor
+        with zipfile.ZipFile(path) as archive:
+            largest = max(archive.infolist(), key=lambda info: info.file_size)
+            place = content.index(archive.read(largest)) + 1
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [_cut, _empty, _flip])
+@pytest.mark.parametrize("sums", [True, False], ids=["", "older run"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    train_tiny: Callable[..., Path],
+    same_checkpoints: Compare,
+    capsys: pytest.CaptureFixture[str],
+    harm: Callable[[Path], None],
+    sums: bool,
+) -> None:
+    folder = train_tiny("attributes", "nimg=32")
+    before = shutil.copytree(folder, folder.parents[2] / "before")
+    first, newest = sorted((folder / "checkpoints").iterdir())
+    harm(newest)
+    if not sums:
+        (folder / durable.SUMS).unlink()
+    train_tiny("attributes", "nimg=32")
+    out = capsys.readouterr().out
+    assert f"{newest} is damaged: training goes on from {first}" in out
+    assert newest.with_suffix(".damaged").is_file()
+    same_checkpoints(folder, before)
+    assert durable.damaged(folder) == []
+
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        harm(path)
+    with pytest.raises(CheckpointError, match=r"every checkpoint of .* is damaged: nimg-.*delete"):
+        train_tiny("attributes", "nimg=32")
+
+
+@pytest.mark.parametrize("harm", [_cut, _empty, _flip, Path.unlink])
+def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(
+    train_tiny: Callable[..., Path], harm: Callable[[Path], None]
+) -> None:
+    folder = train_tiny("domain_guided", "nimg=16")
+    files = [*(folder / "weights").rglob("encoder.safetensors")]
+    good = {path: path.read_bytes() for path in files}
+    assert len(files) == 2  # with the best
+    for path in files:
+        harm(path)
+    train_tiny("domain_guided", "nimg=16")
+    assert {path: path.read_bytes() for path in files} == good
+    assert durable.damaged(folder) == []
+
+
+def test_odd_files_of_a_run_stop_nothing(
+    train_tiny: Callable[..., Path], rows_of: Callable[..., Any]
+) -> None:
+    folder = train_tiny("attributes", "nimg=32")
+    rows = rows_of(folder)
+    for content in (b"", b"\xff\xfe", b"[1]", b'{"state": 3}', b"[" * 100_000):
+        (folder / "status.json").write_bytes(content)
+        assert read_status(folder) == {"state": "unknown", "nimg": 0}
+        train_tiny("attributes", "nimg=32")
+        assert read_status(folder) == {"state": "finished", "nimg": 32}
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    lines[1:1] = [b'{"nimg": 4, "los', b"\xff", b"[3]", b"{}", b'{"nimg": "x"}', b"[" * 100_000]
+    (folder / "metrics.jsonl").write_bytes(b"\n".join(lines))
+    assert rows_of(folder) == rows
