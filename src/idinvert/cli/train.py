@@ -191,7 +191,8 @@ def _judged_by(module: Any) -> Sequence[str]:
 def _report_done(folder: Path, *, judged_by: Sequence[str], nimg: int) -> None:
     """Says that all images were seen before, by a run that may have been killed at its end."""
     if is_first_process():
-        CsvLogger(folder=folder).finalize("success")
+        if not (folder / "metrics.csv").is_file():
+            CsvLogger(folder=folder).finalize("success")
         last = last_values(folder / "metrics.jsonl")
         error, mean_error = [last.get(name, 0.0) for name in judged_by] or (0.0, 0.0)
         diverged = read_status(folder)["state"] == "diverged" or not error <= mean_error
