@@ -37,7 +37,7 @@ from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.metrics import fidelity
-from idinvert.metrics.distances import inception
+from idinvert.metrics.fidelity import InceptionDistance
 from idinvert.metrics.swd import swd
 from idinvert.networks.vgg import VGG16Features
 from idinvert.training.domain_guided import DomainGuidedTraining
@@ -406,7 +406,9 @@ def measure_metrics(bench: Bench) -> None:
         fidelity.INCEPTION_SHA256 = hashlib.sha256(path.read_bytes()).hexdigest()
         bench.measure(
             "FID",
-            lambda: inception(["fid"], path=path, cuda=bench.device == "cuda").between(*sets),
+            lambda: InceptionDistance(["fid"], path=path, cuda=bench.device == "cuda").between(
+                *sets
+            ),
             images=count,
             **where,
         )

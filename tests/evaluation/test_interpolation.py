@@ -9,7 +9,7 @@ from idinvert.evaluation.inversions import Inversions, invert_images
 from idinvert.evaluation.outputs import partners
 from idinvert.evaluation.reconstruction import reconstruct
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.metrics.distances import extractor
+from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.swd import swd
 from tests.evaluation.conftest import grid_size, only, read
 
@@ -25,7 +25,9 @@ def test_outputs_and_figures_follow_the_protocol(subject, by_hand, networks, rou
     w, alpha = by_hand.codes, torch.tensor(cycle)[:, None, None]
     between = (1 - alpha) * w + alpha * w[partner]
     fakes = rounded(networks.generator.synthesis(between))
-    distance = extractor(networks.attributes, name="attributes").between(fakes, by_hand.reals)
+    distance = ExtractorDistance(networks.attributes, name="attributes").between(
+        fakes, by_hand.reals
+    )
     assert record.metrics["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     assert record.metrics["swd"] == pytest.approx(
         swd(fakes, by_hand.reals, seed=4)["swd"], rel=1e-2

@@ -6,7 +6,7 @@ import torch
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.manipulation import manipulate, movement
-from idinvert.metrics.distances import extractor
+from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.swd import swd
 from tests.evaluation.conftest import only, read
 
@@ -32,7 +32,9 @@ def test_outputs_and_figures_follow_the_protocol(
             moved[i, 1:3] += alpha[i] * n[1:3]  # its own layers alone
     edits = networks.generator.synthesis(moved)
     fakes = rounded(edits)
-    distance = extractor(networks.attributes, name="attributes").between(fakes, by_hand.reals)
+    distance = ExtractorDistance(networks.attributes, name="attributes").between(
+        fakes, by_hand.reals
+    )
     m = record.metrics
     assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     assert m["swd"] == pytest.approx(swd(fakes, by_hand.reals)["swd"], rel=1e-2)

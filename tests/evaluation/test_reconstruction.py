@@ -11,7 +11,7 @@ from idinvert.data.domain import Attribute
 from idinvert.errors import ConfigError
 from idinvert.evaluation.reconstruction import reconstruct
 from idinvert.inversion.encoder import EncoderInverter
-from idinvert.metrics.distances import extractor
+from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.paired import ssim
 from idinvert.metrics.swd import swd
 from idinvert.results.record import from_dict, to_dict
@@ -52,7 +52,7 @@ def test_figures_equal_those_computed_by_hand(go, networks, domain, in_domain, t
     assert (
         "swd_floor" not in m and "no floor: the split has fewer than 18" in record.protocol["swd"]
     )
-    distance = extractor(networks.attributes, name="attributes").between(fakes, reals)
+    distance = ExtractorDistance(networks.attributes, name="attributes").between(fakes, reals)
     assert m["fd_attributes"] == pytest.approx(distance["fd_attributes"], rel=2e-2)
     found = networks.attributes(to_float(fakes))  # network: glasses, light; labels: light, glasses
     labels = torch.stack([item["attributes"] for item in items])

@@ -7,7 +7,7 @@ import torch
 
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 from idinvert.metrics.bootstrap import counts_of, interval, mean_interval, resampled
-from idinvert.metrics.fidelity import inception_replicates
+from idinvert.metrics.fidelity import InceptionDistance
 from idinvert.metrics.frechet import (
     frechet_distance,
     frechet_replicates,
@@ -68,7 +68,8 @@ def test_many_features_take_fewer_resamples():
     x, y = torch.randn(2, 12, 300, generator=rng, dtype=torch.float64)
     assert len(frechet_replicates(x, y, seed=0, paired=False)) == 50
     wide = {"2048": torch.cat([x, x], dim=1).float()}
-    assert list(inception_replicates(["kid", "isc"], wide, wide, seed=0, paired=True)) == ["kid"]
+    inception = InceptionDistance(["kid", "isc"], path=None)
+    assert list(inception.replicates(wide, wide, paired=True)) == ["kid"]
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import DataError
-from idinvert.metrics.distances import extractor as distance_of
+from idinvert.metrics.frechet import ExtractorDistance
 
 
 class TinyExtractor(nn.Module):
@@ -44,7 +44,7 @@ def test_frechet_distance_is_the_formula_with_the_matrix_root():
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     gap = x.mean(axis=0) - y.mean(axis=0)
     expected = gap @ gap + np.trace(covariances[0] + covariances[1] - 2 * root)
-    got = distance_of(extractor, name="tiny").between(a, b)
+    got = ExtractorDistance(extractor, name="tiny").between(a, b)
     assert list(got) == ["fd_tiny"]
     assert got["fd_tiny"] == pytest.approx(expected, rel=1e-8)
 
@@ -61,34 +61,30 @@ def test_kernel_distance_is_the_unbiased_mmd_with_a_cubic_kernel():
         kernel(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j
     ) / (n * (n - 1))
     across = sum(kernel(x[i], y[j]) for i in range(n) for j in range(n)) / (n * n)
-    got = distance_of(extractor, name="tiny", frechet=False, kernel=True).between(a, b)
+    got = ExtractorDistance(extractor, name="tiny", frechet=False, kernel=True).between(a, b)
     assert got == {"kd_tiny": pytest.approx(within - 2 * across, rel=1e-8)}
 
 
 def test_equal_sets_are_at_distance_zero_and_batches_do_not_matter():
     extractor, a, b = TinyExtractor(), images(30, seed=5), images(30, seed=6)
-    assert distance_of(extractor, name="t").between(a, a)["fd_t"] == pytest.approx(0, abs=1e-6)
-    small = distance_of(extractor, name="t", batch_size=7).between(a, b)["fd_t"]
-    large = distance_of(extractor, name="t", batch_size=64).between(a, b)["fd_t"]
-    assert small == pytest.approx(large, rel=1e-5)
-
-
-def test_new_images_under_an_old_name_give_a_new_number():
-    distance, reals = distance_of(TinyExtractor(), name="t"), images(20, seed=8)
-    first = distance.between(images(20, seed=7), reals)
-    second = distance.between(images(20, seed=9, low=128), reals)
-    assert second["fd_t"] > 2 * first["fd_t"]
+    distance = ExtractorDistance(extractor, name="t")
+    assert distance.between(a, a)["fd_t"] == pytest.approx(0, abs=1e-6)
+    whole = distance.between(a, b)["fd_t"]
+    small = ExtractorDistance(extractor, name="t", batch_size=7).between(a, b)["fd_t"]
+    assert small == pytest.approx(whole, rel=1e-5)
+    # New images under an old name give a new number.
+    assert distance.between(images(30, seed=9, low=128), b)["fd_t"] > 2 * whole
 
 
 def test_the_extractor_is_left_as_it_was():
     for extractor in (TinyExtractor().train(), TinyExtractor(size=9).train()):
         with contextlib.suppress(RuntimeError):  # the second does not fit the images
-            distance_of(extractor, name="tiny").between(images(4, seed=0), images(4, seed=1))
+            ExtractorDistance(extractor, name="tiny").between(images(4, seed=0), images(4, seed=1))
         assert extractor.training
 
 
 def test_errors_say_what_was_got():
-    distance = distance_of(TinyExtractor(), name="tiny")
+    distance = ExtractorDistance(TinyExtractor(), name="tiny")
     with pytest.raises(DataError, match=r"sets of equal size; got 3 outputs and 4 real"):
         distance.between(images(3, seed=0), images(4, seed=1))
     with pytest.raises(DataError, match=r"reals is torch\.float32"):

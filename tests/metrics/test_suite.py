@@ -6,7 +6,7 @@ from torch import nn
 
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.errors import ConfigError, DataError, MissingWeightsError
-from idinvert.metrics.distances import extractor
+from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.paired import mse, ssim
 from idinvert.metrics.suite import MetricSuite
 from idinvert.metrics.swd import swd
@@ -40,7 +40,7 @@ def test_the_suite_gives_what_its_metrics_give():
         "mse": mse(outputs, targets).mean().item(),
         "ssim": ssim(outputs, targets).mean().item(),
         **swd(fake, real, seed=4),
-        **extractor(Pool(), name="pool", kernel=True).between(fake, real),
+        **ExtractorDistance(Pool(), name="pool", kernel=True).between(fake, real),
     }
     assert list(got)[:5] == ["swd", "mse", "fd_pool", "ssim", "kd_pool"]
     assert set(got) == set(expected)
@@ -96,7 +96,7 @@ def test_a_disjoint_reference_is_the_other_images_and_the_floor_lies_between_rea
     def expected(a, b):
         return {
             **swd(a, b, seed=4),
-            **extractor(Pool(), name="pool", kernel=True).between(a, b),
+            **ExtractorDistance(Pool(), name="pool", kernel=True).between(a, b),
         }
 
     def measured(reference, images):

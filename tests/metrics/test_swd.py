@@ -142,8 +142,6 @@ def test_the_seed_decides_and_the_batch_size_does_not():
     assert first != swd(outputs, reals, seed=1, **SMALL)
     small = swd(outputs, reals, batch_size=2, **SMALL)
     assert small["swd"] == pytest.approx(first["swd"], rel=1e-5)
-    batches = swd(list(outputs.split(4)), list(reals.split(5)), **SMALL)
-    assert batches["swd"] == pytest.approx(first["swd"], rel=1e-5)
 
 
 def test_the_global_generator_and_the_images_are_left_alone():
@@ -178,9 +176,7 @@ def test_errors_say_what_was_got():
         swd(reals[:3], reals)
     with pytest.raises(DataError, match="uint8"):
         swd(reals.float(), reals)
-    with pytest.raises(DataError, match="one-shot"):
-        swd(iter(reals.split(2)), reals)
-    with pytest.raises(DataError, match="16 px and reals 32 px"):
+    with pytest.raises(DataError, match=r"\[16, 16\] px and reals \[32, 32\] px"):
         swd(reals[..., :16, :16], reals)
     with pytest.raises(DataError, match="at least 16 px"):
         pyramid_resolutions(8)

@@ -1,5 +1,7 @@
 """What tests of procedural domains share: labels by name, and areas of classes."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,44 +10,60 @@ from idinvert.toy.renderer import Renderer
 
 def row(renderer: Renderer, **values: float) -> Tensor:
     """Labels `[1, A]`: 0 but for some."""
-    names = [attribute.name for attribute in renderer.attributes]
-    labels = torch.zeros(1, len(names))
+    labels = torch.zeros(1, len(renderer.shares))
     for name, value in values.items():
-        labels[0, names.index(name)] = value
+        labels[0, list(renderer.shares).index(name)] = value
     return labels
 
 
-def drawn(renderer: Renderer, *rows: dict[str, float], resolution: int) -> tuple[Tensor, Tensor]:
-    """Pictures as float and masks, one a dict of labels."""
-    labels = torch.cat([row(renderer, **values) for values in rows])
-    pictures, masks = renderer.render(labels, resolution=resolution)
-    return pictures.float(), masks
+class Drawn:
+    """Pictures and masks of some labels.
 
+    Args:
+        renderer: Draws them.
+        rows: Labels by name, one dict a picture; or labels `[N, A]`.
+        resolution: R.
 
-def where(renderer: Renderer, masks: Tensor, name: str) -> Tensor:
-    """Which pixels are of a class."""
-    return masks == renderer.mask_classes.index(name)
+    Attributes:
+        pictures: float `[N, 3, R, R]`.
+        masks: `[N, R, R]`.
+    """
 
+    def __init__(
+        self, renderer: Renderer, rows: Sequence[dict[str, float]] | Tensor, *, resolution: int = 64
+    ) -> None:
+        if not isinstance(rows, Tensor):
+            rows = torch.cat([row(renderer, **values) for values in rows])
+        self.classes, self.labels = (
+            renderer.mask_classes,
+            dict(zip(renderer.shares, rows.T, strict=True)),
+        )
+        pictures, self.masks = renderer.render(rows, resolution=resolution)
+        self.pictures = pictures.float()
+        self.brightness = self.pictures.flatten(1).mean(1)
 
-def shares(renderer: Renderer, masks: Tensor, name: str) -> list[float]:
-    """Share of each picture that is of a class."""
-    return where(renderer, masks, name).flatten(1).float().mean(1).tolist()
+    def where(self, name: str) -> Tensor:
+        """Which pixels are of a class."""
+        return self.masks == self.classes.index(name)
 
+    def shares(self, name: str) -> Tensor:
+        """Share of each picture that is of a class."""
+        return self.where(name).flatten(1).float().mean(1)
 
-def top(renderer: Renderer, masks: Tensor, name: str) -> list[int]:
-    """First row of each picture that has a pixel of a class."""
-    rows = where(renderer, masks, name).any(2)
-    return [int(torch.nonzero(one)[0]) for one in rows]
+    def top(self, name: str) -> Tensor:
+        """First row of each picture that has a pixel of a class."""
+        return self.where(name).any(2).int().argmax(1)
 
+    def middle(self, name: str) -> Tensor:
+        """Mean column of a class in each picture."""
+        found = self.where(name).float().sum(1)
+        return (found * torch.arange(found.shape[-1])).sum(1) / found.sum(1)
 
-def middle(renderer: Renderer, masks: Tensor, name: str) -> list[float]:
-    """Mean column of a class in each picture."""
-    columns = torch.arange(masks.shape[-1], dtype=torch.float32)
-    found = where(renderer, masks, name).float().sum(1)
-    return ((found * columns).sum(1) / found.sum(1)).tolist()
+    def colour(self, name: str) -> Tensor:
+        """Mean red, green, blue of a class in each picture, `[N, 3]`."""
+        areas = zip(self.pictures, self.where(name), strict=True)
+        return torch.stack([picture[:, area].mean(1) for picture, area in areas])
 
-
-def colour(renderer: Renderer, pictures: Tensor, masks: Tensor, name: str) -> list[Tensor]:
-    """Mean red, green, blue of a class in each picture."""
-    areas = where(renderer, masks, name)
-    return [p[:, area].mean(1) for p, area in zip(pictures, areas, strict=True)]
+    def same_masks(self) -> bool:
+        """Whether nothing has moved from picture to picture."""
+        return bool((self.masks == self.masks[0]).all())

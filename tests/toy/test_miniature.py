@@ -18,7 +18,14 @@ from idinvert.errors import DataError
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
 from idinvert.toy.faces import FACES
-from idinvert.toy.miniature import bedrooms_mini, churches_mini, faces_mini, towers_mini
+from idinvert.toy.miniature import (
+    bedrooms_mini,
+    churches_mini,
+    faces_mini,
+    procedural,
+    towers_mini,
+)
+from idinvert.toy.renderer import Renderer
 from idinvert.toy.towers import TOWERS
 from tests.processes import children_of, is_alive
 
@@ -26,24 +33,6 @@ from tests.processes import children_of, is_alive
 def small(cache: Path, **changes) -> Domain:
     settings = {"resolution": 16, "train": 20, "test": 6, "val": 4, "cache_dir": cache}
     return faces_mini(**{**settings, **changes})
-
-
-def test_items_are_what_the_renderer_draws(tmp_path: Path) -> None:
-    domain = small(tmp_path, masks=True)
-    labels = FACES.sample_labels(torch.arange(30), seed=0)
-    pictures, masks = FACES.render(labels, resolution=16)
-    assert domain.attributes == FACES.attributes and domain.name == "faces_mini"
-    rows = {"train": range(0, 20), "test": range(20, 26), "val": range(26, 30)}
-    for split, expected in rows.items():
-        dataset = getattr(domain, split)
-        assert len(dataset) == len(expected)
-        for item, row in zip((dataset[i] for i in range(len(dataset))), expected, strict=True):
-            assert item["id"] == row and isinstance(item["name"], str)
-            assert torch.equal(item["image"], pictures[row])
-            assert torch.equal(item["mask"], masks[row])
-            assert torch.equal(item["attributes"], labels[row])
-    with pytest.raises(IndexError):
-        domain.train[20]
 
 
 def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Path) -> None:
@@ -72,14 +61,6 @@ def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_whole_cache_is_not_written_again(tmp_path: Path) -> None:
-    prepare(small(tmp_path).train)
-    (file,) = tmp_path.glob("*.images.npy")
-    before = file.stat().st_mtime_ns
-    prepare(small(tmp_path).train)
-    assert file.stat().st_mtime_ns == before
-
-
 def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
     domain = small(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -88,13 +69,6 @@ def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
     assert np.load(file, mmap_mode="r").shape == (6, 3, 16, 16)
     again = small(tmp_path, train=19, test=7)  # other images: not the same file
     assert again.test[0]["id"] == 19 and len(list(tmp_path.glob("*.images.npy"))) == 2
-
-
-def test_pictures_and_masks_of_one_split_are_rendered_together(tmp_path: Path) -> None:
-    pictures = small(tmp_path).test[2]["image"]
-    with_masks = small(tmp_path, masks=True).test[2]
-    assert torch.equal(with_masks["image"], pictures)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
@@ -132,9 +106,9 @@ PROGRAM = """
 import os, signal, sys, threading, time, multiprocessing
 print("the program runs", flush=True)
 from idinvert.data.domain import prepare
-from idinvert.toy import rendered
+from idinvert.toy import miniature
 from idinvert.toy.miniature import faces_mini
-rendered._WORTH, rendered.cores = 0.0, lambda: 2
+miniature._WORTH, miniature.cores = 0.0, lambda: 2
 def end_one():
     while len(children := multiprocessing.active_children()) < 2:
         time.sleep(0.01)
@@ -208,23 +182,6 @@ def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(packed)[5]["image"], expected)
 
 
-def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
-    prepare(faces_mini(resolution=8, train=2, test=1, val=0).test)
-    assert list((tmp_path / "there").glob("faces_mini*.npy"))
-
-
-def test_errors_name_the_key(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.resolution"):
-        small(tmp_path, resolution=4)
-    with pytest.raises(DataError, match=r"data\.test"):
-        small(tmp_path, test=-1)
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    with pytest.raises(DataError, match=r"data\.cache_dir"):
-        prepare(small(blocked / "below").val)
-
-
 def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) -> None:
     counts = {"resolution": 16, "train": 12, "test": 4, "val": 2, "cache_dir": tmp_path}
     whole, part = faces_mini(**counts), faces_mini(**counts, skip=9)
@@ -236,8 +193,6 @@ def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) ->
             assert ours[index]["id"] == theirs[index + offset]["id"]
             assert torch.equal(ours[index]["image"], theirs[index + offset]["image"])
             assert torch.equal(ours[index]["attributes"], theirs[index + offset]["attributes"])
-    with pytest.raises(DataError, match=r"data\.skip"):
-        faces_mini(**counts, skip=13)
 
 
 FINGERPRINT = "15f14577e6678d56"
@@ -256,27 +211,8 @@ def drawn_domain(request: pytest.FixtureRequest):
     return make
 
 
-RENDERERS = {one.name: one for one in (TOWERS, BEDROOMS, CHURCHES)}
-
-
 def ids(split) -> list[int]:
     return [split[i]["id"] for i in range(len(split))]
-
-
-def test_drawn_items_are_what_the_renderer_draws(tmp_path: Path, drawn_domain) -> None:
-    domain = drawn_domain(tmp_path, masks=True, seed=5)
-    renderer = RENDERERS[domain.name]
-    assert domain.attributes == renderer.attributes
-    for split in (domain.train, domain.test, domain.val):
-        numbers = torch.tensor(ids(split))
-        labels = renderer.sample_labels(numbers, seed=5)
-        pictures, masks = renderer.render(labels, resolution=8)
-        for place in range(len(split)):
-            item = split[place]
-            assert torch.equal(item["image"], pictures[place])
-            assert torch.equal(item["mask"], masks[place])
-            assert torch.equal(item["attributes"], labels[place])
-            assert item["name"] == f"{item['id']:06d}"
 
 
 def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> None:
@@ -328,24 +264,63 @@ def test_more_images_are_the_same_and_others(tmp_path: Path, drawn_domain) -> No
     assert torch.equal(again.test[3]["image"], small.test[3]["image"])
 
 
-def test_a_drawn_split_travels_to_workers(tmp_path: Path) -> None:
-    split = towers_mini(resolution=8, train=6, test=2, val=1, cache_dir=tmp_path).test
-    expected = split[1]
-    found = pickle.loads(pickle.dumps(split))[1]
-    assert found["id"] == expected["id"] and torch.equal(found["image"], expected["image"])
-
-
-def test_draws_of_too_many_images_are_refused(tmp_path: Path, drawn_domain) -> None:
-    for key, count in (("train", 600_001), ("test", 90_001), ("val", 10_001), ("test", -1)):
-        with pytest.raises(DataError, match=rf"data\.{key}"):
-            drawn_domain(tmp_path, **{key: count})
-    with pytest.raises(DataError, match=r"towers_mini: got resolution 4"):
-        towers_mini(resolution=4, cache_dir=tmp_path)
-
-
 def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) -> None:
     domain = faces_mini(resolution=8, train=2, test=1, val=1, cache_dir=tmp_path)
     assert domain.fingerprint == FINGERPRINT
     prepare(domain.train)
     (file,) = tmp_path.glob("*.npy")
     assert file.name.startswith("faces_mini-v1-8px-seed0-2-")
+
+
+@pytest.mark.parametrize("renderer", [FACES, TOWERS, BEDROOMS, CHURCHES], ids=lambda r: r.name)
+def test_items_are_what_the_renderer_draws(tmp_path: Path, renderer: Renderer) -> None:
+    counts = {"train": 20, "test": 6, "val": 4}
+    options = {"resolution": 8, "seed": 5, "cache_dir": tmp_path}
+    domain = procedural(renderer, masks=True, **counts, **options)
+    assert domain.attributes == renderer.attributes and domain.name == renderer.name
+    for key, count in counts.items():
+        split = getattr(domain, key)
+        numbers = torch.tensor(ids(split))
+        if renderer is FACES:
+            assert numbers[0] == {"train": 0, "test": 20, "val": 26}[key]
+        labels = renderer.sample_labels(numbers, seed=5)
+        pictures, masks = renderer.render(labels, resolution=8)
+        assert len(split) == count
+        for place in range(count):
+            item = split[place]
+            assert torch.equal(item["image"], pictures[place])
+            assert torch.equal(item["mask"], masks[place])
+            assert torch.equal(item["attributes"], labels[place])
+            assert item["name"] == f"{item['id']:06d}"
+        with pytest.raises(IndexError):
+            split[count]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
+    assert len(written) == 6  # pictures and masks
+    without = procedural(renderer, **counts, **options).test[2]  # finds the pictures there
+    assert "mask" not in without and torch.equal(without["image"], domain.test[2]["image"])
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")} == written
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "key"),
+    [
+        (faces_mini, {"resolution": 4}, r"faces_mini: got 4, expected 8 or more.*data\.resolution"),
+        (faces_mini, {"test": -1}, r"got -1, expected 0 or more.*data\.test"),
+        (faces_mini, {"train": 12, "skip": 13}, r"got 13, expected 0 to 12.*data\.skip"),
+        (towers_mini, {"train": 600_001}, r"towers_mini: .*0 to 600000.*data\.train"),
+        (bedrooms_mini, {"test": 90_001}, r"data\.test"),
+        (churches_mini, {"val": 10_001}, r"data\.val"),
+    ],
+)
+def test_errors_name_the_key(tmp_path: Path, make, changes: dict[str, int], key: str) -> None:
+    with pytest.raises(DataError, match=key):
+        make(**{"resolution": 8, "cache_dir": tmp_path, **changes})
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
+    prepare(faces_mini(resolution=8, train=2, test=1, val=0).test)
+    assert list((tmp_path / "there").glob("faces_mini*.npy"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"data\.cache_dir"):
+        prepare(small(tmp_path / "file" / "below").val)

@@ -15,8 +15,8 @@ from idinvert.checkpoints.registry import cache_folder, locate
 from idinvert.data.content import file_hash
 from idinvert.durable import written_whole
 from idinvert.errors import CheckpointError
+from idinvert.metrics.distance import Distance, ImageSet, check_sets
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
-from idinvert.metrics.inputs import ImageSet, image_sets
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -54,117 +54,122 @@ def inception_weights(path: str | Path | None = None) -> Path:
     return found
 
 
-def inception_features(
-    images: Tensor,
-    *,
-    inception_path: str | Path | None = None,
-    cuda: bool = False,
-    batch_size: int = 64,
-) -> Features:
-    """What inception-v3-compat makes of a set of images.
-
-    Args:
-        images: uint8 `[N, 3, R, R]`.
-        inception_path: local weights file; None for the project's cache of weights.
-        cuda: run on the current CUDA device.
-        batch_size: images a batch.
-
-    Returns:
-        layer to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
-
-    Raises:
-        MissingWeightsError, CheckpointError: see `inception_weights`.
-    """
-    extractor = create_feature_extractor(
-        "inception-v3-compat",
-        [POOLED, LOGITS],
-        cuda=cuda,
-        feature_extractor_weights_path=str(inception_weights(inception_path)),
-        verbose=False,
-    )
-    return get_featuresdict_from_dataset(
-        ImageSet(images, name="images"), extractor, batch_size, cuda, True, False
-    )
-
-
-def inception_distances(names: Collection[str], x: Features, y: Features) -> dict[str, float]:
-    """torch-fidelity's FID, KID and Inception score of features.
+class InceptionDistance(Distance):
+    """torch-fidelity's FID, KID and Inception score.
 
     Args:
         names: any of `fid`, `kid`, `isc`.
-        x, y: of outputs and reals, as `inception_features` gives them, equal N.
-
-    Returns:
-        `fid`; `kid` (100 subsets of min(1000, N)) and, where subsets are smaller than the sets,
-        `kid_std` over them; `isc` and `isc_std` (of the outputs, 10 splits).
-    """
-    first, second = x[POOLED], y[POOLED]
-    values: dict[str, float] = {}
-    if "fid" in names:
-        values["fid"] = frechet_distance(first, second)
-    if "kid" in names:
-        size = min(SUBSET_SIZE, len(first))
-        found = kid_features_to_metric(first, second, kid_subset_size=size, verbose=False)
-        values["kid"] = found["kernel_inception_distance_mean"]
-        if size < len(first):
-            values["kid_std"] = found["kernel_inception_distance_std"]
-    if "isc" in names:
-        found = isc_features_to_metric(x[LOGITS])
-        values["isc"] = found["inception_score_mean"]
-        values["isc_std"] = found["inception_score_std"]
-    return values
-
-
-def inception_replicates(
-    names: Collection[str], x: Features, y: Features, *, seed: int, paired: bool
-) -> dict[str, Tensor]:
-    """FID and KID of resampled sets; see `idinvert.metrics.frechet.frechet_replicates`."""
-    sets = x[POOLED].double(), y[POOLED].double()
-    found = {"fid": frechet_replicates, "kid": kernel_replicates}
-    return {n: found[n](*sets, seed=seed, paired=paired) for n in names if n in found}
-
-
-def precision_recall(
-    outputs: Tensor,
-    reals: Tensor,
-    *,
-    vgg16_path: str | Path | None = None,
-    cuda: bool = False,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """Improved precision and recall (Kynkäänniemi et al.) on VGG16, 3 nearest neighbours.
-
-    A call of its own: torch-fidelity hands one weights file to every extractor of a call.
-
-    Args:
-        outputs: uint8 `[N, 3, R, R]`.
-        reals: uint8 `[N, 3, R, R]`, equal N of at least 4.
-        vgg16_path: torchvision's VGG16 (IMAGENET1K_V1) as a local file; None for torch's own cache.
+        path: local weights file; None for the project's cache of weights.
+        seed: of the resamples.
         cuda: run on the current CUDA device.
         batch_size: images a batch.
-
-    Returns:
-        `prc_precision`, `prc_recall`, `prc_f_score`.
-
-    Raises:
-        MissingWeightsError: not on this machine; names file, URL, sha256 and
-            `metric.prc_vgg16_path`.
     """
-    first, second = image_sets(outputs, reals, metric="prc")
-    path = prc_weights(vgg16_path)
-    values = torch_fidelity.calculate_metrics(
-        input1=first,
-        input2=second,
-        feature_extractor="vgg16",
-        feature_extractor_weights_path=str(path),
-        prc=True,
-        cuda=cuda,
-        batch_size=batch_size,
-        cache=False,  # keyed by names alone, it would return old numbers for new images
-        save_cpu_ram=True,  # no worker processes
-        verbose=False,
-    )
-    return {f"prc_{name}": value for name, value in values.items()}
+
+    floors = frozenset({"fid", "kid"})
+
+    def __init__(
+        self,
+        names: Collection[str],
+        *,
+        path: str | Path | None,
+        seed: int = 0,
+        cuda: bool = False,
+        batch_size: int = 64,
+    ) -> None:
+        self.names, self.path, self.seed = names, path, seed
+        self.cuda, self.batch_size = cuda, batch_size
+
+    def embed(self, images: Tensor) -> Features:
+        """What inception-v3-compat makes of images uint8 `[N, 3, R, R]`.
+
+        Returns:
+            layer to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
+
+        Raises:
+            MissingWeightsError, CheckpointError: see `inception_weights`.
+        """
+        check_sets(images=images)
+        extractor = create_feature_extractor(
+            "inception-v3-compat",
+            [POOLED, LOGITS],
+            cuda=self.cuda,
+            feature_extractor_weights_path=str(inception_weights(self.path)),
+            verbose=False,
+        )
+        return get_featuresdict_from_dataset(
+            ImageSet(images), extractor, self.batch_size, self.cuda, True, False
+        )
+
+    def values(self, x: Features, y: Features) -> dict[str, float]:
+        """Of outputs and reals, equal N.
+
+        Returns:
+            `fid`; `kid` (100 subsets of min(1000, N)) and, where subsets are smaller than the sets,
+            `kid_std` over them; `isc` and `isc_std` (of the outputs, 10 splits).
+        """
+        first, second = x[POOLED], y[POOLED]
+        values: dict[str, float] = {}
+        if "fid" in self.names:
+            values["fid"] = frechet_distance(first, second)
+        if "kid" in self.names:
+            size = min(SUBSET_SIZE, len(first))
+            found = kid_features_to_metric(first, second, kid_subset_size=size, verbose=False)
+            values["kid"] = found["kernel_inception_distance_mean"]
+            if size < len(first):
+                values["kid_std"] = found["kernel_inception_distance_std"]
+        if "isc" in self.names:
+            found = isc_features_to_metric(x[LOGITS])
+            values["isc"] = found["inception_score_mean"]
+            values["isc_std"] = found["inception_score_std"]
+        return values
+
+    def replicates(self, x: Features, y: Features, *, paired: bool) -> dict[str, Tensor]:
+        """FID and KID of resampled sets."""
+        sets = x[POOLED].double(), y[POOLED].double()
+        found = {"fid": frechet_replicates, "kid": kernel_replicates}
+        wanted = [name for name in self.names if name in found]
+        return {name: found[name](*sets, seed=self.seed, paired=paired) for name in wanted}
+
+
+class PrecisionRecall(Distance):
+    """Improved precision and recall (Kynkäänniemi et al.) on VGG16, 3 nearest neighbours.
+
+    Without interval: torch-fidelity tells no image's share in them. A call of its own:
+    torch-fidelity hands one weights file to every extractor of a call.
+
+    Args:
+        path: torchvision's VGG16 (IMAGENET1K_V1) as a local file; None for torch's own cache.
+        cuda: run on the current CUDA device.
+        batch_size: images a batch.
+    """
+
+    floors = frozenset({"prc_precision", "prc_recall", "prc_f_score"})
+
+    def __init__(
+        self, *, path: str | Path | None = None, cuda: bool = False, batch_size: int = 64
+    ) -> None:
+        self.path, self.cuda, self.batch_size = path, cuda, batch_size
+
+    def values(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """`prc_precision`, `prc_recall`, `prc_f_score` of images uint8 `[N, 3, R, R]`, N ≥ 4.
+
+        Raises:
+            MissingWeightsError, CheckpointError: see `prc_weights`.
+        """
+        check_sets(outputs=x, reals=y, metric="prc")
+        values = torch_fidelity.calculate_metrics(
+            input1=ImageSet(x),
+            input2=ImageSet(y),
+            feature_extractor="vgg16",
+            feature_extractor_weights_path=str(prc_weights(self.path)),
+            prc=True,
+            cuda=self.cuda,
+            batch_size=self.batch_size,
+            cache=False,  # keyed by names alone, it would return old numbers for new images
+            save_cpu_ram=True,  # no worker processes
+            verbose=False,
+        )
+        return {f"prc_{name}": value for name, value in values.items()}
 
 
 def prc_weights(path: str | Path | None = None) -> Path:

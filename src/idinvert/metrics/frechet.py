@@ -1,7 +1,6 @@
 """Fréchet and kernel distance on any feature extractor; named after it, never FID or KID."""
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,8 @@ from torch_fidelity.metric_fid import (
 )
 
 from idinvert.data.convert import to_float
-from idinvert.metrics.bootstrap import counts_of, resampled
+from idinvert.metrics.bootstrap import RESAMPLES, counts_of, resampled
+from idinvert.metrics.distance import Distance
 
 FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
 """Features up to which, and resamples of the Fréchet distance: each takes two eigenproblems."""
@@ -20,27 +20,56 @@ BLOCK = 1024
 """Rows of a kernel matrix in memory together."""
 
 
-@torch.no_grad()
-def embedded(images: Tensor, extractor: nn.Module, *, batch_size: int = 64) -> Tensor:
-    """The features of a set of images.
+class ExtractorDistance(Distance):
+    """`fd_<name>` (where `frechet`) and `kd_<name>` (`kernel`) on any network.
 
     Args:
-        images: uint8 `[N, 3, R, R]`.
-        extractor: module with `embed(images [b, 3, R, R] in [-1, 1]) -> [b, D]`; run in evaluation
+        network: module with `embed(images [b, 3, R, R] in [-1, 1]) -> [b, D]`; run in evaluation
             mode on its own device, and left as it was.
+        name: of the network, as in the metrics' names.
+        frechet, kernel: which of the two.
+        seed: of the resamples.
         batch_size: images a batch.
-
-    Returns:
-        float64 `[N, D]`, on the CPU.
     """
-    embed = cast(Callable[[Tensor], Tensor], extractor.embed)
-    training, device = extractor.training, _device(extractor)
-    try:
-        extractor.eval()
-        rows = [embed(to_float(b.to(device))).double().cpu() for b in images.split(batch_size)]
-    finally:
-        extractor.train(training)
-    return torch.cat(rows)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str,
+        frechet: bool = True,
+        kernel: bool = False,
+        seed: int = 0,
+        batch_size: int = 64,
+    ) -> None:
+        self.network, self.seed, self.batch_size = network, seed, batch_size
+        self.distances: dict[str, tuple[Callable[..., float], Callable[..., Tensor]]] = {}
+        if frechet:
+            self.distances[f"fd_{name}"] = frechet_distance, frechet_replicates
+        if kernel:
+            self.distances[f"kd_{name}"] = kernel_distance, kernel_replicates
+        self.floors = frozenset(self.distances)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Features, float64 `[N, D]`, on the CPU."""
+        network, training = self.network, self.network.training
+        tensors = [*network.parameters(), *network.buffers()]
+        device = tensors[0].device if tensors else torch.device("cpu")
+        embed: Callable[[Tensor], Tensor] = network.embed  # type: ignore[assignment]
+        try:
+            network.eval()
+            batches = images.split(self.batch_size)
+            return torch.cat([embed(to_float(b.to(device))).double().cpu() for b in batches])
+        finally:
+            network.train(training)
+
+    def values(self, x: Tensor, y: Tensor) -> Mapping[str, float]:
+        return {name: distance(x, y) for name, (distance, _) in self.distances.items()}
+
+    def replicates(self, x: Tensor, y: Tensor, *, paired: bool) -> Mapping[str, Tensor]:
+        drawn = self.distances.items()
+        return {name: spread(x, y, seed=self.seed, paired=paired) for name, (_, spread) in drawn}
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
@@ -89,12 +118,9 @@ def kernel_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tenso
     return _mmd2(x, y, counts_of(first), counts_of(second))
 
 
-def _draws(
-    n: int, *, seed: int, paired: bool, resamples: int | None = None
-) -> tuple[Tensor, Tensor]:
-    more = {} if resamples is None else {"resamples": resamples}
-    first = resampled(n, seed=seed, name="outputs", **more)
-    return first, first if paired else resampled(n, seed=seed, name="reals", **more)
+def _draws(n: int, *, seed: int, paired: bool, resamples: int = RESAMPLES) -> tuple[Tensor, Tensor]:
+    first = resampled(n, seed=seed, name="outputs", resamples=resamples)
+    return first, first if paired else resampled(n, seed=seed, name="reals", resamples=resamples)
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,8 +144,3 @@ def _pairs(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, apart: bool) -> Tensor
         total += ((a[:, rows] @ kernel) * b).sum(dim=1)
     weights = a.sum(dim=1) * b.sum(dim=1)
     return total / (weights - (a * b).sum(dim=1) if apart else weights)
-
-
-def _device(module: nn.Module) -> torch.device:
-    tensors = [*module.parameters(), *module.buffers()]
-    return tensors[0].device if tensors else torch.device("cpu")

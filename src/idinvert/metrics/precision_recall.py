@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,10 +24,7 @@ class Curve(NamedTuple):
 
 
 def precision_recall_curve(scores: Tensor, labels: Tensor) -> Curve:
-    """Precision and recall for each different score as threshold.
-
-    Equal scores share a threshold; the point (recall 0, precision 1) closes the curve, as in
-    scikit-learn's `precision_recall_curve`.
+    """scikit-learn's precision and recall for each different score as threshold.
 
     Args:
         scores: float [N]; higher says positive.
@@ -35,13 +33,10 @@ def precision_recall_curve(scores: Tensor, labels: Tensor) -> Curve:
     Raises:
         DataError: the two do not fit, are not finite, or one of the classes is empty.
     """
-    hits, alarms, thresholds = _counts(scores, labels)
-    precision = hits / (hits + alarms)
-    recall = hits / hits[-1]
-    one, zero = precision.new_ones(1), precision.new_zeros(1)
-    return Curve(
-        torch.cat([precision.flip(0), one]), torch.cat([recall.flip(0), zero]), thresholds.flip(0)
-    )
+    from sklearn import metrics  # where it is used: every command would wait for it
+
+    found = metrics.precision_recall_curve(*_checked(scores, labels))
+    return Curve(*(torch.from_numpy(np.ascontiguousarray(values)) for values in found))
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> float:
@@ -49,8 +44,9 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
 
     Args, Raises: as `precision_recall_curve`.
     """
-    precision, recall, _ = precision_recall_curve(scores, labels)
-    return float(((recall[:-1] - recall[1:]) * precision[:-1]).sum())
+    from sklearn import metrics
+
+    return float(metrics.average_precision_score(*_checked(scores, labels)))
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> float:
@@ -60,10 +56,9 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> float:
 
     Args, Raises: as `precision_recall_curve`.
     """
-    hits, alarms, _ = _counts(scores, labels)
-    zero = hits.new_zeros(1)
-    y, x = torch.cat([zero, hits / hits[-1]]), torch.cat([zero, alarms / alarms[-1]])
-    return float(torch.trapezoid(y, x))
+    from sklearn import metrics
+
+    return float(metrics.roc_auc_score(*_checked(scores, labels)))
 
 
 def thinned(curve: Curve, points: int) -> Curve:
@@ -83,8 +78,8 @@ def thinned(curve: Curve, points: int) -> Curve:
     return Curve(curve.precision[kept], curve.recall[kept], curve.thresholds[kept[:-1]])
 
 
-def _counts(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """True and false positives at every different score, from the highest down, float64 [T]."""
+def _checked(scores: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores as scikit-learn takes them, bool and float64."""
     scores, labels = scores.detach().cpu().double(), labels.detach().cpu().bool()
     if scores.ndim != 1 or scores.shape != labels.shape or not torch.isfinite(scores).all():
         raise DataError(
@@ -96,9 +91,4 @@ def _counts(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"precision and recall: {int(labels.sum())} of {len(labels)} images are positive; both "
             "classes are needed (more images: n)"
         )
-    order = torch.argsort(scores, descending=True, stable=True)
-    scores, labels = scores[order], labels[order]
-    last = torch.cat([scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)])
-    hits = labels.double().cumsum(0)[last]
-    alarms = (~labels).double().cumsum(0)[last]
-    return hits, alarms, scores[last]
+    return labels.numpy(), scores.numpy()

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from idinvert.data.convert import to_uint8
 from idinvert.errors import ConfigError, DataError
 from idinvert.metrics.bootstrap import WORDS, interval
-from idinvert.metrics.distances import Distance, extractor, inception, prc, sliced
-from idinvert.metrics.fidelity import INCEPTION_METRICS, inception_weights, prc_weights
+from idinvert.metrics.distance import Distance
+from idinvert.metrics.fidelity import (
+    INCEPTION_METRICS,
+    InceptionDistance,
+    PrecisionRecall,
+    inception_weights,
+    prc_weights,
+)
+from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.lpips_metric import LPIPS
 from idinvert.metrics.paired import mse, psnr, ssim
 from idinvert.metrics.protocol import MetricValues, protocol
+from idinvert.metrics.swd import SlicedWasserstein
 
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
@@ -161,7 +169,7 @@ class MetricSuite:
         for family in self._families():
             x, y = family.embed(outputs[:m]), family.embed(reals)
             values = family.values(x, y)
-            spreads = family.replicates(x, y, paired)
+            spreads = family.replicates(x, y, paired=paired)
             for name, value in values.items():
                 pair = interval(value, spreads[name]) if name in spreads else None
                 how = WORDS.format(resamples=len(spreads[name])) if pair else "no interval"
@@ -176,25 +184,22 @@ class MetricSuite:
         return found
 
     def _families(self) -> list[Distance]:
-        common: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
-        networks: dict[str, Any] = {
-            "cuda": self.device.type == "cuda",
-            "batch_size": self.batch_size,
-        }
-        families = []
+        seeded: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
+        cuda = self.device.type == "cuda"
+        families: list[Distance] = []
         if "swd" in self.names:
-            families.append(sliced(device=self.device, **common))
-        named = [name for name in self.names if name in INCEPTION_METRICS]
-        if named:
-            families.append(inception(named, path=self.inception_path, seed=self.seed, **networks))
+            families.append(SlicedWasserstein(device=self.device, **seeded))
+        if named := [name for name in self.names if name in INCEPTION_METRICS]:
+            families.append(InceptionDistance(named, path=self.inception_path, cuda=cuda, **seeded))
         if "prc" in self.names:
-            families.append(prc(path=self.prc_vgg16_path, **networks))
+            batch_size = self.batch_size
+            families.append(
+                PrecisionRecall(path=self.prc_vgg16_path, cuda=cuda, batch_size=batch_size)
+            )
         for name, network in self.extractors.items():
-            frechet, kernel = f"fd_{name}" in self.names, f"kd_{name}" in self.names
-            if frechet or kernel:
-                families.append(
-                    extractor(network, name=name, frechet=frechet, kernel=kernel, **common)
-                )
+            wanted = {"frechet": f"fd_{name}" in self.names, "kernel": f"kd_{name}" in self.names}
+            if any(wanted.values()):
+                families.append(ExtractorDistance(network, name=name, **wanted, **seeded))
         return families
 
     def _text(self, name: str, more: str = "") -> str:

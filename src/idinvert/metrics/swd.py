@@ -1,14 +1,14 @@
 """Sliced Wasserstein distance between two sets of images (Karras et al., PGGAN, Sec. 5)."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from idinvert.errors import DataError
 from idinvert.metrics.bootstrap import resampled
-from idinvert.metrics.inputs import Images, check_equal_counts, uint8_batches
+from idinvert.metrics.distance import Distance, check_sets
 from idinvert.metrics.laplacian import laplacian_level, pyramid_resolutions
 
 PATCH = 7
@@ -19,14 +19,29 @@ SCALE = 1e3
 RESAMPLES, FEW_PATCHES, FEW_DIRECTIONS = 50, 16, 64
 MOMENTS = 8192
 """Patches whose sums are taken together, in float64."""
-BLOCK = (
-    32  # directions projected and sorted together: 5,000 images × 128 patches × 32 floats = 82 MB
-)
+BLOCK = 32
+"""Directions projected and sorted together: 5,000 images × 128 patches × 32 floats = 82 MB."""
+
+
+class SlicedWasserstein(Distance):
+    """SWD, on the images themselves; arguments as of `swd`."""
+
+    floors = frozenset({"swd"})
+
+    def __init__(self, *, seed: int, device: torch.device, batch_size: int) -> None:
+        self.seed, self.device, self.batch_size = seed, device, batch_size
+
+    def values(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        return swd(x, y, seed=self.seed, device=self.device, batch_size=self.batch_size)
+
+    def replicates(self, x: Tensor, y: Tensor, *, paired: bool) -> dict[str, Tensor]:
+        options = {"device": self.device, "batch_size": self.batch_size}
+        return swd_replicates(x, y, seed=self.seed, paired=paired, **options)  # type: ignore[arg-type]
 
 
 def swd(
-    outputs: Images,
-    reals: Images,
+    outputs: Tensor,
+    reals: Tensor,
     *,
     seed: int = 0,
     patches: int = PATCHES_PER_IMAGE,
@@ -47,13 +62,13 @@ def swd(
     or device; a channel that is constant over the whole set gives zeros there, not NaN.
 
     Args:
-        outputs: uint8 `[N, 3, R, R]`, or batches of it that can be iterated more than once.
+        outputs: uint8 `[N, 3, R, R]`.
         reals: the same for the real images; equal N.
         seed: of patch positions and directions.
         patches: patches an image and level.
         repeats: draws of directions.
         directions: directions a draw.
-        batch_size: images a batch, where a set is one tensor.
+        batch_size: images in one step of the pyramid.
         device: where to compute.
         dtype: of patches and projections.
 
@@ -63,30 +78,27 @@ def swd(
     Raises:
         DataError: counts or resolutions differ, or the resolution cannot be halved to 16 px.
     """
-    n, resolution = _describe(outputs, name="outputs", batch_size=batch_size)
-    n_reals, real_resolution = _describe(reals, name="reals", batch_size=batch_size)
-    check_equal_counts(n, n_reals, metric="swd")
-    if resolution != real_resolution:
+    check_sets(outputs=outputs, reals=reals, metric="swd", least=1)
+    if len({*outputs.shape[-2:], *reals.shape[-2:]}) > 1:
         raise DataError(
-            f"swd: outputs are {resolution} px and reals {real_resolution} px; they must be equal"
+            f"swd: outputs are {list(outputs.shape[-2:])} px and reals {list(reals.shape[-2:])} "
+            "px; expected square images of one size"
         )
-    resolutions = pyramid_resolutions(resolution)
+    resolutions = pyramid_resolutions(outputs.shape[-1])
     distances = {}
     for level, size in enumerate(resolutions):
-        descriptors: list[Tensor] = []
-        for name, images in (("outputs", outputs), ("reals", reals)):
-            corners = draw_corners(n, size, patches=patches, seed=seed, name=name)
-            levels = (
-                laplacian_level(
-                    batch.to(device=device, dtype=dtype), level, resolutions=resolutions
+        first, second = (
+            _standardised(
+                _patches(
+                    images, level, resolutions, patches=patches, seed=seed, name=name,
+                    batch_size=batch_size, device=device, dtype=dtype,
                 )
-                for batch in uint8_batches(images, name=name, batch_size=batch_size)
             )
-            descriptors.append(_descriptors(levels, corners))
+            for name, images in (("outputs", outputs), ("reals", reals))
+        )  # fmt: skip
         units = draw_directions(seed=seed, size=size, repeats=repeats, directions=directions)
-        distances[f"swd_{size}"] = SCALE * _sliced_distance(
-            descriptors[0], descriptors[1], units.to(device=device, dtype=dtype)
-        )
+        distance = _sliced_distance(first, second, units.to(device=device, dtype=dtype))
+        distances[f"swd_{size}"] = SCALE * distance
     return {"swd": sum(distances.values()) / len(distances), **distances}
 
 
@@ -122,18 +134,14 @@ def swd_replicates(
     spread: dict[str, Tensor] = {}
     for level, size in enumerate(resolutions):
         units = draw_directions(seed=seed, size=size, repeats=1, directions=FEW_DIRECTIONS)
-        units, patches = units.to(device, torch.float32), []
-        for name, images in (("outputs", outputs), ("reals", reals)):
-            corners = draw_corners(len(images), size, patches=FEW_PATCHES, seed=seed, name=name)
-            pairs = zip(images.split(batch_size), corners.split(batch_size), strict=True)
-            found = [
-                gather_patches(
-                    laplacian_level(b.to(device).float(), level, resolutions=resolutions),
-                    c.to(device),
-                )
-                for b, c in pairs
-            ]
-            patches.append(torch.cat(found).unflatten(0, (-1, FEW_PATCHES)))  # [N, P, 3, 49]
+        units = units.to(device, torch.float32)
+        patches = [
+            _patches(
+                images, level, resolutions, patches=FEW_PATCHES, seed=seed, name=name,
+                batch_size=batch_size, device=device, dtype=torch.float32,
+            ).unflatten(0, (-1, FEW_PATCHES))
+            for name, images in (("outputs", outputs), ("reals", reals))
+        ]  # fmt: skip
         values = []
         for pair in zip(*drawn, strict=True):
             a, b = (
@@ -194,19 +202,30 @@ def gather_patches(images: Tensor, corners: Tensor) -> Tensor:
     )
 
 
-def _descriptors(levels: Iterable[Tensor], corners: Tensor) -> Tensor:
-    """Standardised patches `[n·P, 147]` of one set at one level."""
-    n, patches, _ = corners.shape
-    descriptors = torch.zeros(())
-    filled = 0
-    for images in levels:
-        count = len(images)
-        found = gather_patches(images, corners[filled : filled + count].to(images.device))
-        if filled == 0:
-            descriptors = found.new_empty(n * patches, *found.shape[1:])
-        descriptors[filled * patches : (filled + count) * patches] = found
-        filled += count
-    return _standardised(descriptors)
+def _patches(
+    images: Tensor,
+    level: int,
+    resolutions: Sequence[int],
+    *,
+    patches: int,
+    seed: int,
+    name: str,
+    batch_size: int,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Random patches `[N·P, 3, 49]` of one set, uint8 `[N, 3, R, R]`, at one level."""
+    corners = draw_corners(len(images), resolutions[level], patches=patches, seed=seed, name=name)
+    corners = corners.to(device)
+    shape = (len(images) * patches, 3, PATCH * PATCH)
+    found = torch.empty(shape, device=device, dtype=dtype)  # filled in place: it may be large
+    for start in range(0, len(images), batch_size):
+        here = slice(start, start + batch_size)
+        batch = images[here].to(device=device, dtype=dtype)
+        pixels = laplacian_level(batch, level, resolutions=resolutions)
+        rows = gather_patches(pixels, corners[here])
+        found[start * patches : start * patches + len(rows)] = rows
+    return found
 
 
 def _standardised(patches: Tensor) -> Tensor:
@@ -244,17 +263,3 @@ def _sort(rows: Tensor) -> Tensor:
 def _generator(seed: int, size: int, name: str) -> torch.Generator:
     digest = hashlib.sha256(f"swd/{seed}/{size}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-
-def _describe(images: Images, *, name: str, batch_size: int) -> tuple[int, int]:
-    """Count and resolution of a set."""
-    n, sizes = 0, set()
-    for batch in uint8_batches(images, name=name, batch_size=batch_size):
-        n += len(batch)
-        sizes.add(tuple(batch.shape[-2:]))
-    if n == 0 or len(sizes) != 1 or len(set(*sizes)) != 1:
-        raise DataError(
-            f"swd: {name} must be square images of one size, at least one; got {n} of sizes "
-            f"{sorted(sizes)}"
-        )
-    return n, next(iter(sizes))[0]

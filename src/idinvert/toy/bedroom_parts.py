@@ -1,4 +1,8 @@
-"""The furniture of a procedural bedroom: a bed, a nightstand, a lamp."""
+"""The room of a procedural bedroom in one-point perspective, and its furniture.
+
+World: X to the right, Y down (the floor is at 1), Z away from the camera. A point is seen at
+`x = vanish_x + F (X - eye_x) / Z`, `y = vanish_y + F (Y - eye_y) / Z`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,96 @@ import torch
 from torch import Tensor
 
 from idinvert.toy.drawing import Canvas
-from idinvert.toy.room import BACK, FLOOR, FOCUS, Room
 
 MASK_CLASSES = (
     "wall", "ceiling", "floor", "rug", "bed", "bedding", "pillow", "nightstand", "window",
     "curtain", "picture", "lamp",
 )  # fmt: skip
-PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _TOP = 0.50  # Y of the mattress
 FOOT = 1.62  # Z of the bed's near end
 _STAND = 0.42  # Y of the nightstand's top
+
+FOCUS = 1.35  # F
+BACK = 3.0  # Z of the back wall
+HALF = 1.75  # X of the side walls
+FLOOR = 1.0
+CEILING = -1.75
+
+Span = tuple[Tensor | float, Tensor | float]
+
+
+@dataclass(frozen=True)
+class Room:
+    """The camera.
+
+    Attributes:
+        x: float32, from the vanishing point, `[N, 1, S]`.
+        y: From the vanishing point, `[N, S, 1]`.
+        eye_x, eye_y: Where the camera is `[N, 1, 1]`.
+    """
+
+    x: Tensor
+    y: Tensor
+    eye_x: Tensor
+    eye_y: Tensor
+
+    def across(self, x: Tensor | float, z: Tensor | float) -> Tensor:
+        """Where X at depth Z is seen, from the vanishing point."""
+        return (x - self.eye_x) * (FOCUS / z)
+
+    def down(self, y: Tensor | float, z: Tensor | float) -> Tensor:
+        """Where Y at depth Z is seen, from the vanishing point."""
+        return (y - self.eye_y) * (FOCUS / z)
+
+    def panel(self, canvas: Canvas, x: Span, y: Span, z: Tensor | float) -> Tensor:
+        """Coverage of an upright rectangle that faces the camera."""
+        wide = canvas.cover(self.across(x[0], z) - self.x) * canvas.cover(
+            self.x - self.across(x[1], z)
+        )
+        high = canvas.cover(self.down(y[0], z) - self.y) * canvas.cover(self.y - self.down(y[1], z))
+        return wide * high
+
+    def level(self, canvas: Canvas, x: Span, y: Tensor | float, z: Span) -> Tensor:
+        """Coverage of a lying rectangle, below or above the eye, from near z[0] to far z[1]."""
+        ends = (x[0] - self.eye_x, x[1] - self.eye_x)
+        return _receding(canvas, y - self.eye_y, ends, z, along=self.y, beside=self.x)
+
+    def flank(self, canvas: Canvas, x: Tensor | float, y: Span, z: Span) -> Tensor:
+        """Coverage of an upright rectangle along the line of sight, from near to far."""
+        reach = x - self.eye_x
+        reach = torch.where(reach.abs() < 1e-3, torch.full_like(reach, 1e-3), reach)
+        ends = (y[0] - self.eye_y, y[1] - self.eye_y)
+        return _receding(canvas, reach, ends, z, along=self.x, beside=self.y)
+
+    def floor_z(self, y: float) -> Tensor:
+        """Z of the points of the plane at height `y`, `[N, S, 1]`; the back wall's beyond it."""
+        return (FOCUS * (y - self.eye_y) / self.y.clamp(min=1e-3)).clamp(max=2.0 * BACK)
+
+    def floor_x(self, y: float) -> Tensor:
+        """X of the points of the plane at height `y`, `[N, S, S]`."""
+        return self.eye_x + self.x * self.floor_z(y) / FOCUS
+
+
+def _receding(
+    canvas: Canvas,
+    away: Tensor,
+    ends: tuple[Tensor, Tensor],
+    z: Span,
+    *,
+    along: Tensor,
+    beside: Tensor,
+) -> Tensor:
+    """Coverage of a rectangle that recedes `away` from the eye, between two ends across it."""
+    far, near = away * (FOCUS / z[1]), away * (FOCUS / z[0])
+    low, high = torch.minimum(far, near), torch.maximum(far, near)
+    area = canvas.cover(low - along) * canvas.cover(along - high)
+    sides: Tensor | float = 1.0
+    for end, sign in zip(ends, (1.0, -1.0), strict=True):
+        slope = end / away
+        distance = sign * (slope * along - beside) * (slope * slope + 1.0).rsqrt()
+        sides = sides * canvas.cover(distance)
+    return area * sides
 
 
 @dataclass(frozen=True)
@@ -59,9 +142,9 @@ def headboard(canvas: Canvas, scene: Scene) -> None:
     shadow = room.panel(canvas, (x - half - 0.14, x + half + 0.14), (top - 0.05, FLOOR), BACK)
     canvas.shade(1.0 - 0.16 * shadow)
     board = room.panel(canvas, ends, (top, FLOOR), BACK - 0.06)
-    canvas.paint(scene.lit(scene.timber, 0.86), board, part=PART["bed"])
+    canvas.paint(scene.lit(scene.timber, 0.86), board, "bed")
     rail = room.panel(canvas, ends, (top, top + 0.09), BACK - 0.06)
-    canvas.paint(scene.lit(scene.timber, 1.0), rail, part=PART["bed"])
+    canvas.paint(scene.lit(scene.timber, 1.0), rail, "bed")
 
 
 def nightstand(canvas: Canvas, scene: Scene) -> None:
@@ -71,11 +154,11 @@ def nightstand(canvas: Canvas, scene: Scene) -> None:
     near, half = 2.6, 0.23
     for end in (x - half, x + half):
         side = room.flank(canvas, end, (_STAND, FLOOR), (near, BACK))
-        canvas.paint(scene.lit(scene.timber, 0.66), side, part=PART["nightstand"])
+        canvas.paint(scene.lit(scene.timber, 0.66), side, "nightstand")
     top = room.level(canvas, (x - half, x + half), _STAND, (near, BACK))
-    canvas.paint(scene.lit(scene.timber, 1.08), top, part=PART["nightstand"])
+    canvas.paint(scene.lit(scene.timber, 1.08), top, "nightstand")
     front = room.panel(canvas, (x - half, x + half), (_STAND, FLOOR), near)
-    canvas.paint(scene.lit(scene.timber, 0.86), front, part=PART["nightstand"])
+    canvas.paint(scene.lit(scene.timber, 0.86), front, "nightstand")
     drawer = room.panel(
         canvas, (x - half + 0.05, x + half - 0.05), (_STAND + 0.08, _STAND + 0.26), near
     )
@@ -83,15 +166,15 @@ def nightstand(canvas: Canvas, scene: Scene) -> None:
 
     z, there = 2.8, p["lamp"]
     stem = room.panel(canvas, (x - 0.035, x + 0.035), (_STAND - 0.36, _STAND + 0.05), z)
-    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), stem * there, part=PART["lamp"])
+    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), stem * there, "lamp")
     foot = room.panel(canvas, (x - 0.10, x + 0.10), (_STAND, _STAND + 0.05), z)
-    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), foot * there, part=PART["lamp"])
+    canvas.paint(scene.lit(scene.plain(0.34, 0.28, 0.22)), foot * there, "lamp")
     high, low = room.down(_STAND - 0.74, z), room.down(_STAND - 0.32, z)
     t = ((room.y - high) / (low - high)).clamp(0.0, 1.0)
     wide = (0.15 + 0.12 * t) * (FOCUS / z)
     shade = canvas.cover((room.x - room.across(x, z)).abs() - wide)
     shade = shade * canvas.cover(high - room.y) * canvas.cover(room.y - low)
-    canvas.paint(scene.plain(1.0, 0.90, 0.62), shade * there, part=PART["lamp"])
+    canvas.paint(scene.plain(1.0, 0.90, 0.62), shade * there, "lamp")
 
 
 def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
@@ -103,13 +186,13 @@ def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
     hem = _TOP + 0.28  # Y of its lower edge
     for end, shade in ((x - half, 0.68), (x + half, 0.72)):
         side = room.flank(canvas, end, (_TOP, FLOOR - 0.06), (FOOT, back))
-        canvas.paint(scene.lit(scene.timber, shade), side, part=PART["bed"])
+        canvas.paint(scene.lit(scene.timber, shade), side, "bed")
         side = room.flank(canvas, end, (_TOP, hem), (FOOT, fold))
-        canvas.paint(scene.lit(colour, shade), side, part=PART["bedding"])
+        canvas.paint(scene.lit(colour, shade), side, "bedding")
         side = room.flank(canvas, end, (_TOP, hem - 0.1), (fold, back))
-        canvas.paint(scene.lit(white, shade), side, part=PART["bedding"])
+        canvas.paint(scene.lit(white, shade), side, "bedding")
     sheet = room.level(canvas, (x - half, x + half), _TOP, (FOOT, back))
-    canvas.paint(scene.lit(white), sheet, part=PART["bedding"])
+    canvas.paint(scene.lit(white), sheet, "bedding")
     for middle in (-0.5, 0.5):
         _pillow(canvas, scene, x=x + middle * half, half=0.43 * half)
 
@@ -118,14 +201,14 @@ def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
     relief = 1.0 + 0.05 * torch.sin(room.floor_x(_TOP) * 7.0 + along * 4.0)
     tinted = torch.lerp(colour, torch.lerp(colour, white, 0.72), bands[:, None])
     blanket = room.level(canvas, (x - half, x + half), _TOP, (FOOT, fold))
-    canvas.paint(scene.lit(tinted, relief), blanket, part=PART["bedding"])
+    canvas.paint(scene.lit(tinted, relief), blanket, "bedding")
     turned = room.level(canvas, (x - half, x + half), _TOP, (fold - 0.16, fold))
-    canvas.paint(scene.lit(torch.lerp(colour, white, 0.55)), turned, part=PART["bedding"])
+    canvas.paint(scene.lit(torch.lerp(colour, white, 0.55)), turned, "bedding")
 
     frame = room.panel(canvas, (x - half, x + half), (_TOP, FLOOR - 0.06), FOOT)
-    canvas.paint(scene.lit(scene.timber, 0.84), frame, part=PART["bed"])
+    canvas.paint(scene.lit(scene.timber, 0.84), frame, "bed")
     front = room.panel(canvas, (x - half, x + half), (_TOP, hem), FOOT)
-    canvas.paint(scene.lit(colour, 0.82), front, part=PART["bedding"])
+    canvas.paint(scene.lit(colour, 0.82), front, "bedding")
 
 
 def _pillow(canvas: Canvas, scene: Scene, *, x: Tensor, half: Tensor) -> None:
@@ -137,7 +220,7 @@ def _pillow(canvas: Canvas, scene: Scene, *, x: Tensor, half: Tensor) -> None:
     radius = ((dx / (half * scale)) ** 4 + (dy / (0.19 * scale)) ** 4).sqrt().sqrt()
     area = canvas.cover((radius - 1.0) * 0.09)
     light = 0.98 - 0.16 * (dy / (0.19 * scale)).clamp(-1.0, 1.0)
-    canvas.paint(scene.lit(scene.plain(0.97, 0.96, 0.94), light), area, part=PART["pillow"])
+    canvas.paint(scene.lit(scene.plain(0.97, 0.96, 0.94), light), area, "pillow")
 
 
 def glow(canvas: Canvas, scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """Procedural bedrooms: exact attribute labels in, antialiased pictures and masks out.
 
-A room in one-point perspective (see `room`); everything in it is a box or hangs on the back wall.
+A room in one-point perspective (see `bedroom_parts`); everything in it is a box or hangs on the
+back wall.
 """
 
 from __future__ import annotations
@@ -9,37 +10,31 @@ import torch
 from torch import Tensor
 
 from idinvert.toy import bedroom_parts as parts
-from idinvert.toy.bedroom_parts import FOOT, MASK_CLASSES, PART, Scene
+from idinvert.toy.bedroom_parts import BACK, CEILING, FLOOR, HALF, MASK_CLASSES, Room, Scene
 from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
-from idinvert.toy.labels import Kind, attribute_list, independent_labels
 from idinvert.toy.renderer import Columns, Renderer
-from idinvert.toy.room import BACK, CEILING, FLOOR, HALF, Room
 
-_KINDS: tuple[tuple[str, Kind], ...] = (
-    ("lighting", "continuous"),  # night to bright day
-    ("wood", "continuous"),  # painted furniture and carpet to wooden furniture, planks and panels
-    ("view", "continuous"),  # camera at the left to at the right
-    ("camera", "continuous"),  # low to high
-    ("mirrored", "binary"),  # window at the right instead of at the left
-    ("bed_place", "continuous"),  # towards the window to away from it
-    ("bed_width", "continuous"),
-    ("bed_colour", "continuous"),  # along a palette of seven colours
-    ("stripes", "binary"),  # on the blanket
-    ("headboard", "continuous"),  # low to high
-    ("wall", "continuous"),  # along a palette of six colours
-    ("window", "binary"),
-    ("curtains", "continuous"),  # drawn aside to nearly closed
-    ("curtain_colour", "continuous"),  # along a palette of five colours
-    ("lamp", "binary"),  # on the nightstand, lit
-    ("rug", "binary"),
-    ("rug_colour", "continuous"),  # along a palette of five colours
-    ("picture", "binary"),  # over the bed
-)
-ATTRIBUTES = attribute_list(_KINDS)
-
-_SHARES = {
-    "mirrored": 0.5, "stripes": 0.4, "window": 0.75, "lamp": 0.5, "rug": 0.5, "picture": 0.5,
-}  # fmt: skip
+_LABELS: dict[str, float | None] = {
+    "lighting": None,  # night to bright day
+    "wood": None,  # painted furniture and carpet to wooden furniture, planks and panels
+    "view": None,  # camera at the left to at the right
+    "camera": None,  # low to high
+    "mirrored": 0.5,  # window at the right instead of at the left
+    "bed_place": None,  # towards the window to away from it
+    "bed_width": None,
+    "bed_colour": None,  # along a palette of seven colours
+    "stripes": 0.4,  # on the blanket
+    "headboard": None,  # low to high
+    "wall": None,  # along a palette of six colours
+    "window": 0.75,
+    "curtains": None,  # drawn aside to nearly closed
+    "curtain_colour": None,  # along a palette of five colours
+    "lamp": 0.5,  # on the nightstand, lit
+    "rug": 0.5,
+    "rug_colour": None,  # along a palette of five colours
+    "picture": 0.5,  # over the bed
+}
+"""Labels: None for continuous ones, for binary ones how often they are 1."""
 
 _ZOOM = 1.12  # how much closer the camera is than the room needs
 _WALL = (
@@ -72,11 +67,6 @@ _TIMBER = (0.52, 0.31, 0.16)
 _CARPET = (0.66, 0.66, 0.68)
 
 
-def _labels(indices: Tensor, seed: int) -> Tensor:
-    """Draws the labels of bedrooms, all independent; those of index i never depend on others."""
-    return independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
-
-
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     """One block, as `Renderer.draw` says."""
     x, y = grid(size, device=p["view"].device)
@@ -100,7 +90,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     )
     wall = rgb(palette(value["wall"], _WALL))
     background = scene.lit(wall).expand(-1, -1, size, size)
-    canvas = Canvas(background=background, size=size, sample=2.0 / size / _ZOOM)
+    canvas = Canvas(background=background, parts=MASK_CLASSES, zoom=_ZOOM)
     cloth = rgb(palette(value["curtain_colour"], _CLOTH))
     rug = rgb(palette(value["rug_colour"], _CLOTH))
     _shell(canvas, scene, wall=wall, wooden=rgb(wooden.expand(-1, 3)))
@@ -133,9 +123,9 @@ def _shell(canvas: Canvas, scene: Scene, *, wall: Tensor, wooden: Tensor) -> Non
     floor = torch.lerp(carpet, planks, wooden)
     seams = 1.0 + 0.10 * amount * torch.sin(room.floor_x(FLOOR) * 26.0)
     area = room.level(canvas, (-HALF, HALF), FLOOR, (0.3, BACK))
-    canvas.paint(scene.lit(floor, seams), area, part=PART["floor"])
+    canvas.paint(scene.lit(floor, seams), area, "floor")
     ceiling = room.level(canvas, (-HALF, HALF), CEILING, (0.3, BACK))
-    canvas.paint(scene.lit(scene.plain(0.95, 0.95, 0.94)), ceiling, part=PART["ceiling"])
+    canvas.paint(scene.lit(scene.plain(0.95, 0.95, 0.94)), ceiling, "ceiling")
 
     # The corners are darker.
     edge_x = torch.minimum((room.x - left).abs(), (room.x - right).abs())
@@ -155,7 +145,7 @@ def _window(canvas: Canvas, scene: Scene, *, cloth: Tensor) -> None:
     frame = room.panel(
         canvas, (middle - half - 0.07, middle + half + 0.07), (top - 0.07, bottom + 0.07), BACK
     )
-    canvas.paint(scene.lit(scene.timber, 1.05), frame * there, part=PART["window"])
+    canvas.paint(scene.lit(scene.timber, 1.05), frame * there, "window")
     pane = room.panel(canvas, (middle - half, middle + half), (top, bottom), BACK)
     day = smoothstep(p["lighting"], -0.8, 0.6)[:, None]
     up = ((room.down(bottom, BACK) - room.y) / 0.6).clamp(0.0, 1.0)[:, None]
@@ -164,7 +154,7 @@ def _window(canvas: Canvas, scene: Scene, *, cloth: Tensor) -> None:
         torch.lerp(scene.plain(0.92, 0.97, 1.0), scene.plain(0.50, 0.75, 0.98), up),
         day,
     )
-    canvas.paint(outside, pane * there, part=PART["window"])
+    canvas.paint(outside, pane * there, "window")
     bar = torch.maximum(
         room.panel(canvas, (middle - 0.03, middle + 0.03), (top, bottom), BACK),
         room.panel(canvas, (middle - half, middle + half), (-0.66, -0.60), BACK),
@@ -175,14 +165,14 @@ def _window(canvas: Canvas, scene: Scene, *, cloth: Tensor) -> None:
     fold = 1.0 + 0.14 * torch.sin(room.x * 70.0)
     for ends in ((middle - half - 0.2, middle - inner), (middle + inner, middle + half + 0.2)):
         strip = room.panel(canvas, ends, (top - 0.14, bottom + 0.30), BACK - 0.05)
-        canvas.paint(scene.lit(cloth, fold), strip * there, part=PART["curtain"])
+        canvas.paint(scene.lit(cloth, fold), strip * there, "curtain")
 
 
 def _picture(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
     """A framed landscape over the bed."""
     room, x, there = scene.room, scene.bed_x, scene.p["picture"]
     frame = room.panel(canvas, (x - 0.44, x + 0.44), (-1.34, -0.66), BACK)
-    canvas.paint(scene.lit(scene.plain(0.24, 0.18, 0.14)), frame * there, part=PART["picture"])
+    canvas.paint(scene.lit(scene.plain(0.24, 0.18, 0.14)), frame * there, "picture")
     inside = room.panel(canvas, (x - 0.36, x + 0.36), (-1.26, -0.74), BACK) * there
     canvas.paint(scene.lit(scene.plain(0.94, 0.93, 0.88)), inside)
     hill = canvas.cover(
@@ -195,18 +185,19 @@ def _rug(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
     """A rug with a border, under the bed and beyond it on all sides."""
     room, x, half = scene.room, scene.bed_x, scene.bed_half
     rug = room.level(canvas, (x - half - 0.48, x + half + 0.48), FLOOR, (1.35, 2.72))
-    canvas.paint(scene.lit(colour * 0.7), rug * scene.p["rug"], part=PART["rug"])
+    canvas.paint(scene.lit(colour * 0.7), rug * scene.p["rug"], "rug")
     inner = room.level(canvas, (x - half - 0.38, x + half + 0.38), FLOOR, (1.40, 2.60))
-    canvas.paint(scene.lit(colour), inner * scene.p["rug"], part=PART["rug"])
-    shadow = room.level(canvas, (x - half - 0.14, x + half + 0.14), FLOOR, (FOOT - 0.08, BACK))
+    canvas.paint(scene.lit(colour), inner * scene.p["rug"], "rug")
+    shadow = room.level(
+        canvas, (x - half - 0.14, x + half + 0.14), FLOOR, (parts.FOOT - 0.08, BACK)
+    )
     canvas.shade(1.0 - 0.32 * shadow)
 
 
 BEDROOMS = Renderer(
     name="bedrooms_mini",
     version=1,
-    attributes=ATTRIBUTES,
+    shares=_LABELS,
     mask_classes=MASK_CLASSES,
-    labels=_labels,
     draw=_draw,
 )

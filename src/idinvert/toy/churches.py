@@ -10,52 +10,50 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from idinvert.toy import landscape, masonry
-from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
-from idinvert.toy.labels import Kind, attribute_list, independent_labels, index_of
-from idinvert.toy.landscape import Row, Weather
+from idinvert.toy import masonry
+from idinvert.toy.drawing import Canvas, palette, rgb, smoothstep
+from idinvert.toy.landscape import Colours, Landscape, Row
 from idinvert.toy.masonry import Block, View
 from idinvert.toy.renderer import Columns, Renderer
 
-_KINDS: tuple[tuple[str, Kind], ...] = (
-    ("spire", "continuous"),  # low cap to tall spire
-    ("daylight", "continuous"),  # night with lit windows to bright day
-    ("brick", "binary"),  # brick instead of stone
-    ("nave_length", "continuous"),
-    ("nave_width", "continuous"),
-    ("gable", "continuous"),  # flat to steep roof of the nave
-    ("tower", "continuous"),  # at the left, in the middle, at the right of the front
-    ("tower_height", "continuous"),
-    ("rose", "binary"),  # a round window on the tower
-    ("windows", "continuous"),  # narrow to wide
-    ("angle", "continuous"),  # left to right flank in view
-    ("position", "continuous"),  # left to right in the picture
-    ("sun_side", "continuous"),  # sun from the left to from the right
-    ("sky", "continuous"),  # along a palette of four colours
-    ("stone", "continuous"),  # shade of stone or brick
-    ("roof_colour", "continuous"),  # along a palette of five colours
-    ("ground", "continuous"),  # along a palette of four colours
-    ("clouds", "continuous"),  # none to overcast
-    ("vegetation", "continuous"),  # bare ground to a grove
-    ("land", "continuous"),  # moves clouds, hills and trees
-)
-ATTRIBUTES = attribute_list(_KINDS)
-_INDEX = index_of(ATTRIBUTES)
-
-_SHARES = {"brick": 0.5, "rose": 0.5}
+_LABELS: dict[str, float | None] = {
+    "spire": None,  # low cap to tall spire
+    "daylight": None,  # night with lit windows to bright day
+    "brick": 0.5,  # brick instead of stone
+    "nave_length": None,
+    "nave_width": None,
+    "gable": None,  # flat to steep roof of the nave
+    "tower": None,  # at the left, in the middle, at the right of the front
+    "tower_height": None,
+    "rose": 0.5,  # a round window on the tower
+    "windows": None,  # narrow to wide
+    "angle": None,  # left to right flank in view
+    "position": None,  # left to right in the picture
+    "sun_side": None,  # sun from the left to from the right
+    "sky": None,  # along a palette of four colours
+    "stone": None,  # shade of stone or brick
+    "roof_colour": None,  # along a palette of five colours
+    "ground": None,  # along a palette of four colours
+    "clouds": None,  # none to overcast
+    "vegetation": None,  # bare ground to a grove
+    "land": None,  # moves clouds, hills and trees
+}
+"""Labels: None for continuous ones, for binary ones how often they are 1."""
 
 MASK_CLASSES = (
     "sky", "clouds", "hills", "ground", "nave", "roof", "tower", "spire", "windows", "door",
     "vegetation",
 )  # fmt: skip
-_PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _BASE = 0.84  # y of the foot
 _EAVES = 0.16  # y of the upper end of the nave's walls
 
 _TURN = 0.85  # radians at angle 1
-_SKY = ((0.16, 0.36, 0.72), (0.32, 0.62, 0.90), (0.52, 0.56, 0.82), (0.80, 0.56, 0.56))
-_HORIZON = ((0.74, 0.83, 0.94), (0.88, 0.95, 0.98), (0.96, 0.86, 0.82), (1.00, 0.82, 0.62))
+_COLOURS = Colours(
+    sky=((0.16, 0.36, 0.72), (0.32, 0.62, 0.90), (0.52, 0.56, 0.82), (0.80, 0.56, 0.56)),
+    horizon=((0.74, 0.83, 0.94), (0.88, 0.95, 0.98), (0.96, 0.86, 0.82), (1.00, 0.82, 0.62)),
+    ground=((0.30, 0.50, 0.22), (0.54, 0.62, 0.28), (0.80, 0.70, 0.48), (0.90, 0.92, 0.95)),
+)
 _STONE = ((0.62, 0.62, 0.62), (0.82, 0.76, 0.62), (0.96, 0.94, 0.90))
 _BRICK = ((0.48, 0.22, 0.18), (0.72, 0.34, 0.24), (0.80, 0.50, 0.34))
 _ROOF = (
@@ -65,20 +63,14 @@ _ROOF = (
     (0.46, 0.30, 0.20),
     (0.74, 0.32, 0.20),
 )
-_GROUND = ((0.30, 0.50, 0.22), (0.54, 0.62, 0.28), (0.80, 0.70, 0.48), (0.90, 0.92, 0.95))
 _FRONT_ROW = Row(base=0.96, spacing=0.46, size=0.22, phase=0.37, gap=0.34)
 _BACK_ROW = Row(base=0.66, spacing=0.28, size=0.15, phase=0.81, gap=0.0)
 
 
-def _labels(indices: Tensor, seed: int) -> Tensor:
-    """Draws the labels of churches; those of index i never depend on other indices.
-
-    Independent of one another; days are commoner than nights.
-    """
-    labels = independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
-    daylight = (labels[:, _INDEX["daylight"]] + 1.0) * 0.5
-    labels[:, _INDEX["daylight"]] = 2.0 * daylight * (1.6 - 0.6 * daylight) - 1.0
-    return labels
+def _correlated(labels: Columns, unit: Columns) -> Columns:
+    """Days are commoner than nights."""
+    daylight = (labels["daylight"].float() + 1.0) * 0.5
+    return {"daylight": 2.0 * daylight * (1.6 - 0.6 * daylight) - 1.0}
 
 
 @dataclass(frozen=True)
@@ -125,10 +117,10 @@ def _nave(canvas: Canvas, church: _Church) -> None:
     roof = roof * canvas.cover(-along) * canvas.cover(along - extent - 0.02)
     slope = 0.80 + 0.35 * view.direct * (view.cos * view.sun_x + 0.6)
     tiles = 1.0 + 0.05 * torch.sin(60.0 * nave.y)
-    canvas.paint((church.roof * (slope * tiles)[:, None]).clamp(0.0, 1.0), roof, part=_PART["roof"])
+    canvas.paint((church.roof * (slope * tiles)[:, None]).clamp(0.0, 1.0), roof, "roof")
 
     walls = nave.between(canvas, _EAVES, _BASE)
-    canvas.paint(_wall(nave, church), walls, part=_PART["nave"])
+    canvas.paint(_wall(nave, church), walls, "nave")
     under = nave.between(canvas, _EAVES, _EAVES + 0.05) * (1.0 - nave.front)
     canvas.shade(1.0 - 0.3 * under)
 
@@ -138,8 +130,8 @@ def _nave(canvas: Canvas, church: _Church) -> None:
     gable = gable * canvas.cover(nave.y - _EAVES)
     verge = canvas.cover((middle.abs() - a * view.cos * (1.0 - high) - 0.035) * 0.75)
     verge = verge * canvas.cover(nave.y - _EAVES - 0.02)
-    canvas.paint(church.roof * 0.9, verge * (1.0 - gable), part=_PART["roof"])
-    canvas.paint(_wall(nave, church), gable, part=_PART["nave"])
+    canvas.paint(church.roof * 0.9, verge * (1.0 - gable), "roof")
+    canvas.paint(_wall(nave, church), gable, "nave")
 
     half = 0.052 + 0.022 * church.p["windows"]
     second = 1.0 - nave.front
@@ -151,11 +143,11 @@ def _nave(canvas: Canvas, church: _Church) -> None:
     window = masonry.arch(
         canvas, nave, across=across, y=nave.y - 0.60, half=half * room, height=0.2
     )
-    canvas.paint(church.glass, window * second * walls * (room > 0.1), part=_PART["windows"])
+    canvas.paint(church.glass, window * second * walls * (room > 0.1), "windows")
     pair = masonry.arch(
         canvas, nave, across=nave.across.abs() - 0.6 * a, y=nave.y - 0.56, half=half, height=0.16
     )
-    canvas.paint(church.glass, pair * nave.front * walls, part=_PART["windows"])
+    canvas.paint(church.glass, pair * nave.front * walls, "windows")
 
 
 def _tower(canvas: Canvas, church: _Church) -> None:
@@ -168,27 +160,27 @@ def _tower(canvas: Canvas, church: _Church) -> None:
     tip = tower.y - (top - height)
     post = canvas.cover(tower.x.abs() - 0.014) * canvas.cover((tip + 0.04).abs() - 0.07)
     beam = canvas.cover(tower.x.abs() - 0.045) * canvas.cover((tip + 0.055).abs() - 0.014)
-    canvas.paint(church.roof * 0.5, torch.maximum(post, beam), part=_PART["spire"])
-    canvas.paint((church.roof * light[:, None]).clamp(0.0, 1.0), spire, part=_PART["spire"])
+    canvas.paint(church.roof * 0.5, torch.maximum(post, beam), "spire")
+    canvas.paint((church.roof * light[:, None]).clamp(0.0, 1.0), spire, "spire")
 
-    canvas.paint(_wall(tower, church), tower.between(canvas, top, _BASE), part=_PART["tower"])
+    canvas.paint(_wall(tower, church), tower.between(canvas, top, _BASE), "tower")
     for y in (top, torch.full_like(top, _EAVES - 0.06)):
         ledge = tower.between(canvas, y - 0.02, y + 0.025, grow=0.025)
-        canvas.paint(tower.shaded(church.stone * 1.12), ledge, part=_PART["tower"])
+        canvas.paint(tower.shaded(church.stone * 1.12), ledge, "tower")
         canvas.shade(1.0 - 0.22 * tower.between(canvas, y + 0.025, y + 0.06))
 
     half = 0.050 + 0.016 * p["windows"]
     belfry = masonry.arch(
         canvas, tower, across=tower.across, y=tower.y - top - 0.24, half=half * 1.2, height=0.08
     )
-    canvas.paint(church.glass, belfry * tower.between(canvas, top, _BASE), part=_PART["windows"])
+    canvas.paint(church.glass, belfry * tower.between(canvas, top, _BASE), "windows")
 
     far = (tower.across**2 + (tower.y - 0.24) ** 2).sqrt()
     on = p["rose"] * tower.front * tower.between(canvas, top, _BASE)
     rim = canvas.cover((far - 0.125) * tower.squeeze) * on
-    canvas.paint(tower.shaded(church.stone * 1.16), rim, part=_PART["tower"])
+    canvas.paint(tower.shaded(church.stone * 1.16), rim, "tower")
     rose = canvas.cover((far - 0.095) * tower.squeeze) * on
-    canvas.paint(church.glass, rose, part=_PART["windows"])
+    canvas.paint(church.glass, rose, "windows")
     bars = torch.maximum(
         canvas.cover((tower.across.abs() - 0.012) * tower.squeeze),
         canvas.cover((tower.y - 0.24).abs() - 0.012),
@@ -200,50 +192,35 @@ def _tower(canvas: Canvas, church: _Church) -> None:
     canvas.paint(church.stone * 1.14, frame * tower.front * tower.between(canvas, top, _BASE))
     door = masonry.arch(canvas, tower, across=tower.across, y=y, half=0.085, height=0.16)
     wood = church.stone.new_tensor((0.40, 0.22, 0.12))[:, None, None]
-    canvas.paint(wood * church.stone.amax(1, keepdim=True), door * tower.front, part=_PART["door"])
-
-
-def _weather(value: Columns, p: Columns, x: Tensor, y: Tensor) -> Weather:
-    """The light: blue nights, warm days."""
-    bright = smoothstep(value["daylight"], -0.9, 0.7)[:, None]
-    night, day = (value["daylight"].new_tensor(c) for c in ((0.27, 0.31, 0.47), (1.06, 1.04, 1.00)))
-    return Weather(
-        x=x,
-        y=y,
-        horizon=torch.full_like(p["sun_side"], 0.50),
-        light=p["sun_side"],
-        sun=smoothstep(p["daylight"], -0.4, 0.9),
-        air=rgb(torch.lerp(night, day, bright)),
-    )
+    canvas.paint(wood * church.stone.amax(1, keepdim=True), door * tower.front, "door")
 
 
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     """One block, as `Renderer.draw` says."""
-    x, y = grid(size, device=p["sky"].device)
-    weather = _weather(value, p, x, y)
-    top, bottom = rgb(palette(value["sky"], _SKY)), rgb(palette(value["sky"], _HORIZON))
-    canvas = Canvas(
-        background=landscape.sky(weather, top=weather.lit(top), bottom=weather.lit(bottom)),
-        size=size,
-        sample=2.0 / size,
-    )
     foot = 0.16 * p["position"]
-    landscape.behind(
-        canvas, weather, p=p, foot=foot, ridge=torch.full_like(foot, 0.2), row=_BACK_ROW,
-        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=_PART,
-    )  # fmt: skip
-    church = _plan(canvas, weather, value, p, foot=foot)
-    landscape.cast_shadow(canvas, weather, foot=foot, base=_BASE, half=church.nave.half)
+    land = Landscape.of(
+        value,
+        p,
+        size,
+        horizon=torch.full_like(foot, 0.50),
+        foot=foot,
+        sun=smoothstep(p["daylight"], -0.4, 0.9),
+        bright=smoothstep(value["daylight"], -0.9, 0.7),
+        air=((0.27, 0.31, 0.47), (1.06, 1.04, 1.00)),  # nights are blue, days warm
+    )
+    canvas = land.behind(MASK_CLASSES, _COLOURS, ridge=torch.full_like(foot, 0.2), row=_BACK_ROW)
+    church = _plan(canvas, land)
+    land.cast_shadow(canvas, base=_BASE, half=church.nave.half)
     _nave(canvas, church)
     _tower(canvas, church)
-    leaves = rgb(palette(value["land"], landscape.LEAVES))
-    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=_PART)
+    land.in_front(canvas, _FRONT_ROW)
     return canvas.finish()
 
 
-def _plan(canvas: Canvas, weather: Weather, value: Columns, p: Columns, *, foot: Tensor) -> _Church:
+def _plan(canvas: Canvas, land: Landscape) -> _Church:
     """Where everything of the church stands."""
-    view = masonry.view_of(weather, angle=p["angle"], foot=foot, pitch=0.10, turn=_TURN)
+    value, p = land.value, land.p
+    view = masonry.view_of(land, pitch=0.10, turn=_TURN)
     a = 0.42 + 0.07 * p["nave_width"]
     b = 0.54 + 0.18 * p["nave_length"]
     nave = masonry.block(canvas, view, x=0.0, a=a, b=b)
@@ -258,19 +235,19 @@ def _plan(canvas: Canvas, weather: Weather, value: Columns, p: Columns, *, foot:
     )
     night = smoothstep(-value["daylight"], -0.1, 0.4)[:, None]
     dark, lamp = (walls.new_tensor(c) for c in ((0.16, 0.20, 0.28), (1.0, 0.82, 0.38)))
-    glass = torch.lerp(dark * weather.air.to(dark)[:, :, 0, 0], lamp, night)
+    glass = torch.lerp(dark * land.air.to(dark)[:, :, 0, 0], lamp, night)
     return _Church(
         p=p, view=view, a=a, b=b, rise=0.42 + 0.18 * p["gable"], nave=nave, tower=tower,
-        top=-0.22 - 0.14 * p["tower_height"], stone=weather.lit(rgb(walls)),
-        roof=weather.lit(rgb(palette(value["roof_colour"], _ROOF))), glass=rgb(glass),
+        top=-0.22 - 0.14 * p["tower_height"], stone=land.lit(rgb(walls)),
+        roof=land.lit(rgb(palette(value["roof_colour"], _ROOF))), glass=rgb(glass),
     )  # fmt: skip
 
 
 CHURCHES = Renderer(
     name="churches_mini",
     version=1,
-    attributes=ATTRIBUTES,
+    shares=_LABELS,
     mask_classes=MASK_CLASSES,
-    labels=_labels,
     draw=_draw,
+    correlated=_correlated,
 )

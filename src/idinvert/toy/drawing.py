@@ -58,13 +58,19 @@ class Canvas:
         colour: float32 `[N, 3, S, S]`, RGB, about [0, 1].
         classes: uint8 `[N, S, S]`, the class of the topmost layer that covers most of a sample.
         sample: Width of one sample in the units of the grid: the width of soft edges.
+
+    Args:
+        background: float32 `[N, 3, S, S]`.
+        parts: Names of the classes; the first is the background's.
+        zoom: How many times larger than on the grid things are drawn.
     """
 
-    def __init__(self, *, background: Tensor, size: int, sample: float) -> None:
+    def __init__(self, *, background: Tensor, parts: tuple[str, ...], zoom: float = 1.0) -> None:
         self.colour = background.clone()
-        n = background.shape[0]
+        n, _, size, _ = background.shape
         self.classes = background.new_zeros((n, size, size), dtype=torch.uint8)
-        self.sample = sample
+        self.sample = 2.0 / size / zoom
+        self._value = {name: i for i, name in enumerate(parts)}
 
     def cover(self, distance: Tensor, *, soft: float = 1.0) -> Tensor:
         """Coverage in [0, 1] from a signed distance (negative inside), edge `soft` samples wide."""
@@ -77,17 +83,21 @@ class Canvas:
         small = torch.as_tensor(half_x).minimum(torch.as_tensor(half_y)).to(x.device)
         return self.cover((((x / half_x) ** 2 + (y / half_y) ** 2).sqrt() - 1.0) * small)
 
-    def paint(self, colour: Tensor, alpha: Tensor, *, part: int | None = None) -> None:
+    def paint(self, colour: Tensor, alpha: Tensor, part: str = "") -> None:
         """Lays `colour` (`[N, 3, 1, 1]` or `[N, 3, S, S]`) over the picture with opacity `alpha`.
 
         Args:
             colour: RGB in [0, 1].
             alpha: `[N, S, S]` in [0, 1].
-            part: The class that samples covered by more than a half take; None keeps them.
+            part: The class that samples covered by more than a half take; empty keeps them.
         """
         self.colour = torch.lerp(self.colour, colour, alpha[:, None])
-        if part is not None:
-            self.classes.masked_fill_(alpha > 0.5, part)
+        if part:
+            self.mark(alpha > 0.5, part)
+
+    def mark(self, area: Tensor, part: str) -> None:
+        """Sets the class of the samples `area`, bool `[N, S, S]`."""
+        self.classes.masked_fill_(area, self._value[part])
 
     def shade(self, factor: Tensor) -> None:
         """Multiplies all channels by `factor` `[N, S, S]`."""

@@ -17,7 +17,6 @@ from idinvert.toy.drawing import Canvas, smoothstep
 MASK_CLASSES = (
     "background", "cloth", "skin", "hair", "beard", "nose", "mouth", "brows", "eyes", "glasses",
 )  # fmt: skip
-PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _EYE_U = 0.43  # longitude of the eyes, radians
 _EYE_Y = -0.06
@@ -86,7 +85,7 @@ def beard(canvas: Canvas, head: Head) -> None:
     moustache = canvas.ellipse(head.u * head.a, head.y - 0.315 - 0.9 * head.u**2 * 0.3, 0.19, 0.05)
     area = torch.maximum(jaw, moustache) * head.inside
     strand = 1.0 + 0.1 * torch.sin(46.0 * head.u + 9.0 * head.y)
-    canvas.paint(head.shaded(head.hair * 0.72) * strand[:, None], area * amount, part=PART["beard"])
+    canvas.paint(head.shaded(head.hair * 0.72) * strand[:, None], area * amount, "beard")
 
 
 def eyes(canvas: Canvas, head: Head) -> None:
@@ -101,9 +100,9 @@ def eyes(canvas: Canvas, head: Head) -> None:
 
     lid = canvas.ellipse(x, y + 0.014, half_x + 0.016, half_y + 0.016) * head.inside
     dark = head.skin * 0.28
-    canvas.paint(head.shaded(dark), lid * 0.9, part=PART["eyes"])
+    canvas.paint(head.shaded(dark), lid * 0.9, "eyes")
     white = canvas.ellipse(x, y - 0.006, half_x, half_y) * head.inside
-    canvas.paint(head.shaded(torch.full_like(head.skin, 0.95)), white, part=PART["eyes"])
+    canvas.paint(head.shaded(torch.full_like(head.skin, 0.95)), white, "eyes")
     iris = canvas.ellipse(x, y + 0.004, 0.059 * big, 0.059 * big) * white
     canvas.paint(head.iris, iris)
     pupil = canvas.ellipse(x, y + 0.004, 0.029 * big, 0.029 * big) * white
@@ -120,9 +119,7 @@ def brows(canvas: Canvas, head: Head) -> None:
     half = (0.021 + 0.009 * brow + 0.005 * head.p["gender"]) * (1.0 - 0.35 * t)
     band = canvas.cover((head.y - middle).abs() - half, soft=1.3)
     ends = canvas.cover((t.abs() - 1.0) * 0.15, soft=2.0)
-    canvas.paint(
-        head.shaded(head.hair * 0.55), band * ends * head.inside * 0.92, part=PART["brows"]
-    )
+    canvas.paint(head.shaded(head.hair * 0.55), band * ends * head.inside * 0.92, "brows")
 
 
 def nose(canvas: Canvas, head: Head) -> None:
@@ -144,7 +141,7 @@ def nose(canvas: Canvas, head: Head) -> None:
     bulb = canvas.ellipse(xt, yt, 0.085, 0.06)
     canvas.paint(head.shaded(torch.lerp(head.skin, head.lips, 0.16)), bulb * 0.5)
     on_ridge = (along * ridge > 0.55) & (head.inside > 0.5)
-    canvas.classes.masked_fill_((bulb > 0.5) | on_ridge, PART["nose"])
+    canvas.mark((bulb > 0.5) | on_ridge, "nose")
     under = torch.exp(-((xt / 0.085) ** 2) - ((yt - 0.062) / 0.02) ** 2)
     canvas.shade(1.0 - 0.4 * under)
     holes = canvas.ellipse(xt.abs() - 0.038 * head.cos_yaw, yt - 0.05, 0.02, 0.014)
@@ -170,7 +167,7 @@ def mouth(canvas: Canvas, head: Head) -> None:
     lips = canvas.cover(upper - y) * canvas.cover(y - lower) * ends * head.inside
     shadow = torch.exp(-(((y - lower - 0.035) / 0.024) ** 2)) * torch.exp(-((t / 0.7) ** 2))
     canvas.shade(1.0 - 0.2 * shadow * head.inside)
-    canvas.paint(head.shaded(head.lips), lips, part=PART["mouth"])
+    canvas.paint(head.shaded(head.lips), lips, "mouth")
     gloss = torch.exp(-(((y - (gap + lower) * 0.5) / 0.012) ** 2)) * torch.exp(-((t / 0.35) ** 2))
     canvas.paint(torch.ones_like(head.lips), gloss * 0.22 * lips)
 
@@ -201,4 +198,4 @@ def glasses(canvas: Canvas, head: Head, *, u: Tensor) -> None:
     lens = canvas.cover(distance) * near * worn
     gleam = torch.exp(-(((x + y * 0.8 - 0.03) / 0.03) ** 2))
     canvas.paint(torch.full_like(head.skin, 0.92), lens * (0.06 + 0.2 * gleam))
-    canvas.paint(torch.full_like(head.skin, 0.05), frame, part=PART["glasses"])
+    canvas.paint(torch.full_like(head.skin, 0.05), frame, "glasses")

@@ -12,33 +12,30 @@ from torch import Tensor
 
 from idinvert.toy import face_parts as parts
 from idinvert.toy.drawing import Canvas, column, grid, palette, rgb, smoothstep
-from idinvert.toy.face_parts import MASK_CLASSES, PART, Head
-from idinvert.toy.labels import Kind, attribute_list, index_of, uniform
+from idinvert.toy.face_parts import MASK_CLASSES, Head
 from idinvert.toy.renderer import Columns, Renderer
 
-_KINDS: tuple[tuple[str, Kind], ...] = (
-    ("pose", "continuous"),  # yaw, -40 to 40 degrees
-    ("tilt", "continuous"),  # roll of the head, -11 to 11 degrees
-    ("age", "continuous"),  # young to old: proportions, wrinkles, grey hair
-    ("gender", "continuous"),  # feminine to masculine: hair length, jaw, brows, lips
-    ("eyeglasses", "binary"),
-    ("smile", "continuous"),  # corners of the mouth; teeth from 0.1 on
-    ("hair_hue", "continuous"),  # red, brown, golden
-    ("hair_lightness", "continuous"),  # black to blond
-    ("skin", "continuous"),  # light to dark
-    ("background", "continuous"),  # along a palette of eight colours
-    ("light", "continuous"),  # from the left to from the right
-    ("width", "continuous"),  # narrow to wide face
-    ("beard", "continuous"),  # none up to 0, then stubble to full
-    ("eye_colour", "continuous"),  # brown, green, blue
-    ("brow", "continuous"),  # thin and raised to thick and low
-    ("parting", "continuous"),  # side to which the hairline sweeps
-    ("cloth", "continuous"),  # along a palette of seven colours
-)
-ATTRIBUTES = attribute_list(_KINDS)
-_INDEX = index_of(ATTRIBUTES)
+_LABELS: dict[str, float | None] = {
+    "pose": None,  # yaw, -40 to 40 degrees
+    "tilt": None,  # roll of the head, -11 to 11 degrees
+    "age": None,  # young to old: proportions, wrinkles, grey hair
+    "gender": None,  # feminine to masculine: hair length, jaw, brows, lips
+    "eyeglasses": 0.4,
+    "smile": None,  # corners of the mouth; teeth from 0.1 on
+    "hair_hue": None,  # red, brown, golden
+    "hair_lightness": None,  # black to blond
+    "skin": None,  # light to dark
+    "background": None,  # along a palette of eight colours
+    "light": None,  # from the left to from the right
+    "width": None,  # narrow to wide face
+    "beard": None,  # none up to 0, then stubble to full
+    "eye_colour": None,  # brown, green, blue
+    "brow": None,  # thin and raised to thick and low
+    "parting": None,  # side to which the hairline sweeps
+    "cloth": None,  # along a palette of seven colours
+}
+"""Labels: None for continuous ones, for binary ones how often they are 1."""
 
-_GLASSES = 0.4  # share of faces with eyeglasses
 _BEARD = 0.5  # share of masculine faces with a beard
 
 _ZOOM = 1.13  # how much of the picture the head fills
@@ -69,33 +66,24 @@ _HAIR_MIDDLE = ((0.66, 0.20, 0.09), (0.42, 0.26, 0.17), (0.62, 0.43, 0.15))
 _HAIR_LIGHT = ((0.96, 0.55, 0.30), (0.88, 0.74, 0.52), (1.00, 0.90, 0.50))
 
 
-def _labels(indices: Tensor, seed: int) -> Tensor:
-    """Draws the labels of faces; those of index i never depend on other indices.
+def _correlated(labels: Columns, unit: Columns) -> Columns:
+    """Only masculine faces grow beards, and hair is darker on darker skin.
 
-    Independent but for two correlations: only masculine faces grow beards, and hair is darker on
-    darker skin. Strong poses are rarer than frontal ones, smiles commoner than sad faces.
+    Strong poses are rarer than frontal ones, smiles commoner than sad faces.
     """
-    drawn = uniform(indices, channels=len(ATTRIBUTES) + 1, seed=seed)
-    unit, spare = drawn[:, :-1], drawn[:, -1]
-    labels = unit * 2.0 - 1.0
-
-    def label(name: str) -> Tensor:
-        return labels[:, _INDEX[name]]
-
-    labels[:, _INDEX["pose"]] = label("pose").sign() * label("pose").abs() ** 1.25
-    labels[:, _INDEX["tilt"]] = (unit[:, _INDEX["tilt"]] + spare - 1.0).clamp(-1.0, 1.0)
-    labels[:, _INDEX["smile"]] = 2.0 * unit[:, _INDEX["smile"]] ** 0.7 - 1.0  # rather glad than sad
-    gender = label("gender")
-    labels[:, _INDEX["gender"]] = gender.sign() * (0.35 + 0.65 * gender.abs())  # two humps
-    labels[:, _INDEX["eyeglasses"]] = (unit[:, _INDEX["eyeglasses"]] < _GLASSES).to(labels.dtype)
-    dark = label("skin").clamp(min=0.0)
-    lightness = label("hair_lightness")
-    labels[:, _INDEX["hair_lightness"]] = lightness - dark * 0.6 * (lightness + 1.0)
-    beard = unit[:, _INDEX["beard"]]
+    pose, gender, lightness = labels["pose"], labels["gender"], labels["hair_lightness"]
+    dark = labels["skin"].clamp(min=0.0)
+    beard = unit["beard"]
     grown = (gender > 0) & (beard > 1.0 - _BEARD)
     amount = (beard - (1.0 - _BEARD)) / _BEARD  # [0, 1) among the grown
-    labels[:, _INDEX["beard"]] = torch.where(grown, 0.25 + 0.75 * amount, -1.0 + 0.5 * beard)
-    return labels.to(torch.float32)
+    return {
+        "pose": pose.sign() * pose.abs() ** 1.25,
+        "tilt": (unit["tilt"] + unit["spare"] - 1.0).clamp(-1.0, 1.0),
+        "smile": 2.0 * unit["smile"] ** 0.7 - 1.0,
+        "gender": gender.sign() * (0.35 + 0.65 * gender.abs()),  # two humps
+        "hair_lightness": lightness - dark * 0.6 * (lightness + 1.0),
+        "beard": torch.where(grown, 0.25 + 0.75 * amount, -1.0 + 0.5 * beard),
+    }
 
 
 def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
@@ -127,8 +115,8 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     glow = 1.02 - 0.2 * ((x * 0.7) ** 2 + (y + 0.2) ** 2) + 0.1 * p["light"] * x
     canvas = Canvas(
         background=(rgb(palette(value["background"], _BACKGROUND)) * glow[:, None]).clamp(0.0, 1.0),
-        size=size,
-        sample=2.0 / size / _ZOOM,
+        parts=MASK_CLASSES,
+        zoom=_ZOOM,
     )
 
     # The head turns about a point in the neck.
@@ -165,7 +153,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     length = 0.78 - 0.86 * masculine  # where the hair ends, y
     _hair_behind(canvas, head, length=length, masculine=masculine)
     _body(canvas, head, x=x, y=y, cloth=rgb(palette(value["cloth"], _CLOTH)), masculine=masculine)
-    canvas.paint(head.shaded(head.skin), inside, part=PART["skin"])
+    canvas.paint(head.shaded(head.skin), inside, "skin")
     parts.cheeks_and_wrinkles(canvas, head)
     parts.beard(canvas, head)
     parts.eyes(canvas, head)
@@ -192,7 +180,7 @@ def _hair_behind(canvas: Canvas, head: Head, *, length: Tensor, masculine: Tenso
     dome = dome * canvas.cover(head.y - length.clamp(min=0.25), soft=3.0)
     area = torch.maximum(dome, curtain)
     inner = 0.62 + 0.3 * (x / half).abs().clamp(max=1.0)
-    canvas.paint((head.hair * inner[:, None]).clamp(0.0, 1.0), area, part=PART["hair"])
+    canvas.paint((head.hair * inner[:, None]).clamp(0.0, 1.0), area, "hair")
 
 
 def _body(
@@ -205,13 +193,11 @@ def _body(
         neck_x.abs() - (0.2 + 0.06 * masculine) - 0.25 * (y - 0.8).clamp(min=0.0) ** 2
     )
     neck = neck * canvas.cover(0.3 - y)
-    canvas.paint((head.skin * shade[:, None]).clamp(0.0, 1.0), neck, part=PART["skin"])
+    canvas.paint((head.skin * shade[:, None]).clamp(0.0, 1.0), neck, "skin")
     shoulders = canvas.ellipse(x, y - 1.15, 0.9 + 0.1 * masculine, 0.44)
     collar = canvas.ellipse(x, y - 0.70, 0.27, 0.16)
     fold = 0.9 + 0.16 * head.p["light"] * x + 0.12 * (1.0 - y)
-    canvas.paint(
-        (cloth * fold[:, None]).clamp(0.0, 1.0), shoulders * (1.0 - collar), part=PART["cloth"]
-    )
+    canvas.paint((cloth * fold[:, None]).clamp(0.0, 1.0), shoulders * (1.0 - collar), "cloth")
 
 
 def _hair_in_front(canvas: Canvas, head: Head, *, length: Tensor) -> None:
@@ -230,7 +216,7 @@ def _hair_in_front(canvas: Canvas, head: Head, *, length: Tensor) -> None:
     shine = torch.exp(-(((head.y + 0.5 + 0.12 * head.u**2) / 0.07) ** 2))
     shine = shine * torch.exp(-((head.u + head.yaw - 0.5 * head.p["light"]) ** 2) / 0.35)
     colour = head.shaded(head.hair) * strand[:, None] + 0.16 * shine[:, None]
-    canvas.paint(colour.clamp(0.0, 1.0), area, part=PART["hair"])
+    canvas.paint(colour.clamp(0.0, 1.0), area, "hair")
     under = torch.exp(-(((head.y - line - 0.03) / 0.03) ** 2)) * (1.0 - area)
     canvas.shade(1.0 - 0.28 * under * head.inside)
 
@@ -243,7 +229,7 @@ def _ears(canvas: Canvas, head: Head) -> None:
         seen = smoothstep(torch.cos(place), -0.05, 0.15) * short
         x = head.x - head.a * torch.sin(place) * 1.03
         ear = canvas.ellipse(x, head.y - 0.03, 0.065, 0.125)
-        canvas.paint(head.shaded(head.skin * 0.93), ear * seen, part=PART["skin"])
+        canvas.paint(head.shaded(head.skin * 0.93), ear * seen, "skin")
         hollow = canvas.ellipse(x, head.y - 0.03, 0.03, 0.075)
         canvas.paint(head.shaded(head.skin * 0.62), hollow * seen * 0.7)
 
@@ -251,9 +237,9 @@ def _ears(canvas: Canvas, head: Head) -> None:
 FACES = Renderer(
     name="faces_mini",
     version=1,
-    attributes=ATTRIBUTES,
+    shares=_LABELS,
     mask_classes=MASK_CLASSES,
-    labels=_labels,
     draw=_draw,
+    correlated=_correlated,
     drawn=False,
 )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from idinvert.toy.drawing import Canvas
-from idinvert.toy.landscape import Weather
+from idinvert.toy.landscape import Landscape
 
 _PERSPECTIVE = 0.55  # how much shorter things get per unit of depth
 
@@ -44,33 +44,30 @@ class View:
     direct: Tensor
 
 
-def view_of(
-    weather: Weather, *, angle: Tensor, foot: Tensor, pitch: Tensor | float, turn: float
-) -> View:
+def view_of(land: Landscape, *, pitch: Tensor | float, turn: float) -> View:
     """The view of a building.
 
     Args:
-        weather: Horizon and light.
-        angle: -1 to 1, `[N, 1, 1]`: turns by up to `turn` radians.
-        foot: x of the building `[N, 1, 1]`.
+        land: Horizon, light and foot; its label `angle`, -1 to 1, turns the building.
         pitch: How much verticals converge upwards, per unit.
         turn: Radians at angle 1.
     """
+    angle = land.p["angle"]
     mirror = torch.where(angle < 0, -1.0, 1.0)
     turned = angle.abs() * turn
-    sun = mirror * weather.light * 1.1  # radians from straight behind the camera
-    x = (weather.x - foot) * (1.0 + pitch * (weather.horizon - weather.y))
+    sun = mirror * land.p["sun_side"] * 1.1  # radians from straight behind the camera
+    x = (land.x - land.foot) * (1.0 + pitch * (land.horizon - land.y))
     return View(
         x=mirror * x,
-        y=weather.y,
-        horizon=weather.horizon,
+        y=land.y,
+        horizon=land.horizon,
         cos=turned.cos(),
         sin=turned.sin(),
         mirror=mirror,
         sun_x=sun.sin(),
         sun_z=sun.cos(),
-        ambient=0.74 - 0.08 * weather.sun,
-        direct=0.14 + 0.32 * weather.sun,
+        ambient=0.74 - 0.08 * land.sun,
+        direct=0.14 + 0.32 * land.sun,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from idinvert.toy.drawing import column
 Columns = dict[str, Tensor]
 """One tensor for each attribute, by the attribute's name."""
 
+_MASK = (1 << 64) - 1
+
 
 @dataclass(frozen=True)
 class Renderer:
@@ -22,21 +25,30 @@ class Renderer:
     Attributes:
         name: Of the domain, for instance `faces_mini`.
         version: Raised whenever a pixel changes: caches and fingerprints carry it.
-        attributes: The A labels.
+        shares: The A labels, in order: None for a continuous one, and how often a binary one is 1.
         mask_classes: Names of the classes in the masks; the index is the value.
-        labels: Labels float32 `[N, A]` of indices int64 `[N]` and a seed.
         draw: Draws one block from its labels, float64 `[B]` and float32 `[B, 1, 1]`, and the
             samples a side (two a pixel): uint8 pictures `[B, 3, R, R]` and masks `[B, R, R]`.
+        correlated: Labels `[N]` that are not drawn independently, from those that are and from
+            the uniform numbers that made them (`spare` belongs to no label), float64.
         drawn: Whether the split is a random draw, as LSUN's, or follows the index, as FFHQ's.
     """
 
     name: str
     version: int
-    attributes: tuple[Attribute, ...]
+    shares: Mapping[str, float | None]
     mask_classes: tuple[str, ...]
-    labels: Callable[[Tensor, int], Tensor]
     draw: Callable[[Columns, Columns, int], tuple[Tensor, Tensor]]
+    correlated: Callable[[Columns, Columns], Columns] = lambda labels, unit: {}
     drawn: bool = True
+
+    @cached_property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The A labels in the order of the label vector."""
+        return tuple(
+            Attribute(name=name, kind="continuous" if share is None else "binary")
+            for name, share in self.shares.items()
+        )
 
     def sample_labels(self, indices: Tensor, *, seed: int) -> Tensor:
         """Draws labels; those of index i never depend on other indices.
@@ -48,7 +60,14 @@ class Renderer:
         Returns:
             float32 `[N, A]`, in the order of `attributes`: continuous in [-1, 1], binary 0 or 1.
         """
-        return self.labels(indices, seed)
+        drawn = uniform(indices, channels=len(self.shares) + 1, seed=seed)
+        unit = dict(zip((*self.shares, "spare"), drawn.T, strict=True))
+        labels = dict(zip(self.shares, (drawn * 2.0 - 1.0).T, strict=False))
+        for name, share in self.shares.items():
+            if share is not None:
+                labels[name] = (unit[name] < share).to(drawn.dtype)
+        labels |= self.correlated(labels, unit)
+        return torch.stack([values.to(torch.float32) for values in labels.values()], dim=1)
 
     def render(self, labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
         """Draws pictures and masks, in blocks of a fixed size that are padded at the end.
@@ -66,7 +85,7 @@ class Renderer:
         Raises:
             ValueError: `labels` is not `[N, A]`.
         """
-        count = len(self.attributes)
+        count = len(self.shares)
         if labels.ndim != 2 or labels.shape[1] != count:
             raise ValueError(f"labels must be [N, {count}], got {list(labels.shape)}")
         n = labels.shape[0]
@@ -78,9 +97,51 @@ class Renderer:
                 rows = labels[start : start + block].to(torch.float64)
                 filled = rows.shape[0]
                 rows = torch.cat([rows, rows[-1:].expand(block - filled, -1)])
-                value = {a.name: rows[:, i] for i, a in enumerate(self.attributes)}
+                value = dict(zip(self.shares, rows.T, strict=True))
                 p = {name: column(numbers) for name, numbers in value.items()}
                 picture, mask = self.draw(value, p, 2 * resolution)
                 pictures[start : start + filled] = picture[:filled]
                 masks[start : start + filled] = mask[:filled]
         return pictures, masks
+
+
+def uniform(indices: Tensor, *, channels: int, seed: int) -> Tensor:
+    """Counter-based random numbers: a pure function of (seed, index, channel).
+
+    Args:
+        indices: int64 `[N]`; the draw of an index does not depend on its neighbours.
+        channels: How many independent numbers an index gets.
+        seed: Any Python integer.
+
+    Returns:
+        float64 `[N, channels]` in [0, 1).
+    """
+    indices = indices.to(torch.int64)
+    key = _mix(torch.tensor(_signed(seed * _GOLDEN + 1), dtype=torch.int64, device=indices.device))
+    row = _mix(_mix(indices * _GOLDEN + key)[:, None])  # [N, 1]
+    place = torch.arange(1, channels + 1, device=indices.device) * _GOLDEN  # [channels]
+    bits = _shift(_mix(row + place), 11)  # [N, channels], 53 bits
+    return bits.to(torch.float64) * 2.0**-53
+
+
+def _signed(value: int) -> int:
+    """The int64 with the same 64 bits as `value`."""
+    value &= _MASK
+    return value - (1 << 64) if value >= (1 << 63) else value
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_MIX_1 = _signed(0xBF58476D1CE4E5B9)
+_MIX_2 = _signed(0x94D049BB133111EB)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch shifts arithmetically)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that scatters 64 bits."""
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)

@@ -11,61 +11,59 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from idinvert.toy import landscape, masonry
-from idinvert.toy.drawing import Canvas, grid, palette, rgb, smoothstep
-from idinvert.toy.labels import Kind, attribute_list, independent_labels, index_of
-from idinvert.toy.landscape import Row, Weather
+from idinvert.toy import masonry
+from idinvert.toy.drawing import Canvas, palette, rgb, smoothstep
+from idinvert.toy.landscape import Colours, Landscape, Row
 from idinvert.toy.masonry import Block
 from idinvert.toy.renderer import Columns, Renderer
 
-_KINDS: tuple[tuple[str, Kind], ...] = (
-    ("clouds", "continuous"),  # none to overcast
-    ("sunlight", "continuous"),  # grey and flat to bright with shadows
-    ("vegetation", "continuous"),  # bare ground to a grove
-    ("height", "continuous"),  # of the shaft
-    ("girth", "continuous"),  # slim to stout
-    ("taper", "continuous"),  # upper storey wider than the shaft to much narrower
-    ("roof", "continuous"),  # battlements up to -0.5, then a cap to a tall spire
-    ("turrets", "binary"),  # pinnacles at the corners
-    ("clock", "binary"),
-    ("round", "binary"),  # a drum instead of a block
-    ("angle", "continuous"),  # left to right flank in view
-    ("pitch", "continuous"),  # seen from afar to from below: horizon, converging verticals
-    ("position", "continuous"),  # left to right in the picture
-    ("sun_side", "continuous"),  # sun from the left to from the right
-    ("sky", "continuous"),  # along a palette of five colours
-    ("stone", "continuous"),  # along a palette of five colours
-    ("roof_colour", "continuous"),  # along a palette of four colours
-    ("ground", "continuous"),  # along a palette of four colours
-    ("windows", "continuous"),  # slits to large
-    ("land", "continuous"),  # moves clouds, hills and trees
-)
-ATTRIBUTES = attribute_list(_KINDS)
-_INDEX = index_of(ATTRIBUTES)
-
-_SHARES = {"turrets": 0.4, "clock": 0.4, "round": 0.4}
+_LABELS: dict[str, float | None] = {
+    "clouds": None,  # none to overcast
+    "sunlight": None,  # grey and flat to bright with shadows
+    "vegetation": None,  # bare ground to a grove
+    "height": None,  # of the shaft
+    "girth": None,  # slim to stout
+    "taper": None,  # upper storey wider than the shaft to much narrower
+    "roof": None,  # battlements up to -0.5, then a cap to a tall spire
+    "turrets": 0.4,  # pinnacles at the corners
+    "clock": 0.4,
+    "round": 0.4,  # a drum instead of a block
+    "angle": None,  # left to right flank in view
+    "pitch": None,  # seen from afar to from below: horizon, converging verticals
+    "position": None,  # left to right in the picture
+    "sun_side": None,  # sun from the left to from the right
+    "sky": None,  # along a palette of five colours
+    "stone": None,  # along a palette of five colours
+    "roof_colour": None,  # along a palette of four colours
+    "ground": None,  # along a palette of four colours
+    "windows": None,  # slits to large
+    "land": None,  # moves clouds, hills and trees
+}
+"""Labels: None for continuous ones, for binary ones how often they are 1."""
 
 MASK_CLASSES = (
     "sky", "clouds", "hills", "ground", "tower", "roof", "windows", "door", "clock",
     "vegetation",
 )  # fmt: skip
-_PART = {name: i for i, name in enumerate(MASK_CLASSES)}
 
 _BASE = 0.86  # y of the foot
 
-_SKY = (
-    (0.10, 0.28, 0.62),
-    (0.22, 0.52, 0.86),
-    (0.32, 0.66, 0.80),
-    (0.56, 0.48, 0.74),
-    (0.88, 0.54, 0.42),
-)
-_HORIZON = (
-    (0.62, 0.74, 0.90),
-    (0.80, 0.90, 0.97),
-    (0.86, 0.95, 0.88),
-    (0.95, 0.80, 0.84),
-    (1.00, 0.84, 0.60),
+_COLOURS = Colours(
+    sky=(
+        (0.10, 0.28, 0.62),
+        (0.22, 0.52, 0.86),
+        (0.32, 0.66, 0.80),
+        (0.56, 0.48, 0.74),
+        (0.88, 0.54, 0.42),
+    ),
+    horizon=(
+        (0.62, 0.74, 0.90),
+        (0.80, 0.90, 0.97),
+        (0.86, 0.95, 0.88),
+        (0.95, 0.80, 0.84),
+        (1.00, 0.84, 0.60),
+    ),
+    ground=((0.34, 0.52, 0.22), (0.58, 0.62, 0.30), (0.78, 0.68, 0.48), (0.62, 0.60, 0.58)),
 )
 _STONE = (
     (0.40, 0.33, 0.30),
@@ -75,21 +73,14 @@ _STONE = (
     (0.60, 0.63, 0.68),
 )
 _ROOF = ((0.20, 0.26, 0.38), (0.26, 0.54, 0.48), (0.44, 0.27, 0.18), (0.78, 0.28, 0.18))
-_GROUND = ((0.34, 0.52, 0.22), (0.58, 0.62, 0.30), (0.78, 0.68, 0.48), (0.62, 0.60, 0.58))
 _FRONT_ROW = Row(base=0.97, spacing=0.44, size=0.22, phase=0.37, gap=0.26)
 _BACK_ROW = Row(base=0.66, spacing=0.26, size=0.12, phase=0.81, gap=0.0)
 
 
-def _labels(indices: Tensor, seed: int) -> Tensor:
-    """Draws the labels of towers; those of index i never depend on other indices.
-
-    Independent of one another but for the sun, which overcast skies dim.
-    """
-    labels = independent_labels(indices, attributes=ATTRIBUTES, shares=_SHARES, seed=seed)
-    overcast = labels[:, _INDEX["clouds"]].clamp(min=0.0)
-    sunlight = labels[:, _INDEX["sunlight"]]
-    labels[:, _INDEX["sunlight"]] = sunlight - 0.5 * overcast * (sunlight + 1.0)
-    return labels
+def _correlated(labels: Columns, unit: Columns) -> Columns:
+    """Overcast skies dim the sun."""
+    overcast, sunlight = labels["clouds"].float().clamp(min=0.0), labels["sunlight"].float()
+    return {"sunlight": sunlight - 0.5 * overcast * (sunlight + 1.0)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,6 @@ class _Tower:
     Attributes:
         p: Labels by name `[N, 1, 1]`.
         shaft, storey: The lower and the upper part.
-        a: Half width of the shaft `[N, 1, 1]`.
         top, crown: y of the upper ends of shaft and storey `[N, 1, 1]`.
         stone, roof: RGB `[N, 3, 1, 1]`, in the light of the day.
     """
@@ -107,7 +97,6 @@ class _Tower:
     p: Columns
     shaft: Block
     storey: Block
-    a: Tensor
     top: Tensor
     crown: Tensor
     stone: Tensor
@@ -120,15 +109,15 @@ def _walls(canvas: Canvas, tower: _Tower) -> None:
     courses = 1.0 + 0.05 * torch.sin(70.0 * shaft.y)
     wall = shaft.shaded(tower.stone) * courses[:, None]
     batter = 0.05 * smoothstep(shaft.y, _BASE - 0.22, _BASE)
-    canvas.paint(wall, shaft.between(canvas, tower.top, _BASE, grow=batter), part=_PART["tower"])
+    canvas.paint(wall, shaft.between(canvas, tower.top, _BASE, grow=batter), "tower")
     canvas.paint(
         storey.shaded(tower.stone * 1.04),
         storey.between(canvas, tower.crown, tower.top + 0.02),
-        part=_PART["tower"],
+        "tower",
     )
     for body, y, grow in ((shaft, tower.top, 0.03), (storey, tower.crown + 0.03, 0.025)):
         ledge = body.between(canvas, y - 0.025, y + 0.03, grow=grow)
-        canvas.paint(body.shaded(tower.stone * 1.14), ledge, part=_PART["tower"])
+        canvas.paint(body.shaded(tower.stone * 1.14), ledge, "tower")
         below = body.between(canvas, y + 0.03, y + 0.075)
         canvas.shade(1.0 - 0.25 * below)
     _battlements(canvas, tower)
@@ -140,7 +129,7 @@ def _battlements(canvas: Canvas, tower: _Tower) -> None:
     tall = 0.085 * smoothstep(-p["roof"], 0.1, 0.6)
     teeth = canvas.cover((0.15 - torch.cos(storey.across * 42.0)) / 42.0 * storey.squeeze)
     row = storey.between(canvas, tower.crown - tall, tower.crown + 0.02, grow=0.02)
-    canvas.paint(storey.shaded(tower.stone * 1.08), row * teeth, part=_PART["tower"])
+    canvas.paint(storey.shaded(tower.stone * 1.08), row * teeth, "tower")
 
     half = 0.068
     for side in (-1.0, 1.0):
@@ -151,14 +140,12 @@ def _battlements(canvas: Canvas, tower: _Tower) -> None:
         canvas.paint(
             (tower.stone * shade[:, None]).clamp(0.0, 1.0),
             shaft * p["turrets"],
-            part=_PART["tower"],
+            "tower",
         )
         cone = canvas.cover(x.abs() - (half + 0.02) * (1.0 - (up - 0.03) / 0.2)) * canvas.cover(
             0.03 - up
         )
-        canvas.paint(
-            (tower.roof * shade[:, None]).clamp(0.0, 1.0), cone * p["turrets"], part=_PART["roof"]
-        )
+        canvas.paint((tower.roof * shade[:, None]).clamp(0.0, 1.0), cone * p["turrets"], "roof")
 
 
 def _roof(canvas: Canvas, tower: _Tower) -> None:
@@ -171,7 +158,7 @@ def _roof(canvas: Canvas, tower: _Tower) -> None:
     round_ = tower.p["round"]
     flat = torch.lerp(0.74 + 0.36 * front, storey.lit, round_)
     light = torch.lerp(flat, storey.lit, 0.5)
-    canvas.paint((tower.roof * light[:, None]).clamp(0.0, 1.0), area, part=_PART["roof"])
+    canvas.paint((tower.roof * light[:, None]).clamp(0.0, 1.0), area, "roof")
 
 
 def _openings(canvas: Canvas, tower: _Tower) -> None:
@@ -196,13 +183,13 @@ def _openings(canvas: Canvas, tower: _Tower) -> None:
         height=0.07 + 0.03 * size,
     )
     window = window * shaft.between(canvas, tower.top + 0.06, _BASE - 0.15) * (room > 0.05)
-    canvas.paint(dark, window, part=_PART["windows"])
+    canvas.paint(dark, window, "windows")
 
     y = storey.y - tower.crown - 0.20
     plain = 1.0 - tower.p["clock"]
     belfry = masonry.arch(canvas, storey, across=storey.across, y=y, half=half * 1.2, height=0.05)
     belfry = belfry * storey.between(canvas, tower.crown + 0.05, tower.top) * plain
-    canvas.paint(dark, belfry, part=_PART["windows"])
+    canvas.paint(dark, belfry, "windows")
 
     door = masonry.arch(
         canvas, shaft, across=shaft.across, y=shaft.y - _BASE, half=0.075, height=0.12
@@ -212,9 +199,7 @@ def _openings(canvas: Canvas, tower: _Tower) -> None:
         canvas, shaft, across=shaft.across, y=shaft.y - _BASE, half=0.1, height=0.12
     )
     canvas.paint(tower.stone * 1.12, frame * shaft.front * (shaft.x.abs() < shaft.half))
-    canvas.paint(
-        wood * (tower.stone.amax(1, keepdim=True) + 0.1), door * shaft.front, part=_PART["door"]
-    )
+    canvas.paint(wood * (tower.stone.amax(1, keepdim=True) + 0.1), door * shaft.front, "door")
 
 
 def _clock(canvas: Canvas, tower: _Tower) -> None:
@@ -228,9 +213,9 @@ def _clock(canvas: Canvas, tower: _Tower) -> None:
         * storey.between(canvas, tower.crown, tower.top + 0.05, grow=0.03)
     )
     rim = canvas.cover((far - 0.128) * storey.squeeze) * on
-    canvas.paint(tower.stone * 0.30, rim, part=_PART["clock"])
+    canvas.paint(tower.stone * 0.30, rim, "clock")
     dial = canvas.cover((far - 0.102) * storey.squeeze) * on
-    canvas.paint(storey.shaded(torch.full_like(tower.stone, 0.98)), dial, part=_PART["clock"])
+    canvas.paint(storey.shaded(torch.full_like(tower.stone, 0.98)), dial, "clock")
     minute = canvas.cover(y.abs() - 0.014) * canvas.cover((storey.across - 0.04).abs() - 0.04)
     hour = canvas.cover((storey.across.abs() - 0.014) * storey.squeeze) * canvas.cover(
         (y + 0.035).abs() - 0.035
@@ -238,58 +223,38 @@ def _clock(canvas: Canvas, tower: _Tower) -> None:
     canvas.paint(tower.stone * 0.15, torch.maximum(minute, hour) * dial)
 
 
-def _weather(value: Columns, p: Columns, x: Tensor, y: Tensor) -> Weather:
-    """The light: overcast days are grey, sunny ones warm."""
-    bright = smoothstep(value["sunlight"], -1.0, 1.0)[:, None]
-    grey, warm = (value["sunlight"].new_tensor(c) for c in ((0.56, 0.59, 0.65), (1.08, 1.05, 0.99)))
-    return Weather(
-        x=x,
-        y=y,
-        horizon=0.56 - 0.16 * p["pitch"],
-        light=p["sun_side"],
-        sun=smoothstep(p["sunlight"], -0.7, 1.0),
-        air=rgb(torch.lerp(grey, warm, bright)),
-    )
-
-
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     """One block, as `Renderer.draw` says."""
-    x, y = grid(size, device=p["sky"].device)
-    weather = _weather(value, p, x, y)
-    top, bottom = rgb(palette(value["sky"], _SKY)), rgb(palette(value["sky"], _HORIZON))
-    canvas = Canvas(
-        background=landscape.sky(weather, top=weather.lit(top), bottom=weather.lit(bottom)),
-        size=size,
-        sample=2.0 / size,
+    land = Landscape.of(
+        value,
+        p,
+        size,
+        horizon=0.56 - 0.16 * p["pitch"],
+        foot=0.24 * p["position"],
+        sun=smoothstep(p["sunlight"], -0.7, 1.0),
+        bright=smoothstep(value["sunlight"], -1.0, 1.0),
+        air=((0.56, 0.59, 0.65), (1.08, 1.05, 0.99)),  # overcast days are grey, sunny ones warm
     )
-    foot = 0.24 * p["position"]
-    landscape.behind(
-        canvas, weather, p=p, foot=foot, ridge=0.24 - 0.08 * p["pitch"], row=_BACK_ROW,
-        ground=rgb(palette(value["ground"], _GROUND)), haze=bottom, part=_PART,
-    )  # fmt: skip
+    canvas = land.behind(MASK_CLASSES, _COLOURS, ridge=0.24 - 0.08 * p["pitch"], row=_BACK_ROW)
     a = 0.29 + 0.09 * p["girth"]
-    landscape.cast_shadow(canvas, weather, foot=foot, base=_BASE, half=a)
-    view = masonry.view_of(
-        weather, angle=p["angle"], foot=foot, pitch=0.10 + 0.12 * p["pitch"], turn=math.pi / 4.2
-    )
+    land.cast_shadow(canvas, base=_BASE, half=a)
+    view = masonry.view_of(land, pitch=0.10 + 0.12 * p["pitch"], turn=math.pi / 4.2)
     upper = a * (0.86 - 0.26 * p["taper"])
     length = 0.78 + 0.22 * p["height"]
     tower = _Tower(
         p=p,
         shaft=_part(canvas, view, a=a, round_=p["round"]),
         storey=_part(canvas, view, a=upper, round_=p["round"]),
-        a=a,
         top=_BASE - length,
         crown=_BASE - length - 0.26 - 0.04 * p["height"],
-        stone=weather.lit(rgb(palette(value["stone"], _STONE))),
-        roof=weather.lit(rgb(palette(value["roof_colour"], _ROOF))),
+        stone=land.lit(rgb(palette(value["stone"], _STONE))),
+        roof=land.lit(rgb(palette(value["roof_colour"], _ROOF))),
     )
     _roof(canvas, tower)
     _walls(canvas, tower)
     _openings(canvas, tower)
     _clock(canvas, tower)
-    leaves = rgb(palette(value["land"], landscape.LEAVES))
-    landscape.in_front(canvas, weather, p=p, foot=foot, row=_FRONT_ROW, leaves=leaves, part=_PART)
+    land.in_front(canvas, _FRONT_ROW)
     return canvas.finish()
 
 
@@ -303,8 +268,8 @@ def _part(canvas: Canvas, view: masonry.View, *, a: Tensor, round_: Tensor) -> B
 TOWERS = Renderer(
     name="towers_mini",
     version=1,
-    attributes=ATTRIBUTES,
+    shares=_LABELS,
     mask_classes=MASK_CLASSES,
-    labels=_labels,
     draw=_draw,
+    correlated=_correlated,
 )
