@@ -294,6 +294,7 @@ def test_items_are_what_the_renderer_draws(tmp_path: Path, renderer: Renderer) -
             assert item["name"] == f"{item['id']:06d}"
         with pytest.raises(IndexError):
             split[count]
+        assert torch.equal(pickle.loads(pickle.dumps(split))[1]["image"], pictures[1])
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npy")}
     assert len(written) == 6  # pictures and masks
     without = procedural(renderer, **counts, **options).test[2]  # finds the pictures there

@@ -15,6 +15,7 @@ from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.cli.assemble import Parts
 from idinvert.config.compose import config_dir
 from idinvert.config.run_folder import is_first_process
+from idinvert.data.folder import ImageFiles
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.context import TaskResult
 from idinvert.evaluation.networks import room_name
@@ -88,7 +89,7 @@ def track_training(parts: Parts, *, folder: Path) -> list[Any]:
         fingerprint=domain.fingerprint,
         path=Path(path).expanduser() if path else None,
         splits={
-            split: images.files for split, images in splits.items() if hasattr(images, "files")
+            key: images.names for key, images in splits.items() if isinstance(images, ImageFiles)
         },
         counts={key: len(images) for key, images in splits.items()},
     )

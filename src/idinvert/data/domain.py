@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
-
-
-@runtime_checkable
-class Preparable(Protocol):
-    """A split that makes its images before it can give any."""
-
-    def prepare(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ def prepare(split: Dataset[dict[str, Any]]) -> None:
     Raises:
         DataError: It cannot be made.
     """
-    if isinstance(split, Preparable):
+    if hasattr(split, "prepare"):
         split.prepare()
 
 

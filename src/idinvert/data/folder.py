@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from torch.utils.data import Dataset
 
@@ -19,6 +19,11 @@ from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError
 
 OnCorrupt = Literal["error", "skip"]
+
+
+class _Options(TypedDict):
+    resolution: int
+    allow_upscale: bool
 
 
 def image_folder(
@@ -53,7 +58,6 @@ def image_folder(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The folder, a size or the split cannot be used.
     """
-    _check_on_corrupt(on_corrupt)
     source = open_source(path, key="data.path")
     return assemble(
         source,
@@ -80,7 +84,7 @@ def assemble(
     cache_dir: str | Path | None,
     key: str,
 ) -> Domain:
-    """A domain of those places of a source; `image_folder` says what is checked.
+    """A domain of those places of a source; see `image_folder`.
 
     A validation image that is itself among the training images stays in both.
 
@@ -88,52 +92,40 @@ def assemble(
         source: The files.
         places: Which of the source's names train, validate and test.
         looked_at: Names to decode and hash before any work; those of `places` at least.
-        resolution: R, pixels.
-        on_corrupt: `error` or `skip`.
-        allow_upscale: Whether images smaller than R are enlarged rather than refused.
-        name: The domain's name.
-        cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
+        resolution, on_corrupt, allow_upscale, name, cache_dir: As of `image_folder`.
         key: The config key of the split, to blame.
 
     Raises:
-        ConfigError: `on_corrupt` is neither `error` nor `skip`.
-        CorruptImageError: A file is damaged and `on_corrupt` is `error`.
-        DataError: A size cannot be used, or nothing is left to train on.
+        ConfigError, CorruptImageError, DataError: As `image_folder`.
     """
-    _check_on_corrupt(on_corrupt)
     path = source.where()
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
-    findings = scan(source, cache_dir=folder, names=looked_at)
-    good = set(_usable(source, findings, on_corrupt, resolution, allow_upscale))
+    options: _Options = {"resolution": resolution, "allow_upscale": allow_upscale}
+    found = _usable(source, looked_at, folder, on_corrupt, **options)
 
     def names(part: list[int]) -> list[str]:
-        return [source.names[i] for i in part if source.names[i] in good]
+        return [source.names[i] for i in part if source.names[i] in found]
 
     test, held, train = names(places.test), names(places.val), names(places.train)
     if not train:
         raise DataError(f"no usable training image is left in {path}; change `{key}`")
-    held = _without(held, test, findings, losing="val", keeping="test")
+    held = _without(held, test, found, losing="val", keeping="test")
     also = set(held) & set(train)
     others = [*test, *(file for file in held if file not in also)]
-    train = _without(train, others, findings, losing="train", keeping="test or val")
+    train = _without(train, others, found, losing="train", keeping="test or val")
     if not train:
         raise DataError(f"every training image of {path} is also a test image; change `{key}`")
 
     digest = hashlib.sha256(f"{DECODER}/{resolution}\n".encode())
     for part in (train, held, test):
-        digest.update("".join(f"{findings[file].sha256}\n" for file in part).encode() + b"\n")
-
-    def make(files: list[str]) -> ImageFiles:
-        return ImageFiles(
-            source=source, files=files, resolution=resolution, allow_upscale=allow_upscale
-        )
+        digest.update("".join(f"{found[file].sha256}\n" for file in part).encode() + b"\n")
 
     return Domain(
         name=name,
         resolution=resolution,
-        train=make(train),
-        val=make(held),
-        test=make(test),
+        train=ImageFiles(source=source, names=train, **options),
+        val=ImageFiles(source=source, names=held, **options),
+        test=ImageFiles(source=source, names=test, **options),
         fingerprint=digest.hexdigest()[:16],
     )
 
@@ -160,66 +152,53 @@ def read_images(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: Nothing usable is there, or an image is too small.
     """
-    _check_on_corrupt(on_corrupt)
     source = open_source(path, key=key)
-    findings = scan(source, cache_dir=None)
-    files = _usable(source, findings, on_corrupt, resolution, allow_upscale)
-    if not files:
+    options: _Options = {"resolution": resolution, "allow_upscale": allow_upscale}
+    found = _usable(source, source.names, None, on_corrupt, **options)
+    if not found:
         raise DataError(f"every image of {path} is damaged; change `{key}`")
-    return ImageFiles(
-        source=source, files=files, resolution=resolution, allow_upscale=allow_upscale
-    )
+    return ImageFiles(source=source, names=list(found), **options)
 
 
 class ImageFiles(Dataset[dict[str, Any]]):
     """Some files of a source; an item's id is its file's place among all names of the source."""
 
     def __init__(
-        self,
-        *,
-        source: ImageSource,
-        files: list[str],
-        resolution: int,
-        allow_upscale: bool,
+        self, *, source: ImageSource, names: list[str], resolution: int, allow_upscale: bool
     ) -> None:
-        self.source, self.files = source, files
+        self.source, self.names = source, names
         self.resolution, self.allow_upscale = resolution, allow_upscale
         place = {name: i for i, name in enumerate(source.names)}
-        self.ids = [place[name] for name in files]
+        self.ids = [place[name] for name in names]
 
     def __len__(self) -> int:
-        return len(self.files)
-
-    @property
-    def names(self) -> list[str]:
-        """The files' names, in order."""
-        return self.files
+        return len(self.names)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} images")
-        name = self.files[index]
+        name = self.names[index]
         image = decode(self.source.read(name), name=f"{name} in {self.source.where()}")
         pixels = fit(image, resolution=self.resolution, name=name, allow_upscale=self.allow_upscale)
         return {"image": pixels, "id": self.ids[index], "name": name}
 
 
-def _check_on_corrupt(on_corrupt: str) -> None:
+def _usable(
+    source: ImageSource,
+    names: Sequence[str],
+    cache_dir: Path | None,
+    on_corrupt: str,
+    *,
+    resolution: int,
+    allow_upscale: bool,
+) -> dict[str, Finding]:
+    """What is known of the files that decode, by name and in order; refuses small ones."""
     if on_corrupt not in ("error", "skip"):
         raise ConfigError(
             f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt` (with "
             "task=invert: `task.on_corrupt`)"
         )
-
-
-def _usable(
-    source: ImageSource,
-    findings: dict[str, Finding],
-    on_corrupt: str,
-    resolution: int,
-    allow_upscale: bool,
-) -> list[str]:
-    """Names of the files that decode, in order; refuses small ones."""
+    findings = scan(source, cache_dir=cache_dir, names=names)
     damaged = [name for name in findings if findings[name].damage]
     if damaged and on_corrupt == "error":
         more = f" ({len(damaged)} damaged files in all)" if len(damaged) > 1 else ""
@@ -229,14 +208,13 @@ def _usable(
             f"left out {len(damaged)} damaged files of {source.where()}: {_some(damaged)}",
             stacklevel=3,
         )
-    good = [name for name in findings if not findings[name].damage]
-    place = source.where()
-    for name in good:
+    good = {name: found for name, found in findings.items() if not found.damage}
+    for name, found in good.items():
         check_size(
-            findings[name].width,
-            findings[name].height,
+            found.width,
+            found.height,
             resolution=resolution,
-            name=f"{name} in {place}",
+            name=f"{name} in {source.where()}",
             allow_upscale=allow_upscale,
         )
     return good

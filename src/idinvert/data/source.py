@@ -37,13 +37,13 @@ def open_source(path: str | Path, *, key: str) -> ImageSource:
         if _is_lmdb(path):
             source: ImageSource = LmdbSource(path=path, key=key)
         elif path.is_dir():
-            source = FolderSource(root=path, names=_walk(path))
+            source = FolderSource(path=path, names=tuple(filter(_is_image, files_below(path))))
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
             source = ZipSource(path=path)
         elif path.suffix.lower() in SUFFIXES:
-            source = FolderSource(root=path.parent, names=(path.name,))
+            source = FolderSource(path=path.parent, names=(path.name,))
         else:
             raise DataError(
                 f"got {path}, expected a folder, a .zip archive, an LMDB or a file that ends in "
@@ -56,45 +56,53 @@ def open_source(path: str | Path, *, key: str) -> ImageSource:
     return source
 
 
-class FolderSource:
-    """Files below a folder.
+class _Source:
+    """Image files of one place.
 
     Attributes:
-        names: Paths relative to the folder, with forward slashes, sorted as plain strings.
+        path: Of the folder, archive or database.
+        names: Of the images, sorted as plain strings.
     """
 
-    def __init__(self, *, root: Path, names: tuple[str, ...]) -> None:
-        self.root, self.names = root, names
+    path: Path
+    names: tuple[str, ...]
+    _handle: tuple[int, Any] | None = None
+    """What is open, and the process that opened it: each opens it for itself."""
+
+    def where(self) -> str:
+        """The absolute path, for messages and cache keys."""
+        return str(self.path.absolute())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None}
+
+
+class FolderSource(_Source):
+    """Files below a folder; names are relative to it, with forward slashes."""
+
+    def __init__(self, *, path: Path, names: tuple[str, ...]) -> None:
+        self.path, self.names = path, names
 
     def read(self, name: str) -> bytes:
         """The whole file."""
         try:
-            return (self.root / name).read_bytes()
+            return (self.path / name).read_bytes()
         except OSError as error:
-            raise DataError(f"cannot read {self.root / name}: {error}") from error
+            raise DataError(f"cannot read {self.path / name}: {error}") from error
 
     def stamp(self, name: str) -> str:
         """Changes when the file does: its size, time of modification and inode."""
         try:
-            return "{}/{}/{}".format(*stamp_of(f"{self.root}/{name}"))
+            return "{}/{}/{}".format(*stamp_of(f"{self.path}/{name}"))
         except OSError:  # a dangling link: reading it will say so
             return "unreadable"
 
-    def where(self) -> str:
-        """The absolute path, for messages and cache keys."""
-        return str(self.root.absolute())
 
-
-class ZipSource:
-    """Members of a zip archive, read in place; every process opens the archive for itself.
-
-    Attributes:
-        names: Members' names, sorted as plain strings.
-    """
+class ZipSource(_Source):
+    """Members of a zip archive, read in place."""
 
     def __init__(self, *, path: Path) -> None:
         self.path = path
-        self._handle: tuple[int, zipfile.ZipFile] | None = None
         members = [info for info in self._zip().infolist() if not info.is_dir()]
         self._stamps = {
             info.filename: f"{info.file_size}/{info.CRC:08x}"
@@ -115,13 +123,6 @@ class ZipSource:
         """Changes when the member does: its size and CRC."""
         return self._stamps[name]
 
-    def where(self) -> str:
-        """The absolute path, for messages and cache keys."""
-        return str(self.path.absolute())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
-
     def _zip(self) -> zipfile.ZipFile:
         # After a fork the parent's handle would share its file position with ours.
         if self._handle is None or self._handle[0] != os.getpid():
@@ -129,7 +130,7 @@ class ZipSource:
         return self._handle[1]
 
 
-class LmdbSource:
+class LmdbSource(_Source):
     """An LMDB, the form in which LSUN is handed out: every value is a whole image file.
 
     Args:
@@ -146,7 +147,6 @@ class LmdbSource:
 
     def __init__(self, *, path: Path, key: str) -> None:
         self.path = path
-        self._env: tuple[int, Any] | None = None
         lmdb = _package(path, key=key)
         try:
             with self._environment().begin() as transaction:
@@ -173,19 +173,12 @@ class LmdbSource:
             size = -1 if value is None else len(value)
         return f"{size}/{self._file().stat().st_mtime_ns}"
 
-    def where(self) -> str:
-        """The absolute path, for messages and cache keys."""
-        return str(self.path.absolute())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_env": None}
-
     def _file(self) -> Path:
         return self.path / "data.mdb" if self.path.is_dir() else self.path
 
     def _environment(self) -> Any:
         process = os.getpid()
-        if self._env is None or self._env[0] != process:
+        if self._handle is None or self._handle[0] != process:
             with _OPENING:
                 # What a process has open is of no use to those that fork from it, and in the way.
                 for inherited in [place for place in _OPEN if place[0] != process]:
@@ -203,8 +196,8 @@ class LmdbSource:
                         max_spare_txns=16,
                     )
                     _OPEN[place] = env
-            self._env = (process, env)
-        return self._env[1]
+            self._handle = (process, env)
+        return self._handle[1]
 
 
 ImageSource = FolderSource | ZipSource | LmdbSource
@@ -216,11 +209,6 @@ def _is_image(name: str) -> bool:
     inside = f"/{name}"
     hidden = "/." in inside or "/__MACOSX/" in inside
     return name.lower().endswith(SUFFIXES) and not hidden
-
-
-def _walk(root: Path) -> tuple[str, ...]:
-    """Image files below `root`, links followed, each folder entered once."""
-    return tuple(name for name in files_below(root) if _is_image(name))
 
 
 def _is_lmdb(path: Path) -> bool:

@@ -115,21 +115,15 @@ def _by_order(order: list[int], *, train: int | None, test: int | None, val: int
 
 def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:
     place = {name: i for i, name in enumerate(names)}
-    test = _read_list(split.get("test"), place, key="test")
-    if split.get("val") is not None:
-        held = _read_list(split["val"], place, key="val")
-        taken = {*test, *held}
-        rest = [i for i in range(len(names)) if i not in taken]
-        named = split.get("train") is not None
-        return Places(_read_list(split["train"], place, key="train") if named else rest, held, test)
-    if split.get("train") is not None:
-        train = _read_list(split["train"], place, key="train")
-        taken = {*train, *test}
-        rest = [i for i in range(len(names)) if i not in taken]
-    else:
-        taken = set(test)
-        train, rest = [i for i in range(len(names)) if i not in taken], []
-    return Places(*_hold_out(train, rest, val), test)
+    keys = [key for key in ("test", "val", "train") if key == "test" or split.get(key) is not None]
+    listed = {key: _read_list(split.get(key), place, key=key) for key in keys}
+    taken = {i for part in listed.values() for i in part}
+    rest = [i for i in range(len(names)) if i not in taken]
+    if "val" in listed:
+        return Places(listed.get("train", rest), listed["val"], listed["test"])
+    if "train" not in listed:
+        return Places(*_hold_out(rest, [], val), listed["test"])
+    return Places(*_hold_out(listed["train"], rest, val), listed["test"])
 
 
 def _hold_out(train: list[int], rest: list[int], val: int) -> tuple[list[int], list[int]]:

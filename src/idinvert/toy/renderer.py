@@ -39,7 +39,7 @@ class Renderer:
     shares: Mapping[str, float | None]
     mask_classes: tuple[str, ...]
     draw: Callable[[Columns, Columns, int], tuple[Tensor, Tensor]]
-    correlated: Callable[[Columns, Columns], Columns] = lambda labels, unit: {}
+    correlated: Callable[[Columns, Columns], Columns] | None = None
     drawn: bool = True
 
     @cached_property
@@ -66,7 +66,8 @@ class Renderer:
         for name, share in self.shares.items():
             if share is not None:
                 labels[name] = (unit[name] < share).to(drawn.dtype)
-        labels |= self.correlated(labels, unit)
+        if self.correlated is not None:
+            labels |= self.correlated(labels, unit)
         return torch.stack([values.to(torch.float32) for values in labels.values()], dim=1)
 
     def render(self, labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
