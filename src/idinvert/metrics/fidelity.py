@@ -77,7 +77,7 @@ class InceptionDistance(Distance):
         batch_size: int = 64,
     ) -> None:
         self.names, self.path, self.seed = names, path, seed
-        self.cuda, self.batch_size = cuda, batch_size
+        self.on_gpu, self.batch_size = cuda, batch_size
 
     def embed(self, images: Tensor) -> Features:
         """What inception-v3-compat makes of images uint8 `[N, 3, R, R]`.
@@ -92,12 +92,12 @@ class InceptionDistance(Distance):
         extractor = create_feature_extractor(
             "inception-v3-compat",
             [POOLED, LOGITS],
-            cuda=self.cuda,
+            cuda=self.on_gpu,
             feature_extractor_weights_path=str(inception_weights(self.path)),
             verbose=False,
         )
         return get_featuresdict_from_dataset(
-            ImageSet(images), extractor, self.batch_size, self.cuda, True, False
+            ImageSet(images), extractor, self.batch_size, self.on_gpu, True, False
         )
 
     def values(self, x: Features, y: Features) -> dict[str, float]:
@@ -148,7 +148,7 @@ class PrecisionRecall(Distance):
     def __init__(
         self, *, path: str | Path | None = None, cuda: bool = False, batch_size: int = 64
     ) -> None:
-        self.path, self.cuda, self.batch_size = path, cuda, batch_size
+        self.path, self.on_gpu, self.batch_size = path, cuda, batch_size
 
     def values(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """`prc_precision`, `prc_recall`, `prc_f_score` of images uint8 `[N, 3, R, R]`, N ≥ 4.
@@ -163,7 +163,7 @@ class PrecisionRecall(Distance):
             feature_extractor="vgg16",
             feature_extractor_weights_path=str(prc_weights(self.path)),
             prc=True,
-            cuda=self.cuda,
+            cuda=self.on_gpu,
             batch_size=self.batch_size,
             cache=False,  # keyed by names alone, it would return old numbers for new images
             save_cpu_ram=True,  # no worker processes
