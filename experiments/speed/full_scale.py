@@ -39,7 +39,7 @@ from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.metrics import fidelity
 from idinvert.metrics.fidelity import InceptionDistance
 from idinvert.metrics.swd import swd
-from idinvert.networks.vgg import VGG16Features
+from idinvert.networks.perceptual import VGG16Features
 from idinvert.training.domain_guided import DomainGuidedTraining
 
 STAGES = ("matmul", "inversion", "encoder", "gan", "metrics")

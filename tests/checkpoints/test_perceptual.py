@@ -13,7 +13,7 @@ from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.perceptual import squeezenet, vgg16
 from idinvert.checkpoints.registry import ENTRIES
 from idinvert.errors import CheckpointError, MissingWeightsError
-from idinvert.networks.vgg import VGG16Features
+from idinvert.networks.perceptual import VGG16Features
 
 
 @pytest.fixture(autouse=True)

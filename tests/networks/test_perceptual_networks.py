@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import squeezenet1_1, vgg
 
 from idinvert.errors import ConfigError
-from idinvert.networks.squeezenet import SqueezeNetFeatures
-from idinvert.networks.vgg import VGG16Features
+from idinvert.networks.perceptual import SqueezeNetFeatures, VGG16Features
 
 
 def images(count: int, side: int) -> Tensor:

@@ -5,8 +5,7 @@ import torch
 from torchvision.models import squeezenet1_1, vgg
 
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
-from idinvert.networks.squeezenet import SqueezeNetFeatures
-from idinvert.networks.vgg import VGG16Features
+from idinvert.networks.perceptual import SqueezeNetFeatures, VGG16Features
 
 
 def images(side):

@@ -44,7 +44,7 @@ def test_eight_images_are_learned_by_heart(
     labelled_batches: Callable[..., Any],
 ) -> None:
     module = attribute_training()
-    record = fit(module, labelled_batches(size=8) * 200)
+    record = fit(module, labelled_batches(size=8) * 40)
     losses = [output["loss/total"].item() for output in record.outputs]
     assert losses[-1] < 0.05 * losses[0]
-    assert module.nimg == 1600
+    assert module.nimg == 320

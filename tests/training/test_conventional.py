@@ -69,7 +69,7 @@ def test_the_real_images_change_nothing_but_their_number(
 def test_it_learns_the_codes(
     make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
 ) -> None:
-    batches = image_batches(size=16) * 150
+    batches = image_batches(size=16) * 60
     record = fit(make(lr=1e-2), batches)
     losses = [output["loss/code"].item() for output in record.outputs]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])

@@ -165,6 +165,6 @@ def test_the_encoder_overfits_eight_images(
     with torch.no_grad():
         targets = module.generator.synthesis(module.generator.mapping(z), noise="const")
     targets = (targets / targets.abs().max() * 127.5 + 127.5).round().to(torch.uint8)
-    record = fit(module, [{"image": targets}] * 300)
+    record = fit(module, [{"image": targets}] * 80)
     losses = [output["loss/pixel"].item() for output in record.outputs]
     assert losses[-1] < 0.15 * losses[0]

@@ -11,8 +11,7 @@ from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
-from idinvert.networks.squeezenet import SqueezeNetFeatures
-from idinvert.networks.vgg import VGG16Features
+from idinvert.networks.perceptual import SqueezeNetFeatures, VGG16Features
 
 _PREFIX = "features."
 _KERAS_PREFIX = "layer"  # the authors' vgg16.pth: layer0.weight, …, ported from Keras, hence BGR
