@@ -1,5 +1,7 @@
 """VGG16 and SqueezeNet against torchvision's own modules, with random weights."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -85,14 +87,14 @@ def test_squeezenet_resize() -> None:
 
 
 @pytest.mark.parametrize(
-    "net", [VGG16Features(resize=None), SqueezeNetFeatures(layer=4)], ids=["vgg", "squeezenet"]
+    ("kind", "choice"), [(VGG16Features, {"resize": None}), (SqueezeNetFeatures, {"layer": 4})]
 )
-def test_gradients_reach_the_image_and_the_architecture_rebuilds(net: nn.Module) -> None:
-    net.requires_grad_(False)
+def test_gradients_reach_the_image_and_the_architecture_rebuilds(kind: Any, choice: Any) -> None:
+    net = kind(**choice).requires_grad_(False)
     x = images(1, 32).float().requires_grad_()
     net(x).square().mean().backward()
     assert x.grad.abs().sum() > 0
-    twin = type(net)(**net.architecture)
+    twin = kind(**net.architecture)
     twin.load_state_dict(net.state_dict())
     torch.testing.assert_close(twin(x), net(x), rtol=0, atol=0)
 

@@ -106,7 +106,7 @@ def test_conv_up_is_zeros_between_then_convolution_then_the_filter() -> None:
     full = slow_convolution(zeros_between(x), weight)[:, :, :-1, :-1]  # the last zeros add nothing
     full = slow_convolution(full, each_channel(4 * smooth(), 5))
     # conv_transpose2d spans 2H + 1, the filter with padding 1 makes 2H of it: "full" less 2 a side.
-    torch.testing.assert_close(conv_up(x, weight, smooth(), gain=0.5), full[:, :, 2:-2, 2:-2] / 2)
+    torch.testing.assert_close(conv_up(x, weight, smooth()), full[:, :, 2:-2, 2:-2])
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -167,7 +167,7 @@ def test_double_backward(name: str) -> None:
 
 def filters(kind: str) -> Callable[..., Tensor]:
     return {
-        "up": lambda x, w: conv_up(x, w, smooth(), gain=1.3),
+        "up": lambda x, w: conv_up(x, w, smooth()),
         "down": lambda x, w: conv_down(x, w, smooth(), bias=rand(3, seed=5)),
         "shortcut": lambda x, w: conv_down(x, w[..., 1:2, 1:2], smooth(), twice=True),
     }[kind]

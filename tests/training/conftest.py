@@ -105,12 +105,17 @@ def gan_training(
 
 @pytest.fixture
 def tiny_encoder() -> Callable[..., Encoder]:
-    def make(*, seed: int = 2, norm: str = "batch", num_layers: int = 4) -> Encoder:
+    def make(
+        *, seed: int = 2, norm: str = "batch", num_layers: int = 4, deltas: bool = False
+    ) -> Encoder:
         torch.manual_seed(seed)
         backbone = BaseBackbone(resolution=RESOLUTION, channels=8, channels_max=16, norm=norm)
-        encoder = Encoder(
-            backbone=backbone, num_layers=num_layers, w_dim=WIDTH, offset=True, norm=norm
-        )
+        sizes: dict[str, Any] = dict(num_layers=num_layers, w_dim=WIDTH, deltas=deltas)
+        encoder = Encoder(backbone=backbone, offset=True, norm=norm, **sizes)
+        if deltas:  # as after some training: at zero, lengths have no gradient
+            with torch.no_grad():
+                weight: Any = (encoder.dense if norm == "none" else encoder.norm).weight
+                weight[WIDTH:] += 0.2 * torch.randn(weight[WIDTH:].shape)
         return encoder
 
     return make

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
-from idinvert.networks.encoder import Encoder
-from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.training.e4e import E4eTraining
 
 from .equations import drawn_codes, gradients, latent_loss, latent_term, of_layer, pixels, preset
@@ -24,25 +22,15 @@ def settings_of(*overrides: str, **changed: Any) -> dict[str, Any]:
     return preset("experiment=e4e", *overrides, target="E4eTraining", seed=3, **changed)
 
 
-def encoder_with_deltas(*, norm: str = "batch") -> Encoder:
-    torch.manual_seed(2)
-    backbone = BaseBackbone(resolution=8, channels=8, channels_max=16, norm=norm)
-    encoder = Encoder(
-        backbone=backbone, num_layers=LAYERS, w_dim=WIDTH, offset=True, norm=norm, deltas=True
-    )
-    with torch.no_grad():  # as after some training
-        weight = (encoder.dense if norm == "none" else encoder.norm).weight
-        weight[WIDTH:] += 0.2 * torch.randn(weight[WIDTH:].shape)
-    return encoder
-
-
 @pytest.fixture
 def make(
-    tiny_generator: Callable[..., Any], tiny_features: Callable[..., Any]
+    tiny_generator: Callable[..., Any],
+    tiny_encoder: Callable[..., Any],
+    tiny_features: Callable[..., Any],
 ) -> Callable[..., E4eTraining]:
     def training(*, multi_w: bool = False, nimg: int = 0, **settings: Any) -> E4eTraining:
         generator = tiny_generator(multi_w=multi_w)
-        encoder = encoder_with_deltas()
+        encoder = tiny_encoder(deltas=True)
         encoder.set_offset(generator.w_avg)
         torch.manual_seed(7)
         module = E4eTraining(

@@ -14,8 +14,6 @@ from torch.utils.data import DataLoader
 
 from idinvert.cli.devices import quieten_lightning
 from idinvert.errors import ConfigError
-from idinvert.networks.encoder import Encoder
-from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.training.conventional import ConventionalTraining
 from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.e4e import E4eTraining
@@ -44,16 +42,8 @@ def make(
     def training(objective: str, *, accumulate: int, norm: str = "none") -> Any:
         if objective == "attributes":
             return attribute_training(noise=0.1, accumulate=accumulate)
-        networks = dict(generator=tiny_generator(), encoder=tiny_encoder(norm=norm))
-        if objective == "e4e":
-            torch.manual_seed(2)
-            backbone = BaseBackbone(resolution=8, channels=8, channels_max=16, norm=norm)
-            networks["encoder"] = Encoder(
-                backbone=backbone, num_layers=4, w_dim=8, offset=True, norm=norm, deltas=True
-            )
-            with torch.no_grad():  # as after some training: at zero, lengths have no gradient
-                weight = networks["encoder"].dense.weight
-                weight[8:] += 0.2 * torch.randn(weight[8:].shape)
+        encoder = tiny_encoder(norm=norm, deltas=objective == "e4e")
+        networks = dict(generator=tiny_generator(), encoder=encoder)
         networks["encoder"].set_offset(networks["generator"].w_avg)
         torch.manual_seed(7)
         if objective == "conventional":

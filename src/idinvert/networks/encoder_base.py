@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,42 +23,38 @@ class Layer(nn.Module):
     """One convolution with its normalisation and activation, in the order of its variant.
 
     v1: convolution without bias, BN (beta only), leaky ReLU. v2: convolution with bias, leaky ReLU,
-    BN (gamma and beta).
+    BN (gamma and beta); on a shortcut convolution without bias and BN alone.
     """
 
     def __init__(
-        self, *, in_channels: int, out_channels: int, kernel: int, variant: str, norm: str
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        variant: str,
+        norm: str,
+        shortcut: bool = False,
     ) -> None:
         super().__init__()
-        self.variant = variant
+        self.variant, self.shortcut = variant, shortcut
         # Without BN there is no beta: the convolution takes over as the place of the bias.
-        bias = variant == "v2" or norm == "none"
+        bias = not shortcut and (variant == "v2" or norm == "none")
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
         self.norm = batch_norm(channels=out_channels, norm=norm, scale=variant == "v2")
-        _initialise(self.conv, norm=norm)
+        if norm == "none":
+            nn.init.kaiming_normal_(self.conv.weight, a=_SLOPE)
+        else:
+            nn.init.normal_(self.conv.weight, std=_STD)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in, h, w]`` to ``[N, out, h, w]``."""
         x = self.conv(x)
         if self.variant == "v1":
             return functional.leaky_relu(self.norm(x), _SLOPE)
-        return self.norm(functional.leaky_relu(x, _SLOPE))
-
-
-class Shortcut(nn.Module):
-    """1x1 convolution without bias, then BN; v1 adds a leaky ReLU."""
-
-    def __init__(self, *, in_channels: int, out_channels: int, variant: str, norm: str) -> None:
-        super().__init__()
-        self.variant = variant
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.norm = batch_norm(channels=out_channels, norm=norm, scale=variant == "v2")
-        _initialise(self.conv, norm=norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
-        x = self.norm(self.conv(x))
-        return functional.leaky_relu(x, _SLOPE) if self.variant == "v1" else x
+        return self.norm(x if self.shortcut else functional.leaky_relu(x, _SLOPE))
 
 
 class Block(nn.Module):
@@ -65,27 +62,15 @@ class Block(nn.Module):
 
     def __init__(self, *, in_channels: int, out_channels: int, variant: str, norm: str) -> None:
         super().__init__()
-        self.first = Layer(
-            in_channels=in_channels,
-            out_channels=min(in_channels, out_channels),
-            kernel=3,
-            variant=variant,
-            norm=norm,
-        )
-        self.second = Layer(
-            in_channels=min(in_channels, out_channels),
-            out_channels=out_channels,
-            kernel=3,
-            variant=variant,
-            norm=norm,
-        )
-        self.shortcut = (
-            nn.Identity()
-            if in_channels == out_channels
-            else Shortcut(
-                in_channels=in_channels, out_channels=out_channels, variant=variant, norm=norm
+        layer = partial(Layer, variant=variant, norm=norm)
+        between = min(in_channels, out_channels)
+        self.first = layer(in_channels=in_channels, out_channels=between, kernel=3)
+        self.second = layer(in_channels=between, out_channels=out_channels, kernel=3)
+        self.shortcut: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.shortcut = layer(
+                in_channels=in_channels, out_channels=out_channels, kernel=1, shortcut=True
             )
-        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, in, h, w]`` to ``[N, out, h / 2, w / 2]``."""
@@ -155,12 +140,3 @@ class BaseBackbone(Backbone):
     def steps(self) -> Sequence[nn.Module]:
         """The stem and the blocks."""
         return [self.stem, *self.blocks]
-
-
-def _initialise(conv: nn.Conv2d, *, norm: str) -> None:
-    if norm == "none":
-        nn.init.kaiming_normal_(conv.weight, a=_SLOPE)
-    else:
-        nn.init.normal_(conv.weight, std=_STD)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)

@@ -112,23 +112,22 @@ def downsample(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
     return fir(x, kernel, padding=(kernel.shape[-1] - 2) // 2, stride=2, twice=twice)
 
 
-def conv_up(x: Tensor, weight: Tensor, kernel: Tensor, *, gain: float = 1.0) -> Tensor:
+def conv_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Transposed convolution with stride 2, then the filter with gain 4: StyleGAN2's upsampling.
 
     Args:
         x: Feature maps [N, C_in, H, W].
         weight: Filters [C_out, C_in, 3, 3].
         kernel: Filter [4, 4].
-        gain: Factor on the output.
 
     Returns:
         Tensor [N, C_out, 2H, 2W].
     """
     if on_gpu(x):
-        weight = folded(weight, kernel * (4 * gain))
+        weight = folded(weight, kernel * 4)
         return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, padding=2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
-    return fir(x, kernel, padding=1, gain=4 * gain)
+    return fir(x, kernel, padding=1, gain=4)
 
 
 def conv_down(
