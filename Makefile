@@ -22,11 +22,14 @@ setup: $(STAMP)
 demo: $(STAMP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m idinvert.cli.demo
 
+# Tests start many interpreters: what one has imported is compiled for the next.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
+
 test: $(STAMP) lint typecheck
 	$(BIN)/python -m pytest -m "not slow" -n 2 --durations 10
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow --durations 10
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations 10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,12 +23,14 @@ from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, expand_sweep, given_keys
 from idinvert.data import __main__ as data
 from tests.docs.pages import REPOSITORY, Command
-from tests.docs.processes import RANKS, run_file
-from tests.docs.shrink import few_rows, for_hydra, in_miniature, overrides, tiny, value_of
+from tests.docs.shrink import for_hydra, in_miniature, overrides, tiny, two_jobs, value_of
 from tests.docs.world import World
+from tests.processes import Program, two_ranks
 
 ENVIRONMENT = re.compile(r"^[A-Z][A-Z0-9_]*=\S*$")
 SHELL = ("cat", "cd", "cp", "export", "grep", "head", "ls", "mkdir", "mv", "rm", "tail")
+SECONDS = 1500
+ONLY_STOPPED = re.compile(r"^(\d+) jobs?: \1 stopped$", re.MULTILINE)
 CLUSTER = ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
 
 
@@ -109,20 +111,21 @@ def run_program(command: Command, words: list[str], world: World) -> None:
     assert program is not None
     filled = in_miniature(world.filled(command, words))
     if "--cfg" in words:
-        run_file(program, [*overrides(filled), "--cfg", "job"])
+        run_apart(program, [*overrides(filled), "--cfg", "job"])
         return
-    rows = rows_of(program, filled)
-    config = composed(program, tuple(rows[0]))
     several = is_sweep(words)
     apart = several or words[0] == "torchrun"
-    small = tiny(program, overrides(filled) if apart else rows[0], config, ranks=apart)
+    rows = rows_of(program, two_jobs(filled) if several else filled)
+    config = composed(program, tuple(rows[0]))
+    chosen = two_jobs(overrides(filled)) if several else overrides(filled)
+    small = tiny(program, chosen if apart else rows[0], config, ranks=apart)
     if several:
-        small += few_rows(filled) + for_hydra(filled, ranks="trainer=ddp_cpu" in small)
+        small += for_hydra(filled, ranks="trainer=ddp_cpu" in small)
     if not world.new(program, small):
         return
     world.gans(composed(program, tuple(row)) for row in rows)
     if apart:
-        run_file(program, ["-m", *small] if several else small, before=[] if several else RANKS)
+        run_apart(program, ["-m", *small] if several else small, ranks=not several)
         return
     world.before(table=value_of("table", small))
     given = given_keys([*small, *chosen_by_experiment(small)])
@@ -130,6 +133,19 @@ def run_program(command: Command, words: list[str], world: World) -> None:
         world.trained(train(compose_plain("train", small), given=given))
     else:
         evaluate(compose_plain("evaluate", small), given=given)
+
+
+def run_apart(program: str, words: list[str], *, ranks: bool = False) -> None:
+    """``python train.py words`` as one process, or as two ranks of torchrun.
+
+    A sweep whose jobs all stop at `max_seconds` exits with 1, for they have not trained to their
+    end; its table says so, and nothing else.
+    """
+    processes = [Program(program, words, env=env) for env in (two_ranks() if ranks else [{}])]
+    for process in processes:
+        output, _ = process.communicate(timeout=SECONDS)
+        only_stopped = process.returncode == 1 and ONLY_STOPPED.search(output)
+        assert process.returncode == 0 or only_stopped, output[-6000:]
 
 
 def check_module(command: Command, words: list[str]) -> None:
@@ -172,19 +188,9 @@ def check_wandb(command: Command, words: list[str]) -> None:
         assert not word.endswith(".yaml") or (REPOSITORY / word).is_file(), f"{command}: no {word}"
 
 
-def check_cluster(command: Command, words: list[str]) -> None:
-    if program_of(words):
-        check_program(command, words)
-
-
-def run_cluster(command: Command, words: list[str], world: World) -> None:
-    """A rank's program, as the one rank of it; tests/integration has several nodes' ranks."""
-    if program_of(words):
-        run_program(command, words, world)
-
-
-def check_benchmark(command: Command, words: list[str]) -> None:
-    assert (REPOSITORY / words[1]).is_file(), f"{command}: no {words[1]}"
+def check_files(command: Command, words: list[str]) -> None:
+    named = [word for word in words if word.endswith((".py", ".ipynb"))]
+    assert named and all((REPOSITORY / word).is_file() for word in named), command
 
 
 def check_shell(command: Command, words: list[str]) -> None:
@@ -203,10 +209,6 @@ def check_completion(command: Command, words: list[str]) -> None:
     assert re.search(r"(train|evaluate)(\.py)? -sc install=(bash|zsh|fish)", command.text), command
 
 
-def check_notebook(command: Command, words: list[str]) -> None:
-    assert all((REPOSITORY / word).is_file() for word in words if word.endswith(".ipynb")), command
-
-
 def _parsed(module: ModuleType, words: list[str]) -> argparse.Namespace:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         return module._parser().parse_args(words)
@@ -216,23 +218,23 @@ def _first(*names: str) -> Callable[[list[str]], bool]:
     return lambda words: bool(words) and Path(words[0]).name in names
 
 
-def _benchmark(words: list[str]) -> bool:
-    return words[0] == "python" and words[1].startswith("experiments/speed/")
-
-
-def _module(words: list[str]) -> bool:
+def _modules(words: list[str]) -> bool:
     return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.checkpoints")
 
 
+def _benchmarks(words: list[str]) -> bool:
+    return words[0] == "python" and words[1].startswith("experiments/speed/")
+
+
 RULES = (
-    Rule("a cluster's", _first(*CLUSTER), check_cluster, run_cluster),
     Rule("train or evaluate", lambda words: bool(program_of(words)), check_program, run_program),
-    Rule("data or weights", _module, check_module, run_module),
-    Rule("benchmark", _benchmark, check_benchmark),
+    Rule("a cluster's", _first(*CLUSTER), lambda command, words: None),
+    Rule("data or weights", _modules, check_module, run_module),
+    Rule("benchmark", _benchmarks, check_files),
     Rule("make", _first("make"), check_make),
     Rule("install", lambda words: "install" in words[1:3] and "pip" in words[:3], check_install),
     Rule("W&B", _first("wandb"), check_wandb),
     Rule("completion", _first("eval"), check_completion),
-    Rule("notebook", _first("jupyter"), check_notebook),
+    Rule("notebook", _first("jupyter"), check_files),
     Rule("shell", _first(*SHELL), check_shell, run_shell),
 )

@@ -1,5 +1,6 @@
 """A page's command in a tiny form: what is given instead of it, and what is only checked."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,14 +9,16 @@ OF_THE_PAPER = ("scale=full", "data=ffhq256", "data=lsun_")
 FULL_SIZE = ("scale", "data", "data.path", "data.name", "generator", "generator.path",
              "perceptual.network.path")  # fmt: skip
 """What a command at the paper's size leaves to the miniature's defaults in its tiny form."""
-TRIALS = "hydra.sweeper.n_trials"
-COUNTS = (TRIALS, "hydra.sweeper.n_jobs", "hydra.launcher.n_jobs")
-OF_SLURM = ("hydra.launcher.partition", "hydra.launcher.timeout_min",
-            "hydra.launcher.gpus_per_node")  # fmt: skip
+OF_LAUNCHERS = ("hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "hydra.launcher.n_jobs",
+                "hydra.launcher.partition", "hydra.launcher.timeout_min",
+                "hydra.launcher.gpus_per_node")  # fmt: skip
+"""What only says how many jobs, and where: two of them suffice, on this machine."""
+SWEPT = re.compile(r"[\w.]+=[^,()\[\]{}]+(,[^,()\[\]{}]+)+")
 ONE_STORY = ("docs/photographs.md",)
 """Pages whose RUN is what the commands before it made."""
 ON_A_DEVICE = {"trainer": "cpu", "logger": "csv", "system.num_threads": 1}
-TRAINING = {"max_seconds": 0, "batch_size": 2, "eval_batch_size": 4}
+TO_STOP_SOON = {"max_seconds": 0, "logging.panel_steps": 1}
+TRAINING = {"batch_size": 2, "eval_batch_size": 4}
 EVALUATION = {"n": 4, "batch_size": 4}
 MINIATURE = {"data.train": 16, "data.val": 4, "data.test": 8}
 FOLDER = {"data.split.test": 6, "data.val": 4}
@@ -54,27 +57,36 @@ def in_miniature(words: Sequence[str]) -> list[str]:
     return [word for word in words if "=" not in word or key_of(word) not in FULL_SIZE]
 
 
+def two_jobs(words: Sequence[str]) -> list[str]:
+    """A sweep of two jobs: two rows of an experiment, or two values of the first swept key.
+
+    Args:
+        words: As on the page, for the program.
+    """
+    experiment = value_of("experiment", words) or ""
+    short, values = [], 2
+    for word in words:
+        if SWEPT.fullmatch(word) and key_of(word) != "row":
+            key, _, listed = word.partition("=")
+            word, values = f"{key}={','.join(listed.split(',')[:values])}", 1
+        short.append(word)
+    rows = value_of("row", words) is None and experiment.startswith(("table", "fig"))
+    return short + ["row=0,1"] * rows
+
+
 def for_hydra(words: Sequence[str], *, ranks: bool) -> list[str]:
-    """A sweep's words for Hydra itself: two jobs at a time, two trials, and no Slurm.
+    """A sweep's words for Hydra itself: two trials, and no Slurm.
 
     Args:
         words: As on the page.
         ranks: Whether each job is one of several processes.
     """
-    kept = [word for word in words if word.startswith("hydra") and key_of(word) not in OF_SLURM]
-    kept = [f"{key_of(word)}=2" if key_of(word) in COUNTS else word for word in kept]
+    kept = [word for word in words if word.startswith("hydra") and key_of(word) not in OF_LAUNCHERS]
     kept = [word.replace("submitit_slurm", "submitit_local") for word in kept]
     if ranks and any("submitit" in word for word in kept):
         kept.append("hydra.launcher.tasks_per_node=2")
-    if any(word.endswith("_optuna") for word in words):
-        kept = [word for word in kept if key_of(word) != TRIALS] + [f"{TRIALS}=2"]
-    return kept
-
-
-def few_rows(words: Sequence[str]) -> list[str]:
-    """Two of a table's runs are enough for a launcher; the basic one runs them all."""
-    table = (value_of("experiment", words) or "").startswith("table")
-    return ["row=0,1"] if table and any(key_of(word) == "hydra/launcher" for word in words) else []
+    optuna = any(word.endswith("_optuna") for word in words)
+    return kept + ["hydra.sweeper.n_trials=2"] * optuna
 
 
 def tiny(
@@ -97,11 +109,11 @@ def tiny(
     if value_of("system.outputs", words):
         small["system.outputs"] = "elsewhere"
     goes_on = program == "train" and value_of("run", words)
-    if goes_on:
-        small["max_seconds"] = 0
-    elif program == "train":
+    if program == "train":
+        small |= TO_STOP_SOON
+    if program == "train" and not goes_on:
         small |= TRAINING | {"batch_size": 2 * devices * config["accumulate"]}
-    else:
+    elif program == "evaluate":
         small |= EVALUATION
         small |= _of_evaluation(words, config) if config["table"] is None else {}
     if not goes_on and not (program == "evaluate" and value_of("run", words)):

@@ -1,8 +1,10 @@
 """Every command of pages and conf/ is valid; those of README and docs/ run in a tiny form."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,9 @@ from tests.docs.pages import CONF, GUIDE, MEASURED, REPOSITORY, Command, command
 from tests.docs.rules import bare, rule_for
 from tests.docs.world import World, base_run, furnish
 
+TABLES = [f"table{k}" for k in range(1, 8)]
+FIGURES = [f"fig{k:02}" for k in (2, 3, 4, 5, 6, 8, 9, 10, 11, *range(13, 21))]
+"""Those of the paper that show results; the others explain."""
 OWN_TESTS = REPOSITORY / "docs" / "extending.md"
 """A page whose commands need the files that it tells to write: test_extending.py runs them."""
 TO_CHECK = [page for page in GUIDE if page != OWN_TESTS]
@@ -24,35 +29,23 @@ def named(page: Path) -> str:
     return page.relative_to(REPOSITORY).as_posix()
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return base_run(tmp_path_factory.mktemp("docs"))
-
-
-@pytest.fixture(scope="session")
-def generators(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("generators")
-
-
 @pytest.fixture(scope="module")
-def done() -> set[tuple[str, ...]]:
-    return set()
+def of_all_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run of one step, the GANs that pages ask for, and the commands that have been run."""
+    base = base_run(tmp_path_factory.mktemp("docs"))
+    return {"base": base, "generators": tmp_path_factory.mktemp("generators"), "done": set()}
 
 
 @pytest.fixture
 def world(
-    base: Path,
-    generators: Path,
-    done: set[tuple[str, ...]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    of_all_pages: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     level = logging.getLogger("pytorch_lightning").level
-    run = furnish(tmp_path, base)
-    yield World(base=run.relative_to(tmp_path), patch=monkeypatch, done=done, generators=generators)
+    base = furnish(tmp_path, of_all_pages["base"]).relative_to(tmp_path)
+    yield World(**of_all_pages | {"base": base}, patch=monkeypatch)
     logging.getLogger("pytorch_lightning").setLevel(level)
 
 
@@ -68,25 +61,23 @@ def refused(found: Iterable[Command]) -> list[str]:
 
 
 @pytest.mark.timeout(1200)
-def test_every_command_of_readme_and_docs_is_valid() -> None:
+@pytest.mark.parametrize("kind", ["README and docs", "experiments", "conf"])
+def test_every_command_is_valid(kind: str) -> None:
     for command in commands(OWN_TESTS):
         rule_for(command)
-    errors = refused(command for page in TO_CHECK for command in commands(page))
+    assert not [named(page) for page in MEASURED if not any(commands(page))], "without commands"
+    pages = TO_CHECK if kind == "README and docs" else MEASURED
+    found = (command for page in pages for command in commands(page))
+    errors = refused(map(opening, CONF) if kind == "conf" else found)
     assert not errors, "\n".join(errors)
 
 
-@pytest.mark.timeout(1200)
-def test_every_page_of_experiments_has_commands_and_they_are_valid() -> None:
-    found = {page: list(commands(page)) for page in MEASURED}
-    assert not [named(page) for page in MEASURED if not found[page]], "pages without commands"
-    errors = refused(command for page in MEASURED for command in found[page])
-    assert not errors, "\n".join(errors)
-
-
-@pytest.mark.timeout(1200)
-def test_every_file_of_conf_opens_with_a_valid_command() -> None:
-    errors = refused(opening(file) for file in CONF)
-    assert not errors, "\n".join(errors)
+def test_every_table_and_figure_of_the_paper_has_a_page_and_an_experiment() -> None:
+    names = [page.parent.name for page in MEASURED]
+    names = [name for name in names if re.match(r"(table|fig)\d+_", name)]
+    assert sorted(name.split("_")[0] for name in names) == sorted(TABLES + FIGURES)
+    known = {file.stem for file in CONF if file.parent.name == "experiment"}
+    assert set(names) <= known
 
 
 def test_a_command_that_no_rule_knows_fails() -> None:
@@ -102,6 +93,7 @@ def test_a_mistyped_key_on_a_page_fails() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.xdist_group("pages")  # what two pages say is run once
 @pytest.mark.parametrize("page", TO_RUN, ids=named)
 def test_every_command_runs_in_a_tiny_form(page: Path, world: World) -> None:
     for command in commands(page):

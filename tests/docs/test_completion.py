@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import REPOSITORY
 
-BASH = shutil.which("bash")
+RESNETS = ["encoder=resnet18", "encoder=resnet34", "encoder=resnet50"]
 ASK = """
 eval "$({install} -sc install=bash)"
 complete -p {registered} > /dev/null || exit 3
@@ -21,22 +21,22 @@ echo "${{COMPREPLY[@]}}"
 """
 
 
-def completed(line: str, *, install: str, registered: str, cwd: Path, **environment: str) -> str:
-    """What bash offers at the end of a line."""
-    assert BASH is not None
-    text = ASK.format(line=line, install=install, registered=registered)
+def completed(line: str, cwd: Path, **environment: str) -> list[str]:
+    """What bash offers at the end of a line that begins with a program's name."""
+    script = line.startswith("python ")
+    install = " ".join(line.split()[: 2 if script else 1])
+    text = ASK.format(line=line, install=install, registered=line.split()[0])
+    path = {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY / "src")}
     done = subprocess.run(
-        [BASH, "--norc", "-c", text],
+        ["bash", "--norc", "-c", text],
         cwd=cwd,
-        env=os.environ
-        | {"PATH": f"{cwd / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY / "src")}
-        | environment,
+        env=os.environ | path | environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.split()
 
 
 @pytest.fixture
@@ -56,40 +56,17 @@ def shell(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BASH is None, reason="no bash")
-def test_the_installed_command_completes_groups_and_keys(shell: Path) -> None:
-    def offered(line: str) -> str:
-        return completed(line, install="idinvert-train", registered="idinvert-train", cwd=shell)
-
-    assert offered("idinvert-train encoder=res").split() == [
-        "encoder=resnet18",
-        "encoder=resnet34",
-        "encoder=resnet50",
-    ]
-    assert "objective.lambda_adv=" in offered("idinvert-train objective.lambda_").split()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BASH is None, reason="no bash")
-def test_python_and_the_script_complete_as_well(shell: Path) -> None:
-    asked = {"install": "python evaluate.py", "registered": "python", "cwd": shell}
-    found = completed("python evaluate.py task=reco", **asked)  # type: ignore[arg-type]
-    assert found.split() == ["task=reconstruction"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BASH is None, reason="no bash")
-def test_ones_own_configurations_complete(shell: Path) -> None:
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_groups_keys_and_ones_own_configurations(shell: Path) -> None:
+    assert completed("idinvert-train encoder=res", shell) == RESNETS
+    assert "objective.lambda_adv=" in completed("idinvert-train objective.lambda_", shell)
+    assert completed("python evaluate.py task=reco", shell) == ["task=reconstruction"]
     (shell / "my_conf" / "encoder").mkdir(parents=True)
     (shell / "my_conf" / "encoder" / "patches.yaml").write_text("_target_: x.Y\n")
-    asked = {"install": "idinvert-train", "registered": "idinvert-train", "cwd": shell}
+    both = ["encoder=patches", "encoder=psp"]
     own = {"IDINVERT_CONFIG_DIR": str(shell / "my_conf")}
-    for line, environment in (
-        ("idinvert-train encoder=p", own),
-        ("idinvert-train --config-dir my_conf encoder=p", {}),
-    ):
-        found = completed(line, **asked, **environment)  # type: ignore[arg-type]
-        assert sorted(found.split()) == ["encoder=patches", "encoder=psp"]
+    assert sorted(completed("idinvert-train encoder=p", shell, **own)) == both
+    assert sorted(completed("idinvert-train --config-dir my_conf encoder=p", shell)) == both
 
 
 def test_completion_loads_no_networks() -> None:
@@ -109,4 +86,4 @@ def test_completion_loads_no_networks() -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["encoder=resnet18", "encoder=resnet34", "encoder=resnet50"]
+    assert done.stdout.split() == RESNETS

@@ -1,7 +1,12 @@
-"""The pages are true: links lead somewhere, quoted messages are those of the program."""
+"""The pages are true: links lead somewhere, messages are the program's, the site builds."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.docs.pages import GUIDE, MEASURED, REPOSITORY
 
@@ -59,3 +64,17 @@ def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
         assert parts, f"nothing of {message!r} can be looked for"
         for part in parts:
             assert part in source, f"no message of the program says {part!r}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    config = REPOSITORY / "docs" / "site" / "mkdocs.yml"
+    words = ["build", "--strict", "--config-file", config, "--site-dir", tmp_path]
+    command = [sys.executable, "-m", "mkdocs", *map(str, words)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    for page in GUIDE:
+        path = tmp_path / page.relative_to(REPOSITORY).with_suffix("")
+        index = path.parent if page.name == "README.md" else path
+        assert (index / "index.html").is_file(), page

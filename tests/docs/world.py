@@ -24,7 +24,7 @@ from tests.docs.pages import REPOSITORY, Command
 from tests.docs.shrink import ONE_STORY
 
 ONE_STEP = ("data.train=16", "data.val=4", "data.test=8", "trainer=cpu", "batch_size=2",
-            "max_seconds=0", "eval_batch_size=4")  # fmt: skip
+            "max_seconds=0", "eval_batch_size=4", "logging.panel_steps=1")  # fmt: skip
 SHIPPED = assets_folder()
 PHOTOGRAPHS = 24
 SIDE = 72
