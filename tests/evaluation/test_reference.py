@@ -78,8 +78,9 @@ def seen(monkeypatch):
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("reference", ["disjoint", "same"])
-@pytest.mark.parametrize(("n", "there"), [(4, 20), (8, 11)])
+@pytest.mark.parametrize(
+    ("n", "there", "reference"), [(4, 20, "disjoint"), (8, 11, "disjoint"), (8, 11, "same")]
+)
 def test_the_reference_holds_no_image_that_an_output_was_made_of(
     name, n, there, reference, subject, domain, networks, directions, seen, tmp_path
 ):

@@ -1,10 +1,7 @@
 """`task=training_curves`: rows of a run become series."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -20,10 +17,10 @@ HEADER = {"choices": {"scale": "miniature"}, "seed": 2, "data": "mini", "data_fi
 
 
 @pytest.fixture
-def go(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def go(subject, tmp_path, monkeypatch):
     """Records the curves of a run `abc` that logged some rows."""
 
-    def run(rows: list[dict[str, float]], terms: list[str]) -> Any:
+    def run(rows, terms):
         folder = tmp_path / "outputs" / "domain_guided" / "abc"
         (folder / "weights").mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").touch()
@@ -36,7 +33,7 @@ def go(subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return run
 
 
-def test_each_term_has_its_own_axis(go: Callable[..., Any]) -> None:
+def test_each_term_has_its_own_axis(go):
     (record,) = go(ROWS, ["loss/pixel", "val/mse", "loss/x"])
     assert record.series == {
         "loss/pixel/nimg": [64.0, 128.0],
@@ -51,7 +48,7 @@ def test_each_term_has_its_own_axis(go: Callable[..., Any]) -> None:
     assert record.choices["scale"] == "miniature"
 
 
-def test_a_run_without_the_terms_says_what_it_has(go: Callable[..., Any]) -> None:
+def test_a_run_without_the_terms_says_what_it_has(go):
     with pytest.raises(DataError, match="none of loss/x; it has loss/encoder, loss/pixel, val/mse"):
         go(ROWS, ["loss/x"])
     with pytest.raises(DataError, match="no rows yet"):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, limit, spans, split_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, device_in_words, versions
@@ -29,7 +30,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     domain = context.open_images()
     labels = [attribute.name for attribute in domain.attributes]
     try:
-        require_labels_read(network, labels)
+        wire.require_labels_read(network, labels)
     except ConfigError as error:
         raise ConfigError(f"data={domain.name}: {error}.") from error
     images = split_of(domain, context.split)
@@ -66,25 +67,6 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     return context.finish([record], context.outputs, pictures=False)
 
 
-def require_labels_read(network: AttributeNetwork, labels: Sequence[str]) -> None:
-    """Refuse an attribute network that leaves some labels of the data unread.
-
-    Means over attributes would silently be of fewer, and not comparable with other networks'.
-
-    Raises:
-        ConfigError: naming the labels that are missing; or the data has none.
-    """
-    if not labels:
-        raise ConfigError("the data has no labels: choose labelled data, such as data=faces_mini")
-    read = list(network.names)
-    missing = [name for name in labels if name not in read]
-    if missing:
-        raise ConfigError(
-            f"the attribute network does not read {', '.join(missing)} of the data's labels; it "
-            f"reads {', '.join(read)}: give one trained on this data (attributes.path)"
-        )
-
-
 @torch.no_grad()
 def measure_attributes(
     pairs: Iterable[tuple[Tensor, Tensor]],
@@ -106,7 +88,7 @@ def measure_attributes(
     Raises:
         ConfigError: the network does not read a label.
     """
-    require_labels_read(network, labels)
+    wire.require_labels_read(network, labels)
     network.to(device).eval()
     ours = [list(network.names).index(name) for name in labels]
     read: list[Tensor] = []

@@ -141,29 +141,32 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     return context.record("diffusion", measured, options={"seed": seed}, **found.work(begin))
 
 
+def _results(found: Inversions | None) -> Tensor:
+    assert found is not None, "only the first rank draws"
+    return torch.cat([part.images for part in found.parts()])
+
+
 def _crossed(context: EvaluationContext, found: Inversions | None, images: Sequence[int]) -> Sheet:
     """Fig. 6: contexts in the first row, targets in the first column."""
-    assert found is not None, "only the first rank draws"
-    results = torch.cat([part.images for part in found.parts()])
-    inputs, few = [context.dataset[i]["image"] for i in images], len(images)
+    inputs = [context.dataset[i]["image"] for i in images]
     rows: list[list[Tensor | None]] = [[None, *inputs]]
-    rows += [[inputs[i], *results[i * few : (i + 1) * few]] for i in range(few)]
-    return Sheet(rows=rows, headers=[("Target", 1), ("Context", few)])
+    for target, row in zip(inputs, _results(found).split(len(images)), strict=True):
+        rows.append([target, *row])
+    return Sheet(rows=rows, headers=[("Target", 1), ("Context", len(images))])
 
 
 def _sizes(
     done: Sequence[tuple[EvaluationContext, Inversions]], pairs: Sequence[tuple[int, int]]
 ) -> Sheet:
     """Fig. 16: context and copy-paste above, target and diffusion below, a column a size."""
-    rows: list[list[Any]] = []
-    images = done[0][0].dataset
+    images, rows = done[0][0].dataset, list[list[Tensor]]()
+    columns = [
+        (PastedDataset(images, pairs=pairs, mask=mask_of(one)), _results(found))
+        for one, found in done
+    ]
     for k, (target, context) in enumerate(pairs):
-        above, below = [images[context]["image"]], [images[target]["image"]]
-        for one, found in done:
-            pasted = PastedDataset(images, pairs=[(target, context)], mask=mask_of(one))
-            above.append(pasted[0]["image"])
-            below.append(torch.cat([part.images for part in found.parts()])[k])
-        rows += [above, below]
+        rows.append([images[context]["image"], *(pasted[k]["image"] for pasted, _ in columns)])
+        rows.append([images[target]["image"], *(results[k] for _, results in columns)])
     sides = [f"{round(mask_of(one).sum().item() ** 0.5)} px" for one, _ in done]
     headers = [("Context, target", 1), *((side, 1) for side in sides)]
     groups = [(f"pair {k + 1}", 2) for k in range(len(pairs))]

@@ -30,7 +30,6 @@ def show_failures(
     the worst (`<metric>_worst`) and its median (`<metric>_median`).
 
     Args:
-        context: the method and its images.
         metric: by which to judge: mse, psnr, ssim or an lpips_<net> of metric.names.
         worst: how many to show.
 

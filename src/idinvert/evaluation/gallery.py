@@ -163,12 +163,7 @@ def _section(
 
 
 def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
-    """A domain whose split is some of its images alone.
-
-    Args:
-        domain: the whole.
-        split: "test", "val" or "train".
-        images: places in the split, in the order wanted.
+    """A domain whose split is some of its images alone, in the order of these places.
 
     Raises:
         ConfigError: no such split, no images, or an image twice.

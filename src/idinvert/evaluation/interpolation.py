@@ -85,15 +85,9 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
 
 
 def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
-    """Images between the images `a` and `b`, each pair with its own weight of b.
+    """Images uint8 [m, 3, R, R] between images at the places `a` and `b`, int64 [m].
 
-    Args:
-        found: the inversions.
-        a, b: places int64 [m].
-        alpha: float [m].
-
-    Returns:
-        uint8 [m, 3, R, R].
+    `alpha` are the weights of b, float [m].
     """
     pairs = zip(found.codes[a], found.codes[b], alpha.tolist(), strict=True)
     codes = torch.cat([between(u[None], v[None], [weight])[0] for u, v, weight in pairs])

@@ -242,14 +242,7 @@ def invert_images(context: EvaluationContext) -> Inversions | None:
     """Invert a context's images for edits, or read the inversions that are there.
 
     The paired metrics are measured along, so that task=reconstruction finds them too. Edits
-    are shown in float32 whatever the precision of the inversion.
-
-    Returns:
-        The inversions on the first rank, None on the others.
-
-    Raises:
-        DataError: the split has fewer than n images.
-        ConfigError: the folder holds the results of something else.
+    are shown in float32 whatever the precision of the inversion. See `predict`.
     """
     generator = copy.deepcopy(context.generator)  # a Trainer may change its precision
     found = predict(context, out=context.inversions, identity=context.identity)
@@ -288,7 +281,7 @@ def encoded(
     Args:
         context: the method.
         images: uint8 [m, 3, R, R].
-        ids: of the images, int64 [m], for noise that is drawn by them.
+        ids: int64 [m], for noise that is drawn by them.
         device: where to compute.
 
     Returns:

@@ -26,7 +26,6 @@ from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.reconstruction import write_per_image
-from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
@@ -121,14 +120,7 @@ def invert(
 def with_images(
     context: EvaluationContext, images: Dataset, *, name: str, resolution: int
 ) -> EvaluationContext:
-    """The context on images of one's own; their fingerprint is of their pixels and order.
-
-    Args:
-        context: the method.
-        images: items with `image` uint8 [3, R, R], `id`, `name`.
-        name: what to call them.
-        resolution: R, pixels.
-    """
+    """The context on images of one's own; their fingerprint is of their pixels and order."""
     digest = hashlib.sha256()
     for i in range(len(images)):  # type: ignore[arg-type]
         digest.update(images[i]["image"].contiguous().numpy().tobytes())
@@ -151,9 +143,8 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     _write_losses(out / "losses.csv", found)
     if context.shown_tensors:
         write_shown_tensors(out / "shown.safetensors", found, context)
-    entries = _write_pictures(
-        out / "images", found, context.dataset, with_start=_moves(context.inverter)
-    )
+    moves = bool(settings.get("steps", 1))  # away from its starting point
+    entries = _write_pictures(out / "images", found, context.dataset, with_start=moves)
     facts = ", ".join(f"{key} {value}" for key, value in settings.items())
     write_contact_sheet(out, entries, title=f"{len(found)} inverted images", facts=facts)
     measured = MetricValues()
@@ -168,11 +159,6 @@ def file_stem(number: int, name: str) -> str:
     """A file name that is unique, safe on every system and still recognisable."""
     stem = re.sub(r"[^A-Za-z0-9-]+", "_", Path(name).with_suffix("").as_posix()).strip("_")
     return f"{number:05d}_{stem[:60] or 'image'}"
-
-
-def _moves(inverter: Inverter) -> bool:
-    """Does the method leave its starting point, so that there are two pictures to show?"""
-    return bool(inverter.settings.get("steps", 1))
 
 
 def _write_pictures(
@@ -219,17 +205,7 @@ def _write_losses(path: Path, found: Inversions) -> None:
 def write_contact_sheet(
     folder: Path, entries: Sequence[Entry], *, title: str, facts: str
 ) -> list[Path]:
-    """Write `index.html`, and `index-2.html` … where there are many images.
-
-    Args:
-        folder: that exists.
-        entries: one an image.
-        title: of the pages.
-        facts: a line below the title: the method and its settings.
-
-    Returns:
-        The files.
-    """
+    """Write `index.html`, and `index-2.html` … where there are many images; returns the files."""
     pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
     names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
     links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
@@ -250,16 +226,11 @@ def write_contact_sheet(
 
 
 def _entry(entry: Entry) -> str:
-    figures = "".join(
-        f'<figure><img alt="{escape(caption)}" src="{_data_uri(png)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, png in entry.pictures
-    )
-    return (
-        f'<div class="image"><h2>{escape(entry.name)}<span>{escape(entry.facts)}</span></h2>'
-        f"{figures}</div>"
-    )
-
-
-def _data_uri(png: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
+    figures = ""
+    for caption, png in entry.pictures:
+        data = base64.b64encode(png.read_bytes()).decode()
+        words = escape(caption)
+        figures += f'<figure><img alt="{words}" src="data:image/png;base64,{data}">'
+        figures += f"<figcaption>{words}</figcaption></figure>"
+    name, facts = escape(entry.name), escape(entry.facts)
+    return f'<div class="image"><h2>{name}<span>{facts}</span></h2>{figures}</div>'

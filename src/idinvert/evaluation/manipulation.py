@@ -129,7 +129,6 @@ def manipulate(
     Differs from the paper: it does not say which directions and steps its numbers are for.
 
     Args:
-        context: the method and its images.
         directions, found_for, names: see `open_directions`; the order of the names counts.
         steps, layers, unit: see `Moves`.
         shown: rows of the picture.

@@ -85,15 +85,9 @@ def mix(context: EvaluationContext, *, first: int | None = None, shown: int = 4)
 
 
 def mixture(found: Inversions, content: Tensor, style: Tensor, *, first: int) -> Tensor:
-    """The images `content` in the style of the images `style`, place by place.
+    """Images uint8 [m, 3, R, R] at the places `content`, int64 [m], in the style of others.
 
-    Args:
-        found: the inversions.
-        content, style: places int64 [m].
-        first: the first layer of the style.
-
-    Returns:
-        uint8 [m, 3, R, R].
+    `style` are the others' places, int64 [m], and `first` is the first layer of the style.
     """
     pairs = zip(found.codes[content], found.codes[style], strict=True)
     codes = [mix_styles(u[None], v[None], first=first)[0] for u, v in pairs]  # each [1, L, w_dim]

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -302,6 +302,25 @@ def require_resolution(*, data: int, generator: int) -> None:
         raise ConfigError(
             f"data.resolution={data} does not fit the generator, which makes images of {generator} "
             f"px. Set data.resolution={generator}, or give another generator.path."
+        )
+
+
+def require_labels_read(network: Any, labels: Sequence[str]) -> None:
+    """Refuse an attribute network that leaves some labels of the data unread.
+
+    Means over attributes would silently be of fewer, and not comparable with other networks'.
+
+    Raises:
+        ConfigError: naming the labels that are missing; or the data has none.
+    """
+    if not labels:
+        raise ConfigError("the data has no labels: choose labelled data, such as data=faces_mini")
+    read = list(network.names)
+    missing = [name for name in labels if name not in read]
+    if missing:
+        raise ConfigError(
+            f"the attribute network does not read {', '.join(missing)} of the data's labels; it "
+            f"reads {', '.join(read)}: give one trained on this data (attributes.path)"
         )
 
 

@@ -216,16 +216,9 @@ def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
 
 
 def partners(count: int, *, seed: int) -> Tensor:
-    """A permutation of 0 … count − 1 in which no image is its own partner.
+    """A permutation int64 [count] in which no image is its own partner.
 
-    It is one cycle through all images, drawn from the seed.
-
-    Args:
-        count: images, two or more.
-        seed: of the draw; the same seed and count give the same pairs.
-
-    Returns:
-        int64 [count]: image i is paired with image `partners[i]`.
+    It is one cycle through all images, which follows from seed and count alone.
 
     Raises:
         DataError: there are fewer than two images.

@@ -81,11 +81,6 @@ def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[P
     Every pixel is enlarged to a square of its own, so that small images can be looked at; in the
     PDF the words are text.
 
-    Args:
-        sheet: what to show.
-        folder: is made where it is not there.
-        name: of the files.
-
     Returns:
         The two files.
     """

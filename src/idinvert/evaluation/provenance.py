@@ -26,23 +26,18 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The commit of the checkout this code runs from, with ``+`` if it has been changed since."""
-    folder = Path(idinvert.__file__).parent
+    here = ["git", "-C", str(Path(idinvert.__file__).parent)]
     try:
-        head = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        head, changed = (
+            subprocess.run([*here, *words], capture_output=True, text=True, check=True).stdout
+            for words in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
     except (OSError, subprocess.CalledProcessError):
         return "not a checkout"
-    return head + ("+" if changed else "")
+    return head.strip() + ("+" if changed.strip() else "")
 
 
 def command() -> str:

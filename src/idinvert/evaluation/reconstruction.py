@@ -11,7 +11,8 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
-from idinvert.evaluation.attributes import measure_attributes, require_labels_read
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.attributes import measure_attributes
 from idinvert.evaluation.chunk_store import Chunks, Part
 from idinvert.evaluation.context import ATTRIBUTES, SECONDS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
@@ -61,7 +62,7 @@ def _check_metrics(context: EvaluationContext) -> None:
             "or leave this metric out"
         )
     try:
-        require_labels_read(context.attributes, context.labels)
+        wire.require_labels_read(context.attributes, context.labels)
     except ConfigError as error:
         raise ConfigError(
             f"metric.names asks for attributes, but {error}, or leave this metric out"
@@ -94,7 +95,7 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
         for network in (generator, *inverter.networks):
             network.to(found.device)
         few = Chunks(context.dataset, [(0, min(TIMED, len(found)))])[0]["image"]
-        x = to_float(few).to(found.device)
+        x = to_float(few).to(found.device, next(generator.parameters()).dtype)
         seconds = seconds_of(what, inverter, generator=generator, images=x)
         text = PROTOCOL.format(n=len(seconds), what=WHAT[what])
         measured.add(SECONDS, statistics.median(seconds), text)

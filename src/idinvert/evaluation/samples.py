@@ -88,13 +88,7 @@ def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 
 
 @torch.no_grad()
 def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int = 0) -> Tensor:
-    """Samples of G by number, the same in any company.
-
-    Args:
-        generator: G.
-        index: int64 [m].
-        truncation: ψ.
-        seed: of codes and noise.
+    """Samples of G by number, int64 [m], the same in any company; `seed` is of codes and noise.
 
     Returns:
         uint8 [m, 3, R, R], on the CPU.

@@ -51,7 +51,6 @@ def classify(
     Writes `curves.csv`, the whole curves.
 
     Args:
-        context: the method and its images.
         directions, found_for, names: see `open_directions`; a boundary has its attribute's name.
         truth: "labels", "network", or "auto" for labels where there are any.
 
@@ -129,11 +128,7 @@ def _measure(
 
 
 def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
-    """Mean projection of codes on a boundary's normal, over the layers that it moves.
-
-    Args:
-        codes: float [n, L, w_dim].
-        direction: n, [L, w_dim] or [1, w_dim].
+    """Mean projection of codes [n, L, w_dim] on a boundary's normal, over the layers that it moves.
 
     Returns:
         float64 [n].
@@ -172,26 +167,23 @@ def _truth(
     context: EvaluationContext, found: Inversions, sources: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """bool [n] for each attribute."""
-    network: Any = context.attributes
-    device = found.device
-    if network is not None:
-        network.to(device).eval()
+    network, chunks = context.attributes, Chunks(context.dataset, found.chunks)
     kinds = {attribute.name: attribute.kind for attribute in context.domain.attributes}
     columns: dict[str, list[Tensor]] = {name: [] for name in sources}
-    chunks = Chunks(context.dataset, found.chunks)
+    if network is not None:
+        network.to(found.device).eval()
     for k in range(len(chunks)):
         batch = chunks[k]
-        if network is not None:
-            with torch.no_grad():
-                read = network.predict(to_float(batch["image"]).to(device)).cpu()
+        with torch.no_grad():
+            x = to_float(batch["image"]).to(found.device)
+            read: Any = None if network is None else network.predict(x).cpu()
         for name, source in sources.items():
             if "labels" in source:
-                values = batch["attributes"][:, context.labels.index(name)]
-                binary = kinds[name] == "binary"
+                values, kind = batch["attributes"][:, context.labels.index(name)], kinds[name]
             else:
                 place = list(network.names).index(name)
-                values, binary = read[:, place], network.kinds[place] == "binary"
-            columns[name].append(values > (0.5 if binary else 0.0))
+                values, kind = read[:, place], network.kinds[place]
+            columns[name].append(values > (0.5 if kind == "binary" else 0.0))
     return {name: torch.cat(parts) for name, parts in columns.items()}
 
 

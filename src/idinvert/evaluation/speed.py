@@ -34,7 +34,6 @@ def measure_speed(
     `_min` and `_max`, and each image's seconds as `series`.
 
     Args:
-        context: the method and its images.
         images: how many are timed, each alone.
         warm_up: inversions before, which are not timed.
 

@@ -112,3 +112,9 @@ def test_what_changes_no_result_does_not_make_it_another_one(on_run, inverted, o
     assert len(list((outputs / "evaluations" / one.run).iterdir())) == 1
     assert inverted == [4, 2, 3, 3]
     assert other.metrics["mse"] == pytest.approx(one.metrics["mse"], rel=1e-4)
+
+
+def test_an_inversion_in_half_precision_is_timed_too(on_run):
+    names = "metric.names=[mse,seconds_per_image]"
+    (record,) = on_run("inversion.steps=1", "trainer.precision=bf16-true", names)
+    assert record.metrics["seconds_per_image"] > 0

@@ -28,22 +28,17 @@ def test_a_run_is_found_by_the_start_of_its_id_and_by_its_folder(go, world):
     assert {record.run for record in found} == {world.run.name}
 
 
-def test_a_wrong_id_is_answered_with_the_nearest(go, world):
-    name = world.run.name
-    with pytest.raises(ConfigError, match=rf"run=x{name[1:]}.*{name}"):
-        go(f"run=x{name[1:]}", *FEW)
-
-
-def test_two_runs_that_fit_are_both_named(go, outputs):
+def test_runs_that_are_none_too_many_or_without_an_encoder(go, world, outputs):
     for name in ("abc1", "abc2"):
         write_config(outputs / "domain_guided" / name, {})
-    with pytest.raises(ConfigError, match=r"run=abc fits 2 runs.*abc1.*abc2"):
-        go("run=abc", *FEW)
-
-
-def test_a_run_without_an_encoder_says_so(go, world):
-    with pytest.raises(ConfigError, match=r"inversion=encoder takes an encoder: give the run=RUN"):
-        go(f"run={world.gan}", *FEW)
+    name = world.run.name
+    for run, message in (
+        (f"x{name[1:]}", rf"run=x{name[1:]}.*{name}"),
+        ("abc", r"run=abc fits 2 runs.*abc1.*abc2"),
+        (world.gan, r"inversion=encoder takes an encoder: give the run=RUN"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            go(f"run={run}", *FEW)
 
 
 def test_a_run_brings_its_own_world(config, world):
@@ -92,29 +87,26 @@ def test_a_copy_of_the_generator_is_the_same_generator(go, world, tmp_path):
     assert one.checkpoints == other.checkpoints and one.metrics == other.metrics
 
 
-def test_images_of_another_size_are_refused(go, world):
-    with pytest.raises(ConfigError, match=r"data\.resolution=32.*16 px.*data\.resolution=16"):
-        go(f"run={world.run}", *FEW, "data.resolution=32")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("n=9",), r"n=9 images.*has 8"),
-        (("n=0",), "n=0"),
-        (("batch_size=0",), "batch_size=0"),
-        (("split=tset",), "train, val or test"),
-        (("metric.names=[mse,ssmi]",), "ssmi"),
-        (("metric.names=[fid]",), r"metric\.inception_path"),
-        (("images=somewhere",), "task=invert"),
-        (("inversion=in_domain", "inversion.lr=-1"), r"inversion"),
-        (("inversion.noise=loud",), "noise"),
-        (("perceptual=none", "inversion=in_domain", "inversion.lambda_vgg=1"), "lambda_vgg"),
-        (("encoder.path=nowhere",), r"encoder\.path=nowhere does not exist"),
-        (("perceptual.network.path=nowhere",), r"perceptual\.network\.path=nowhere"),
-    ],
+SENSELESS = (
+    (("n=9",), r"n=9 images.*has 8"),
+    (("n=0",), "n=0"),
+    (("data.resolution=32",), r"data\.resolution=32.*16 px.*data\.resolution=16"),
+    (("batch_size=0",), "batch_size=0"),
+    (("split=tset",), "train, val or test"),
+    (("metric.names=[mse,ssmi]",), "ssmi"),
+    (("metric.names=[fid]",), r"metric\.inception_path"),
+    (("images=somewhere",), "task=invert"),
+    (("inversion=in_domain", "inversion.lr=-1"), r"inversion"),
+    (("inversion.noise=loud",), "noise"),
+    (("perceptual=none", "inversion=in_domain", "inversion.lambda_vgg=1"), "lambda_vgg"),
+    (("encoder.path=nowhere",), r"encoder\.path=nowhere does not exist"),
+    (("perceptual.network.path=nowhere",), r"perceptual\.network\.path=nowhere"),
 )
-def test_what_does_not_make_sense_is_said_before_any_work(go, world, outputs, words, message):
-    with pytest.raises(IdinvertError, match=message):
-        go(f"run={world.run}", *FEW, *words)
+"""Words, and what is said of them."""
+
+
+def test_what_does_not_make_sense_is_said_before_any_work(go, world, outputs):
+    for words, message in SENSELESS:
+        with pytest.raises(IdinvertError, match=message):
+            go(f"run={world.run}", *FEW, *words)
     assert not (outputs / "records.jsonl").exists()

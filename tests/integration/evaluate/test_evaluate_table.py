@@ -110,6 +110,11 @@ def test_without_runs_it_says_how_to_train_them(table1, tmp_path):
 
 
 def test_what_is_missing_is_evaluated_once(table1, retrained, outputs, monkeypatch):
+    assert table1("evaluate_missing=false", outputs=outputs) == []
+    text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
+    assert row_of(text, "Domain-Guided Encoder (Ours)")[0].startswith("—")
+    assert not (outputs / "evaluations").exists(), "rendering alone evaluates nothing"
+
     calls: list[int] = []
     invert = InDomainInverter.invert
 
@@ -146,12 +151,12 @@ def test_what_is_missing_is_evaluated_once(table1, retrained, outputs, monkeypat
     assert len(again) == 6 and calls == [2, 2]
     assert [record.metrics["mse"] for record in again] == [record.metrics["mse"] for record in made]
 
-
-def test_rendering_alone_evaluates_nothing(table1, outputs):
-    assert table1("evaluate_missing=false", outputs=outputs) == []
-    text = (outputs / "tables" / "table1_methods.miniature.md").read_text(encoding="utf-8")
-    assert row_of(text, "Domain-Guided Encoder (Ours)")[0].startswith("—")
-    assert not (outputs / "evaluations").exists()
+    table1("scale=full", outputs=outputs)
+    text = (outputs / "tables" / "table1_methods.full.md").read_text(encoding="utf-8")
+    for label in ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"):
+        cells = row_of(text, label)[0::2]
+        assert all(cell.startswith("—") for cell in cells), "nothing of this scale"
+    assert "scale=full data=ffhq256 data.path=FOLDER" in text
 
 
 def test_a_broken_run_does_not_keep_the_others_from_the_table(table1, retrained, outputs, capsys):
@@ -162,15 +167,6 @@ def test_a_broken_run_does_not_keep_the_others_from_the_table(table1, retrained,
     runs = {record.run for record in made if "encoder" in record.choices}
     assert runs == {retrained.name}
     assert "Image2StyleGAN" in capsys.readouterr().out
-
-
-def test_another_scale_shows_nothing_of_this_one(table1, outputs):
-    table1("metric.names=[mse]", outputs=outputs)
-    table1("scale=full", outputs=outputs)
-    text = (outputs / "tables" / "table1_methods.full.md").read_text(encoding="utf-8")
-    for label in ("Domain-Guided Encoder (Ours)", "In-Domain Inversion (Ours)"):
-        assert all(cell.startswith("—") for cell in row_of(text, label)[0::2])
-    assert "scale=full data=ffhq256 data.path=FOLDER" in text
 
 
 @pytest.fixture
