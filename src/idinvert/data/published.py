@@ -143,9 +143,7 @@ def paper_data(
             a part of whatever is there, however many images that are.
         test: Test images; None: the paper's number.
         val: Validation images.
-        on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
-        allow_upscale: Whether images smaller than R are enlarged rather than refused.
-        cache_dir: Where the index of checked files is kept; None: see `content.default_cache_dir`.
+        on_corrupt, allow_upscale, cache_dir: See `folder.image_folder`.
 
     Raises:
         ConfigError: A number makes no sense.

@@ -1,4 +1,8 @@
-"""Metrics of pairs, one value an image: MSE, PSNR and SSIM."""
+"""Metrics of pairs, one value an image: MSE, PSNR and SSIM.
+
+All take outputs, float `[N, 3, H, W]`, which are clamped to [-1, 1] first, and targets, float
+`[N, 3, H, W]` in [-1, 1]; what does not fit is a DataError.
+"""
 
 import torch
 from torch import Tensor
@@ -14,10 +18,6 @@ SIGMA = 1.5
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean of the squared difference over pixels and channels.
 
-    Args:
-        outputs: float `[N, 3, H, W]`; clamped to [-1, 1] first.
-        targets: float `[N, 3, H, W]` in [-1, 1].
-
     Returns:
         float `[N]`, in [0, 4]: one value an image.
     """
@@ -27,10 +27,6 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
     """10 · log10(4 / mse) of each image: the peak is 2, the width of [-1, 1].
-
-    Args:
-        outputs: float `[N, 3, H, W]`; clamped to [-1, 1] first.
-        targets: float `[N, 3, H, W]` in [-1, 1].
 
     Returns:
         float `[N]` in dB, infinite where an image is met exactly.
@@ -45,10 +41,6 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     the original and in scikit-image (`gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=1`). torchmetrics also counts the border, where it
     mirrors the image; hence the crop here.
-
-    Args:
-        outputs: float `[N, 3, H, W]`; clamped to [-1, 1] first.
-        targets: float `[N, 3, H, W]` in [-1, 1].
 
     Returns:
         float `[N]`, at most 1: one value an image.

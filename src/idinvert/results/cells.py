@@ -198,9 +198,7 @@ def _fill(places: Sequence[Place], metrics: Sequence[str], records: Sequence[Rec
         metric = best if counts[best] else None
         having = preferred(of_place, metric, place.table.reference) if metric else []
         missing = None
-        if place.absent:
-            missing = Missing(reason=place.absent)
-        elif not having:
+        if not having:
             missing = why_missing(place, records, wanted=metric or " or ".join(metrics))
         elif not math.isfinite(having[0].metrics[str(metric)]):
             reason = f"{metric} is not a finite number in run {having[0].run}"

@@ -18,9 +18,11 @@ from idinvert.results.spec import (
     Table,
 )
 
-SHARED = {"kind", "name", "title", "notes", "fill", "scales", "split"}
-OF_TABLE = {*SHARED, "task", "row", "rows", "groups", "columns"}
-OF_CURVES = {*SHARED, "task", "data", "paper_data", "panels", "lines"}
+SHARED = {"kind", "name", "title", "notes", "fill", "scales", "split", "task"}
+NEEDED = {
+    "table": {"name", "title", "rows", "groups", "columns"},
+    "curve": {"name", "title", "data", "paper_data", "panels"},
+}
 
 
 def described(
@@ -48,14 +50,11 @@ def described(
             or a place that nothing fills; it is named.
     """
     kind = spec.get("kind", "table")
-    if kind not in ("table", "curve"):
+    if kind not in NEEDED:
         raise ConfigError(f"table.kind is {kind!r}: expected table or curve")
-    if kind == "table":
-        needed = {"name", "title", "rows", "groups", "columns"}
-        check_keys(spec, known=OF_TABLE, needed=needed, at="table")
-    else:
-        needed = {"name", "title", "data", "paper_data", "panels"}
-        check_keys(spec, known=OF_CURVES, needed=needed, at="table")
+    more = {"row"} if kind == "table" else {"lines"}
+    known = SHARED | NEEDED[kind] | more
+    check_keys(spec, known=known, needed=NEEDED[kind], at="table")
     scales = spec.get("scales") or {}
     if scale not in scales:
         raise ConfigError(
@@ -63,8 +62,8 @@ def described(
             "(key scale)"
         )
     chosen = scales[scale] or {}
-    known = {"notes", "train", "fill"}
-    check_keys(chosen, known=known, needed=set(), at=f"table.scales.{scale}")
+    at = f"table.scales.{scale}"
+    check_keys(chosen, known={"notes", "train", "fill"}, needed=set(), at=at)
     shared = {
         "name": spec["name"],
         "title": spec["title"],
@@ -139,16 +138,15 @@ def _table(spec: Mapping[str, Any], shared: dict[str, Any]) -> Table:
 
 
 def _curves(spec: Mapping[str, Any], shared: dict[str, Any]) -> Curves:
-    def axis(plain: Any, at: str) -> Axis | None:
-        return None if plain is None else _make(Axis, plain, at=at)
-
     common = _lines(spec, at="table", task=spec.get("task"))
     panels = []
     for i, plain in enumerate(spec["panels"]):
         at = f"table.panels[{i}]"
         lines = _lines(plain, at=at, task=spec.get("task")) or common
         axes = {
-            name: (lambda value, at=f"{at}.{name}": axis(value, at)) for name in ("x", "y", "right")
+            name: (lambda value, at=f"{at}.{name}": _make(Axis, value, at=at))
+            for name in ("x", "y", "right")
+            if plain.get(name) is not None
         }
         panels.append(_make(Panel, {**plain, "lines": lines}, at=at, **axes))
     data = _data(spec["data"], shared["scale"], "table")
