@@ -8,6 +8,7 @@ import pytest
 from idinvert.config.run_folder import (
     find_run,
     first_command,
+    is_first_process,
     locked,
     read_config,
     write_config,
@@ -74,3 +75,16 @@ def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path: Path)
     write_config(tmp_path, {"data": node})
     name = "idinvert.toy.miniature.faces_mini"
     assert read_config(tmp_path) == {"data": node | {"_target_": name}}
+
+
+@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_only_the_first_process_of_several_locks_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "0")
+    assert is_first_process()
+    with locked(tmp_path):
+        monkeypatch.setenv(variable, "1")
+        assert not is_first_process()
+        with locked(tmp_path):  # a rank beside the first is let in
+            pass

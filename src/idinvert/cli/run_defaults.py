@@ -22,8 +22,8 @@ from idinvert.results.select import Where, failures
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
 """Top-level keys whose values come from a run, unless the command line gives them."""
-GROUPS = ("scale", "data", "generator", "objective", "trainer", "system")
-"""Groups that each run has."""
+GROUPS = ("scale", "data", "objective", "trainer", "system")
+"""Groups that each run has; attribute networks are trained without a generator."""
 BUILT = ("data", "objective", "trainer")
 """Those of them that name what they build."""
 TRAINED = "trained:"
@@ -108,7 +108,8 @@ def stored_config(folder: Path, *, classes: Collection[str]) -> dict[str, Any]:
         ConfigError: As `read_config`, or a group is missing.
     """
     stored = read_config(folder, classes=classes)
-    lacking = [key for key in GROUPS if not isinstance(stored.get(key), dict)]
+    groups = (*GROUPS, "generator") if stored.get("encoder") else GROUPS
+    lacking = [key for key in groups if not isinstance(stored.get(key), dict)]
     lacking += [f"{key}._target_" for key in BUILT if "_target_" not in (stored.get(key) or {})]
     if lacking or "encoder" not in stored:
         raise ConfigError(

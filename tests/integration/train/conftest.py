@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from idinvert.cli.devices import quieten_lightning
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
-from idinvert.tracking.csv_logger import read_rows
 from tests.processes import Program, end, interpreter
 
 TINY = (
@@ -146,59 +144,3 @@ def start() -> Iterator[Callable[..., Any]]:
 
     yield go
     end(processes)
-
-
-class Difference(AssertionError):
-    """Two runs are not the same."""
-
-
-def _compare(one: Any, other: Any, path: str) -> None:
-    if isinstance(one, torch.Tensor):
-        same = torch.equal(one, other) and one.dtype == other.dtype
-    elif isinstance(one, dict):
-        same = list(one) == list(other)
-        for key in one if same else ():
-            _compare(one[key], other[key], f"{path}/{key}")
-    elif isinstance(one, list | tuple):
-        same = len(one) == len(other)
-        for index, (a, b) in enumerate(zip(one, other, strict=False)):
-            _compare(a, b, f"{path}/{index}")
-    else:
-        same = one == other
-    if not same:
-        raise Difference(f"{path}: {one!r} is not {other!r}")
-
-
-@pytest.fixture
-def same_checkpoints() -> Callable[..., None]:
-    """Compares the newest checkpoints of two runs bit for bit: weights, optimisers, callbacks."""
-
-    def compare(one: Path, other: Path, *, validations: bool = True) -> None:
-        states = []
-        for folder in (one, other):
-            newest = sorted((folder / "checkpoints").glob("*.ckpt"))[-1]
-            stored = torch.load(newest, weights_only=True)
-            states.append(
-                {key: stored[key] for key in ("state_dict", "optimizer_states", "callbacks")}
-                | {"name": newest.name}
-            )
-            if not validations:
-                del states[-1]["callbacks"]["NimgCheckpoint"]
-        assert states[0]["state_dict"] and states[0]["optimizer_states"]
-        _compare(states[0], states[1], "")
-
-    return compare
-
-
-@pytest.fixture
-def rows_of() -> Callable[..., list[dict[str, float]]]:
-    """The rows of a run without its speed, and without validations where it was stopped."""
-
-    def rows(folder: Path, *, stopped_at: Sequence[int] = ()) -> list[dict[str, float]]:
-        return [
-            {name: value for name, value in row.items() if name != "images_per_second"}
-            for row in read_rows(folder / "metrics.jsonl")
-            if not (row["nimg"] in stopped_at and any(name.startswith("val/") for name in row))
-        ]
-
-    return rows

@@ -1,9 +1,12 @@
 """What tests of whole runs look at: the one run of a folder, its newest checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from idinvert.tracking.csv_logger import read_rows
 
 TWO = "trainer=ddp_cpu"
 FORKED = (TWO, "trainer.strategy=ddp_fork_find_unused_parameters_true")
@@ -31,3 +34,45 @@ def assert_close(one: Path, other: Path, *, atol: float = 1e-12, without: str = 
     for name, value in first.items():
         if not name.startswith(without):
             torch.testing.assert_close(second[name], value, rtol=1e-6, atol=atol, msg=name)
+
+
+def same_checkpoints(one: Path, other: Path, *, validations: bool = True) -> None:
+    """Compares the newest checkpoints of two runs bit for bit: weights, optimisers, callbacks."""
+    first, second = newest(one), newest(other)
+    if not validations:
+        del first["callbacks"]["NimgCheckpoint"], second["callbacks"]["NimgCheckpoint"]
+    assert first["state_dict"] and first["optimizer_states"]
+    for key in ("state_dict", "optimizer_states", "callbacks"):
+        _compare(first[key], second[key], key)
+    names = {max(path.name for path in run.glob("checkpoints/*.ckpt")) for run in (one, other)}
+    assert len(names) == 1
+
+
+def rows_of(folder: Path, *, stopped_at: Sequence[int] = ()) -> list[dict[str, float]]:
+    """The rows of a run without its speed, and without validations where it was stopped."""
+    return [
+        {name: value for name, value in row.items() if name != "images_per_second"}
+        for row in read_rows(folder / "metrics.jsonl")
+        if not (row["nimg"] in stopped_at and any(name.startswith("val/") for name in row))
+    ]
+
+
+class Difference(AssertionError):
+    """Two runs are not the same."""
+
+
+def _compare(one: Any, other: Any, path: str) -> None:
+    if isinstance(one, torch.Tensor):
+        same = torch.equal(one, other) and one.dtype == other.dtype
+    elif isinstance(one, dict):
+        same = list(one) == list(other)
+        for key in one if same else ():
+            _compare(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, list | tuple):
+        same = len(one) == len(other)
+        for index, (a, b) in enumerate(zip(one, other, strict=False)):
+            _compare(a, b, f"{path}/{index}")
+    else:
+        same = one == other
+    if not same:
+        raise Difference(f"{path}: {one!r} is not {other!r}")

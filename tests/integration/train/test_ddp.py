@@ -12,7 +12,17 @@ from idinvert.config.compose import compose_plain
 from idinvert.data.datamodule import ImageDataModule
 from tests.processes import finish
 
-from .runs import EXACT, FORKED, NO_MBSTD, TWO, assert_close, newest, only_run
+from .runs import (
+    EXACT,
+    FORKED,
+    NO_MBSTD,
+    TWO,
+    assert_close,
+    newest,
+    only_run,
+    rows_of,
+    same_checkpoints,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
 POOL = "objective.pool_size=10"
@@ -26,7 +36,7 @@ NO_NORM = "encoder.backbone.norm=none"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def assert_same(alone: Path, two: Path, rows_of: Callable[..., Any], **but: Any) -> None:
+def assert_same(alone: Path, two: Path, **but: Any) -> None:
     """Two ranks left what one did."""
     assert two.name == alone.name  # the number of devices is not science
     assert_close(alone, two, **but)
@@ -36,14 +46,14 @@ def assert_same(alone: Path, two: Path, rows_of: Callable[..., Any], **but: Any)
 
 @pytest.mark.parametrize("experiment", OBJECTIVES)
 def test_three_steps_on_two_ranks_equal_three_on_one(
-    train_tiny: Callable[..., Path], rows_of: Callable[..., Any], experiment: str
+    train_tiny: Callable[..., Path], experiment: str
 ) -> None:
     more = [*EXACT, *NO_MBSTD, NO_NORM, "nimg=24", *OBJECTIVES[experiment]]
     alone = train_tiny(experiment, *more, where="alone")
     for parts in ("accumulate=1", "accumulate=2"):
         two = train_tiny(experiment, *more, *FORKED, parts, where=parts[-1])
         assert newest(two)["state_dict"]["clock._extra_state"] == {"nimg": 24}
-        assert_same(alone, two, rows_of)
+        assert_same(alone, two)
 
 
 @pytest.mark.slow
@@ -56,7 +66,6 @@ def test_ranks_that_are_processes_of_their_own(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
-    rows_of: Callable[..., Any],
     tmp_path: Path,
     before: list[str],
     more: list[str],
@@ -67,7 +76,7 @@ def test_ranks_that_are_processes_of_their_own(
     assert output.count("starting domain_guided") == 1
     # A bias before a BatchNorm has no gradient but rounding, which Adam makes large.
     without = "encoder." if before else "-"
-    assert_same(alone, only_run(tmp_path / "two"), rows_of, without=without)
+    assert_same(alone, only_run(tmp_path / "two"), without=without)
 
 
 def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
@@ -120,7 +129,7 @@ def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
 
 @pytest.mark.parametrize("experiment", ["domain_guided", "gan", "e4e"])
 def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
-    train_tiny: Callable[..., Path], same_checkpoints: Callable[..., None], experiment: str
+    train_tiny: Callable[..., Path], experiment: str
 ) -> None:
     def train(where: str, nimg: int) -> Path:
         more = ("batch_size=8", "data.val=0", *FORKED, f"nimg={nimg}")

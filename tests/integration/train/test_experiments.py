@@ -141,9 +141,7 @@ def test_the_offset_is_for_stylegan2_and_not_for_stylegan(
 
 
 def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
-    train_tiny: Callable[..., Path],
-    bundle: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    train_tiny: Callable[..., Path], bundle: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each way of starting D gives the weights it says, and another run."""
     from idinvert.checkpoints.release import load_network
@@ -179,9 +177,7 @@ def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
 
 
 def test_g_and_f_come_out_of_a_whole_run_as_they_went_in(
-    train_tiny: Callable[..., Path],
-    bundle: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
+    train_tiny: Callable[..., Path], bundle: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from idinvert.checkpoints.release import load_network
     from idinvert.cli import train as command

@@ -15,7 +15,7 @@ from idinvert.errors import DivergenceError, RunLockedError
 from idinvert.tracking.status import read_status
 from idinvert.training.domain_guided import DomainGuidedTraining
 
-from .runs import only_run
+from .runs import only_run, same_checkpoints
 
 
 @pytest.fixture
@@ -47,7 +47,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
     train_tiny: Callable[..., Path],
     once: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
     breaks: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -15,12 +15,14 @@ from idinvert import durable
 from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.tracking.status import read_status
 
+from .runs import rows_of
+
 SETTINGS = ("nimg=32", "checkpoint.keep=1", "logging.panel_steps=null")
 Compare = Callable[[Path, Path], None]
 
 
 @pytest.fixture
-def same(same_checkpoints: Compare, rows_of: Callable[..., Any]) -> Compare:
+def same(same_checkpoints: Compare) -> Compare:
     """Compares all that two runs left, bit for bit but for speed."""
 
     def compare(one: Path, other: Path) -> None:
@@ -195,9 +197,7 @@ def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(
     assert durable.damaged(folder) == []
 
 
-def test_odd_files_of_a_run_stop_nothing(
-    train_tiny: Callable[..., Path], rows_of: Callable[..., Any]
-) -> None:
+def test_odd_files_of_a_run_stop_nothing(train_tiny: Callable[..., Path]) -> None:
     folder = train_tiny("attributes", "nimg=32")
     rows = rows_of(folder)
     for content in (b"", b"\xff\xfe", b"[1]", b'{"state": 3}', b"[" * 100_000):

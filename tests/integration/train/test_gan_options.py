@@ -13,7 +13,7 @@ from idinvert.config.identity import run_identity, scientific_config
 from idinvert.errors import ConfigError
 from idinvert.tracking.status import read_status
 
-from .runs import FORKED, NO_MBSTD, assert_close, newest
+from .runs import FORKED, NO_MBSTD, assert_close, newest, rows_of, same_checkpoints
 
 BOTH = ["augment=ada", "augment.ramp_nimg=100", "augment.target=-0.5", "augment.every=3"]
 BOTH += ["augment.p=0.4", "objective.path_length_every=2"]
@@ -50,7 +50,7 @@ def test_runs_from_before_there_was_either_keep_their_identity() -> None:
 
 @pytest.mark.parametrize("more", [[], STYLEGAN, ["generator.multi_w=true"]], ids="+".join)
 def test_both_train_and_leave_their_figures_and_their_state(
-    train_tiny: Callable[..., Path], rows_of: Callable[..., Any], more: list[str]
+    train_tiny: Callable[..., Path], more: list[str]
 ) -> None:
     folder = train_tiny("gan", *BOTH, *more, "nimg=24")
     assert read_status(folder) == {"state": "finished", "nimg": 24}
@@ -67,8 +67,6 @@ def test_both_train_and_leave_their_figures_and_their_state(
 
 def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(
     train_tiny: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
 ) -> None:
     unbroken = train_tiny("gan", "nimg=72", *BOTH, where="unbroken")
     for nimg in (20, 48, 72):
@@ -115,9 +113,7 @@ def test_what_is_wrong_is_refused_before_any_work(
 TWO = [*BOTH, *FORKED, "batch_size=8", "data.val=0"]
 
 
-def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
-    train_tiny: Callable[..., Path], same_checkpoints: Callable[..., None]
-) -> None:
+def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(train_tiny: Callable[..., Path]) -> None:
     train_tiny("gan", *TWO, "nimg=24", where="broken")
     whole, broken = (train_tiny("gan", *TWO, "nimg=40", where=w) for w in ("whole", "broken"))
     same_checkpoints(whole, broken)

@@ -15,6 +15,8 @@ from idinvert.durable import damaged
 from idinvert.tracking.status import read_status
 from tests.processes import finish
 
+from .runs import rows_of, same_checkpoints
+
 pytestmark = pytest.mark.slow
 SECONDS = 240
 SETTINGS = ("checkpoint.every_nimg=160", "logging.validate_every_nimg=320", "checkpoint.keep=2")
@@ -47,8 +49,6 @@ def test_killed_at_random_moments_and_started_again_equals_unbroken(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
     tmp_path: Path,
     experiment: str,
     kills: int,
@@ -100,9 +100,7 @@ def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
 
 
 def test_a_second_process_in_the_same_folder_ends_with_code_2(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
+    overrides: Callable[..., list[str]], start: Callable[..., Any], tmp_path: Path
 ) -> None:
     words = overrides("attributes", "nimg=1000000", *SETTINGS)
     first = start(words)

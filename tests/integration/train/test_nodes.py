@@ -9,7 +9,7 @@ import pytest
 from idinvert.tracking.status import read_status
 from tests.processes import finish, free_port, two_ranks
 
-from .runs import EXACT, NO_MBSTD, TWO, assert_close, only_run
+from .runs import EXACT, NO_MBSTD, TWO, assert_close, only_run, rows_of
 
 pytestmark = pytest.mark.slow
 MORE = (*EXACT, *NO_MBSTD, "encoder.backbone.norm=none", "nimg=24")
@@ -19,7 +19,6 @@ def test_two_nodes_equal_one_process(
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
-    rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     words = overrides("domain_guided", *MORE, "accumulate=2", where="nodes")

@@ -16,7 +16,7 @@ from idinvert.data.convert import to_float
 from idinvert.data.datamodule import permutation
 from idinvert.errors import ConfigError
 
-from .runs import newest
+from .runs import newest, rows_of, same_checkpoints
 
 ENCODERS = {
     "domain_guided": [],
@@ -38,10 +38,7 @@ BEFORE, NOW = "recalibrate=0", "recalibrate=40"
 
 @pytest.mark.parametrize("experiment", ENCODERS)
 def test_training_goes_on_as_if_nobody_had_looked(
-    once: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., list[dict[str, float]]],
-    experiment: str,
+    once: Callable[..., Path], experiment: str
 ) -> None:
     more = (*LENGTH, *ENCODERS[experiment])
     plain, folder = once(experiment, *more, BEFORE), once(experiment, *more, NOW)
@@ -66,9 +63,7 @@ def test_training_goes_on_as_if_nobody_had_looked(
 
 
 def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_validated(
-    once: Callable[..., Path],
-    overrides: Callable[..., Sequence[str]],
-    rows_of: Callable[..., list[dict[str, float]]],
+    once: Callable[..., Path], overrides: Callable[..., Sequence[str]]
 ) -> None:
     more = (*LENGTH, NOW)
     folder = once("domain_guided", *more)

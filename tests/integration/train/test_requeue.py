@@ -12,6 +12,8 @@ import pytest
 
 from idinvert.tracking.status import read_status
 
+from .runs import rows_of, same_checkpoints
+
 pytestmark = pytest.mark.slow
 SECONDS = 1200
 SETTINGS = ("checkpoint.every_nimg=160", "logging.validate_every_nimg=320", "nimg=1200")
@@ -47,8 +49,6 @@ def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_be
     train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -75,7 +75,6 @@ def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_be
 def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
-    same_checkpoints: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

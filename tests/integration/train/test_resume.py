@@ -16,6 +16,8 @@ from idinvert.training.e4e import E4eTraining
 from idinvert.training.force_in_domain import ForceInDomainTraining
 from idinvert.training.gan import GANTraining
 
+from .runs import rows_of, same_checkpoints
+
 MODULES = {
     "attributes": AttributeTraining,
     "domain_guided": DomainGuidedTraining,
@@ -59,10 +61,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("experiment", MODULES)
 def test_stopped_twice_and_gone_on_with_equals_unbroken(
-    train_tiny: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
-    experiment: str,
+    train_tiny: Callable[..., Path], experiment: str
 ) -> None:
     lazy = LAZY.get(experiment, [])
     unbroken = train_tiny(experiment, "nimg=72", *lazy, where="unbroken")
@@ -96,8 +95,6 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
 def test_killed_anywhere_and_started_again_equals_unbroken(
     train_tiny: Callable[..., Path],
     once: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
     kill_at: Callable[..., Any],
     experiment: str,
     hook: str,
@@ -113,9 +110,7 @@ def test_killed_anywhere_and_started_again_equals_unbroken(
 
 
 def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(
-    train_tiny: Callable[..., Path],
-    rows_of: Callable[..., Any],
-    kill_at: Callable[..., Any],
+    train_tiny: Callable[..., Path], kill_at: Callable[..., Any]
 ) -> None:
     kill_at(History, "on_train_batch_end", 40)
     with pytest.raises(Killed):
@@ -126,9 +121,7 @@ def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(
 
 
 def test_more_workers_change_nothing(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
+    train_tiny: Callable[..., Path], once: Callable[..., Path]
 ) -> None:
     alone = once("attributes", "nimg=48")
     helped = train_tiny("attributes", "nimg=48", "system.num_workers=1")

@@ -3,15 +3,16 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from idinvert.cli.train import config_of_run
 from idinvert.config.compose import compose_plain, given_keys
-from idinvert.config.run_folder import is_first_process, locked, read_config, write_config
+from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.tracking.status import read_status
+
+from .runs import rows_of, same_checkpoints
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -43,8 +44,6 @@ def test_run_goes_on_by_path_and_by_id_with_more_images_as_the_same_command_woul
     train_tiny: Callable[..., Path],
     once: Callable[..., Path],
     command: Callable[..., Path],
-    same_checkpoints: Callable[..., None],
-    rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
     expected = once("domain_guided", "nimg=48")
@@ -124,19 +123,6 @@ def test_a_whole_group_changes_neither_precision_nor_tf32(stored: Path) -> None:
     assert found["system"]["tf32"] is False
 
 
-@pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
-def test_only_the_first_process_of_several_locks_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    monkeypatch.setenv(variable, "0")
-    assert is_first_process()
-    with locked(tmp_path / "run"):
-        monkeypatch.setenv(variable, "1")
-        assert not is_first_process()
-        with locked(tmp_path / "run"):  # a rank beside the first is let in
-            pass
-
-
 def test_without_a_discriminator_beside_the_generator_the_keys_are_named(
     train_tiny: Callable[..., Path], bundle: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -149,43 +135,35 @@ def test_without_a_discriminator_beside_the_generator_the_keys_are_named(
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("words", "message"),
     [
         ("generator=stylegan2", r"trained generator.*generator=shipped"),
         ("generator.path=nowhere", r"generator\.path=nowhere does not exist"),
         ("discriminator.init=copied", r"generator, checkpoint or scratch"),
         ("latent.offset=mean", r"latent\.offset=mean.*auto, w_avg or none"),
+        ("latent=w generator.path=MULTI_W", r"latent=w_plus"),
         ("data.resolution=16", r"data\.resolution=16 .*data\.resolution=8"),
+        ("experiment=gan data.resolution=16", r"data\.resolution=8"),
         ("objective.adversarial=hinge", r"objective\.adversarial"),
         ("encoder.backbone.variant=v3", r"encoder\.backbone\.variant"),
     ],
 )
 def test_what_does_not_fit_is_found_before_any_work(
-    train_tiny: Callable[..., Path],
     overrides: Callable[..., list[str]],
     command: Callable[..., Path],
+    bundle: dict[str, Path],
     tmp_path: Path,
-    word: str,
+    words: str,
     message: str,
 ) -> None:
-    words = overrides("domain_guided")
-    if word.startswith("generator"):
-        words = [other for other in words if not other.startswith("generator")]
+    given = words.replace("MULTI_W", str(bundle["multi_w"])).split()
+    experiment = given.pop(0).split("=")[1] if "experiment" in words else "domain_guided"
+    base = overrides(experiment)
+    if words.startswith("generator"):
+        base = [word for word in base if not word.startswith("generator")]
     with pytest.raises((ConfigError, CheckpointError), match=message):
-        command(*words, word)
+        command(*base, *given)
     assert not (tmp_path / "outputs").exists()
-
-
-def test_one_code_for_all_layers_does_not_fit_a_generator_with_one_a_layer(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path]
-) -> None:
-    with pytest.raises(ConfigError, match=r"latent=w_plus"):
-        train_tiny("domain_guided", "latent=w", f"generator.path={bundle['multi_w']}")
-
-
-def test_a_gan_needs_images_of_its_own_size(train_tiny: Callable[..., Path]) -> None:
-    with pytest.raises(ConfigError, match=r"data\.resolution=8"):
-        train_tiny("gan", "data.resolution=16")
 
 
 def test_labels_are_needed_to_learn_labels(

@@ -13,6 +13,8 @@ from idinvert.errors import ConfigError, IdinvertError
 from idinvert.tracking.csv_logger import read_rows
 from tests.tracking.wandb_files import artifacts_of, config_of, history, numbers, records, run_of
 
+from .runs import same_checkpoints
+
 PANELS = ("reconstructions", "inversion", "interpolation", "diffusion")
 
 
@@ -96,9 +98,7 @@ def test_panels_are_one_key_each_with_fixed_ids_at_every_step(
         assert copies == ["nimg-000000016.png", "nimg-000000024.png"]
 
 
-def test_panels_change_nothing_of_a_training(
-    train_tiny: Callable[..., Path], same_checkpoints: Callable[[Path, Path], None]
-) -> None:
+def test_panels_change_nothing_of_a_training(train_tiny: Callable[..., Path]) -> None:
     more = ("nimg=24", "logging.panel_every_nimg=8")
     with_them = train_tiny("domain_guided", "logging.panel_steps=2", *more, where="with")
     without = train_tiny("domain_guided", "logging.panel_steps=null", *more, where="without")
@@ -107,9 +107,7 @@ def test_panels_change_nothing_of_a_training(
     same_checkpoints(with_them, without)
 
 
-def test_weights_and_the_data_sets_manifest_are_artifacts(
-    train_tiny: Callable[..., Path],
-) -> None:
+def test_weights_and_the_data_sets_manifest_are_artifacts(train_tiny: Callable[..., Path]) -> None:
     folder = train_tiny("domain_guided", "logger=wandb_offline", "logging.panel_steps=null")
     found = artifacts_of(logged(folder)[0])
     assert set(found) == {f"encoder-{folder.name}", "data-faces_mini-8px"}
