@@ -15,14 +15,14 @@ from idinvert import durable
 from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.tracking.status import read_status
 
-from .runs import rows_of
+from .runs import rows_of, same_checkpoints
 
 SETTINGS = ("nimg=32", "checkpoint.keep=1", "logging.panel_steps=null")
 Compare = Callable[[Path, Path], None]
 
 
 @pytest.fixture
-def same(same_checkpoints: Compare) -> Compare:
+def same() -> Compare:
     """Compares all that two runs left, bit for bit but for speed."""
 
     def compare(one: Path, other: Path) -> None:
@@ -158,7 +158,6 @@ def _flip(path: Path) -> None:
 @pytest.mark.parametrize("sums", [True, False], ids=["", "older run"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     train_tiny: Callable[..., Path],
-    same_checkpoints: Compare,
     capsys: pytest.CaptureFixture[str],
     harm: Callable[[Path], None],
     sums: bool,
