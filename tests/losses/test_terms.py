@@ -1,5 +1,6 @@
 """The terms of the objectives against their formulas written out."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -232,7 +233,8 @@ def test_a_length_is_the_norm_of_the_jacobian_times_the_direction(generator: Any
     w = generator.mapping(z).detach()
     for n, length in enumerate(make()):
         one_noise = [maps[n : n + 1] for maps in noise]
-        j = jacobian(lambda code, m=one_noise: generator.synthesis(code, noise=m), w[n : n + 1])
+        image = functools.partial(generator.synthesis, noise=one_noise)
+        j = jacobian(image, w[n : n + 1], vectorize=True)
         j = j.reshape(3 * 8 * 8, generator.num_layers, 4)  # pixels by layers by dimensions
         step = torch.zeros(generator.num_layers, 4, dtype=torch.float64)
         for pixel, weight in enumerate(y[n].flatten()):
