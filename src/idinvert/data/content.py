@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 from idinvert.durable import write
 from idinvert.errors import DataError
@@ -141,7 +140,7 @@ def _hashes(root: str, names: list[str]) -> dict[str, str]:
     if fresh and known:
         rows = [[name, *known[name][0], known[name][1]] for name in names if name in known]
         with suppress(OSError):
-            write_index(index, rows)
+            write(index, json.dumps(rows))
     return found
 
 
@@ -157,12 +156,3 @@ def _load(index: Path) -> _Known:
         return {name: ((size, changed, inode), sha) for name, size, changed, inode, sha in stored}
     except (OSError, ValueError, TypeError):
         return {}
-
-
-def write_index(index: Path, rows: Any) -> None:
-    """Writes rows as JSON to a file that is never seen unfinished.
-
-    Raises:
-        OSError: The place cannot be written, which only costs time at the next start.
-    """
-    write(index, json.dumps(rows))

@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from idinvert.data.content import forgotten, write_index
+from idinvert.data.content import forgotten
 from idinvert.data.decode import DECODER, decode
 from idinvert.data.pool import cores
 from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource
+from idinvert.durable import write
 from idinvert.errors import DataError
 
 
@@ -78,7 +79,7 @@ def scan(
         # What could not even be read may be readable next time without a new stamp.
         kept = {n: known[n] for n in source.names if n in known and known[n].sha256}
         try:
-            write_index(index, kept)
+            write(index, json.dumps(kept))
         except OSError as error:
             sys.stderr.write(f"cannot keep the image index {index}: {error}\n")
     return {name: known[name] for name in names}
