@@ -4,11 +4,12 @@ What is wrong with them is a ``ValueError`` or an ``OSError`` here, whose caller
 the key for its user. Imports the standard library alone, so that any process may use it.
 """
 
+import io
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 SHOWN = 80
 """Characters of a file's own text in a message."""
@@ -24,7 +25,7 @@ def shown(text: object) -> str:
     return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}…"
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Opens a file to read, links followed; never waits for a pipe and never reads a device.
 
     Raises:
@@ -34,7 +35,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(f"{path}: is a folder, pipe or device, expected a regular file")
-        return os.fdopen(handle, "rb")
+        return open(handle, "rb")
     except BaseException:
         os.close(handle)
         raise

@@ -18,6 +18,7 @@ from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.release import FORMAT, save_network
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import memory_bytes
 
 _DIGITS = 32  # of a sha256 that name a folder
 TRAINED_BY = {family.name: family.objective for family in FAMILIES if family.objective}
@@ -37,6 +38,11 @@ def native_copies(path: Path, *, key: str) -> Path:
     Raises:
         CheckpointError: The file cannot be read, or the cache folder cannot be written.
     """
+    if path.stat().st_size > memory_bytes():  # before it is hashed whole
+        raise CheckpointError(
+            f"{path}: has more bytes than this machine has memory, expected a checkpoint; change "
+            f"{key}"
+        )
     digest = file_hash(path)
     folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
     if folder.is_dir():

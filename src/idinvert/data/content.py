@@ -13,6 +13,7 @@ from pathlib import Path
 
 from idinvert.durable import write
 from idinvert.errors import DataError
+from idinvert.untrusted import open_regular
 
 Stamp = tuple[int, int, int]
 """Size, time of modification in ns, inode: a file of the same stamp is taken for the same."""
@@ -128,7 +129,7 @@ def _hashes(root: str, names: list[str]) -> dict[str, str]:
                 found[name] = before[1]
                 continue
             known.pop(name, None)
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
             settled = stamp[1] < time.time_ns() - _YOUNG
             if settled and stamp_of(path) == stamp:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from idinvert.errors import DivergenceError
+
 
 def to_float(images: Tensor) -> Tensor:
     """Scales uint8 pixels to floats.
@@ -23,18 +25,25 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 127.5 - 1.0
 
 
-def to_uint8(images: Tensor) -> Tensor:
+def to_uint8(images: Tensor, *, finite: str | None = None) -> Tensor:
     """Clamps floats to [-1, 1] and rounds them to the nearest uint8 pixel.
 
     Args:
         images: floating point `[..., H, W]`, nominal range [-1, 1].
+        finite: what gave them, where no number may be NaN or infinite.
 
     Returns:
         uint8 of the same shape.
 
     Raises:
         TypeError: `images` is not floating point.
+        DivergenceError: `finite`, and a number is not.
     """
     if not images.is_floating_point():
         raise TypeError(f"to_uint8 expects floating point images, got {images.dtype}")
+    if finite is not None and not images.isfinite().all():
+        raise DivergenceError(
+            f"{finite} gave images with numbers that are not finite, which no metric of a set may "
+            "hold; its weights are damaged or beyond the range of float32 (generator.path)"
+        )
     return (images.float().clamp(-1.0, 1.0) * 127.5 + 127.5).round().to(torch.uint8)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,11 @@ from torch import Tensor
 
 from idinvert.errors import CorruptImageError, DataError
 
+LARGEST = 1 << 27
+"""Pixels of an image at most; cameras have up to 108 million."""
+_LARGE = 1 << 24
+_DECODING = threading.Lock()
+"""Of the larger images one is decoded at a time: eight at once would take gigabytes."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DECODER = 1  # raise whenever a decoded or fitted pixel changes: fingerprints carry it
 
@@ -39,7 +46,11 @@ def decode(data: bytes, *, name: str) -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            image.load()
+            pixels = image.width * image.height
+            if pixels > LARGEST:
+                raise ValueError(f"it has {pixels:,} pixels, expected {LARGEST:,} at most")
+            with _DECODING if pixels > _LARGE else contextlib.nullcontext():
+                image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode in _SIXTEEN_BITS:
                 wide = np.asarray(upright).astype(np.float64).clip(0, 65535)

@@ -13,7 +13,10 @@ from typing import Any
 from idinvert.data.content import files_below, stamp_of
 from idinvert.data.decode import SUFFIXES
 from idinvert.errors import DataError
+from idinvert.untrusted import open_regular, read_bounded
 
+LARGEST = 256 << 20
+"""Bytes of an image file at most."""
 _NOT_IMAGES = (b"__keys__", b"__len__", b"length", b"num-samples")
 """Keys under which some writers keep counts and lists."""
 
@@ -41,6 +44,7 @@ def open_source(path: str | Path, *, key: str) -> ImageSource:
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
+            open_regular(path).close()
             source = ZipSource(path=path)
         elif path.suffix.lower() in SUFFIXES:
             source = FolderSource(path=path.parent, names=(path.name,))
@@ -86,7 +90,7 @@ class FolderSource(_Source):
     def read(self, name: str) -> bytes:
         """The whole file."""
         try:
-            return (self.path / name).read_bytes()
+            return read_bounded(self.path / name, most=LARGEST)
         except OSError as error:
             raise DataError(f"cannot read {self.path / name}: {error}") from error
 
@@ -114,7 +118,11 @@ class ZipSource(_Source):
     def read(self, name: str) -> bytes:
         """The whole member."""
         try:
-            return self._zip().read(name)
+            with self._zip().open(name) as member:
+                content = member.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                raise DataError(f"it holds more than {LARGEST:,} bytes, far more than an image")
+            return content
         # Damage shows as BadZipFile or zlib.error; encryption as RuntimeError.
         except Exception as error:
             raise DataError(f"cannot read {name} in {self.path}: {error}") from error
@@ -151,7 +159,7 @@ class LmdbSource(_Source):
         try:
             with self._environment().begin() as transaction:
                 keys = list(transaction.cursor().iternext(values=False))
-        except lmdb.Error as error:
+        except (lmdb.Error, MemoryError, ValueError) as error:
             raise DataError(f"cannot read {path}: {error}; change `{key}`") from error
         self.names = tuple(k.decode("latin-1") for k in keys if k not in _NOT_IMAGES)
 

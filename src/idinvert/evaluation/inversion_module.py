@@ -121,7 +121,7 @@ class InversionModule(pl.LightningModule):
             "images": to_uint8(found.images),
             "losses": found.losses.float(),
             "best_step": found.best_step,
-            "failed": found.failed,
+            "failed": found.failed | ~found.images.flatten(1).isfinite().all(dim=1),
             **{f"term.{name}": term.float() for name, term in found.terms.items()},
             **{f"value.{name}": value.float() for name, value in values.items()},
             **{f"noise.{place}": maps.float() for place, maps in enumerate(found.noise or [])},

@@ -130,7 +130,8 @@ class Inversions:
         """
         device = self.device
         maps = self.plain_noise if noise is None else [one.to(device) for one in noise]
-        return to_uint8(self.generator.synthesis(codes.to(device), noise=maps)).cpu()
+        images = self.generator.synthesis(codes.to(device), noise=maps)
+        return to_uint8(images, finite="the generator").cpu()
 
     def _rows(self, name: str, index: Tensor) -> Tensor | None:
         places: dict[int, list[tuple[int, int]]] = {}

@@ -1,6 +1,7 @@
 """Task: how well a method rebuilds the images of a domain (Sec. 4.2; Tables 1, 3 to 7)."""
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +78,13 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
     for metric in names:
         if metric in values:
             measured.add_mean(metric, values[metric], seed=context.seed)
-    if context.set_names:
+    failed = int(found.gather("failed").sum())
+    if context.set_names and failed:
+        reason = f"not measured: {failed} of {len(found)} images failed"
+        print(f"{', '.join(context.set_names)}: {reason}")
+        for metric in context.set_names:
+            measured.add(metric, math.nan, reason)
+    elif context.set_names:
         images = (part.images for part in found.parts())
         sets = measure_sets(images, context, chunks=found.chunks, device=found.device)
         measured = measured | sets
@@ -99,7 +106,6 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
         seconds = seconds_of(what, inverter, generator=generator, images=x)
         text = PROTOCOL.format(n=len(seconds), what=WHAT[what])
         measured.add(SECONDS, statistics.median(seconds), text)
-    failed = int(found.gather("failed").sum())
     measured.add("failed_images", failed, "images whose objective left the finite numbers")
     write_per_image(out / "per_image.csv", found, values=values)
     inputs: list[Tensor] = []

@@ -104,4 +104,4 @@ def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int
         for size in generator.noise_shapes
     ]
     codes = torch.lerp(mean, mapped(generator, z.to(mean)), float(truncation))  # [m, L, w_dim]
-    return to_uint8(generator.synthesis(codes, noise=noise).float()).cpu()
+    return to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator").cpu()

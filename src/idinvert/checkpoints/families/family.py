@@ -111,6 +111,11 @@ def pair_reader(
     def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
         what = f"{archive.path} ({title})"
         held = members(archive.content)
+        if network is None and ema not in held and _claims(archive.content, ema):
+            raise CheckpointError(
+                f"{what}: has an averaged generator {ema} that is empty or no network, and the one "
+                f"as trained gives other images; ask for it (--network g), or change {key}"
+            )
 
         def part(name: str) -> Part:
             which = f"{what}, network {name}"
@@ -130,6 +135,13 @@ def pair_reader(
         return Checkpoint(generator=g, discriminator=d, latent_avg=latent_avg, meta=meta)
 
     return read
+
+
+def _claims(content: Any, name: str) -> bool:
+    """Whether a file has an entry of that name, by itself or with others under ``models``."""
+    if not isinstance(content, Mapping):
+        return False
+    return name in content or _claims(content.get("models"), name)
 
 
 def require_settings(
