@@ -8,6 +8,8 @@ import io
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +27,21 @@ def shown(text: object) -> str:
     return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}…"
 
 
-def open_regular(path: str | Path) -> io.BufferedReader:
+@contextmanager
+def open_regular(path: str | Path) -> Iterator[io.BufferedReader]:
     """Opens a file to read, links followed; never waits for a pipe and never reads a device.
 
     Raises:
         OSError: It is not there, not readable, or no regular file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(f"{path}: is a folder, pipe or device, expected a regular file")
-        return open(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path}: is a pipe or device, expected a regular file")
+        yield file
 
 
 def memory_bytes() -> int:

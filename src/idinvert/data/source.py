@@ -44,8 +44,8 @@ def open_source(path: str | Path, *, key: str) -> ImageSource:
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
-            open_regular(path).close()
-            source = ZipSource(path=path)
+            with open_regular(path):
+                source = ZipSource(path=path)
         elif path.suffix.lower() in SUFFIXES:
             source = FolderSource(path=path.parent, names=(path.name,))
         else:
