@@ -223,15 +223,13 @@ def test_every_draw_of_the_wandb_sweep_is_a_command_that_composes() -> None:
     assert sweep["command"] == ["${env}", "python", "${program}", "${args_no_hyphens}"]
     assert (ROOT / sweep["program"]).is_file()
     assert sweep["method"] in ("grid", "random", "bayes")
-    draws: dict[str, list[Any]] = {}
+    draws = []
     for key, node in sweep["parameters"].items():
         assert set(node) <= {"value", "values", "distribution", "min", "max"}
-        ends = [node["min"], node["max"]] if "min" in node else []
-        draws[key] = [node["value"]] if "value" in node else node.get("values", ends)
-    commands: list[list[str]] = [[]]
-    for key, values in draws.items():
-        commands = [[*words, f"{key}={value}"] for words in commands for value in values]
-    assert len(commands) == 16
+        ends = [node["min"], node["max"]] if "min" in node else [node.get("value")]
+        draws.append(f"{key}={','.join(map(str, node.get('values', ends)))}")
+    commands = probes(draws)
+    assert len(commands) == 6, "each value and each end of a range"
     for words in commands:
         config = compose_plain("train", words)
         assert config["logger"]["wandb"] is not None
