@@ -251,3 +251,12 @@ def test_the_file_is_readable_as_any_other(saved: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_the_file_stays_the_one_that_is_locked(tmp_path: Path) -> None:
+    """`written_whole` keeps other processes off by a lock on the file that it made."""
+    path = tmp_path / "half written"
+    path.write_bytes(b"")
+    before = path.stat().st_ino
+    tensor_file.save_file({"a": torch.zeros(2)}, path, metadata={"b": "c"})
+    assert path.stat().st_ino == before and torch.equal(load_file(path)["a"], torch.zeros(2))

@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from idinvert.durable import written_whole
@@ -95,6 +95,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
         save_file(whole, temporary, metadata=metadata)
         with open(temporary, "rb+") as file:
             _order_header(file)
+
+
+def save_file(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
+    """Writes into the file that is there, as the library's own function does not.
+
+    That one puts another file in its place, which `written_whole` has not locked: a second process
+    would take it for a leftover.
+    """
+    path.write_bytes(save(tensors, metadata=metadata))
 
 
 def _order_header(file: BinaryIO) -> None:
