@@ -65,6 +65,15 @@ def test_it_is_read_once(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert find_weights(str(moved), role="generator", key=KEY) == first
 
 
+def test_a_damaged_copy_is_made_anew(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = find_weights(str(foreign), role="generator", key=KEY)
+    good = path.read_bytes()
+    for harm in (good[:100], good[:-1] + bytes([good[-1] ^ 1])):
+        path.write_bytes(harm)
+        assert find_weights(str(foreign), role="generator", key=KEY).read_bytes() == good
+        assert f"{path.parent} is damaged, and made anew from" in capsys.readouterr().out
+
+
 def test_a_changed_file_is_another_one(foreign: Path) -> None:
     first = find_weights(str(foreign), role="generator", key=KEY)
     content = torch.load(foreign, weights_only=True)

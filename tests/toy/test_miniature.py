@@ -45,13 +45,14 @@ def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Pat
     assert "mask" not in one.train[0]
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty", "pixel"])
 def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     sound = small(tmp_path).train[3]["image"]
     (file,) = tmp_path.glob("*.images.npy")
     data = file.read_bytes()
-    if damage in ("cut", "longer", "garbage", "empty"):
-        broken = {"cut": data[:-100], "longer": data + b"x", "garbage": b"no array", "empty": b""}
+    broken = {"cut": data[:-100], "longer": data + b"x", "garbage": b"no array", "empty": b""}
+    broken["pixel"] = data[:-1] + bytes([data[-1] ^ 1])
+    if damage in broken:
         file.write_bytes(broken[damage])
     else:
         kind = np.float32 if damage == "dtype" else np.uint8

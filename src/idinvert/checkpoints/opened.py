@@ -17,6 +17,7 @@ from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.release import FORMAT, save_network
 from idinvert.data.content import file_hash
+from idinvert.durable import damaged, write_sums
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import memory_bytes
 
@@ -46,13 +47,17 @@ def native_copies(path: Path, *, key: str) -> Path:
     digest = file_hash(path)
     folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
     if folder.is_dir():
-        return folder
+        if not damaged(folder):
+            return folder
+        print(f"{folder} is damaged, and made anew from {path}", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
     checkpoint = open_checkpoint(path, key=key)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
         try:
-            write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            files = write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            write_sums(partial, files.values())
             os.chmod(partial, 0o755)
             _publish(partial, folder)
             for old in folder.parent.glob(f"{digest[:_DIGITS]}-*"):

@@ -138,17 +138,12 @@ def _guarded(
     config_name: str, work: Callable[..., Any], config: dict[str, Any], given: dict[str, list[str]]
 ) -> Any:
     """Does the work; an expected error becomes one line."""
-    import torch
-
-    from idinvert.cli.devices import out_of_memory, prepare_process
+    from idinvert.cli.devices import prepare_process
+    from idinvert.cli.endings import ends_in_words
 
     prepare_process()
-    try:
+    with ends_in_words(config_name):
         return work(config, given=given)
-    except IdinvertError as error:
-        _fail(error)
-    except torch.OutOfMemoryError as error:
-        _fail(out_of_memory(error, program=config_name))
 
 
 def _with_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> Callable[[], None]:

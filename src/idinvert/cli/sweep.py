@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from idinvert import durable
 from idinvert.cli.commands import in_order, is_override
 from idinvert.cli.devices import devices_of
+from idinvert.cli.endings import stopped_by_signals
 from idinvert.cli.experiments import chosen_row, with_rows
 from idinvert.cli.job_status import JOBS, best_trial, every_job, printed, write_table
 from idinvert.cli.sweep_job import SweepJob
@@ -33,7 +35,6 @@ OWN_SEARCH = "hydra.sweeper.params"
 BASIC = "BasicSweeper"
 """Hydra's sweeper of every combination; any other one draws its jobs itself."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
-INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 IN_ONE_PROCESS = ("spawn", "fork", "notebook")
 """Strategies that start their ranks without calling the command again."""
@@ -150,7 +151,8 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
         with_hydra: Makes Hydra's main function of the program's name and a job.
 
     Raises:
-        SystemExit: 1 if any job is not done, 130 after Ctrl-C; nothing if all are.
+        SystemExit: 1 if any job is not done, 130 after Ctrl-C, 143 after SIGTERM; nothing if all
+            are.
         IdinvertError: A job that cannot be composed, the very same sweep is running already, or
             there is no room for it.
     """
@@ -169,16 +171,18 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
         argv0=sys.argv[0],
     )
     sys.argv[1:] = in_order(arguments, plan.words)
-    trouble, interrupted, before = None, False, os.environ.get(FULL_ERROR)
+    trouble, interrupted, before = None, 0, os.environ.get(FULL_ERROR)
+    caught: list[int] = []
     with locked(plan.folder):
         if plan.jobs is not None:
             for path in (plan.folder / JOBS).glob("*"):
                 path.unlink()  # of another call of this sweep
         os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, where it would print and exit
         try:
-            with_hydra(program, lambda config: job(config))()
+            with stopped_by_signals() as caught:
+                with_hydra(program, lambda config: job(config))()
         except KeyboardInterrupt:
-            interrupted = True
+            interrupted = 128 + (caught or [signal.SIGINT])[0]
         except SystemExit as error:
             trouble = None if error.code in (None, 0) else "the sweep ended early"
         except Exception as error:
@@ -189,9 +193,9 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
         _report(plan, command, trouble=trouble, interrupted=interrupted)
 
 
-def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: bool) -> None:
+def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: int) -> None:
     """Prints and stores the table; ends the process where not all is done."""
-    elsewhere = _through_submitit(plan.launcher) and (interrupted or trouble is not None)
+    elsewhere = _through_submitit(plan.launcher) and bool(interrupted or trouble is not None)
     jobs = every_job(plan.folder, plan.jobs, over=not elsewhere)
     best = best_trial(jobs, direction=plan.direction) if plan.direction else None
     print("\n" + printed(jobs, best=best))
@@ -202,7 +206,7 @@ def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: bool)
         if elsewhere:
             print("Jobs that were handed to submitit may still be at work.")
         print(f"to go on: {command}", flush=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupted)
     if trouble or not all(status.good for status in jobs):
         sys.exit(1)
 

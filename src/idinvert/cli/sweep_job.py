@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from idinvert import durable
 from idinvert.cli import job_status
-from idinvert.cli.devices import out_of_memory, prepare_process
+from idinvert.cli.devices import prepare_process
+from idinvert.cli.endings import explained
 from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
 from idinvert.cli.job_status import JobStatus, read_jobs, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra
@@ -160,8 +160,7 @@ class SweepJob:
 
     def _explain(self, status: JobStatus, error: Exception) -> None:
         """Notes an error in one line; of one that nobody expected, the traceback as well."""
-        if isinstance(error, torch.OutOfMemoryError):
-            error = out_of_memory(error, program=self.program)
+        error = explained(error, program=self.program) or error
         status.detail = " ".join(str(error).split())
         status.state = job_status.FAILED
         if isinstance(error, RunLockedError):

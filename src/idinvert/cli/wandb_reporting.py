@@ -232,9 +232,11 @@ def _table_tags(experiment: str | None) -> list[str]:
 
 def _stored(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / STORED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((folder / STORED).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    tags = found.get("tags", []) if isinstance(found, dict) else None
+    return found if isinstance(tags, list) else {}
 
 
 def weights_of(config: Mapping[str, Any], contents: Mapping[str, str]) -> list[Weights]:

@@ -138,9 +138,14 @@ def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
 def read_contents(folder: Path) -> dict[str, str] | None:
     """The hashes that a run started with; ``None`` where it is older than they are."""
     try:
-        return json.loads((folder / STANDS_ON).read_text(encoding="utf-8"))
+        return dict(json.loads((folder / STANDS_ON).read_bytes()))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{folder / STANDS_ON}: cannot be read ({error}); delete it to go on without a check "
+            "of the images and networks that the run started with"
+        ) from error
 
 
 def first_command(folder: Path) -> str | None:

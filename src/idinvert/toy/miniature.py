@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +24,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from idinvert.data.content import default_cache_dir
+from idinvert.data.content import default_cache_dir, file_hash
 from idinvert.data.domain import Domain
 from idinvert.data.pool import cores, in_order
 from idinvert.data.progress import Progress
 from idinvert.data.split import draw
-from idinvert.durable import written_whole
+from idinvert.durable import hash_of, write, written_whole
 from idinvert.errors import DataError
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
@@ -204,6 +205,8 @@ class RenderedSplit(Dataset[dict[str, Any]]):
                 fcntl.flock(lock, fcntl.LOCK_EX)  # one that dies lets go by itself
                 if not self._is_there():
                     self._render()
+                    sums = {path.name: hash_of(path) for path in self._files}
+                    write(self.folder / f"{self.stem}.sha256", json.dumps(sums))
         except OSError as error:
             size = sum(map(math.prod, self._files.values())) / 1e6
             raise DataError(
@@ -212,7 +215,16 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             ) from error
 
     def _is_there(self) -> bool:
-        return all(_is_whole(path, shape) for path, shape in self._files.items())
+        """Whether the files are complete and, where their hashes are known, as they were made."""
+        if not all(_is_whole(path, shape) for path, shape in self._files.items()):
+            return False
+        try:
+            known = dict(json.loads((self.folder / f"{self.stem}.sha256").read_bytes()))
+        except FileNotFoundError:  # made by an older version
+            return True
+        except (OSError, ValueError, TypeError, RecursionError):
+            return False
+        return all(known.get(path.name) == file_hash(path) for path in self._files)
 
     def _render(self) -> None:
         """Renders all files, with a line of progress.

@@ -53,7 +53,7 @@ def test_killed_at_random_moments_and_started_again_equals_unbroken(
     experiment: str,
     kills: int,
 ) -> None:
-    words = overrides(experiment, "nimg=3200", *SETTINGS, where="broken")
+    words = overrides(experiment, "nimg=1600", *SETTINGS, where="broken")
     for _ in range(kills):
         process = start(words)
         while process.poll() is None and not _works(process, tmp_path / "broken"):
@@ -66,9 +66,9 @@ def test_killed_at_random_moments_and_started_again_equals_unbroken(
         process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0)
     finish(start(words))
-    unbroken = train_tiny(experiment, "nimg=3200", *SETTINGS, "system.num_threads=1", where="whole")
+    unbroken = train_tiny(experiment, "nimg=1600", *SETTINGS, "system.num_threads=1", where="whole")
     folder = unbroken.parents[2] / "broken" / unbroken.parent.name / unbroken.name
-    assert read_status(folder) == {"state": "finished", "nimg": 3200}
+    assert read_status(folder) == {"state": "finished", "nimg": 1600}
     same_checkpoints(unbroken, folder)
     assert rows_of(unbroken) == rows_of(folder)
     for path in (unbroken / "weights").rglob("*.safetensors"):

@@ -1,0 +1,112 @@
+"""How both programs end: asked by a signal, or because the machine has no room left."""
+
+import errno
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from idinvert.cli.devices import out_of_memory
+from idinvert.config.run_folder import is_first_process
+from idinvert.errors import DataError, IdinvertError, OutputError
+from idinvert.training.callbacks.stop import PEOPLE
+
+PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENAMETOOLONG, errno.ESTALE),
+)
+"""What the system says of a place where nothing can be written or read."""
+LONGEST = 500
+"""Characters of what other libraries say."""
+
+
+def explained(error: BaseException, *, program: str) -> IdinvertError | None:
+    """The error a user reads, in one line; ``None`` for one that nobody expected.
+
+    Args:
+        error: What ended the work.
+        program: ``"train"`` or ``"evaluate"``.
+    """
+    words = " ".join(str(error).split())[:LONGEST]
+    if isinstance(error, IdinvertError):
+        return error
+    if isinstance(error, BrokenProcessPool) or "DataLoader worker (pid" in words:
+        return DataError(
+            f"a process that loads images was killed ({words}), most likely because the main or "
+            "shared memory was full. Use system.num_workers=0; the same command goes on."
+        )
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if full or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in words):
+        return out_of_memory(error, program=program)  # type: ignore[arg-type]
+    if isinstance(error, OSError) and error.errno in PLACES:
+        return OutputError(
+            f"{words}. Free some space, or give a folder that can be written (system.outputs; "
+            "IDINVERT_CACHE for the cache); the same command goes on."
+        )
+    return None
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[list[int]]:
+    """Meanwhile Ctrl-C and SIGTERM end the work by ``KeyboardInterrupt``, a second one at once.
+
+    What an evaluation has finished is on the disk. A training that has begun its steps listens by
+    itself (`StopAtNimg`), and Lightning calls this handler beside its own.
+
+    Yields:
+        The signals that came so far; Lightning makes another exit of the exception.
+    """
+    caught: list[int] = []
+    home = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == home:
+            if caught:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            caught.append(number)
+            if is_first_process():
+                name = signal.Signals(number).name
+                print(f"\n{name}: stopping; once more to quit now.", file=sys.stderr, flush=True)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, stop) for number in PEOPLE}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def ends_in_words(program: str) -> Iterator[None]:
+    """Around a program's work: what a user can mend, and signals, end it with one line.
+
+    Raises:
+        SystemExit: 2 for an error, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    caught: list[int] = []
+    try:
+        with stopped_by_signals() as caught:
+            yield
+    except BaseException as error:
+        known = explained(error, program=program)
+        if caught or isinstance(error, KeyboardInterrupt):
+            if is_first_process():
+                again = f"python {program}.py {shlex.join(sys.argv[1:])}"
+                print(f"stopped; what was finished is kept. To go on: {again}", file=sys.stderr)
+            raise SystemExit(128 + (caught or [signal.SIGINT])[0]) from None
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        raise SystemExit(2) from error

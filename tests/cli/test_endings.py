@@ -1,0 +1,74 @@
+"""How the programs end: one line for a machine without room, and exit codes for signals."""
+
+import errno
+import os
+import re
+import signal
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+import torch
+
+from idinvert.cli.endings import ends_in_words, explained
+from idinvert.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+            "No space.*/x/y.*system.outputs",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "Permission.*system.outputs"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x"), "system.outputs"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "Read-only.*system.outputs"),
+        (MemoryError(), "out of memory.*batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory.*batch_size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough"),
+            "out of memory.*batch_size",
+        ),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "num_workers=0"),
+        (BrokenProcessPool("A process in the pool died"), "num_workers=0"),
+        (ConfigError("as it is"), "as it is"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_with_a_key(
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught, ends_in_words("evaluate"):
+        raise error
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert explained(error, program="evaluate") is not None
+
+    assert re.search(words, line), line
+
+
+def test_what_nobody_expected_keeps_its_traceback() -> None:
+    for error in (ValueError("a fault"), FileNotFoundError(2, "No such file"), RuntimeError("x")):
+        with pytest.raises(type(error)), ends_in_words("train"):
+            raise error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(
+    number: signal.Signals,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "run=a b", "n=3"])
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as caught, ends_in_words("evaluate"):
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise SystemExit(1) from None  # as Lightning does
+    assert caught.value.code == code
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    err = capsys.readouterr().err
+    assert f"{number.name}: stopping; once more to quit now." in err
+    assert "To go on: python evaluate.py 'run=a b' n=3" in err
