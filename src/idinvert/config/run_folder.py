@@ -19,7 +19,7 @@ from idinvert.config.identity import present_targets
 from idinvert.config.instantiate import check_stored
 from idinvert.config.schema import TrainConfig
 from idinvert.errors import ConfigError, RunLockedError, nearest
-from idinvert.untrusted import check_plain, read_bounded, shown
+from idinvert.untrusted import check_plain, parse_json, read_bounded, shown
 
 CONFIG = "config.yaml"
 LARGEST = 100_000
@@ -138,10 +138,10 @@ def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
 def read_contents(folder: Path) -> dict[str, str] | None:
     """The hashes that a run started with; ``None`` where it is older than they are."""
     try:
-        return dict(json.loads((folder / STANDS_ON).read_bytes()))
+        return dict(parse_json(read_bounded(folder / STANDS_ON, most=LARGEST)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{folder / STANDS_ON}: cannot be read ({error}); delete it to go on without a check "
             "of the images and networks that the run started with"

@@ -1,17 +1,22 @@
 """Which part of a target image is diffused into a context: a crop box or any mask."""
 
+import io
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from idinvert.data.decode import LARGEST
+from idinvert.data.source import LARGEST as LARGEST_FILE
 from idinvert.errors import ConfigError, DataError
+from idinvert.untrusted import read_bounded
 
 # The authors' crop, in shares of the side: 110 px around (125, 145) at 256 px.
 CROP_SIZE = 110 / 256
 CROP_CENTRE = (125 / 256, 145 / 256)
 _HALF = 128
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others of Pillow run programs
 
 
 def crop_mask(
@@ -51,7 +56,7 @@ def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
     """A mask from an image file: white is the part to diffuse.
 
     Args:
-        path: the file, of any format and size.
+        path: the file, of any size: PNG, JPEG, WebP, BMP, GIF or TIFF.
         key: the config key that gave it.
 
     Returns:
@@ -61,10 +66,13 @@ def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
         DataError: it cannot be read.
     """
     try:
-        with Image.open(path) as picture:
+        content = read_bounded(path, most=LARGEST_FILE)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise ValueError(f"it has {picture.width}x{picture.height} pixels")
             grey = picture.convert("L")
             flat = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file raises whatever its codec meets
         raise DataError(
             f"{key}={path} cannot be read as an image ({error}); expected a picture that is white "
             "where the target is taken"

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.checkpoints.tensor_file import FLOATS, read_tensors, write_tensors
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import parse_json
 
 NAME = "codes.safetensors"
 
@@ -53,19 +53,19 @@ def read_codes(path: Path, *, generator: str) -> Codes:
     """
     path = path / NAME if path.is_dir() else path
     try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        names = [str(name) for name in json.loads(about["names"])]
+        found = read_tensors(path)
+        about, tensors = found.metadata, found.tensors
+        names = [str(name) for name in parse_json(about["names"])]
         codes = tensors["codes"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"cannot read codes from {path}: {error!r}; expected a {NAME} as task=invert writes it"
         ) from error
-    if codes.ndim != 3 or not codes.isfinite().all() or len(names) != len(codes):
+    fit = codes.ndim == 3 and codes.dtype in FLOATS and len(names) == len(codes)
+    if not fit or not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise CheckpointError(
-            f"{path} has codes of shape {list(codes.shape)} and {len(names)} names; expected "
-            "finite codes [N, L, w_dim] and N names"
+            f"{path} has {codes.dtype} codes of shape {list(codes.shape)} and {len(names)} names; "
+            "expected finite floats [N, L, w_dim] and N names"
         )
     if about.get("generator") not in ("", None, generator):
         raise CheckpointError(

@@ -25,7 +25,9 @@ from idinvert.data.decode import decode
 from idinvert.data.source import open_source
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction, save_directions
+from idinvert.editing.masks import read_mask
 from idinvert.errors import CheckpointError, DataError, IdinvertError
+from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.results.record import Record, append, read_records
 from tests.checkpoints import tiny
 
@@ -172,9 +174,14 @@ def records(place: Path) -> dict[str, bytes]:
     return {"records": file.read_bytes()}
 
 
-def pictures() -> dict[str, bytes]:
+def codes(place: Path) -> dict[str, bytes]:
+    given = Codes(torch.ones(2, 4, 8), ["anna", "ben"], "g", [torch.ones(2, 1, 4, 4)])
+    return {"codes": given.write(place).read_bytes()}
+
+
+def pictures(*forms: str) -> dict[str, bytes]:
     found = {}
-    for form in ("PNG", "JPEG", "WEBP"):
+    for form in ("PNG", "JPEG", "WEBP", *forms):
         buffer = io.BytesIO()
         Image.effect_noise((24, 16), 50).convert("RGB").save(buffer, form)
         found[form] = buffer.getvalue()
@@ -224,11 +231,19 @@ def doors(place: Path, count: int) -> dict[str, tuple[Iterator[Case], Door]]:
             damaged(pictures(), count, native=False),
             (lambda path: decode(path.read_bytes(), name="x"), DataError),
         ),
+        "masks": (
+            damaged(pictures("BMP", "GIF", "TIFF"), count, native=False),
+            (read_mask, DataError),
+        ),
+        "codes": (
+            damaged(codes(place), count // 2, native=True),
+            (lambda path: read_codes(path, generator="g"), CheckpointError),
+        ),
     }
 
 
 NAMES = ("native weights", "native headers", "native directions", "foreign directions",
-         "perceptual weights", "record files", "images")  # fmt: skip
+         "perceptual weights", "record files", "images", "masks", "codes")  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
