@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from idinvert.data import source
 from idinvert.data.folder import image_folder
 from idinvert.data.prepare import prepare
 from idinvert.data.prepared import ZipOutput
@@ -364,15 +365,15 @@ def test_a_full_disk_is_said_and_gone_on_from(photos: Path, tmp_path: Path, monk
 def test_a_device_that_does_not_answer_drops_no_image(
     photos: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    read = Path.read_bytes
+    read = source.read_bounded
 
-    def failing(path: Path) -> bytes:
+    def failing(path: Path, *, most: int) -> bytes:
         if path.name == "04.png":
             raise OSError(5, "Input/output error")
-        return read(path)
+        return read(path, most=most)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", failing)
+        patch.setattr(source, "read_bounded", failing)
         with pytest.raises(DataError, match=r"b/04\.png.*Input/output error"):
             prepare(photos, tmp_path / "out.zip", resolution=8)
     (photos / "b/08.png").unlink()

@@ -61,11 +61,14 @@ def read_tensors(path: Path, *, header_only: bool = False) -> TensorFile:
             header = parse_json(text)
             metadata = header.pop("__metadata__", {})
             shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+            ends = [entry["data_offsets"][1] for entry in header.values()]
+            if 8 + length + max(ends, default=0) != size:  # `load` says so too, but late
+                raise ValueError("its tensors and its size differ")
             if not all(isinstance(value, str) for value in metadata.values()):
                 raise ValueError("its metadata are no text")
             tensors = {} if header_only else load(start + text + file.read())
         except (
-            *(SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError),
+            *(SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
             *(OverflowError, AssertionError),
         ) as error:
             raise TensorFileError(
