@@ -105,6 +105,7 @@ def test_two_processes_write_one_cache(tmp_path: Path) -> None:
 
 PROGRAM = """
 import os, signal, sys, threading, time, multiprocessing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 print("the program runs", flush=True)
 from idinvert.data.domain import prepare
 from idinvert.toy import miniature

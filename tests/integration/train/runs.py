@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from idinvert.checkpoints.release import read_header
+from idinvert.checkpoints.tensor_file import read_tensors
 from idinvert.tracking.csv_logger import read_rows
 
 TWO = "trainer=ddp_cpu"
@@ -46,6 +48,17 @@ def same_checkpoints(one: Path, other: Path, *, validations: bool = True) -> Non
         _compare(first[key], second[key], key)
     names = {max(path.name for path in run.glob("checkpoints/*.ckpt")) for run in (one, other)}
     assert len(names) == 1
+
+
+def same_weights(one: Path, other: Path) -> None:
+    """Compares the weight files of two runs: tensors and provenance, but for the command line."""
+    files = [sorted((run / "weights").rglob("*.safetensors")) for run in (one, other)]
+    assert files[0] and len(files[0]) == len(files[1])
+    for first, second in zip(*files, strict=True):
+        assert first.relative_to(one) == second.relative_to(other)
+        _compare(read_tensors(first).tensors, read_tensors(second).tensors, first.name)
+        facts = [read_header(path).provenance | {"command": ""} for path in (first, second)]
+        _compare(facts[0], facts[1], first.name)
 
 
 def rows_of(folder: Path, *, stopped_at: Sequence[int] = ()) -> list[dict[str, float]]:
