@@ -4,11 +4,14 @@ import errno
 import os
 import re
 import signal
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
 from idinvert.errors import ConfigError
 
@@ -45,6 +48,23 @@ def test_what_a_user_can_mend_is_one_line_with_a_key(
     assert explained(error, program="evaluate") is not None
 
     assert re.search(words, line), line
+
+
+@pytest.mark.parametrize("program", [commands.train, commands.evaluate])
+def test_ctrl_c_while_torch_loads_is_one_line(
+    program: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "importlib", SimpleNamespace(import_module=interrupted))
+    monkeypatch.setattr("sys.argv", ["program"])
+    with pytest.raises(SystemExit) as caught:
+        program()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
 
 
 def test_what_nobody_expected_keeps_its_traceback() -> None:

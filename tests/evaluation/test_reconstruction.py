@@ -103,3 +103,23 @@ def test_mistakes_show_before_any_work(go, networks, domain, tmp_path):
         with pytest.raises(ConfigError, match=message):
             go(encoder, **changes)
     assert not [path for path in tmp_path.rglob("*") if path.name != ".lock"]
+
+
+def test_distances_of_sets_are_not_measured_where_an_image_failed(
+    go, networks, monkeypatch, capsys
+):
+    encoder = EncoderInverter(encoder=networks.encoder)
+    invert = encoder.invert
+
+    def failing(images, **more):
+        found = invert(images, **more)
+        return replace(found, failed=torch.arange(len(images)) == 1)
+
+    monkeypatch.setattr(encoder, "invert", failing)
+    record = go(encoder)
+    assert record.metrics["failed_images"] == 2 and record.metrics["mse"] > 0
+    for name in ("swd", "fd_attributes", "kd_attributes"):
+        assert to_dict(record)["metrics"][name] is None
+        assert record.protocol[name] == "not measured: 2 of 9 images failed"
+        assert name not in record.intervals
+    assert "swd, fd_attributes, kd_attributes: not measured: 2 of 9" in capsys.readouterr().out

@@ -52,8 +52,12 @@ def _start(name: str) -> None:
     if _flags(sys.argv[1:]) & set(COMPLETES):
         complete(name)
         return
-    module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
-    run_app(name, getattr(module, name))
+    try:
+        module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
+        run_app(name, getattr(module, name))
+    except KeyboardInterrupt:  # while torch loads; the work ends in words of its own
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 def complete(config_name: str) -> None:
