@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 from . import assembler as a
+from .foreign import Persistent, nvlabs_pickle, tiny_generator
 
 Files = Iterator[tuple[str, bytes]]
 HUGE = 1 << 40
@@ -92,7 +93,24 @@ def _pickles() -> Files:
                           tail=struct.pack("<q", 100_000) + b"\0" * 400_000))
         + b"\x85q\x010(" + b"h\x00h\x01R" * 10_000 + b"l"
     )  # fmt: skip
+    yield (
+        "long: text of 57 MB that is no UTF-8",
+        a.proto(b"X" + struct.pack("<I", 57_000_000) + b"\xff" * 57_000_000),
+    )
     yield from _repeated()
+    yield "repeats: one module", shared_modules("xy", depth=15)
+
+
+def shared_modules(name: str, *, depth: int = 10) -> bytes:
+    """A generator whose modules hold the same module twice, and that one the next one twice."""
+    module, names = tiny_generator(), (name, name[1:])
+    for _ in range(depth):
+        above = Persistent("Generator", 4, 0, 4)
+        above._modules.update(dict.fromkeys(names, module))
+        module = above
+    top = tiny_generator()
+    top._modules["synthesis"] = module
+    return nvlabs_pickle({"G": tiny_generator(), "G_ema": top, "D": None})
 
 
 def _repeated() -> Files:

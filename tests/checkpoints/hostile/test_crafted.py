@@ -1,13 +1,16 @@
 """Files made to run code, to take memory or to lie: all end in one clear error, quickly."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.formats.read import read_archive
+from idinvert.errors import CheckpointError
 
-from .bombs import bombs
+from .bombs import bombs, shared_modules
 from .crafted import attacks
 from .foreign import SOURCE, nvlabs_pickle
 from .opening import KEY, open_all
@@ -47,6 +50,15 @@ def test_every_crafted_file_is_refused(
         assert STOPPED not in message, name  # the list of names suffices; see `test_child`
         assert str(tmp_path) in message and KEY in message and len(message) < 700, name
         assert message.isprintable(), name
+
+
+def test_one_module_many_times_under_long_names(tmp_path: Path) -> None:
+    file = tmp_path / "shared.pkl"
+    file.write_bytes(shared_modules("x" * 1_000_000, depth=10))
+    begun = time.process_time()
+    with pytest.raises(CheckpointError, match="has more than 500 characters") as caught:
+        open_checkpoint(file)
+    assert len(str(caught.value)) < 1000 and time.process_time() - begun < SECONDS
 
 
 def test_a_refusal_names_the_global(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from idinvert.checkpoints import tensor_file
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.formats.read import read_state_dict
@@ -349,3 +350,18 @@ def test_an_averaged_generator_that_is_none_is_not_replaced_in_silence(
     with pytest.raises(CheckpointError, match="g_ema"):
         open_checkpoint(file)
     assert open_checkpoint(file, network="g").generator is not None
+
+
+def test_a_file_that_is_cut_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(networks(tmp_path)["generator"])
+
+    def cut() -> int:  # asked when the header has been read
+        os.truncate(file, 2_000)
+        return 1 << 40
+
+    monkeypatch.setattr(tensor_file, "memory_bytes", cut)
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_network(file, key="generator.path")

@@ -7,10 +7,12 @@ from typing import Any, Literal
 from torch import Tensor
 
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 Kind = Literal["safetensors", "torch_zip", "torch_legacy", "pickle", "npy", "npz"]
 
 _DEPTH = 64  # modules within modules
+_NAME = 500  # characters of a dotted name; a module may stand many times below another
 
 
 @dataclass
@@ -98,4 +100,8 @@ def _named(state: dict[Any, Any], group: str, *, prefix: str) -> list[tuple[str,
     entries = state.get(group, {})
     if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
         raise CheckpointError(f"expected names to values in {group} of {prefix or 'the top'!r}")
+    if long := [name for name in entries if len(prefix) + len(name) > _NAME]:
+        raise CheckpointError(
+            f"the name {shown(prefix + long[0])} has more than {_NAME} characters"
+        )
     return list(entries.items())
