@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+import idinvert
 from idinvert.cli.run_defaults import with_run
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import read_config, write_config
@@ -110,3 +111,15 @@ def test_what_does_not_make_sense_is_said_before_any_work(go, world, outputs):
         with pytest.raises(IdinvertError, match=message):
             go(f"run={world.run}", *FEW, *words)
     assert not (outputs / "records.jsonl").exists()
+
+
+def test_a_run_opens_in_python(outputs, world):
+    for source, words in (
+        (world.run, ()),
+        (world.run.name[:6], (f"system.outputs={outputs}",)),
+    ):
+        model = idinvert.open_model(source, "inversion=encoder", *words, device="cpu")
+        codes = model.invert(model.sample(2).images).codes
+        assert codes.shape == (2, model.generator.num_layers, 8) and codes.isfinite().all()
+    with pytest.raises(ConfigError, match="takes an encoder"):
+        idinvert.open_model(world.gan, device="cpu").invert(model.sample(1).images)
