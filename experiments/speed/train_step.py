@@ -136,11 +136,10 @@ def main() -> None:
     quieten_lightning()
     warnings.filterwarnings("ignore", ".*no `val_dataloader`")
     with tempfile.TemporaryDirectory() as cache:
-        options.overrides += [f"system.cache={cache}"]
         trainings, variants = {}, []
         for versus in ("", *(VERSUS if options.versus is None else options.versus)):
             name = versus or "as configured"
-            overrides = [*options.overrides, *versus.split()]
+            overrides = [*options.overrides, f"system.cache={cache}", *versus.split()]
             training = Training(overrides, device=options.device, steps=options.steps)
             trainings[name] = training
             variants.append(Variant(name, training.batch, training.run))
