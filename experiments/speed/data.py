@@ -48,9 +48,9 @@ def main() -> None:
         if node["_target_"].startswith("idinvert.toy.miniature."):
             counts = {"train": options.images, "test": 1, "val": 1, "cache_dir": cache}
             node = node | {name: value for name, value in counts.items() if name in node}
-        opened: list[Any] = []
-        wall, cpu = timed(lambda: opened.append(build(node, key="data")), "cpu")
-        (domain,) = opened
+        # A split is rendered when its first image is used.
+        wall, cpu = timed(lambda: build(node, key="data").train[0], "cpu")
+        domain = build(node, key="data")
         found.append(Times("opened, rendered once", len(domain.train), [wall], [cpu]))
         variants = [
             Variant(

@@ -11,14 +11,12 @@ from idinvert.checkpoints.bundle import assets_folder
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
-TIMES = ("speed", "gpu")
-"""Folders of times, whose records are of another kind."""
-PAGES = sorted(path for path in EXPERIMENTS.glob("*/README.md") if path.parent.name not in TIMES)
+PAGES = sorted(EXPERIMENTS.glob("*/README.md"))
 
 FIGURE = re.compile(r"(?<![\w./-])\d[\d,]*\.\d+(?![\w.]*\d)")
-LINK = re.compile(r"\]\(([^)#]+README\.md)\)")
+LINK = re.compile(r"\]\(([^)#]+(?:README\.md|records\.jsonl))\)")
 NOT_MEASURED = {
-    r"torch \d+\.\d+": "a version",
+    r"(torch|Python) \d+\.\d+": "a version",
     r"\d+\.\d MB": "the size of a file",
     r"(Sec|App|Secs)\. [\dA]+(\.\d)?": "a place in the paper",
     r"SqueezeNet 1\.1": "a network's name",
@@ -38,11 +36,15 @@ def without_code(text: str) -> str:
 
 
 def measured(folder: Path) -> Iterator[float]:
-    """What the records of a folder hold: figures, and the ends and half widths of intervals."""
+    """What the records of a folder hold: figures, and the ends and half widths of intervals.
+
+    Benchmarks and the GPU's tests write flat lines, whose numbers are all figures.
+    """
     for path in folder.glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            yield from (value for value in record["metrics"].values() if value is not None)
+            figures = record.get("metrics", record).values()
+            yield from (value for value in figures if isinstance(value, int | float))
             for low, high in record.get("intervals", {}).values():
                 yield from (low, high, (high - low) / 2)
 
