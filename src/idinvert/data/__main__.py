@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--workers", type=int, default=cores(), help="processes (%(default)s)")
     prepare.add_argument("--format", dest="form", help="zip or folder; by default by OUT's name")
     prepare.add_argument(
-        "--on-corrupt", default="skip", help="skip damaged images (default), or stop with an error"
+        "--on-corrupt",
+        default="skip",
+        help="skip damaged and small images (default), or stop with an error",
     )
     prepare.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     prepare.add_argument(
@@ -55,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "source", metavar="SRC", help="a folder, a .zip archive, an LMDB or one image"
     )
+    for command in (prepare, inspect):
+        command.add_argument(
+            "--megapixels", type=float, metavar="N", help="the largest image that is read (134)"
+        )
     inspect.add_argument("--json", action="store_true", help="as JSON")
     inspect.set_defaults(work=_inspect)
     return parser
@@ -72,6 +78,7 @@ def _prepare(given: argparse.Namespace) -> None:
         on_corrupt=given.on_corrupt,
         limit=given.limit,
         only=given.only,
+        megapixels=given.megapixels,
     )
     if given.json:
         print(json.dumps(report, indent=2))
@@ -81,11 +88,17 @@ def _prepare(given: argparse.Namespace) -> None:
 
 
 def _in_lines(report: dict[str, Any], *, out: Path, beside: Path) -> list[str]:
+    from idinvert.data.scan import left_out_words
+
     settings, dropped = report["settings"], report["dropped_images"]
     counts = ", ".join(f"{count:,} {why}" for why, count in report["dropped"].items())
+    left = [f"not read  {line}" for line in report.get("left_out", ())]
+    if words := left_out_words(report["dropped"]["corrupt"], report["dropped"]["small"]):
+        left.append(f"left out  {words}")
     lines = [
         f"{out}: {report['kept']:,} of {report['looked_at']:,} images, "
         f"{settings['resolution']} pixels, {settings['format']}",
+        *left,
         f"dropped   {counts}",
     ]
     lines += [f"  {row['why']:9s} {row['name']}: {row['detail']}" for row in dropped[:_SHOWN]]
@@ -100,7 +113,7 @@ def _in_lines(report: dict[str, Any], *, out: Path, beside: Path) -> list[str]:
 def _inspect(given: argparse.Namespace) -> None:
     from idinvert.data.inspection import in_lines, inspect
 
-    facts = inspect(given.source)
+    facts = inspect(given.source, megapixels=given.megapixels)
     print(json.dumps(facts, indent=2) if given.json else "\n".join(in_lines(facts)))
 
 

@@ -3,69 +3,154 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
+from idinvert.data.formats import FORMATS, HAVE_HEIF, WORDS, advice, true_form
 from idinvert.errors import CorruptImageError, DataError
 
 LARGEST = 1 << 27
-"""Pixels of an image at most; cameras have up to 108 million."""
+"""Pixels of an image at most, unless `megapixels` raises it; phones have up to 200 million."""
 _LARGE = 1 << 24
 _DECODING = threading.Lock()
 """Of the larger images one is decoded at a time: eight at once would take gigabytes."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-DECODER = 1  # raise whenever a decoded or fitted pixel changes: fingerprints carry it
+DECODER = 2
+"""Raised whenever a decoded or fitted pixel changes. Version 1 read PNG, JPEG and WebP and ignored
+profiles; what it would read alike still says version 1, so that fingerprints stay."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
+_FIRST = ("PNG", "JPEG", "MPO", "WEBP")  # the formats of version 1
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def decode(data: bytes, *, name: str) -> Image.Image:
-    """Decodes a PNG, JPEG or WebP file to upright 8-bit RGB.
+class Decoded(NamedTuple):
+    """An image file as it was read.
 
-    Turned by its EXIF orientation; grey repeated over the channels; transparency laid over white;
-    palettes looked up; 16 bits scaled to 8 with rounding (16-bit colour PNGs: high byte); CMYK
-    converted without a profile, as are all embedded profiles ignored; first frame of animations.
+    Attributes:
+        image: Upright, mode RGB.
+        form: Of the file, as Pillow names it, for instance `PNG`.
+        mode: Of its pixels as stored, for instance `RGBA`.
+        decoder: The first version of `DECODER` that reads these pixels.
+        clear: Whether some of it is transparent.
+    """
+
+    image: Image.Image
+    form: str
+    mode: str
+    decoder: int
+    clear: bool
+
+
+def decode(data: bytes, *, name: str, most: int = LARGEST) -> Image.Image:
+    """The picture of `read`."""
+    return read(data, name=name, most=most).image
+
+
+def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
+    """Decodes an image file of any of `FORMATS` to upright 8-bit RGB.
+
+    Turned by its EXIF orientation; an embedded ICC profile converted to sRGB (perceptual intent; a
+    profile that is broken or of another kind of pixels is ignored); grey repeated over the
+    channels; transparency laid over white; palettes looked up; 16 bits scaled to 8 with rounding
+    (16-bit colour PNGs: high byte); CMYK without a profile converted by complement; first frame of
+    animations.
 
     Args:
         data: The whole file.
         name: What to call the file in errors.
-
-    Returns:
-        A PIL image of mode RGB.
+        most: Pixels at most.
 
     Raises:
-        CorruptImageError: The bytes are no picture of these formats, or are damaged.
+        CorruptImageError: The bytes are no picture of these formats, are damaged, or too large.
     """
+    formats = tuple(form for form in FORMATS if form != "HEIF")
+    if HAVE_HEIF and true_form(data) == "HEIF":
+        _register_heif()
+        formats = ("HEIF",)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if (Image.MAX_IMAGE_PIXELS or most) < most:  # Pillow refuses twice as many
+            Image.MAX_IMAGE_PIXELS = most
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             pixels = image.width * image.height
-            if pixels > LARGEST:
-                raise ValueError(f"it has {pixels:,} pixels, expected {LARGEST:,} at most")
+            if pixels > most:
+                raise Image.DecompressionBombError(f"it has {pixels:,} pixels")
             with _DECODING if pixels > _LARGE else contextlib.nullcontext():
                 image.load()
+            form, mode = str(image.format), image.mode
             upright = ImageOps.exif_transpose(image)
+            profile = image.info.get("icc_profile")
+            if upright.mode == "F":
+                raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
             if upright.mode in _SIXTEEN_BITS:
                 wide = np.asarray(upright).astype(np.float64).clip(0, 65535)
                 upright = Image.fromarray(np.rint(wide / 257.0).astype(np.uint8))
-            if upright.mode in _WITH_ALPHA or "transparency" in upright.info:
-                white = Image.new("RGBA", upright.size, "white")
-                upright = Image.alpha_composite(white, upright.convert("RGBA"))
-            return upright.convert("RGB")
+            clear = upright.mode in _WITH_ALPHA or "transparency" in upright.info
+            if clear:
+                upright = upright.convert("RGBA")
+            found = _in_srgb(upright, profile) if profile else None
+            upright = found or upright
+            if clear:
+                clear = np.asarray(upright.getchannel("A")).min() < 255
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            decoder = 2 if found or form not in _FIRST else 1
+            return Decoded(upright.convert("RGB"), form, mode, decoder, clear)
+    except Image.DecompressionBombError as error:
+        raise CorruptImageError(
+            f"cannot decode {name}: {error}; expected {most / 1e6:,.0f} megapixels at most; raise "
+            "the limit with `data.megapixels=NUMBER` (with task=invert: `task.megapixels`; prepare "
+            "and inspect: --megapixels)"
+        ) from error
     # Damaged files raise whatever the codec meets: OSError, SyntaxError, ValueError, zlib.error, …
     except Exception as error:
+        true = true_form(data)
+        if true is not None and true not in FORMATS:
+            kind = true.replace("HEIF", "HEIC")
+            raise CorruptImageError(
+                f"cannot decode {name}: it is a {kind} file, whatever its name; {advice(true)}, or "
+                "leave it out with `data.on_corrupt=skip` (with task=invert: "
+                "`task.on_corrupt=skip`)"
+            ) from error
         raise CorruptImageError(
-            f"cannot decode {name}: {error or type(error).__name__}; expected a whole PNG, JPEG or "
-            "WebP file; mend or remove it, or set `data.on_corrupt=skip` (with task=invert: "
+            f"cannot decode {name}: {error or type(error).__name__}; expected a whole file of "
+            f"{WORDS}; mend or remove it, or set `data.on_corrupt=skip` (with task=invert: "
             "`task.on_corrupt=skip`)"
         ) from error
+
+
+@functools.cache
+def _register_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """The picture in sRGB; None where it is so already, or the profile is of no use."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        if space == "RGB" and "srgb" in (ImageCms.getProfileDescription(source) or "").lower():
+            return None
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        flat = image.convert({"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[space])
+        if space == "CMYK" and image.mode != "CMYK":
+            return None
+        found = ImageCms.profileToProfile(flat, source, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, KeyError, ValueError, TypeError):
+        return None
+    if found is not None and alpha is not None:
+        found.putalpha(alpha)
+    return found
+
+
+_SRGB = ImageCms.createProfile("sRGB")
 
 
 def fit(image: Image.Image, *, resolution: int, name: str, allow_upscale: bool = False) -> Tensor:
@@ -85,7 +170,8 @@ def fit(image: Image.Image, *, resolution: int, name: str, allow_upscale: bool =
     """
     width, height = image.size
     side = min(width, height)
-    check_size(width, height, resolution=resolution, name=name, allow_upscale=allow_upscale)
+    if side < resolution and not allow_upscale:
+        raise DataError(too_small(width, height, resolution=resolution, name=name))
     left, top = (width - side) // 2, (height - side) // 2
     image = image.crop((left, top, left + side, top + side))
     if side != resolution:
@@ -93,18 +179,13 @@ def fit(image: Image.Image, *, resolution: int, name: str, allow_upscale: bool =
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def check_size(width: int, height: int, *, resolution: int, name: str, allow_upscale: bool) -> None:
-    """Refuses images that would have to be enlarged.
-
-    Raises:
-        DataError: The shorter side is below `resolution` and `allow_upscale` is false.
-    """
-    if min(width, height) < resolution and not allow_upscale:
-        raise DataError(
-            f"{name} has {width}x{height} pixels, expected at least {resolution} on the shorter "
-            "side; change `data.resolution`, or enlarge it with `data.allow_upscale=true` (with "
-            "task=invert: `task.allow_upscale=true`)"
-        )
+def too_small(width: int, height: int, *, resolution: int, name: str) -> str:
+    """Why an image that would have to be enlarged is refused."""
+    return (
+        f"{name} has {width}x{height} pixels, expected at least {resolution} on the shorter "
+        "side; enlarge it with `data.allow_upscale=true`, or leave it out with "
+        "`data.on_corrupt=skip` (with task=invert: `task.allow_upscale`, `task.on_corrupt`)"
+    )
 
 
 def as_pictures(given: Any) -> list[Image.Image]:

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypedDict
 from torch.utils.data import Dataset
 
 from idinvert.data.content import default_cache_dir
-from idinvert.data.decode import DECODER, check_size, decode, fit
+from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
-from idinvert.data.scan import Finding, scan
+from idinvert.data.scan import Finding, left_out_words, scan
 from idinvert.data.source import ImageSource, open_source
 from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError
@@ -34,6 +34,7 @@ def image_folder(
     val: int,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
+    megapixels: float | None = None,
     name: str = "folder",
     cache_dir: str | Path | None = None,
 ) -> Domain:
@@ -48,8 +49,9 @@ def image_folder(
         resolution: R, pixels; images are cropped to their central square and resized.
         split: See `split.divide`.
         val: Number of validation images.
-        on_corrupt: `error` refuses damaged files, `skip` leaves them out with a warning.
+        on_corrupt: `error` refuses damaged and small files, `skip` leaves them out with a warning.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
+        megapixels: The largest image that is decoded; None: 134.
         name: The domain's name.
         cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
 
@@ -58,7 +60,7 @@ def image_folder(
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The folder, a size or the split cannot be used.
     """
-    source = open_source(path, key="data.path")
+    source = open_source(path, key="data.path", megapixels=megapixels)
     return assemble(
         source,
         divide(source.names, split=split, val=val),
@@ -116,9 +118,11 @@ def assemble(
     if not train:
         raise DataError(f"every training image of {path} is also a test image; change `{key}`")
 
-    digest = hashlib.sha256(f"{DECODER}/{resolution}\n".encode())
+    digest = hashlib.sha256(f"1/{resolution}\n".encode())
     for part in (train, held, test):
-        digest.update("".join(f"{found[file].sha256}\n" for file in part).encode() + b"\n")
+        # The decoder's version counts for the files that it reads otherwise than version 1.
+        marks = {f: f"/{found[f].decoder}" if found[f].decoder > 1 else "" for f in part}
+        digest.update("".join(f"{found[f].sha256}{marks[f]}\n" for f in part).encode() + b"\n")
 
     return Domain(
         name=name,
@@ -136,6 +140,7 @@ def read_images(
     resolution: int,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
+    megapixels: float | None = None,
     key: str = "images",
 ) -> ImageFiles:
     """All images of a file, folder or zip archive, in the order of their names.
@@ -145,18 +150,19 @@ def read_images(
         resolution: R, pixels.
         on_corrupt: `error` or `skip`.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
+        megapixels: The largest image that is decoded; None: 134.
         key: The config key to blame where `path` is wrong.
 
     Raises:
         ConfigError: `on_corrupt` is neither `error` nor `skip`.
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
-        DataError: Nothing usable is there, or an image is too small.
+        DataError: Nothing usable is there, or an image is too small and `on_corrupt` is `error`.
     """
-    source = open_source(path, key=key)
+    source = open_source(path, key=key, megapixels=megapixels)
     options: _Options = {"resolution": resolution, "allow_upscale": allow_upscale}
     found = _usable(source, source.names, None, on_corrupt, **options)
     if not found:
-        raise DataError(f"every image of {path} is damaged; change `{key}`")
+        raise DataError(f"every image of {path} is damaged or too small; change `{key}`")
     return ImageFiles(source=source, names=list(found), **options)
 
 
@@ -178,7 +184,8 @@ class ImageFiles(Dataset[dict[str, Any]]):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} images")
         name = self.names[index]
-        image = decode(self.source.read(name), name=f"{name} in {self.source.where()}")
+        data, where = self.source.read(name), self.source.where()
+        image = decode(data, name=f"{name} in {where}", most=self.source.most_pixels)
         pixels = fit(image, resolution=self.resolution, name=name, allow_upscale=self.allow_upscale)
         return {"image": pixels, "id": self.ids[index], "name": name}
 
@@ -198,26 +205,25 @@ def _usable(
             f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt` (with "
             "task=invert: `task.on_corrupt`)"
         )
+    if source.left_out:
+        warnings.warn(f"not read in {source.where()}: {'; '.join(source.left_out)}", stacklevel=3)
     findings = scan(source, cache_dir=cache_dir, names=names)
     damaged = [name for name in findings if findings[name].damage]
-    if damaged and on_corrupt == "error":
-        more = f" ({len(damaged)} damaged files in all)" if len(damaged) > 1 else ""
-        raise CorruptImageError(f"{source.where()}: {findings[damaged[0]].damage}{more}")
-    if damaged:
-        warnings.warn(
-            f"left out {len(damaged)} damaged files of {source.where()}: {_some(damaged)}",
-            stacklevel=3,
-        )
-    good = {name: found for name, found in findings.items() if not found.damage}
-    for name, found in good.items():
-        check_size(
-            found.width,
-            found.height,
-            resolution=resolution,
-            name=f"{name} in {source.where()}",
-            allow_upscale=allow_upscale,
-        )
-    return good
+    whole = {name: found for name, found in findings.items() if not found.damage}
+    sizes = {name: (found.width, found.height) for name, found in whole.items()}
+    small = [n for n in sizes if not allow_upscale and min(sizes[n]) < resolution]
+    if not damaged and not small:
+        return whole
+    words = left_out_words(len(damaged), len(small))
+    if on_corrupt == "error":
+        more = f" ({words} in all)" if len(damaged) + len(small) > 1 else ""
+        if damaged:
+            raise CorruptImageError(f"{source.where()}: {findings[damaged[0]].damage}{more}")
+        name = f"{small[0]} in {source.where()}"
+        raise DataError(too_small(*sizes[small[0]], resolution=resolution, name=name) + more)
+    files = f"{_some([*damaged, *small])}"
+    warnings.warn(f"left out {words} of {source.where()}: {files}", stacklevel=3)
+    return {name: found for name, found in whole.items() if name not in set(small)}
 
 
 def _without(

@@ -14,23 +14,25 @@ from idinvert.data.source import open_source
 _NAMES = 5  # examples of each kind
 
 
-def inspect(source: str | Path) -> dict[str, Any]:
+def inspect(source: str | Path, *, megapixels: float | None = None) -> dict[str, Any]:
     """Decodes and hashes every image.
 
     Args:
         source: A folder, .zip archive, LMDB or one image.
+        megapixels: The largest image that is decoded; None: 134.
 
     Returns:
         Counts: `images`, `damaged`, `formats`, `modes`, `sizes` ("WIDTHxHEIGHT", most frequent
         first), `shorter_side` (least, greatest), `square`, `duplicates` (files whose bytes are
         those of one before them), with the first few names of `damaged_names` and
-        `duplicate_names` (pairs); `prepared` for what `prepare` made; `published`, the paper's
-        data sets that have as many images.
+        `duplicate_names` (pairs); `damage`, a line for each of `damaged_names`; `left_out`, lines
+        that count by kind what is not read; `prepared` for what `prepare` made; `published`, the
+        paper's data sets that have as many images.
 
     Raises:
         DataError: Nothing is there, or it holds no image.
     """
-    files = open_source(source, key="SRC")
+    files = open_source(source, key="SRC", megapixels=megapixels)
     findings = scan(files, cache_dir=None, patience=0.0)
     first: dict[str, str] = {}
     twins: list[tuple[str, str]] = []
@@ -47,6 +49,8 @@ def inspect(source: str | Path) -> dict[str, Any]:
         "images": len(files.names),
         "damaged": len(damaged),
         "damaged_names": damaged[:_NAMES],
+        "damage": [findings[name].damage for name in damaged[:_NAMES]],
+        "left_out": list(files.left_out),
         "formats": dict(Counter(found.form for found in whole).most_common()),
         "modes": dict(Counter(found.mode for found in whole).most_common()),
         "sizes": dict(Counter(f"{found.width}x{found.height}" for found in whole).most_common()),
@@ -66,7 +70,8 @@ def in_lines(facts: dict[str, Any]) -> list[str]:
         f"{facts['source']}: {facts['images']:,} images, {facts['damaged']:,} damaged, "
         f"{facts['duplicates']:,} duplicates"
     ]
-    lines += [f"  damaged    {name}" for name in facts["damaged_names"]]
+    lines += [f"  not read   {line}" for line in facts["left_out"]]
+    lines += [f"  damaged    {why.split('; expected a whole')[0]}" for why in facts["damage"]]
     lines += [f"  duplicate  {name} is {first}" for first, name in facts["duplicate_names"]]
     lines += [f"formats   {_counted(facts['formats'])}", f"modes     {_counted(facts['modes'])}"]
     if sides:

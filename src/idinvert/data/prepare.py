@@ -33,6 +33,7 @@ from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLocked
 
 Form = Literal["zip", "folder"]
 OnCorrupt = Literal["skip", "error"]
+UNUSABLE = {"corrupt": "damaged", "small": "too small"}
 BLOCK = 32  # images a worker takes at once, and the journal commits at once
 
 
@@ -46,6 +47,7 @@ def prepare(
     on_corrupt: OnCorrupt = "skip",
     limit: int | None = None,
     only: str | None = None,
+    megapixels: float | None = None,
 ) -> dict[str, Any]:
     """Cuts every image to its central square, resizes it and stores it as PNG, in order.
 
@@ -60,16 +62,17 @@ def prepare(
         resolution: R, pixels.
         workers: Processes.
         form: `zip` or `folder`; None: `zip` where `out` ends in .zip.
-        on_corrupt: `skip` leaves damaged images out, `error` stops at the first.
+        on_corrupt: `skip` leaves damaged and small images out, `error` stops at the first.
         limit: Only the first so many.
         only: Only the images of this data set's split, for instance `lsun_bedroom256`.
+        megapixels: The largest image that is decoded; None: 134.
 
     Returns:
         The report.
 
     Raises:
         ConfigError: An argument makes no sense.
-        CorruptImageError: An image is damaged and `on_corrupt` is `error`.
+        CorruptImageError: An image is damaged or small and `on_corrupt` is `error`.
         DataError: Something cannot be read or written, or was begun with other settings.
         RunLockedError: Another process is at it.
     """
@@ -78,13 +81,15 @@ def prepare(
         form = "zip" if out.suffix.lower() == ".zip" else "folder"
     counts = {"--resolution": resolution, "--workers": workers, "--limit": limit}
     _check_arguments(source, out, counts=counts, form=form, on_corrupt=on_corrupt, only=only)
-    files = open_source(source, key="SRC")
+    files = open_source(source, key="SRC", megapixels=megapixels)
     images = len(files.names) if limit is None else min(limit, len(files.names))
     places = _places(files, only) if only is not None else range(images)
     names = hashlib.sha256()
     for name in files.names:
         names.update(name.encode("utf-8", "surrogateescape") + b"\n")
+    limits = {} if megapixels is None else {"megapixels": megapixels}
     settings = {
+        **limits,
         "resolution": resolution,
         "format": form,
         "limit": limit,
@@ -135,7 +140,7 @@ def _work(
                 f"{line.name} in {files.where()} has changed since {work} was begun; remove "
                 f"{work} to begin again"
             )
-        if line.outcome == "corrupt" and on_corrupt == "error":
+        if line.outcome in UNUSABLE and on_corrupt == "error":
             raise _damaged(files, line)
         tally.add(line)
         if line.outcome == "kept":
@@ -154,7 +159,7 @@ def _work(
                 lines: list[Made] = []
                 damaged = None
                 for made in map(tally.judged, block):
-                    if made.outcome == "corrupt" and on_corrupt == "error":
+                    if made.outcome in UNUSABLE and on_corrupt == "error":
                         damaged = made
                         break
                     if made.outcome == "kept":
@@ -174,7 +179,8 @@ def _work(
                 f"none of the {tally.done:,} images of {files.where()} can be used: {counts}; "
                 "change SRC or --resolution"
             )
-        report = {"format": FORMAT, "settings": settings, "images": images, **facts}
+        left = {"left_out": list(files.left_out)} if files.left_out else {}
+        report = {"format": FORMAT, "settings": settings, "images": images, **facts, **left}
         text = json.dumps(report, indent=1) + "\n"
         output.add(MEMBER, text.encode())
         write(report_file(out), text)
@@ -203,8 +209,8 @@ def _places(files: ImageSource, only: str) -> list[int]:
 
 def _damaged(files: ImageSource, made: Made) -> CorruptImageError:
     return CorruptImageError(
-        f"{made.name} in {files.where()} is damaged: {made.detail}; mend it and give the same "
-        "command again, or add --on-corrupt skip"
+        f"{made.name} in {files.where()} is {UNUSABLE[made.outcome]}: {made.detail}; mend it and "
+        "give the same command again, or add --on-corrupt skip"
     )
 
 

@@ -79,7 +79,7 @@ def _make_one(source: ImageSource, resolution: int, place: int, name: str) -> Ma
         return Made(place, name, stamp, "corrupt", "it cannot be read")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        image = decode(data, name=name)
+        image = decode(data, name=name, most=source.most_pixels)
     except CorruptImageError as error:
         return Made(place, name, stamp, "corrupt", _why(error), digest)
     if min(image.size) < resolution:

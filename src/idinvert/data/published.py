@@ -124,6 +124,7 @@ def paper_data(
     val: int = 500,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
+    megapixels: float | None = None,
     cache_dir: str | Path | None = None,
 ) -> Domain:
     """One of the paper's data sets, divided as the paper says (Sec. 4.1).
@@ -143,7 +144,7 @@ def paper_data(
             a part of whatever is there, however many images that are.
         test: Test images; None: the paper's number.
         val: Validation images.
-        on_corrupt, allow_upscale, cache_dir: See `folder.image_folder`.
+        on_corrupt, allow_upscale, megapixels, cache_dir: See `folder.image_folder`.
 
     Raises:
         ConfigError: A number makes no sense.
@@ -155,7 +156,7 @@ def paper_data(
     for key, count, least in (("train", train, 1), ("test", test, 0), ("val", val, 0)):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ConfigError(f"got {count!r}, expected at least {least}; change `data.{key}`")
-    source = open_source(path, key="data.path")
+    source = open_source(path, key="data.path", megapixels=megapixels)
     prepared = read_prepared(source)
     images = len(source.names) if prepared is None else prepared.images
     if prepared is None:

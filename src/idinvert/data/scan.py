@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from idinvert.data.content import forgotten
-from idinvert.data.decode import DECODER, decode
+from idinvert.data.decode import DECODER, read
+from idinvert.data.formats import FORMATS
 from idinvert.data.pool import cores
 from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource
@@ -33,6 +31,7 @@ class Finding(NamedTuple):
         damage: Why it cannot be decoded; empty if it can.
         form: Of the file, for instance `PNG`; empty if damaged.
         mode: Of its pixels as stored, for instance `RGBA`; empty if damaged.
+        decoder: Version of the decoder that these pixels are of; see `decode.DECODER`.
     """
 
     stamp: str
@@ -42,6 +41,7 @@ class Finding(NamedTuple):
     damage: str = ""
     form: str = ""
     mode: str = ""
+    decoder: int = 1
 
 
 def scan(
@@ -85,6 +85,13 @@ def scan(
     return {name: known[name] for name in names}
 
 
+def left_out_words(damaged: int, small: int) -> str:
+    """The counts in words: `1 damaged file and 2 small ones`."""
+    words = [f"{damaged:,} damaged file{'s' * (damaged > 1)}"] if damaged else []
+    words += [f"{small:,} small file{'s' * (small > 1)}"] if small else []
+    return " and ".join(words)
+
+
 def _look(source: ImageSource, name: str, stamp: str) -> Finding:
     try:
         data = source.read(name)
@@ -92,15 +99,17 @@ def _look(source: ImageSource, name: str, stamp: str) -> Finding:
         return Finding(stamp, "", 0, 0, str(error))
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        width, height = decode(data, name=name).size
+        found = read(data, name=name, most=source.most_pixels)
     except DataError as error:
         return Finding(stamp, sha256, 0, 0, str(error))
-    with Image.open(io.BytesIO(data)) as image:
-        return Finding(stamp, sha256, width, height, form=str(image.format), mode=image.mode)
+    return Finding(stamp, sha256, *found.image.size, "", found.form, found.mode, found.decoder)
 
 
 def _index_file(source: ImageSource, cache_dir: Path) -> Path:
-    key = hashlib.sha256(f"{DECODER}\n{source.where()}".encode()).hexdigest()[:16]
+    # What is damaged depends on the formats that are read and on the limit.
+    ways = f"{DECODER} {' '.join(FORMATS)} {source.most_pixels}"
+    text = f"{ways}\n{source.where()}".encode("utf-8", "surrogateescape")
+    key = hashlib.sha256(text).hexdigest()[:16]
     return cache_dir / "index" / f"{key}.json"
 
 

@@ -6,13 +6,15 @@ import os
 import threading
 import weakref
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from idinvert.data.content import files_below, stamp_of
-from idinvert.data.decode import SUFFIXES
-from idinvert.errors import DataError
+from idinvert.data.decode import LARGEST as MOST_PIXELS
+from idinvert.data.formats import SUFFIXES, WORDS, left_out
+from idinvert.errors import ConfigError, DataError
 from idinvert.untrusted import open_regular, read_bounded
 
 LARGEST = 256 << 20
@@ -25,22 +27,35 @@ _OPENING = threading.Lock()
 """A process may open a database once only: all who read it share what is open."""
 
 
-def open_source(path: str | Path, *, key: str) -> ImageSource:
+def open_source(path: str | Path, *, key: str, megapixels: float | None = None) -> ImageSource:
     """Lists the image files of `path`.
 
     Args:
         path: A folder (searched recursively), a .zip archive, an LMDB, or one image file.
         key: The config key to blame.
+        megapixels: The largest image that is decoded; None: 134.
 
     Raises:
+        ConfigError: `megapixels` is no positive number.
         DataError: Nothing is there, it cannot be read, or it holds no image.
     """
-    path = Path(path).expanduser()
+    source = _open(Path(path).expanduser(), key=key)
+    if megapixels is not None:
+        if isinstance(megapixels, bool) or not 0 < megapixels < 1e6:
+            part = key.replace("path", "megapixels") if "." in key else "megapixels"
+            raise ConfigError(f"got {megapixels} megapixels, expected more than 0; change `{part}`")
+        source.most_pixels = round(megapixels * 1e6)
+    return source
+
+
+def _open(path: Path, *, key: str) -> ImageSource:
     try:
         if _is_lmdb(path):
             source: ImageSource = LmdbSource(path=path, key=key)
         elif path.is_dir():
-            source = FolderSource(path=path, names=tuple(filter(_is_image, files_below(path))))
+            below = files_below(path)
+            source = FolderSource(path=path, names=tuple(filter(_is_image, below)))
+            source.left_out = left_out(name for name in below if not _is_image(name))
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
@@ -48,15 +63,18 @@ def open_source(path: str | Path, *, key: str) -> ImageSource:
                 source = ZipSource(path=path)
         elif path.suffix.lower() in SUFFIXES:
             source = FolderSource(path=path.parent, names=(path.name,))
+        elif advice := left_out([path.name]):
+            raise DataError(f"cannot read {path}: {advice[0]}; or change `{key}`")
         else:
             raise DataError(
-                f"got {path}, expected a folder, a .zip archive, an LMDB or a file that ends in "
-                f"{', '.join(SUFFIXES)}; change `{key}`"
+                f"got {path}, expected a folder, a .zip archive, an LMDB or a file of {WORDS}; "
+                f"change `{key}`"
             )
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; change `{key}`") from error
     if not source.names:
-        raise DataError(f"{path} holds no image that ends in {', '.join(SUFFIXES)}; change `{key}`")
+        but = "".join(f"; {line}" for line in source.left_out)
+        raise DataError(f"{path} holds no image of {WORDS}{but}; change `{key}`")
     return source
 
 
@@ -66,8 +84,12 @@ class _Source:
     Attributes:
         path: Of the folder, archive or database.
         names: Of the images, sorted as plain strings.
+        left_out: Lines that count by kind the pictures and archives that are not read.
+        most_pixels: Of an image that is decoded.
     """
 
+    left_out: Sequence[str] = ()
+    most_pixels: int = MOST_PIXELS
     path: Path
     names: tuple[str, ...]
     _handle: tuple[int, Any] | None = None
@@ -114,6 +136,8 @@ class ZipSource(_Source):
             if _is_image(info.filename)
         }
         self.names = tuple(sorted(self._stamps))
+        others = (info.filename for info in members if not _is_litter(info.filename))
+        self.left_out = left_out(name for name in others if name not in self._stamps)
 
     def read(self, name: str) -> bytes:
         """The whole member."""
@@ -214,9 +238,12 @@ ImageSource = FolderSource | ZipSource | LmdbSource
 
 def _is_image(name: str) -> bool:
     """By suffix; hidden files and the archive litter of some systems do not count."""
+    return name.lower().endswith(SUFFIXES) and not _is_litter(name)
+
+
+def _is_litter(name: str) -> bool:
     inside = f"/{name}"
-    hidden = "/." in inside or "/__MACOSX/" in inside
-    return name.lower().endswith(SUFFIXES) and not hidden
+    return "/." in inside or "/__MACOSX/" in inside
 
 
 def _is_lmdb(path: Path) -> bool:

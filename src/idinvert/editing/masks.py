@@ -1,13 +1,11 @@
 """Which part of a target image is diffused into a context: a crop box or any mask."""
 
-import io
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from idinvert.data.decode import LARGEST
+from idinvert.data.decode import read
 from idinvert.data.source import LARGEST as LARGEST_FILE
 from idinvert.errors import ConfigError, DataError
 from idinvert.untrusted import read_bounded
@@ -16,7 +14,6 @@ from idinvert.untrusted import read_bounded
 CROP_SIZE = 110 / 256
 CROP_CENTRE = (125 / 256, 145 / 256)
 _HALF = 128
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others of Pillow run programs
 
 
 def crop_mask(
@@ -56,7 +53,8 @@ def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
     """A mask from an image file: white is the part to diffuse.
 
     Args:
-        path: the file, of any size: PNG, JPEG, WebP, BMP, GIF or TIFF.
+        path: the file, of any size and format that images have. It is read as they are: upright,
+            transparency over white.
         key: the config key that gave it.
 
     Returns:
@@ -67,16 +65,19 @@ def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
     """
     try:
         content = read_bounded(path, most=LARGEST_FILE)
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            if picture.width * picture.height > LARGEST:
-                raise ValueError(f"it has {picture.width}x{picture.height} pixels")
-            grey = picture.convert("L")
-            flat = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
-    except Exception as error:  # a damaged file raises whatever its codec meets
+        found = read(content, name=str(path))
+    except (OSError, DataError) as error:
         raise DataError(
-            f"{key}={path} cannot be read as an image ({error}); expected a picture that is white "
-            "where the target is taken"
+            f"{key}={path} cannot be read as an image ({error.__cause__ or error}); expected a "
+            "picture that is white where the target is taken"
         ) from error
+    grey = found.image.convert("L")
+    if found.clear and min(grey.tobytes()) >= _HALF:
+        raise DataError(
+            f"{key}={path} is white all over, as transparent parts count as white; expected black "
+            "where the context is kept"
+        )
+    flat = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
     return flat.view(1, grey.height, grey.width)
 
 

@@ -65,8 +65,9 @@ def invert(
     context: EvaluationContext,
     *,
     out: str | None = None,
-    on_corrupt: Literal["error", "skip"] = "error",
+    on_corrupt: Literal["error", "skip"] = "skip",
     allow_upscale: bool = False,
+    megapixels: float | None = None,
 ) -> list[Record]:
     """Invert images of one's own and write everything one may want of them.
 
@@ -83,8 +84,9 @@ def invert(
         context: the method; its `images=` are inverted.
         out: folder of the results; None for one below the run's, named by what is in the images
             and by the method.
-        on_corrupt: whether damaged files are an "error" or left out ("skip").
+        on_corrupt: whether damaged and small files are an "error" or left out ("skip").
         allow_upscale: whether images smaller than the generator's are enlarged.
+        megapixels: the largest image that is decoded; None: 134.
 
     Returns:
         The record on the first rank, none on the others.
@@ -97,7 +99,11 @@ def invert(
         raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
     source, resolution = Path(context.config["images"]), context.generator.resolution
     images = read_images(
-        source, resolution=resolution, on_corrupt=on_corrupt, allow_upscale=allow_upscale
+        source,
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        allow_upscale=allow_upscale,
+        megapixels=megapixels,
     )
     context = with_images(context, images, name=source.stem, resolution=resolution)
     # How the images are called makes no other inversions.

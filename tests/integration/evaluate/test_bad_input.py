@@ -50,7 +50,7 @@ def test_images_are_given_where_they_are_read_and_nowhere_else(invert, on_run, p
         ("no such folder", None, "no such folder"),
         ("no such file.png", None, "no such file.png"),
         ("none.zip", None, "none.zip"),
-        ("papers/letter.txt", b"Dear", r"papers holds no image .*\.png"),
+        ("papers/letter.txt", b"Dear", r"papers holds no image of PNG"),
         ("letter.txt", b"Dear", r"letter\.txt, expected a folder"),
         ("sent.zip", b"PK but not really", r"sent\.zip"),
     ],
@@ -82,15 +82,19 @@ def test_damaged_and_small_images(invert, photo, tmp_path):
         invert(f"images={photo}", "task.on_corrupt=ignore")
     Image.new("RGB", (300, 12)).save(photo / "small.png")
     with pytest.raises(DataError, match=r"small\.png.*300x12.*at least 16.*task\.allow_upscale"):
-        invert(f"images={photo}")
+        invert(f"images={photo}", "task.on_corrupt=error")
     assert invert(f"images={photo}", "task.allow_upscale=true")[0].n == 2
     (photo / "empty.jpg").write_bytes(b"")
     with pytest.raises(CorruptImageError, match=r"empty\.jpg.*task\.on_corrupt=skip"):
-        invert(f"images={photo}", "task.allow_upscale=true")
+        invert(f"images={photo}", "task.allow_upscale=true", "task.on_corrupt=error")
+    with pytest.warns(UserWarning, match=r"left out 1 damaged file and 1 small file of .*empty"):
+        assert invert(f"images={photo}")[0].n == 1
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     with (
         pytest.warns(UserWarning, match="left out 1 damaged"),
-        pytest.raises(DataError, match=r"every image of .*bad\.jpg is damaged.*`images`"),
+        pytest.raises(
+            DataError, match=r"every image of .*bad\.jpg is damaged or too small.*`images`"
+        ),
     ):
         invert(f"images={tmp_path / 'bad.jpg'}", "task.on_corrupt=skip")
 

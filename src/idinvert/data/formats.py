@@ -1,0 +1,85 @@
+"""The kinds of image files by suffix: what can be read here, and what to do about the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+
+from PIL import features
+
+_PHOTOS = "pip install 'idinvert[photos]'"
+_SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+"""Pillow's formats that are pictures alone; others of Pillow run programs."""
+_MISSING = {"AVIF": "pip install --upgrade pillow", "HEIF": _PHOTOS}
+"""Formats that not every installation reads, and what makes it read them."""
+_ELSEWHERE = {
+    "camera raw": "export them as JPEG or TIFF",
+    "video": "export single frames",
+    "drawing": "export them as PNG",
+    "nested archive": "unpack it",
+}
+_ELSEWHERE_SUFFIXES = {
+    "camera raw": ".arw .cr2 .cr3 .dng .nef .orf .raf .rw2",
+    "video": ".avi .m4v .mkv .mov .mp4 .webm",
+    "drawing": ".ai .eps .jp2 .jxl .pdf .psd .svg .tga .xcf",
+    "nested archive": ".7z .gz .rar .tar .tgz .zip",
+}
+_KIND = {s: form for form, suffixes in _SUFFIXES.items() for s in suffixes}
+_KIND |= {s: kind for kind, text in _ELSEWHERE_SUFFIXES.items() for s in text.split()}
+
+HAVE_HEIF = find_spec("pillow_heif") is not None
+FORMATS = tuple(
+    form
+    for form in _SUFFIXES
+    if {"AVIF": features.check("avif"), "HEIF": HAVE_HEIF}.get(form, True)
+)
+"""What can be read here, by Pillow's names."""
+SUFFIXES = tuple(suffix for form in FORMATS for suffix in _SUFFIXES[form])
+WORDS = ", ".join(name.replace("HEIF", "HEIC").replace("WEBP", "WebP") for name in FORMATS)
+"""For messages: the formats that can be read here."""
+
+
+def left_out(names: Iterable[str]) -> list[str]:
+    """Counts by kind the pictures and archives that are not read, each with advice.
+
+    Args:
+        names: Of files that are not read; those of other kinds, such as lists, do not count.
+
+    Returns:
+        For instance `3 HEIC files: pip install 'idinvert[photos]'`.
+    """
+    kinds = Counter(_KIND.get(PurePosixPath(name).suffix.lower()) for name in names)
+    lines = []
+    for kind in (*_MISSING, *_ELSEWHERE):
+        if count := kinds[kind]:
+            word = {"HEIF": "HEIC file", "AVIF": "AVIF file"}.get(kind, kind)
+            word += " file" if kind in ("camera raw", "drawing") else ""
+            plural = "s" if count > 1 else ""
+            lines.append(f"{count:,} {word}{plural}: {advice(kind)}")
+    return lines
+
+
+def advice(kind: str) -> str:
+    """What to do about a kind of file that is not read here."""
+    return _MISSING.get(kind) or _ELSEWHERE[kind]
+
+
+def true_form(data: bytes) -> str | None:
+    """`HEIF` or `AVIF` where the bytes are of that format, whatever the file is called."""
+    if data[4:8] != b"ftyp":
+        return None
+    brands = {data[i : i + 4] for i in (8, *range(16, min(64, int.from_bytes(data[:4])), 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIF" if brands & {b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"} else None
