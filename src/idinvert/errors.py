@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ class IdinvertError(Exception):
     """
 
     def __str__(self) -> str:
-        return readable(super().__str__())
+        return readable(as_typed(super().__str__()))
 
 
 class ConfigError(IdinvertError):
@@ -82,6 +83,17 @@ def require_number(
         span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         word = "a whole number" if whole else "a number"
         raise ConfigError(f"got {key}={value!r}, expected {word}, {span}; change {key}")
+
+
+def as_typed(text: str) -> str:
+    """A text whose commands are those that this user has: from a wheel there is no ``train.py``.
+
+    Args:
+        text: With commands as in a checkout (``python train.py …``).
+    """
+    if not (Path(__file__).parent / "conf").is_dir():
+        return text
+    return re.sub(r"python (train|evaluate)\.py", r"idinvert-\1", text)
 
 
 def nearest(name: str, known: list[str]) -> str:

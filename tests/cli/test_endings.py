@@ -6,14 +6,17 @@ import re
 import signal
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, as_typed
+from idinvert.tracking.status import write_status
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,48 @@ def test_ctrl_c_while_torch_loads_is_one_line(
         program()
     assert caught.value.code == 130
     assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "job", "code"),
+    [
+        ("SIGINT", None, 130),
+        ("SIGTERM", None, 143),
+        ("SIGUSR1", None, 0),
+        (None, None, 0),
+        ("SIGINT", "SLURM_JOB_ID", 130),
+        ("SIGTERM", "SLURM_JOB_ID", 0),
+        ("SIGTERM", "SUBMITIT_EXECUTOR", 0),
+    ],
+)
+def test_a_training_that_a_signal_stopped_ends_with_its_code(
+    stopped_by: str | None,
+    job: str | None,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if job:
+        monkeypatch.setenv(job, "7")
+
+    def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> Path:
+        write_status(tmp_path, state="stopped", nimg=8, stopped_by=stopped_by)
+        return tmp_path
+
+    ended = 0
+    try:
+        commands._guarded("train", work, {}, {})
+    except SystemExit as end:
+        ended = int(end.code or 0)
+    assert ended == code
+
+
+def test_commands_in_messages_are_those_that_the_user_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Train it: python train.py a=1, then python evaluate.py run=RUN"
+    assert as_typed(said) == said
+    monkeypatch.setattr(Path, "is_dir", lambda path: path.name == "conf")
+    assert str(ConfigError(said)) == "Train it: idinvert-train a=1, then idinvert-evaluate run=RUN"
 
 
 def test_what_nobody_expected_keeps_its_traceback() -> None:

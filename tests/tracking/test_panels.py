@@ -1,5 +1,8 @@
 """Panels and the status of a run, as files."""
 
+import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +45,18 @@ def test_the_status_of_a_run_is_read_back(tmp_path: Path, state: str) -> None:
     write_status(tmp_path, state=state, nimg=64)
     assert read_status(tmp_path) == {"state": state, "nimg": 64}
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
+
+
+def test_a_killed_run_is_not_running(tmp_path: Path) -> None:
+    write_status(tmp_path, state="running", nimg=64)
+    facts = json.loads((tmp_path / "status.json").read_text())
+    assert facts["process"] == os.getpid() and facts["host"] and facts["time"].endswith("+00:00")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / "status.json").write_text(json.dumps(facts | {"process": gone.pid}))
+    assert read_status(tmp_path) == {"state": "killed", "nimg": 64}
+    (tmp_path / "status.json").write_text(json.dumps(facts | {"process": 1}))  # another user's
+    assert read_status(tmp_path)["state"] == "running"
+    elsewhere = facts | {"process": gone.pid, "host": "another"}
+    (tmp_path / "status.json").write_text(json.dumps(elsewhere))
+    assert read_status(tmp_path)["state"] == "running"

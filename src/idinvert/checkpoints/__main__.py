@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from idinvert.errors import exit_status
+from idinvert.errors import as_typed, exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +104,7 @@ def _convert(given: argparse.Namespace) -> None:
     if given.to == "native" and "generator" in files:
         print(f"use it: generator=checkpoint generator.path={files['generator']}")
     if given.to == "native" and "encoder" in files:
-        print(f"use it: python evaluate.py encoder.path={files['encoder']}")
+        print(as_typed(f"use it: python evaluate.py encoder.path={files['encoder']}"))
 
 
 def _list(given: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from idinvert.cli.assemble import Parts
 from idinvert.config.run_folder import first_command, is_first_process
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
-from idinvert.errors import CheckpointError, ConfigError, nearest
+from idinvert.errors import CheckpointError, ConfigError, as_typed, nearest
 from idinvert.evaluation.provenance import command, commit, device_name, versions
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
@@ -169,7 +169,7 @@ def _direction(parts: Parts, options: dict[str, Any]) -> Direction | None:
 
 def _say(reason: str) -> None:
     if is_first_process():
-        print(f"no panel of manipulation: {reason}", flush=True)
+        print(as_typed(f"no panel of manipulation: {reason}"), flush=True)
 
 
 def _found(parts: Parts) -> Path | None:

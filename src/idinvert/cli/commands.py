@@ -7,8 +7,10 @@ press of the tab key.
 import contextlib
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -26,7 +28,7 @@ from idinvert.config.compose import (
     take_own_config_dir,
     without_hydra,
 )
-from idinvert.errors import ConfigError, IdinvertError
+from idinvert.errors import ConfigError, IdinvertError, as_typed
 
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("-c", "--cfg", "-i", "--info")
@@ -114,7 +116,7 @@ def _single_job(
             # Hydra prints what it composes itself: that of the row, not of the sweep.
             sys.argv[1:] = in_order([*row, *(w for w in arguments if not is_override(w))])
         else:
-            print(f"python {config_name}.py {' '.join(row)}", flush=True)
+            print(as_typed(f"python {config_name}.py {shlex.join(row)}"), flush=True)
 
     def job(composed: DictConfig) -> Any:
         argv = sys.argv
@@ -143,11 +145,14 @@ def _guarded(
 ) -> Any:
     """Does the work; an expected error becomes one line."""
     from idinvert.cli.devices import prepare_process
-    from idinvert.cli.endings import ends_in_words
+    from idinvert.cli.endings import end_as_the_run, ends_in_words
 
     prepare_process()
     with ends_in_words(config_name):
-        return work(config, given=given)
+        result = work(config, given=given)
+    if isinstance(result, Path):
+        end_as_the_run(result)
+    return result
 
 
 def _with_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> Callable[[], None]:

@@ -9,13 +9,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import torch
 
 from idinvert.cli.devices import out_of_memory
+from idinvert.cli.slurm import in_cluster_job
 from idinvert.config.run_folder import is_first_process
-from idinvert.errors import DataError, IdinvertError, OutputError
+from idinvert.errors import DataError, IdinvertError, OutputError, as_typed
+from idinvert.tracking.status import read_facts
 from idinvert.training.callbacks.stop import PEOPLE
 
 PLACES = (
@@ -88,6 +91,20 @@ def stopped_by_signals() -> Iterator[list[int]]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+def end_as_the_run(folder: Path) -> None:
+    """Ends the program as the signal that stopped its run asks, once the run has been saved.
+
+    In a cluster's job, which is queued again (`cli.slurm`) or was cancelled, that is no failure;
+    neither are SIGUSR1 and SIGUSR2, which ask for nothing but a checkpoint.
+
+    Raises:
+        SystemExit: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    stopped_by = read_facts(folder).get("stopped_by") if is_first_process() else None
+    if stopped_by == "SIGINT" or (stopped_by == "SIGTERM" and not in_cluster_job()):
+        raise SystemExit(128 + signal.Signals[stopped_by])
+
+
 @contextmanager
 def ends_in_words(program: str) -> Iterator[None]:
     """Around a program's work: what a user can mend, and signals, end it with one line.
@@ -103,7 +120,7 @@ def ends_in_words(program: str) -> Iterator[None]:
         known = explained(error, program=program)
         if caught or isinstance(error, KeyboardInterrupt):
             if is_first_process():
-                again = f"python {program}.py {shlex.join(sys.argv[1:])}"
+                again = as_typed(f"python {program}.py {shlex.join(sys.argv[1:])}")
                 print(f"stopped; what was finished is kept. To go on: {again}", file=sys.stderr)
             raise SystemExit(128 + (caught or [signal.SIGINT])[0]) from None
         if known is None:

@@ -99,6 +99,11 @@ def _scontrol(*words: str) -> tuple[bool, str]:
     return done.returncode == 0, (done.stderr if done.returncode else done.stdout).strip()
 
 
+def in_cluster_job() -> bool:
+    """Whether submitit or Slurm started this process, and so decides what comes after it."""
+    return SUBMITIT in os.environ or _slurm_job() is not None
+
+
 def _slurm_job() -> str | None:
     """This process's Slurm job as scontrol takes it."""
     if "SLURM_ARRAY_JOB_ID" in os.environ:

@@ -29,7 +29,7 @@ from idinvert.config.compose import (
     without_hydra,
 )
 from idinvert.config.run_folder import locked
-from idinvert.errors import ConfigError, IdinvertError
+from idinvert.errors import ConfigError, IdinvertError, as_typed
 
 OWN_SEARCH = "hydra.sweeper.params"
 BASIC = "BasicSweeper"
@@ -158,7 +158,7 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
     """
     arguments = sys.argv[1:]
     plan = planned(program, [word for word in arguments if is_override(word)])
-    command = f"python {program}.py {shlex.join(sorted(arguments, key=is_override))}"
+    command = as_typed(f"python {program}.py {shlex.join(sorted(arguments, key=is_override))}")
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

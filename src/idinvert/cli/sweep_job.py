@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -22,7 +23,14 @@ from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
 from idinvert.cli.job_status import JobStatus, read_jobs, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra
 from idinvert.config.run_folder import is_first_process
-from idinvert.errors import ConfigError, DivergenceError, IdinvertError, RunLockedError, nearest
+from idinvert.errors import (
+    ConfigError,
+    DivergenceError,
+    IdinvertError,
+    RunLockedError,
+    as_typed,
+    nearest,
+)
 from idinvert.results.record import now
 from idinvert.tracking.csv_logger import read_rows
 from idinvert.tracking.status import read_status
@@ -120,7 +128,7 @@ class SweepJob:
         row = [word for word in words if not word.startswith("row=")]
         sys.argv = [self.argv0, *row]
         if len(row) < len(words) and is_first_process():
-            print(f"python {self.program}.py {' '.join(row)}", flush=True)
+            print(as_typed(f"python {self.program}.py {shlex.join(row)}"), flush=True)
         result = self._work(config, given_keys([*words, *chosen_by_experiment(words)]))
         optimized = config.get("optimized_metric")
         if isinstance(result, Path):

@@ -1,6 +1,8 @@
 """``train.py``: composes the configuration, wires the parts, fits."""
 
 import contextlib
+import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,15 +30,17 @@ from idinvert.config.run_folder import (
 )
 from idinvert.data.datamodule import ImageDataModule
 from idinvert.data.domain import prepare
-from idinvert.errors import ConfigError, DivergenceError, OutputError
+from idinvert.errors import ConfigError, DivergenceError, OutputError, as_typed
 from idinvert.evaluation.provenance import command
 from idinvert.tracking.csv_logger import CsvLogger, last_values
-from idinvert.tracking.status import read_status, write_status
+from idinvert.tracking.status import write_status
 from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamaged_checkpoint
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The metric that must not end above its bound, and the bound; a module may have none."""
+JUDGED_FROM = 10_000
+"""Images seen before a run can be said to end worse than the mean image; one of 64 is a trial."""
 
 
 MAY_CHANGE = (
@@ -112,7 +116,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
     checkpoint = _checkpoint_of(folder)
     start = nimg_of(checkpoint)
     if checkpoint and start >= config["nimg"] and is_finished(folder, checkpoint):
-        _report_done(folder, judged_by=_judged_by(module), nimg=start)
+        _report_done(parts, folder=folder, nimg=start)
         return None
     for split in (parts.domain.train, parts.domain.val):
         prepare(split)  # before the processes of other devices begin
@@ -152,15 +156,18 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except BaseException as error:
+        asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes one the other
         state = "diverged" if isinstance(error, DivergenceError) else "failed"
+        state = "stopped" if asked else state
         with contextlib.suppress(OutputError):  # which would hide the error itself
             _conclude(trainer, folder=folder, state=state, nimg=module.nimg)
         raise
     state = "finished" if module.nimg >= config["nimg"] else "stopped"
-    _conclude(trainer, folder=folder, state=state, nimg=module.nimg)
-    _report(trainer, config, folder=folder, state=state, nimg=module.nimg)
     (stop,) = (callback for callback in callbacks if isinstance(callback, StopAtNimg))
-    return stop.interrupted_by if state == "stopped" else None
+    stopped_by = stop.interrupted_by if state == "stopped" else None
+    _conclude(trainer, folder=folder, state=state, nimg=module.nimg, stopped_by=stopped_by)
+    _report(trainer, parts, folder=folder, state=state)
+    return stopped_by
 
 
 def _checkpoint_of(folder: Path) -> Path | None:
@@ -176,53 +183,66 @@ def _checkpoint_of(folder: Path) -> Path | None:
     return checkpoint
 
 
-def _conclude(trainer: pl.Trainer, *, folder: Path, state: str, nimg: int) -> None:
+def _conclude(
+    trainer: pl.Trainer, *, folder: Path, state: str, nimg: int, stopped_by: str | None = None
+) -> None:
     """Closes the loggers, and writes how the run stands."""
     for logger in trainer.loggers:
         logger.finalize("success" if state in ("finished", "stopped") else state)
     if trainer.is_global_zero:
-        write_status(folder, state=state, nimg=nimg)
+        write_status(folder, state=state, nimg=nimg, stopped_by=stopped_by)
 
 
-def _judged_by(module: Any) -> Sequence[str]:
-    return getattr(module, "judged_by", JUDGED_BY) or ()
+def _require_no_divergence(parts: Parts, *, folder: Path, nimg: int) -> None:
+    """Judges a run at its end, by the last validation; the same each time that it is asked.
+
+    It has diverged where its error is no number, or lies above the 95 % interval of that of G at
+    the mean code, once it has seen `JUDGED_FROM` images.
+
+    Raises:
+        DivergenceError: It has; the status says so too.
+    """
+    last = last_values(folder / "metrics.jsonl")  # of this process or the one before
+    names = getattr(parts.module, "judged_by", JUDGED_BY) or ()
+    error, bound = [last.get(name, 0.0) for name in names] or (0.0, 0.0)
+    square = last.get(f"{JUDGED_BY[1]}_squared", bound**2)  # older runs have none
+    count = max(1, len(parts.domain.val))  # type: ignore[arg-type]
+    upper = bound + 1.96 * math.sqrt(max(0.0, square - bound**2) / count)
+    if math.isnan(error) or math.isnan(bound) or (error > upper and nimg >= JUDGED_FROM):
+        write_status(folder, state="diverged", nimg=nimg)
+        raise DivergenceError(
+            f"training ended at {nimg:,} images with a validation error of {error:.4f}, above that "
+            f"of G at the mean code ({bound:.4f}): {folder}. Try a smaller objective.lr (a tenth) "
+            "or latent.offset=w_avg."
+        )
+    if error > upper:
+        print(f"not judged before {JUDGED_FROM:,} images: the error is above the mean image's yet")
 
 
-def _report_done(folder: Path, *, judged_by: Sequence[str], nimg: int) -> None:
+def _report_done(parts: Parts, *, folder: Path, nimg: int) -> None:
     """Says that all images were seen before, by a run that may have been killed at its end."""
     if is_first_process():
         if not (folder / "metrics.csv").is_file():
             CsvLogger(folder=folder).finalize("success")
-        last = last_values(folder / "metrics.jsonl")
-        error, mean_error = [last.get(name, 0.0) for name in judged_by] or (0.0, 0.0)
-        diverged = read_status(folder)["state"] == "diverged" or not error <= mean_error
-        state = "diverged" if diverged else "finished"
-        write_status(folder, state=state, nimg=nimg)
-        print(f"{state} already, at {nimg:,} images: {folder} (a larger nimg goes on)")
+        _require_no_divergence(parts, folder=folder, nimg=nimg)
+        write_status(folder, state="finished", nimg=nimg)
+        print(f"finished already, at {nimg:,} images: {folder} (a larger nimg goes on)")
 
 
-def _report(
-    trainer: pl.Trainer, config: dict[str, Any], *, folder: Path, state: str, nimg: int
-) -> None:
+def _report(trainer: pl.Trainer, parts: Parts, *, folder: Path, state: str) -> None:
     if not trainer.is_global_zero:
         return
-    last = last_values(folder / "metrics.jsonl")  # of this process or the one before
-    names = _judged_by(trainer.lightning_module)
-    error, mean_error = [last.get(name, 0.0) for name in names] or (0.0, 0.0)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if state == "finished" and not error <= mean_error:  # so that NaN is caught as well
-        write_status(folder, state="diverged", nimg=nimg)
-        raise DivergenceError(
-            f"training ended at {nimg:,} images with a validation error of {error:.4f}, above that "
-            f"of G at the mean code ({mean_error:.4f}). Try a smaller objective.lr (a tenth) or "
-            "latent.offset=w_avg."
-        )
+    nimg = parts.module.nimg
+    if state == "finished":
+        _require_no_divergence(parts, folder=folder, nimg=nimg)
     print(f"{state} at {nimg:,} images: {folder}")
     if state == "stopped":
-        own = named_words(own_targets(config, usual=usual_targets()))
-        print(f"to go on: python train.py run={folder} {own}".rstrip())
-    for name, value in metrics.items():
-        print(f"  {name} {value:.4f}")
+        own = named_words(own_targets(parts.config, usual=usual_targets()))
+        run = shlex.quote(f"run={folder}")
+        print(as_typed(f"to go on: python train.py {run} {own}").rstrip())
+    for name, value in trainer.callback_metrics.items():
+        if not name.endswith("_squared"):
+            print(f"  {name} {float(value):.4f}")
 
 
 def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -274,10 +294,11 @@ def require_same_contents(
         f"{contents.get(key, 'not there')}"
         for key in changed
     )
+    first = first_command(folder) or "train.py"
     raise ConfigError(
         f"run={folder} stands on something else now: {told}. A run goes on with what it started "
         "with: put that back. To train with what is there now, start another run: "
-        f"python {first_command(folder) or 'train.py'}"
+        f"{'' if first.startswith('idinvert-') else 'python '}{first}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, as_typed
 from idinvert.results.select import Default, Within
 
 FREE = (
@@ -298,9 +298,10 @@ class Place:
         """What to type: the evaluation of a run, after its training where none is given."""
         typed = []
         if run is None and self.method.train is not None:
-            typed.append(" ".join(["python train.py", *self.train]))
+            typed.append(" ".join([as_typed("python train.py"), *self.train]))
         if self.method.evaluate is not None:
-            typed.append(" ".join(["python evaluate.py", f"run={run or 'RUN'}", *self.evaluate]))
+            program = as_typed("python evaluate.py")
+            typed.append(" ".join([program, f"run={run or 'RUN'}", *self.evaluate]))
         return tuple(typed)
 
     def filled(self, template: str) -> str:

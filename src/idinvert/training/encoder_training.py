@@ -84,7 +84,8 @@ class EncoderTraining(Objective):
             mean_image = self.generator.synthesis(mean_code, noise="const")
             error = pixel_loss(images, self.reconstruct(images).clamp(-1, 1))
             floor = pixel_loss(images, mean_image.clamp(-1, 1))
-        self.log_means({"val/mse": error, "val/mse_of_mean_image": floor})
+        spread = {"val/mse_of_mean_image_squared": floor.square()}  # for the verdict's interval
+        self.log_means({"val/mse": error, "val/mse_of_mean_image": floor} | spread)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the frozen networks out.

@@ -70,18 +70,25 @@ def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
 
 @pytest.mark.parametrize("how", ["nan", "worse"])
 def test_a_run_that_ends_worse_than_the_mean_image_has_diverged(
-    train_tiny: Callable[..., Path], breaks: Callable[..., None], tmp_path: Path, how: str
+    train_tiny: Callable[..., Path],
+    breaks: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
     more = []
     if how == "nan":
         breaks(lambda module: not module.encoder.training)
     else:
         more = ["objective.lr=3.0", "nimg=24"]
+        assert read_status(train_tiny("domain_guided", *more))["state"] == "finished", "a trial"
+        monkeypatch.setattr("idinvert.cli.train.JUDGED_FROM", 24)
     with pytest.raises(DivergenceError, match="that of G at the mean code"):
         train_tiny("domain_guided", *more)
     run = only_run(tmp_path / "outputs")
     assert read_status(run)["state"] == "diverged"
-    train_tiny("domain_guided", *more)  # it has all its images, and is still called diverged
+    with pytest.raises(DivergenceError, match="that of G at the mean code"):
+        train_tiny("domain_guided", *more)  # it has all its images, and is still called diverged
     assert read_status(run)["state"] == "diverged"
 
 

@@ -75,17 +75,18 @@ def test_killed_at_random_moments_and_started_again_equals_unbroken(
     assert damaged(folder) == [] and not list(folder.rglob(".*.tmp"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
     overrides: Callable[..., list[str]],
     start: Callable[..., Any],
     tmp_path: Path,
     number: signal.Signals,
+    code: int,
 ) -> None:
     process = start(overrides("domain_guided", "nimg=1000000", *SETTINGS))
     folder = wait_for_checkpoint(process, tmp_path / "outputs")
     process.send_signal(number)
-    output = finish(process)
+    output = finish(process, code=code)
     assert f"{number.name}: finishing this step and saving" in output
     assert f"to go on: python train.py run={folder}" in output
     status = read_status(folder)
