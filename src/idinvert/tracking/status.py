@@ -38,10 +38,10 @@ def read_status(folder: Path) -> dict[str, str | int]:
     """
     try:
         found = read_facts(folder)
-        known = {"state": str(found["state"]), "nimg": int(found["nimg"])}
-        if known["state"] == "running" and found.get("host") == socket.gethostname():
-            known["state"] = "running" if _lives(int(found["process"])) else "killed"
-        return known
+        state, nimg = str(found["state"]), int(found["nimg"])
+        if state == "running" and found.get("host") == socket.gethostname():
+            state = "running" if _lives(int(found["process"])) else "killed"
+        return {"state": state, "nimg": nimg}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {"state": "unknown", "nimg": 0}
 
