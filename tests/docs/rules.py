@@ -16,6 +16,7 @@ from typing import Any
 
 from idinvert.checkpoints import __main__ as weights
 from idinvert.checkpoints.fetch import all_entries
+from idinvert.cli import runs
 from idinvert.cli.commands import is_sweep
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.experiments import chosen_by_experiment, chosen_row, with_rows
@@ -222,6 +223,14 @@ def _modules(words: list[str]) -> bool:
     return words[:2] == ["python", "-m"] and words[2] in ("idinvert.data", "idinvert.checkpoints")
 
 
+def _runs(words: list[str]) -> bool:
+    return words[:4] == ["python", "-m", "idinvert", "runs"] or words[:1] == ["idinvert-runs"]
+
+
+def check_runs(command: Command, words: list[str]) -> None:
+    _parsed(runs, words[1:] if words[0] == "idinvert-runs" else words[4:])
+
+
 def _benchmarks(words: list[str]) -> bool:
     return words[0] == "python" and words[1].startswith("experiments/speed/")
 
@@ -230,6 +239,7 @@ RULES = (
     Rule("train or evaluate", lambda words: bool(program_of(words)), check_program, run_program),
     Rule("a cluster's", _first(*CLUSTER), lambda command, words: None),
     Rule("data or weights", _modules, check_module, run_module),
+    Rule("runs", _runs, check_runs),
     Rule("benchmark", _benchmarks, check_files),
     Rule("make", _first("make"), check_make),
     Rule("install", lambda words: "install" in words[1:3] and "pip" in words[:3], check_install),

@@ -9,6 +9,7 @@ import importlib
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +18,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import idinvert
 from idinvert.cli.experiments import chosen_by_experiment, chosen_row
 from idinvert.config.compose import (
     compose_plain,
     config_dir,
+    config_files,
     given_keys,
     own_config_dir,
     register,
@@ -36,6 +39,36 @@ SHOWS = ("-c", "--cfg", "-i", "--info")
 COMPLETES = ("-sc", "--shell-completion")
 EXPLAINS = ("-h", "--help", "--hydra-help", "--version", *COMPLETES)
 """Flags that look at no job."""
+HELP = {
+    "train": """\
+Trains an encoder for a GAN's images (or a GAN, or a sweep of runs), or goes on
+with a run. A run's id is a hash of what changes its numbers: the same command
+finds its own run and continues it.
+
+  python train.py experiment=domain_guided
+  python train.py encoder=resnet18 latent.offset=none seed=1
+  python train.py data=folder data.path=FOLDER experiment=gan generator=stylegan2
+  python train.py -m experiment=table3_encoders
+  python train.py run=RUN nimg=400_000
+""",
+    "evaluate": """\
+Inverts and edits images, evaluates a run, or shows a table. Without run=RUN it
+uses the networks that come with this package.
+
+  python evaluate.py task=invert images=FOLDER
+  python evaluate.py run=RUN task=reconstruction inversion=in_domain
+  python evaluate.py task=manipulation n=8
+  python evaluate.py table=table1_methods
+  python evaluate.py -m run=RUN inversion.lambda_dom=0,0.5,1,2,4
+""",
+}
+CHOICES = "Choose with GROUP=NAME, change a key with KEY=VALUE:"
+FLAGS = """\
+  --cfg job            print every key with its value, and do nothing
+  -m                   run a sweep: several values of a key, or an experiment
+  --config-dir DIR     a folder with groups of your own
+  --version, --hydra-help, -sc install=bash (completion)
+The runs there are: python -m idinvert runs"""
 OTHER_CONFIG = ("-cd", "-cn", "-cp", "--config-")
 """Beginnings of flags that choose another primary configuration, which Hydra alone checks."""
 
@@ -51,8 +84,12 @@ def evaluate() -> None:
 
 
 def _start(name: str) -> None:
-    if _flags(sys.argv[1:]) & set(COMPLETES):
+    flags = _flags(sys.argv[1:])
+    if flags & set(COMPLETES):
         complete(name)
+        return
+    if flags & set(EXPLAINS):
+        explain(name)
         return
     try:
         module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
@@ -62,11 +99,41 @@ def _start(name: str) -> None:
         sys.exit(130)
 
 
+def explain(config_name: str) -> None:
+    """Answers ``--help`` and ``--version`` without torch; ``--hydra-help`` is Hydra's own."""
+    if "--version" in sys.argv:
+        print(f"idinvert {idinvert.__version__}")
+    elif "--hydra-help" in sys.argv:
+        run_app(config_name, lambda config, given: None)
+    else:
+        names = groups(config_name)
+        listed = (f"  {name}={' | '.join(sorted(config_files(name)))}" for name in names)
+        known = [textwrap.fill(line, 80, subsequent_indent="      ") for line in listed]
+        print(as_typed("\n".join([HELP[config_name].rstrip(), "", CHOICES, *known, "", FLAGS])))
+
+
+def groups(config_name: str) -> list[str]:
+    """The Hydra groups that a user of a program chooses from."""
+    files = {name: (config_dir() / f"{name}.yaml").read_text(encoding="utf-8") for name in HELP}
+    own = files.pop(config_name)
+    (other,) = files.values()
+    found = sorted(path.name for path in config_dir().iterdir() if path.is_dir())
+    of_other = [name for name in found if f"- {name}: " in other and f"- {name}: " not in own]
+    return [name for name in found if name not in ("hydra", *of_other)]
+
+
 def complete(config_name: str) -> None:
     """Prints what a shell asks Hydra for: its script to install, or the words that may follow."""
+    line = os.environ.get("COMP_LINE", "")
+    last = line.rpartition(" ")[2]
+    if last.startswith("run=") and any(word.startswith("query=") for word in sys.argv):
+        from idinvert.cli.runs import offered
+
+        print(" ".join(offered(line)))
+        return
     register()
     with contextlib.suppress(ConfigError):  # a folder that is half typed
-        take_own_config_dir(os.environ.get("COMP_LINE", "").split())
+        take_own_config_dir(line.split())
     if own := own_config_dir():
         sys.argv += ["--config-dir", str(own)]
     _with_hydra(config_name, lambda config: None)()

@@ -32,7 +32,7 @@ from idinvert.errors import (
     nearest,
 )
 from idinvert.results.record import now
-from idinvert.tracking.csv_logger import read_rows
+from idinvert.tracking.rows import read_rows
 from idinvert.tracking.status import read_status
 from idinvert.training.callbacks.checkpoint import latest_checkpoint
 

@@ -117,5 +117,10 @@ def _inspect(given: argparse.Namespace) -> None:
     print(json.dumps(facts, indent=2) if given.json else "\n".join(in_lines(facts)))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console script ``idinvert-data``."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from idinvert.durable import append, write
 from idinvert.errors import OutputError
+from idinvert.tracking.rows import read_rows
 
 
 class CsvLogger(Logger):
@@ -87,20 +88,3 @@ class CsvLogger(Logger):
     def _drop_after(self, nimg: int) -> None:
         kept = [row for row in read_rows(self.path) if row["nimg"] <= nimg]
         write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def last_values(path: Path) -> dict[str, float]:
-    """The last value of each column of a ``metrics.jsonl``."""
-    return {name: value for row in read_rows(path) for name, value in row.items()}
-
-
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.jsonl``; lines that a kill or a damaged disk broke are left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_bytes().splitlines():
-        with contextlib.suppress(ValueError, TypeError, OverflowError, RecursionError):
-            row = {str(name): float(value) for name, value in dict(json.loads(line)).items()}
-            rows += [row | {"nimg": int(row["nimg"])}] if "nimg" in row else []
-    return rows

@@ -1,0 +1,213 @@
+"""``python -m idinvert runs``: what has been trained here, what each run is, and how it stands.
+
+Nothing here imports torch: it answers within a second, and a shell asks it for ``run=``.
+"""
+
+import argparse
+import datetime
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from idinvert.config.compose import key_of
+from idinvert.config.identity import NOT_SCIENCE
+from idinvert.config.run_folder import CONFIG, LARGEST, first_command
+from idinvert.errors import exit_status
+from idinvert.tracking.rows import last_values
+from idinvert.tracking.status import read_facts, read_status
+from idinvert.untrusted import read_bounded
+
+NO_CHOICE = {"experiment", "hydra", "hparams_search", "trainer", "debug", *NOT_SCIENCE} - {"scale"}
+"""Top-level keys that do not tell one run from another, or have a column of their own."""
+OFF = ("null", "none", "false", "0", "")
+STATES = ("running", "finished", "stopped", "killed", "diverged", "failed", "failed to start")
+FIGURES = ("val/mse", "val/", "loss/")
+"""What the last column shows: the first of these that a run has logged."""
+NO_FIGURE = ("_of_mean_image", "_squared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One line of the list.
+
+    Attributes:
+        id: Of the run, the name of its folder.
+        name: What differs from the default, in a word for people.
+        folder: Where it lies.
+        date: When its status was written last, in UTC.
+        experiment: Its objective.
+        choices: Overrides of the command that started it which make it another run.
+        nimg: Images seen.
+        state: One of `STATES`.
+        figure: The last value of a validation metric, else of a loss.
+    """
+
+    id: str
+    name: str
+    folder: str
+    date: str
+    experiment: str
+    choices: list[str]
+    nimg: int
+    state: str
+    figure: str
+
+
+def choices_of(command: str | None) -> list[str]:
+    """The overrides of a command that choose what is trained.
+
+    Args:
+        command: As the run's configuration is headed; ``None`` where nobody knows.
+    """
+    words = [word for word in (command or "").split()[1:] if re.match(r"[+~]*\w[\w./@]*=", word)]
+    return [word for word in words if key_of(word).split(".", 1)[0] not in NO_CHOICE]
+
+
+def name_of(choices: Sequence[str], *, data: str) -> str:
+    """A name for people, such as ``faces_mini-resnet18-no_offset``.
+
+    Args:
+        choices: As `choices_of` finds them.
+        data: Name of the data set.
+    """
+    parts = [data]
+    for word in choices:
+        key, value = word.lstrip("+~").split("=", 1)
+        last = re.split(r"[./]", key)[-1]
+        if key in ("data", "data.name", "data.path"):
+            continue
+        if value.lower() in OFF and last != "seed":
+            parts.append(f"no_{last}")
+        elif "." not in key and re.fullmatch(r"[a-z]\w*", value):
+            parts.append(value)
+        else:
+            parts.append(f"{last}_{re.sub(r'[^0-9A-Za-z.]+', '_', value).strip('_')}")
+    return "-".join(parts)
+
+
+def runs_in(outputs: Path) -> Iterator[Run]:
+    """The runs of a folder, the newest last."""
+    folders = [path.parent for path in outputs.glob(f"*/*/{CONFIG}")]
+    yield from sorted(map(_run, folders), key=lambda run: (run.date, run.id))
+
+
+def _run(folder: Path) -> Run:
+    status, facts = read_status(folder), read_facts(folder)
+    state, last = str(status["state"]), last_values(folder / "metrics.jsonl")
+    begun = bool(last) or any((folder / "checkpoints").glob("*.ckpt"))
+    if not begun and state not in ("running", "stopped", "finished"):
+        state = "failed to start"
+    written = datetime.datetime.fromtimestamp((folder / CONFIG).stat().st_mtime, datetime.UTC)
+    date = str(facts.get("time") or written.isoformat(timespec="seconds"))
+    choices = choices_of(first_command(folder))
+    return Run(
+        id=folder.name,
+        name=name_of(choices, data=_data_of(folder)),
+        folder=str(folder),
+        date=date,
+        experiment=folder.parent.name,
+        choices=choices,
+        nimg=int(status["nimg"]),
+        state=state,
+        figure=_figure(last),
+    )
+
+
+def _data_of(folder: Path) -> str:
+    try:
+        node = yaml.safe_load(read_bounded(folder / CONFIG, most=LARGEST))["data"]
+        return str(node.get("name") or node["_target_"].rsplit(".", 1)[-1])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return "unreadable"
+
+
+def _figure(last: dict[str, float]) -> str:
+    for start in FIGURES:
+        for name, value in last.items():
+            if name.startswith(start) and not name.endswith(NO_FIGURE):
+                return f"{name} {value:.4g}"
+    return ""
+
+
+def offered(line: str) -> list[str]:
+    """The words ``run=ID`` that a shell may complete, without runs that never started.
+
+    Args:
+        line: What has been typed so far.
+    """
+    words = line.split()
+    outputs = [word.split("=", 1)[1] for word in words if word.startswith("system.outputs=")]
+    found = runs_in(Path(outputs[-1] if outputs else "outputs"))
+    ids = [f"run={run.id}" for run in found if run.state != "failed to start"]
+    return [word for word in ids if word.startswith(words[-1])]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Lists runs.
+
+    Args:
+        arguments: The command line; None takes the process's.
+
+    Returns:
+        The exit status: 0, 2 for an error, 130 for Ctrl-C.
+    """
+    given = _parser().parse_args(arguments)
+    return exit_status(lambda: _list(given))
+
+
+def run() -> None:
+    """The console script ``idinvert-runs``."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m idinvert runs", description=__doc__)
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="only runs in which each of these words stands"
+    )
+    parser.add_argument("--state", choices=STATES, help="only runs of this state")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+    parser.add_argument("--json", action="store_true", help="all facts, one run a line")
+    return parser
+
+
+def _list(given: argparse.Namespace) -> None:
+    found = [
+        run
+        for run in runs_in(given.outputs)
+        if given.state in (None, run.state)
+        and all(word in " ".join(map(str, asdict(run).values())) for word in given.words)
+    ]
+    if given.json:
+        print("\n".join(json.dumps(asdict(run)) for run in found))
+    elif found:
+        Console(highlight=False).print(_table(found))
+    else:
+        print(f"no such runs in {given.outputs}")
+
+
+def _table(found: list[Run]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    columns: dict[str, Any] = {
+        "id": {"no_wrap": True, "style": "bold"},
+        "date": {"no_wrap": True},
+        "experiment, choices": {"overflow": "fold"},
+        "nimg": {"justify": "right", "no_wrap": True},
+        "state": {"overflow": "fold"},
+        "last figure": {"overflow": "fold"},
+    }
+    for name, look in columns.items():
+        table.add_column(name, **look)
+    for run in found:
+        what = " ".join([run.experiment, *run.choices])
+        day = run.date[5:16].replace("T", " ")
+        table.add_row(run.id, day, what, f"{run.nimg:,}", run.state, run.figure)
+    return table

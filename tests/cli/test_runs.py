@@ -1,0 +1,123 @@
+"""What a user finds out without training: the list of runs, help, version, completion."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from idinvert import __main__ as overview
+from idinvert.cli import commands
+from idinvert.cli.runs import choices_of, main, name_of
+from idinvert.tracking.status import write_status
+
+COMMAND = "train.py experiment=domain_guided encoder=resnet18 latent.offset=none nimg=64"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a finished, a killed, a diverged run and one that never started."""
+    monkeypatch.chdir(tmp_path)
+    for name, state in (
+        ("aa", "finished"),
+        ("bb", "running"),
+        ("cc", "diverged"),
+        ("dd", "failed"),
+    ):
+        folder = tmp_path / "outputs" / "domain_guided" / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(
+            f"# {COMMAND} seed={len(name)}\ndata: {{_target_: x.faces_mini}}\n"
+        )
+        write_status(folder, state=state, nimg=0 if state == "failed" else 64)
+        if state != "failed":
+            row = {"nimg": 64, "val/mse_of_mean_image": 0.5, "val/mse": 0.25}
+            (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    status = tmp_path / "outputs/domain_guided/bb/status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"process": gone.pid}))
+    return tmp_path
+
+
+def test_runs_are_listed_filtered_and_as_json(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([]) == 0
+    table = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert all(word in table for word in ("id", "last figure", "aa", "0.25", "encoder=resnet18"))
+    assert main(["--json", "resnet18"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {run["id"]: run["state"] for run in found} == {
+        "aa": "finished", "bb": "killed", "cc": "diverged", "dd": "failed to start",
+    }  # fmt: skip
+    assert found[0]["name"] == "faces_mini-resnet18-no_offset-seed_2"
+    assert found[0]["choices"] == ["encoder=resnet18", "latent.offset=none", "seed=2"]
+    assert found[0]["figure"] == "val/mse 0.25"
+    assert main(["--json", "--state", "killed"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["resnet50"]) == 0
+    assert "no such runs in outputs" in capsys.readouterr().out
+
+
+def test_a_name_says_what_differs() -> None:
+    words = choices_of(
+        "train.py experiment=gan data=towers_mini objective.lr=1e-4 system.tf32=true"
+    )
+    assert words == ["data=towers_mini", "objective.lr=1e-4"]
+    assert name_of(words, data="towers_mini") == "towers_mini-lr_1e_4"
+    assert name_of(choices_of(None), data="faces_mini") == "faces_mini"
+
+
+def test_completion_of_run_leaves_out_what_never_started(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line, words in (("run=", "run=aa run=bb run=cc"), ("n=2 run=b", "run=bb")):
+        monkeypatch.setenv("COMP_LINE", f"python evaluate.py {line}")
+        monkeypatch.setattr("sys.argv", ["evaluate.py", "-sc", "query=bash"])
+        commands.evaluate()
+        assert capsys.readouterr().out.split() == words.split()
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_help_says_what_the_program_does_with_five_examples(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for flag in ("--help", "-h"):
+        monkeypatch.setattr("sys.argv", [f"{program}.py", flag])
+        getattr(commands, program)()
+        said = capsys.readouterr().out
+        assert said.count(f"  python {program}.py ") == 5
+        assert max(map(len, said.splitlines())) <= 80
+    assert ("  task=" in said) is (program == "evaluate") and "data=bedrooms_mini" in said
+    monkeypatch.setattr("sys.argv", [f"{program}.py", "--version"])
+    getattr(commands, program)()
+    assert capsys.readouterr().out == "idinvert 0.1.0\n"
+
+
+def test_the_package_itself_says_which_programs_there_are(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["idinvert", *words])
+        try:
+            overview.main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    assert typed() == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("train.py", "evaluate.py", "runs", "data", "checkpoints"))
+    assert typed("rusn") == 2 and "there is no program rusn" in capsys.readouterr().err
+    assert typed("runs", "--json") == 0 and len(capsys.readouterr().out.splitlines()) == 4
+    assert typed("--version") == 0
+
+
+def test_listing_runs_loads_no_torch() -> None:
+    script = "import sys, idinvert.__main__, idinvert.cli.runs; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
