@@ -98,9 +98,14 @@ class EncoderTraining(Objective):
             del state[key]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the frozen networks back in as they are in this process, for a strict load."""
+        """Puts the frozen networks back in as they are in this process, for a strict load.
+
+        Raises:
+            CheckpointError: As every `Objective`.
+        """
         own = self.state_dict()
         checkpoint["state_dict"].update({key: own[key] for key in own if is_frozen(key)})
+        super().on_load_checkpoint(checkpoint)
 
 
 def freeze(network: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from idinvert.acceleration import StepGraphs
+from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.training.clock import random_stream
@@ -183,6 +184,22 @@ class Objective(pl.LightningModule):
                 found[:] = tensors
         optimizer.step()
         return means
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Checks dtype, shape and finiteness of every tensor, as any other file's are checked.
+
+        Raises:
+            CheckpointError: Names the tensors that do not fit.
+        """
+        stored: dict[str, Any] = checkpoint["state_dict"]
+        tensors = {name: value for name, value in stored.items() if isinstance(value, Tensor)}
+        state = StrictStateDict(
+            tensors, what="the run's checkpoint", key="run, or delete its newest checkpoint"
+        )
+        for name, value in self.state_dict().items():
+            if isinstance(value, Tensor):
+                stored[name] = state.take(name, shape=value.shape, dtype=value.dtype)
+        state.finish()
 
     def log_means(self, metrics: dict[str, Tensor]) -> None:
         """Logs the mean of each ``[N]`` over the validation images of all ranks.

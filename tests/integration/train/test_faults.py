@@ -1,15 +1,16 @@
 """A kill and a full disk at each write of a run, and files that are damaged when it goes on."""
 
-import contextlib
 import errno
 import os
+import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from idinvert import durable
 from idinvert.errors import CheckpointError, IdinvertError
@@ -42,33 +43,6 @@ def same() -> Compare:
         assert list(durable.read_sums(one)) == list(durable.read_sums(other))
 
     return compare
-
-
-@pytest.fixture
-def at_each_write(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Calls something with the path before each file appears under its name or gets a line."""
-
-    @contextlib.contextmanager
-    def arrange(outputs: Path, seen: Callable[[Path], None]) -> Iterator[None]:
-        replace, fsync = os.replace, os.fsync
-
-        def replacing(source: Any, target: Any) -> None:
-            if Path(target).is_relative_to(outputs):
-                seen(Path(target))
-            replace(source, target)
-
-        def flushing(descriptor: int) -> None:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            if path.name == "metrics.jsonl" and path.is_relative_to(outputs):
-                seen(path)
-            fsync(descriptor)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", replacing)
-            patch.setattr(os, "fsync", flushing)
-            yield
-
-    return arrange
 
 
 @pytest.fixture
@@ -179,6 +153,30 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
         harm(path)
     with pytest.raises(CheckpointError, match=r"every checkpoint of .* is damaged: nimg-.*delete"):
         train_tiny("attributes", "nimg=32")
+
+
+def test_a_checkpoint_of_other_tensors_is_refused(train_tiny: Callable[..., Path]) -> None:
+    folder = train_tiny("domain_guided", "nimg=16")
+    (newest,) = (folder / "checkpoints").iterdir()
+    (folder / durable.SUMS).unlink()  # as a stranger who changes a file would
+    good = torch.load(newest, weights_only=True)
+    states = good["state_dict"]
+    name = next(key for key in states if key.endswith("weight") and states[key].ndim == 4)
+    harms = {
+        "not finite": lambda t: t * torch.nan,
+        "instead of": lambda t: t[..., :1, :1].expand(*t.shape[:2], 2, 2),
+        "Int": lambda t: t.int(),
+        "Complex": lambda t: t.to(torch.complex64),
+        "Float8": lambda t: t.to(torch.float8_e4m3fn),
+    }
+    for words, harm in harms.items():
+        torch.save({**good, "state_dict": {**states, name: harm(states[name])}}, newest)
+        with pytest.raises(
+            CheckpointError, match=f"(?i){re.escape(name)}.*{words}|{words}.*{name}"
+        ):
+            train_tiny("domain_guided", "nimg=32")
+    torch.save(good, newest)
+    train_tiny("domain_guided", "nimg=32")
 
 
 @pytest.mark.parametrize("harm", [_cut, _empty, _flip, Path.unlink])
