@@ -30,6 +30,7 @@ from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.own_images import stems_of
 from idinvert.evaluation.pictures import to_image
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -207,7 +208,7 @@ class Model:
             CheckpointError: There is none, it cannot be read, or is of another generator.
         """
         found = read_codes(Path(path).expanduser(), generator=self._fingerprint)
-        return self.synthesize(found.codes, names=found.names, noise=found.noise)
+        return self.synthesize(found.codes, names=stems_of(found.names), noise=found.noise)
 
     def direction(self, name: str) -> Direction:
         """The edit direction of a name.
@@ -243,7 +244,7 @@ class Model:
                     allow_upscale=allow_upscale,
                     key="images",
                 )
-                names += _stems(files.names)
+                names += files.names
                 tensors += [files[i]["image"] for i in range(len(files))]
                 continue
             for picture in as_pictures(one):
@@ -258,7 +259,7 @@ class Model:
                 )
         if not tensors:
             raise DataError("there are no images to invert")
-        return names, torch.stack(tensors)
+        return stems_of(names), torch.stack(tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,9 +388,3 @@ def _encoder_beside(path: str) -> str | None:
         return path if read_header(file, key="encoder.path").role == "encoder" else None
     except CheckpointError:
         return None
-
-
-def _stems(files: Sequence[str]) -> list[str]:
-    """Names of files without their suffix, where that keeps them apart."""
-    stems = [str(Path(file).with_suffix("")) for file in files]
-    return stems if len(set(stems)) == len(stems) else list(files)

@@ -37,7 +37,9 @@ from idinvert.config.instantiate import bind, targets
 from idinvert.config.run_folder import find_run, is_first_process
 from idinvert.data.content import computed_anew, content_hash, file_hash
 from idinvert.data.domain import ids_of
+from idinvert.data.folder import open_without_results
 from idinvert.errors import ConfigError, IdinvertError
+from idinvert.evaluation.codes_file import NAME
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import directions_file
 from idinvert.evaluation.networks import data_opened_once, open_data
@@ -51,6 +53,10 @@ PLACES = ("task.out",)
 """Keys of places that are written to."""
 WITHOUT_DATA = ("invert", "directions", "training_curves")
 """Tasks that read no images of ``data``."""
+OWN_IMAGES = ("invert", "manipulation", "interpolation", "mixing", "diffusion")
+"""Tasks that read ``images``; they then read no images of ``data``."""
+OF_OWN_IMAGES = ("video", "pairs", "out", "on_corrupt", "allow_upscale", "megapixels")
+"""Keys of these tasks that do nothing without ``images``."""
 PACKAGED = ("purelib", "platlib", "stdlib")
 """Where installed code lies, whose versions the record tells."""
 ENTRIES = ("methods", "sections", "generators")
@@ -90,13 +96,16 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
         once: Whether records that are there already will do, unless ``recompute`` is set.
     """
     check_account(config)
+    _check_images(config)
     config = with_trained_generator(config)
     with computed_anew(config["verify"]), data_opened_once():
         return _run_task(config, once=once)
 
 
 def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
-    identity = evaluation_identity(config, contents=contents_of(config))
+    unused = OF_OWN_IMAGES if config["images"] is None else ()
+    task = {key: value for key, value in config["task"].items() if key not in unused}
+    identity = evaluation_identity({**config, "task": task}, contents=contents_of(config))
     found = cached_records(identity, records_path(config)) if once else []
     if found and not config["recompute"]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
@@ -111,6 +120,30 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         append(records_path(config), record)
     track_evaluation(config, records, context.results, evaluation=identity)
     return records
+
+
+def _check_images(config: dict[str, Any]) -> None:
+    """Refuses ``images`` that are not there, or that the task does not read.
+
+    Raises:
+        ConfigError: Says what to give.
+    """
+    images, task = config["images"], config["task"]["_target_"].rsplit(".", 2)[-2]
+    given = [key for key in ("video", "pairs", "out") if config["task"].get(key) is not None]
+    if images is None and task in OWN_IMAGES[1:] and given:
+        raise ConfigError(
+            f"task.{given[0]} is for your own pictures: give images=FOLDER too, or leave it out."
+        )
+    if images is None:
+        return
+    if not images.strip():
+        raise ConfigError("images= is empty: give a picture, a folder, a zip or codes.safetensors.")
+    if task not in OWN_IMAGES:
+        raise ConfigError(
+            f"this task measures the images of data and does not read images={images}. Give "
+            f"task={', '.join(OWN_IMAGES[:-1])} or {OWN_IMAGES[-1]}, or set data=folder "
+            f"data.path={images}."
+        )
 
 
 def records_path(config: dict[str, Any]) -> Path:
@@ -151,13 +184,15 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
             found[key] = value
 
     for key, value in _leaves(config):
-        if is_path(key, value) and not has_no_effect(key) and not key.startswith("data."):
+        if key == "images" and value is not None:
+            note(key, _images_hash, config)
+        elif is_path(key, value) and not has_no_effect(key) and not key.startswith("data."):
             note(key, _content, key, value)
     for key, module in _own_modules(config):
         note(key, file_hash, module)
     task = config["task"] or {}
     name = task["_target_"].rsplit(".", 2)[-2] if task else ""  # the task's file
-    if name in WITHOUT_DATA:
+    if name in WITHOUT_DATA or config["images"] is not None:
         found["data"] = "not read"
     else:
         note("data", _data_hash, config)
@@ -209,6 +244,16 @@ def _content(key: str, value: str) -> str:
             if top in ROLES and not Path(value).expanduser().is_file():
                 raise
     return content_hash(value)
+
+
+def _images_hash(config: dict[str, Any]) -> str:
+    """One's own pictures, less the results among them."""
+    path, without = Path(config["images"]).expanduser(), [Path(config["system"]["outputs"])]
+    if not path.is_dir():
+        return content_hash(path)
+    if (path / NAME).is_file():
+        return content_hash(path / NAME)
+    return content_hash(path, open_without_results(path, without, key="images").names)
 
 
 def _data_hash(config: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -68,12 +68,13 @@ def file_hash(path: str | Path) -> str:
     return _hashes(os.path.abspath(path), [""])[""]
 
 
-def content_hash(path: str | Path) -> str:
+def content_hash(path: str | Path, names: Sequence[str] | None = None) -> str:
     """The sha256 of a file, or of a folder's sorted names and their hashes; 64 hex digits.
 
     Args:
         path: A file, or a folder, which is searched through. Hidden files do not count, links are
             followed.
+        names: Of the files of a folder that count; None for all.
 
     Raises:
         DataError: It is not there, or cannot be read.
@@ -83,7 +84,7 @@ def content_hash(path: str | Path) -> str:
         if not os.path.isdir(root):
             return file_hash(root)
         digest = hashlib.sha256()
-        for name, found in _hashes(root, files_below(root)).items():
+        for name, found in _hashes(root, sorted(names or files_below(root))).items():
             digest.update(f"{name}\n{found}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
     except OSError as error:

@@ -14,11 +14,13 @@ from idinvert.data.content import default_cache_dir
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
 from idinvert.data.scan import Finding, left_out_words, scan
-from idinvert.data.source import ImageSource, open_source
+from idinvert.data.source import FolderSource, ImageSource, open_source
 from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError
 
 OnCorrupt = Literal["error", "skip"]
+RESULTS = "codes.safetensors"
+"""Lies in a folder of pictures that an evaluation wrote."""
 
 
 class _Options(TypedDict):
@@ -142,6 +144,7 @@ def read_images(
     allow_upscale: bool = False,
     megapixels: float | None = None,
     key: str = "images",
+    without: Sequence[Path] = (),
 ) -> ImageFiles:
     """All images of a file, folder or zip archive, in the order of their names.
 
@@ -152,18 +155,53 @@ def read_images(
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         megapixels: The largest image that is decoded; None: 134.
         key: The config key to blame where `path` is wrong.
+        without: Folders below `path` that are left out; so are those of results, which hold a
+            ``codes.safetensors``.
 
     Raises:
         ConfigError: `on_corrupt` is neither `error` nor `skip`.
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: Nothing usable is there, or an image is too small and `on_corrupt` is `error`.
     """
-    source = open_source(path, key=key, megapixels=megapixels)
+    source = open_without_results(path, without, key=key, megapixels=megapixels)
     options: _Options = {"resolution": resolution, "allow_upscale": allow_upscale}
     found = _usable(source, source.names, None, on_corrupt, **options)
     if not found:
         raise DataError(f"every image of {path} is damaged or too small; change `{key}`")
     return ImageFiles(source=source, names=list(found), **options)
+
+
+def open_without_results(
+    path: str | Path, without: Sequence[Path], *, key: str, megapixels: float | None = None
+) -> ImageSource:
+    """As `open_source`, less what evaluations wrote below a folder; see `read_images`.
+
+    Raises:
+        DataError: As `open_source`, or there are no other images.
+    """
+    source = open_source(path, key=key, megapixels=megapixels)
+    if isinstance(source, FolderSource):
+        source.names = _without_results(source, without)
+        if not source.names:
+            raise DataError(f"{path} holds no image besides results; change `{key}`")
+    return source
+
+
+def _without_results(source: FolderSource, without: Sequence[Path]) -> tuple[str, ...]:
+    """The names of a folder's images that no evaluation wrote below it."""
+    top = source.path.resolve()
+    known: dict[Path, bool] = {top: False}
+
+    def written(folder: Path) -> bool:
+        if folder not in known:
+            inside = source.path / folder.relative_to(top)
+            known[folder] = (
+                folder in places or (inside / RESULTS).is_file() or written(folder.parent)
+            )
+        return known[folder]
+
+    places = {place.resolve() for place in without}
+    return tuple(name for name in source.names if not written((top / name).parent))
 
 
 class ImageFiles(Dataset[dict[str, Any]]):

@@ -177,7 +177,7 @@ class EvaluationContext:
         """The images of ``data``.
 
         Raises:
-            ConfigError: They are not of the generator's size, or ``images=`` was given.
+            ConfigError: They are not of the generator's size.
         """
         domain = self.open_images()
         wire.require_resolution(data=domain.resolution, generator=self.generator.resolution)
@@ -187,14 +187,8 @@ class EvaluationContext:
         """The images of ``data``, whatever the generator.
 
         Raises:
-            ConfigError: ``images=`` was given, which task=invert alone reads.
+            IdinvertError: They cannot be opened.
         """
-        if self.config["images"] is not None:
-            raise ConfigError(
-                f"this task measures the images of data and does not read images="
-                f"{self.config['images']}. Add task=invert, or set data=folder "
-                f"data.path={self.config['images']}."
-            )
         return wire.open_data(self.config["data"])
 
     @cached_property

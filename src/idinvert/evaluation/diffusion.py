@@ -1,7 +1,7 @@
 """Task: targets diffused into contexts, and the crop's size (Sec. 4.3, App. A1; Figs. 6, 16)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict
 from idinvert.evaluation.outputs import measure_sets, partners_of, require_set_metrics, write_csv
+from idinvert.evaluation.own_edits import Edit, Row, pairs_of, write_edits
+from idinvert.evaluation.own_images import OnCorrupt, open_own, own_folder, stems_of
 from idinvert.evaluation.pictures import Sheet, write_sheet
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 PROTOCOL = (
@@ -36,6 +39,11 @@ def diffuse(
     sizes: list[int] | None = None,
     images: Sequence[int] = (0, 1, 2, 3),
     shown: int = 2,
+    pairs: list[list[str]] | None = None,
+    out: str | None = None,
+    on_corrupt: OnCorrupt = "skip",
+    allow_upscale: bool = False,
+    megapixels: float | None = None,
 ) -> list[Record]:
     """Diffuse every image into the context of its partner, once for each size of the crop.
 
@@ -44,11 +52,15 @@ def diffuse(
     (as Fig. 16). There is a record a size: the set metrics, `mse_inside` (how far the pasted part
     is from the target), `mse_inside_start` (the same of E's blend alone), `mask_share`.
 
+    With `images=` the pairs are diffused, and nothing is measured of them; see `write_edits`.
+
     Args:
         context: with a `DiffusionInverter`; the pairs are drawn from its seed.
         sizes: sides of the crop, pixels; None for the method's own crop or mask.
         images: places in the split: targets and contexts of the first picture; none for no picture.
         shown: pairs in the second picture.
+        pairs: with `images=`: names of pictures, target and context; None for each with the next.
+        out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
         ConfigError: another method, no metric of sets, or a mask that does not fit.
@@ -58,12 +70,32 @@ def diffuse(
         raise ConfigError(
             f"task=diffusion takes inversion=diffusion, not inversion={context.method}."
         )
-    require_set_metrics(context, task="diffusion")
+    own = context.config["images"] is not None
+    if own:
+        context, known = open_own(
+            context,
+            on_corrupt=on_corrupt,
+            allow_upscale=allow_upscale,
+            megapixels=megapixels,
+            out=out,
+        )
+        if known is not None:
+            raise ConfigError(
+                "task=diffusion pastes pictures, which a codes file does not hold: give images= "
+                "the pictures themselves."
+            )
+    else:
+        require_set_metrics(context, task="diffusion")
     contexts = [context]
     if sizes is not None:
         contexts = [context.replaced(inverter=context.build_inverter(size=s)) for s in sizes]
     if not contexts:
         raise ConfigError("task.sizes is empty: give one or more sizes, or null")
+    for one in contexts:
+        mask_of(one)  # that does not fit is refused here
+    if own:
+        places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
+        return _diffuse_own(contexts, places, out=out, several=sizes is not None, shown=shown)
     partner, _ = partners_of(context)
     held: Any = context.dataset
     outside = [i for i in images if not 0 <= i < len(held)]
@@ -72,30 +104,76 @@ def diffuse(
             f"task.images names image {outside[0]}, but split={context.split} of "
             f"{context.domain.name} has {len(held)}"
         )
-    pairs = [(i, int(j)) for i, j in enumerate(partner)]
+    places = [(i, int(j)) for i, j in enumerate(partner)]
     crossed = [(i, j) for i in images for j in images]
-    for one in contexts:
-        mask_of(one)  # that does not fit is refused here
     options = {"sizes": sizes, "seed": context.seed, "n": context.count}
-    with context.task_folder("diffusion", **options) as out:
-        found = [_diffuse(one, pairs, out=out / f"{k}") for k, one in enumerate(contexts)]
+    with context.task_folder("diffusion", **options) as folder:
+        found = [_diffuse(one, places, out=folder / f"{k}") for k, one in enumerate(contexts)]
         if crossed:
             name = "crossed-" + "-".join(map(str, images))
-            table = _diffuse(contexts[0], crossed, out=out / name)
+            table = _diffuse(contexts[0], crossed, out=folder / name)
         done = [(one, made) for one, made in zip(contexts, found, strict=True) if made is not None]
         records = [_measure(one, made) for one, made in done]
         if records:
             columns: dict[str, Any] = {
-                "index": range(len(pairs)),
-                "target": range(len(pairs)),
+                "index": range(len(places)),
+                "target": range(len(places)),
                 "context": partner,
             }
-            write_csv(out / "pairs.csv", columns)
+            write_csv(folder / "pairs.csv", columns)
             if crossed:
-                write_sheet(_crossed(context, table, images), out)
+                write_sheet(_crossed(context, table, images), folder)
             if len(contexts) > 1:
-                write_sheet(_sizes(done, pairs[:shown]), out, name="crop_size")
-        return context.finish(records, out)
+                write_sheet(_sizes(done, places[:shown]), folder, name="crop_size")
+        return context.finish(records, folder)
+
+
+def _diffuse_own(
+    contexts: Sequence[EvaluationContext],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    out: str | None,
+    several: bool,
+    shown: int,
+) -> list[Record]:
+    """The pairs of one's own pictures, target and context, at every size."""
+    begin, context, found = time.monotonic(), contexts[0], []
+    for one in contexts:
+        at = own_folder(one)
+        with one.locked(at):
+            found.append(_diffuse(one, pairs, out=at / f"pairs-{digest_of(pairs)[:8]}"))
+    if found[0] is None:
+        return []
+    names, images = names_of(context.dataset), context.dataset
+    stems = stems_of(names)
+
+    def rows() -> Iterator[Row]:
+        for k, (a, b) in enumerate(pairs):
+            edits, place = [], torch.tensor([k])
+            for one, made in zip(contexts, found, strict=True):
+                assert made is not None, "all are of the first rank"
+                side = f"{round(mask_of(one).sum().item() ** 0.5)}px"
+                edits.append(
+                    Edit(
+                        stem=f"{stems[a]}_in_{stems[b]}" + (f"_{side}" if several else ""),
+                        caption=f"diffused, {side}" if several else "diffused",
+                        code=made.codes[k],
+                        noise=made.noise(place),
+                        picture=made.images(place)[0],
+                    )
+                )
+            inputs = [
+                (f"{stems[i]}_input", what, images[i]["image"])
+                for i, what in ((a, "target"), (b, "context"))
+            ]
+            yield Row(name=f"{names[a]} in {names[b]}", before=inputs, edits=edits)
+
+    return write_edits(
+        context, found[0], rows(), task="diffusion", out=out, shown=max(shown, 4), begin=begin,
+        headers=[("Target", 1), ("Context", 1), ("Diffused", len(contexts))],
+        options={"pairs": list(pairs), "sizes": [mask_of(o).sum().item() for o in contexts]},
+        measured=MetricValues(),
+    )  # fmt: skip
 
 
 def mask_of(context: EvaluationContext) -> Tensor:

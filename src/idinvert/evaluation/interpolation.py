@@ -1,23 +1,36 @@
 """Task: images between inverted images (Sec. 4.3; Tables 2, 4 to 7, Fig. 4)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from idinvert.data.domain import names_of
 from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, Noise, invert_images
 from idinvert.evaluation.outputs import (
     measured_outputs,
     partners_of,
     require_set_metrics,
     write_csv,
 )
+from idinvert.evaluation.own_edits import (
+    FRAMES,
+    Edit,
+    Film,
+    Row,
+    check_film,
+    of_inversions,
+    pairs_of,
+    pictures_of,
+    write_edits,
+)
+from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own, stems_of
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 
@@ -27,12 +40,26 @@ PROTOCOL = (
 )
 
 
-def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -> list[Record]:
+def interpolate(
+    context: EvaluationContext,
+    *,
+    steps: int = 5,
+    shown: int = 4,
+    pairs: list[list[str]] | None = None,
+    video: Film | None = None,
+    out: str | None = None,
+    on_corrupt: OnCorrupt = "skip",
+    allow_upscale: bool = False,
+    megapixels: float | None = None,
+) -> list[Record]:
     """Interpolate between pairs of inverted images, and measure what comes out as a set.
 
     Output i is G((1 − α)·w_i + α·w_j), j its partner and α the weight at place i of a cycle; the
     noise maps of an encoder that gives them are interpolated too. Writes `pairs.csv`, `parts/`,
     `pictures.png` and `pictures.pdf` (as Fig. 4).
+
+    With `images=` there are all weights of each pair, and nothing is measured of them; see
+    `write_edits`.
 
     Differs from the paper: it does not say which pairs and weights its numbers are for.
 
@@ -40,6 +67,9 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
         context: the pairs are drawn from its seed.
         steps: weights strictly between 0 and 1: 5 gives 1/6 … 5/6.
         shown: rows of the picture.
+        pairs: with `images=`: names of pictures; None for each with the next.
+        video: film of each pair, with `images=`.
+        out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
         ConfigError: no metric of sets is asked for, or fewer than one step.
@@ -48,10 +78,30 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
     begin = time.monotonic()
     if steps < 1:
         raise ConfigError(f"task.steps is {steps}: expected 1 or more")
+    if context.config["images"] is not None:
+        check_film(video)
+        context, known = open_own(
+            context,
+            on_corrupt=on_corrupt,
+            allow_upscale=allow_upscale,
+            megapixels=megapixels,
+            out=out,
+        )
+        places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=False)
+        found = invert_own(context, known)
+        if found is None:
+            return []
+        headers = headers_of(steps)
+        return write_edits(
+            context, found, _rows(context, found, places, steps=steps, video=video),
+            task="interpolation", out=out, video=video, shown=shown, begin=begin,
+            headers=headers if known is None else headers[1:-1],
+            options={"steps": steps, "pairs": places}, measured=of_inversions(context, found),
+        )  # fmt: skip
     require_set_metrics(context, task="interpolation")
     partner, within = partners_of(context)
     options: dict[str, Any] = {"steps": steps, "seed": context.seed}
-    with context.task_folder("interpolation", **options, n=context.count) as out:
+    with context.task_folder("interpolation", **options, n=context.count) as folder:
         found = invert_images(context)
         if found is None:
             return []
@@ -64,12 +114,12 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
             "name": names,
             "partner_name": [names[j] for j in partner.tolist()],
         }
-        write_csv(out / "pairs.csv", columns)
+        write_csv(folder / "pairs.csv", columns)
         _, measured = measured_outputs(
             lambda index: blend(found, index, partner[index], alpha[index]),
             context=context,
             found=found,
-            out=out,
+            out=folder,
             task="interpolation",
             options={**options, "n": len(found), **within},
             detail=PROTOCOL.format(**options, first=weights[0], last=weights[-1]),
@@ -79,9 +129,49 @@ def interpolate(context: EvaluationContext, *, steps: int = 5, shown: int = 4) -
             inputs = [context.dataset[i]["image"] for i in (a, b)]
             rows.append([inputs[0], *path_between(found, a, b, weights), inputs[1]])
         if rows:
-            write_sheet(Sheet(rows=rows, headers=headers_of(steps)), out)
+            write_sheet(Sheet(rows=rows, headers=headers_of(steps)), folder)
         record = context.record("interpolation", measured, options=options, **found.work(begin))
-        return context.finish([record], out)
+        return context.finish([record], folder)
+
+
+def _rows(
+    context: EvaluationContext,
+    found: Inversions,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    steps: int,
+    video: str | None,
+) -> Iterator[Row]:
+    """The pairs of one's own pictures at all weights."""
+    names = found.names()
+    stems = stems_of(names)
+    for a, b in pairs:
+        at = f"{stems[a]}_to_{stems[b]}"
+        codes = between(found.codes[a : a + 1], found.codes[b : b + 1], inner_steps(steps))[0]
+        edits = []
+        for weight, code in zip(inner_steps(steps), codes, strict=True):
+            noise = _noise(found, torch.tensor([a]), torch.tensor([b]), torch.tensor([weight]))
+            words = f"{weight:.3g}"
+            edits.append(Edit(stem=f"{at}_{words}", caption=words, code=code, noise=noise))
+        films = {}
+        if video is not None:
+            weights = torch.linspace(0, 1, FRAMES)
+            films[at] = between(found.codes[a : a + 1], found.codes[b : b + 1], weights)[0]
+        yield Row(
+            name=f"{names[a]} to {names[b]}",
+            before=pictures_of(context, found, stems[a], a),
+            edits=edits,
+            after=pictures_of(context, found, stems[b], b)[::-1],
+            films=films,
+        )
+
+
+def _noise(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Noise:
+    """The noise maps between those of two images."""
+    of_a, of_b, weights = found.noise(a), found.noise(b), alpha.view(-1, 1, 1, 1)
+    if of_a is None or of_b is None:
+        return of_a
+    return [torch.lerp(u, v, weights.to(u)) for u, v in zip(of_a, of_b, strict=True)]
 
 
 def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
@@ -91,10 +181,7 @@ def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
     """
     pairs = zip(found.codes[a], found.codes[b], alpha.tolist(), strict=True)
     codes = torch.cat([between(u[None], v[None], [weight])[0] for u, v, weight in pairs])
-    of_a, of_b, weights = found.noise(a), found.noise(b), alpha.view(-1, 1, 1, 1)
-    if of_a is not None and of_b is not None:
-        of_a = [torch.lerp(u, v, weights.to(u)) for u, v in zip(of_a, of_b, strict=True)]
-    return found.synthesise(codes, of_a)
+    return found.synthesise(codes, _noise(found, a, b, alpha))
 
 
 def path_between(found: Inversions, a: int, b: int, weights: Sequence[float]) -> list[Tensor]:

@@ -239,14 +239,30 @@ def predict(
     return found
 
 
-def invert_images(context: EvaluationContext) -> Inversions | None:
+def invert_images(
+    context: EvaluationContext,
+    *,
+    out: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    keep_start: bool = False,
+) -> Inversions | None:
     """Invert a context's images for edits, or read the inversions that are there.
 
     The paired metrics are measured along, so that task=reconstruction finds them too. Edits
     are shown in float32 whatever the precision of the inversion. See `predict`.
+
+    Args:
+        context: the method and its images.
+        out, identity: other than those that all tasks on these images share.
+        keep_start: see `predict`.
     """
     generator = copy.deepcopy(context.generator)  # a Trainer may change its precision
-    found = predict(context, out=context.inversions, identity=context.identity)
+    found = predict(
+        context,
+        out=context.inversions if out is None else out,
+        identity=context.identity if identity is None else identity,
+        keep_start=keep_start,
+    )
     if found is None:
         return None
     generator = generator.to(found.device, torch.float32).eval()

@@ -1,75 +1,51 @@
 """Task: invert one's own images; codes, pictures and a page to look at come out."""
 
-import base64
 import csv
-import hashlib
 import itertools
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch.utils.data import Dataset
 
-from idinvert.config.identity import mark_of
-from idinvert.data.domain import Domain
-from idinvert.data.folder import read_images
-from idinvert.durable import write, written_whole
+from idinvert.durable import written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.codes_file import Codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
+from idinvert.evaluation.own_edits import Edit, Row, write_edits
+from idinvert.evaluation.own_images import (
+    OnCorrupt,
+    invert_own,
+    open_own,
+    own_folder,
+    own_identity,
+    stems_of,
+)
+from idinvert.evaluation.page import Entry, write_contact_sheet
 from idinvert.evaluation.pictures import to_image
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
 
-_PICTURE = re.compile(r"\d{5,}_[A-Za-z0-9-_]+_(input|encoder|inverted)\.png")
+_PICTURE = re.compile(r"\d{5,}_.+_(input|encoder|inverted)\.png", re.DOTALL)
 """What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""
-PER_PAGE = 200
-
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #202020; background: #fff; }
-h1 { font-size: 1.3rem; } .facts { color: #606060; }
-.image { margin: 1.2rem 0; } .image h2 { font-size: 1rem; margin: 0 0 .3rem; font-weight: 600; }
-.image h2 span { font-weight: 400; color: #606060; margin-left: .6em; }
-figure { display: inline-block; margin: 0 .5rem .5rem 0; text-align: center; }
-figure img { width: 192px; height: 192px; image-rendering: pixelated; display: block; }
-figcaption { color: #606060; font-size: .85rem; }
-nav a { margin-right: .6em; }
-"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One image's line.
-
-    Attributes:
-        name: as the user knows it; escaped here.
-        facts: words beside the name.
-        pictures: caption and PNG file, in order.
-    """
-
-    name: str
-    facts: str
-    pictures: Sequence[tuple[str, Path]]
 
 
 def invert(
     context: EvaluationContext,
     *,
     out: str | None = None,
-    on_corrupt: Literal["error", "skip"] = "skip",
+    on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
     megapixels: float | None = None,
 ) -> list[Record]:
     """Invert images of one's own and write everything one may want of them.
+
+    Of a `codes.safetensors` the images are generated, and nothing is inverted again.
 
     Images are known by their pixels: those of another name are not inverted again, and all that is
     written is named as they are now. Pictures and pages of an earlier call are removed.
@@ -95,22 +71,17 @@ def invert(
         DataError: there are no images.
         ConfigError: no `images=`, or `out` holds the results of other images or another method.
     """
-    if context.config["images"] is None:
+    if not context.config["images"]:
         raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
-    source, resolution = Path(context.config["images"]), context.generator.resolution
-    images = read_images(
-        source,
-        resolution=resolution,
-        on_corrupt=on_corrupt,
-        allow_upscale=allow_upscale,
-        megapixels=megapixels,
+    begin = time.monotonic()
+    context, known = open_own(
+        context, on_corrupt=on_corrupt, allow_upscale=allow_upscale, megapixels=megapixels, out=out
     )
-    context = with_images(context, images, name=source.stem, resolution=resolution)
-    # How the images are called makes no other inversions.
-    data = {key: value for key, value in context.data.items() if key != "name"}
-    identity = {**context.identity, "data": data}
-    name = f"invert-{source.stem}-{context.method}-{mark_of(identity)}"
-    folder = context.run_folder / name if out is None else Path(out).expanduser()
+    if known is not None:
+        given = invert_own(context, known)
+        return [] if given is None else _show_codes(context, given, out=out, begin=begin)
+    folder = own_folder(context) if out is None else Path(out).expanduser()
+    identity = own_identity(context)
     with context.locked(folder):
         found = predict(
             context, out=folder, identity=identity, keep_start=True, recompute=context.recompute
@@ -123,17 +94,25 @@ def invert(
     return records
 
 
-def with_images(
-    context: EvaluationContext, images: Dataset, *, name: str, resolution: int
-) -> EvaluationContext:
-    """The context on images of one's own; their fingerprint is of their pixels and order."""
-    digest = hashlib.sha256()
-    for i in range(len(images)):  # type: ignore[arg-type]
-        digest.update(images[i]["image"].contiguous().numpy().tobytes())
-    fingerprint = digest.hexdigest()[:16]
-    domain = Domain(name, resolution, images, images, images, fingerprint)
-    ours = {"domain": domain, "dataset": images, "split": "all", "n": None}
-    return context.replaced(**ours, metric_names=ALWAYS, seed=context.provenance["seed"])
+def _show_codes(
+    context: EvaluationContext, found: Inversions, *, out: str | None, begin: float
+) -> list[Record]:
+    """The pictures of codes that were inverted before."""
+    names = found.names()
+    rows = [
+        Row(name=name, edits=[Edit(stem=stem, caption="inverted", code=code, noise=noise)])
+        for name, stem, code, noise in zip(
+            names,
+            stems_of(names),
+            found.codes,
+            (found.noise(torch.tensor([i])) for i in range(len(names))),
+            strict=True,
+        )
+    ]
+    return write_edits(
+        context, found, rows, task="invert", out=out, options={}, begin=begin,
+        headers=[("Inversion", 1)], measured=MetricValues(),
+    )  # fmt: skip
 
 
 def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> Record:
@@ -163,8 +142,7 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
 
 def file_stem(number: int, name: str) -> str:
     """A file name that is unique, safe on every system and still recognisable."""
-    stem = re.sub(r"[^A-Za-z0-9-]+", "_", Path(name).with_suffix("").as_posix()).strip("_")
-    return f"{number:05d}_{stem[:60] or 'image'}"
+    return f"{number:05d}_{stems_of([name])[0]}"
 
 
 def _write_pictures(
@@ -206,37 +184,3 @@ def _write_losses(path: Path, found: Inversions) -> None:
                     columns = [part.losses, *part.terms.values()]
                     losses = [f"{column[step, j].item():.6g}" for column in columns]
                     table.writerow([part.index[j].item(), name, step, *losses])
-
-
-def write_contact_sheet(
-    folder: Path, entries: Sequence[Entry], *, title: str, facts: str
-) -> list[Path]:
-    """Write `index.html`, and `index-2.html` … where there are many images; returns the files."""
-    pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
-    names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
-    links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
-    for old in folder.glob("index-*.html"):  # of more images than there are now
-        old.unlink()
-    paths = []
-    for page, name in zip(pages, names, strict=True):
-        body = "\n".join(map(_entry, page))
-        nav = f"<nav>pages {links}</nav>" if len(pages) > 1 else ""
-        text = (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
-            f'<h1>{escape(title)}</h1><p class="facts">{escape(facts)}</p>{nav}\n{body}\n{nav}'
-            "</body></html>\n"
-        )
-        paths.append(write(folder / name, text))
-    return paths
-
-
-def _entry(entry: Entry) -> str:
-    figures = ""
-    for caption, png in entry.pictures:
-        data = base64.b64encode(png.read_bytes()).decode()
-        words = escape(caption)
-        figures += f'<figure><img alt="{words}" src="data:image/png;base64,{data}">'
-        figures += f"<figcaption>{words}</figcaption></figure>"
-    name, facts = escape(entry.name), escape(entry.facts)
-    return f'<div class="image"><h2>{name}<span>{facts}</span></h2>{figures}</div>'

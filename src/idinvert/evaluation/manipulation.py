@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,17 @@ from idinvert.evaluation.outputs import (
     require_set_metrics,
     write_csv,
 )
+from idinvert.evaluation.own_edits import (
+    FRAMES,
+    Edit,
+    Film,
+    Row,
+    check_film,
+    of_inversions,
+    pictures_of,
+    write_edits,
+)
+from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own, safe, stems_of
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
@@ -118,6 +129,11 @@ def manipulate(
     layers: list[int] | None = None,
     unit: Unit = "length",
     shown: int = 4,
+    video: Film | None = None,
+    out: str | None = None,
+    on_corrupt: OnCorrupt = "skip",
+    allow_upscale: bool = False,
+    megapixels: float | None = None,
 ) -> list[Record]:
     """Move every inverted image along one direction by one step, and measure the set.
 
@@ -126,12 +142,17 @@ def manipulate(
     network, how far the aimed attribute moves is measured too (ours: the paper looks at pictures).
     Writes `edits.csv`, `parts/`, `pictures.png` and `pictures.pdf` (as Fig. 5).
 
+    With `images=` every picture is moved along every direction by every step, and nothing is
+    measured of the edits; see `write_edits`.
+
     Differs from the paper: it does not say which directions and steps its numbers are for.
 
     Args:
         directions, found_for, names: see `open_directions`; the order of the names counts.
         steps, layers, unit: see `Moves`.
         shown: rows of the picture.
+        video: film of each picture and direction, with `images=`.
+        out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
         ConfigError: no metric of sets, or from `Moves.check`.
@@ -141,10 +162,33 @@ def manipulate(
     chosen = open_directions(context, path=directions, names=names, found_for=found_for)
     moves = Moves(steps, layers, unit)
     moves.check(context, chosen)
+    if context.config["images"] is not None:
+        check_film(video)
+        context, codes = open_own(
+            context,
+            on_corrupt=on_corrupt,
+            allow_upscale=allow_upscale,
+            megapixels=megapixels,
+            out=out,
+        )
+        found = invert_own(context, codes)
+        if found is None:
+            return []
+        moves = Moves(list(dict.fromkeys(steps)), layers, unit)
+        ends = dict.fromkeys((min(steps), max(steps)))  # one where they are equal
+        on_sheet = list(ends) if len(chosen) > 1 else moves.steps
+        contents = {name: direction.content for name, direction in chosen.items()}
+        return write_edits(
+            context, found, _rows(context, found, chosen, moves=moves, ends=on_sheet, video=video),
+            task="manipulation", out=out, video=video, shown=shown, begin=begin,
+            headers=_headers(codes is None, [(name, len(on_sheet)) for name in chosen]),
+            options={"steps": list(steps), "layers": layers, "unit": unit, "marks": contents},
+            measured=of_inversions(context, found), directions=chosen,
+        )  # fmt: skip
     require_set_metrics(context, task="manipulation")
     marks = {name: direction.content for name, direction in chosen.items()}
     settings = {"steps": steps, "layers": layers, "unit": unit, "directions": marks}
-    with context.task_folder("manipulation", **settings) as out:
+    with context.task_folder("manipulation", **settings) as folder:
         found = invert_images(context)
         if found is None:
             return []
@@ -157,7 +201,7 @@ def manipulate(
             "direction": aimed,
             "alpha": alpha,
         }
-        write_csv(out / "edits.csv", columns)
+        write_csv(folder / "edits.csv", columns)
 
         def edited(places: Tensor) -> Tensor:
             codes = [
@@ -172,7 +216,7 @@ def manipulate(
             edited,
             context=context,
             found=found,
-            out=out,
+            out=folder,
             task="manipulation",
             options={**options, "marks": marks},
             detail=PROTOCOL.format(
@@ -184,19 +228,56 @@ def manipulate(
         )
         moved = _movement(context, found, paths, aimed=aimed, alpha=alpha)
         if shown:
-            ends = Moves((min(steps), max(steps)), layers, unit)
+            far = Moves((min(steps), max(steps)), layers, unit)
             rows = [
-                [context.dataset[i]["image"], *ends.strip(found, i, chosen)]
+                [context.dataset[i]["image"], *far.strip(found, i, chosen)]
                 for i in range(min(shown, len(found)))
             ]
             edges = [(name.replace("_", " "), 2) for name in chosen]
             headers = [("Input", 1), ("Inversion", 1), *edges]
-            write_sheet(Sheet(rows=rows, headers=headers), out)
+            write_sheet(Sheet(rows=rows, headers=headers), folder)
         work = found.work(begin)
         record = context.record(
             "manipulation", measured | moved, options=options, directions=chosen, **work
         )
-        return context.finish([record], out)
+        return context.finish([record], folder)
+
+
+def _headers(inputs: bool, edits: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    of_inputs = [("Input", 1)] if inputs else []
+    return [*of_inputs, ("Inversion", 1), *((name.replace("_", " "), n) for name, n in edits)]
+
+
+def _rows(
+    context: EvaluationContext,
+    found: Inversions,
+    directions: Mapping[str, Direction],
+    *,
+    moves: Moves,
+    ends: Sequence[float],
+    video: str | None,
+) -> Iterator[Row]:
+    """Every one of one's own pictures at every step of every direction, `ends` on the sheet."""
+    names = found.names()
+    low, high = min(0.0, *moves.steps), max(0.0, *moves.steps)
+    for i, stem in enumerate(stems_of(names)):
+        code, noise = found.codes[i], found.noise(torch.tensor([i]))
+        edits, films = list[Edit](), dict[str, Tensor]()
+        for name, direction in directions.items():
+            at = f"{stem}_{safe(name)}"
+            for step, moved in zip(moves.steps, moves.codes(code, direction), strict=True):
+                words, on_sheet = f"{name} {step:+g}", step in ends
+                edits.append(
+                    Edit(
+                        stem=f"{at}{step:+g}", caption=words, code=moved, noise=noise,
+                        on_sheet=on_sheet,
+                    )
+                )  # fmt: skip
+            if video is not None:
+                steps = torch.linspace(low, high, FRAMES).tolist()
+                films[at] = moves.codes(code, direction, steps)
+        before = pictures_of(context, found, stem, i)
+        yield Row(name=names[i], before=before, edits=edits, films=films)
 
 
 def _movement(

@@ -1,0 +1,290 @@
+"""Edits of one's own pictures: a file for each, films, a sheet, a page and the edited codes."""
+
+import contextlib
+import csv
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from idinvert.durable import written_whole
+from idinvert.errors import ConfigError, DataError, nearest
+from idinvert.evaluation.codes_file import Codes
+from idinvert.evaluation.context import ALWAYS, EvaluationContext
+from idinvert.evaluation.inversions import Inversions, Noise
+from idinvert.evaluation.outputs import write_csv
+from idinvert.evaluation.own_images import KnownCodes, stems_of
+from idinvert.evaluation.page import Entry, write_contact_sheet
+from idinvert.evaluation.pictures import Sheet, to_image, write_sheet
+from idinvert.metrics.protocol import MetricValues
+from idinvert.results.record import Record
+from idinvert.tracking.pictures import save_picture
+
+Film = Literal["gif", "webp", "mp4"]
+FRAMES, PAUSE = 24, 80
+"""Frames of a film in one direction, and milliseconds of each; it runs forth and back."""
+SIDE = 256
+"""Pixels that the frames of small generators are enlarged to, by a whole number."""
+TABLE = "edits.csv"
+NO_METRICS = "not computed: own pictures have no labels and no held-out pictures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One picture to write.
+
+    Attributes:
+        stem: Of its file.
+        caption: Under it, on the page.
+        code: float [L, w_dim].
+        noise: Of its image, each [1, 1, h, w].
+        picture: uint8 [3, R, R]; None for that of the code.
+        on_sheet: Whether the sheet shows it.
+    """
+
+    stem: str
+    caption: str
+    code: Tensor
+    noise: Noise = None
+    picture: Tensor | None = None
+    on_sheet: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What belongs together on the page.
+
+    Attributes:
+        name: Of the picture or the pair.
+        before: Stem of a file, caption and uint8 [3, R, R] of the pictures in front.
+        edits: The edits.
+        after: As `before`, behind the edits.
+        films: Stem of a film's file, and the codes of its frames, float [F, L, w_dim].
+    """
+
+    name: str
+    edits: Sequence[Edit]
+    before: Sequence[tuple[str, str, Tensor]] = ()
+    after: Sequence[tuple[str, str, Tensor]] = ()
+    films: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def check_film(video: str | None) -> None:
+    """Refuses a film that cannot be written, before any work.
+
+    Raises:
+        ConfigError: An unknown kind, or a package that it needs is not installed.
+    """
+    if video not in (None, "gif", "webp", "mp4"):
+        raise ConfigError(f"task.video={video}: expected gif, webp, mp4 or null.")
+    if video == "mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise ConfigError(
+            "task.video=mp4 needs the package imageio-ffmpeg: pip install 'idinvert[video]'; "
+            "gif and webp need nothing."
+        )
+
+
+def pictures_of(
+    context: EvaluationContext, found: Inversions, stem: str, place: int
+) -> list[tuple[str, str, Tensor]]:
+    """A picture's input, where there is one, and its inversion; as `Row.before`."""
+    inverted = (f"{stem}_inverted", "inverted", found.images(torch.tensor([place]))[0])
+    if isinstance(found, KnownCodes):
+        return [inverted]
+    dataset: Any = context.dataset
+    return [(f"{stem}_input", "input", dataset[place]["image"]), inverted]
+
+
+def pairs_of(
+    stems: Sequence[str], wanted: Sequence[Sequence[str]] | None, *, cycle: bool
+) -> list[tuple[int, int]]:
+    """Places of the pictures of each pair.
+
+    Args:
+        stems: Of the pictures.
+        wanted: Pairs of them; None for each with the next.
+        cycle: Whether the last is then followed by the first.
+
+    Raises:
+        ConfigError: No such picture, or an entry that is not a pair.
+        DataError: Fewer than two pictures.
+    """
+    if wanted is None:
+        if len(stems) < 2:
+            raise DataError(f"a pair takes two pictures, and images= has {len(stems)}: add one.")
+        following = [(i, i + 1) for i in range(len(stems) - 1)]
+        return [*following, (len(stems) - 1, 0)] if cycle else following
+    places = {stem.casefold(): i for i, stem in enumerate(stems)}
+    found = []
+    for pair in wanted:
+        if isinstance(pair, str) or len(pair) != 2:
+            raise ConfigError(f"task.pairs has {pair}: expected pairs, [[first,second],[…,…]].")
+        one, other = stems_of([str(name) for name in pair]) if pair[0] != pair[1] else pair
+        for name in (one, other):
+            if name.casefold() not in places:
+                hint = nearest(name, list(stems))
+                raise ConfigError(f"task.pairs: images= has no picture {name}. {hint}")
+        found.append((places[one.casefold()], places[other.casefold()]))
+    return found
+
+
+def write_edits(
+    context: EvaluationContext,
+    found: Inversions,
+    rows: Iterable[Row],
+    *,
+    task: str,
+    out: str | None,
+    video: str | None = None,
+    shown: int = 4,
+    headers: Sequence[tuple[str, int]] = (),
+    options: Mapping[str, Any],
+    measured: MetricValues,
+    begin: float,
+    **of_record: Any,
+) -> list[Record]:
+    """Writes the edits of one's own pictures, and says where.
+
+    ``<stem>.png`` for each edit, and ``<picture>_{input,inverted}.png``; films; ``pictures.png``
+    and ``.pdf`` (the first rows); ``index.html`` (no other file needed); ``edits.csv`` (a line a
+    file); ``codes.safetensors`` with the edited codes under the stems. Files that an earlier call
+    listed in ``edits.csv`` are removed first.
+
+    Args:
+        context: On one's own pictures.
+        found: Their inversions.
+        rows: What to make.
+        task: Its name.
+        out: Folder; None for one below the run's.
+        video: Kind of the films.
+        shown: Rows of the sheet.
+        headers: Of the sheet.
+        options: The task's choices, JSON-able.
+        measured: Of the inversions.
+        begin: When the task began, by `time.monotonic`.
+        of_record: Further arguments of `EvaluationContext.record`.
+    """
+    folder = context.folder(task, **options, video=video)
+    folder = folder if out is None else Path(out).expanduser()
+    with context.locked(folder):
+        _remove_old(folder)
+        entries, sheet, edits = list[Entry](), list[list[Tensor]](), list[Edit]()
+        lines: list[tuple[str, str, str]] = []
+        taken, written = set[str](), set[Path]()
+        for row in rows:
+            of_row, files = list[Tensor](), list[tuple[str, Path]]()
+            of_edits = [_named_apart(edit, taken) for edit in row.edits]
+            made = [(e.stem, e.caption, _picture(found, e), e.on_sheet) for e in of_edits]
+            before, after = ([(*one, True) for one in some] for some in (row.before, row.after))
+            for stem, caption, picture, on_sheet in (*before, *made, *after):
+                file = folder / f"{stem}.png"
+                if file not in written:
+                    save_picture(file, to_image(picture))
+                written.add(file)
+                files.append((caption, file))
+                of_row += [picture] if on_sheet else []
+            for stem, frames in row.films.items() if video else ():
+                file = folder / f"{stem}.{video}"
+                noise = row.edits[0].noise
+                of_frames = noise and [one.expand(len(frames), -1, -1, -1) for one in noise]
+                write_film(file, found.synthesise(frames, of_frames))
+                files.append(("film", file))
+            entries.append(Entry(row.name, "", files))
+            lines += [(file.name, row.name, caption) for caption, file in files]
+            edits += of_edits
+            if len(sheet) < shown:
+                sheet.append(of_row)
+        columns = dict(zip(("file", "picture", "what"), zip(*lines, strict=True), strict=True))
+        write_csv(folder / TABLE, {key: list(column) for key, column in columns.items()})
+        maps = [torch.cat(of) for of in zip(*(e.noise or () for e in edits), strict=True)] or None
+        codes = torch.stack([edit.code for edit in edits]).contiguous()
+        generator = context.checkpoints.get("generator", "")
+        Codes(codes, [edit.stem for edit in edits], generator, maps).write(folder)
+        if sheet:
+            write_sheet(Sheet(rows=sheet, headers=headers), folder)
+        facts = f"inversion {context.method}, run {context.provenance['run']}"
+        title = f"{task} of {context.domain.name}"
+        write_contact_sheet(folder, entries, title=title, facts=facts)
+    told = {**options, "images": "own", "metrics": NO_METRICS}
+    context = context.replaced(batch_size=min(context.batch_size, len(found)))
+    record = context.record(task, measured, options=told, **found.work(begin), **of_record)
+    records = context.finish([record], folder, pictures=False)
+    if measured.metrics:
+        print("  (of the inversions)")
+    print(f"  metrics of the edits are {NO_METRICS}")
+    print(f"{len(edits)} edited pictures: {folder / edits[0].stem}.png …")
+    print(f"look at {folder / 'index.html'}")
+    return records
+
+
+def of_inversions(context: EvaluationContext, found: Inversions) -> MetricValues:
+    """How near the inversions are to the pictures; nothing where only codes are known."""
+    measured = MetricValues()
+    for metric in ALWAYS if not isinstance(found, KnownCodes) else ():
+        measured.add_mean(metric, found.gather(f"value.{metric}"), seed=context.seed)
+    return measured
+
+
+def _named_apart(edit: Edit, taken: set[str]) -> Edit:
+    """The edit under a stem that none before it has."""
+    stem, number = edit.stem, 2
+    while stem.casefold() in taken:
+        stem, number = f"{edit.stem}_{number}", number + 1
+    taken.add(stem.casefold())
+    return replace(edit, stem=stem)
+
+
+def _picture(found: Inversions, edit: Edit) -> Tensor:
+    if edit.picture is not None:
+        return edit.picture
+    return found.synthesise(edit.code[None], edit.noise)[0]
+
+
+def _remove_old(folder: Path) -> None:
+    """Removes what an earlier call listed, and nothing else."""
+    if not (folder / TABLE).is_file():
+        return
+    with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+        names = [row.get("file") or "" for row in csv.DictReader(file)]
+    for name in names:
+        ours = Path(name).suffix[1:] in ("png", "gif", "webp", "mp4")
+        if ours and Path(name).name == name:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+
+
+def write_film(path: Path, frames: Tensor) -> None:
+    """Writes frames as a film that runs forth and back for ever.
+
+    Args:
+        path: Ends in .gif, .webp or .mp4.
+        frames: uint8 [F, 3, R, R].
+    """
+    side = frames.shape[-1] * max(1, SIDE // frames.shape[-1])
+    images = [to_image(frame, side=side) for frame in (*frames, *frames.flip(0)[1:-1])]
+    with written_whole(path) as whole:
+        if path.suffix == ".mp4":
+            _write_mp4(whole, images)
+            return
+        kind = path.suffix[1:]
+        lossless = {"quality": 90} if kind == "webp" else {}
+        whole_film: dict[str, Any] = {"save_all": True, "append_images": images[1:], "loop": 0}
+        images[0].save(whole, format=kind, duration=PAUSE, **whole_film, **lossless)
+
+
+def _write_mp4(path: Path, images: Sequence[Image.Image]) -> None:
+    import imageio_ffmpeg
+
+    size, named = images[0].size, path.with_name(f"{path.name}.mp4")
+    writer = imageio_ffmpeg.write_frames(str(named), size, fps=1000 / PAUSE, macro_block_size=2)
+    writer.send(None)
+    for image in images:
+        writer.send(np.asarray(image).tobytes())
+    writer.close()
+    named.replace(path)

@@ -1,0 +1,202 @@
+"""One's own pictures (``images=``): read, inverted once for all tasks, and named in files."""
+
+import hashlib
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from idinvert.config.identity import mark_of
+from idinvert.data.decode import SUFFIXES
+from idinvert.data.domain import Domain
+from idinvert.data.folder import read_images
+from idinvert.errors import ConfigError
+from idinvert.evaluation.codes_file import NAME, Codes, read_codes
+from idinvert.evaluation.context import ALWAYS, EvaluationContext
+from idinvert.evaluation.inversions import Inversions, Noise, invert_images, make_trainer
+from idinvert.evaluation.provenance import device_in_words
+
+OnCorrupt = Literal["error", "skip"]
+ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+"""Letters that a file's name cannot have on one of the usual systems."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names of devices on Windows."""
+LONGEST = 80
+"""Bytes of a stem; a file's name has at most 255 and may hold two stems and the edit."""
+
+
+def open_own(
+    context: EvaluationContext,
+    *,
+    on_corrupt: OnCorrupt,
+    allow_upscale: bool,
+    megapixels: float | None,
+    out: str | None,
+) -> tuple[EvaluationContext, Codes | None]:
+    """The context on the pictures of ``images=``, and their codes where these are given.
+
+    Args:
+        context: The method; its ``images`` lead to a picture, a folder, a zip archive, or to a
+            ``codes.safetensors`` or its folder.
+        on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
+        allow_upscale: Whether images smaller than the generator's are enlarged.
+        megapixels: The largest image that is decoded; None: 134.
+        out: Of the task: the folder that is written to.
+
+    Raises:
+        CheckpointError: The codes are of another generator, or cannot be read.
+        ConfigError: ``out`` is the folder of the pictures.
+        DataError: There are no images, or some cannot be used.
+    """
+    source = Path(context.config["images"]).expanduser()
+    resolution = context.generator.resolution
+    if out is not None and source.is_dir() and Path(out).expanduser().resolve() == source.resolve():
+        raise ConfigError(f"task.out={out} is the folder of images=: give another folder.")
+    file = source / NAME if source.is_dir() else source
+    if file.suffix == ".safetensors" and (file.is_file() or not source.is_dir()):
+        known = read_codes(file, generator=context.checkpoints["generator"])
+        name = file.resolve().parent.name if file.name == NAME else file.stem
+        marks = [known.codes, *(known.noise or ())]
+        return on_images(context, Named(known.names), name=name, contents=marks), known
+    images = read_images(
+        source,
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        allow_upscale=allow_upscale,
+        megapixels=megapixels,
+        without=[context.outputs, *([] if out is None else [Path(out).expanduser()])],
+    )
+    name = source.resolve().stem or "images"
+    contents = (images[i]["image"] for i in range(len(images)))
+    return on_images(context, images, name=name, contents=contents), None
+
+
+def on_images(
+    context: EvaluationContext, images: Dataset, *, name: str, contents: Any
+) -> EvaluationContext:
+    """The context on other images; their fingerprint is of their contents and order."""
+    digest = hashlib.sha256()
+    for tensor in contents:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    resolution = context.generator.resolution
+    domain = Domain(safe(name), resolution, images, images, images, digest.hexdigest()[:16])
+    ours = {"domain": domain, "dataset": images, "split": "all", "n": None}
+    return context.replaced(**ours, metric_names=ALWAYS, seed=context.provenance["seed"])
+
+
+class Named(Dataset[dict[str, Any]]):
+    """Pictures of which the names and codes are known, and not how they looked."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.ids = list(names), list(range(len(names)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def own_identity(context: EvaluationContext) -> dict[str, Any]:
+    """What the inversions depend on; how the images are called makes no other inversions."""
+    data = {key: value for key, value in context.data.items() if key != "name"}
+    return {**context.identity, "data": data}
+
+
+def own_folder(context: EvaluationContext) -> Path:
+    """Where the inversions of one's own pictures lie, which all tasks share."""
+    name = f"invert-{context.domain.name}-{context.method}-{mark_of(own_identity(context))}"
+    return context.run_folder / name
+
+
+@dataclass(frozen=True)
+class KnownCodes(Inversions):
+    """Codes that were read from a file, in the place of inversions.
+
+    Attributes:
+        known: The codes, their names, and noise maps where they have some.
+    """
+
+    known: Any = None
+
+    @property
+    def codes(self) -> Tensor:  # type: ignore[override]
+        """float32 [n, L, w_dim]."""
+        return self.known.codes.float()
+
+    def noise(self, index: Tensor) -> Noise:
+        """The maps of the file, each [m, 1, h, w]; None for none."""
+        return None if self.known.noise is None else [maps[index] for maps in self.known.noise]
+
+    def images(self, index: Tensor) -> Tensor:
+        """The images of the codes, uint8 [m, 3, R, R]."""
+        return self.synthesise(self.codes[index], self.noise(index))
+
+    def work(self, begin: float) -> dict[str, Any]:
+        """As `Inversions.work`, of the edits alone."""
+        device, seconds = device_in_words(self.device), time.monotonic() - begin
+        return {"n": len(self), "device": device, "seconds": seconds}
+
+
+def invert_own(context: EvaluationContext, known: Codes | None) -> Inversions | None:
+    """The inversions of one's own pictures: read, or made where ``task=invert`` makes them.
+
+    Returns:
+        On the first rank; None on the others.
+    """
+    if known is None:
+        return invert_images(
+            context, out=own_folder(context), identity=own_identity(context), keep_start=True
+        )
+    if not context.first_process:
+        return None
+    device = make_trainer(context.trainer, out=context.run_folder, alone=True).strategy.root_device
+    generator = context.generator.to(device, torch.float32).eval()
+    plain = "none" if context.config["inversion"].get("noise") == "none" else "const"
+    places = [(0, len(known.codes))]
+    return KnownCodes(Path(), places, device, context.dataset, generator, plain, known)
+
+
+def safe(text: str, *, longest: int = LONGEST) -> str:
+    """The nearest text that is a file's name on every usual system, of at most so many bytes."""
+    text = text.encode("utf-8", "replace").decode("utf-8")  # names that are not UTF-8
+    text = ILLEGAL.sub("_", unicodedata.normalize("NFC", text))
+    text = text.encode()[:longest].decode("utf-8", "ignore").strip(" .")
+    return f"{text}_" if RESERVED.fullmatch(text) else text or "image"
+
+
+def stems_of(names: Sequence[str]) -> list[str]:
+    """Names for files, one for each image: its own, without folders and suffix where that will do.
+
+    They are legal on every usual system, and differ in more than the case of their letters.
+
+    Args:
+        names: Of the images, with their folders and suffixes.
+    """
+
+    def forms(name: str) -> list[str]:
+        path = PurePosixPath(name)
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ""
+        stem = path.name.removesuffix(suffix)
+        parts = [part for part in (*path.parts[:-1], stem) if part not in ("/", ".", "..")]
+        whole = "_".join(parts)
+        return [safe(stem), safe(whole), safe(f"{whole}{suffix.replace('.', '_')}")]
+
+    found = [forms(name) for name in names]
+    counts = [Counter(form.casefold() for form in column) for column in zip(*found, strict=True)]
+    stems: list[str] = []
+    taken: set[str] = set()
+    for of_name in found:
+        keys = [form.casefold() for form in of_name]
+        free = [k for k in range(3) if counts[k][keys[k]] == 1 and keys[k] not in taken]
+        stem, number = of_name[free[0] if free else 2], 2
+        while stem.casefold() in taken:
+            stem, number = f"{of_name[2]}_{number}", number + 1
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems

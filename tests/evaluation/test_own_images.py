@@ -1,0 +1,197 @@
+"""One's own pictures edited: files under their names, films, a page, codes that are read back."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from idinvert.data.folder import read_images
+from idinvert.editing.diffusion import DiffusionInverter
+from idinvert.errors import CheckpointError, ConfigError, DataError
+from idinvert.evaluation.codes_file import read_codes
+from idinvert.evaluation.diffusion import diffuse
+from idinvert.evaluation.interpolation import interpolate
+from idinvert.evaluation.invert import invert
+from idinvert.evaluation.manipulation import manipulate
+from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.own_images import LONGEST, safe, stems_of
+from idinvert.inversion.encoder import EncoderInverter
+from tests.evaluation.conftest import only
+
+NAMES = ["anna.png", "a&b [1].png", "写真 (2).jpg"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three pictures with ordinary names of several countries."""
+    folder = tmp_path / "My Photos (1)"
+    folder.mkdir()
+    for seed, name in enumerate(NAMES):
+        rng = torch.Generator().manual_seed(seed)
+        noise = torch.randint(0, 256, (40, 30, 3), generator=rng).to(torch.uint8)
+        Image.fromarray(noise.numpy()).save(folder / name)
+    return folder
+
+
+class Once(EncoderInverter):
+    """Counts the images that it inverts."""
+
+    count = 0
+
+    def invert(self, images, **kw):
+        self.count += len(images)
+        return super().invert(images, **kw)
+
+
+@pytest.fixture
+def context(subject, networks, directions, photos):
+    def make(inverter=None, **changes):
+        inverter = inverter or EncoderInverter(encoder=networks.encoder)
+        return subject(inverter, **{"images": str(photos), "n": None, **changes})
+
+    return make
+
+
+def stems(folder):
+    return {path.stem for path in folder.iterdir() if path.suffix in (".png", ".gif", ".webp")}
+
+
+def test_each_picture_and_edit_has_a_file_a_film_a_place_on_the_page_and_a_code(
+    context, directions, networks, tmp_path, capsys
+):
+    inverter, out = Once(encoder=networks.encoder), tmp_path / "edited"
+    one = context(inverter, directions=directions)
+    record = only(manipulate(one, steps=[-3, 0.5], video="gif", out=str(out)))
+    edits = {
+        f"{name}_{way}{step}"
+        for name in ("anna", "a&b [1]", "写真 (2)")
+        for way in ("glasses", "light")
+        for step in ("-3", "+0.5")
+    }
+    made = stems(out)
+    assert edits < made and {"anna_input", "写真 (2)_inverted", "anna_light"} < made
+    with Image.open(out / "anna_glasses.gif") as film:
+        assert film.n_frames == 46 and film.size == (256, 256)
+    codes = read_codes(out, generator="12")
+    assert set(codes.names) == edits and codes.codes.shape == (12, 6, 8)
+    place = codes.names.index("anna_glasses-3")
+    shown = networks.generator.synthesis(codes.codes[place][None])[0]
+    pixels = (shown.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    with Image.open(out / "anna_glasses-3.png") as picture:
+        found = torch.tensor(list(picture.tobytes()), dtype=torch.uint8).view(16, 16, 3)
+    assert (found.int() - pixels.permute(1, 2, 0).int()).abs().max() <= 1
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 18 and page.count("data:image/gif") == 6
+    assert "a&amp;b [1].png" in page and (out / "pictures.pdf").is_file()
+    assert "not computed" in record.choices["task"]["metrics"]
+    assert set(record.metrics) == {"mse", "psnr", "ssim"}, "of the inversions alone"
+    told = capsys.readouterr().out
+    assert "not computed" in told and "index.html" in told
+    # The other tasks take the same inversions, and the codes need none.
+    only(invert(one))
+    only(interpolate(one))
+    only(mix(one))
+    assert inverter.count == 3
+    again = context(inverter, directions=directions, images=str(out))
+    only(manipulate(again, steps=[1], out=str(tmp_path / "more")))
+    assert inverter.count == 3 and "anna_glasses-3_light+1" in stems(tmp_path / "more")
+
+
+def test_a_renamed_picture_leaves_no_edits_of_its_old_name(context, directions, photos, tmp_path):
+    out = tmp_path / "edited"
+
+    def run():
+        manipulate(context(directions=directions), steps=[1], out=str(out))
+
+    run()
+    (out / "mine.png").write_bytes(b"not ours")
+    (photos / "anna.png").rename(photos / "berta.png")
+    run()
+    assert not [name for name in stems(out) if name.startswith("anna")]
+    assert {"mine", "berta_light+1"} < stems(out)
+
+
+def test_pairs_are_each_with_the_next_or_those_that_are_named(context, tmp_path):
+    out = tmp_path / "between"
+    only(interpolate(context(), steps=1, video="webp", out=str(out)))
+    assert {"a&b [1]_to_anna_0.5", "anna_to_写真 (2)_0.5", "anna_to_写真 (2)"} < stems(out)
+    out = tmp_path / "named"
+    only(interpolate(context(), steps=1, pairs=[["写真 (2).jpg", "Anna"]], out=str(out)))
+    assert len([name for name in stems(out) if "_to_" in name]) == 1
+    only(mix(context(), out=str(tmp_path / "mixed")))
+    assert "写真 (2)_style_a&b [1]" in stems(tmp_path / "mixed"), "the last with the first"
+    with pytest.raises(ConfigError, match=r"no picture ana.*anna"):
+        interpolate(context(), pairs=[["ana", "anna"]])
+    with pytest.raises(ConfigError, match="expected pairs"):
+        mix(context(), pairs=["anna"])
+
+
+def test_diffusion_of_pictures_and_not_of_codes(context, networks, tmp_path):
+    inverter = DiffusionInverter(encoder=networks.encoder, perceptual=None, lambda_vgg=0.0, steps=1)
+    out = tmp_path / "diffused"
+    only(diffuse(context(inverter), out=str(out), images=[]))
+    assert {"anna_in_写真 (2)", "anna_input"} < stems(out)
+    with pytest.raises(ConfigError, match="the pictures themselves"):
+        diffuse(context(inverter, images=str(out)))
+
+
+def test_codes_are_shown_again_and_those_of_another_generator_refused(context, tmp_path):
+    out = tmp_path / "out"
+    invert(context(), out=str(out))
+    file = out / "codes.safetensors"
+    only(invert(context(images=str(file)), out=str(tmp_path / "again")))
+    assert {"anna", "写真 (2)"} < stems(tmp_path / "again")
+    with pytest.raises(CheckpointError, match=r"generator 12, but this one is 13"):
+        mix(context(images=str(file), checkpoints={"generator": "13"}))
+    with pytest.raises(CheckpointError, match=r"expected a codes\.safetensors"):
+        mix(context(images=str(tmp_path / "absent.safetensors")))
+
+
+def test_mistakes_are_refused_before_any_work(context, directions, photos, monkeypatch):
+    one = context(directions=directions)
+    with pytest.raises(ConfigError, match=r"video=avi: expected gif, webp, mp4"):
+        manipulate(one, video="avi")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'idinvert\[video\]'"):
+        interpolate(one, video="mp4")
+    with pytest.raises(ConfigError, match=r"task.out=.* is the folder of images="):
+        invert(one, out=str(photos))
+    for name in NAMES[1:]:
+        (photos / name).unlink()
+    with pytest.raises(DataError, match="images= has 1: add one"):
+        interpolate(one)
+
+
+def test_a_folder_is_read_without_the_results_below_it(context, photos):
+    outputs = photos / "outputs"
+    system = {"outputs": str(outputs), "num_workers": 0}
+    for _ in range(2):
+        assert only(invert(context(system=system))).n == 3
+    only(mix(context(system=system), out=str(photos / "mixed")))
+    assert only(invert(context(system=system))).n == 3
+    (photos / "mixed" / "codes.safetensors").unlink()
+    assert len(read_images(photos, resolution=16, without=[outputs]).names) > 3
+
+
+def test_stems_are_legal_short_recognisable_and_apart():
+    assert stems_of(["写真 (2).jpg", "Büro.PNG", "anna_to_ben_0.33", "x.tar.png"]) == [
+        "写真 (2)", "Büro", "anna_to_ben_0.33", "x.tar",
+    ]  # fmt: skip
+    assert stems_of(["a.png", "sub/A.png", "b.png", "b.jpg"]) == ["a", "sub_A", "b_png", "b_jpg"]
+    odd = ["con.png", 'a<b>:"|?*.png', "../..", "/", "x\ud800.png", " . ", "é" * 300, "é" * 300]
+    found = stems_of(odd)
+    assert len({stem.casefold() for stem in found}) == len(odd)
+    for stem in found:
+        assert stem == safe(stem, longest=LONGEST + 4) and len(stem.encode()) <= LONGEST + 4
+        assert Path(stem).name == stem
+    assert found[:2] == ["con_", "a_b______"] and not set(found[1]) & set('<>:"|?*')
+
+
+def test_the_table_of_edits_lists_every_file(context, tmp_path):
+    out = tmp_path / "mixed"
+    mix(context(), out=str(out))
+    with (out / "edits.csv").open(encoding="utf-8", newline="") as file:
+        listed = {Path(row["file"]).stem for row in csv.DictReader(file)}
+    assert listed == stems(out) - {"pictures"}
