@@ -11,6 +11,7 @@ import shutil
 import pytest
 import torch
 
+from idinvert.cli.evaluate import OF_OWN_IMAGES
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
@@ -29,6 +30,7 @@ NOT_OF_THE_OUTPUTS = {
     "found_for": "the directions are given",
     "names": "the directions are given",
     "shown": "the picture, which is drawn each time",
+    **dict.fromkeys(OF_OWN_IMAGES, "of images=, whose edits are made each time"),
 }
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, TypedDict
 
 from torch.utils.data import Dataset
 
-from idinvert.data.content import default_cache_dir
+from idinvert.data.content import default_cache_dir, files_below
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
+from idinvert.data.formats import left_out
 from idinvert.data.scan import Finding, left_out_words, scan
 from idinvert.data.source import FolderSource, ImageSource, open_source
 from idinvert.data.split import Places, divide
@@ -181,27 +182,31 @@ def open_without_results(
     """
     source = open_source(path, key=key, megapixels=megapixels)
     if isinstance(source, FolderSource):
-        source.names = _without_results(source, without)
+        images = set(source.names)
+        below = files_below(source.path) if source.left_out else source.names
+        kept = _without_results(source.path, below, without)
+        source.names = tuple(name for name in kept if name in images)
+        source.left_out = left_out(name for name in kept if name not in images)
         if not source.names:
             raise DataError(f"{path} holds no image besides results; change `{key}`")
     return source
 
 
-def _without_results(source: FolderSource, without: Sequence[Path]) -> tuple[str, ...]:
-    """The names of a folder's images that no evaluation wrote below it."""
-    top = source.path.resolve()
+def _without_results(root: Path, names: Sequence[str], without: Sequence[Path]) -> list[str]:
+    """The names of a folder's files that no evaluation wrote below it."""
+    top = root.resolve()
     known: dict[Path, bool] = {top: False}
 
     def written(folder: Path) -> bool:
         if folder not in known:
-            inside = source.path / folder.relative_to(top)
+            inside = root / folder.relative_to(top)
             known[folder] = (
                 folder in places or (inside / RESULTS).is_file() or written(folder.parent)
             )
         return known[folder]
 
     places = {place.resolve() for place in without}
-    return tuple(name for name in source.names if not written((top / name).parent))
+    return [name for name in names if not written((top / name).parent)]
 
 
 class ImageFiles(Dataset[dict[str, Any]]):

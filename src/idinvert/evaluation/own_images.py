@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.config.identity import mark_of
-from idinvert.data.decode import SUFFIXES
 from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
+from idinvert.data.formats import SUFFIXES
 from idinvert.errors import ConfigError
 from idinvert.evaluation.codes_file import NAME, Codes, read_codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
