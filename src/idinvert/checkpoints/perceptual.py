@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from idinvert.annotations import Count, PathText, PositiveInt
 from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.registry import ENTRIES, locate
 from idinvert.checkpoints.strict_loading import StrictStateDict, load
@@ -19,10 +20,10 @@ Network = TypeVar("Network", SqueezeNetFeatures, VGG16Features)
 
 
 def vgg16(
-    path: str | Path | None = None,
+    path: PathText | None = None,
     *,
     key: str = "perceptual.path",
-    resize: int | None = 256,
+    resize: PositiveInt | None = 256,
     channel_order: str | None = None,
 ) -> VGG16Features:
     """The paper's F, ready to use: ``eval()``, no gradients for its weights.
@@ -63,11 +64,11 @@ def vgg16(
 
 
 def squeezenet(
-    path: str | Path | None = None,
+    path: PathText | None = None,
     *,
     key: str = "perceptual.path",
-    layer: int = 12,
-    resize: int | None = None,
+    layer: Count = 12,
+    resize: PositiveInt | None = None,
     input_scale: str | None = None,
 ) -> SqueezeNetFeatures:
     """SqueezeNet 1.1 features, ready to use: ``eval()``, no gradients for its weights.

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from annotated_types import Ge
 from torch import Tensor
 
+from idinvert.annotations import Norm, PathText, PositiveInt
 from idinvert.checkpoints.families.encoder4editing import body_table, read_encoder
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.formats.read import read_archive
@@ -28,14 +30,14 @@ def e4e(
     deltas: bool = False,
     mapping: dict[str, Any] | None = None,
     noise_shapes: Sequence[tuple[int, int]] = (),
-    path: str | Path | None = None,
+    path: PathText | None = None,
     key: str = "encoder.path",
-    input_size: int = 256,
-    input_height: int | None = None,
-    channels: int = 64,
+    input_size: Annotated[int, Ge(32)] = 256,
+    input_height: PositiveInt | None = None,
+    channels: PositiveInt = 64,
     units: Sequence[int] = IRSE50,
-    reduction: int = 16,
-    norm: str = "batch",
+    reduction: PositiveInt = 16,
+    norm: Norm = "batch",
 ) -> E4eEncoder:
     """e4e's encoder, ready to train.
 
@@ -78,14 +80,14 @@ def psp(
     deltas: bool = False,
     mapping: dict[str, Any] | None = None,
     noise_shapes: Sequence[tuple[int, int]] = (),
-    path: str | Path | None = None,
+    path: PathText | None = None,
     key: str = "encoder.path",
-    input_size: int = 256,
-    input_height: int | None = None,
-    channels: int = 64,
+    input_size: Annotated[int, Ge(32)] = 256,
+    input_height: PositiveInt | None = None,
+    channels: PositiveInt = 64,
     units: Sequence[int] = IRSE50,
-    reduction: int = 16,
-    norm: str = "batch",
+    reduction: PositiveInt = 16,
+    norm: Norm = "batch",
 ) -> PspEncoder:
     """pSp's encoder, ready to train.
 

@@ -22,10 +22,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from idinvert.config.instantiate import check_signatures, targets
 from idinvert.config.schema import EvaluateConfig, TrainConfig
+from idinvert.config.values import refusal
 from idinvert.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -218,6 +219,10 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
 
 
 def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
+    if isinstance(cause := error.__cause__ or error, ValidationError) and cause.full_key:
+        for override in parse([word for word in overrides if key_of(word) == cause.full_key]):
+            if said := refusal(config_name, cause.full_key, override.value()):
+                return said
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value yet: give {error.full_key}=…"
     message = str(error).splitlines()[0]

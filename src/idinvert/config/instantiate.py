@@ -8,6 +8,7 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 
+from idinvert.config.values import check_values
 from idinvert.errors import ConfigError, IdinvertError, nearest
 from idinvert.untrusted import shown
 
@@ -31,13 +32,14 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def check_signatures(config: dict[str, Any]) -> None:
-    """Binds each ``_target_`` node's keys to the parameters of what it names.
+    """Binds each ``_target_`` node's keys to the parameters of what it names; checks all values.
 
     Args:
         config: The resolved configuration as plain values.
 
     Raises:
-        ConfigError: A target that cannot be imported, or a key its target does not take.
+        ConfigError: A target that cannot be imported, a key that its target does not take, or a
+            value that is not of the key's type, range or set; see `config.values`.
     """
     for path, node in targets(config):
         try:
@@ -53,6 +55,7 @@ def check_signatures(config: dict[str, Any]) -> None:
                     f"{path}.{key} is not a parameter of {node['_target_']}. "
                     + nearest(str(key), list(parameters))
                 )
+    check_values(config)
 
 
 EXTRACTORS = "metric.extractors."

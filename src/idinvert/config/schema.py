@@ -1,26 +1,45 @@
-"""The top-level keys of the two commands, with their types; groups are checked by signature."""
+"""The keys that no signature describes: top-level ones, and those of groups without a class.
+
+`config.values` checks them, and the signatures of what the other groups build.
+"""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len
+
+from idinvert.annotations import (
+    Among,
+    Count,
+    Name,
+    PathText,
+    PositiveFloat,
+    PositiveInt,
+    Resolution,
+    Seed,
+    Weight,
+    Widths,
+    Written,
+)
 
 
 @dataclass
 class Checkpoints:
     """When checkpoints are written, and how many stay."""
 
-    every_nimg: int = 50_000
-    keep: int = 3
+    every_nimg: PositiveInt = 50_000
+    keep: PositiveInt = 3
 
 
 @dataclass
 class Logging:
     """Images between two rows, two validations and two pictures, and what the pictures show."""
 
-    every_nimg: int = 1_000
-    validate_every_nimg: int = 10_000
-    panel_every_nimg: int = 10_000
-    panel_images: int = 8
-    panel_steps: int | None = 20
+    every_nimg: PositiveInt = 1_000
+    validate_every_nimg: PositiveInt = 10_000
+    panel_every_nimg: PositiveInt = 10_000
+    panel_images: Count = 8
+    panel_steps: PositiveInt | None = 20
     panel_directions: str | None = "auto"
     panel_direction: str | None = None
 
@@ -31,13 +50,13 @@ class TrainConfig:
 
     run: str | None = None
     classes: list[str] = field(default_factory=list)
-    seed: int = 0
-    batch_size: int = 32
-    accumulate: int = 1
-    eval_batch_size: int = 64
-    nimg: int = 100_000
-    recalibrate: int = 1_000
-    max_seconds: float | None = None
+    seed: Seed = 0
+    batch_size: PositiveInt = 32
+    accumulate: PositiveInt = 1
+    eval_batch_size: PositiveInt = 64
+    nimg: PositiveInt = 100_000
+    recalibrate: Count = 1_000
+    max_seconds: PositiveFloat | None = None
     optimized_metric: str | None = None
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     logging: Logging = field(default_factory=Logging)
@@ -56,7 +75,7 @@ class TrainConfig:
     logger: Any = None
     system: Any = None
     sweep: Any = None
-    row: int | None = None
+    row: Count | None = None
 
 
 @dataclass
@@ -65,16 +84,16 @@ class EvaluateConfig:
 
     run: str | None = None
     classes: list[str] = field(default_factory=list)
-    split: str = "test"
-    n: int | None = None
+    split: Annotated[str, Among("test", "val", "train")] = "test"
+    n: PositiveInt | None = None
     images: str | None = None
     recompute: bool = False
     verify: bool = False
     evaluate_missing: bool = True
     records: str | None = None
-    seed: int = 0
-    reference: str = "disjoint"
-    batch_size: int | None = None
+    seed: Seed = 0
+    reference: Annotated[str, Among("disjoint", "same")] = "disjoint"
+    batch_size: PositiveInt | None = None
     scale: Any = None
     data: Any = None
     generator: Any = None
@@ -89,4 +108,149 @@ class EvaluateConfig:
     logger: Any = None
     system: Any = None
     sweep: Any = None
-    row: int | None = None
+    row: Count | None = None
+
+
+@dataclass
+class Scale:
+    """What differs together between miniature and full scale."""
+
+    name: Name
+    resolution: Resolution
+    channels: Widths | None
+    encoder_channels: PositiveInt
+    encoder_channels_max: PositiveInt | None
+    w_dim: PositiveInt
+    mapping_depth: PositiveInt
+    batch_size: PositiveInt
+    nimg: PositiveInt
+    lr: PositiveFloat
+    decay_every_nimg: PositiveInt
+    delta_start_nimg: Count
+    delta_every_nimg: PositiveInt
+    checkpoint_every_nimg: PositiveInt
+    log_every_nimg: PositiveInt
+    validate_every_nimg: PositiveInt
+    gan_nimg: PositiveInt
+    gan_batch_size: PositiveInt
+    gan_lr: PositiveFloat
+    gan_tail: Annotated[list[Count], Len(2, 2)]
+    gan_r1_gamma: Weight
+    gan_r1_every: dict[str, PositiveInt]
+    gan_path_length_every: dict[str, Count]
+    gan_ema_rampup: Weight | None
+    gan_w_avg_half_life: PositiveFloat
+    n_test: PositiveInt
+    inversion_batch_size: PositiveInt
+
+
+@dataclass
+class StoredNetwork:
+    """A network that is read from a file."""
+
+    path: PathText | None
+    classes: list[str]
+
+
+@dataclass
+class Discriminator:
+    """Where D starts."""
+
+    init: Literal["generator", "checkpoint", "scratch"]
+    path: PathText | None
+    network: Any
+
+
+@dataclass
+class Latent:
+    """The space of E's codes."""
+
+    space: Literal["w_plus", "w", "z"]
+    offset: Literal["auto", "w_avg", "none"]
+    deltas: bool
+
+
+@dataclass
+class Perceptual:
+    """F and the weight that belongs to it."""
+
+    network: Any
+    lambda_vgg: Weight
+
+
+@dataclass
+class NoAugmentation:
+    """``augment=none``."""
+
+    pipe: None
+
+
+@dataclass
+class Metrics:
+    """What is measured."""
+
+    names: list[Name]
+    inception_path: PathText | None
+    lpips_path: PathText | None
+    prc_vgg16_path: PathText | None
+    extractors: dict[str, Any]
+
+
+@dataclass
+class System:
+    """The machine."""
+
+    outputs: Name
+    cache: PathText | None
+    num_workers: Count
+    num_threads: PositiveInt | None
+    tf32: bool
+    compile: bool
+    cuda_graphs: bool
+
+
+@dataclass
+class Wandb:
+    """W&B's run."""
+
+    project: Name
+    entity: str | None
+    offline: bool
+    group: str | None
+    tags: list[str]
+    artifacts: bool
+    images: Count
+    timeout: PositiveInt
+
+
+@dataclass
+class Trainer:
+    """Lightning's Trainer, where its own annotations say less than it takes."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: (
+        Literal["auto", -1, "-1"]
+        | PositiveInt
+        | Annotated[list[Count], Len(1)]
+        | Annotated[str, Written(r"\d+(,\d+)*,?")]
+    )
+    num_nodes: PositiveInt
+    strategy: Name
+
+
+TOP = {"train": TrainConfig, "evaluate": EvaluateConfig}
+GROUPS: dict[str, type] = {
+    "checkpoint": Checkpoints,
+    "logging": Logging,
+    "scale": Scale,
+    "generator": StoredNetwork,
+    "encoder": StoredNetwork,
+    "discriminator": Discriminator,
+    "latent": Latent,
+    "perceptual": Perceptual,
+    "augment": NoAugmentation,
+    "metric": Metrics,
+    "system": System,
+    "logger.wandb": Wandb,
+}
+"""Where a node without a ``_target_`` stands, and its keys."""

@@ -10,7 +10,12 @@ from typing import Any, Literal, TypedDict
 
 from torch.utils.data import Dataset
 
+<<<<<<< HEAD
 from idinvert.data.content import default_cache_dir, files_below
+=======
+from idinvert.annotations import Count, Name, PathText, PositiveFloat, PositiveInt
+from idinvert.data.content import default_cache_dir
+>>>>>>> ae2d708 (Every value of every key is checked against the annotation of what takes it, before any work)
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
 from idinvert.data.formats import left_out
@@ -31,14 +36,14 @@ class _Options(TypedDict):
 
 def image_folder(
     *,
-    path: str | Path,
-    resolution: int,
+    path: PathText,
+    resolution: PositiveInt,
     split: Mapping[str, Any],
-    val: int,
+    val: Count,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
-    name: str = "folder",
+    megapixels: PositiveFloat | None = None,
+    name: Name = "folder",
     cache_dir: str | Path | None = None,
 ) -> Domain:
     """A domain made of image files.

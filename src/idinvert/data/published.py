@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from idinvert.annotations import Count, PathText, PositiveFloat, PositiveInt
 from idinvert.data.domain import Domain
 from idinvert.data.folder import OnCorrupt, assemble
 from idinvert.data.prepared import read_prepared
@@ -117,15 +118,15 @@ def digest_of(*parts: Sequence[int]) -> str:
 def paper_data(
     published: Published,
     *,
-    path: str | Path,
-    resolution: int,
-    train: int | None = None,
-    test: int | None = None,
-    val: int = 500,
+    path: PathText,
+    resolution: PositiveInt,
+    train: PositiveInt | None = None,
+    test: PositiveInt | None = None,
+    val: Count = 500,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
-    cache_dir: str | Path | None = None,
+    megapixels: PositiveFloat | None = None,
+    cache_dir: PathText | None = None,
 ) -> Domain:
     """One of the paper's data sets, divided as the paper says (Sec. 4.1).
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Count, PathText, PositiveInt, Space
 from idinvert.editing.masks import crop_mask, fit_mask, read_mask
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import Init, check_choice
@@ -52,14 +53,14 @@ class DiffusionInverter(OptimizeCodes):
 
     encoder: nn.Module = field()
     latent: str = "w_plus"
-    mask: str | Path | None = None
-    size: int | None = None
-    centre: tuple[int, int] | None = None
+    mask: PathText | None = None
+    size: PositiveInt | None = None
+    centre: tuple[Count, Count] | None = None
     fill: Literal["grey", "black"] = "grey"
     average: Literal["image", "mask"] = "image"
-    steps: int = 100
+    steps: PositiveInt = 100
     init: Literal["encoder"] | Init = field(default="encoder", init=False)
-    space: str | None = None
+    space: Space | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,9 +1,11 @@
 """Task: edit directions of a generator, and where other tasks find them."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Gt, Le
+
+from idinvert.annotations import Count, Name, PositiveInt
 from idinvert.checkpoints.bundle import sibling
 from idinvert.editing.direction_files import open_directions as open_file
 from idinvert.editing.directions import Direction, conditioned, save_directions
@@ -22,13 +24,13 @@ def train_directions(
     context: EvaluationContext,
     *,
     method: Literal["svm", "sefa", "ganspace"],
-    names: list[str] | None,
-    samples: int,
-    fraction: float,
+    names: list[Name] | None,
+    samples: PositiveInt,
+    fraction: Annotated[float, Gt(0), Le(0.5)],
     layerwise: bool,
     conditions: dict[str, list[str]],
-    count: int,
-    layers: list[int] | None,
+    count: PositiveInt,
+    layers: list[Count] | None,
 ) -> list[Record]:
     """Finds edit directions of a generator and stores them in one file (Sec. 4.3).
 
@@ -121,7 +123,7 @@ def open_directions(
     context: EvaluationContext,
     *,
     path: str | None,
-    names: Sequence[str] | None,
+    names: list[Name] | None,
     found_for: str | None = None,
 ) -> dict[str, Direction]:
     """The edit directions of a context's generator.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Name, PositiveInt
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.context import EvaluationContext
@@ -20,7 +21,7 @@ HIGHER_IS_BETTER = ("psnr", "ssim")
 
 
 def show_failures(
-    context: EvaluationContext, *, metric: str = "mse", worst: int = 8
+    context: EvaluationContext, *, metric: Name = "mse", worst: PositiveInt = 8
 ) -> list[Record]:
     """Find the images with the worst reconstructions, and show them.
 

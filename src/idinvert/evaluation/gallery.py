@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from idinvert.annotations import Count, Name, PathString, PositiveInt
 from idinvert.data.domain import Domain
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import Unit, inner_steps
@@ -67,18 +68,18 @@ class Section:
 def draw(
     context: EvaluationContext,
     *,
-    name: str,
+    name: Name,
     show: Literal["reconstruction", "interpolation", "manipulation", "noise"],
     layout: Literal["columns", "rows"],
     methods: list[dict[str, Any]],
     sections: list[dict[str, Any]],
-    images: list[int],
-    steps: int,
-    directions: str | None,
-    names: list[str] | None,
+    images: list[Count],
+    steps: PositiveInt,
+    directions: PathString | None,
+    names: list[Name] | None,
     edits: list[float],
     unit: Unit,
-    layers: list[int] | None,
+    layers: list[Count] | None,
 ) -> list[Record]:
     """Inverts the images by every method and draws the grid; it measures nothing.
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
 from idinvert.data.domain import names_of
 from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
@@ -43,14 +44,14 @@ PROTOCOL = (
 def interpolate(
     context: EvaluationContext,
     *,
-    steps: int = 5,
-    shown: int = 4,
+    steps: PositiveInt = 5,
+    shown: Count = 4,
     pairs: list[list[str]] | None = None,
     video: Film | None = None,
-    out: str | None = None,
+    out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
+    megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
     """Interpolate between pairs of inverted images, and measure what comes out as a set.
 

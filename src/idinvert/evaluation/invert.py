@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from idinvert.annotations import PathString, PositiveFloat
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
@@ -38,10 +39,10 @@ _PICTURE = re.compile(r"\d{5,}_.+_(input|encoder|inverted)\.png", re.DOTALL)
 def invert(
     context: EvaluationContext,
     *,
-    out: str | None = None,
+    out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
+    megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
     """Invert images of one's own and write everything one may want of them.
 

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Count, Name, PathString, PositiveFloat
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction, check_direction
 from idinvert.editing.edits import UNITS, Unit, sigma_of
@@ -122,18 +124,18 @@ class Moves:
 def manipulate(
     context: EvaluationContext,
     *,
-    directions: str | None = None,
-    found_for: str | None = None,
-    names: list[str] | None = None,
+    directions: PathString | None = None,
+    found_for: Literal["stylegan", "stylegan2"] | None = None,
+    names: list[Name] | None = None,
     steps: Sequence[float] = STEPS,
-    layers: list[int] | None = None,
+    layers: list[Count] | None = None,
     unit: Unit = "length",
-    shown: int = 4,
+    shown: Count = 4,
     video: Film | None = None,
-    out: str | None = None,
+    out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
+    megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
     """Move every inverted image along one direction by one step, and measure the set.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Count, PathString, PositiveFloat
 from idinvert.data.domain import names_of
 from idinvert.editing.edits import first_style_layer, mix_styles
 from idinvert.errors import ConfigError
@@ -38,13 +39,13 @@ PROTOCOL = (
 def mix(
     context: EvaluationContext,
     *,
-    first: int | None = None,
-    shown: int = 4,
+    first: Count | None = None,
+    shown: Count = 4,
     pairs: list[list[str]] | None = None,
-    out: str | None = None,
+    out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
-    megapixels: float | None = None,
+    megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
     """Mix every inverted image with its partner, and measure what comes out as a set.
 

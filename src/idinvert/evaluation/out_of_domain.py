@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from idinvert.annotations import Count
 from idinvert.data.domain import Domain
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import limit, split_of
@@ -26,7 +27,7 @@ def invert_foreign(
     *,
     methods: list[dict[str, Any]],
     own: str | None = None,
-    shown: int = 3,
+    shown: Count = 3,
 ) -> list[Record]:
     """Invert images of another domain by several methods, and show them side by side.
 

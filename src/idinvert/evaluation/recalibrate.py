@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from idinvert.annotations import PositiveInt
 from idinvert.checkpoints.release import save_network
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate, permutation
@@ -22,7 +23,7 @@ from idinvert.networks.batch_norm import (
 from idinvert.results.record import Record
 
 
-def recalibrate_encoder(context: EvaluationContext, *, images: int) -> list[Record]:
+def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> list[Record]:
     """Writes an encoder whose BatchNorms have their statistics on training images.
 
     For weights from before training did so (`training.callbacks.recalibrate`), and for other

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Count
 from idinvert.data.convert import to_uint8
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
@@ -29,7 +30,9 @@ PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"
 COLUMNS = 8
 
 
-def sample(context: EvaluationContext, *, truncation: float = 1.0, shown: int = 32) -> list[Record]:
+def sample(
+    context: EvaluationContext, *, truncation: float = 1.0, shown: Count = 32
+) -> list[Record]:
     """Draw as many images from G as there are real ones, and compare the two sets.
 
     Sample i follows from the seed and i alone. Writes `parts/` (more samples keep those that are

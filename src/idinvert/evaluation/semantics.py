@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Name, PathString
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError, DataError
@@ -37,9 +38,9 @@ SCORE = "the inverted code's mean projection on the boundary's normal over the l
 def classify(
     context: EvaluationContext,
     *,
-    directions: str | None = None,
-    found_for: str | None = None,
-    names: list[str] | None = None,
+    directions: PathString | None = None,
+    found_for: Literal["stylegan", "stylegan2"] | None = None,
+    names: list[Name] | None = None,
     truth: Truth = "auto",
 ) -> list[Record]:
     """Classify attributes by the side of the boundary on which inverted codes lie.

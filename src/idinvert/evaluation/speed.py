@@ -93,7 +93,7 @@ def seconds_of(
         what: "encoder", which three calls warm up, or "inversion".
         inverter: whose networks are on the device of `images`.
         generator: frozen G, on that device too.
-        images: float [N, 3, R, R] in [-1, 1].
+        images: PositiveInt
         warm_up: inversions that are not timed.
     """
     if what == "encoder":

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Count
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import Domain
 from idinvert.evaluation import networks as wire
@@ -38,7 +39,7 @@ def show_initial(
     *,
     generators: list[dict[str, Any]],
     encoder: str,
-    shown: int = 4,
+    shown: Count = 4,
 ) -> list[Record]:
     """Show and measure where training starts, for each generator with and without w̄ (Eq. 6).
 
@@ -99,7 +100,7 @@ def measure_untrained(
     started: Sequence[Mapping[str, EvaluationContext]],
     *,
     out: Path,
-    shown: int,
+    shown: Count,
 ) -> list[Record]:
     """The records, and the picture.
 

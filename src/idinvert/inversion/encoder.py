@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Seed
 from idinvert.inversion.initialization import seed_of
 from idinvert.inversion.inversion import (
     Inversion,
@@ -31,7 +32,7 @@ class EncoderInverter:
 
     name = "encoder"
 
-    def __init__(self, *, encoder: nn.Module, noise: NoiseKind = "const", seed: int = 0) -> None:
+    def __init__(self, *, encoder: nn.Module, noise: NoiseKind = "const", seed: Seed = 0) -> None:
         self.encoder = encoder
         self.noise: NoiseKind = noise
         self.seed = seed

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from idinvert.acceleration import StepGraphs
+from idinvert.annotations import Betas, Count, PositiveFloat, PositiveInt, ScheduleName, Weight
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import check_choice, codes_in
 from idinvert.inversion.inversion import Inversion, Progress, now
@@ -115,13 +116,13 @@ class Descent:
 
     optimizers: ClassVar[Sequence[str]] = OPTIMIZERS
 
-    steps: int
-    lr: float
+    steps: Count
+    lr: PositiveFloat
     optimizer: OptimizerName = "adam"
-    betas: Sequence[float] = (0.9, 0.999)
-    schedule: str = "constant"
-    early_stop: int | None = None
-    early_stop_gain: float = 0.01
+    betas: Betas = (0.9, 0.999)
+    schedule: ScheduleName = "constant"
+    early_stop: PositiveInt | None = None
+    early_stop_gain: Weight = 0.01
     keep_best: bool = True
     cuda_graphs: bool = field(default=False, init=False)
 

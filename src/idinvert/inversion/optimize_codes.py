@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Count, PositiveFloat, Seed, Space, Weight, WeightOfF
 from idinvert.inversion.curvature import Preconditioner, Response, preconditioner
 from idinvert.inversion.initialization import (
     DRAWN,
@@ -96,17 +97,17 @@ class OptimizeCodes(Descent):
     """Whether F's term compares all layers that F taps, or the one of Eq. (4)."""
 
     perceptual: nn.Module | None
-    lambda_vgg: float = 5e-5
-    lr: float = 0.01
+    lambda_vgg: WeightOfF = 5e-5
+    lr: PositiveFloat = 0.01
     init: Literal["encoder"] | Init = "random"
-    space: str | None = "w_plus"
+    space: Space | None = "w_plus"
     noise: NoiseKind = "const"
-    seed: int = 0
+    seed: Seed = 0
     # What only some presets have; those declare it again, as a keyword.
     encoder: nn.Module | None = field(default=None, init=False)
     latent: str = field(default="w_plus", init=False)
-    lambda_pixel: float = field(default=1.0, init=False)
-    lambda_dom: float = field(default=0.0, init=False)
+    lambda_pixel: Weight = field(default=1.0, init=False)
+    lambda_dom: Weight = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -287,10 +288,10 @@ class InDomainInverter(OptimizeCodes):
 
     encoder: nn.Module = field()
     latent: str = "w_plus"
-    lambda_dom: float = 2.0
-    steps: int = 100
+    lambda_dom: Weight = 2.0
+    steps: Count = 100
     init: Literal["encoder"] | Init = "encoder"
-    space: str | None = None
+    space: Space | None = None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -303,7 +304,7 @@ class FreeInverter(OptimizeCodes):
 
     name = "free"
 
-    steps: int = 1000
+    steps: Count = 1000
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -329,7 +330,7 @@ class Image2StyleGANInverter(OptimizeCodes):
     features but for their biases. 1 / 57.6² = 3e-4. [inferred]
     """
 
-    lambda_pixel: float = 1.0
-    lambda_vgg: float = 3e-4
-    steps: int = 5000
+    lambda_pixel: Weight = 1.0
+    lambda_vgg: WeightOfF = 3e-4
+    steps: Count = 5000
     init: Literal["encoder"] | Init = "mean"

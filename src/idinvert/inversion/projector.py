@@ -8,6 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from idinvert.annotations import (
+    Count,
+    PositiveFloat,
+    PositiveInt,
+    ScheduleName,
+    Seed,
+    Weight,
+    WeightOfF,
+)
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import (
     DRAWN,
@@ -79,20 +88,20 @@ class ProjectorInverter(Descent):
     optimizers = PLAIN
 
     perceptual: nn.Module | None
-    lambda_pixel: float = 0.0
-    lambda_vgg: float = 5e-5
-    lambda_noise: float = 1e5
-    steps: int = 1000
-    lr: float = 0.1
-    schedule: str = "ramps"
+    lambda_pixel: Weight = 0.0
+    lambda_vgg: WeightOfF = 5e-5
+    lambda_noise: Weight = 1e5
+    steps: Count = 1000
+    lr: PositiveFloat = 0.1
+    schedule: ScheduleName = "ramps"
     init: Init = "mean"
     space: Literal["w_plus", "w"] | None = None
     noise: Literal["optimise"] | NoiseKind = "optimise"
-    noise_factor: float = 0.05
-    noise_ramp: float = 0.75
-    samples: int = 10_000
-    samples_seed: int = 123
-    seed: int = 0
+    noise_factor: Weight = 0.05
+    noise_ramp: Weight = 0.75
+    samples: PositiveInt = 10_000
+    samples_seed: Seed = 123
+    seed: Seed = 0
     keep_best: bool = False
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from idinvert.annotations import PositiveInt, Resolution
 from idinvert.errors import ConfigError
 from idinvert.networks.layers import constructor_arguments, in_fastest_layout
 
@@ -49,10 +50,10 @@ class AttributeNetwork(nn.Module):
     def __init__(
         self,
         *,
-        resolution: int,
+        resolution: Resolution,
         kinds: Sequence[str],
         names: Sequence[str],
-        width: int = 32,
+        width: PositiveInt = 32,
         embedding: int = 96,
     ) -> None:
         super().__init__()

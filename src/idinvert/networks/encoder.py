@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Count, Norm, PositiveFloat
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.networks.backbone import batch_norm
 from idinvert.networks.layers import constructor_arguments
@@ -122,13 +123,13 @@ class Encoder(nn.Module):
         w_dim: int,
         latent: str = "w_plus",
         offset: bool = False,
-        norm: str | None = None,
+        norm: Norm | None = None,
         head: str | None = None,
         deltas: bool = False,
         mapping: dict[str, Any] | None = None,
-        noise_blocks: int = 0,
+        noise_blocks: Count = 0,
         noise_shapes: Sequence[Sequence[int]] | None = None,
-        noise_std: float | None = None,
+        noise_std: PositiveFloat | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)

@@ -3,10 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from idinvert.annotations import Among, Norm, PositiveInt, Resolution
 from idinvert.errors import ConfigError
 from idinvert.networks.backbone import Backbone, batch_norm, halvings
 from idinvert.networks.layers import constructor_arguments
@@ -102,11 +104,11 @@ class BaseBackbone(Backbone):
     def __init__(
         self,
         *,
-        resolution: int,
-        variant: str = "v2",
-        channels: int = 64,
-        channels_max: int | None = None,
-        norm: str | None = None,
+        resolution: Resolution,
+        variant: Annotated[str, Among("v1", "v2")] = "v2",
+        channels: PositiveInt = 64,
+        channels_max: PositiveInt | None = None,
+        norm: Norm | None = None,
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:

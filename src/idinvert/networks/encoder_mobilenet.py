@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops.misc import Conv2dNormActivation
 
+from idinvert.annotations import Norm, PositiveFloat, Resolution
 from idinvert.networks.backbone import (
     Backbone,
     he_initialise,
@@ -49,7 +50,9 @@ class MobileNetBackbone(Backbone):
         at zero.
     """
 
-    def __init__(self, *, resolution: int, width: float = 1.0, norm: str = "batch") -> None:
+    def __init__(
+        self, *, resolution: Resolution, width: PositiveFloat = 1.0, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
         self.architecture = constructor_arguments(locals(), MobileNetBackbone)
         self.resolution, self.name = resolution, "mobilenet"

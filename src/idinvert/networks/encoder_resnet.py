@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from idinvert.annotations import Norm, PositiveInt, Resolution
 from idinvert.errors import ConfigError
 from idinvert.networks.backbone import (
     Backbone,
@@ -66,7 +68,12 @@ class ResNetBackbone(Backbone):
     """
 
     def __init__(
-        self, *, resolution: int, depth: int = 18, width: int = 64, norm: str = "batch"
+        self,
+        *,
+        resolution: Resolution,
+        depth: Literal[18, 34, 50] = 18,
+        width: PositiveInt = 64,
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         if depth not in LAYOUTS:

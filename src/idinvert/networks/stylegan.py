@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import PositiveInt, Resolution, Widths
 from idinvert.networks.generator import Generator, Synthesis, SynthesisState, resolutions, widths
 from idinvert.networks.layers import (
     LRELU_GAIN,
@@ -139,13 +140,13 @@ class StyleGANGenerator(Generator):
     def __init__(
         self,
         *,
-        resolution: int,
-        z_dim: int = 512,
-        w_dim: int = 512,
-        channels: Sequence[int] | None = None,
+        resolution: Resolution,
+        z_dim: PositiveInt = 512,
+        w_dim: PositiveInt = 512,
+        channels: Widths | None = None,
         channel_base: int = 16384,
         channel_max: int = 512,
-        mapping_depth: int = 8,
+        mapping_depth: PositiveInt = 8,
         mapping_width: int | None = None,
         multi_w: bool = False,
         final_tanh: bool = False,

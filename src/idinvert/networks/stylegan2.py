@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idinvert.annotations import PositiveInt, Resolution, Widths
 from idinvert.networks.generator import Generator, Synthesis, SynthesisState, resolutions, widths
 from idinvert.networks.layers import (
     LRELU_GAIN,
@@ -51,13 +52,13 @@ class StyleGAN2Generator(Generator):
     def __init__(
         self,
         *,
-        resolution: int,
-        z_dim: int = 512,
-        w_dim: int = 512,
-        channels: Sequence[int] | None = None,
+        resolution: Resolution,
+        z_dim: PositiveInt = 512,
+        w_dim: PositiveInt = 512,
+        channels: Widths | None = None,
         channel_base: int = 32768,
         channel_max: int = 512,
-        mapping_depth: int = 8,
+        mapping_depth: PositiveInt = 8,
         multi_w: bool = False,
         conv_clamp: float | None = None,
         connections: str = "skip",

@@ -1,12 +1,12 @@
 """StyleGAN2's discriminator: residual, skip or plain connections."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idinvert.annotations import Resolution, Widths
 from idinvert.networks.generator import check_images, resolutions, widths
 from idinvert.networks.layers import (
     LRELU_GAIN,
@@ -173,8 +173,8 @@ class StyleGAN2Discriminator(nn.Module):
     def __init__(
         self,
         *,
-        resolution: int,
-        channels: Sequence[int] | None = None,
+        resolution: Resolution,
+        channels: Widths | None = None,
         channel_base: int = 32768,
         channel_max: int = 512,
         mbstd_group: int | None = 4,

@@ -1,10 +1,9 @@
 """StyleGAN's discriminator: plain convolutions, blurred downsampling."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Resolution, Widths
 from idinvert.networks.generator import check_images, resolutions, widths
 from idinvert.networks.layers import (
     LRELU_GAIN,
@@ -65,8 +64,8 @@ class StyleGANDiscriminator(nn.Module):
     def __init__(
         self,
         *,
-        resolution: int,
-        channels: Sequence[int] | None = None,
+        resolution: Resolution,
+        channels: Widths | None = None,
         channel_base: int = 16384,
         channel_max: int = 512,
         mbstd_group: int = 4,

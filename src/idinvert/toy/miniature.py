@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from idinvert.annotations import Count, PathText, PositiveInt, Resolution, Seed
 from idinvert.data.content import default_cache_dir, file_hash
 from idinvert.data.domain import Domain
 from idinvert.data.pool import cores, in_order
@@ -48,13 +49,13 @@ _MOST = 32  # processes
 def procedural(
     renderer: Renderer,
     *,
-    resolution: int,
-    train: int = 65_000,
-    test: int = 5_000,
-    val: int = 500,
-    skip: int = 0,
-    seed: int = 0,
-    cache_dir: str | Path | None = None,
+    resolution: Resolution,
+    train: PositiveInt = 65_000,
+    test: Count = 5_000,
+    val: Count = 500,
+    skip: Count = 0,
+    seed: Seed = 0,
+    cache_dir: PathText | None = None,
     masks: bool = False,
 ) -> Domain:
     """A procedural domain with exact labels: the embedded stand-in for FFHQ or an LSUN category.
@@ -142,8 +143,8 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         renderer: Renderer,
         *,
         ids: Tensor,
-        resolution: int,
-        seed: int,
+        resolution: Resolution,
+        seed: Seed,
         folder: Path,
         masks: bool,
     ) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from idinvert.annotations import PositiveFloat, Weight
 from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.training.clock import random_stream
@@ -30,9 +31,9 @@ class AttributeTraining(Objective):
         self,
         *,
         network: AttributeNetwork,
-        lr: float,
+        lr: PositiveFloat,
         schedule: Schedule,
-        noise: float,
+        noise: Weight,
         seed: int,
         accumulate: int = 1,
     ) -> None:

@@ -1,11 +1,13 @@
 """Adaptive discriminator augmentation: D sees augmented images only, as many as it must."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from idinvert.annotations import PositiveInt, Share, Written
 from idinvert.errors import ConfigError, require_number
 from idinvert.training.augment_maps import Augmentations, Draws, draw_colours, draw_plane
 from idinvert.training.augment_sampling import Augmenter
@@ -41,11 +43,11 @@ class AdaptiveAugment(nn.Module):
         self,
         *,
         resolution: int,
-        p: float = 0.0,
-        target: float | None = 0.6,
-        ramp_nimg: int = 500_000,
-        every: int = 4,
-        pipe: str = "bgc",
+        p: Share = 0.0,
+        target: Annotated[float, Ge(-1), Le(1)] | None = 0.6,
+        ramp_nimg: PositiveInt = 500_000,
+        every: PositiveInt = 4,
+        pipe: Annotated[str, Written("[bgc]+")] = "bgc",
     ) -> None:
         super().__init__()
         require_number("augment.p", p, low=0, high=1)

@@ -1,11 +1,12 @@
 """Training of the domain-guided encoder (Sec. 3.1, Eq. 2 and 3)."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import PositiveInt, Weight
 from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
 from idinvert.losses.terms import check_kind
 from idinvert.networks.encoder import decode
@@ -40,11 +41,11 @@ class DomainGuidedTraining(EncoderTraining):
         self,
         *,
         discriminator: nn.Module | None,
-        lambda_vgg: float,
-        lambda_adv: float,
-        r1_gamma: float,
-        r1_every: int,
-        adversarial: str,
+        lambda_vgg: Weight,
+        lambda_adv: Weight,
+        r1_gamma: Weight,
+        r1_every: PositiveInt,
+        adversarial: Literal["logistic", "wgan"],
         refresh_fakes: bool,
         **shared: Any,
     ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idinvert.annotations import Count, PositiveInt, Weight
 from idinvert.errors import ConfigError
 from idinvert.losses.terms import delta_loss
 from idinvert.training.latent_adversary import LatentAdversaryTraining
@@ -46,10 +47,10 @@ class E4eTraining(LatentAdversaryTraining, without=OF_D):
         self,
         *,
         encoder: Any,
-        lambda_delta: float,
-        delta_start: int,
-        delta_every: int,
-        r1_every: int,
+        lambda_delta: Weight,
+        delta_start: Count,
+        delta_every: PositiveInt,
+        r1_every: PositiveInt,
         **shared: Any,
     ) -> None:
         if not getattr(encoder, "deltas", False):

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import Betas, PositiveFloat
 from idinvert.data.convert import to_float
 from idinvert.losses.terms import pixel_loss
 from idinvert.networks.encoder import decode
@@ -36,8 +37,8 @@ class EncoderTraining(Objective):
         generator: nn.Module,
         encoder: nn.Module,
         perceptual: nn.Module | None = None,
-        lr: float,
-        betas: tuple[float, float],
+        lr: PositiveFloat,
+        betas: Betas,
         schedule: Schedule,
         mirror: bool = False,
         seed: int,

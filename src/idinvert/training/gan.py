@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from idinvert.annotations import Betas, Count, PositiveFloat, PositiveInt, Share, Weight
 from idinvert.errors import ConfigError
 from idinvert.losses.terms import path_length_penalty, path_lengths, r1
 from idinvert.training.augment import AdaptiveAugment
@@ -62,22 +63,22 @@ class GANTraining(Objective):
         *,
         generator: nn.Module,
         discriminator: nn.Module,
-        r1_gamma: float,
-        r1_every: int,
-        style_mixing: float,
-        lr: float,
-        betas: tuple[float, float],
+        r1_gamma: Weight,
+        r1_every: PositiveInt,
+        style_mixing: Share,
+        lr: PositiveFloat,
+        betas: Betas,
         schedule: Schedule,
-        ema_half_life: float,
-        ema_rampup: float | None,
-        w_avg_half_life: float,
+        ema_half_life: PositiveFloat,
+        ema_rampup: Weight | None,
+        w_avg_half_life: PositiveFloat,
         mirror: bool,
         seed: int,
         augment: AdaptiveAugment | None = None,
-        path_length_every: int = 0,
-        path_length_weight: float = 2.0,
-        path_length_decay: float = 0.01,
-        path_length_shrink: int = 2,
+        path_length_every: Count = 0,
+        path_length_weight: Weight = 2.0,
+        path_length_decay: Share = 0.01,
+        path_length_shrink: PositiveInt = 2,
         accumulate: int = 1,
     ) -> None:
         super().__init__(

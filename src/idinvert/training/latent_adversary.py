@@ -1,10 +1,11 @@
 """D_w and what it is shown: the generator's own codes against the encoder's."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from idinvert.annotations import PositiveFloat, PositiveInt, Weight
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import mapped
 from idinvert.losses.domain_guided import adversarial_term, discriminator_loss, dtype_of
@@ -49,10 +50,10 @@ class LatentAdversary(nn.Module):
         *,
         num_layers: int,
         w_dim: int,
-        w_input: str,
-        pool_size: int,
+        w_input: Literal["layer", "whole"],
+        pool_size: PositiveInt,
         truncation: float,
-        r1_gamma: float,
+        r1_gamma: Weight,
         r1_every: int,
         seed: int,
     ) -> None:
@@ -229,12 +230,12 @@ class LatentAdversaryTraining(DomainGuidedTraining, without={"refresh_fakes"}):
     def __init__(
         self,
         *,
-        lambda_w: float,
-        w_r1_every: int,
-        w_input: str,
-        pool_size: int,
+        lambda_w: Weight,
+        w_r1_every: PositiveInt,
+        w_input: Literal["layer", "whole"],
+        pool_size: PositiveInt,
         truncation: float,
-        w_lr_ratio: float,
+        w_lr_ratio: PositiveFloat,
         **shared: Any,
     ) -> None:
         super().__init__(refresh_fakes=False, **shared)

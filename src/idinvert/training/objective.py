@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from idinvert.acceleration import StepGraphs
+from idinvert.annotations import Betas, PositiveFloat
 from idinvert.checkpoints.strict_loading import StrictStateDict
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
@@ -81,8 +82,8 @@ class Objective(pl.LightningModule):
     def __init__(
         self,
         *,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: PositiveFloat,
+        betas: Betas = (0.9, 0.999),
         schedule: Schedule,
         mirror: bool = False,
         seed: int,

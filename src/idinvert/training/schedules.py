@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from idinvert.annotations import Count, PositiveFloat, PositiveInt, Weight
+
 
 class Schedule(Protocol):
     """A factor on the learning rate."""
@@ -28,8 +30,8 @@ class ExponentialDecay:
     GPU run for days at a learning rate of nothing.
     """
 
-    factor: float = 0.8
-    every_nimg: int = 3_500_000
+    factor: PositiveFloat = 0.8
+    every_nimg: PositiveInt = 3_500_000
 
     def __call__(self, nimg: int) -> float:
         """The factor after ``nimg`` images."""
@@ -40,9 +42,9 @@ class ExponentialDecay:
 class LinearTail:
     """One until ``start_nimg``, then linearly down to ``final`` at ``end_nimg``."""
 
-    start_nimg: int
-    end_nimg: int
-    final: float = 0.1
+    start_nimg: Count
+    end_nimg: Count
+    final: Weight = 0.1
 
     def __call__(self, nimg: int) -> float:
         """The factor after ``nimg`` images."""

@@ -1,0 +1,81 @@
+"""The values that a key may have, as annotations of the parameter that takes it.
+
+A signature says what is allowed, and `config.values` checks a configuration against it. Nothing
+here imports pydantic: a constructor called from Python does not pay for the check.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+
+class Among:
+    """Metadata of a type: one of these values. For dataclasses, where OmegaConf knows no Literal.
+
+    Args:
+        values: What is allowed.
+    """
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """What pydantic checks."""
+        from pydantic_core import core_schema
+
+        return core_schema.literal_schema(list(self.values))
+
+
+class FilledIn:
+    """Metadata of a type: a configuration may hold null, and the program fills in the value."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """What pydantic checks."""
+        from pydantic_core import core_schema
+
+        return core_schema.nullable_schema(handler(source))
+
+
+class Written:
+    """Metadata of a text: it follows a pattern.
+
+    Args:
+        pattern: A regular expression for the whole text.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """What pydantic checks."""
+        from pydantic_core import core_schema
+
+        return core_schema.str_schema(pattern=f"^(?:{self.pattern})$")
+
+
+PositiveInt = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+Resolution = Annotated[int, Ge(4), Le(65_536)]
+"""Pixels of a side."""
+PositiveFloat = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]
+"""A λ, or another factor that is 0 or more."""
+WeightOfF = Annotated[Weight, FilledIn()]
+"""λ of the perceptual term, which belongs to the perceptual network in use."""
+Share = Annotated[float, Ge(0), Le(1)]
+Beta = Annotated[float, Ge(0), Lt(1)]
+Betas = tuple[Beta, Beta]
+"""Adam's two decay rates."""
+Widths = Annotated[Sequence[PositiveInt], Len(1)]
+Name = Annotated[str, Len(1)]
+PathText = str | Path
+"""A path: text, whatever it looks like; see `config.words`."""
+PathString = Annotated[str, "path"]
+"""The same as text alone, or a word that stands for a path."""
+Norm = Annotated[str, Among("batch", "sync", "none")]
+Space = Annotated[str, Among("w_plus", "w", "z")]
+"""Of the codes that an inversion moves."""
+ScheduleName = Annotated[str, Among("constant", "cosine", "ramps")]

@@ -1,0 +1,221 @@
+"""Every value of a configuration is checked against the annotation of what takes it.
+
+The annotations are those of the constructors and functions that ``_target_`` names, and of the
+dataclasses in `config.schema`. Values stay as they are: nothing is converted, so that the check
+changes no run's identity.
+"""
+
+import contextlib
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from idinvert.config import schema
+from idinvert.errors import ConfigError, nearest
+
+TRAINER = "pytorch_lightning.Trainer"
+NOT_OF_TRAINER = {
+    "training ends at nimg=… images, or after max_seconds=…": (
+        *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
+    ),
+    "training has two optimisers and steps them itself, and Lightning would ignore it": (
+        *("gradient_clip_val", "gradient_clip_algorithm"),
+    ),
+    "accumulate=… splits a batch into micro-batches": ("accumulate_grad_batches",),
+    "logging.validate_every_nimg=… says when to validate": (
+        *("val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"),
+    ),
+    "logging.every_nimg=… says when to log": ("log_every_n_steps",),
+    "logger=… says where to log": ("logger",),
+    "system.outputs=… is where runs go": ("default_root_dir",),
+    "checkpoint.every_nimg=… and checkpoint.keep=… say when to save": ("enable_checkpointing",),
+    "the program sets it": (
+        *("callbacks", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"),
+        *("inference_mode", "reload_dataloaders_every_n_epochs", "model_registry"),
+    ),
+}
+"""What to use instead of some parameters of the Trainer."""
+WORDS = {"None": "null", "valid integer": "whole number", "a valid string": "text"}
+WORDS |= {"a valid boolean": "true or false", "valid ": "", "greater than or equal to": "at least"}
+WORDS |= {"less than or equal to": "at most", "greater than": "above", "less than": "below"}
+"""pydantic's words, and what a configuration calls it."""
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuses the first value that its key does not take.
+
+    Args:
+        config: The resolved configuration as plain values.
+
+    Raises:
+        ConfigError: Names the key, what was got and what is expected.
+    """
+    for key, value, takes in expectations(config):
+        if (wrong := problem(value, takes)) is not None:
+            raise ConfigError(_said(key, value, wrong))
+
+
+def refusal(program: str, key: str, value: Any) -> str | None:
+    """What is wrong with the value of a top-level key, which OmegaConf refused.
+
+    Args:
+        program: ``"train"`` or ``"evaluate"``.
+        key: Dotted.
+        value: As it was typed.
+    """
+    *path, last = key.split(".")
+    described = schema.GROUPS.get(".".join(path)) if path else schema.TOP[program]
+    takes = _of_dataclass(described).get(last, Any) if described else Any
+    wrong = problem(value, takes)
+    return None if wrong is None else _said(key, value, wrong)
+
+
+def _said(key: str, value: Any, wrong: str) -> str:
+    return f"got {key}={shown(value)}, expected {wrong}; change {key}"
+
+
+def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, value and annotation of all that a configuration holds and something describes.
+
+    Raises:
+        ConfigError: A key of a described group that nothing reads.
+    """
+    top = schema.TOP["evaluate" if "task" in config else "train"]
+    yield from _described(config, "", _of_dataclass(top), f"{top.__name__}")
+    yield from _below(config, "")
+
+
+def _below(node: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
+    """The same for what stands below a node."""
+    items: Any = node.items() if isinstance(node, Mapping) else ()
+    for name, value in items:
+        key = f"{at}.{name}" if at else str(name)
+        if not isinstance(value, Mapping):
+            continue
+        if "_target_" in value:
+            yield from _of_signature(value, key)
+        elif key in schema.GROUPS:
+            yield from _described(value, key, _of_dataclass(schema.GROUPS[key]), key)
+        yield from _below(value, key)
+
+
+def _described(
+    node: Mapping[str, Any], at: str, takes: Mapping[str, Any], owner: str
+) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in node.items():
+        key = f"{at}.{name}" if at else str(name)
+        if name not in takes:
+            raise ConfigError(f"{key}: nothing reads it. " + nearest(str(name), list(takes)))
+        if not _is_node(value) and key not in schema.GROUPS:
+            yield key, value, takes[name]
+
+
+def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, Any]]:
+    from hydra.utils import get_object
+
+    target = str(node["_target_"])
+    takes = _annotations(get_object(target))
+    if target == TRAINER:
+        takes = takes | _of_dataclass(schema.Trainer)
+        for why, names in NOT_OF_TRAINER.items():
+            for name in set(names) & node.keys():
+                raise ConfigError(f"{at}.{name} has no effect here: {why}. Leave it out.")
+    for name, value in node.items():
+        if name in takes and not _is_node(value):
+            yield f"{at}.{name}", value, takes[name]
+
+
+def _is_node(value: Any) -> bool:
+    """Whether Hydra builds it: a node with a class, or a list of them."""
+    if isinstance(value, list):
+        return any(map(_is_node, value))
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+@functools.cache
+def _of_dataclass(described: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(described, include_extras=True)
+    return {one.name: hints[one.name] for one in fields(described)}
+
+
+@functools.cache
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter to annotation; without those that have none, or name what cannot be found."""
+    hints: dict[str, Any] = {}
+    with contextlib.suppress(NameError, TypeError):
+        described: Any = target.func if isinstance(target, functools.partial) else target
+        if isinstance(described, type) and not is_dataclass(described):
+            described = described.__init__  # type: ignore[misc]
+        hints = typing.get_type_hints(described, include_extras=True)
+    empty = inspect.Parameter.empty
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        takes = hints.get(name, parameter.annotation)
+        if takes is empty or isinstance(takes, str) or parameter.kind in (2, 4):
+            continue
+        found[name] = takes | None if parameter.default is None else takes
+    return found
+
+
+def problem(value: Any, takes: Any) -> str | None:
+    """What is expected instead of a value; ``None`` where it is right.
+
+    Args:
+        value: Plain values.
+        takes: An annotation.
+    """
+    from pydantic import ValidationError
+
+    adapter = _adapter(takes)
+    if adapter is None:
+        return None
+    try:
+        # As JSON: a list may stand for a tuple and a text for a path; else types are strict.
+        adapter.validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        return _in_words(error.errors(include_url=False, include_context=False), value)
+    return None
+
+
+@functools.cache
+def _adapter(takes: Any) -> Any:
+    """Pydantic's check of an annotation; none where it cannot check it."""
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
+    settings = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    try:
+        return TypeAdapter(takes, config=settings)
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return None
+
+
+def _in_words(errors: list[Any], value: Any) -> str:
+    """Pydantic's messages as one phrase after "expected"."""
+    if isinstance(value, float) and value.is_integer() and errors[0]["type"] == "int_type":
+        return f"a whole number: write {int(value)}"
+    built = "a group of keys with a _target_"
+    said = [
+        built
+        if one["type"] in ("is_instance_of", "no_such_attribute")
+        else one["msg"].removeprefix("Input should be ").removeprefix("Input should ")
+        for one in errors
+    ]
+    phrase = " or ".join(dict.fromkeys(said))
+    for word, ours in WORDS.items():
+        phrase = phrase.replace(word, ours)
+    return phrase
+
+
+def shown(value: Any) -> str:
+    """A value as a configuration has it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def is_path_annotation(takes: Any) -> bool:
+    """Whether an annotation is of a path."""
+    return takes is Path or any(map(is_path_annotation, typing.get_args(takes)))
