@@ -51,7 +51,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Jobs]:
         (["inversion.step=3"], "Did you mean 'inversion.steps'?"),
         (["inversion=in_domian"], "there is no such inversion. Did you mean 'in_domain'?"),
         (["recompute=perhaps"], "recompute=perhaps"),
-        (["n=many"], "'many'"),
+        (["n=many"], "got n=many, expected a whole number"),
         (["~invresion"], "Did you mean 'inversion'?"),
         (["attributes=null"], "~attributes"),
         (["seed=1,2"], "add -m"),

@@ -157,10 +157,10 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> 
 @pytest.mark.parametrize(
     ("program", "word", "said"),
     [
-        ("train", "objective.lr=abc", 'got objective.lr="abc", expected a number; change'),
+        ("train", "objective.lr=abc", "got objective.lr=abc, expected a number; change"),
         ("train", "nimg=-5", "got nimg=-5, expected at least 1; change nimg"),
         ("train", "nimg=1e6", "got nimg=1000000.0, expected a whole number: write 1000000"),
-        ("train", "nimg=many", 'got nimg="many", expected a whole number'),
+        ("train", "nimg=many", "got nimg=many, expected a whole number"),
         ("train", "system.num_workers=-1", "got system.num_workers=-1, expected at least 0"),
         ("train", "trainer.devices=0", "got trainer.devices=0, expected "),
         ("train", "trainer.accelerator=tpu", "expected 'auto', 'cpu', 'gpu', 'cuda' or 'mps'"),

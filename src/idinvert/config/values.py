@@ -212,7 +212,9 @@ def _in_words(errors: list[Any], value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a configuration has it."""
+    """A value as it is typed."""
+    if isinstance(value, str) and value.replace("_", "a").isalnum() and not value[0].isdigit():
+        return value
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -10,12 +10,8 @@ from typing import Any, Literal, TypedDict
 
 from torch.utils.data import Dataset
 
-<<<<<<< HEAD
-from idinvert.data.content import default_cache_dir, files_below
-=======
 from idinvert.annotations import Count, Name, PathText, PositiveFloat, PositiveInt
-from idinvert.data.content import default_cache_dir
->>>>>>> ae2d708 (Every value of every key is checked against the annotation of what takes it, before any work)
+from idinvert.data.content import default_cache_dir, files_below
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
 from idinvert.data.formats import left_out

@@ -1,7 +1,5 @@
 """Task: targets diffused into contexts, and the crop's size (Sec. 4.3, App. A1; Figs. 6, 16)."""
 
-from idinvert.annotations import PathString, PositiveFloat
-
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from idinvert.annotations import Count, PositiveInt
+from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
 from idinvert.config.identity import digest_of
 from idinvert.data.domain import names_of
 from idinvert.editing.diffusion import DiffusionInverter
@@ -39,20 +37,14 @@ INSIDE = (
 def diffuse(
     context: EvaluationContext,
     *,
-<<<<<<< HEAD
-    sizes: list[int] | None = None,
-    images: Sequence[int] = (0, 1, 2, 3),
-    shown: int = 2,
+    sizes: list[PositiveInt] | None = None,
+    images: Sequence[Count] = (0, 1, 2, 3),
+    shown: Count = 2,
     pairs: list[list[str]] | None = None,
     out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
-=======
-    sizes: list[PositiveInt] | None = None,
-    images: Sequence[Count] = (0, 1, 2, 3),
-    shown: Count = 2,
->>>>>>> ae2d708 (Every value of every key is checked against the annotation of what takes it, before any work)
 ) -> list[Record]:
     """Diffuse every image into the context of its partner, once for each size of the crop.
 
