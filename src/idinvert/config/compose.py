@@ -219,9 +219,9 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
 
 
 def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
-    if isinstance(cause := error.__cause__ or error, ValidationError) and cause.full_key:
-        for override in parse([word for word in overrides if key_of(word) == cause.full_key]):
-            if said := refusal(config_name, cause.full_key, override.value()):
+    if isinstance(refused := error.__cause__ or error, ValidationError) and refused.full_key:
+        for override in parse([word for word in overrides if key_of(word) == refused.full_key]):
+            if said := refusal(config_name, refused.full_key, override.value()):
                 return said
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} has no value yet: give {error.full_key}=…"
