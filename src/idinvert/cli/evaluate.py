@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import importlib.util
 import sysconfig
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -258,9 +257,7 @@ def _images_hash(config: dict[str, Any]) -> str:
 
 def _data_hash(config: dict[str, Any]) -> str:
     """The images of ``data``, and the ids that are drawn by."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the task gives them
-        domain = open_data(config["data"])
+    domain = open_data(config["data"])
     ids = ids_of(getattr(domain, config["split"], domain.test))
     return "/".join([domain.name, domain.fingerprint, digest_of(ids)[:16]])
 

@@ -42,6 +42,9 @@ OF_THE_GENERATOR = "choices.generator"
 def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The configuration with the values of ``run=RUN``; its ``n`` and ``batch_size`` are numbers.
 
+    ``usual`` lists ``n`` and ``metric.names`` where nobody asked for them: of data that has fewer
+    images, or none of what a metric needs, a task then takes what there is.
+
     Args:
         config: The resolved configuration as plain values.
         given: Keys that the command line gives, as `given_keys` sorts them; they win over the
@@ -56,6 +59,11 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         config |= _values_of_run(stored, config, given=given)
         if not {"encoder", "encoder.path"} & set(given.get("encoder", ())):
             config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
+    typed = {
+        "n": config["n"] is not None,
+        "metric.names": "metric.names" in given.get("metric", ()),
+    }
+    config["usual"] = [key for key in typed if not typed[key]]
     if config["n"] is None:
         config["n"] = config["scale"]["n_test"]
     if config["batch_size"] is None:

@@ -95,6 +95,7 @@ WITHOUT_EFFECT = {
     "records": "of table=",
     "evaluate_missing": "of table=",
     "recompute": "asks for the same again",
+    "usual": "which keys nobody asked for; their values stand at the keys",
     "verify": "asks for hashes to be computed anew; they are the same",
     "logger": "where metrics are shown",
     "system": "the machine: folders, processes, threads; threads and graphs round otherwise",

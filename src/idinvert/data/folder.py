@@ -35,7 +35,7 @@ def image_folder(
     path: PathText,
     resolution: PositiveInt,
     split: Mapping[str, Any],
-    val: Count,
+    val: Count | None = None,
     on_corrupt: OnCorrupt = "error",
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
@@ -52,7 +52,7 @@ def image_folder(
         path: A folder, searched recursively, a .zip archive or an LMDB.
         resolution: R, pixels; images are cropped to their central square and resized.
         split: See `split.divide`.
-        val: Number of validation images.
+        val: Number of validation images; None: see `split.divide`.
         on_corrupt: `error` refuses damaged and small files, `skip` leaves them out with a warning.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         megapixels: The largest image that is decoded; None: 134.

@@ -56,19 +56,21 @@ def draw(count: int, *, below: int, words: str) -> list[int]:
     return list(drawn)[:count]
 
 
-def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:
+def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int | None) -> Places:
     """Divides `names` as `split` says.
 
     `{kind: order, train: N, test: M}`: the first N and the last M. `{kind: list, train: file,
     test: file, val: file}`: text files with one name a line. `{kind: seed, train: N, test: M,
-    seed: s}`: a random draw. `train: null` takes all that the others leave. Validation images are
-    those that follow the training images; where fewer than `val` are left over, the last of the
-    training images are held out instead.
+    seed: s}`: a random draw. `train: null` takes all that the others leave; `test: null` a fifth of
+    all images, 1 to 500; a key that is null is as one that is left out. Validation images are those
+    that follow the training images; where fewer than `val` are left over, the last of the training
+    images are held out instead. `val: null` is a twentieth of what the test leaves, 1 to 100, and
+    where training would be left without any, the last training image is watched as well.
 
     Args:
         names: Sorted.
         split: One of the three kinds.
-        val: Number of validation images; kind `list` with a `val` file ignores it.
+        val: Number of validation images, or None; kind `list` with a `val` file ignores it.
 
     Raises:
         ConfigError: The kind or a key of `split` is unknown or has a wrong value.
@@ -79,11 +81,14 @@ def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Place
         raise ConfigError(
             f"got kind {kind!r}, expected order, list or seed; change `data.split.kind`"
         )
+    split = {key: value for key, value in split.items() if value is not None}
     unknown = sorted(set(split) - _KEYS[kind])
     if unknown:
         expected = ", ".join(sorted(_KEYS[kind]))
         raise ConfigError(f"got `data.split.{unknown[0]}`, expected the keys {expected} for {kind}")
-    if not isinstance(val, int) or val < 0:
+    if len(names) < 2:
+        raise DataError("got 1 image, expected 2 at least: one to train, one to test; `data.path`")
+    if val is not None and (not isinstance(val, int) or val < 0):
         raise ConfigError(f"got {val!r} validation images, expected 0 or more; change `data.val`")
     if kind == "list":
         return _by_list(names, split=split, val=val)
@@ -98,22 +103,34 @@ def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Place
     return Places(*(sorted(part) for part in places))
 
 
-def _by_order(order: list[int], *, train: int | None, test: int | None, val: int) -> Places:
+def _by_order(order: list[int], *, train: int | None, test: int | None, val: int | None) -> Places:
     total = len(order)
+    if test is None:
+        room = total if train is None else total - _count(train, "train")
+        test = min(_share(total, 5, most=500), max(room, 0))
     test = _count(test, "test")
+    if train is None and val is None and total - test == 1:
+        return Places(order[:1], order[:1], order[1:])
+    val = _share(total - test, 20, most=100) if val is None else val
     if train is None:
         train = total - test - val
     train = _count(train, "train")
     if train + test > total or train < 1:
         raise DataError(
-            f"got {total} images, expected at least {max(train, 1)} to train and {test} to test; "
-            "change `data.split.train`, `data.split.test` or `data.val`"
+            f"got {total} images, expected at least {max(train, 1)} to train, {test} to test and "
+            f"{val} to validate; change `data.split.train`, `data.split.test` or `data.val` (null: "
+            "shares of what is there)"
         )
     rest = order[train : total - test]
     return Places(*_hold_out(order[:train], rest, val), order[total - test :])
 
 
-def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Places:
+def _share(total: int, part: int, *, most: int) -> int:
+    """The part-th part of a total, 1 to `most`."""
+    return max(1, min(most, total // part))
+
+
+def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int | None) -> Places:
     place = {name: i for i, name in enumerate(names)}
     keys = [key for key in ("test", "val", "train") if key == "test" or split.get(key) is not None]
     listed = {key: _read_list(split.get(key), place, key=key) for key in keys}
@@ -126,8 +143,12 @@ def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int) -> Pla
     return Places(*_hold_out(listed["train"], rest, val), listed["test"])
 
 
-def _hold_out(train: list[int], rest: list[int], val: int) -> tuple[list[int], list[int]]:
+def _hold_out(train: list[int], rest: list[int], val: int | None) -> tuple[list[int], list[int]]:
     """(train, val): from the rest if it suffices, else from the end of train."""
+    if val is None:
+        val = _share(len(train), 20, most=100)
+        if len(train) == 1 and not rest:
+            return train, train
     if len(rest) >= val:
         return train, rest[:val]
     if len(train) <= val:

@@ -10,7 +10,7 @@ from torch import Tensor
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
-from idinvert.evaluation.chunk_store import Chunks, limit, spans, split_of
+from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, device_in_words, versions
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
@@ -34,7 +34,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     except ConfigError as error:
         raise ConfigError(f"data={domain.name}: {error}.") from error
     images = split_of(domain, context.split)
-    count = limit(images, context.n)
+    count = context.count_of(images)
     chunks = Chunks(images, spans(count, size=context.batch_size))
     began, device = time.monotonic(), torch.device("cpu")
     batches = (chunks[index] for index in range(len(chunks)))

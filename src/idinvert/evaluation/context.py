@@ -1,6 +1,7 @@
 """What a task of ``evaluate.py`` works with: its configuration, and what is opened from it."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
@@ -16,11 +17,12 @@ from idinvert.config.run_folder import find_run, is_first_process, locked
 from idinvert.data.content import content_hash
 from idinvert.data.domain import Domain, ids_of
 from idinvert.editing.directions import Direction
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import limit, split_of
 from idinvert.evaluation.provenance import command, versions
 from idinvert.inversion.inversion import Inverter
+from idinvert.metrics.laplacian import pyramid_resolutions
 from idinvert.metrics.protocol import MetricValues
 from idinvert.metrics.suite import MetricSuite
 from idinvert.results.record import Record
@@ -73,7 +75,6 @@ class EvaluationContext:
         self.first_process = is_first_process()
         self.results: list[TaskResult] = []
         """What was finished, for whoever shows it elsewhere."""
-        self.metric_names: Sequence[str] = config["metric"]["names"]
         self.reference: str = config["reference"]
         """Which real images sets of outputs are compared with: disjoint or same."""
         self.checkpoints: wire.Hashes = {}
@@ -205,9 +206,17 @@ class EvaluationContext:
         """How many images the task takes.
 
         Raises:
-            DataError: The split has fewer than n.
+            DataError: The split has fewer than n, and n was asked for.
         """
-        return limit(self.dataset, self.n)
+        return self.count_of(self.dataset)
+
+    def count_of(self, dataset: Dataset) -> int:
+        """How many of these images the task takes; see `count`."""
+        there = len(dataset)  # type: ignore[arg-type]
+        if self.n is not None and 0 < there < self.n and "n" in self.config.get("usual", ()):
+            warnings.warn(f"n={there}: the {self.split} split has no more images", stacklevel=2)
+            return there
+        return limit(dataset, self.n)
 
     @property
     def labels(self) -> list[str]:
@@ -225,6 +234,51 @@ class EvaluationContext:
         }
 
     # Metrics
+
+    @cached_property
+    def metric_names(self) -> Sequence[str]:
+        """What is measured: all that is asked for, or what can be had of the usual metrics."""
+        names: Sequence[str] = self.config["metric"]["names"]
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.not_measured.items():
+            reasons.setdefault(reason, []).append(name)
+        for reason, lacking in reasons.items():
+            warnings.warn(f"left out {', '.join(lacking)}: {reason}", stacklevel=2)
+        return [name for name in names if name not in self.not_measured]
+
+    @cached_property
+    def not_measured(self) -> dict[str, str]:
+        """Usual metrics that cannot be had for this data, and why; empty where they were asked for.
+
+        Weights that are not on this machine are no such reason: the error says where to get them.
+        """
+        if "metric.names" not in self.config.get("usual", ()):
+            return {}
+        found = {name: self._why_not(name) for name in self.config["metric"]["names"]}
+        return {name: reason for name, reason in found.items() if reason}
+
+    def _why_not(self, name: str) -> str:
+        if name in (SECONDS, *ALWAYS) or name.startswith("lpips_"):
+            return ""
+        if name == ATTRIBUTES:
+            lacks = "" if self.attributes else "there is no attribute network"
+            return lacks if self.labels else "the data has no labels"
+        extractor = name.partition("_")[2] if name[:3] in ("fd_", "kd_") else ""
+        if extractor and extractor not in self.extractors:
+            return f"there is no network {extractor}"
+        resolution = self.domain.resolution
+        if getattr(self.extractors.get(extractor), "resolution", resolution) != resolution:
+            return f"the network {extractor} takes other images than {resolution} px"
+        if name == "swd":
+            try:
+                pyramid_resolutions(resolution)
+            except DataError as error:
+                return str(error)
+        there, least = len(self.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
+        half = there // 2 if self.reference == "disjoint" else there
+        if min(self.count, half) < least:
+            return f"{there} images of the {self.split} split are too few for a distance of sets"
+        return ""
 
     @property
     def paired_names(self) -> list[str]:

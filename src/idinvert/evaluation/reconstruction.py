@@ -88,6 +88,8 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
         images = (part.images for part in found.parts())
         sets = measure_sets(images, context, chunks=found.chunks, device=found.device)
         measured = measured | sets
+    for metric, reason in context.not_measured.items():
+        measured.add(metric, math.nan, f"not measured: {reason}")
     if ATTRIBUTES in names:
         pairs = ((part.images, batch["attributes"]) for part, batch in _pairs(context, found))
         measured = measured | measure_attributes(
