@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,35 @@ def readable(text: str) -> str:
     )
 
 
+class Note(UserWarning):
+    """A line that says what was left out or done otherwise, and needs no place in the code."""
+
+
+def show_notes_plainly() -> None:
+    """Makes a program print notes as single lines; other warnings stay as they are."""
+    usual = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if issubclass(category, Note):
+            return f"note: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+
+
 def exit_status(work: Callable[[], None]) -> int:
     """Does the work of a program; what the user can mend is printed without a traceback.
 
     Returns:
         The exit status: 0, 2 for an error, 130 for Ctrl-C.
     """
+    show_notes_plainly()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text

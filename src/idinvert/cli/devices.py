@@ -12,7 +12,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasti
 
 from idinvert.acceleration import use_tf32
 from idinvert.config.compose import register
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, show_notes_plainly
 from idinvert.evaluation.networks import compile_inversion
 
 _log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def prepare_process() -> None:
     """
     register()
     quieten_lightning()
+    show_notes_plainly()
     keep_freed_memory()
     tasks = int(os.environ.get("SUBMITIT_LOCAL_NTASKS", 1))
     if os.environ.get("SUBMITIT_EXECUTOR") == "local" and tasks > 1:

@@ -18,7 +18,7 @@ from idinvert.data.formats import left_out
 from idinvert.data.scan import Finding, left_out_words, scan
 from idinvert.data.source import FolderSource, ImageSource, open_source
 from idinvert.data.split import Places, divide
-from idinvert.errors import ConfigError, CorruptImageError, DataError
+from idinvert.errors import ConfigError, CorruptImageError, DataError, Note
 
 OnCorrupt = Literal["error", "skip"]
 RESULTS = "codes.safetensors"
@@ -250,7 +250,11 @@ def _usable(
             "task=invert: `task.on_corrupt`)"
         )
     if source.left_out:
-        warnings.warn(f"not read in {source.where()}: {'; '.join(source.left_out)}", stacklevel=3)
+        warnings.warn(
+            f"not read in {source.where()}: {'; '.join(source.left_out)}",
+            category=Note,
+            stacklevel=3,
+        )
     findings = scan(source, cache_dir=cache_dir, names=names)
     damaged = [name for name in findings if findings[name].damage]
     whole = {name: found for name, found in findings.items() if not found.damage}
@@ -266,7 +270,7 @@ def _usable(
         name = f"{small[0]} in {source.where()}"
         raise DataError(too_small(*sizes[small[0]], resolution=resolution, name=name) + more)
     files = f"{_some([*damaged, *small])}"
-    warnings.warn(f"left out {words} of {source.where()}: {files}", stacklevel=3)
+    warnings.warn(f"left out {words} of {source.where()}: {files}", category=Note, stacklevel=3)
     return {name: found for name, found in whole.items() if name not in set(small)}
 
 
@@ -285,6 +289,7 @@ def _without(
         warnings.warn(
             f"removed {len(leaks)} images from {losing} whose content is also in {keeping}: "
             f"{_some(leaks)}",
+            category=Note,
             stacklevel=3,
         )
     return [name for name in files if findings[name].sha256 not in content]

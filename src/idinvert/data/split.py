@@ -113,7 +113,7 @@ def _by_order(order: list[int], *, train: int | None, test: int | None, val: int
         return Places(order[:1], order[:1], order[1:])
     val = _share(total - test, 20, most=100) if val is None else val
     if train is None:
-        train = total - test - val
+        train = max(total - test - val, 0)
     train = _count(train, "train")
     if train + test > total or train < 1:
         raise DataError(

@@ -17,7 +17,7 @@ from idinvert.config.run_folder import find_run, is_first_process, locked
 from idinvert.data.content import content_hash
 from idinvert.data.domain import Domain, ids_of
 from idinvert.editing.directions import Direction
-from idinvert.errors import ConfigError, DataError
+from idinvert.errors import ConfigError, DataError, Note
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import limit, split_of
 from idinvert.evaluation.provenance import command, versions
@@ -214,7 +214,9 @@ class EvaluationContext:
         """How many of these images the task takes; see `count`."""
         there = len(dataset)  # type: ignore[arg-type]
         if self.n is not None and 0 < there < self.n and "n" in self.config.get("usual", ()):
-            warnings.warn(f"n={there}: the {self.split} split has no more images", stacklevel=2)
+            warnings.warn(
+                f"n={there}: the {self.split} split has no more images", Note, stacklevel=2
+            )
             return there
         return limit(dataset, self.n)
 
@@ -243,7 +245,7 @@ class EvaluationContext:
         for name, reason in self.not_measured.items():
             reasons.setdefault(reason, []).append(name)
         for reason, lacking in reasons.items():
-            warnings.warn(f"left out {', '.join(lacking)}: {reason}", stacklevel=2)
+            warnings.warn(f"left out {', '.join(lacking)}: {reason}", Note, stacklevel=2)
         return [name for name in names if name not in self.not_measured]
 
     @cached_property

@@ -1,6 +1,7 @@
 """`task=reconstruction`: records that say everything, and work that is never done twice."""
 
 import csv
+import math
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torchvision.models import squeezenet1_1
 
 from idinvert.checkpoints.release import fingerprint
 from idinvert.data.content import file_hash
-from idinvert.errors import MissingWeightsError
+from idinvert.errors import ConfigError, DataError, MissingWeightsError
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import read_records
@@ -118,3 +119,25 @@ def test_an_inversion_in_half_precision_is_timed_too(on_run):
     names = "metric.names=[mse,seconds_per_image]"
     (record,) = on_run("inversion.steps=1", "trainer.precision=bf16-true", names)
     assert record.metrics["seconds_per_image"] > 0
+
+
+def test_a_few_photographs_are_measured_as_far_as_they_can_be(go, world, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(12):
+        Image.new("RGB", (20, 16), (20 * i, 90, 9)).save(folder / f"{i}.png")
+    words = (f"run={world.run.name}", "data=folder", f"data.path={folder}", "inversion=encoder")
+    words += ("data.resolution=16",)
+    asked = "metric.names=[mse,attributes,fd_attributes]"
+    with pytest.warns(UserWarning) as warned:
+        (record,) = go(*words)
+    said = "\n".join(str(one.message) for one in warned)
+    assert "n=2: the test split has no more images" in said
+    assert "left out attributes: the data has no labels" in said
+    assert record.n == 2 and record.metrics["mse"] > 0
+    assert math.isnan(record.metrics["attributes"])
+    assert "the data has no labels" in record.protocol["attributes"]
+    with pytest.raises(DataError, match="asked for n=5 images, but the split has 2"):
+        go(*words, "n=5")
+    with pytest.raises(ConfigError, match="asks for attributes, but the data has no labels"):
+        go(*words, "n=2", asked)
