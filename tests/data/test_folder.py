@@ -276,7 +276,7 @@ def test_unusable_places_are_named(tmp_path: Path) -> None:
         ({"train": 5, "test": 3}, ConfigError, r"data\.split\.kind"),
         ({"kind": "order", "train": 5, "test": 3, "seed": 1}, ConfigError, r"data\.split\.seed"),
         ({"kind": "order", "train": "all", "test": 3}, ConfigError, r"data\.split\.train"),
-        ({"kind": "order", "train": 5}, ConfigError, r"data\.split\.test"),
+        ({"kind": "order", "train": 5, "test": -1}, ConfigError, r"data\.split\.test"),
         ({"kind": "order", "train": 9, "test": 3}, DataError, r"data\.split\.train"),
         ({"kind": "seed", "train": 5, "test": 3}, ConfigError, r"data\.split\.seed"),
         ({"kind": "list", "train": "no.txt", "test": "no.txt"}, DataError, r"data\.split\.t"),
