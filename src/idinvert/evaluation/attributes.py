@@ -13,6 +13,7 @@ from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, device_in_words, versions
+from idinvert.evaluation.usual import count_of
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval
 from idinvert.metrics.protocol import MetricValues, protocol
@@ -34,7 +35,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     except ConfigError as error:
         raise ConfigError(f"data={domain.name}: {error}.") from error
     images = split_of(domain, context.split)
-    count = context.count_of(images)
+    count = count_of(images, context)
     chunks = Chunks(images, spans(count, size=context.batch_size))
     began, device = time.monotonic(), torch.device("cpu")
     batches = (chunks[index] for index in range(len(chunks)))

@@ -1,7 +1,6 @@
 """What a task of ``evaluate.py`` works with: its configuration, and what is opened from it."""
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
@@ -17,12 +16,12 @@ from idinvert.config.run_folder import find_run, is_first_process, locked
 from idinvert.data.content import content_hash
 from idinvert.data.domain import Domain, ids_of
 from idinvert.editing.directions import Direction
-from idinvert.errors import ConfigError, DataError, Note
+from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
-from idinvert.evaluation.chunk_store import limit, split_of
+from idinvert.evaluation.chunk_store import split_of
 from idinvert.evaluation.provenance import command, versions
+from idinvert.evaluation.usual import ALWAYS, ATTRIBUTES, SECONDS, count_of, not_measured
 from idinvert.inversion.inversion import Inverter
-from idinvert.metrics.laplacian import pyramid_resolutions
 from idinvert.metrics.protocol import MetricValues
 from idinvert.metrics.suite import MetricSuite
 from idinvert.results.record import Record
@@ -33,11 +32,6 @@ TaskResult = tuple[Record | None, Path]
 """A record, where there is one, and the folder of its files."""
 WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
 """Opens the generator and no trained encoder."""
-ALWAYS = ("mse", "psnr", "ssim")
-"""Metrics of each image that every inversion measures."""
-SECONDS = "seconds_per_image"
-ATTRIBUTES = "attributes"
-"""Metrics that `MetricSuite` does not know."""
 WEIGHTS = ("inception_path", "lpips_path", "prc_vgg16_path")
 """Keys of ``metric`` that lead to weights; older runs do not have all of them."""
 
@@ -208,17 +202,7 @@ class EvaluationContext:
         Raises:
             DataError: The split has fewer than n, and n was asked for.
         """
-        return self.count_of(self.dataset)
-
-    def count_of(self, dataset: Dataset) -> int:
-        """How many of these images the task takes; see `count`."""
-        there = len(dataset)  # type: ignore[arg-type]
-        if self.n is not None and 0 < there < self.n and "n" in self.config.get("usual", ()):
-            warnings.warn(
-                f"n={there}: the {self.split} split has no more images", Note, stacklevel=2
-            )
-            return there
-        return limit(dataset, self.n)
+        return count_of(self.dataset, self)
 
     @property
     def labels(self) -> list[str]:
@@ -240,47 +224,12 @@ class EvaluationContext:
     @cached_property
     def metric_names(self) -> Sequence[str]:
         """What is measured: all that is asked for, or what can be had of the usual metrics."""
-        names: Sequence[str] = self.config["metric"]["names"]
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.not_measured.items():
-            reasons.setdefault(reason, []).append(name)
-        for reason, lacking in reasons.items():
-            warnings.warn(f"left out {', '.join(lacking)}: {reason}", Note, stacklevel=2)
-        return [name for name in names if name not in self.not_measured]
+        return [name for name in self.config["metric"]["names"] if name not in self.not_measured]
 
     @cached_property
     def not_measured(self) -> dict[str, str]:
-        """Usual metrics that cannot be had for this data, and why; empty where they were asked for.
-
-        Weights that are not on this machine are no such reason: the error says where to get them.
-        """
-        if "metric.names" not in self.config.get("usual", ()):
-            return {}
-        found = {name: self._why_not(name) for name in self.config["metric"]["names"]}
-        return {name: reason for name, reason in found.items() if reason}
-
-    def _why_not(self, name: str) -> str:
-        if name in (SECONDS, *ALWAYS) or name.startswith("lpips_"):
-            return ""
-        if name == ATTRIBUTES:
-            lacks = "" if self.attributes else "there is no attribute network"
-            return lacks if self.labels else "the data has no labels"
-        extractor = name.partition("_")[2] if name[:3] in ("fd_", "kd_") else ""
-        if extractor and extractor not in self.extractors:
-            return f"there is no network {extractor}"
-        resolution = self.domain.resolution
-        if getattr(self.extractors.get(extractor), "resolution", resolution) != resolution:
-            return f"the network {extractor} takes other images than {resolution} px"
-        if name == "swd":
-            try:
-                pyramid_resolutions(resolution)
-            except DataError as error:
-                return str(error)
-        there, least = len(self.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
-        half = there // 2 if self.reference == "disjoint" else there
-        if min(self.count, half) < least:
-            return f"{there} images of the {self.split} split are too few for a distance of sets"
-        return ""
+        """Usual metrics that cannot be had for this data, and why; see `usual.not_measured`."""
+        return not_measured(self)
 
     @property
     def paired_names(self) -> list[str]:

@@ -132,7 +132,7 @@ def test_a_few_photographs_are_measured_as_far_as_they_can_be(go, world, tmp_pat
     with pytest.warns(UserWarning) as warned:
         (record,) = go(*words)
     said = "\n".join(str(one.message) for one in warned)
-    assert "n=2: the test split has no more images" in said
+    assert "n=2: the test split has no more" in said
     assert "left out attributes: the data has no labels" in said
     assert record.n == 2 and record.metrics["mse"] > 0
     assert math.isnan(record.metrics["attributes"])

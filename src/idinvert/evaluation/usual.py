@@ -1,0 +1,75 @@
+"""What a task takes where nobody asked for a number of images or for metrics: what there is."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+from torch.utils.data import Dataset
+
+from idinvert.errors import DataError, Note
+from idinvert.evaluation.chunk_store import limit
+from idinvert.metrics.laplacian import pyramid_resolutions
+
+if TYPE_CHECKING:
+    from idinvert.evaluation.context import EvaluationContext
+
+ALWAYS = ("mse", "psnr", "ssim")
+"""Metrics of each image that every inversion measures."""
+SECONDS = "seconds_per_image"
+ATTRIBUTES = "attributes"
+"""Metrics that `MetricSuite` does not know."""
+
+
+def count_of(dataset: Dataset, context: "EvaluationContext") -> int:
+    """How many of these images a task takes: n, or all there are where nobody asked for n.
+
+    Raises:
+        DataError: There are fewer than n, and n was asked for; or none.
+    """
+    there = len(dataset)  # type: ignore[arg-type]
+    if context.n is not None and 0 < there < context.n and "n" in context.config.get("usual", ()):
+        warnings.warn(f"n={there}: the {context.split} split has no more", Note, stacklevel=2)
+        return there
+    return limit(dataset, context.n)
+
+
+def not_measured(context: "EvaluationContext") -> dict[str, str]:
+    """Usual metrics that cannot be had for the data, and why; says so with a line for each reason.
+
+    Weights that are not on this machine are no such reason: the error says where to get them.
+
+    Returns:
+        Name to reason; empty where ``metric.names`` was asked for.
+    """
+    if "metric.names" not in context.config.get("usual", ()):
+        return {}
+    reasons = {name: _why_not(name, context) for name in context.config["metric"]["names"]}
+    found = {name: reason for name, reason in reasons.items() if reason}
+    for reason in dict.fromkeys(found.values()):
+        names = ", ".join(name for name in found if found[name] == reason)
+        warnings.warn(f"left out {names}: {reason}", Note, stacklevel=2)
+    return found
+
+
+def _why_not(name: str, context: "EvaluationContext") -> str:
+    """The reason, or nothing."""
+    if name in (SECONDS, *ALWAYS) or name.startswith("lpips_"):
+        return ""
+    if name == ATTRIBUTES:
+        lacks = "" if context.attributes else "there is no attribute network"
+        return lacks if context.labels else "the data has no labels"
+    extractor = name.partition("_")[2] if name[:3] in ("fd_", "kd_") else ""
+    if extractor and extractor not in context.extractors:
+        return f"there is no network {extractor}"
+    resolution = context.domain.resolution
+    if getattr(context.extractors.get(extractor), "resolution", resolution) != resolution:
+        return f"the network {extractor} takes other images than {resolution} px"
+    if name == "swd":
+        try:
+            pyramid_resolutions(resolution)
+        except DataError as error:
+            return str(error)
+    there, least = len(context.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
+    half = there // 2 if context.reference == "disjoint" else there
+    if min(context.count, half) < least:
+        return f"{there} images of the {context.split} split are too few for a distance of sets"
+    return ""
