@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import idinvert
+from idinvert.annotations import PathString
 from idinvert.checkpoints.release import load_network
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
@@ -104,12 +105,12 @@ def _shipped(name: str, *, role: str, key: str) -> Path:
     )
 
 
-def open_network(path: str, *, role: str, key: str) -> Any:
+def open_network(path: PathString, *, role: str, key: str) -> Any:
     """Loads one network of a bundle or a checkpoint, frozen and in evaluation mode."""
     return load_network(find_weights(path, role=role, key=key), expect=role, key=key)
 
 
-def open_features(path: str, *, key: str) -> Any:
+def open_features(path: PathString, *, key: str) -> Any:
     """The attribute network of a bundle as F of the perceptual term."""
     network = open_network(path, role="attributes", key=key)
     assert isinstance(network, AttributeNetwork)

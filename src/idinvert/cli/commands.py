@@ -7,7 +7,6 @@ press of the tab key.
 import contextlib
 import importlib
 import os
-import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ from idinvert.config.compose import (
     take_own_config_dir,
     without_hydra,
 )
+from idinvert.config.run_folder import require_folder
+from idinvert.config.words import check_words, for_hydra, for_shell
 from idinvert.errors import ConfigError, IdinvertError, as_typed
 
 SWEEPS = ("-m", "--multirun")
@@ -152,6 +153,9 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
     """
     try:
         arguments = take_own_config_dir(sys.argv[1:])
+        check_words(config_name, arguments)
+        sweeps = bool(_flags(arguments) & set(SWEEPS))
+        arguments = [for_hydra(word, sweep=sweeps) for word in arguments]
         arguments = in_order(arguments, [word for word in searchpath() if word not in arguments])
         sys.argv[1:] = arguments
         if any(flag in EXPLAINS or flag.startswith(OTHER_CONFIG) for flag in _flags(arguments)):
@@ -176,6 +180,8 @@ def _single_job(
     typed = without_hydra([word for word in arguments if is_override(word)])
     words = chosen_row(config_name, typed)
     config = compose_plain(config_name, words)
+    if not _flags(arguments) & set(SHOWS):
+        require_folder(config["system"]["outputs"])
     given = given_keys([*words, *chosen_by_experiment(words)])
     row = [word for word in words if not word.startswith("row=")]
     if words is not typed:
@@ -183,7 +189,7 @@ def _single_job(
             # Hydra prints what it composes itself: that of the row, not of the sweep.
             sys.argv[1:] = in_order([*row, *(w for w in arguments if not is_override(w))])
         else:
-            print(as_typed(f"python {config_name}.py {shlex.join(row)}"), flush=True)
+            print(as_typed(f"python {config_name}.py {for_shell(row)}"), flush=True)
 
     def job(composed: DictConfig) -> Any:
         argv = sys.argv

@@ -16,6 +16,7 @@ from idinvert.checkpoints.release import Header, read_header
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
+from idinvert.config.words import for_shell
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
 from idinvert.results.record import Record
 from idinvert.results.select import Where, failures
@@ -54,6 +55,12 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         ConfigError: No such run, or a number that makes no sense.
     """
     config = dict(config)
+    own = str((config["task"] or {}).get("_target_")).endswith(".invert.invert")
+    if own and (without := [key for key in ("n", "split") if key in given]):
+        raise ConfigError(
+            f"task=invert inverts all of images=…, and {without[0]} has no effect: leave "
+            f"{without[0]}= out, and give the files or the folder by images=."
+        )
     if config["run"] is not None:
         stored, encoder = _stored(config)
         config |= _values_of_run(stored, config, given=given)
@@ -199,7 +206,7 @@ def gan_command(kind: str, config: dict[str, Any]) -> str:
     words += [f"generator={architecture}", f"discriminator={architecture}"]
     words += ["generator.multi_w=true"] if multi else []
     words += [f"scale={config['scale']['name']}"] if config["scale"]["name"] != "miniature" else []
-    return " ".join(["python train.py experiment=gan", *words])
+    return f"python train.py experiment=gan {for_shell(words)}"
 
 
 def data_name(node: dict[str, Any]) -> str:

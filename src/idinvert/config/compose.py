@@ -25,8 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from idinvert.config.instantiate import check_signatures, targets
+from idinvert.config.neighbours import hint, hint_of_choice
 from idinvert.config.schema import EvaluateConfig, TrainConfig
 from idinvert.config.values import refusal
+from idinvert.config.words import for_hydra
 from idinvert.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -160,7 +162,7 @@ def compose_with_hydra(config_name: str, overrides: list[str]) -> tuple[dict[str
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(config_dir()), version_base="1.3"):
         try:
-            words = [*searchpath(), *overrides]
+            words = [*searchpath(), *map(for_hydra, overrides)]
             config = compose(config_name, overrides=words, return_hydra_config=True)
             own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
@@ -248,6 +250,10 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     if override.is_sweep_override():
         return "several values are a sweep: add -m. A list is written [1,2]."
     name = override.key_or_group
+    if said := hint_of_choice(f"{name}={override.value()}"):
+        return said
+    if not override.is_delete() and (said := _of_other_program(config_name, name)):
+        return said
     if "/" in name or ("." not in name and (config_dir() / name).is_dir()):
         known = sorted(config_files(name))
         value = override.value()
@@ -268,8 +274,20 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     if of_hydra:
         keys = [key for key in keys if key.startswith(".".join(of_hydra))]
     if name not in keys and not override.is_add():
+        if name in ("data.path", "data.split"):
+            return f"the images of this data set are drawn by the program: add data=folder {name}=…"
+        if said := hint(config_name, name):
+            return f"there is no such key. {said}"
         return "there is no such key. " + nearest(name, keys)
     return None
+
+
+def _of_other_program(config_name: str, name: str) -> str | None:
+    """What to give ``evaluate.py`` instead of a group that only ``train.py`` takes."""
+    if config_name != "evaluate" or name not in ("encoder", "objective", "latent", "discriminator"):
+        return None
+    more = ", or encoder.path=FILE" if name == "encoder" else ""
+    return f"{name}= is a choice of train.py. Here the run decides: give run=RUN{more}."
 
 
 def _dotted(node: Any, prefix: str = "") -> list[str]:

@@ -91,6 +91,24 @@ def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any
     return found
 
 
+def require_folder(outputs: str) -> None:
+    """Makes the folder of all outputs, so that one that cannot be is refused before any work.
+
+    Raises:
+        ConfigError: It cannot be made, or nothing can be written there.
+    """
+    try:
+        Path(outputs).mkdir(parents=True, exist_ok=True)
+        reason = "it is not for writing" if not os.access(outputs, os.W_OK) else ""
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ConfigError(
+            f"got system.outputs={outputs}, expected a folder that can be written ({reason}); "
+            "change system.outputs"
+        )
+
+
 class _WithoutAliases(yaml.SafeLoader):
     """A few aliases can stand for billions of values."""
 

@@ -12,6 +12,7 @@ from idinvert.annotations import (
     Among,
     Count,
     Name,
+    PathString,
     PathText,
     PositiveFloat,
     PositiveInt,
@@ -40,7 +41,7 @@ class Logging:
     panel_every_nimg: PositiveInt = 10_000
     panel_images: Count = 8
     panel_steps: PositiveInt | None = 20
-    panel_directions: str | None = "auto"
+    panel_directions: PathString | None = "auto"
     panel_direction: str | None = None
 
 
@@ -48,7 +49,7 @@ class Logging:
 class TrainConfig:
     """What ``train.py`` takes; a key that is not here is a typo."""
 
-    run: str | None = None
+    run: PathString | None = None
     classes: list[str] = field(default_factory=list)
     seed: Seed = 0
     batch_size: PositiveInt = 32
@@ -82,15 +83,15 @@ class TrainConfig:
 class EvaluateConfig:
     """What ``evaluate.py`` takes; a key that is not here is a typo."""
 
-    run: str | None = None
+    run: PathString | None = None
     classes: list[str] = field(default_factory=list)
     split: Annotated[str, Among("test", "val", "train")] = "test"
     n: PositiveInt | None = None
-    images: str | None = None
+    images: PathString | None = None
     recompute: bool = False
     verify: bool = False
     evaluate_missing: bool = True
-    records: str | None = None
+    records: PathString | None = None
     seed: Seed = 0
     reference: Annotated[str, Among("disjoint", "same")] = "disjoint"
     batch_size: PositiveInt | None = None
@@ -200,7 +201,7 @@ class Metrics:
 class System:
     """The machine."""
 
-    outputs: Name
+    outputs: Annotated[PathString, Len(1)]
     cache: PathText | None
     num_workers: Count
     num_threads: PositiveInt | None

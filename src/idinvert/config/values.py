@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.config import schema
+from idinvert.config.words import is_url
 from idinvert.errors import ConfigError, nearest
 
 TRAINER = "pytorch_lightning.Trainer"
@@ -56,6 +57,12 @@ def check_values(config: Mapping[str, Any]) -> None:
         ConfigError: Names the key, what was got and what is expected.
     """
     for key, value, takes in expectations(config):
+        if is_path_annotation(takes) and is_url(value):
+            raise ConfigError(
+                f"got {key}={value}, expected a file or folder of this machine: download it first "
+                "(python -m idinvert.checkpoints list shows the published ones, and "
+                f"python -m idinvert.checkpoints fetch NAME brings one here), then give {key}=FILE"
+            )
         if (wrong := problem(value, takes)) is not None:
             raise ConfigError(_said(key, value, wrong))
 
@@ -220,4 +227,4 @@ def shown(value: Any) -> str:
 
 def is_path_annotation(takes: Any) -> bool:
     """Whether an annotation is of a path."""
-    return takes is Path or any(map(is_path_annotation, typing.get_args(takes)))
+    return takes in (Path, "path") or any(map(is_path_annotation, typing.get_args(takes)))

@@ -21,6 +21,7 @@ from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
 from idinvert.errors import CheckpointError, ConfigError
 
+NEED_NONE = "inversion=projector and inversion=free need no encoder."
 _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)
 
 
@@ -254,7 +255,7 @@ def fitting_encoder(
         raise ConfigError(
             f"the encoder gives {theirs[0]} codes of {theirs[1]} numbers and the generator takes "
             f"{ours[0]} of {ours[1]}. Give the generator it was trained for (generator.path), or "
-            "another encoder (encoder.path, run)."
+            f"another encoder (encoder.path, run). {NEED_NONE}"
         )
     here = hashes["generator"]
     trained_for = provenance.get("stands_on", {}).get("generator", here)
@@ -262,7 +263,7 @@ def fitting_encoder(
         raise ConfigError(
             f"the encoder was trained for generator {trained_for} and this is {here}: codes do not "
             "carry over between generators of the same shape. Give its generator "
-            "(generator.path), or another encoder (encoder.path, run)."
+            f"(generator.path), or another encoder (encoder.path, run). {NEED_NONE}"
         )
     return encoder, provenance
 

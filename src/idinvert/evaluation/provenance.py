@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 import idinvert
+from idinvert.config.words import for_shell
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy")
 
@@ -41,9 +42,9 @@ def commit() -> str:
 
 
 def command() -> str:
-    """The command line, without what belongs to this machine alone (``system.*``)."""
+    """The command line as a shell reads it, without what is of this machine (``system.*``)."""
     words = [word for word in sys.argv[1:] if not word.startswith("system.")]
-    return " ".join([Path(sys.argv[0]).name, *words])
+    return for_shell([Path(sys.argv[0]).name, *words])
 
 
 def device_name(accelerator: str) -> str:

@@ -1,0 +1,97 @@
+"""What people who come from neighbouring projects type, and what it is called here.
+
+`docs/researcher.md` shows the same table.
+"""
+
+NEIGHBOURS: dict[str, tuple[str, str]] = {
+    "lr": ("objective.lr=…", "inversion.lr=…"),
+    "learning_rate": ("objective.lr=…", "inversion.lr=…"),
+    "steps": ("nimg=… (images, not steps)", "inversion.steps=…"),
+    "num_steps": ("nimg=… (images, not steps)", "inversion.steps=…"),
+    "max_steps": ("nimg=… (images, not steps)", "inversion.steps=…"),
+    "max_epochs": ("nimg=… (images, not epochs)", ""),
+    "epochs": ("nimg=… (images, not epochs)", ""),
+    "kimg": ("nimg=… (images, so 1,000 times kimg)", ""),
+    "batch": ("batch_size=…", "batch_size=…"),
+    "batch_gpu": ("accumulate=…", "batch_size=…"),
+    "ckpt_path": ("run=RUN", "run=RUN or encoder.path=FILE"),
+    "ckpt": ("run=RUN", "encoder.path=FILE generator.path=FILE"),
+    "checkpoint_path": ("run=RUN", "encoder.path=FILE"),
+    "resume": ("run=RUN, or the same command again", ""),
+    "network": ("generator=checkpoint generator.path=FILE",) * 2,
+    "stylegan_weights": ("generator=checkpoint generator.path=FILE",) * 2,
+    "model": ("encoder=NAME", "encoder.path=FILE, or run=RUN"),
+    "encoder_type": ("encoder=NAME", "encoder.path=FILE, or run=RUN"),
+    "optimizer": ("objective.lr=…, objective.betas=[…]", "inversion.optimizer=adam"),
+    "loss": ("objective=NAME", "inversion.lambda_vgg=…"),
+    "lpips_lambda": ("perceptual.lambda_vgg=…", "inversion.lambda_vgg=…"),
+    "l2_lambda": ("the pixel term has weight 1", "inversion.lambda_pixel=…"),
+    "start_from_latent_avg": ("latent.offset=w_avg", "latent.offset=w_avg, in training"),
+    "outdir": ("system.outputs=FOLDER", "system.outputs=FOLDER, or task.out=FOLDER"),
+    "exp_dir": ("system.outputs=FOLDER", "system.outputs=FOLDER, or task.out=FOLDER"),
+    "output_dir": ("system.outputs=FOLDER", "system.outputs=FOLDER, or task.out=FOLDER"),
+    "gpus": ("trainer=ddp trainer.devices=N", "trainer.accelerator=gpu"),
+    "device": ("trainer.accelerator=gpu", "trainer.accelerator=gpu"),
+    "devices": ("trainer.devices=N", "trainer.accelerator=gpu"),
+    "workers": ("system.num_workers=N", "system.num_workers=N"),
+    "num_workers": ("system.num_workers=N", "system.num_workers=N"),
+    "precision": ("trainer.precision=bf16-mixed", "trainer.precision=bf16-mixed"),
+    "fp16": ("trainer.precision=bf16-mixed", "trainer.precision=bf16-mixed"),
+    "dataset": ("data=NAME, or data=folder data.path=FOLDER",) * 2,
+    "data": ("data=folder data.path=FOLDER", "images=FOLDER"),
+    "data_dir": ("data=folder data.path=FOLDER", "images=FOLDER"),
+    "input": ("data=folder data.path=FOLDER", "images=FOLDER"),
+    "image": ("data=folder data.path=FOLDER", "images=FOLDER"),
+    "target": ("", "images=FILE"),
+    "resolution": ("scale.resolution=…", "scale.resolution=…"),
+    "truncation": ("", "task=samples task.truncation=…"),
+    "trunc": ("", "task=samples task.truncation=…"),
+    "wandb": ("logger=wandb", "logger=wandb"),
+    "max_images": ("", "n=…"),
+    "experiment": ("experiment=NAME, without dashes",) * 2,
+}
+"""Word to what it is called in ``train.py`` and in ``evaluate.py``; empty where it has no use."""
+CHOICES = {
+    "hydra/launcher=slurm": "hydra/launcher=submitit_slurm",
+    "hydra/launcher=submitit": "hydra/launcher=submitit_local",
+    "logger=none": "logger=csv",
+    "generator=path": "generator=checkpoint generator.path=FILE",
+}
+"""Choice of a group to what it is called here."""
+
+
+def hint(program: str, key: str) -> str | None:
+    """The sentence for a neighbour's word.
+
+    Args:
+        program: ``"train"`` or ``"evaluate"``.
+        key: As it was typed, with the group or without.
+    """
+    words = NEIGHBOURS.get(key.rsplit(".", 1)[-1])
+    if words is None:
+        return None
+    ours, other = words if program == "train" else words[::-1]
+    if ours:
+        return f"Here it is {ours}."
+    return f"{program}.py has no use for it; in {_other(program)}.py it is {other}."
+
+
+def hint_of_choice(word: str) -> str | None:
+    """The sentence for a neighbour's choice of a group, such as ``hydra/launcher=slurm``."""
+    return f"Here it is {CHOICES[word]}." if word in CHOICES else None
+
+
+def _other(program: str) -> str:
+    return "evaluate" if program == "train" else "train"
+
+
+def as_markdown() -> str:
+    """The table of `docs/researcher.md`."""
+    rows = [(f"`{word}`", *map(_cell, ours)) for word, ours in NEIGHBOURS.items()]
+    rows += [(f"`{word}`", f"`{ours}`", "") for word, ours in CHOICES.items()]
+    head = ["| elsewhere | `train.py` | `evaluate.py` |", "|---|---|---|"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _cell(ours: str) -> str:
+    return f"`{ours}`" if "=" in ours and " (" not in ours and "," not in ours else ours
