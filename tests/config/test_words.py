@@ -1,4 +1,4 @@
-"""Paths stay text whatever they hold, printed commands can be pasted, and neighbours' words help."""
+"""Paths stay text whatever they hold; printed commands can be pasted; neighbours are known."""
 
 import shlex
 from pathlib import Path
