@@ -20,7 +20,7 @@ PUBLISHED = ("ffhq256", "lsun_tower256", "lsun_bedroom256", "lsun_church256")
 GIVEN = {"data=folder": "data.path=FOLDER", "generator=checkpoint": "generator.path=FILE"}
 GIVEN |= {f"data={name}": "data.path=FOLDER" for name in PUBLISHED}
 """What must be given with a choice."""
-GLOBAL = ("experiment", "hparams_search")
+GLOBAL = ("experiment", "hparams_search", "debug")
 """Groups whose files set keys of other groups."""
 BELOW_SCALE = ("perceptual", "attributes", "metric")
 """Groups whose choice is made by scale."""

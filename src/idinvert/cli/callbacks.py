@@ -9,6 +9,7 @@ import torch
 
 from idinvert.checkpoints.bundle import sibling
 from idinvert.cli.assemble import Parts
+from idinvert.config.instantiate import build
 from idinvert.config.run_folder import first_command, is_first_process
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
@@ -45,6 +46,8 @@ def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
         StopAtNimg(**limits),
     ]
     callbacks += panels_for(parts, folder=folder)
+    own = config.get("callbacks") or {}  # older runs have none
+    callbacks += [build(node, key=f"callbacks.{name}") for name, node in own.items()]
     # Last, so that all that belongs to a checkpoint's images has been written before it.
     recalibration = Recalibration(
         images=parts.domain.train,

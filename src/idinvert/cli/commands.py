@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from dotenv import load_dotenv
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import idinvert
 from idinvert.cli.experiments import chosen_by_experiment, chosen_row
 from idinvert.config.compose import (
+    OWN,
     compose_plain,
     config_dir,
     config_files,
     given_keys,
+    key_of,
     own_config_dir,
     register,
     searchpath,
@@ -37,6 +40,10 @@ from idinvert.errors import ConfigError, IdinvertError, as_typed
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("-c", "--cfg", "-i", "--info")
 """Flags that print the configuration of a job and run nothing."""
+FOLDERS = ("hydra.run.", "hydra.sweep.", "hydra.job.chdir", "hydra.output_subdir")
+"""Keys of Hydra that a user of other projects would place runs with."""
+LOCAL = "local"
+"""A folder of the user's own groups, taken like ``--config-dir local`` where it is there."""
 COMPLETES = ("-sc", "--shell-completion")
 EXPLAINS = ("-h", "--help", "--hydra-help", "--version", *COMPLETES)
 """Flags that look at no job."""
@@ -48,7 +55,7 @@ finds its own run and continues it.
 
   python train.py experiment=domain_guided
   python train.py encoder=resnet18 latent.offset=none seed=1
-  python train.py data=folder data.path=FOLDER experiment=gan generator=stylegan2
+  python train.py experiment=gan generator=stylegan2 data=folder data.path=DIR
   python train.py -m experiment=table3_encoders
   python train.py run=RUN nimg=400_000
 """,
@@ -85,6 +92,9 @@ def evaluate() -> None:
 
 
 def _start(name: str) -> None:
+    load_dotenv(".env")  # beside what the environment sets already, which wins
+    if OWN not in os.environ and Path(LOCAL).is_dir():
+        os.environ[OWN] = str(Path(LOCAL).resolve())
     flags = _flags(sys.argv[1:])
     if flags & set(COMPLETES):
         complete(name)
@@ -158,6 +168,7 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         arguments = [for_hydra(word, sweep=sweeps) for word in arguments]
         arguments = in_order(arguments, [word for word in searchpath() if word not in arguments])
         sys.argv[1:] = arguments
+        _require_own_folders(arguments)
         if any(flag in EXPLAINS or flag.startswith(OTHER_CONFIG) for flag in _flags(arguments)):
             job = _job_of_hydra(config_name, work)
         elif is_sweep(arguments):
@@ -171,6 +182,20 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
         _fail(error)
     register()
     _with_hydra(config_name, job)()
+
+
+def _require_own_folders(arguments: Sequence[str]) -> None:
+    """Refuses Hydra's keys of folders, which would change nothing or break the run's place.
+
+    Raises:
+        ConfigError: Names the key to use.
+    """
+    for word in filter(is_override, arguments):
+        if key_of(word).startswith(FOLDERS):
+            raise ConfigError(
+                f"{word}: runs lie in <system.outputs>/<experiment>/<id>, so that the same command "
+                "finds them again. Use system.outputs=FOLDER."
+            )
 
 
 def _single_job(

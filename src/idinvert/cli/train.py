@@ -14,6 +14,7 @@ from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for
 from idinvert.cli.devices import accelerate, check_devices, set_up
 from idinvert.cli.run_defaults import stored_config, with_trained_generator
+from idinvert.cli.run_log import kept_in, print_tree
 from idinvert.cli.slurm import queue_again, requeued_on_signal
 from idinvert.cli.wandb_reporting import check_account, track_training
 from idinvert.config.compose import usual_targets
@@ -45,7 +46,7 @@ JUDGED_FROM = 10_000
 
 
 MAY_CHANGE = (
-    *("run", "classes", "nimg", "max_seconds", "accumulate"),
+    *("run", "classes", "name", "tags", "callbacks", "nimg", "max_seconds", "accumulate"),
     *("trainer", "logger", "system", "logging", "checkpoint"),
 )
 """Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
@@ -78,6 +79,7 @@ def _train(
         config = config_of_run(config, given=given)
     check_devices(config["trainer"])
     check_account(config)
+    print_tree(config)
     set_up(config["system"])
     config = with_trained_generator(config)
     parts = assemble(config)
@@ -92,7 +94,8 @@ def _train(
         if is_first_process():
             write_config(folder, config | {"run": None, "classes": []}, command=command())
             write_contents(folder, parts.contents)
-        stopped_by = _fit(parts, folder=folder)
+        with kept_in(folder):
+            stopped_by = _fit(parts, folder=folder)
     return folder, stopped_by
 
 

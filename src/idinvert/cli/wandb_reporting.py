@@ -13,8 +13,9 @@ from idinvert import durable
 from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.cli.assemble import Parts
-from idinvert.config.compose import config_dir
-from idinvert.config.run_folder import is_first_process
+from idinvert.cli.runs import choices_of, name_of
+from idinvert.config.compose import config_dir, key_of
+from idinvert.config.run_folder import first_command, is_first_process
 from idinvert.data.folder import ImageFiles
 from idinvert.errors import CheckpointError, ConfigError
 from idinvert.evaluation.context import TaskResult
@@ -25,6 +26,7 @@ from idinvert.results.record import Record, to_dict
 from idinvert.results.render import to_grid
 from idinvert.tracking.artifacts import DataSet, Weights, log_inputs
 from idinvert.tracking.results import Result, log_results, log_table
+from idinvert.tracking.tensorboard_logger import NimgTensorBoardLogger, require_tensorboard
 from idinvert.tracking.wandb_logger import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 
@@ -49,6 +51,8 @@ def check_account(config: Mapping[str, Any]) -> None:
         ConfigError: W&B knows no API key; names what to do.
     """
     options = wandb_options(config)
+    if (config["logger"] or {}).get("tensorboard") is not None:
+        require_tensorboard()
     if options is not None and not options["offline"]:
         require_account()
 
@@ -60,17 +64,20 @@ def pictures_wanted(config: Mapping[str, Any]) -> int:
 
 
 def track_training(parts: Parts, *, folder: Path) -> list[Any]:
-    """The W&B logger of a training, or none; a run's id is W&B's too."""
+    """The loggers of a training beside its files; a run's id is W&B's too."""
     options = wandb_options(parts.config)
+    board = (parts.config["logger"] or {}).get("tensorboard")
+    boards = [] if board is None else [NimgTensorBoardLogger(folder, **board)]
     if options is None:
-        return []
+        return boards
     options.pop("images", None)
     known = _stored(folder)
     sweep = chosen_experiment()
     tags = [*known.get("tags", []), *options["tags"], *_table_tags(sweep)]
+    tags += parts.config.get("tags") or []
     options["tags"] = list(dict.fromkeys(tags))
     options["group"] = options["group"] or known.get("group") or sweep or parts.experiment
-    name = known.get("name") or _training_name(parts)
+    name = parts.config.get("name") or known.get("name") or _training_name(parts, folder)
     tracked = open_wandb(
         folder=folder,
         run_id=folder.name,
@@ -95,7 +102,7 @@ def track_training(parts: Parts, *, folder: Path) -> list[Any]:
     )
     weights = weights_of(parts.config, parts.contents)
     log_inputs(tracked, hashes=parts.contents, data=data, weights=weights)
-    return [NimgWandbLogger(tracked)]
+    return [NimgWandbLogger(tracked), *boards]
 
 
 def track_evaluation(
@@ -122,7 +129,7 @@ def track_evaluation(
     words += [room_name(config["inversion"]["_target_"])] if config["inversion"] else []
     words += [str(first.data.get("name")), first.run] if first else []
     sweep = chosen_experiment()
-    options["tags"] = [*options["tags"], *_table_tags(sweep)]
+    options["tags"] = [*options["tags"], *(config.get("tags") or []), *_table_tags(sweep)]
     options["group"] = options["group"] or sweep or words[0]
 
     def log(tracked: TrackedRun) -> None:
@@ -136,7 +143,7 @@ def track_evaluation(
             log_inputs(tracked, hashes=hashes, data=data, weights=weights)
         log_results(tracked, _results(records, results), evaluation=evaluation, images=images)
 
-    name, run_id = "_".join(words), f"eval-{evaluation}"
+    name, run_id = config.get("name") or "_".join(words), f"eval-{evaluation}"
     _send(config, log, options, folder="evaluations", job_type="evaluate", run_id=run_id, name=name)
 
 
@@ -215,12 +222,14 @@ def _results(records: Sequence[Record], results: Sequence[TaskResult]) -> list[R
     return found + [Result(None, folder) for record, folder in results if record is None]
 
 
-def _training_name(parts: Parts) -> str:
-    """What is trained, its variant, its data and its seed, in words."""
+def _training_name(parts: Parts, folder: Path) -> str:
+    """What is trained, its variant, its data, its seed, and the other choices, in words."""
     choices = parts.choices
     variant = choices.get("encoder") or choices.get("generator") or {}
     seed = f"seed{parts.config['seed']}"
-    words = [parts.experiment, variant.get("name"), parts.domain.name, seed]
+    chosen = choices_of(first_command(folder))
+    others = [word for word in chosen if key_of(word) not in ("seed", "encoder", "generator")]
+    words = [parts.experiment, variant.get("name"), name_of(others, data=parts.domain.name), seed]
     return "_".join(filter(None, words))
 
 

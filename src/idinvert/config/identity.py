@@ -27,6 +27,9 @@ MOVED = {
 NOT_SCIENCE = (
     "run",
     "classes",
+    "name",
+    "tags",
+    "callbacks",
     "nimg",
     "max_seconds",
     "optimized_metric",
@@ -89,6 +92,8 @@ def run_identity(science: dict[str, Any]) -> str:
 WITHOUT_EFFECT = {
     "run": "its values stand at their own keys, networks and images by content",
     "classes": "what may be built; what is built stands at its own key",
+    "name": "what people call it",
+    "tags": "words to find it by",
     "row": "a place in a sweep",
     "sweep": "a list of commands; each has an identity of its own",
     "table": "shows records and makes none of its own",

@@ -51,6 +51,9 @@ class TrainConfig:
 
     run: PathString | None = None
     classes: list[str] = field(default_factory=list)
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    callbacks: Any = None
     seed: Seed = 0
     batch_size: PositiveInt = 32
     accumulate: PositiveInt = 1
@@ -85,6 +88,8 @@ class EvaluateConfig:
 
     run: PathString | None = None
     classes: list[str] = field(default_factory=list)
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
     split: Annotated[str, Among("test", "val", "train")] = "test"
     n: PositiveInt | None = None
     images: PathString | None = None

@@ -1,0 +1,82 @@
+"""What a run prints at its start, and the file in its folder that keeps what it says."""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.tree import Tree
+
+from idinvert.config.run_folder import is_first_process
+
+NAME = "train.log"
+
+
+def print_tree(config: Mapping[str, Any]) -> None:
+    """Prints the resolved configuration as a tree, where a person looks at a terminal."""
+    if not (is_first_process() and sys.stdout.isatty() and config["system"].get("print_config")):
+        return
+    tree = Tree("config", guide_style="dim")
+    for key, value in config.items():
+        if value not in (None, {}, []):
+            _grow(tree, str(key), value)
+    Console(highlight=False, soft_wrap=True).print(tree)
+
+
+def _grow(tree: Tree, key: str, value: Any) -> None:
+    if isinstance(value, Mapping) and value:
+        branch = tree.add(f"[bold]{key}[/bold]")
+        for name, below in value.items():
+            _grow(branch, str(name), below)
+    else:
+        tree.add(f"{key}: {value}".replace("[", r"\["))
+
+
+class Tee:
+    """A stream whose lines also go to a file; what a bar draws over itself does not.
+
+    Args:
+        stream: Where the user looks.
+        file: Where it is kept.
+    """
+
+    def __init__(self, stream: TextIO, file: TextIO) -> None:
+        self.stream, self.file = stream, file
+
+    def write(self, text: str) -> int:
+        """Writes to both."""
+        if "\r" not in text and "\x1b" not in text:
+            with contextlib.suppress(OSError, ValueError):  # a full disk ends no training
+                self.file.write(text)
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        """Flushes both."""
+        with contextlib.suppress(OSError, ValueError):
+            self.file.flush()
+        self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Meanwhile what the first process prints is also appended to ``train.log``, errors too."""
+    if not is_first_process():
+        yield
+        return
+    with (
+        open(folder / NAME, "a", encoding="utf-8", errors="backslashreplace") as file,
+        contextlib.redirect_stdout(Tee(sys.stdout, file)),  # type: ignore[type-var]
+        contextlib.redirect_stderr(Tee(sys.stderr, file)),  # type: ignore[type-var]
+    ):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.write(traceback.format_exc())
+            raise
