@@ -208,6 +208,7 @@ class System:
 
     outputs: Annotated[PathString, Len(1)]
     cache: PathText | None
+    print_config: bool
     num_workers: Count
     num_threads: PositiveInt | None
     tf32: bool
@@ -227,6 +228,13 @@ class Wandb:
     artifacts: bool
     images: Count
     timeout: PositiveInt
+
+
+@dataclass
+class TensorBoard:
+    """TensorBoard's writer."""
+
+    flush_secs: PositiveInt
 
 
 @dataclass
@@ -258,5 +266,6 @@ GROUPS: dict[str, type] = {
     "metric": Metrics,
     "system": System,
     "logger.wandb": Wandb,
+    "logger.tensorboard": TensorBoard,
 }
 """Where a node without a ``_target_`` stands, and its keys."""
