@@ -204,7 +204,8 @@ def _single_job(
     """The job of a command without ``-m``, once its configuration has been composed and checked."""
     typed = without_hydra([word for word in arguments if is_override(word)])
     words = chosen_row(config_name, typed)
-    config = compose_plain(config_name, words)
+    folder = _folder_of_run(words)
+    config = compose_plain(config_name, [*folder, *words])
     if not _flags(arguments) & set(SHOWS):
         require_folder(config["system"]["outputs"])
     given = given_keys([*words, *chosen_by_experiment(words)])
@@ -216,16 +217,28 @@ def _single_job(
         else:
             print(as_typed(f"python {config_name}.py {for_shell(row)}"), flush=True)
 
+    argv = list(sys.argv)
+    if folder:
+        sys.argv[1:] = in_order(sys.argv[1:], folder)  # Hydra composes once more
+
     def job(composed: DictConfig) -> Any:
-        argv = sys.argv
         if words is not typed:  # what its records and weights name, and what its ranks are given
             sys.argv = [argv[0], *row]
+        else:
+            sys.argv = argv
         try:
             return _guarded(config_name, work, config, given)
         finally:
             sys.argv = argv
 
     return job
+
+
+def _folder_of_run(words: Sequence[str]) -> list[str]:
+    """The group that has ``data.path``, for ``run=RUN data.path=NEW`` of a data set that moved."""
+    given = given_keys(words)
+    moved = "run" in given and "data.path" in given.get("data", ()) and "data" not in given["data"]
+    return ["data=folder"] if moved else []
 
 
 def _job_of_hydra(config_name: str, work: Callable[..., Any]) -> Callable[[DictConfig], Any]:

@@ -33,7 +33,13 @@ from idinvert.config.identity import (
     has_no_effect,
 )
 from idinvert.config.instantiate import bind, targets
-from idinvert.config.run_folder import find_run, is_first_process
+from idinvert.config.run_folder import (
+    find_run,
+    is_first_process,
+    read_config,
+    read_contents,
+    require_file,
+)
 from idinvert.data.content import computed_anew, content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.data.folder import open_without_results
@@ -84,7 +90,45 @@ def evaluate(
         config = as_table(config)
         track = functools.partial(track_table, config)
         return render_table(config, evaluate=once, given=given or {}, track=track)
-    return run_task(with_run(config, given=given or {}), once=_in_sweep() or "row" in (given or {}))
+    config = with_run(config, given=given or {})
+    require_moved(config, given=given or {})
+    return run_task(config, once=_in_sweep() or "row" in (given or {}))
+
+
+def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> None:
+    """Refuses other images or another generator at the new place of those of ``run=RUN``.
+
+    Args:
+        config: With the values of its run.
+        given: Keys of the command line; a whole group (``data=folder``) chooses other images.
+
+    Raises:
+        ConfigError: Names both contents and both places.
+    """
+    moved = [top for top in ("data", "generator") if list(given.get(top, ())) == [f"{top}.path"]]
+    if config["run"] is None or not moved:
+        return
+    try:
+        folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    except ConfigError:
+        return  # a shipped one, which reads no files of the user's
+    stored = read_config(folder, classes=config["classes"])
+    before = read_contents(folder) or {}
+    for top in moved:
+        require_file(stored, f"{top}.path", run=config["run"])
+        path = config[top]["path"]
+        now = open_data(config["data"]).fingerprint if top == "data" else None
+        if now is None:
+            now = fingerprint(find_weights(path, role="generator", key="generator.path"))
+        if before.get(top) not in (None, now):
+            other = {
+                "data": f"To measure other images: data=folder data.path={path}.",
+                "generator": "Encoders belong to one generator: put the run's back.",
+            }
+            raise ConfigError(
+                f"{top}.path={path} holds {top} {now}, and run={config['run']} started with "
+                f"{before[top]} at {top}.path={stored[top]['path']}. {other[top]}"
+            )
 
 
 def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:

@@ -20,11 +20,13 @@ from idinvert.cli.wandb_reporting import check_account, track_training
 from idinvert.config.compose import usual_targets
 from idinvert.config.instantiate import build, named_words, own_targets
 from idinvert.config.run_folder import (
+    MAY_MOVE,
     find_run,
     first_command,
     is_first_process,
     locked,
     read_contents,
+    require_file,
     take_keys,
     write_config,
     write_contents,
@@ -89,7 +91,7 @@ def _train(
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
         stored = stored_config(folder, classes=config["classes"])
         _require_same_statistics(parts, stored=stored)
-        require_same_contents(config, parts.contents, folder=folder)
+        require_same_contents(config, parts.contents, folder=folder, stored=stored)
     with locked(folder):
         if is_first_process():
             write_config(folder, config | {"run": None, "classes": []}, command=command())
@@ -262,14 +264,19 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     folder = find_run(config["run"], outputs=config["system"]["outputs"])
     stored = stored_config(folder, classes=config["classes"])
     words = {word for below in given.values() for word in below}
-    refused = sorted(set(given) - set(MAY_CHANGE) | words & set(SCIENCE))
+    moved = words & set(MAY_MOVE)
+    others = {top for top, below in given.items() if set(below) - moved}
+    refused = sorted(others - set(MAY_CHANGE) | words & set(SCIENCE))
     if refused:
         raise ConfigError(
             f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "
             f"Leave that out, or start another run without run=. May change: "
-            f"{', '.join(MAY_CHANGE[1:])}."
+            f"{', '.join(MAY_CHANGE[1:])}; and the places of the same files: "
+            f"{', '.join(MAY_MOVE)}."
         )
     precision, tf32 = stored["trainer"]["precision"], stored["system"].get("tf32", False)
+    for key in moved:
+        require_file(stored, key, run=config["run"])
     take_keys(stored, config, words)
     # A whole group (trainer=ddp, system=mine) would set these two as well.
     stored["trainer"]["precision"], stored["system"]["tf32"] = precision, tf32
@@ -277,7 +284,11 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
 
 
 def require_same_contents(
-    config: dict[str, Any], contents: Mapping[str, str], *, folder: Path
+    config: dict[str, Any],
+    contents: Mapping[str, str],
+    *,
+    folder: Path,
+    stored: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuses to go on with a run on other images or other networks than it started with.
 
@@ -285,6 +296,7 @@ def require_same_contents(
         config: The run's configuration.
         contents: The hashes of its present inputs, by top-level key.
         folder: The run's folder.
+        stored: The configuration before this command, for where the inputs were.
 
     Raises:
         ConfigError: Names what has changed, and the command that starts another run.
@@ -295,7 +307,7 @@ def require_same_contents(
         return
     told = "; ".join(
         f"{key} ({_place(key, config)}) was {before.get(key, 'not there')} and is "
-        f"{contents.get(key, 'not there')}"
+        f"{contents.get(key, 'not there')}{_before(key, config, stored)}"
         for key in changed
     )
     first = first_command(folder) or "train.py"
@@ -304,6 +316,13 @@ def require_same_contents(
         "with: put that back. To train with what is there now, start another run: "
         f"{'' if first.startswith('idinvert-') else 'python '}{first}"
     )
+
+
+def _before(key: str, config: dict[str, Any], stored: Mapping[str, Any] | None) -> str:
+    """Where an input was that this command looks for elsewhere."""
+    if stored is None or (before := _place(key, dict(stored))) == _place(key, config):
+        return ""
+    return f" (the run has {before})"
 
 
 def _place(key: str, config: dict[str, Any]) -> str:

@@ -27,6 +27,8 @@ LARGEST = 100_000
 GROUPS = {one.name for one in fields(TrainConfig) if one.type is Any} - {"sweep"}
 """Keys that hold a group or nothing."""
 STANDS_ON = "stands_on.json"
+MAY_MOVE = ("data.path", "generator.path", "discriminator.path", "perceptual.network.path")
+"""Keys of files that ``run=RUN`` takes from a command, where their content is the same."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """What Lightning and Slurm call a process that is not the first; 0 for the first."""
 TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -88,6 +90,37 @@ def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any
         raise ConfigError(f"{folder / CONFIG}: is nested too deeply") from None
     except (OSError, ValueError, yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"{folder / CONFIG}: {error}") from error
+    return _from_start(found, folder)
+
+
+def _from_start(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration with its relative paths read from where the run was started.
+
+    A run lies in ``<outputs>/<experiment>/<id>``, so a relative ``system.outputs`` tells the start,
+    also of a project that has moved. A path that leads nowhere from there stays as it is.
+    """
+    outputs = Path(str((stored.get("system") or {}).get("outputs") or ""))
+    up = len(outputs.parts) + 1
+    parents = folder.resolve().parents
+    if outputs.is_absolute() or ".." in outputs.parts or up >= len(parents):
+        return stored
+    return _absolute(stored, parents[up], only_there=True)
+
+
+def _absolute(node: Any, start: Path, *, only_there: bool) -> Any:
+    """A configuration whose relative ``path`` and ``…_path`` values are read from a folder."""
+    if not isinstance(node, dict):
+        return node
+    found = {}
+    for key, value in node.items():
+        found[key] = _absolute(value, start, only_there=only_there)
+        if isinstance(value, str) and (key == "path" or str(key).endswith("_path")):
+            typed = Path(value)
+            there = start / typed
+            relative = not typed.is_absolute() and value[:1] not in ("", "~") and ":" not in value
+            moved = start.resolve() != Path.cwd() or not only_there
+            if relative and moved and there.exists():
+                found[key] = str(there)
     return found
 
 
@@ -129,6 +162,19 @@ def take_keys(stored: dict[str, Any], config: dict[str, Any], words: Iterable[st
         there[last] = here[last]
 
 
+def require_file(stored: Mapping[str, Any], key: str, *, run: str) -> None:
+    """Refuses a new place for what a run does not read from a file.
+
+    Raises:
+        ConfigError: There is no file at that key.
+    """
+    node: Any = stored
+    for part in key.split(".")[:-1]:
+        node = (node or {}).get(part)
+    if not (node or {}).get("path"):
+        raise ConfigError(f"run={run} reads no file at {key}: leave {key} out.")
+
+
 def write_config(folder: Path, config: dict[str, Any], *, command: str | None = None) -> None:
     """Stores the resolved configuration under the command that first made the folder.
 
@@ -137,6 +183,9 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
         config: Plain values.
         command: The command line; only a folder without one takes it.
     """
+    outputs = Path(str((config.get("system") or {}).get("outputs") or ""))
+    if outputs.is_absolute() or ".." in outputs.parts:  # then the folder does not tell the start
+        config = _absolute(config, Path.cwd(), only_there=False)
     first = first_command(folder) or command
     heading = f"# {first}\n" if first else ""
     durable.write(folder / CONFIG, heading + yaml.safe_dump(config, sort_keys=False))
