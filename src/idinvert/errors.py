@@ -1,6 +1,7 @@
 """The errors a user may meet; each says what was got, what was expected, which key to change."""
 
 import difflib
+import errno
 import math
 import re
 import sys
@@ -11,6 +12,11 @@ from typing import Any
 
 LONGEST = 4_000
 """Characters of an error's message."""
+PLACES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENAMETOOLONG, errno.ESTALE),
+)
+"""What the system says of a place where nothing can be written or read."""
 
 
 class IdinvertError(Exception):
@@ -150,9 +156,19 @@ def exit_status(work: Callable[[], None]) -> int:
     except IdinvertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (MemoryError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+            sys.stderr.close()
+            return 0
+        if isinstance(error, MemoryError):
+            told = "out of memory; fewer --workers need less"
+        elif error.errno in PLACES:
+            told = f"{error}. Free some space, or give a folder that can be written"
+        else:
+            raise
+        print(f"error: {told}; the same command goes on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of the output, such as head, has seen enough
-        sys.stderr.close()
     return 0

@@ -15,7 +15,7 @@ import torch
 
 from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
-from idinvert.errors import ConfigError, as_typed
+from idinvert.errors import ConfigError, as_typed, exit_status
 from idinvert.tracking.status import write_status
 
 
@@ -137,3 +137,24 @@ def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(
     err = capsys.readouterr().err
     assert f"{number.name}: stopping; once more to quit now." in err
     assert "To go on: python evaluate.py 'run=a b' n=3" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left.*Free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "out.zip"), "out.zip.*Free some"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_the_small_programs_end_in_one_line(
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise error
+
+    assert exit_status(work) == 2
+    printed = capsys.readouterr().err
+    assert re.search(words, printed) and printed.count("\n") == 1
+    with pytest.raises(ZeroDivisionError):
+        exit_status(lambda: print(1 / 0))

@@ -1,6 +1,5 @@
 """How both programs end: asked by a signal, or because the machine has no room left."""
 
-import errno
 import os
 import shlex
 import signal
@@ -17,15 +16,10 @@ import torch
 from idinvert.cli.devices import out_of_memory
 from idinvert.cli.slurm import in_cluster_job
 from idinvert.config.run_folder import is_first_process
-from idinvert.errors import DataError, IdinvertError, OutputError, as_typed
+from idinvert.errors import PLACES, DataError, IdinvertError, OutputError, as_typed
 from idinvert.tracking.status import read_facts
 from idinvert.training.callbacks.stop import PEOPLE
 
-PLACES = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENAMETOOLONG, errno.ESTALE),
-)
-"""What the system says of a place where nothing can be written or read."""
 LONGEST = 500
 """Characters of what other libraries say."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import weakref
 import zipfile
@@ -21,6 +23,20 @@ LARGEST = 256 << 20
 """Bytes of an image file at most."""
 _NOT_IMAGES = (b"__keys__", b"__len__", b"length", b"num-samples")
 """Keys under which some writers keep counts and lists."""
+
+_WHOLE = 1 << 30
+"""Bytes of a database whose values are tried as well as its keys."""
+_WALK = """
+import lmdb, os, sys
+environment = lmdb.open(sys.argv[1], subdir=False, readonly=True, lock=False)
+values = os.path.getsize(sys.argv[1]) <= int(sys.argv[2])
+with environment.begin(buffers=True) as transaction:
+    for key, value in transaction.cursor():
+        if values:
+            bytes(value)
+"""
+WALK = (sys.executable, "-P", "-c", _WALK)
+"""The command that reads a database to its end; file and `_WHOLE` follow."""
 
 _OPEN: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
 _OPENING = threading.Lock()
@@ -174,14 +190,21 @@ class LmdbSource(_Source):
             name and names sort as keys do.
 
     Raises:
-        DataError: The package `lmdb` is not installed, or this is no database.
+        DataError: The package `lmdb` is not installed, or this is no database, or a part of one.
     """
 
     def __init__(self, *, path: Path, key: str) -> None:
         self.path = path
         lmdb = _package(path, key=key)
+        _require_readable(self._file(), key=key)
         try:
-            with self._environment().begin() as transaction:
+            environment = self._environment()
+            needs = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+            if (size := self._file().stat().st_size) < needs:  # reading beyond it kills a process
+                raise DataError(
+                    f"{path} is truncated: it has {size:,} of {needs:,} bytes; change `{key}`"
+                )
+            with environment.begin() as transaction:
                 keys = list(transaction.cursor().iternext(values=False))
         except (lmdb.Error, MemoryError, ValueError) as error:
             raise DataError(f"cannot read {path}: {error}; change `{key}`") from error
@@ -251,6 +274,17 @@ def _is_lmdb(path: Path) -> bool:
     return (path / "data.mdb").is_file() or (
         path.is_file() and path.suffix.lower() in (".mdb", ".lmdb")
     )
+
+
+def _require_readable(path: Path, *, key: str) -> None:
+    """Walks through a database in a process of its own: a damaged one may kill its reader.
+
+    Raises:
+        DataError: It did.
+    """
+    walk = [*WALK, os.path.realpath(path), str(_WHOLE)]
+    if subprocess.run(walk, capture_output=True, check=False).returncode < 0:
+        raise DataError(f"{path} is damaged: a process that reads it is killed; change `{key}`")
 
 
 def _package(path: Path, *, key: str) -> ModuleType:

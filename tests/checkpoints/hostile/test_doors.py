@@ -31,6 +31,7 @@ from idinvert.errors import CheckpointError, DataError, IdinvertError
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.results.record import Record, append, read_records
 from tests.checkpoints import tiny
+from tests.data.pictures import write_lmdb
 
 from .mutate import mutate
 from .samples import saved
@@ -112,7 +113,9 @@ def enter(cases: Iterator[Case], door: Door, place: Path, capsys: Any, *, what: 
     wrong: list[str] = []
     events: list[str] = []
     slowest = 0.0
-    for name, content in cases:
+    for number, (name, content) in enumerate(cases):
+        # A file of its own: an open database stays mapped to memory.
+        place = place.with_name(f"{number}{place.suffix}")
         place.write_bytes(content)
         for _ in range(2):  # what a library imports on first use is gone the second time
             begun = time.process_time()
@@ -125,6 +128,7 @@ def enter(cases: Iterator[Case], door: Door, place: Path, capsys: Any, *, what: 
             slow = time.process_time() - begun
             if not seen and slow < SECONDS:
                 break
+        place.unlink()
         slowest = max(slowest, slow)
         events += [f"{name}: {event}" for event in seen]
         if ending is None:
@@ -189,6 +193,12 @@ def pictures(*forms: str) -> dict[str, bytes]:
     return found
 
 
+def database(place: Path) -> dict[str, bytes]:
+    files = {f"{number:04d}": content for number, content in enumerate(pictures().values())}
+    write_lmdb(place / "database", {**files, "large": bytes(20_000)})
+    return {"database": (place / "database" / "data.mdb").read_bytes()}
+
+
 class _Like:
     """What `open_directions` asks of a generator."""
 
@@ -197,6 +207,13 @@ class _Like:
 
 def doors(place: Path, count: int) -> dict[str, tuple[Iterator[Case], Door]]:
     """Damaged files and what opens them, by name."""
+
+    def read_database(path: Path) -> None:
+        source = open_source(path, key="data.path")
+        for name in source.names:
+            source.read(name)
+            source.stamp(name)
+
     generator: Any = type("StyleGANGenerator", (_Like,), {})()
     weights = {
         "F": save({"features.0.weight": torch.ones(3)}),
@@ -236,6 +253,10 @@ def doors(place: Path, count: int) -> dict[str, tuple[Iterator[Case], Door]]:
             damaged(pictures("BMP", "GIF", "TIFF"), count, native=False),
             (read_mask, DataError),
         ),
+        "databases": (
+            damaged(database(place), count // 5, native=False),
+            (read_database, DataError),
+        ),
         "codes": (
             damaged(codes(place), count // 2, native=True),
             (lambda path: read_codes(path, generator="g"), CheckpointError),
@@ -244,7 +265,7 @@ def doors(place: Path, count: int) -> dict[str, tuple[Iterator[Case], Door]]:
 
 
 NAMES = ("native weights", "native headers", "native directions", "foreign directions",
-         "perceptual weights", "record files", "images", "masks", "codes")  # fmt: skip
+         "perceptual weights", "record files", "images", "masks", "databases", "codes")  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -252,7 +273,8 @@ NAMES = ("native weights", "native headers", "native directions", "foreign direc
 @pytest.mark.parametrize("count", [FEW, pytest.param(ALL, marks=pytest.mark.slow)])
 def test_damaged_files(name: str, count: int, tmp_path: Path, capsys: Any) -> None:
     cases, door = doors(tmp_path, count)[name]
-    ended = enter(cases, door, tmp_path / "file", capsys, what=f"damaged {name}")
+    place = tmp_path / ("file.mdb" if name == "databases" else "file")
+    ended = enter(cases, door, place, capsys, what=f"damaged {name}")
     assert ended["refused"] > ended.total() // 10
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from idinvert.checkpoints.formats.read import COMMAND
+from idinvert.data.source import WALK
 
 _EVENTS = (
     "exec", "compile", "import", "pickle.find_class", "marshal.", "code.__new__", "os.", "pty.",
@@ -45,5 +46,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _is_the_reader(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether this process started the child that reads, by its fixed command."""
-    return event == "subprocess.Popen" and tuple(arguments[1][: len(COMMAND)]) == COMMAND
+    """Whether this process started a child that reads, by its fixed command."""
+    if event != "subprocess.Popen":
+        return False
+    return any(tuple(arguments[1][: len(each)]) == each for each in (COMMAND, WALK))
