@@ -33,6 +33,7 @@ from idinvert.config.compose import (
     take_own_config_dir,
     without_hydra,
 )
+from idinvert.config.instantiate import check_signatures
 from idinvert.config.run_folder import require_folder
 from idinvert.config.words import check_words, for_hydra, for_shell
 from idinvert.errors import ConfigError, IdinvertError, as_typed
@@ -242,10 +243,14 @@ def _folder_of_run(words: Sequence[str]) -> list[str]:
 
 
 def _job_of_hydra(config_name: str, work: Callable[..., Any]) -> Callable[[DictConfig], Any]:
-    """The job of a configuration that was not checked before (``--config-name``)."""
+    """The job of a configuration that is checked only now (``--config-name``)."""
 
     def job(config: DictConfig) -> Any:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        try:
+            check_signatures(plain)
+        except IdinvertError as error:
+            _fail(error)
         return _guarded(config_name, work, plain, given_keys(HydraConfig.get().overrides.task))
 
     return job
