@@ -1,5 +1,6 @@
 """Paths stay text whatever they hold; printed commands can be pasted; neighbours are known."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from idinvert.config.compose import compose_plain, expand_sweep
 from idinvert.config.neighbours import CHOICES, NEIGHBOURS, as_markdown
 from idinvert.config.values import expectations, is_path_annotation
 from idinvert.config.words import check_words, for_hydra, for_shell, is_path_key
-from idinvert.errors import ConfigError
+from idinvert.data.source import open_source
+from idinvert.errors import ConfigError, DataError
 from tests.config.test_values import configurations
 
 ORDINARY = [
@@ -109,3 +111,9 @@ def test_the_page_shows_the_words_that_the_errors_know() -> None:
     page = Path(__file__).parents[2] / "docs" / "researcher.md"
     assert as_markdown() in page.read_text(encoding="utf-8")
     assert len(NEIGHBOURS) > 20 and CHOICES
+
+
+def test_a_file_whose_name_is_no_text_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"b\xfcro.png")).touch()
+    with pytest.raises(DataError, match="rename that file"):
+        open_source(tmp_path, key="images")

@@ -115,6 +115,20 @@ def files_below(root: str | Path) -> list[str]:
     return sorted(names)
 
 
+def require_text(names: Sequence[str], *, folder: str | Path) -> None:
+    """Refuses names of files that are no UTF-8 text, which tables and pages must hold.
+
+    Raises:
+        DataError: Names the first.
+    """
+    for name in names:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise DataError(
+                f"the name {os.fsencode(name)!r} in {folder} is no UTF-8 text, which tables and "
+                "pages must hold: rename that file, then give the command again."
+            )
+
+
 def _hashes(root: str, names: list[str]) -> dict[str, str]:
     """The hash of every file below `root`; those of the same stamp are not read again."""
     index = _index_file(root)

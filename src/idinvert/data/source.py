@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from idinvert.data.content import files_below, stamp_of
+from idinvert.data.content import files_below, require_text, stamp_of
 from idinvert.data.decode import LARGEST as MOST_PIXELS
 from idinvert.data.formats import SUFFIXES, WORDS, left_out
 from idinvert.errors import ConfigError, DataError
@@ -70,6 +70,7 @@ def _open(path: Path, *, key: str) -> ImageSource:
             source: ImageSource = LmdbSource(path=path, key=key)
         elif path.is_dir():
             below = files_below(path)
+            require_text(below, folder=path)
             source = FolderSource(path=path, names=tuple(filter(_is_image, below)))
             source.left_out = left_out(name for name in below if not _is_image(name))
         elif not path.exists():
