@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from idinvert.cli.tables import expected_choices
+from idinvert.cli.tables import LONG, _is_look, _steps, _with_training, expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled
@@ -156,3 +157,19 @@ def test_a_command_that_cannot_be_composed_is_named() -> None:
     table = described(spec, scale="miniature", expected=expected_choices)
     with pytest.raises(ConfigError, match=r"row 'EffNet': its commands cannot be composed.*effnet"):
         filled(table, [])
+
+
+def test_commands_train_the_runs_that_are_not_on_this_machine():
+    table = described("table1_methods", scale="miniature", expected=expected_choices)
+    shown = filled(table, [])
+    cells = [replace(c, missing=c.missing and replace(c.missing, run="far")) for c in shown.cells]
+    shown = replace(shown, cells=cells)
+    for cell in _with_training(shown, {"near"}).cells:
+        if cell.missing and cell.missing.commands:
+            assert cell.missing.run is None and cell.missing.commands == cell.place.commands()
+    assert _with_training(shown, {"far"}) == shown
+    long = [place for place in evaluations(shown, everything=True) if _steps(place) >= LONG]
+    assert long, "table 1 has rows of 1,000 steps"
+    config = {"n": 32, "scale": {"n_test": 500}, "recompute": False}
+    assert _is_look(config, {"n": ["n"]}) and not _is_look(config, {})
+    assert not _is_look({**config, "recompute": True}, {"n": ["n"]})

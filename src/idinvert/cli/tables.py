@@ -1,7 +1,8 @@
 """``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.networks import room_name
-from idinvert.results.cells import evaluations, filled
+from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled
 from idinvert.results.parse import described
 from idinvert.results.record import FILE, Record, read_records
 from idinvert.results.render import page, write
@@ -32,6 +33,9 @@ from idinvert.results.spec import ANY, NO_CHOICES, Place
 PLACEHOLDER = "FILE_OF_"
 """In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""
 
+Shown = FilledTable | FilledCurves
+LONG = 1000
+"""Steps of rows that a look (``n=32``) does not start; their commands stand under the table."""
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
 OF_THE_COMMAND = (
@@ -86,6 +90,9 @@ def render_table(
             run = best_fitting(runs, of_the_run(place.where))
             if run is None:
                 continue
+            if _is_look(config, given) and (steps := _steps(place)) >= LONG:
+                print(f"{table.name}: {place.label} takes {steps:,} steps: not started for a look")
+                continue
             print(f"{table.name}: evaluating {place.label}, run {run.run}")
             try:
                 found = evaluate(_evaluation(config, place, run, given=given))
@@ -94,12 +101,46 @@ def render_table(
                 continue
             made += [record for record in found if record not in known]
     shown = filled(table, _records(places, only))
+    shown = _with_training(shown, {run.run for run in trained_runs(outputs)})
     print(page(shown))
     files = write(shown, outputs / "tables")
     for path in files:
         print(f"written: {path}")
     track(shown, files)
     return made
+
+
+def _is_look(config: dict[str, Any], given: Mapping[str, Sequence[str]]) -> bool:
+    """Whether fewer images than the scale's are asked for, and nothing again."""
+    few = config["n"] is not None and config["n"] < config["scale"]["n_test"]
+    return "n" in given and few and not config["recompute"]
+
+
+def _steps(place: Place) -> int:
+    """The steps that a row's evaluation names; 0 for none."""
+    named = [word.partition("=")[2] for word in place.evaluate if "inversion.steps=" in word]
+    return int(float(named[-1])) if named else 0
+
+
+def _with_training(shown: Shown, here: Collection[str]) -> Shown:
+    """A table whose commands name only runs of this machine and train the others.
+
+    Args:
+        shown: Its reasons may name runs of records from elsewhere.
+        here: Ids of the runs there are.
+    """
+
+    def mended(cell: Any) -> Any:
+        missing = cell.missing
+        if missing is None or missing.run is None or missing.run in here or not missing.commands:
+            return cell
+        told = replace(missing, commands=cell.place.commands(), run=None)
+        return replace(cell, missing=told)
+
+    if isinstance(shown, FilledTable):
+        return replace(shown, cells=[mended(cell) for cell in shown.cells])
+    curves = [replace(c, cells=[mended(cell) for cell in c.cells]) for c in shown.curves]
+    return replace(shown, curves=curves)
 
 
 def record_places(more: str | None, *, outputs: Path) -> list[Path]:
