@@ -328,3 +328,22 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"data\.cache_dir"):
         prepare(small(tmp_path / "file" / "below").val)
+
+
+def test_of_a_split_only_what_is_announced_is_rendered(tmp_path: Path) -> None:
+    whole = small(tmp_path / "whole").train
+    prepare(whole)
+    split = small(tmp_path / "part").train
+    for places in ([3, 7, 5], range(4), [3]):
+        prepare(split, places)
+    sizes = [len(np.load(file)) for file in (tmp_path / "part").glob("*.npy")]
+    assert sorted(sizes) == [3, 6]
+    for ours in (split, pickle.loads(pickle.dumps(split))):
+        for index in range(20):  # those that nobody announced too
+            assert torch.equal(ours[index]["image"], whole[index]["image"])
+            assert ours[index]["id"] == whole[index]["id"]
+    assert len(list((tmp_path / "part").glob("*.npy"))) == 2
+    again = small(tmp_path / "whole").train  # the cache of the whole is used where it is there
+    prepare(again, [2])
+    assert torch.equal(again[2]["image"], whole[2]["image"])
+    assert len(list((tmp_path / "whole").glob("*.npy"))) == 1

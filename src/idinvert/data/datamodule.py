@@ -100,6 +100,17 @@ def permutation(length: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(length, generator=rng)
 
 
+def places_seen(length: int, *, seed: int, start: int, end: int, first: int) -> set[int]:
+    """Places that a training sees from `start` to `end` images, and the `first` of epoch 0."""
+    if end - start >= length:
+        return set(range(length))
+    seen = set(permutation(length, seed=seed, epoch=0)[:first].tolist())
+    for epoch in range(start // length, -(-end // length)):
+        order = permutation(length, seed=seed, epoch=epoch)
+        seen.update(order[max(start - epoch * length, 0) : max(end - epoch * length, 0)].tolist())
+    return seen
+
+
 class ImageDataModule(LightningDataModule):
     """Loaders of one domain. Pixels stay uint8; they are normalised on the device.
 

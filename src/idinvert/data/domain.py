@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,13 +49,19 @@ class Domain:
     attributes: tuple[Attribute, ...] = ()
 
 
-def prepare(split: Dataset[dict[str, Any]]) -> None:
+def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = None) -> None:
     """Makes what a split still lacks on disk, here and now instead of in its loader's processes.
+
+    Args:
+        split: The images.
+        places: Those that will be asked for; None: all.
 
     Raises:
         DataError: It cannot be made.
     """
-    if hasattr(split, "prepare"):
+    if places is not None and hasattr(split, "prepare_part"):
+        split.prepare_part(places)
+    elif hasattr(split, "prepare"):
         split.prepare()
 
 

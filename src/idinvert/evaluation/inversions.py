@@ -212,7 +212,8 @@ def predict(
     count = context.count if dataset is None else limit(dataset, None)
     dataset = context.dataset if dataset is None else dataset
     chunks = spans(count, size=context.batch_size)
-    prepare(dataset)
+    # As many again are the real images that outputs are compared with.
+    prepare(dataset, range(min(2 * count, len(dataset))))  # type: ignore[arg-type]
     runner = make_trainer(context.trainer, out=out)
     module = InversionModule(
         context,

@@ -54,7 +54,7 @@ def sample(
         raise ConfigError(f"task.truncation is {truncation}: expected a number of 0 or more")
     context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
     require_set_metrics(context, task="samples")
-    prepare(context.dataset)
+    prepare(context.dataset, range(min(2 * context.count, len(context.dataset))))  # type: ignore[arg-type]
     options = {"truncation": float(truncation), "seed": seed}
     with context.task_folder("samples", truncation=truncation, seed=seed) as out:
         device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device

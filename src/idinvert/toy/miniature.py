@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing
 from functools import partial
@@ -123,7 +123,8 @@ churches_mini = partial(procedural, CHURCHES)
 class RenderedSplit(Dataset[dict[str, Any]]):
     """One split, rendered to a uint8 file of its own when its first image is asked for.
 
-    So an evaluation renders no images to train on. Long work is done by several processes. The
+    So an evaluation renders no images to train on. Who knows which images will be asked for says so
+    by `prepare_part`, and no others are rendered. Long work is done by several processes. The
     file is mapped into the memory of each process that reads it.
 
     Args:
@@ -159,6 +160,9 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             shapes["masks"] = (len(ids), resolution, resolution)  # type: ignore[assignment]
         self._files = {folder / f"{self.stem}.{kind}.npy": shape for kind, shape in shapes.items()}
         self._arrays: list[np.ndarray] = []
+        self._options: dict[str, Any] = {"resolution": resolution, "seed": seed, "masks": masks}
+        self._part: RenderedSplit | None = None
+        self._at: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,10 +180,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a split of {len(self)} images")
-        if not self._arrays:
-            self.prepare()
-            self._arrays = [np.load(path, mmap_mode="r") for path in self._files]
-        pixels = [torch.from_numpy(array[index].copy()) for array in self._arrays]
+        pixels = self._pixels(index)
         number = int(self.ids[index])
         return {
             "image": pixels[0],
@@ -189,8 +190,37 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             **({"mask": pixels[1]} if len(pixels) > 1 else {}),
         }
 
+    def _pixels(self, index: int) -> list[Tensor]:
+        """The picture at `index`, and its mask if it is wanted."""
+        if self._part is not None and index in self._at:
+            return self._part._pixels(self._at[index])
+        if self._part is not None:  # an image that nobody announced
+            drawn = self.renderer.render(self.labels[index : index + 1], resolution=self.resolution)
+            return [pixels[0] for pixels in drawn[: len(self._files)]]
+        if not self._arrays:
+            self.prepare()
+            self._arrays = [np.load(path, mmap_mode="r") for path in self._files]
+        return [torch.from_numpy(array[index].copy()) for array in self._arrays]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": []}  # a worker process maps the files anew
+
+    def prepare_part(self, places: Collection[int]) -> None:
+        """Renders some images to a file of their own, unless the whole split is there.
+
+        Others are then drawn when they are asked for, each time.
+
+        Raises:
+            DataError: The files cannot be written.
+        """
+        if len(set(places)) >= len(self) or self._is_there():
+            self.prepare()
+        elif not set(places) <= self._at.keys():
+            chosen = sorted({*places, *self._at})
+            ids, folder = self.ids[chosen], self.folder
+            part = RenderedSplit(self.renderer, ids=ids, folder=folder, **self._options)
+            part.prepare()
+            self._part, self._at = part, {place: i for i, place in enumerate(chosen)}
 
     def prepare(self) -> None:
         """Renders what is missing or broken; whoever comes second waits and finds it there.
@@ -198,6 +228,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         Raises:
             DataError: The files cannot be written.
         """
+        self._part, self._at = None, {}
         if self._is_there():
             return
         try:
@@ -238,7 +269,9 @@ class RenderedSplit(Dataset[dict[str, Any]]):
                 name = stack.enter_context(written_whole(path))
                 places.append((name, _make_array(name, shape)))
             fill = partial(_fill, self.renderer, self.labels, self.resolution, places)
-            progress = Progress(f"rendering {self.stem}", len(self), patience=2.0)
+            progress = Progress(
+                f"rendering {self.renderer.name} once, for the cache", len(self), patience=2.0
+            )
             for done, _ in enumerate(_in_processes(fill, range(0, len(self), _BLOCK)), start=1):
                 progress.update(min(done * _BLOCK, len(self)))
 
