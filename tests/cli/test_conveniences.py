@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from idinvert.cli import commands
 from idinvert.cli.run_log import Tee, kept_in, print_tree
 from idinvert.cli.runs import runs_in
+from idinvert.cli.tables import record_places
 from idinvert.cli.train import train
 from idinvert.config.compose import OWN, compose_plain
 from idinvert.config.identity import scientific_config
@@ -146,3 +147,11 @@ def test_an_error_stands_in_the_log_and_a_bar_does_not(tmp_path: Path) -> None:
     closed = io.StringIO()
     closed.close()
     assert Tee(io.StringIO(), closed).write("x") == 1, "a file that cannot be written is no error"
+
+
+def test_committed_records_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    committed, own = record_places("experiments/table1_methods", outputs=Path("outputs"))
+    assert (committed / "records.jsonl").is_file() and own == Path("outputs/records.jsonl")

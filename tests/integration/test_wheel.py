@@ -66,6 +66,11 @@ def test_what_is_in_it(wheel: Path) -> None:
         for path in assets_folder().rglob("*.safetensors")
     }
     assert len(conf) > 20 and conf <= names
+    records = {
+        f"idinvert/{path.relative_to(REPOSITORY).as_posix()}"
+        for path in (REPOSITORY / "experiments").glob("*/records.jsonl")
+    }
+    assert len(records) > 10 and records <= names
     assert assets and assets <= names
     assert not [name for name in names if name.startswith("tests") or "__pycache__" in name]
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -18,7 +18,7 @@ from idinvert.cli.run_defaults import (
     with_run,
     word_for,
 )
-from idinvert.config.compose import compose_plain, given_keys
+from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError, IdinvertError
 from idinvert.evaluation import networks as wire
@@ -152,6 +152,8 @@ def record_places(more: str | None, *, outputs: Path) -> list[Path]:
     own = outputs / FILE
     if more is None:
         return [own]
+    if not Path(more).exists() and (config_dir().parent / more).exists():
+        more = str(config_dir().parent / more)  # the committed records, which the wheel has too
     if not Path(more).exists():
         raise ConfigError(
             f"records={more}: there is no such file or folder; expected a {FILE}, or a folder "
