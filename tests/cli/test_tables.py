@@ -160,7 +160,8 @@ def test_a_command_that_cannot_be_composed_is_named() -> None:
 
 
 def test_commands_train_the_runs_that_are_not_on_this_machine():
-    table = described("table1_methods", scale="miniature", expected=expected_choices)
+    spec = compose_plain("evaluate", ["table=table1_methods"])["table"]
+    table = described(spec, scale="miniature", expected=expected_choices)
     shown = filled(table, [])
     cells = [replace(c, missing=c.missing and replace(c.missing, run="far")) for c in shown.cells]
     shown = replace(shown, cells=cells)
