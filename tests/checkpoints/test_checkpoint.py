@@ -295,9 +295,9 @@ def test_a_network_of_a_file_that_has_one(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
     file = tiny.rosinality(tmp_path / "x.pt")
     content = torch.load(file, weights_only=True)
-    content["d"]["final_linear.0.bias"][0] = math.nan
+    content["g_ema"]["style.1.bias"][0] = math.nan
     torch.save(content, file)
-    with pytest.raises(CheckpointError, match=r"not finite in float32.*final_linear\.0\.bias"):
+    with pytest.raises(CheckpointError, match=r"not finite in float32.*style\.1\.bias"):
         open_checkpoint(file)
 
 
@@ -305,7 +305,7 @@ def test_whatever_a_reader_stumbles_over(tmp_path: Path, monkeypatch) -> None:
     def stumble(archive: object, **keywords: object) -> None:
         raise IndexError("tuple index out of range")
 
-    family = SimpleNamespace(name="odd", recognise=lambda archive: True, read=stumble)
+    family = SimpleNamespace(name="odd", recognise=lambda archive: True, read=stumble, settings=())
     monkeypatch.setattr(families, "FAMILIES", (family,))
     torch.save({}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"IndexError.*generator\.path"):

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--network", help="which generator, where there are several: g_ema or g")
     inspect.add_argument("--json", action="store_true", help="as JSON")
+    _add_settings(inspect)
     inspect.set_defaults(work=_inspect)
 
     convert = commands.add_parser("convert", help="to this project's files, or out to others'")
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--drop-clamp", action="store_true", help="let rosinality's layout leave out conv_clamp"
     )
     convert.add_argument("--force", action="store_true", help="replace what is there")
+    _add_settings(convert)
     convert.set_defaults(work=_convert)
 
     listing = commands.add_parser("list", help="published weights: name, size, licence, where")
@@ -76,10 +78,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_SETTINGS = {
+    "fused_scale": "whether upsampling layers are fused: true, false or auto (from 128 px on)",
+    "final_tanh": "whether tanh bounds the images: true or false",
+    "conv_clamp": "StyleGAN2: bound on the layers' outputs: a number (NVlabs: 256) or none",
+    "mapping_lr_mul": "StyleGAN2: learning-rate multiplier of the mapping (usually 0.01)",
+}
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the generator was built with, if the file does not say")
+    for name, words in _SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=words)
+
+
+def _settings(given: argparse.Namespace) -> dict[str, str]:
+    return {name: getattr(given, name) for name in _SETTINGS}
+
+
 def _inspect(given: argparse.Namespace) -> None:
     from idinvert.checkpoints.describe import describe, in_lines
 
-    facts = describe(given.file, network=given.network)
+    facts = describe(given.file, network=given.network, settings=_settings(given))
     if given.json:
         print(json.dumps(facts, indent=2, default=str))
     else:
@@ -98,6 +118,7 @@ def _convert(given: argparse.Namespace) -> None:
         half=given.half,
         drop_clamp=given.drop_clamp,
         force=given.force,
+        settings=_settings(given),
     )
     for role, file in files.items():
         print(f"{role:13s} {file}")

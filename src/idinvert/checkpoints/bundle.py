@@ -1,5 +1,7 @@
 """Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ FOREIGN_ROLES = ("generator", "discriminator", "encoder")
 ROLES = ("generator", "discriminator", "attributes", "encoder")
 """What a bundle of this project holds, that which others stand on first."""
 SHIPPED = "shipped:"
+NOT_READ = "not_read.json"
+"""Beside the copies of a foreign file: its roles that could not be read, with the reason."""
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
 
 
@@ -64,7 +68,9 @@ def native_files(folder: Path) -> dict[str, Path]:
     return {}
 
 
-def find_weights(path: str, *, role: str, key: str) -> Path:
+def find_weights(
+    path: str, *, role: str, key: str, settings: Mapping[str, Any] | None = None
+) -> Path:
     """The native file of one network.
 
     Args:
@@ -73,6 +79,8 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
             checkpoint of a foreign family (docs/checkpoints.md), of which a native copy is made.
         role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
         key: The configuration key that gave ``path``, for the error.
+        settings: What a foreign generator was built with, as in `open_checkpoint`; a node of the
+            configuration will do, of which other keys are not read.
 
     Raises:
         CheckpointError: Nothing of that role is there, or a foreign file cannot be read.
@@ -82,7 +90,7 @@ def find_weights(path: str, *, role: str, key: str) -> Path:
     given = Path(path).expanduser()
     if given.is_file():
         own = role not in FOREIGN_ROLES or is_native(given)
-        return given if own else _foreign(given, role, key=key)
+        return given if own else _foreign(given, role, key=key, settings=settings)
     for folder in (given, given / "weights"):
         if (folder / f"{role}.safetensors").is_file():
             return folder / f"{role}.safetensors"
@@ -105,9 +113,12 @@ def _shipped(name: str, *, role: str, key: str) -> Path:
     )
 
 
-def open_network(path: PathString, *, role: str, key: str) -> Any:
+def open_network(
+    path: PathString, *, role: str, key: str, settings: Mapping[str, Any] | None = None
+) -> Any:
     """Loads one network of a bundle or a checkpoint, frozen and in evaluation mode."""
-    return load_network(find_weights(path, role=role, key=key), expect=role, key=key)
+    file = find_weights(path, role=role, key=key, settings=settings)
+    return load_network(file, expect=role, key=key)
 
 
 def open_features(path: PathString, *, key: str) -> Any:
@@ -129,18 +140,32 @@ def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
         role: The role wanted.
         of: The role that ``path`` was given for.
         key: The configuration key that gave ``path``.
+
+    Raises:
+        CheckpointError: The foreign file has the role, and it could not be read.
     """
     file = find_weights(path, role=of, key=key)
     for name in (f"{file.stem}.{role}.safetensors", f"{role}.safetensors"):
         if file.with_name(name).is_file():
             return file.with_name(name)
+    if reason := not_read(file.parent).get(role):
+        raise CheckpointError(
+            f"{key}={path} has a {role} that could not be read: {reason}. "
+            f"Leave it out ({role}.init=scratch), or give another file."
+        )
     return None
 
 
-def _foreign(given: Path, role: str, *, key: str) -> Path:
+def not_read(folder: Path) -> dict[str, str]:
+    """The roles of a foreign file that could not be read, with the reason, by its copies."""
+    file = folder / NOT_READ
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _foreign(given: Path, role: str, *, key: str, settings: Mapping[str, Any] | None) -> Path:
     from idinvert.checkpoints.opened import native_copies  # imports every family
 
-    folder = native_copies(given, key=key)
+    folder = native_copies(given, key=key, role=role, settings=settings)
     file = folder / f"{role}.safetensors"
     if file.is_file():
         return file

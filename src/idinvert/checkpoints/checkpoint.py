@@ -1,5 +1,8 @@
 """The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
 
+import contextlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.untrusted import shown
 
 NATIVE = "idinvert"
+SETTINGS = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
+"""What a generator may have been built with that its file may not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,7 @@ class Checkpoint:
         family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
         meta: JSON-able facts for people: which network was taken, what else the file holds.
+        failed: Roles that the file has and that could not be read, with the reason.
     """
 
     generator: Any = None
@@ -38,6 +44,18 @@ class Checkpoint:
     latent_avg: Tensor | None = None
     family: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def require(self, role: str | None) -> None:
+        """Raises a CheckpointError if this role could not be read; None asks for G if it is there.
+
+        Where no network at all was read, the first reason is given.
+        """
+        reason = self.failed.get(role or "generator")
+        if reason is None and not self.networks:
+            reason = next(iter(self.failed.values()), None)
+        if reason is not None:
+            raise CheckpointError(reason)
 
     @property
     def networks(self) -> dict[str, Any]:
@@ -47,7 +65,12 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    path: str | Path, *, key: str = "path", network: str | None = None
+    path: str | Path,
+    *,
+    key: str = "path",
+    network: str | None = None,
+    role: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Opens a checkpoint of any known family; which one it is shows from its content.
 
@@ -60,12 +83,17 @@ def open_checkpoint(
         key: The config key that named it, for messages.
         network: Which generator, where a file holds several: ``"g_ema"`` (None means it) or
             ``"g"``.
+        role: The network that is needed; None means the generator. Others that do not fit are
+            left out, with the reason in ``failed``.
+        settings: Some of `SETTINGS`, where the generator was built otherwise than its file says or
+            than is assumed: ``fused_scale`` (bool or ``"auto"``), ``final_tanh`` (bool),
+            ``conv_clamp`` (above 0, or ``"none"``), ``mapping_lr_mul`` (above 0).
 
     Raises:
         CheckpointError: No such file; not readable or not safe to read; of no known family; or
             tensors that do not fit. Nothing half-read is ever returned.
     """
-    checkpoint = open_as_it_is(path, key=key, network=network)
+    checkpoint = open_as_it_is(path, key=key, network=network, role=role, settings=settings)
     generator = checkpoint.generator
     if generator is None or checkpoint.latent_avg is not None:
         return checkpoint
@@ -76,8 +104,16 @@ def open_checkpoint(
     return replace(checkpoint, latent_avg=average.clone(), meta=meta)
 
 
-def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> Checkpoint:
+def open_as_it_is(
+    path: str | Path,
+    *,
+    key: str,
+    network: str | None = None,
+    role: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Checkpoint:
     """As `open_checkpoint`, but a mean code that the file lacks is None."""
+    given = checked_settings(settings or {})
     place = Path(path).expanduser()
     if str(path).startswith(SHIPPED):
         place = assets_folder() / str(path).removeprefix(SHIPPED)
@@ -85,8 +121,9 @@ def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> 
         raise CheckpointError(f"{key}={path}: no such file or folder; change {key}")
     try:
         if place.is_dir() or is_native(place):
+            _refuse_settings(given, (), f"{place} (this project's own)")
             return _open_native(place, key=key, network=network)
-        return _open_foreign(place, key=key, network=network)
+        return _open_foreign(place, key=key, network=network, role=role, given=given)
     except IdinvertError:
         raise
     # Whatever a damaged or hostile file makes a reader stumble over ends in the same words.
@@ -95,6 +132,44 @@ def open_as_it_is(path: str | Path, *, key: str, network: str | None = None) -> 
             f"{place}: cannot be read ({type(error).__name__}: {shown(str(error))}); the file is "
             f"damaged or not what it seems; change {key}"
         ) from error
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, as readers take them; see `open_checkpoint`.
+
+    Raises:
+        CheckpointError: One has a value that it cannot have.
+    """
+    found: dict[str, Any] = {}
+    for name in SETTINGS:
+        if (value := settings.get(name)) is None:
+            continue
+        word = str(value).lower()
+        if name in ("fused_scale", "final_tanh"):
+            words: dict[str, Any] = {"true": True, "false": False}
+            words |= {"auto": "auto"} if name == "fused_scale" else {}
+            expected = ", ".join(words)
+        else:
+            words = {"none": None} if name == "conv_clamp" else {}
+            expected = "a number above 0" + " or none" * bool(words)
+            with contextlib.suppress(ValueError):
+                number = float(word)
+                words |= {word: number} if 0 < number < math.inf else {}
+        if word not in words:
+            raise CheckpointError(f"{name}={value}: expected {expected}; change {name}")
+        found[name] = words[word]
+    return found
+
+
+def _refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuses settings that a file of this kind says itself, or that no such network has."""
+    for name in given:
+        if name not in known:
+            takes = f"only {', '.join(known)} can be given" if known else "none can be given"
+            raise CheckpointError(
+                f"{what}: {name} is told by the file or fixed for its family ({takes}); leave "
+                f"{name} out"
+            )
 
 
 def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
@@ -127,22 +202,31 @@ def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:
     return Checkpoint(**networks, latent_avg=latent_avg, family=NATIVE, meta=meta)
 
 
-def _open_foreign(place: Path, *, key: str, network: str | None) -> Checkpoint:
+def _open_foreign(
+    place: Path, *, key: str, network: str | None, role: str | None, given: dict[str, Any]
+) -> Checkpoint:
     from idinvert.checkpoints.families import recognise  # imports every family
     from idinvert.checkpoints.formats.read import read_archive
 
     archive = read_archive(place, key=key)
     family = recognise(archive, key=key)
-    read = family.read(archive, key=key, network=network)
+    _refuse_settings(given, family.settings, f"{place} ({family.name})")
+    read = family.read(replace(archive, given=given), key=key, network=network)
     meta, latent_avg = {"container": archive.kind, **read.meta}, None
+    meta |= {"given": given} if given else {}
     if read.generator is not None:
         stored = read.latent_avg is not None
         latent_avg = read.generator.w_avg.clone() if stored else None
         meta["latent_avg"] = "stored" if stored else "not in the file"
     checkpoint = replace(read, latent_avg=latent_avg, meta=meta, family=family.name)
-    for role, module in checkpoint.networks.items():
-        _require_finite(module, role=role, place=place, key=key)
-    return checkpoint
+    for name, module in checkpoint.networks.items():
+        try:
+            _require_finite(module, role=name, place=place, key=key)
+        except CheckpointError as error:
+            checkpoint.failed[name] = str(error)
+    checkpoint.require(role)
+    unread: dict[str, Any] = dict.fromkeys(checkpoint.failed)
+    return replace(checkpoint, **unread)
 
 
 def _require_finite(module: nn.Module, *, role: str, place: Path, key: str) -> None:

@@ -43,6 +43,7 @@ def convert(
     half: bool = False,
     drop_clamp: bool = False,
     force: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Converts a checkpoint.
 
@@ -60,6 +61,7 @@ def convert(
         half: Round a native result to float16: half the size, loaded as float32.
         drop_clamp: Let ``"rosinality"``, which knows no conv_clamp, write a network that has one.
         force: Replace what is there.
+        settings: As in `open_checkpoint`.
 
     Returns:
         The files that were written, by role.
@@ -75,11 +77,13 @@ def convert(
         raise CheckpointError(f"--role {role}: expected one of {', '.join(ROLES)}")
     if half and to != "native":
         raise CheckpointError(f"--half: is of this project's files; leave it or --to {to} out")
-    checkpoint = open_checkpoint(path, key="FILE", network=network)
+    checkpoint = open_checkpoint(path, key="FILE", network=network, role=role, settings=settings)
     if role is not None and role not in checkpoint.networks:
         raise CheckpointError(
             f"{path}: holds {' and '.join(checkpoint.networks)}, but no {role}; change --role"
         )
+    for name, reason in checkpoint.failed.items() if role is None else ():
+        print(f"{name} is left out: {reason}")
     if to != "native":
         _require_free([out], force=force)
         return _export(checkpoint, out, to=to, role=role, drop_clamp=drop_clamp)

@@ -1,5 +1,6 @@
 """What a checkpoint is, in facts: family, architecture, what is inside, licence where known."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,20 @@ from idinvert.checkpoints.fetch import all_entries
 from idinvert.data.content import file_hash
 
 
-def describe(path: str | Path, *, key: str = "FILE", network: str | None = None) -> dict[str, Any]:
+def describe(
+    path: str | Path,
+    *,
+    key: str = "FILE",
+    network: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The facts about a checkpoint; runs nothing from the file and computes no mean code.
 
     Args:
         path: As in `idinvert.checkpoints.checkpoint.open_checkpoint`.
         key: What named it, for messages.
         network: As in `open_checkpoint`.
+        settings: As in `open_checkpoint`.
 
     Returns:
         JSON-able: ``file``, ``family``, ``networks`` by role (class, parameters, architecture),
@@ -24,7 +32,7 @@ def describe(path: str | Path, *, key: str = "FILE", network: str | None = None)
     Raises:
         CheckpointError: As `open_checkpoint`.
     """
-    checkpoint = open_as_it_is(path, key=key, network=network)
+    checkpoint = open_as_it_is(path, key=key, network=network, settings=settings)
     facts: dict[str, Any] = {"file": str(path), "family": checkpoint.family}
     place = Path(path).expanduser()
     if place.is_file():
@@ -44,6 +52,7 @@ def describe(path: str | Path, *, key: str = "FILE", network: str | None = None)
             "noise_maps": len(generator.noise_shapes),
         }
     facts["networks"] = {role: _network(module) for role, module in checkpoint.networks.items()}
+    facts["not_read"] = checkpoint.failed
     facts["meta"] = checkpoint.meta
     return facts
 
@@ -69,12 +78,25 @@ def in_lines(facts: dict[str, Any]) -> list[str]:
     for role, network in facts["networks"].items():
         lines.append(f"{role:13s} {network['class']}, {network['parameters']:,} parameters")
         lines += [f"                {name}: {v}" for name, v in network["architecture"].items()]
+    for title in ("assumed", "given"):
+        said = {name: _setting(v) for name, v in facts["meta"].get(title, {}).items()}
+        if said:
+            lines.append(f"{title:13s} {', '.join(f'{name}={v}' for name, v in said.items())}")
+        if said and title == "assumed":
+            options = " ".join(f"--{name.replace('_', '-')} VALUE" for name in said)
+            lines.append("              the file does not say; if images look wrong, give")
+            lines.append(f"              {options}")
+    for role, reason in facts["not_read"].items():
+        lines.append(f"not read      {role}: {reason}")
     missing = [
-        role for role in ("generator", "discriminator", "encoder") if role not in facts["networks"]
+        role
+        for role in ("generator", "discriminator", "encoder")
+        if role not in facts["networks"] and role not in facts["not_read"]
     ]
     if missing:
         lines.append(f"not inside    {', '.join(missing)}")
-    rest = {name: v for name, v in facts["meta"].items() if name != "latent_avg"}
+    said_above = ("latent_avg", "assumed", "given")
+    rest = {name: v for name, v in facts["meta"].items() if name not in said_above}
     lines += [f"meta          {name}: {_short(value)}" for name, value in rest.items()]
     return lines
 
@@ -106,6 +128,13 @@ def _mean_code(words: str) -> str:
     if words == "not in the file":
         return "not in the file: computed from 100,000 samples where it is opened, and cached"
     return words
+
+
+def _setting(value: Any) -> str:
+    """A setting as it is typed."""
+    return (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
+from idinvert.checkpoints.bundle import NOT_READ, not_read
+from idinvert.checkpoints.checkpoint import Checkpoint, checked_settings, open_checkpoint
 from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.release import FORMAT, save_network
@@ -26,7 +27,9 @@ TRAINED_BY = {family.name: family.objective for family in FAMILIES if family.obj
 """The objective that a family's encoders were trained with, as tables name it."""
 
 
-def native_copies(path: Path, *, key: str) -> Path:
+def native_copies(
+    path: Path, *, key: str, role: str | None = None, settings: Mapping[str, Any] | None = None
+) -> Path:
     """The folder with the native files of a foreign checkpoint, by role.
 
     The first call reads the file and writes the copies; later ones, of any process, only hash it.
@@ -35,6 +38,8 @@ def native_copies(path: Path, *, key: str) -> Path:
     Args:
         path: A checkpoint of a foreign family.
         key: The config key that named it, for messages.
+        role: The network that is needed, as in `open_checkpoint`.
+        settings: As in `open_checkpoint`; copies of other settings are others.
 
     Raises:
         CheckpointError: The file cannot be read, or the cache folder cannot be written.
@@ -45,18 +50,25 @@ def native_copies(path: Path, *, key: str) -> Path:
             f"{key}"
         )
     digest = file_hash(path)
+    if given := checked_settings(settings or {}):
+        digest = hashlib.sha256(f"{digest} {json.dumps(given)}".encode()).hexdigest()
     folder = opened_folder() / f"{digest[:_DIGITS]}-{_readers()}"
     if folder.is_dir():
-        if not damaged(folder):
+        if damaged(folder):
+            print(f"{folder} is damaged, and made anew from {path}", flush=True)
+        elif role is not None and (reason := not_read(folder).get(role)):
+            raise CheckpointError(reason)
+        else:
             return folder
-        print(f"{folder} is damaged, and made anew from {path}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-    checkpoint = open_checkpoint(path, key=key)
+    checkpoint = open_checkpoint(path, key=key, role=role, settings=settings)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
         try:
             files = write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            if checkpoint.failed:
+                (partial / NOT_READ).write_text(json.dumps(checkpoint.failed), encoding="utf-8")
             write_sums(partial, files.values())
             os.chmod(partial, 0o755)
             _publish(partial, folder)

@@ -230,7 +230,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
         if key == "images" and value is not None:
             note(key, _images_hash, config)
         elif is_path(key, value) and not has_no_effect(key) and not key.startswith("data."):
-            note(key, _content, key, value)
+            note(key, _content, key, value, config["generator"] if key == "generator.path" else {})
     for key, module in _own_modules(config):
         note(key, file_hash, module)
     task = config["task"] or {}
@@ -276,13 +276,13 @@ def _leaves(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, node
 
 
-def _content(key: str, value: str) -> str:
+def _content(key: str, value: str, settings: Mapping[str, Any] | None) -> str:
     """The hash of a network's weights, where the key is that of a network; else of the files."""
     top = key.split(".", 1)[0]
     role = top if top in ROLES else "attributes"
     if top in ROLES or value.startswith(SHIPPED) or Path(value).expanduser().is_dir():
         try:
-            return fingerprint(find_weights(value, role=role, key=key))
+            return fingerprint(find_weights(value, role=role, key=key, settings=settings))
         except IdinvertError:
             if top in ROLES and not Path(value).expanduser().is_file():
                 raise

@@ -112,7 +112,9 @@ WITHOUT_EFFECT = {
 """Keys of ``evaluate.py`` that change no metric but for rounding, with those below, and why."""
 KEPT = ("trainer.precision", "system.tf32", "scale.name")
 """Keys below those that do."""
-LATER = ("metric.prc_vgg16_path",)
+BUILT_WITH = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
+"""Keys of ``generator=checkpoint`` that came later, see `idinvert.checkpoints.checkpoint`."""
+LATER = ("metric.prc_vgg16_path", *(f"generator.{name}" for name in BUILT_WITH))
 """Keys that came later: without a value they leave evaluations from before them their identity."""
 
 
@@ -218,6 +220,12 @@ def _leave_out_what_is_off(science: dict[str, Any]) -> None:
         science.pop("recalibrate", None)
     if "_target_" not in (science.get("augment") or {}):
         science.pop("augment", None)
+    if "path" in (science.get("generator") or {}):
+        science["generator"] = {
+            key: value
+            for key, value in science["generator"].items()
+            if value is not None or key not in BUILT_WITH
+        }
     objective = science.get("objective") or {}
     if objective.get("path_length_every") == 0:
         science["objective"] = {

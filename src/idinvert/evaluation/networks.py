@@ -42,8 +42,9 @@ def loaded_generator(node: dict[str, Any] | None, hashes: Hashes) -> Any:
             "and generator=stylegan are for experiment=gan). Use generator=shipped, or "
             "generator=checkpoint generator.path=FILE."
         )
-    hashes["generator"] = fingerprint(find_weights(path, role="generator", key="generator.path"))
-    return open_network(path, role="generator", key="generator.path")
+    place: dict[str, Any] = {"role": "generator", "key": "generator.path", "settings": node}
+    hashes["generator"] = fingerprint(find_weights(path, **place))
+    return open_network(path, **place)
 
 
 def fresh_encoder(

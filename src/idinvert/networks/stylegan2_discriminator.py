@@ -164,6 +164,7 @@ class StyleGAN2Discriminator(nn.Module):
         cmap_dim: Width of the projection; None for the feature maps at 4 px.
         cmap_depth: Fully connected layers between the label's embedding and the projection.
         cmap_lr_mul: Their learning-rate multiplier.
+        fc_width: Width of the last hidden layer; None for the feature maps at 4 px.
 
     Source: Karras et al. 2020, Fig. 7; labels as in Karras et al. 2020 (arXiv 2006.06676).
     """
@@ -185,6 +186,7 @@ class StyleGAN2Discriminator(nn.Module):
         cmap_dim: int | None = None,
         cmap_depth: int = 8,
         cmap_lr_mul: float = 0.01,
+        fc_width: int | None = None,
     ) -> None:
         super().__init__()
         self.architecture = constructor_arguments(locals(), StyleGAN2Discriminator)
@@ -207,12 +209,13 @@ class StyleGAN2Discriminator(nn.Module):
         self.conv = ActivatedConv(
             width[0] + mbstd_channels, width[0], kernel_size=3, conv_clamp=conv_clamp
         )
-        self.fc = EqualLinear(width[0] * 16, width[0])
+        fc_width = width[0] if fc_width is None else fc_width
+        self.fc = EqualLinear(width[0] * 16, fc_width)
         self.cmap: LabelMapping | None = None
         if c_dim > 0:
             cmap_dim = cmap_dim or width[0]
             self.cmap = LabelMapping(c_dim, cmap_dim, depth=cmap_depth, lr_mul=cmap_lr_mul)
-        self.out = EqualLinear(width[0], cmap_dim if c_dim > 0 and cmap_dim else 1)
+        self.out = EqualLinear(fc_width, cmap_dim if c_dim > 0 and cmap_dim else 1)
         self.register_buffer("down_kernel", fir_kernel((1, 3, 3, 1)), persistent=False)
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
@@ -241,7 +244,7 @@ class StyleGAN2Discriminator(nn.Module):
             group = len(x) if self.mbstd_group is None else self.mbstd_group
             x = minibatch_stddev(x, group=group, channels=self.mbstd_channels)
         x = self.conv(x)
-        x = lrelu(self.fc(x.flatten(1)), gain=LRELU_GAIN)  # [N, C]
+        x = lrelu(self.fc(x.flatten(1)), gain=LRELU_GAIN)  # [N, fc_width]
         x = self.out(x)  # [N, 1 or cmap_dim]
         if self.cmap is not None:
             labels = self.cmap(check_labels(c, len(x), self.c_dim))

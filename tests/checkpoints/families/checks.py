@@ -23,6 +23,13 @@ def archive(content: Any, *, kind: str = "torch_zip") -> Archive:
     return Archive(kind=kind, path=Path("some.file"), content=content)  # type: ignore[arg-type]
 
 
+def whole(checkpoint: Any) -> Any:
+    """The checkpoint, every network of which could be read; else the first reason is raised."""
+    for reason in checkpoint.failed.values():
+        raise CheckpointError(reason)
+    return checkpoint
+
+
 def same(found: Tensor, expected: Tensor) -> None:
     """Equal to 1e-6 of the output's scale, computed in float64."""
     assert found.dtype == expected.dtype == torch.float64

@@ -7,7 +7,7 @@ from idinvert.checkpoints.families import encoder4editing, rosinality
 from idinvert.errors import CheckpointError
 from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
-from .checks import KEY, archive, check_generator
+from .checks import KEY, archive, check_generator, whole
 from .psp_encoders_files import encoder_state, options
 from .reference import double, normal
 from .rosinality_files import Rosinality
@@ -87,15 +87,15 @@ def test_what_does_not_fit_is_named_under_its_network() -> None:
     with pytest.raises(
         CheckpointError, match=r"network decoder: .*missing: convs\.1\.activate\.bias"
     ):
-        read(found)
+        whole(read(found))
     _, found = content()
     del found["state_dict"]["encoder.body.3.res_layer.1.weight"]
     with pytest.raises(CheckpointError, match=r"network encoder: .*body\.3\.res_layer\.1\.weight"):
-        read(found)
+        whole(read(found))
     _, found = content(None)
     found["state_dict"]["surplus.weight"] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r"extra: surplus\.weight.*generator\.path"):
-        read(found)
+        whole(read(found))
 
 
 def test_there_is_one_generator() -> None:

@@ -20,6 +20,7 @@ from .checks import (
     check_settled,
     rebuilt,
     same,
+    whole,
 )
 from .idinvert_encoder_files import IdinvertEncoder, tuple_of
 from .reference import double, normal
@@ -36,7 +37,7 @@ MARKS = {
 def open_content(content: Any, network: str | None = None) -> Checkpoint:
     family = idinvert.PYTORCH if isinstance(content, dict) else idinvert.TENSORFLOW
     assert family.recognise(archive(content))
-    return family.read(archive(content), key=KEY, network=network)
+    return whole(family.read(archive(content), key=KEY, network=network))
 
 
 def open_encoder(files: IdinvertEncoder, tensors: Tensors) -> Checkpoint:

@@ -23,6 +23,7 @@ from .checks import (
     check_every_tensor_counts,
     check_generator,
     rebuilt,
+    whole,
 )
 from .genforce_stylegan2_files import Genforce
 from .nvlabs_files import NVlabs
@@ -122,7 +123,7 @@ def read(name: str, files: Any, g: Tensors, d: Tensors) -> Checkpoint:
     layout = LAYOUTS[name]
     file = archive(layout.content(files, g, d))
     assert layout.family.recognise(file)
-    return layout.family.read(file, key=KEY)
+    return whole(layout.family.read(file, key=KEY))
 
 
 @pytest.mark.parametrize("name", CASES)

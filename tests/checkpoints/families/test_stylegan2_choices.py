@@ -11,7 +11,7 @@ from idinvert.checkpoints.families import genforce, nvlabs, rosinality, tf_style
 from idinvert.checkpoints.families.family import Family
 from idinvert.errors import CheckpointError
 
-from .checks import KEY, archive
+from .checks import KEY, archive, whole
 from .genforce_stylegan2_files import Genforce
 from .nvlabs_files import NVlabs
 from .reference import normal
@@ -24,7 +24,7 @@ GENFORCE, TENSORFLOW = genforce.STYLEGAN2, tf_stylegan2.FAMILY
 
 def read(family: Family, content: Any, network: str | None = None) -> Checkpoint:
     assert family.recognise(archive(content))
-    return family.read(archive(content), key=KEY, network=network)
+    return whole(family.read(archive(content), key=KEY, network=network))
 
 
 def nvlabs_content(files: NVlabs, **networks: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from idinvert.checkpoints.families import (
     tf_stylegan,
     tf_stylegan2,
 )
-from idinvert.checkpoints.families.family import Family
+from idinvert.checkpoints.families.family import Family, foreign_encoder
+from idinvert.checkpoints.families.refused import refuse_known
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.errors import CheckpointError
 
@@ -42,8 +43,10 @@ def recognise(archive: Archive, *, key: str) -> Family:
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: None does; the message says what is in the file and what is read.
+        CheckpointError: None does, or it is of a kind that is known and not read; the message
+            says what is in the file and what is read.
     """
+    refuse_known(archive, key=key)
     for family in FAMILIES:
         if family.recognise(archive):
             return family
@@ -68,6 +71,8 @@ def in_words(content: Any) -> str:
 
 def _hint(content: Any) -> str:
     """What a file is that holds no generator and no encoder, where that can be told."""
+    if encoder := foreign_encoder(content, what="it"):
+        return f" {encoder['encoder']}."
     arrays = not isinstance(content, dict | list | tuple | Stored) and hasattr(content, "shape")
     names = content if isinstance(content, dict) else {}
     if arrays or names.keys() & {"boundary", "lat_comp", "comp"}:

@@ -24,14 +24,19 @@ from idinvert.checkpoints.strict_loading import (
     load,
     text_keys,
 )
+from idinvert.errors import CheckpointError
 from idinvert.networks.irse import IRSE50
 from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 E4E, PSP, INTO_W = "Encoder4Editing", "GradualStyleEncoder", "BackboneEncoderUsingLastLayerIntoW"
 KNOWN = (E4E, PSP, INTO_W)
+_SINGLE = "SingleStyleCodeEncoder"  # e4e's name of `INTO_W`
 _DECODER, _ENCODER = "decoder.", "encoder."
 _HYPERSTYLE = ("hypernet.", "w_encoder.")
+_FIRST = ("input_layer.0.weight", "conv1.weight")  # an encoder's first layer; ReStyle's ResNet
 _MARKS = {
+    *(f"{_ENCODER}{name}" for name in _FIRST),
+    "encoder.latlayer1.weight",
     "decoder.input.input",
     "decoder.conv1.conv.weight",
     "decoder.conv1.conv.modulation.weight",
@@ -42,7 +47,7 @@ _MOST_HALVINGS = 8
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file's state dict has a decoder of rosinality's."""
+    """Whether the file's state dict has a decoder of rosinality's, or an encoder beside it."""
     return not _MARKS.isdisjoint(_state(archive.content))
 
 
@@ -65,21 +70,36 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoin
         else:
             groups[prefix][name.removeprefix(prefix)] = value
     StrictStateDict(strangers, what=what, key=key).finish()
-    state = StrictStateDict(groups[_DECODER], what=f"{what}, network decoder", key=key)
-    generator, meta = read_generator(state)
-    latent_avg = read_latent_avg(content, generator=generator, what=what, key=key)
-    meta |= {"network": "decoder", "encoder": _whose(groups, opts)}
-    encoder = None
+    generator = encoder = latent_avg = None
+    meta: dict[str, Any] = {"network": "decoder", "encoder": _whose(groups, opts)}
+    failed: dict[str, str] = {}
+    if groups[_DECODER]:
+        try:
+            state = StrictStateDict(groups[_DECODER], what=f"{what}, network decoder", key=key)
+            generator, facts = read_generator(state)
+            latent_avg = read_latent_avg(content, generator=generator, what=what, key=key)
+            meta |= facts
+        except CheckpointError as error:
+            failed["generator"] = str(error)
+    named = f"{what}, network encoder"
     if meta["encoder"] in ("e4e", "psp"):
-        encoder = read_encoder(
-            groups[_ENCODER],
-            opts=opts,
-            key=key,
-            what=f"{what}, network encoder",
-            num_layers=generator.num_layers,
-            latent_avg=latent_avg,
-        )
-    return Checkpoint(generator=generator, encoder=encoder, latent_avg=latent_avg, meta=meta)
+        found = content.get("latent_avg")
+        try:
+            encoder = read_encoder(
+                groups[_ENCODER],
+                opts=opts,
+                key=key,
+                what=named,
+                num_layers=None if generator is None else generator.num_layers,
+                latent_avg=found[0] if _is_row(found) else found if _is_mean(found) else None,
+            )
+        except CheckpointError as error:
+            failed["encoder"] = str(error)
+    elif meta["encoder"] is not None:
+        failed["encoder"] = f"{named}: {_why_not(groups, opts)}"
+    return Checkpoint(
+        generator=generator, encoder=encoder, latent_avg=latent_avg, meta=meta, failed=failed
+    )
 
 
 FAMILY = Family(
@@ -96,6 +116,8 @@ def encoder_type(tensors: Mapping[str, Any], *, opts: Mapping[str, Any]) -> str 
     Tensors are named without the prefix ``encoder.``; ``opts`` are the options beside them.
     """
     named = opts.get("encoder_type")
+    if named == _SINGLE:
+        named = INTO_W
     first: tuple[int, ...] = getattr(tensors.get("input_layer.0.weight"), "shape", ())
     if named not in KNOWN or len(first) != 4 or first[1] != _RGB:
         return None
@@ -261,4 +283,43 @@ def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> 
     if not groups[_ENCODER]:
         return None
     kind = encoder_type(groups[_ENCODER], opts=opts)
-    return "other" if kind is None else "e4e" if kind == E4E else "psp"
+    if kind is None:
+        return "other"
+    return "e4e" if opts.get("encoder_type") in (E4E, _SINGLE) else "psp"
+
+
+def _why_not(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str:
+    """What an encoder is that cannot be read, in words."""
+    if any(groups[prefix] for prefix in _HYPERSTYLE):
+        return (
+            "is HyperStyle's hypernetwork, which changes the generator's weights for every image; "
+            "no encoder here does"
+        )
+    tensors, named = groups[_ENCODER], opts.get("encoder_type")
+    kind = f"of type {named!r:.60}"
+    shapes: list[tuple[int, ...]] = [getattr(tensors.get(n), "shape", ()) for n in _FIRST]
+    channels = next((shape[1] for shape in shapes if len(shape) == 4), _RGB)
+    if channels == 2 * _RGB:
+        return (
+            f"is ReStyle's ({kind}): its input has 6 channels, the image and its reconstruction, "
+            "and it goes in steps; encoders here take the image alone"
+        )
+    if channels != _RGB:
+        return (
+            f"{kind} takes inputs of {channels} channels, such as pSp's sketches (1) and "
+            "segmentation maps (19); encoders here take RGB images"
+        )
+    if named is None:
+        return (
+            "the file's opts do not name its encoder_type, without which e4e's and pSp's cannot be "
+            f"told apart; expected one of {', '.join(KNOWN)}"
+        )
+    return f"is {kind}, whose layers no encoder here has; expected one of {', '.join(KNOWN)}"
+
+
+def _is_mean(found: Any) -> bool:
+    return isinstance(found, Tensor) and found.is_floating_point() and found.ndim in (1, 2)
+
+
+def _is_row(found: Any) -> bool:
+    return _is_mean(found) and found.ndim == 2 and len(found) == 1

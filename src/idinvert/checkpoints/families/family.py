@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.formats.archive import Archive
-from idinvert.checkpoints.strict_loading import StrictStateDict
+from idinvert.checkpoints.strict_loading import StrictStateDict, text_keys
 from idinvert.errors import CheckpointError
 
+WRAPPED = "module."
 NVIDIA = "NVIDIA Source Code License, non-commercial"
 
 
@@ -36,6 +37,7 @@ class Family:
             owner's word.
         objective: The objective that its encoders were trained with, as tables name it; None
             where the file tells.
+        settings: What a user may say of its generators: names of `checkpoint.SETTINGS`.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Family:
     read: Reader
     licence: str
     objective: str | None = None
+    settings: tuple[str, ...] = ()
 
 
 def choose_generator(
@@ -85,6 +88,17 @@ class Part:
     stored: Any  # as the file holds it
     content: Any  # the whole file's
     state: StrictStateDict
+    given: Mapping[str, Any] = field(default_factory=dict)
+    assumed: dict[str, Any] = field(default_factory=dict)
+
+    def setting(self, name: str, built: Mapping[str, Any], default: Any, *, key: str = "") -> Any:
+        """What the user says, else what the file says (under `key`), else the default, noted."""
+        if name in self.given:
+            return self.given[name]
+        if (key or name) in built:
+            return built[key or name]
+        self.assumed[name] = default
+        return default
 
 
 def pair_reader(
@@ -117,22 +131,35 @@ def pair_reader(
                 f"as trained gives other images; ask for it (--network g), or change {key}"
             )
 
+        assumed: dict[str, Any] = {}
+
         def part(name: str) -> Part:
             which = f"{what}, network {name}"
             try:
                 state = StrictStateDict(tensors(held[name]), what=which, key=key)
             except CheckpointError as error:
                 raise CheckpointError(f"{which}: {error}; change {key}") from error
-            return Part(name, held[name], archive.content, state)
+            return Part(name, held[name], archive.content, state, archive.given, assumed)
 
         name = choose_generator(held, ema=ema, live=live, network=network, what=what, key=key)
         meta: dict[str, Any] = {"network": name, "networks": list(held)}
         g = latent_avg = None
+        d = None
+        failed = foreign_encoder(archive.content, what=what)
         if name is not None:
-            g, latent_avg, facts = generator(part(name))
-            meta |= facts
-        d = discriminator(part(judge)) if judge in held else None
-        return Checkpoint(generator=g, discriminator=d, latent_avg=latent_avg, meta=meta)
+            try:
+                g, latent_avg, facts = generator(part(name))
+                meta |= facts | ({"assumed": dict(assumed)} if assumed else {})
+            except CheckpointError as error:
+                failed["generator"] = str(error)
+        if judge in held:
+            try:
+                d = discriminator(part(judge))
+            except CheckpointError as error:
+                failed["discriminator"] = str(error)
+        return Checkpoint(
+            generator=g, discriminator=d, latent_avg=latent_avg, meta=meta, failed=failed
+        )
 
     return read
 
@@ -142,6 +169,45 @@ def _claims(content: Any, name: str) -> bool:
     if not isinstance(content, Mapping):
         return False
     return name in content or _claims(content.get("models"), name)
+
+
+def foreign_encoder(content: Any, *, what: str) -> dict[str, str]:
+    """Names the encoder that stands beside G and D; no family with such pairs has one of ours."""
+    top = content if isinstance(content, Mapping) else {}
+    for place in (top.get("models"), top):
+        found = place.get("encoder") if isinstance(place, Mapping) else None
+        if isinstance(found, Mapping) and found:
+            names = ", ".join(str(name)[:40] for name in list(found)[:3])
+            reason = (
+                f"{what}: has an encoder of {len(found)} tensors ({names}, …), such as genforce's "
+                "EncoderRunner (GH-Feat) saves; no encoder here has that architecture"
+            )
+            return {"encoder": reason}
+    return {}
+
+
+def unwrapped(content: Any, marks: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The state dict that a file is, alone; also under ``state_dict`` or ``model``.
+
+    The prefix ``module.`` of torch's DataParallel is taken off. None where it is something else.
+    """
+    top = text_keys(content)
+    for state in (top, text_keys(top.get("state_dict")), text_keys(top.get("model"))):
+        if state and all(name.startswith(WRAPPED) for name in state):
+            state = {name.removeprefix(WRAPPED): value for name, value in state.items()}
+        if marks(state):
+            return state
+    return None
+
+
+def require_colours(state: StrictStateDict, channels: int) -> None:
+    """Refuses networks of images that are not RGB."""
+    if channels != 3:
+        kind = {1: " (grey)", 4: " (RGBA)", 6: " (two images)"}.get(channels, "")
+        state.fail(
+            f"is for images of {channels} channel{'s'[: channels != 1]}{kind}, and the networks "
+            "here are for RGB, 3 channels; train it on RGB images, or give another file"
+        )
 
 
 def require_settings(

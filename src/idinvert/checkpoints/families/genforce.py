@@ -24,6 +24,7 @@ from idinvert.checkpoints.families.family import (
     pair_reader,
     positive_setting,
     require_settings,
+    unwrapped,
 )
 from idinvert.checkpoints.families.stylegan2 import (
     Layer,
@@ -50,7 +51,6 @@ from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
 NETWORKS = ("generator_smooth", "generator", "discriminator")
-_WRAPPED = "module."  # torch's DistributedDataParallel puts it before every name
 _MARKS = {"synthesis.early_layer.const", "synthesis.layer1.noise_strength"}  # of StyleGAN2
 _REQUIRED: dict[str, Any] = {
     "use_wscale": True,
@@ -110,14 +110,14 @@ def recognise_stylegan2(archive: Archive) -> bool:
 def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
     """StyleGAN's G, its mean code, and no facts.
 
-    Where a file does not say whether upsampling layers are fused and whether tanh bounds images,
-    the defaults are taken: fused from 128 px on, and no tanh.
+    Where neither the file nor the user says whether upsampling layers are fused and whether tanh
+    bounds images, the defaults are assumed: fused from 128 px on, and no tanh.
     """
     state, built = part.state, _built(part)
     require_settings(state, built, _REQUIRED_GENERATOR)
     if "mapping.label_weight" in state or "mapping.embedding" in state:
         stylegan.refuse_labels(state)
-    tanh = built.get("final_tanh", False)
+    tanh = part.setting("final_tanh", built, False)
     if not isinstance(tanh, bool):
         state.fail(f"was built with final_tanh={tanh!r:.60}, expected a bool")
     hammer = "w_avg" in state
@@ -150,7 +150,9 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
         lod="synthesis.lod",
         final_tanh=tanh,
         fused_from=stylegan.fused_from(
-            state, built.get("fused_scale", "auto"), auto=built.get("fused_scale_res", FUSED_FROM)
+            state,
+            part.setting("fused_scale", built, "auto"),
+            auto=built.get("fused_scale_res", FUSED_FROM),
         ),
     )
     return generator, latent_avg, {}
@@ -336,16 +338,11 @@ def _networks(content: Any) -> dict[str, dict[str, Any]]:
     """Name to state dict: nested under ``models``, beside each other, or the generator alone."""
     top = text_keys(content)
     top = text_keys(top.get("models")) or top
-    if "synthesis.layer0.const" in top or _is_stylegan2(top):
-        return {NETWORKS[1]: top}
+    alone = unwrapped(top, lambda s: "synthesis.layer0.const" in s or _is_stylegan2(s))
+    if alone is not None:
+        return {NETWORKS[1]: alone}
     held = {name: text_keys(top.get(name)) for name in NETWORKS}
-    return {name: _unwrapped(state) for name, state in held.items() if state}
-
-
-def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
-    if all(name.startswith(_WRAPPED) for name in state):
-        return {name.removeprefix(_WRAPPED): value for name, value in state.items()}
-    return state
+    return {name: unwrapped(state, bool) or {} for name, state in held.items() if state}
 
 
 STYLEGAN = Family(
@@ -359,6 +356,7 @@ STYLEGAN = Family(
         discriminator=_discriminator,
     ),
     "MIT (genforce/genforce)",
+    settings=("fused_scale", "final_tanh"),
 )
 STYLEGAN2 = Family(
     "genforce-stylegan2",

@@ -27,6 +27,7 @@ from idinvert.checkpoints.strict_loading import (
     text_keys,
     unsqueezed,
 )
+from idinvert.errors import CheckpointError
 from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
 
 _GENERATOR = "synthesis.layer0.epilogue.style_mod.dense.fc.weight"
@@ -51,10 +52,13 @@ def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> C
     what = f"{archive.path} ({PYTORCH.name}), {role}"
     state = StrictStateDict(content, what=what, key=key)
     if role == "encoder":
-        meta = {"networks": ["encoder"], "encoder": "B"}
-        return Checkpoint(encoder=read_encoder_b(state), meta=meta)
-    generator, w_avg = _read_generator(state)
-    meta = {"network": "generator", "networks": ["generator"]}
+        return Checkpoint(
+            encoder=read_encoder_b(state), meta={"networks": ["encoder"], "encoder": "B"}
+        )
+    tanh = archive.given.get("final_tanh", True)
+    generator, w_avg = _read_generator(state, final_tanh=tanh)
+    meta: dict[str, Any] = {"network": "generator", "networks": ["generator"]}
+    meta |= {} if "final_tanh" in archive.given else {"assumed": {"final_tanh": tanh}}
     return Checkpoint(generator=generator, latent_avg=w_avg, meta=meta)
 
 
@@ -83,10 +87,15 @@ def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -
         return read(archive, key=key, network=network)
     what = f"{archive.path} ({TENSORFLOW.name}), network E"
     state = StrictStateDict(tf_stylegan.variables(found[0]), what=what, key=key)
-    encoder = (read_encoder_a if variant == "A" else read_encoder_c)(state)
+    encoder, failed = None, {}
+    try:
+        encoder = (read_encoder_a if variant == "A" else read_encoder_c)(state)
+    except CheckpointError as error:
+        failed["encoder"] = str(error)
     rest = read(replace(archive, content=found[1:]), key=key, network=network)
     names = ["E", *rest.meta["networks"]]
-    return replace(rest, encoder=encoder, meta=rest.meta | {"networks": names, "encoder": variant})
+    meta = rest.meta | {"networks": names, "encoder": variant}
+    return replace(rest, encoder=encoder, meta=meta, failed=rest.failed | failed)
 
 
 PYTORCH = Family(
@@ -95,6 +104,7 @@ PYTORCH = Family(
     read_pytorch,
     "MIT (genforce/idinvert_pytorch)",
     objective="domain_guided",
+    settings=("final_tanh",),
 )
 TENSORFLOW = Family(
     "tf-idinvert",
@@ -105,11 +115,14 @@ TENSORFLOW = Family(
 )
 
 
-def _read_generator(state: StrictStateDict) -> tuple[StyleGANGenerator, Tensor | None]:
+def _read_generator(
+    state: StrictStateDict, *, final_tanh: bool
+) -> tuple[StyleGANGenerator, Tensor | None]:
     """Reads the PyTorch generator; see `stylegan.read_generator`.
 
     A fused layer keeps TensorFlow's order [k, k, in, out] under another name, so the file says from
-    which resolution on layers are fused. tanh bounds the images, as the authors' settings have it.
+    which resolution on layers are fused. Whether tanh bounds the images it does not say; in the
+    authors' settings it does.
     """
     if "mapping.label_weight" in state:
         stylegan.refuse_labels(state)
@@ -131,7 +144,7 @@ def _read_generator(state: StrictStateDict) -> tuple[StyleGANGenerator, Tensor |
         depth=state.extent("mapping.dense"),
         w_avg="truncation.w_avg",
         lod="synthesis.lod",
-        final_tanh=True,
+        final_tanh=final_tanh,
         fused_from=_fused_from(state, num_layers),
     )
 

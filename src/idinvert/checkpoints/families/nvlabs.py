@@ -15,13 +15,21 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader, positive_setting
+from idinvert.checkpoints.families.family import (
+    NVIDIA,
+    Family,
+    Part,
+    pair_reader,
+    positive_setting,
+    unwrapped,
+)
 from idinvert.checkpoints.families.stylegan2 import (
     NOISE,
     Layer,
     read_discriminator,
     read_generator,
     smooth_filter,
+    stylegan2_settings,
 )
 from idinvert.checkpoints.formats.archive import Archive, Stored, flat_tensors
 from idinvert.checkpoints.strict_loading import Constant, Source, Table, affine, text_keys
@@ -31,6 +39,7 @@ from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 NETWORKS = ("G_ema", "G", "D")
 W_AVG = "mapping.w_avg"
+_MARKS = {"synthesis.b4.const", "b4.conv.weight", "synthesis.input.weight"}
 _LINEAR = ("affine", "embed", "out", "skip", "torgb")  # layers without an activation
 
 
@@ -88,13 +97,22 @@ def _filter(name: str) -> Constant:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file is a dict of NVlabs' networks, StyleGAN3's included."""
-    content = archive.content
-    return isinstance(content, dict) and any(_is_ours(content.get(name)) for name in NETWORKS)
+    """Whether the file is NVlabs' networks by name, or one alone; StyleGAN3's included."""
+    return any(_is_ours(network) for network in _members(archive.content).values())
 
 
 def _members(content: Any) -> dict[str, Any]:
-    return {name: content[name] for name in NETWORKS if content.get(name) is not None}
+    """Networks by name. One saved alone is called ``G``, as in PTI's files of one image."""
+    alone = content if isinstance(content, Stored) else unwrapped(content, _is_ours)
+    if alone is not None:
+        generator = _is_generator(alone)
+        return {"G" if generator else "D": alone} if generator or _is_ours(alone) else {}
+    held = text_keys(content)
+    return {
+        name: unwrapped(held[name], bool) if isinstance(held[name], dict) else held[name]
+        for name in NETWORKS
+        if held.get(name) is not None
+    }
 
 
 def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
@@ -110,8 +128,7 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str,
         w_avg=W_AVG if tracked else None,
         optional=NOISE,
         connections=built.get("architecture"),
-        conv_clamp=positive_setting(state, built, "conv_clamp", None),
-        mapping_lr_mul=positive_setting(state, built, "lr_multiplier", 0.01),
+        **stylegan2_settings(part, built, lr_mul="lr_multiplier"),
     )
     facts = {"half_precision": built["half_precision"]}
     return generator, generator.w_avg[0].clone() if tracked else None, facts
@@ -171,7 +188,7 @@ def _built(part: Part, *, block: str, conv: str) -> dict[str, Any]:
             if found is not None and str(found) != expected:
                 part.state.fail(f"{path} has activation {found!r:.60}, expected {expected!r}")
     else:
-        built = _arguments(text_keys(part.content.get("init_kwargs")).get(part.name))
+        built = _arguments(text_keys(text_keys(part.content).get("init_kwargs")).get(part.name))
         built["half_precision"] = bool(built.get("num_fp16_res"))
     found = built.get("architecture")
     if found is not None and (not isinstance(found, str) or found not in CONNECTIONS):
@@ -195,12 +212,19 @@ def _layers(stored: Stored, prefix: str = "") -> Iterator[tuple[str, dict[str, A
                 yield from _layers(child, f"{prefix}.{name}" if prefix else name)
 
 
+def _is_generator(found: Any) -> bool:
+    if isinstance(found, Stored):
+        modules = found.state.get("_modules") if isinstance(found.state, dict) else None
+        return isinstance(modules, dict) and "synthesis" in modules
+    return any(name.startswith("synthesis.") for name in found)
+
+
 def _is_ours(found: Any) -> bool:
     """Whether something of a file is a network of NVlabs'."""
     if isinstance(found, Stored):
         modules = found.state.get("_modules") if isinstance(found.state, dict) else None
         return isinstance(modules, dict) and bool({"synthesis", "b4"} & set(modules))
-    return isinstance(found, dict) and ("synthesis.b4.const" in found or "b4.conv.weight" in found)
+    return isinstance(found, dict) and (not _MARKS.isdisjoint(found))
 
 
 def _tensors(found: Any) -> Mapping[str, Any]:
@@ -226,4 +250,5 @@ FAMILY = Family(
         tensors=_tensors,
     ),
     f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
+    settings=("conv_clamp", "mapping_lr_mul"),
 )

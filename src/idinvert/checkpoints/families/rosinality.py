@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader
+from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader, unwrapped
 from idinvert.checkpoints.families.stylegan2 import (
     NOISE_MAPS,
     Layer,
@@ -31,6 +31,7 @@ from idinvert.checkpoints.strict_loading import (
     StrictStateDict,
     Table,
     affine,
+    text_keys,
     unsqueezed,
 )
 from idinvert.networks.stylegan2 import StyleGAN2Generator
@@ -110,18 +111,27 @@ def _pair(weight: str, bias: str) -> Table:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file is a dict with a state dict of rosinality's."""
-    content = archive.content
-    states = [content.get(name) for name in NETWORKS] if isinstance(content, dict) else []
-    return any(isinstance(state, dict) and not _MARKS.isdisjoint(state) for state in states)
+    """Whether the file holds state dicts of rosinality's by name, or is one."""
+    return any(not _MARKS.isdisjoint(state) for state in _members(archive.content).values())
 
 
 def _members(content: Any) -> dict[str, Any]:
-    return {name: content[name] for name in NETWORKS if isinstance(content.get(name), dict)}
+    """State dicts by name; one saved alone is ``g_ema`` or ``d``."""
+    alone = unwrapped(content, lambda state: not _MARKS.isdisjoint(state))
+    if alone is not None:
+        return {"d" if "final_linear.1.weight" in alone else "g_ema": alone}
+    held = text_keys(content)
+    return {
+        name: unwrapped(held[name], bool) or {}
+        for name in NETWORKS
+        if isinstance(held.get(name), dict)
+    }
 
 
 def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
-    generator, facts = read_generator(part.state)
+    generator, facts = read_generator(
+        part.state, mapping_lr_mul=part.setting("mapping_lr_mul", {}, 0.01)
+    )
     what, key = part.state.what, part.state.key
     return generator, read_latent_avg(part.content, generator=generator, what=what, key=key), facts
 
@@ -141,14 +151,18 @@ FAMILY = Family(
         discriminator=_discriminator,
     ),
     f"MIT, its CUDA code {NVIDIA} (rosinality/stylegan2-pytorch)",
+    settings=("mapping_lr_mul",),
 )
 
 
-def read_generator(state: StrictStateDict) -> tuple[StyleGAN2Generator, dict[str, Any]]:
+def read_generator(
+    state: StrictStateDict, **settings: Any
+) -> tuple[StyleGAN2Generator, dict[str, Any]]:
     """Reads a generator, whose mean code is still to be set.
 
     Args:
         state: A state dict of rosinality's ``Generator``.
+        settings: Arguments of `StyleGAN2Generator` that tensors do not tell.
 
     Returns:
         The generator, and facts for people.
@@ -158,7 +172,7 @@ def read_generator(state: StrictStateDict) -> tuple[StyleGAN2Generator, dict[str
     """
     noise = any(name.startswith("noises.") for name in state.names())
     generator = read_stylegan2(
-        state, generator_layout, w_avg=None, optional=NOISE_MAPS, connections="skip"
+        state, generator_layout, w_avg=None, optional=NOISE_MAPS, connections="skip", **settings
     )
     return generator, {"constant_noise": noise, **_multiplier(generator.architecture)}
 
@@ -180,7 +194,7 @@ def read_latent_avg(
     Raises:
         CheckpointError: It has another shape.
     """
-    found = content.get("latent_avg")
+    found = text_keys(content).get("latent_avg")
     if found is None:
         return None
     layers, w_dim = generator.num_layers, generator.w_dim

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from idinvert.checkpoints.families.family import require_colours
 from idinvert.checkpoints.families.stylegan2 import (
     LARGEST,
     Layer,
@@ -81,6 +82,9 @@ def read_generator(
     weights = [table[f"mapping.layers.{i}.weight"] for i in range(depth)]
     widths = [state.native_shape(weight, ndim=2) for weight in weights]
     multi_w = widths[-1][0] == num_layers * w_dim
+    rgb = table["synthesis.to_rgb.weight"]
+    if rgb.key in state:
+        require_colours(state, state.native_shape(rgb, ndim=4)[0])
     made: dict[str, Any] = {
         "resolution": 4 << top,
         "z_dim": widths[0][1],
@@ -118,6 +122,8 @@ def read_discriminator(
     for i in range(1, blocks + 1):  # see `read_generator`
         state.drop(source.key for source in layout(Layer("from_rgb", i, 4 << blocks - i)).values())
     table = table_of(layout, discriminator_layers({"resolution": 4 << blocks}))
+    if table["from_rgb.weight"].key in state:
+        require_colours(state, state.native_shape(table["from_rgb.weight"], ndim=4)[1])
     width, seen = state.native_shape(table["conv.weight"], ndim=4)[:2]
     fc_width = state.native_shape(table["fc.weight"], ndim=2)[0]
     if state.native_shape(table["out.weight"], ndim=2)[0] > 1:

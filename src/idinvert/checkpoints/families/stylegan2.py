@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idinvert.checkpoints.families.family import Part, positive_setting, require_colours
 from idinvert.checkpoints.strict_loading import Source, StrictStateDict, Table, load
 from idinvert.networks.generator import resolutions
 from idinvert.networks.resample import fir_kernel
@@ -180,6 +181,9 @@ def _generator_architecture(
             connections = "skip"
         elif any(state.holds(shortcut) for shortcut in shortcuts):
             connections = "resnet"
+    top = layout(Layer("rgb", count - 1, sides[-1]))["weight"]
+    if top.key in state:
+        require_colours(state, state.native_shape(top, ndim=4)[0])
     weights = [layout(Layer("conv", 2 * b, side))["weight"] for b, side in enumerate(sides)]
     channels = [state.native_shape(weight, ndim=4)[0] for weight in weights]
     w_dim = state.native_shape(layout(Layer("conv"))["affine.weight"], ndim=2)[1]
@@ -216,6 +220,10 @@ def _discriminator_architecture(
             connections = "skip"
         elif any(state.holds(shortcut) for shortcut in shortcuts):
             connections = "resnet"
+    first = layout(Layer("from_rgb", 0, sides[0]))["weight"]
+    if first.key in state:
+        require_colours(state, state.native_shape(first, ndim=4)[1])
+    fc_width = state.native_shape(layout(Layer("fc", blocks))["weight"], ndim=2)[0]
     last = layout(Layer("conv", blocks))["weight"]
     last_out, last_in = state.native_shape(last, ndim=4)[:2]
     if last_in < last_out:
@@ -236,6 +244,7 @@ def _discriminator_architecture(
         "resolution": sides[0],
         "channels": channels,
         "mbstd_channels": last_in - last_out,
+        "fc_width": _unless(fc_width, last_out),
         "connections": connections,
         **labels,
     }
@@ -259,6 +268,18 @@ def _count(state: StrictStateDict, table: Callable[[int], Table], *, most: int =
     while found < most and state.holds(table(found)):
         found += 1
     return found
+
+
+def stylegan2_settings(
+    part: Part, built: Mapping[str, Any], *, lr_mul: str = "mapping_lr_mul"
+) -> dict[str, Any]:
+    """What tensors do not tell of G, as the user, the file (`built`) or usage has it."""
+    clamp = {"conv_clamp": part.setting("conv_clamp", built, None)}
+    rate = {lr_mul: part.setting("mapping_lr_mul", built, 0.01, key=lr_mul)}
+    return {
+        "conv_clamp": positive_setting(part.state, clamp, "conv_clamp", None),
+        "mapping_lr_mul": positive_setting(part.state, rate, lr_mul, None),
+    }
 
 
 def table_of(layout: Layout, layers: Iterable[Layer]) -> Table:

@@ -47,12 +47,14 @@ class Archive:
             such as OrderedDict, EasyDict or argparse.Namespace, are plain dicts. A pickled
             ``.npy`` of one object is that object; ``.npz`` and safetensors are a dict by name.
         metadata: The text entries of a safetensors header.
+        given: What a user says of the networks that the file may not, such as ``final_tanh``.
     """
 
     kind: Kind
     path: Path
     content: Any
     metadata: dict[str, str] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 def flat_tensors(stored: Stored) -> dict[str, Tensor]:

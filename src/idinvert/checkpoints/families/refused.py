@@ -1,0 +1,55 @@
+"""Networks that are known and not read: they are refused by name, with the reason."""
+
+from typing import Any
+
+from idinvert.checkpoints.families import tf_stylegan
+from idinvert.checkpoints.families.family import unwrapped
+from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.strict_loading import text_keys
+from idinvert.errors import CheckpointError
+
+_PGGAN = "PGGAN (Progressive GAN), which has no style codes to invert into"
+_READ = "expected a StyleGAN or StyleGAN2 generator"
+
+
+def refuse_known(archive: Archive, *, key: str) -> None:
+    """Refuses what is no StyleGAN, where its tensors tell what it is.
+
+    Raises:
+        CheckpointError: It names the network, and why it is not read.
+    """
+    for found, name in ((_is_pggan, _PGGAN), (_is_eg3d, "EG3D, whose images are of a 3D scene")):
+        if found(archive.content):
+            raise CheckpointError(f"{archive.path}: is {name}; {_READ}; change {key}")
+
+
+def _is_pggan(content: Any) -> bool:
+    """NVlabs' for TensorFlow, or genforce's, whose D is StyleGAN's without filters."""
+    for network in tf_stylegan.networks(content):
+        if "4x4/Dense/weight" in tf_stylegan.variables(network):
+            return True
+    top = text_keys(content)
+    held = text_keys(top.get("models")) or top
+    names = ("generator_smooth", "generator", "discriminator")
+    states = [unwrapped(held.get(name), bool) or {} for name in names]
+    return any(_is_genforce_pggan(state) for state in (*states, unwrapped(held, bool) or {}))
+
+
+def _is_genforce_pggan(state: dict[str, Any]) -> bool:
+    if {"lod", "layer0.weight", "output0.weight"} <= state.keys():
+        return True
+    if {"lod", "layer0.conv.weight", "output0.conv.weight"} <= state.keys():
+        return True
+    judge = {"lod", "input1.weight", "layer1.weight"} <= state.keys()
+    return judge and not any("blur" in name or "filter" in name for name in state)
+
+
+def _is_eg3d(content: Any) -> bool:
+    stored = [text_keys(content).get(name) for name in ("G_ema", "G")]
+    stored.append(content)
+    return any(
+        isinstance(found, Stored)
+        and isinstance(found.state, dict)
+        and "backbone" in text_keys(found.state.get("_modules"))
+        for found in stored
+    )

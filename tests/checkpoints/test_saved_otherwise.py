@@ -1,0 +1,158 @@
+"""Files as people have them: networks saved alone, with a D or an encoder that is not read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idinvert.checkpoints.__main__ import main
+from idinvert.checkpoints.bundle import find_weights, open_network, sibling
+from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.release import fingerprint
+from idinvert.errors import CheckpointError
+from tests.checkpoints.every_family import wrapped
+from tests.checkpoints.families.checks import about_same
+from tests.checkpoints.families.nvlabs_files import NVlabs
+from tests.checkpoints.families.reference import normal
+from tests.checkpoints.families.rosinality_files import Rosinality
+from tests.checkpoints.families.stylegan_files import Genforce, Idinvert
+from tests.checkpoints.hostile.foreign import pickled
+
+KEY = "generator.path"
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+
+
+def images_are(found: Any, files: Any, made: dict[str, Any]) -> None:
+    """The images are those of the original's formulas, to 1e-4."""
+    w = normal(2, found.num_layers, found.w_dim, seed=5)
+    g = {name: value.double() for name, value in made.items()}
+    about_same(found.synthesis(w), files.synthesis(g, w.double()))
+
+
+def test_a_generator_saved_alone(tmp_path: Path, capsys) -> None:
+    nv, ros = NVlabs(), Rosinality()
+    stored = nv.stored(nv.g, name="Generator")
+    (tmp_path / "nv.pkl").write_bytes(pickled(stored))
+    contents = {"nv.pt": nv.g, "ros.pt": ros.g}
+    contents["ddp.pt"] = {f"module.{name}": value for name, value in ros.g.items()}
+    contents["nested.pt"] = {"state_dict": dict(nv.g)}
+    for name, content in contents.items():
+        torch.save(content, tmp_path / name)
+    for name in ("nv.pkl", *contents):
+        path = tmp_path / name
+        assert main(["inspect", str(path)]) == 0
+        said = capsys.readouterr().out
+        assert ("assumed" in said) is (name != "nv.pkl")
+        options = ["--mapping-lr-mul", "0.02"] if name != "nv.pkl" else []
+        out = tmp_path / f"{name}.safetensors"
+        assert main(["convert", str(path), str(out), *options]) == 0
+        files = ros if name in ("ros.pt", "ddp.pt") else nv
+        images_are(open_checkpoint(out).generator, files, files.g)
+        images_are(open_network(str(path), role="generator", key=KEY), files, files.g)
+    torch.save(dict(ros.d), tmp_path / "d.pt")
+    assert open_checkpoint(tmp_path / "d.pt").discriminator is not None
+
+
+@pytest.mark.parametrize("spoil", ["class", "channels"])
+def test_a_discriminator_that_does_not_fit_leaves_the_generator(spoil: str, tmp_path, capsys):
+    files, file, out = Rosinality(), tmp_path / "x.pt", tmp_path / "g.safetensors"
+    content = files.content()
+    if spoil == "class":
+        content["d"] = {"layers.0.weight": torch.zeros(2, 2)}
+    else:
+        weight = content["d"]["convs.0.0.weight"]
+        content["d"]["convs.0.0.weight"] = torch.cat([weight, weight], dim=1)
+    torch.save(content, file)
+    assert main(["inspect", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "not read      discriminator" in said
+    assert ("6 channels (two images)" in said) is (spoil == "channels")
+    assert main(["convert", str(file), str(out), "--role", "generator"]) == 0
+    images_are(open_checkpoint(out).generator, files, files.g)
+    assert main(["convert", str(file), str(out), "--role", "discriminator", "--force"]) == 2
+    find_weights(str(file), role="generator", key=KEY)
+    with pytest.raises(CheckpointError, match=r"could not be read.*discriminator\.init=scratch"):
+        sibling(str(file), role="discriminator", of="generator", key=KEY)
+
+
+def test_encoders_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for change, words in (
+        ({"encoder_type": "BackboneEncoderUsingLastLayerIntoWPlus"}, "IntoWPlus"),
+        ({"channels": 19}, r"19 channels.*segmentation"),
+        ({"channels": 6}, "ReStyle"),
+        ({"hypernet": True}, "HyperStyle"),
+        ({"encoder_type": None}, "do not name its encoder_type"),
+    ):
+        content = wrapped("GradualStyleEncoder")
+        state = content["state_dict"]
+        if "channels" in change:
+            state["encoder.input_layer.0.weight"] = torch.zeros(4, change["channels"], 3, 3)
+        if "hypernet" in change:
+            state["hypernet.conv.weight"] = torch.zeros(2)
+        if "encoder_type" in change:
+            content["opts"]["encoder_type"] = change["encoder_type"]
+        torch.save(content, tmp_path / "x.pt")
+        found = open_checkpoint(tmp_path / "x.pt")
+        assert found.generator is not None and found.encoder is None
+        with pytest.raises(CheckpointError, match=words):
+            find_weights(str(tmp_path / "x.pt"), role="encoder", key="encoder.path")
+    content = Genforce().content(nested=True)
+    content["models"]["encoder"] = {"conv1.weight": torch.zeros(2)}
+    torch.save(content, tmp_path / "x.pt")
+    assert "EncoderRunner" in open_checkpoint(tmp_path / "x.pt").failed["encoder"]
+
+
+def test_e4es_single_style_code_encoder_is_read(tmp_path: Path) -> None:
+    content = wrapped("BackboneEncoderUsingLastLayerIntoW")
+    torch.save(content, tmp_path / "w.pt")
+    content["opts"]["encoder_type"] = "SingleStyleCodeEncoder"
+    torch.save(content, tmp_path / "single.pt")
+    one, other = (open_checkpoint(tmp_path / name).encoder for name in ("w.pt", "single.pt"))
+    x = normal(1, 3, 64, 64, seed=1)
+    assert torch.equal(one(x), other(x))
+
+
+def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, capsys) -> None:
+    fused, plain = Genforce(fused_from=8), Genforce()
+    torch.save(fused.content(), tmp_path / "own.pth")
+    torch.save(Idinvert().g, tmp_path / "idinvert.pth")
+    own = str(tmp_path / "own.pth")
+    assert main(["inspect", own]) == 0 and main(["inspect", str(tmp_path / "idinvert.pth")]) == 0
+    said = capsys.readouterr().out
+    assert "fused_scale=auto" in said and "final_tanh=false" in said and "final_tanh=true" in said
+    images_are(open_checkpoint(own).generator, plain, fused.g)
+    given = {"fused_scale": True, "final_tanh": None, "path": own}
+    read = open_network(own, role="generator", key=KEY, settings=given)
+    images_are(read, fused, fused.g)
+    out = tmp_path / "out.safetensors"
+    assert main(["convert", own, str(out), "--fused-scale", "true", "--final-tanh", "true"]) == 0
+    w = normal(1, read.num_layers, read.w_dim, seed=1)
+    about_same(open_checkpoint(out).generator.synthesis(w), read.synthesis(w).tanh().double())
+    ways = [find_weights(own, role="generator", key=KEY, settings=s) for s in (None, given)]
+    assert len({fingerprint(way) for way in ways}) == 2
+    assert main(["inspect", own, "--fused-scale", "maybe"]) == 2
+    assert main(["inspect", own, "--conv-clamp", "256"]) == 2
+    assert "leave conv_clamp out" in capsys.readouterr().err
+
+
+def test_other_networks_are_refused_by_name(tmp_path: Path) -> None:
+    pggan = {
+        "lod": torch.zeros(()),
+        "layer0.weight": torch.zeros(2),
+        "output0.weight": torch.ones(1),
+    }
+    grey = dict(Rosinality().g)
+    for name in [name for name in grey if name.startswith("to_rgb") and "conv.weight" in name]:
+        grey[name] = grey[name][:, :1]
+    for content, words in (
+        ({"generator": pggan}, "is PGGAN"),
+        ({"g_ema": grey}, r"1 channel \(grey\)"),
+    ):
+        torch.save(content, tmp_path / "x.pth")
+        with pytest.raises(CheckpointError, match=words):
+            open_checkpoint(tmp_path / "x.pth")
