@@ -61,6 +61,7 @@ Seed = Annotated[int, Ge(0), Lt(2**63)]
 Resolution = Annotated[int, Ge(4), Le(65_536)]
 """Pixels of a side."""
 PositiveFloat = Annotated[float, Gt(0)]
+Seconds = Annotated[float, Ge(0)]
 Weight = Annotated[float, Ge(0)]
 """A λ, or another factor that is 0 or more."""
 WeightOfF = Annotated[Weight, FilledIn()]

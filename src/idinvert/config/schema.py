@@ -17,6 +17,7 @@ from idinvert.annotations import (
     PositiveFloat,
     PositiveInt,
     Resolution,
+    Seconds,
     Seed,
     Weight,
     Widths,
@@ -60,7 +61,7 @@ class TrainConfig:
     eval_batch_size: PositiveInt = 64
     nimg: PositiveInt = 100_000
     recalibrate: Count = 1_000
-    max_seconds: PositiveFloat | None = None
+    max_seconds: Seconds | None = None  # 0: one step
     optimized_metric: str | None = None
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     logging: Logging = field(default_factory=Logging)
