@@ -160,6 +160,16 @@ class StoredNetwork:
 
 
 @dataclass
+class StoredGenerator(StoredNetwork):
+    """G of a file, and what it was built with where that file does not say."""
+
+    fused_scale: bool | Literal["auto"] | None
+    final_tanh: bool | None
+    conv_clamp: PositiveFloat | Literal["none"] | None
+    mapping_lr_mul: PositiveFloat | None
+
+
+@dataclass
 class Discriminator:
     """Where D starts."""
 
@@ -258,7 +268,7 @@ GROUPS: dict[str, type] = {
     "checkpoint": Checkpoints,
     "logging": Logging,
     "scale": Scale,
-    "generator": StoredNetwork,
+    "generator": StoredGenerator,
     "encoder": StoredNetwork,
     "discriminator": Discriminator,
     "latent": Latent,
