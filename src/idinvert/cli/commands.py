@@ -36,7 +36,7 @@ from idinvert.config.compose import (
 from idinvert.config.instantiate import check_signatures
 from idinvert.config.run_folder import require_folder
 from idinvert.config.words import check_words, for_hydra, for_shell
-from idinvert.errors import ConfigError, IdinvertError, as_typed
+from idinvert.errors import ConfigError, IdinvertError, as_typed, exit_status
 
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("-c", "--cfg", "-i", "--info")
@@ -101,7 +101,8 @@ def _start(name: str) -> None:
         complete(name)
         return
     if flags & set(EXPLAINS):
-        explain(name)
+        if status := exit_status(lambda: explain(name)):
+            sys.exit(status)
         return
     try:
         module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
