@@ -87,7 +87,6 @@ def test_several_nodes_need_somebody_who_starts_them(check: Any) -> None:
     [
         (["batch_size=8", "accumulate=4"], True),
         (["batch_size=8", "accumulate=3"], False),
-        (["batch_size=8", "accumulate=0"], False),
         (["batch_size=7", "trainer=ddp_cpu"], False),
         (["batch_size=8", "trainer=ddp_cpu", "accumulate=4"], True),
         (["batch_size=8", "trainer=ddp_cpu", "accumulate=8"], False),

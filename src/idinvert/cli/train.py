@@ -219,7 +219,7 @@ def _require_no_divergence(parts: Parts, *, folder: Path, nimg: int) -> None:
     last = last_values(folder / "metrics.jsonl")  # of this process or the one before
     names = getattr(parts.module, "judged_by", JUDGED_BY) or ()
     error, bound = [last.get(name, 0.0) for name in names] or (0.0, 0.0)
-    square = last.get(f"{JUDGED_BY[1]}_squared", bound**2)  # older runs have none
+    square = last.get(f"{names[-1]}_squared", bound**2) if names else 0.0  # older runs have none
     count = max(1, len(parts.domain.val))  # type: ignore[arg-type]
     upper = bound + 1.96 * math.sqrt(max(0.0, square - bound**2) / count)
     if math.isnan(error) or math.isnan(bound) or (error > upper and nimg >= JUDGED_FROM):

@@ -78,7 +78,7 @@ def test_a_folder_that_may_not_be_read(invert, photo, monkeypatch):
 
 
 def test_damaged_and_small_images(invert, photo, tmp_path):
-    with pytest.raises(ConfigError, match=r"'ignore'.*task\.on_corrupt"):
+    with pytest.raises(ConfigError, match=r"task\.on_corrupt=ignore.*'skip'"):
         invert(f"images={photo}", "task.on_corrupt=ignore")
     Image.new("RGB", (300, 12)).save(photo / "small.png")
     with pytest.raises(DataError, match=r"small\.png.*300x12.*at least 16.*task\.allow_upscale"):

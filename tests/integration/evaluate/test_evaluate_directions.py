@@ -76,5 +76,5 @@ def test_labels_read_from_images_are_compared_with_the_true_ones(go, world, outp
     assert record.metrics["correlation_pose"] == pytest.approx(expected, abs=1e-5)
     agree = ((read[:, glasses] > 0.5) == (true[:, glasses] > 0.5)).double().mean().item()
     assert record.metrics["agreement_eyeglasses"] == pytest.approx(agree)
-    with pytest.raises(ConfigError, match=r"split=tset.*train, val or test"):
+    with pytest.raises(ConfigError, match=r"split=tset.*'test', 'val' or 'train'"):
         go(*words, "split=tset")

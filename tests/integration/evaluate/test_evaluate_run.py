@@ -93,7 +93,7 @@ SENSELESS = (
     (("n=0",), "n=0"),
     (("data.resolution=32",), r"data\.resolution=32.*16 px.*data\.resolution=16"),
     (("batch_size=0",), "batch_size=0"),
-    (("split=tset",), "train, val or test"),
+    (("split=tset",), "'test', 'val' or 'train'"),
     (("metric.names=[mse,ssmi]",), "ssmi"),
     (("metric.names=[fid]",), r"metric\.inception_path"),
     (("images=somewhere",), "task=invert"),

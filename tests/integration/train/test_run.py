@@ -19,7 +19,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in (".lock", "config.yaml", "status.json")
+        if path.is_file() and path.name not in (".lock", "config.yaml", "status.json", "train.log")
     }
 
 
@@ -139,8 +139,8 @@ def test_without_a_discriminator_beside_the_generator_the_keys_are_named(
     [
         ("generator=stylegan2", r"trained generator.*generator=shipped"),
         ("generator.path=nowhere", r"generator\.path=nowhere does not exist"),
-        ("discriminator.init=copied", r"generator, checkpoint or scratch"),
-        ("latent.offset=mean", r"latent\.offset=mean.*auto, w_avg or none"),
+        ("discriminator.init=copied", r"'generator', 'checkpoint' or 'scratch'"),
+        ("latent.offset=mean", r"latent\.offset=mean.*'auto', 'w_avg' or 'none'"),
         ("latent=w generator.path=MULTI_W", r"latent=w_plus"),
         ("data.resolution=16", r"data\.resolution=16 .*data\.resolution=8"),
         ("experiment=gan data.resolution=16", r"data\.resolution=8"),
