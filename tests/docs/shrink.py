@@ -115,6 +115,8 @@ def tiny(
         small |= TRAINING | {"batch_size": 2 * devices * config["accumulate"]}
     elif program == "evaluate":
         small |= EVALUATION
+        if value_of("task", words) == "invert":
+            del small["n"]  # it inverts all of images=
         small |= _of_evaluation(words, config) if config["table"] is None else {}
     if not goes_on and not (program == "evaluate" and value_of("run", words)):
         target = config["data"]["_target_"]
