@@ -192,6 +192,8 @@ def _require_own_folders(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: Names the key to use.
     """
+    if "LOCAL_RANK" in os.environ:
+        return  # Lightning gives the processes of other ranks a hydra.run.dir
     for word in filter(is_override, arguments):
         if key_of(word).startswith(FOLDERS):
             raise ConfigError(

@@ -41,6 +41,8 @@ from idinvert.tracking.status import write_status
 from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamaged_checkpoint
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
+NOT_STORED: dict[str, Any] = {"run": None, "classes": [], "callbacks": None}
+"""Keys of one command line: a run that goes on is given its own callbacks and classes again."""
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The metric that must not end above its bound, and the bound; a module may have none."""
 JUDGED_FROM = 10_000
@@ -94,7 +96,7 @@ def _train(
         require_same_contents(config, parts.contents, folder=folder, stored=stored)
     with locked(folder):
         if is_first_process():
-            write_config(folder, config | {"run": None, "classes": []}, command=command())
+            write_config(folder, config | NOT_STORED, command=command())
             write_contents(folder, parts.contents)
         with kept_in(folder):
             stopped_by = _fit(parts, folder=folder)
