@@ -14,8 +14,8 @@ from idinvert.cli import commands
 from idinvert.cli.run_log import Tee, kept_in, print_tree
 from idinvert.cli.runs import runs_in
 from idinvert.cli.tables import record_places
-from idinvert.cli.train import train
-from idinvert.config.compose import OWN, compose_plain
+from idinvert.cli.train import config_of_run, train
+from idinvert.config.compose import OWN, compose_plain, given_keys
 from idinvert.config.identity import scientific_config
 from idinvert.config.run_folder import find_run
 from idinvert.errors import ConfigError
@@ -74,9 +74,10 @@ def test_a_debug_run_with_loggers_and_a_callback(
     assert list(runs_in(Path("outputs"))) == [], "no command takes it for a run"
     with pytest.raises(ConfigError, match="There are no runs"):
         find_run(folder.name, outputs="outputs")
-    config = compose_plain("train", [f"run={folder}"])
-    with pytest.raises(ConfigError, match=r"classes=\[pytorch_lightning.callbacks.*Timer\]"):
-        train(config, given={"run": ["run"]})
+    for own, count in (([], 0), ([TIMER], 1)):  # callbacks belong to one command
+        words = [f"run={folder}", *own]
+        gone_on = config_of_run(compose_plain("train", words), given=given_keys(words))
+        assert len(gone_on["callbacks"]) == count
     capsys.readouterr()
 
 

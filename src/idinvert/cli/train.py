@@ -41,7 +41,7 @@ from idinvert.tracking.status import write_status
 from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamaged_checkpoint
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
-NOT_STORED: dict[str, Any] = {"run": None, "classes": [], "callbacks": None}
+NOT_STORED: dict[str, Any] = {"run": None, "classes": [], "callbacks": {}}
 """Keys of one command line: a run that goes on is given its own callbacks and classes again."""
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The metric that must not end above its bound, and the bound; a module may have none."""
@@ -253,7 +253,7 @@ def _report(trainer: pl.Trainer, parts: Parts, *, folder: Path, state: str) -> N
         _require_no_divergence(parts, folder=folder, nimg=nimg)
     print(f"{state} at {nimg:,} images: {folder}")
     if state == "stopped":
-        own = named_words(own_targets(parts.config, usual=usual_targets()))
+        own = named_words(own_targets(parts.config | NOT_STORED, usual=usual_targets()))
         run = shlex.quote(f"run={folder}")
         print(as_typed(f"to go on: python train.py {run} {own}").rstrip())
     for name, value in trainer.callback_metrics.items():
