@@ -1,6 +1,7 @@
 """What an objective is given, what an encoder takes over from its generator, and their words."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.assemble import (
+    _with_counts,
     assemble,
     batch_norm_group,
     choices_of,
@@ -217,6 +219,18 @@ def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained: st
     made = fresh_encoder(config["encoder"], config["latent"], generator=generator())
     choices = choices_of(config, generator=generator(), encoder=made)
     assert choices["encoder"]["norm"] == "batch"
+
+
+def test_a_large_folder_has_the_counts_that_were_defaults() -> None:
+    def counted(images: int, **node: Any) -> dict[str, Any]:
+        parts = {"train": range(images), "val": range(0), "test": range(0)}
+        return _with_counts({"split": {"kind": "order", "test": None}, "val": None} | node,
+                            SimpleNamespace(**parts))  # type: ignore[arg-type]  # fmt: skip
+
+    assert counted(2_500) == {"split": {"kind": "order", "test": 500}, "val": 100}
+    assert counted(2_499) == {"split": {"kind": "order", "test": None}, "val": None}
+    assert counted(2_500, val=7)["val"] == 7
+    assert counted(2_500, split={"kind": "list", "test": "t.txt"})["val"] is None
 
 
 def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained: str) -> None:

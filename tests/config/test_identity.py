@@ -1,7 +1,10 @@
 """Run identity changes with the science and with nothing else."""
 
+from typing import Any
+
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import (
+    BUILT_WITH,
     MOVED,
     digest_of,
     evaluation_identity,
@@ -70,6 +73,21 @@ def test_a_class_that_moved_makes_no_other_run() -> None:
 
     for before, after in MOVED.items():
         assert of(f"{before}X") == of(f"{after}X")
+
+
+def test_later_keys_without_a_value_leave_runs_their_identity() -> None:
+    def identity(**data: Any) -> str:
+        node = {"_target_": "idinvert.data.folder.image_folder", "val": 100, **data}
+        config = {"data": node, "generator": {"path": "x", **dict.fromkeys(BUILT_WITH)}}
+        return run_identity(
+            scientific_config(config, contents={"data": "d"}, batch_norm_group=None)
+        )
+
+    before = identity(split={"kind": "order", "test": 500})
+    now = {"kind": "order", "train": None, "test": 500, "seed": None, "val": None}
+    assert identity(split=now, megapixels=None) == before
+    assert identity(split=now | {"train": 3}, megapixels=None) != before
+    assert identity(split=now, megapixels=200) != before
 
 
 def test_a_later_key_without_a_value_leaves_evaluations_their_identity() -> None:

@@ -59,7 +59,10 @@ class Parts:
     @property
     def identity(self) -> str:
         """The run's id: what of the configuration changes its networks or metrics."""
-        config = self.config | {"encoder": _with_plain_norm(self.config["encoder"])}
+        config = self.config | {
+            "encoder": _with_plain_norm(self.config["encoder"]),
+            "data": _with_counts(self.config["data"], self.domain),
+        }
         group = batch_norm_group(config, self.module)
         if group is None:  # no statistics to estimate
             config["recalibrate"] = 0
@@ -178,6 +181,20 @@ def _with_plain_norm(node: Any) -> Any:
         return node
     plain = {key: _with_plain_norm(value) for key, value in node.items()}
     return plain | {"norm": "batch"} if plain.get("norm", "none") in (None, "sync") else plain
+
+
+def _with_counts(node: dict[str, Any], domain: Domain) -> dict[str, Any]:
+    """A folder's data node with the counts that were its defaults, where they are what is drawn.
+
+    Its test and validation images are shares of a small folder, and 500 and 100 of a large one
+    (`data.split.divide`): runs from before the shares keep their identity.
+    """
+    parts: Any = (domain.train, domain.val, domain.test)
+    if "split" not in node or node["split"].get("kind") == "list" or sum(map(len, parts)) < 2_500:
+        return node
+    split, val = node["split"], node["val"]
+    test = 500 if split.get("test") is None else split["test"]
+    return node | {"split": split | {"test": test}, "val": 100 if val is None else val}
 
 
 def starting_discriminator(

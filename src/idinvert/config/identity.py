@@ -7,7 +7,7 @@ what is in them.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import idinvert
@@ -114,7 +114,10 @@ KEPT = ("trainer.precision", "system.tf32", "scale.name")
 """Keys below those that do."""
 BUILT_WITH = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
 """Keys of ``generator=checkpoint`` that came later, see `idinvert.checkpoints.checkpoint`."""
-LATER = ("metric.prc_vgg16_path", *(f"generator.{name}" for name in BUILT_WITH))
+LATER = (
+    *("metric.prc_vgg16_path", *(f"generator.{name}" for name in BUILT_WITH)),
+    *("data.megapixels", *(f"data.split.{name}" for name in ("train", "test", "seed", "val"))),
+)
 """Keys that came later: without a value they leave evaluations from before them their identity."""
 
 
@@ -221,16 +224,25 @@ def _leave_out_what_is_off(science: dict[str, Any]) -> None:
     if "_target_" not in (science.get("augment") or {}):
         science.pop("augment", None)
     if "path" in (science.get("generator") or {}):
-        science["generator"] = {
-            key: value
-            for key, value in science["generator"].items()
-            if value is not None or key not in BUILT_WITH
-        }
+        science["generator"] = _without_null(science["generator"], "generator.", LATER)
+    if "split" in (data := science.get("data") or {}) or "megapixels" in data:
+        science["data"] = _without_null(data, "data.", LATER)
     objective = science.get("objective") or {}
     if objective.get("path_length_every") == 0:
         science["objective"] = {
             key: value for key, value in objective.items() if not key.startswith("path_length_")
         }
+
+
+def _without_null(node: Any, at: str, keys: Collection[str]) -> Any:
+    """A node without those of some dotted keys that have no value."""
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _without_null(value, f"{at}{key}.", keys)
+        for key, value in node.items()
+        if value is not None or f"{at}{key}" not in keys
+    }
 
 
 def _without_paths(node: Any) -> Any:
