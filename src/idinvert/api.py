@@ -24,13 +24,13 @@ from idinvert.config.run_folder import find_run
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.decode import as_pictures, fit
 from idinvert.data.folder import read_images
+from idinvert.data.formats import stems_of
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import Unit, interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
-from idinvert.evaluation.own_images import stems_of
 from idinvert.evaluation.pictures import to_image
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor

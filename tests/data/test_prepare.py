@@ -18,7 +18,8 @@ from PIL import Image
 from idinvert.data import source
 from idinvert.data.folder import image_folder
 from idinvert.data.prepare import prepare
-from idinvert.data.prepared import ZipOutput
+from idinvert.data.prepared import ZipOutput, names_kept, read_prepared
+from idinvert.data.source import open_source
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
 from tests.data.pictures import picture, write_folder, write_lmdb, write_zip
 
@@ -54,11 +55,9 @@ def beside(out: Path) -> set[str]:
 def test_an_archive_of_square_pictures(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.zip"
     report = prepare(photos, out, resolution=8)
-    names = sorted([*GOOD, *BAD])
-    places = [names.index(name) for name in GOOD]
     with zipfile.ZipFile(out) as archive:
         assert archive.testzip() is None
-        expected = [f"00000/img{place:08d}.png" for place in places]
+        expected = [f"00001/{name[2:]}" for name in GOOD]
         assert archive.namelist() == [*expected, "prepared.json"]
         for name, data in zip(expected, GOOD.values(), strict=True):
             assert archive.getinfo(name).compress_type == zipfile.ZIP_STORED
@@ -95,12 +94,73 @@ def test_what_was_dropped_is_reported_with_its_reason(photos: Path, tmp_path: Pa
         )
     assert report["source_sha256"] == digest.hexdigest()
     digest = hashlib.sha256()
+    names = sorted([*GOOD, *BAD])
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         for name in archive.namelist()[:-1]:
-            digest.update(
-                f"{int(name[-12:-4])} {hashlib.sha256(archive.read(name)).hexdigest()}\n".encode()
-            )
+            place = names.index(f"b/{name[6:]}")
+            digest.update(f"{place} {hashlib.sha256(archive.read(name)).hexdigest()}\n".encode())
     assert report["content_sha256"] == digest.hexdigest()
+
+
+def test_names_of_pictures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        "anna 1.jpg",
+        "anna 1.png",
+        "写真 (2).webp",
+        "2024/z.png",
+        "2025/a:b.png",
+        "2025/z.png",
+    ]
+    files = {name: picture(i) for i, name in enumerate(names)}
+    source = write_zip(tmp_path / "photos.zip", files)
+    prepare(source, tmp_path / "out.zip", resolution=8)
+    found = open_source(tmp_path / "out.zip", key="SRC")
+    assert found.names == (
+        "00000/2024_z.png", "00000/a_b.png", "00001/2025_z.png", "00001/anna 1_jpg.png",
+        "00001/anna 1_png.png", "00001/写真 (2).png",
+    )  # fmt: skip
+    report = read_prepared(found)
+    assert report is not None and report.places == tuple(range(6))
+    split = {"kind": "order", "train": 4, "test": 2}
+    both = [
+        image_folder(path=path, resolution=8, split=split, val=0) for path in (source, found.path)
+    ]
+    for one, other in zip(both[0].test, both[1].test, strict=True):  # in the order of the source
+        assert torch.equal(one["image"], other["image"])
+
+    many = names_kept([f"{i:05d}.jpg" for i in range(2_500)])
+    assert [many[i] for i in (0, 999, 1_000, 2_499)] == [
+        "00000/00000.png", "00000/00999.png", "00001/01000.png", "00002/02499.png",
+    ]  # fmt: skip
+    monkeypatch.setattr("idinvert.data.prepare.names_by_place", lambda _: pytest.fail("by place"))
+    prepare(source, tmp_path / "folder", resolution=8)
+    (tmp_path / "folder" / "00000" / "a_b.png").rename(tmp_path / "folder" / "00000" / "b.png")
+    with pytest.raises(DataError, match=r"expected the 6 that its prepared\.json tells of"):
+        read_prepared(open_source(tmp_path / "folder", key="SRC"))
+
+
+@pytest.mark.parametrize("name", ["out.zip", "out"])
+def test_what_an_older_version_made_or_began_keeps_its_names(
+    photos: Path, tmp_path: Path, name: str
+) -> None:
+    """Older settings have no word on names, and images are named by their places."""
+    out, partial = tmp_path / name, tmp_path / f"{name}.partial"
+    with Kills(12), pytest.raises(Killed):
+        prepare(photos, out, resolution=8)
+    settings = json.loads((partial / "settings.json").read_text())
+    del settings["called"]
+    shutil.rmtree(partial)
+    partial.mkdir()
+    (partial / "settings.json").write_text(json.dumps(settings))
+    with Kills(12), pytest.raises(Killed):
+        prepare(photos, out, resolution=8)
+    report = prepare(photos, out, resolution=8)
+    assert "called" not in report and report["format"] == "idinvert-prepared-1"
+    found = open_source(out, key="SRC")
+    assert found.names[0] == "00000/img00000001.png" and len(found.names) == 12
+    places = read_prepared(found)
+    assert places is not None and places.places[:2] == (1, 2)
+    assert prepare(photos, out, resolution=8) == report
 
 
 def test_any_source_and_both_forms_hold_the_same(photos: Path, tmp_path: Path) -> None:
@@ -241,7 +301,7 @@ def tear(work: Path, *, seed: int) -> None:
         with images.open("ab") as file:
             file.write(bytes(range(seed % 3 * 100)))
     elif images.is_dir() and done <= 15:
-        write_folder(images, {"00000/img00000015.png": b"half of a pict"})
+        write_folder(images, {"00001/11.png": b"half of a pict"})
 
 
 def test_an_archive_goes_on_behind_many_files_and_four_gigabytes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from idinvert.data.folder import read_images
+from idinvert.data.formats import LONGEST, safe, stems_of
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import CheckpointError, ConfigError, DataError
 from idinvert.evaluation.codes_file import read_codes
@@ -16,7 +17,6 @@ from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.invert import invert
 from idinvert.evaluation.manipulation import manipulate
 from idinvert.evaluation.mixing import mix
-from idinvert.evaluation.own_images import LONGEST, safe, stems_of
 from idinvert.inversion.encoder import EncoderInverter
 from tests.evaluation.conftest import only
 

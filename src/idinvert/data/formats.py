@@ -1,9 +1,11 @@
-"""The kinds of image files by suffix: what can be read here, and what to do about the others."""
+"""The kinds of image files by suffix: what is read here, advice on the others, names of copies."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
@@ -48,6 +50,53 @@ FORMATS = tuple(
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in _SUFFIXES[form])
 WORDS = ", ".join(name.replace("HEIF", "HEIC").replace("WEBP", "WebP") for name in FORMATS)
 """For messages: the formats that can be read here."""
+
+ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+"""Letters that a file's name cannot have on one of the usual systems."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names of devices on Windows."""
+LONGEST = 80
+"""Bytes of a stem; a file's name has at most 255 and may hold two stems and the edit."""
+
+
+def safe(text: str, *, longest: int = LONGEST) -> str:
+    """The nearest text that is a file's name on every usual system, of at most so many bytes."""
+    text = text.encode("utf-8", "replace").decode("utf-8")  # names that are not UTF-8
+    text = ILLEGAL.sub("_", unicodedata.normalize("NFC", text))
+    text = text.encode()[:longest].decode("utf-8", "ignore").strip(" .")
+    return f"{text}_" if RESERVED.fullmatch(text) else text or "image"
+
+
+def stems_of(names: Sequence[str]) -> list[str]:
+    """Names for files, one for each image: its own, without folders and suffix where that will do.
+
+    They are legal on every usual system, and differ in more than the case of their letters.
+
+    Args:
+        names: Of the images, with their folders and suffixes.
+    """
+
+    def forms(name: str) -> list[str]:
+        path = PurePosixPath(name)
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ""
+        stem = path.name.removesuffix(suffix)
+        parts = [part for part in (*path.parts[:-1], stem) if part not in ("/", ".", "..")]
+        whole = "_".join(parts)
+        return [safe(stem), safe(whole), safe(f"{whole}{suffix.replace('.', '_')}")]
+
+    found = [forms(name) for name in names]
+    counts = [Counter(form.casefold() for form in column) for column in zip(*found, strict=True)]
+    stems: list[str] = []
+    taken: set[str] = set()
+    for of_name in found:
+        keys = [form.casefold() for form in of_name]
+        free = [k for k in range(3) if counts[k][keys[k]] == 1 and keys[k] not in taken]
+        stem, number = of_name[free[0] if free else 2], 2
+        while stem.casefold() in taken:
+            stem, number = f"{of_name[2]}_{number}", number + 1
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
 
 
 def left_out(names: Iterable[str]) -> list[str]:

@@ -58,7 +58,7 @@ def inspect(source: str | Path, *, megapixels: float | None = None) -> dict[str,
         "square": sum(found.width == found.height for found in whole),
         "duplicates": len(twins),
         "duplicate_names": twins[:_NAMES],
-        "prepared": None if prepared is None else dict(prepared.facts["settings"]),
+        "prepared": None if prepared is None else dict(prepared.settings),
         "published": [name for name, split in PUBLISHED.items() if split.images == count],
     }
 

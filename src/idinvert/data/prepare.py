@@ -8,7 +8,6 @@ moment the journal says how far the work is, and what lies behind is done again.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -24,10 +23,18 @@ import PIL
 from idinvert.data.decode import DECODER
 from idinvert.data.pool import in_order
 from idinvert.data.prepare_journal import PNG, Made, Tally, add_to_journal, make, read_journal
-from idinvert.data.prepared import FORMAT, MEMBER, FolderOutput, ZipOutput, name_of
+from idinvert.data.prepared import (
+    FORMATS,
+    MEMBER,
+    FolderOutput,
+    ZipOutput,
+    names_by_place,
+    names_hash,
+    names_kept,
+)
 from idinvert.data.progress import Progress
 from idinvert.data.published import PUBLISHED
-from idinvert.data.source import ImageSource, open_source
+from idinvert.data.source import ImageSource, LmdbSource, open_source
 from idinvert.durable import write
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
 
@@ -52,9 +59,10 @@ def prepare(
     """Cuts every image to its central square, resizes it and stores it as PNG, in order.
 
     Left out and reported: what cannot be decoded, what is smaller than the resolution, and what
-    has the same pixels (after resizing) as an image before it. Names carry the image's place in
-    the source, so that splits by place still find theirs. The same command goes on where one
-    was stopped or killed; the result is byte for byte that of an undisturbed run.
+    has the same pixels (after resizing) as an image before it. Images keep their names, and their
+    order, so that splits by place still find theirs; those of databases, whose keys are no names,
+    and of `only`, which has gaps, are named by their place. The same command goes on where one was
+    stopped or killed; the result is byte for byte that of an undisturbed run.
 
     Args:
         source: A folder, .zip archive or LMDB.
@@ -84,9 +92,6 @@ def prepare(
     files = open_source(source, key="SRC", megapixels=megapixels)
     images = len(files.names) if limit is None else min(limit, len(files.names))
     places = _places(files, only) if only is not None else range(images)
-    names = hashlib.sha256()
-    for name in files.names:
-        names.update(name.encode("utf-8", "surrogateescape") + b"\n")
     limits = {} if megapixels is None else {"megapixels": megapixels}
     settings = {
         **limits,
@@ -94,17 +99,28 @@ def prepare(
         "format": form,
         "limit": limit,
         "only": only,
-        "names": names.hexdigest(),
+        "names": names_hash(files.names),
         "pixels": f"decoder {DECODER}, {PNG}, Pillow {PIL.__version__}",
     }
     work = out.with_name(out.name + ".partial")
-    done = _check_done(out, work, settings=settings)
+    done = _done(out)
+    begun = work / "settings.json"
+    before = _settings(begun) if done is None else done["settings"]
+    old = before is not None and "called" not in before  # by a version that kept no names
+    if only is None and not isinstance(files, LmdbSource) and not old:
+        settings["called"] = "as in SRC"
     if done is not None:
+        _compare(before, settings, there=f"{out} was made", to=f"{out}")
+        if work.exists():  # a process was killed when it cleared up
+            shutil.rmtree(work, ignore_errors=True)
         return done
     try:
         work.mkdir(parents=True, exist_ok=True)
         with _alone(work, out):
-            _check_settings(work / "settings.json", settings)
+            if begun.exists():
+                _compare(_settings(begun), settings, there=f"{work} was begun", to=f"{work}")
+            else:
+                write(begun, json.dumps(settings, indent=1) + "\n")
             report = _work(
                 files, out, work, places,
                 images=images, settings=settings, workers=workers, on_corrupt=on_corrupt,
@@ -134,6 +150,10 @@ def _work(
     output: ZipOutput | FolderOutput
     output = (ZipOutput if settings["format"] == "zip" else FolderOutput)(work / "images")
     journal, tally = work / "journal.jsonl", Tally()
+    kept = "called" in settings
+    called = names_kept([files.names[p] for p in places]) if kept else names_by_place(places)
+    name_of = dict(zip(places, called, strict=True))
+    known = list[str]()
     for line in read_journal(journal):
         if line.stamp != files.stamp(line.name):
             raise DataError(
@@ -144,7 +164,8 @@ def _work(
             raise _damaged(files, line)
         tally.add(line)
         if line.outcome == "kept":
-            output.known(name_of(line.place), size=line.size, crc=line.crc)
+            known.append(name_of[line.place])
+            output.known(known[-1], size=line.size, crc=line.crc)
     if not output.start():
         raise DataError(f"{work} has lost images; remove it to begin again")
 
@@ -163,7 +184,8 @@ def _work(
                         damaged = made
                         break
                     if made.outcome == "kept":
-                        output.add(name_of(made.place), made.png)
+                        known.append(name_of[made.place])
+                        output.add(known[-1], made.png)
                     lines.append(made)
                     tally.add(made)
                 output.sync()
@@ -180,7 +202,8 @@ def _work(
                 "change SRC or --resolution"
             )
         left = {"left_out": list(files.left_out)} if files.left_out else {}
-        report = {"format": FORMAT, "settings": settings, "images": images, **facts, **left}
+        facts |= {"called": names_hash(known)} if kept else {}
+        report = {"format": FORMATS[kept], "settings": settings, "images": images, **facts, **left}
         text = json.dumps(report, indent=1) + "\n"
         output.add(MEMBER, text.encode())
         write(report_file(out), text)
@@ -247,45 +270,40 @@ def _check_arguments(
         raise DataError(f"{out} lies in {source}, whose images it would join; change OUT")
 
 
-def _check_done(out: Path, work: Path, *, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def _done(out: Path) -> dict[str, Any] | None:
     """The report of a data set that is there already; None if there is none.
 
     Raises:
-        DataError: There is something else, or it was made with other settings.
+        DataError: There is something else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
         report = json.loads(open_source(out, key="OUT").read(MEMBER))
-        ours = report["format"] == FORMAT
-    except (DataError, ValueError, TypeError, KeyError):
-        ours = False
-    if not ours:
-        raise DataError(f"{out} is there, and no prepared data set; remove it or change OUT")
-    _compare(report["settings"], settings, there=f"{out} was made", remedy=f"{out}")
-    if work.exists():  # a process was killed when it cleared up
-        shutil.rmtree(work, ignore_errors=True)
-    return report
+        if report["format"] in FORMATS and isinstance(report["settings"], dict):
+            return report
+    except (DataError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise DataError(f"{out} is there, and no prepared data set; remove it or change OUT")
 
 
-def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Keeps the settings at the first start, and compares them at every other.
+def _settings(path: Path) -> dict[str, Any] | None:
+    """Those that work was begun with; None where it was not begun.
 
     Raises:
-        DataError: They differ.
+        DataError: They cannot be read.
     """
     if not path.exists():
-        write(path, json.dumps(settings, indent=1) + "\n")
-        return
+        return None
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"cannot make sense of {path}; remove {path.parent}") from error
-    _compare(before, settings, there=f"{path.parent} was begun", remedy=f"{path.parent}")
 
 
-def _compare(before: Mapping[str, Any], now: Mapping[str, Any], *, there: str, remedy: str) -> None:
+def _compare(old: Mapping[str, Any] | None, now: Mapping[str, Any], *, there: str, to: str) -> None:
     """Refuses other settings, naming them."""
+    before = old or {}
     differences = [
         "with other source images"
         if key == "names"
@@ -296,7 +314,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], *, there: str, r
     if differences:
         raise DataError(
             f"{there} {'; '.join(differences)}: expected the same settings; give those, remove "
-            f"{remedy}, or change OUT"
+            f"{to}, or change OUT"
         )
 
 

@@ -2,29 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from idinvert.data.formats import stems_of
 from idinvert.data.source import ImageSource, LmdbSource
 from idinvert.durable import move
 from idinvert.errors import DataError
 
-FORMAT = "idinvert-prepared-1"
+FORMATS = ("idinvert-prepared-1", "idinvert-prepared-2")
+"""Of reports: of images named by their places, and of those that keep their own names."""
 MEMBER = "prepared.json"
 """The report, in the archive or folder itself."""
 
 _NAME = re.compile(r"\d{5,}/img(\d{8,})\.png")
+_FOLDER = 1000  # images at most
 
 
-def name_of(place: int) -> str:
+def names_by_place(places: Sequence[int]) -> list[str]:
     """`00012/img00012345.png` for place 12345: sorts like places do; gaps tell what was dropped."""
-    return f"{place // 1000:05d}/img{place:08d}.png"
+    return [f"{place // _FOLDER:05d}/img{place:08d}.png" for place in places]
+
+
+def names_kept(names: Sequence[str]) -> list[str]:
+    """`00000/anna 1.png` for `anna 1.jpg`: names that sort in the order of the images.
+
+    A new folder begins after 1,000 images, and where the next name would not sort behind the last.
+
+    Args:
+        names: Of the images in the source, in order.
+    """
+    digits = max(5, len(str(len(names))))
+    found: list[str] = []
+    folder, inside, last = 0, 0, ""
+    for stem in stems_of(names):
+        name = f"{stem}.png"
+        if inside == _FOLDER or name <= last:
+            folder, inside = folder + 1, 0
+        found.append(f"{folder:0{digits}d}/{name}")
+        inside, last = inside + 1, name
+    return found
+
+
+def names_hash(names: Sequence[str]) -> str:
+    """The sha256 of names, one a line."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -35,13 +67,13 @@ class Prepared:
         images: Places there were, before anything was dropped.
         places: Of every name, in the order of names.
         dropped: Places that were looked at and left out.
-        facts: The whole report.
+        settings: That it was made with.
     """
 
     images: int
     places: tuple[int, ...]
     dropped: frozenset[int]
-    facts: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
 def read_prepared(source: ImageSource) -> Prepared | None:
@@ -58,24 +90,26 @@ def read_prepared(source: ImageSource) -> Prepared | None:
         return None
     try:
         facts = json.loads(text)
-        ours = facts["format"] == FORMAT
-    except (ValueError, TypeError, KeyError):
+        form = FORMATS.index(facts["format"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None  # another program's file of that name
-    if not ours:
-        return None
     found = [_NAME.fullmatch(name) for name in source.names]
     places = tuple(int(match[1]) for match in found if match)
     try:
         images, kept = int(facts["images"]), int(facts["kept"])
         dropped = frozenset(int(row["place"]) for row in facts["dropped_images"])
-    except (ValueError, TypeError, KeyError) as error:
+        settings = dict(facts["settings"])
+        whole = kept == len(source.names) and images == kept + len(dropped)
+        if form and whole and facts["called"] == names_hash(source.names):
+            places = tuple(place for place in range(images) if place not in dropped)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"cannot make sense of {MEMBER} in {source.where()}: {error}") from error
     if len(places) != len(source.names) or len(places) != kept or list(places) != sorted(places):
         raise DataError(
             f"{source.where()} holds {len(source.names):,} images, expected the {kept:,} that its "
             f"{MEMBER} tells of and no other; prepare it again, or remove {MEMBER}"
         )
-    return Prepared(images=images, places=places, dropped=dropped, facts=facts)
+    return Prepared(images=images, places=places, dropped=dropped, settings=settings)
 
 
 class ZipOutput:

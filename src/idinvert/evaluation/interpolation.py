@@ -9,6 +9,7 @@ from torch import Tensor
 
 from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
 from idinvert.data.domain import names_of
+from idinvert.data.formats import stems_of
 from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
@@ -31,7 +32,7 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own, stems_of
+from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from idinvert.annotations import PathString, PositiveFloat
+from idinvert.data.formats import stems_of
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.chunk_store import Chunks
@@ -23,7 +24,6 @@ from idinvert.evaluation.own_images import (
     open_own,
     own_folder,
     own_identity,
-    stems_of,
 )
 from idinvert.evaluation.page import Entry, write_contact_sheet
 from idinvert.evaluation.pictures import to_image

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from idinvert.annotations import Count, Name, PathString, PositiveFloat
 from idinvert.data.convert import to_float
+from idinvert.data.formats import safe, stems_of
 from idinvert.editing.directions import Direction, check_direction
 from idinvert.editing.edits import UNITS, Unit, sigma_of
 from idinvert.editing.edits import manipulate as moved_codes
@@ -35,7 +36,7 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own, safe, stems_of
+from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record

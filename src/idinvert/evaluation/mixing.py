@@ -8,6 +8,7 @@ from torch import Tensor
 
 from idinvert.annotations import Count, PathString, PositiveFloat
 from idinvert.data.domain import names_of
+from idinvert.data.formats import stems_of
 from idinvert.editing.edits import first_style_layer, mix_styles
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
@@ -26,7 +27,7 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own, stems_of
+from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 

@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from idinvert.data.formats import stems_of
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError, DataError, nearest
 from idinvert.evaluation.codes_file import Codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, Noise
 from idinvert.evaluation.outputs import write_csv
-from idinvert.evaluation.own_images import KnownCodes, stems_of
+from idinvert.evaluation.own_images import KnownCodes
 from idinvert.evaluation.page import Entry, write_contact_sheet
 from idinvert.evaluation.pictures import Sheet, to_image, write_sheet
 from idinvert.metrics.protocol import MetricValues

@@ -1,13 +1,10 @@
 """One's own pictures (``images=``): read, inverted once for all tasks, and named in files."""
 
 import hashlib
-import re
 import time
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +14,7 @@ from torch.utils.data import Dataset
 from idinvert.config.identity import mark_of
 from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
-from idinvert.data.formats import SUFFIXES
+from idinvert.data.formats import safe
 from idinvert.errors import ConfigError
 from idinvert.evaluation.codes_file import NAME, Codes, read_codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
@@ -25,12 +22,6 @@ from idinvert.evaluation.inversions import Inversions, Noise, invert_images, mak
 from idinvert.evaluation.provenance import device_in_words
 
 OnCorrupt = Literal["error", "skip"]
-ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-"""Letters that a file's name cannot have on one of the usual systems."""
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names of devices on Windows."""
-LONGEST = 80
-"""Bytes of a stem; a file's name has at most 255 and may hold two stems and the edit."""
 
 
 def open_own(
@@ -160,43 +151,3 @@ def invert_own(context: EvaluationContext, known: Codes | None) -> Inversions | 
     plain = "none" if context.config["inversion"].get("noise") == "none" else "const"
     places = [(0, len(known.codes))]
     return KnownCodes(Path(), places, device, context.dataset, generator, plain, known)
-
-
-def safe(text: str, *, longest: int = LONGEST) -> str:
-    """The nearest text that is a file's name on every usual system, of at most so many bytes."""
-    text = text.encode("utf-8", "replace").decode("utf-8")  # names that are not UTF-8
-    text = ILLEGAL.sub("_", unicodedata.normalize("NFC", text))
-    text = text.encode()[:longest].decode("utf-8", "ignore").strip(" .")
-    return f"{text}_" if RESERVED.fullmatch(text) else text or "image"
-
-
-def stems_of(names: Sequence[str]) -> list[str]:
-    """Names for files, one for each image: its own, without folders and suffix where that will do.
-
-    They are legal on every usual system, and differ in more than the case of their letters.
-
-    Args:
-        names: Of the images, with their folders and suffixes.
-    """
-
-    def forms(name: str) -> list[str]:
-        path = PurePosixPath(name)
-        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ""
-        stem = path.name.removesuffix(suffix)
-        parts = [part for part in (*path.parts[:-1], stem) if part not in ("/", ".", "..")]
-        whole = "_".join(parts)
-        return [safe(stem), safe(whole), safe(f"{whole}{suffix.replace('.', '_')}")]
-
-    found = [forms(name) for name in names]
-    counts = [Counter(form.casefold() for form in column) for column in zip(*found, strict=True)]
-    stems: list[str] = []
-    taken: set[str] = set()
-    for of_name in found:
-        keys = [form.casefold() for form in of_name]
-        free = [k for k in range(3) if counts[k][keys[k]] == 1 and keys[k] not in taken]
-        stem, number = of_name[free[0] if free else 2], 2
-        while stem.casefold() in taken:
-            stem, number = f"{of_name[2]}_{number}", number + 1
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
