@@ -67,21 +67,25 @@ speeds() {
     speed metrics --stages metrics
 }
 
-training() { # NAME WORDS...: one run of trainings.txt; the same command goes on with it
-    local name=$1
-    shift
-    # Words of the file may be quoted for a shell.
+training() { # NAME SECONDS WORDS...: one run of trainings.txt; the same command goes on with it
+    local name=$1 seconds=$2
+    shift 2
+    # Words of the file may be quoted for a shell, and name what an earlier training left below $RESULTS.
     eval "set -- $*"
-    stage "training-$name" "${TRAININGS_SECONDS:-3600}" "$PYTHON" train.py "$@" "system.outputs=$RESULTS/runs" \
-        ${SMALL:+nimg=4 batch_size=4 scale.resolution=16 scale.channels=[8,8,8] scale.w_dim=8 data.train=8 data.val=2 data.test=2 max_seconds=1000}
+    stage "training-$name" "$seconds" "$PYTHON" train.py "$@" "system.outputs=$RESULTS/runs" \
+        system.cuda_graphs=true system.tf32=true checkpoint.every_nimg=100_000 logging.every_nimg=20_000 \
+        logging.validate_every_nimg=100_000 logging.panel_every_nimg=500_000 logging.panel_directions=null \
+        ${SMALL:+nimg=4 batch_size=4 data.train=8 data.val=2 data.test=2}
 }
 
-trainings() {
-    local running=0 name words
+trainings() { # all that the time allows, in the order of the file
+    local running=0 began=$SECONDS name words left
     while read -r name words; do
         case $name in '' | '#'*) continue ;; esac
         [[ -n $ONLY && ! $name =~ $ONLY ]] && continue
-        training "$name" "$words" &
+        left=$((${TRAININGS_SECONDS:-3600} - SECONDS + began))
+        [ "$left" -le 0 ] && echo "training-$name: no time is left" && failed=1 && continue
+        training "$name" "$left" "$words" &
         running=$((running + 1))
         if [ "$running" -ge "${SIDE_BY_SIDE:-4}" ]; then
             wait -n
