@@ -16,6 +16,7 @@ from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.fetch import all_entries
 from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.release import fingerprint, read_header, save_network
+from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.checkpoints import tiny
 
 FACTS = {
@@ -255,6 +256,20 @@ def test_convert_with_words_that_mean_nothing(
     assert run("convert", foreign, tmp_path / "out.safetensors", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_convert_out_says_what_it_leaves_out(tmp_path: Path, capsys) -> None:
+    tiny.bundle(tmp_path / "all")
+    for to in ("rosinality", "nvlabs"):
+        assert run("convert", tmp_path / "all", tmp_path / f"{to}.pt", "--to", to) == 0
+        said = capsys.readouterr().out
+        assert f"encoder is left out: the {to} layout has no place for it" in said
+        assert ("widths [6, 4] follow no rule" in said) is (to == "rosinality")
+    wide = StyleGAN2Discriminator(resolution=8, channels=[6, 4], fc_width=9)
+    save_network(wide, tmp_path / "all/discriminator.safetensors", provenance={})
+    for to in ("rosinality", "nvlabs"):
+        assert run("convert", tmp_path / "all", tmp_path / "x.pt", "--to", to, "--force") == 2
+        assert "fc_width=9" in capsys.readouterr().err and not (tmp_path / "x.pt").exists()
 
 
 def test_convert_an_encoder_out_is_refused(tmp_path: Path, capsys) -> None:

@@ -105,7 +105,15 @@ def _export(
     pair = {"generator": checkpoint.generator}
     if checkpoint.discriminator is not None and role is None:
         pair["discriminator"] = checkpoint.discriminator
+    for name in checkpoint.networks.keys() - pair.keys() if role is None else ():
+        print(f"{name} is left out: the {to} layout has no place for it")
     content = to_nvlabs(**pair) if to == "nvlabs" else to_rosinality(**pair, drop_clamp=drop_clamp)
+    made: dict[str, Any] = checkpoint.generator.architecture
+    rule = {name: made[name] for name in ("channel_base", "channel_max")}
+    own = widths(made["resolution"], made["channels"], **rule)
+    theirs = rosinality.channel_multipliers(own)
+    if not theirs if to == "rosinality" else "channels" in _nvlabs_channels(made):
+        print(f"widths {own} follow no rule of {to}'s classes, which need them as a table")
     write_pt(content, out)
     return dict.fromkeys(pair, out)
 
@@ -174,7 +182,13 @@ def to_rosinality(
             discriminator,
             StyleGAN2Discriminator,
             target="rosinality",
-            only={"connections": "resnet", "mbstd_group": 4, "mbstd_channels": 1, **only},
+            only={
+                "connections": "resnet",
+                "mbstd_group": 4,
+                "mbstd_channels": 1,
+                "fc_width": None,
+                **only,
+            },
         )
         table = table_of(rosinality.discriminator_layout, discriminator_layers(made))
         found["d"] = _lay_out(discriminator, table)
@@ -198,8 +212,15 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
     Raises:
         CheckpointError: A network is of another class, or has what that layout cannot hold.
     """
-    only = {"multi_w": False}
+    only: dict[str, Any] = {"multi_w": False}
     made = _architecture(generator, StyleGAN2Generator, target="NVlabs", only=only)
+    w_avg: Tensor = generator.get_buffer("w_avg")
+    if not torch.equal(w_avg, w_avg[:1].expand_as(w_avg)):
+        raise CheckpointError(
+            "the NVlabs layout cannot hold this network: its mean code differs between layers "
+            "(expected one w_avg for all); write the project's own format instead, a .safetensors "
+            "file"
+        )
     num_layers = 2 * (made["resolution"].bit_length() - 2)
     table = table_of(nvlabs.generator_layout, generator_layers(made))
     table |= w_avg_table(nvlabs.W_AVG, num_layers=num_layers, w_dim=made["w_dim"])
@@ -208,7 +229,8 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
         "init_kwargs": {"G_ema": _nvlabs_generator_arguments(made)},
     }
     if discriminator is not None:
-        made = _architecture(discriminator, StyleGAN2Discriminator, target="NVlabs", only={})
+        only = {"fc_width": None}
+        made = _architecture(discriminator, StyleGAN2Discriminator, target="NVlabs", only=only)
         table = table_of(nvlabs.discriminator_layout, discriminator_layers(made))
         found["D"] = _lay_out(discriminator, table)
         found["init_kwargs"]["D"] = _nvlabs_discriminator_arguments(made)

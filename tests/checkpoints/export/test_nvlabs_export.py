@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints.convert import to_nvlabs, write_pt
-from idinvert.checkpoints.families import nvlabs
+from idinvert.checkpoints.convert import to_nvlabs, to_rosinality, write_pt
+from idinvert.checkpoints.families import nvlabs, rosinality
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.errors import CheckpointError
+from tests.checkpoints.families.checks import archive, whole
 from tests.checkpoints.families.nvlabs_files import NVlabs
 from tests.checkpoints.families.reference import normal
 
@@ -70,6 +71,59 @@ def test_arguments_are_nvlabs_own() -> None:
     assert other["channels"] == [5, 4, 3] and "channel_base" not in other
 
 
-def test_one_w_a_layer_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="multi_w=True"):
-        to_nvlabs(generator(multi_w=True))
+OTHER = {
+    "generator": {
+        "resolution": 8, "z_dim": 5, "w_dim": 7, "channels": [7, 3, 2], "channel_base": 64,
+        "channel_max": 4, "mapping_depth": 2, "multi_w": True, "conv_clamp": 2.0,
+        "connections": "resnet", "mapping_lr_mul": 0.1, "mapping_width": 9, "c_dim": 2,
+        "embed_dim": 4,
+    },
+    "discriminator": {
+        "resolution": 8, "channels": [7, 3, 2], "channel_base": 64, "channel_max": 4,
+        "mbstd_group": 2, "mbstd_channels": 0, "conv_clamp": 2.0, "connections": "orig",
+        "c_dim": 2, "cmap_dim": 6, "cmap_depth": 2, "cmap_lr_mul": 0.2, "fc_width": 9,
+    },
+}  # fmt: skip
+WITH = {
+    "resolution": {"channels": [5, 4]}, "channel_base": {"channels": None, "channel_max": 8},
+    "channel_max": {"channels": None, "channel_base": 64},
+    **{name: {"c_dim": 2} for name in ("embed_dim", "cmap_dim", "cmap_depth", "cmap_lr_mul")},
+    "w_dim": {"z_dim": 7},
+}  # fmt: skip
+"""Arguments that another one needs to count."""
+
+
+@pytest.mark.parametrize("role", OTHER)
+def test_every_argument_comes_back_or_is_refused_by_name(role: str) -> None:
+    """Nothing that a network was built with is lost on the way out."""
+    make = generator if role == "generator" else discriminator
+    assert make().architecture.keys() == OTHER[role].keys()
+    refused: dict[str, list[str]] = {"nvlabs": [], "rosinality": []}
+    for name, value in OTHER[role].items():
+        made = make(**WITH.get(name, {}) | {name: value})
+        pair = {"generator": generator()} | {role: made}
+        for family, export in ((nvlabs.FAMILY, to_nvlabs), (rosinality.FAMILY, to_rosinality)):
+            try:
+                content = export(**pair)
+            except CheckpointError as error:
+                assert f"{name}=" in str(error) or "c_dim=2" in str(error), name
+                refused[family.name].append(name)
+                continue
+            again = whole(family.read(archive(content), key="path"))
+            found = getattr(again, role)
+            assert found.state_dict().keys() == made.state_dict().keys()
+            for key, tensor in made.state_dict().items():
+                assert torch.equal(tensor, found.state_dict()[key]), (name, key)
+            images, z = normal(4, 3, made.resolution, made.resolution, seed=1), normal(4, 7, seed=2)
+            given = [z[:, : made.z_dim] if role == "generator" else images]
+            given += [normal(4, made.c_dim, seed=3)] if made.c_dim else []
+            assert torch.equal(made(*given), found(*given)), name
+    expected = {"generator": ["multi_w"], "discriminator": ["fc_width"]}[role]
+    assert refused["nvlabs"] == expected and set(expected) < set(refused["rosinality"])
+
+
+def test_a_mean_code_of_every_layer_is_refused() -> None:
+    g = generator()
+    g.w_avg.copy_(normal(6, 6, seed=3))
+    with pytest.raises(CheckpointError, match=r"mean code differs between layers.*safetensors"):
+        to_nvlabs(g)

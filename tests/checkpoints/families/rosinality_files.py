@@ -56,7 +56,7 @@ class Rosinality(StyleGAN2Files):
 
     def to_file(self, kind: str, tensor: str, value: Tensor) -> Tensor:
         if kind == "rgb" and tensor == "bias":
-            return value.reshape(1, 3, 1, 1)
+            return value.reshape(1, -1, 1, 1)
         led = kind in ("conv", "rgb") and tensor in ("weight", "noise_strength")
         return value[None] if led or kind == "const" else value
 

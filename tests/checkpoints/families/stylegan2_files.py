@@ -34,6 +34,7 @@ class StyleGAN2Files(LayerFiles):
         group: Images in a group of the minibatch deviation, None for all.
         noise: Whether the constant noise is in the file.
         repeat_w: Whether M gives one w for all layers.
+        fc_width: Width of D's hidden dense layer; None for the feature maps at 4 px.
         seed: Of the numbers.
     """
 
@@ -55,11 +56,13 @@ class StyleGAN2Files(LayerFiles):
         group: Any = 4,
         noise: bool = True,
         repeat_w: bool = True,
+        fc_width: int | None = None,
         seed: int = 0,
     ) -> None:
         self.arch_g, self.arch_d, self.c_dim, self.clamp = arch_g, arch_d, c_dim, clamp
         self.channels, self.depth, self.cmap_depth = channels, depth, cmap_depth
         self.group, self.noise, self.repeat_w = group, noise, repeat_w
+        self.fc_width = fc_width or channels[0]
         self.last = len(channels) - 1
         self.layers = 2 * len(channels)
         self.g = self.fill(self._generator(), seed=seed)
@@ -113,8 +116,8 @@ class StyleGAN2Files(LayerFiles):
                 if self.arch_d == "resnet":
                     yield "d_shortcut", i, {"weight": (wide[i + 1], c, 1, 1)}
         yield "d_conv", self.last, layer(c + 1, c, 3, 3)
-        yield "fc", self.last, layer(16 * c, c)
-        yield "out", self.last, layer(c, self.cmap_dim if self.c_dim else 1)
+        yield "fc", self.last, layer(16 * c, self.fc_width)
+        yield "out", self.last, layer(self.fc_width, self.cmap_dim if self.c_dim else 1)
 
     # -- networks ---------------------------------------------------------------------------
 

@@ -79,14 +79,14 @@ NVLABS: list[dict[str, Any]] = [
     {"c_dim": 2, "depth": 1, "cmap_depth": 0},
     {"depth": 8, "group": None},
     {"noise": False},
-    {"channels": (4, 3)},
+    {"channels": (4, 3), "fc_width": 9},
 ]
 CASES: dict[str, list[dict[str, Any]]] = {
     "nvlabs": NVLABS,
     "nvlabs, pickled": NVLABS,
     "rosinality": [
         {},
-        {"channels": (4, 3)},
+        {"channels": (4, 3), "fc_width": 9},
         {"depth": 8},
         {"depth": 1, "channels": (3, 4, 2, 2)},
     ],
@@ -95,7 +95,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"hammer": False, "arch_d": "skip"},
         {"hammer": False, "arch_g": "origin", "arch_d": "origin"},
         {"hammer": False, "repeat_w": False},
-        {"hammer": False, "channels": (4, 3), "depth": 8},
+        {"hammer": False, "channels": (4, 3), "depth": 8, "fc_width": 9},
         {"hammer": True},
         {"hammer": True, **SKIP_RESNET},
         {"hammer": True, "arch_g": "origin", "arch_d": "origin"},
@@ -113,7 +113,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"clamp": 0.7},
         {"arch_g": "resnet", "clamp": 0.7},
         {"c_dim": 3},
-        {"channels": (4, 3), "depth": 8},
+        {"channels": (4, 3), "depth": 8, "fc_width": 9},
     ],
 }
 MEANS = ("mapping.w_avg", "w_avg", "truncation.w_avg", "dlatent_avg")

@@ -77,6 +77,21 @@ def _around_the_list(touch: str, source: str) -> Files:
     yield "OBJ", b"(" + system + a.text(touch) + b"o" + a.STOP
     yield "NEWOBJ of a function", a.proto(system + a.tuple_of(a.text(touch)) + a.NEWOBJ)
     yield "NEWOBJ_EX", a.proto(system + a.tuple_of(a.text(touch)) + a.EMPTY_DICT + b"\x92", 4)
+    made = system + a.EMPTY_TUPLE + a.NEWOBJ
+    parts = {"_parameters": a.EMPTY_DICT, "_modules": a.EMPTY_DICT}
+    yield "a class alone", a.proto(a.dict_of({"g": system}))
+    yield "call without arguments", a.proto(a.call(a.name("os", "getcwd")))
+    yield "object of no module", a.proto(made)
+    yield "object of another state", a.proto(made + a.dict_of({"a": a.NONE}) + a.BUILD)
+    yield "object that is filled", a.proto(made + a.text("a") + a.NONE + b"s")
+    for part in parts:
+        state = a.dict_of({**parts, part: run})
+        yield f"module with a call as {part}", a.proto(made + state + a.BUILD)
+    state = a.dict_of({**parts, "_parameters": a.dict_of({"weight": made})})
+    yield "module with an object as a parameter", a.proto(made + state + a.BUILD)
+    names = b"".join(a.name(f"m{i}", "C") + b"0" for i in range(600))
+    yield "600 classes", a.proto(names + a.EMPTY_DICT)
+    yield "module state onto a class", a.proto(system + a.dict_of(parts) + a.BUILD)
     for code in (b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00"):
         yield f"EXT of {len(code) - 1}", a.proto(code)
     yield (

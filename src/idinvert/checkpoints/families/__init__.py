@@ -77,6 +77,12 @@ def _hint(content: Any) -> str:
     names = content if isinstance(content, dict) else {}
     if arrays or names.keys() & {"boundary", "lat_comp", "comp"}:
         return " That looks like edit directions, which tasks that edit take."
+    own = names.keys() & {"synthesis.const", "from_rgb.weight"}
+    if own or any(str(name).startswith("backbone.") for name in names):
+        return (
+            " That looks like a network of this project's own without its architecture: "
+            "idinvert.checkpoints.release.save_network writes a file that opens."
+        )
     if names.keys() & {"layer0.weight", "features.0.weight"}:
         return " That looks like a perceptual network: perceptual.network.path takes it."
     return ""

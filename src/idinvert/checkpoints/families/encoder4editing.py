@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from idinvert.checkpoints.checkpoint import Checkpoint
-from idinvert.checkpoints.families.family import Family, choose_generator
+from idinvert.checkpoints.families.family import Family, choose_generator, unwrapped
 from idinvert.checkpoints.families.idinvert_encoders import STATISTICS, norm_table
 from idinvert.checkpoints.families.rosinality import read_generator, read_latent_avg
 from idinvert.checkpoints.families.stylegan2 import LARGEST
@@ -273,7 +273,7 @@ def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
 
 
 def _state(content: Any) -> dict[str, Any]:
-    return text_keys(text_keys(content).get("state_dict"))
+    return unwrapped(content, lambda state: not _MARKS.isdisjoint(state)) or {}
 
 
 def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str | None:

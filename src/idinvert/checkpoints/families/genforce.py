@@ -101,10 +101,8 @@ def recognise_stylegan2(archive: Archive) -> bool:
     held = _networks(archive.content)
     if any(_is_stylegan2(held[name]) for name in NETWORKS[:2] if name in held):
         return True
-    # StyleGAN's discriminator shares these names, but has an input for every resolution.
     judge = held.get(NETWORKS[2], {})
-    residual = "skip_layer0.weight" in judge or "residual0.weight" in judge
-    return residual and set(held) == {NETWORKS[2]}
+    return list(held) == [NETWORKS[2]] and _is_d(judge) and "lod" not in judge
 
 
 def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
@@ -326,7 +324,7 @@ def _built(part: Part) -> dict[str, Any]:
 def _is_stylegan(state: dict[str, Any]) -> bool:
     if "synthesis.layer0.const" in state:  # as in the authors' own port, which says it otherwise
         return any(name.endswith(".style.weight") for name in state)
-    return "input1.weight" in state and "lod" in state  # StyleGAN2's D has one input
+    return _is_d(state) and "lod" in state
 
 
 def _is_stylegan2(state: dict[str, Any]) -> bool:
@@ -334,13 +332,18 @@ def _is_stylegan2(state: dict[str, Any]) -> bool:
     return not _MARKS.isdisjoint(state) and "synthesis.layer0.const" not in state
 
 
+def _is_d(state: dict[str, Any]) -> bool:
+    """Whether it is a discriminator; StyleGAN's has a level of detail, StyleGAN2's has none."""
+    return {"input0.weight", "layer1.weight"} <= state.keys()
+
+
 def _networks(content: Any) -> dict[str, dict[str, Any]]:
-    """Name to state dict: nested under ``models``, beside each other, or the generator alone."""
+    """Name to state dict: nested under ``models``, beside each other, or one alone."""
     top = text_keys(content)
     top = text_keys(top.get("models")) or top
-    alone = unwrapped(top, lambda s: "synthesis.layer0.const" in s or _is_stylegan2(s))
-    if alone is not None:
-        return {NETWORKS[1]: alone}
+    for i, marks in ((1, lambda s: "synthesis.layer0.const" in s or _is_stylegan2(s)), (2, _is_d)):
+        if (alone := unwrapped(top, marks)) is not None:
+            return {NETWORKS[i]: alone}
     held = {name: text_keys(top.get(name)) for name in NETWORKS}
     return {name: unwrapped(state, bool) or {} for name, state in held.items() if state}
 

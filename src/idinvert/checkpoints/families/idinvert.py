@@ -11,7 +11,7 @@ from torch import Tensor
 
 from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import stylegan, tf_stylegan
-from idinvert.checkpoints.families.family import Family
+from idinvert.checkpoints.families.family import Family, unwrapped
 from idinvert.checkpoints.families.idinvert_encoders import (
     read_encoder_a,
     read_encoder_b,
@@ -24,7 +24,6 @@ from idinvert.checkpoints.strict_loading import (
     StrictStateDict,
     Table,
     permuted,
-    text_keys,
     unsqueezed,
 )
 from idinvert.errors import CheckpointError
@@ -37,8 +36,7 @@ _TF_ENCODERS = {"A": "encoder/input_image_stage/weight", "C": "FromImg/weight"}
 
 def recognise_pytorch(archive: Archive) -> bool:
     """Whether the file is the PyTorch release's generator or encoder."""
-    content = text_keys(archive.content)
-    return _GENERATOR in content or _ENCODER in content
+    return bool(_content(archive))
 
 
 def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
@@ -47,7 +45,7 @@ def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> C
     Raises:
         CheckpointError: It does not fit; every tensor that does not is named.
     """
-    content = text_keys(archive.content)
+    content = _content(archive)
     role = "generator" if _GENERATOR in content else "encoder"
     what = f"{archive.path} ({PYTORCH.name}), {role}"
     state = StrictStateDict(content, what=what, key=key)
@@ -60,6 +58,10 @@ def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> C
     meta: dict[str, Any] = {"network": "generator", "networks": ["generator"]}
     meta |= {} if "final_tanh" in archive.given else {"assumed": {"final_tanh": tanh}}
     return Checkpoint(generator=generator, latent_avg=w_avg, meta=meta)
+
+
+def _content(archive: Archive) -> dict[str, Any]:
+    return unwrapped(archive.content, lambda s: _GENERATOR in s or _ENCODER in s) or {}
 
 
 def recognise_tensorflow(archive: Archive) -> bool:

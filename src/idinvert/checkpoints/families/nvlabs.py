@@ -119,7 +119,10 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str,
     """G, its mean code where the file holds one, and whether it ran in half precision."""
     state = part.state
     if any(name.startswith("synthesis.input.") for name in state.names()):
-        state.fail("is a StyleGAN3 generator, expected StyleGAN2")
+        state.fail(
+            "is a StyleGAN3 generator, whose alias-free layers no network here has; expected "
+            "StyleGAN2, such as stylegan3's own train.py --cfg stylegan2 makes"
+        )
     built = _built(part, block="synthesis.b8", conv="synthesis.b4.conv1")
     tracked = built.get("w_avg_beta", 0.995) is not None
     generator = read_generator(
@@ -139,12 +142,13 @@ def _discriminator(part: Part) -> StyleGAN2Discriminator:
     group = positive_setting(part.state, built, "mbstd_group_size", 4)
     if group is not None and int(group) != group:
         part.state.fail(f"mbstd_group_size is {group!r:.60}, expected a whole number")
+    clamp = {"conv_clamp": part.setting("conv_clamp", built, None)}
     return read_discriminator(
         part.state,
         discriminator_layout,
         connections=built.get("architecture"),
         mbstd_group=None if group is None else int(group),
-        conv_clamp=positive_setting(part.state, built, "conv_clamp", None),
+        conv_clamp=positive_setting(part.state, clamp, "conv_clamp", None),
         cmap_lr_mul=positive_setting(part.state, built, "lr_multiplier", 0.01),
     )
 

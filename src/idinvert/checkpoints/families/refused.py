@@ -9,6 +9,7 @@ from idinvert.checkpoints.strict_loading import text_keys
 from idinvert.errors import CheckpointError
 
 _PGGAN = "PGGAN (Progressive GAN), which has no style codes to invert into"
+_BACKBONE = "backbone.synthesis"  # EG3D's StyleGAN2, which makes planes of features
 _READ = "expected a StyleGAN or StyleGAN2 generator"
 
 
@@ -45,11 +46,8 @@ def _is_genforce_pggan(state: dict[str, Any]) -> bool:
 
 
 def _is_eg3d(content: Any) -> bool:
-    stored = [text_keys(content).get(name) for name in ("G_ema", "G")]
-    stored.append(content)
-    return any(
-        isinstance(found, Stored)
-        and isinstance(found.state, dict)
-        and "backbone" in text_keys(found.state.get("_modules"))
-        for found in stored
-    )
+    held = [content, *(text_keys(content).get(name) for name in ("G_ema", "G"))]
+    parts = [text_keys(found.state) for found in held if isinstance(found, Stored)]
+    if any("backbone" in text_keys(part.get("_modules")) for part in parts):
+        return True
+    return any(f"{_BACKBONE}.b4.const" in (unwrapped(found, bool) or {}) for found in held)

@@ -11,7 +11,7 @@ root so weighs a fan-in's times more, which no float32 image shows.
 Source: stylegan2-pytorch (model.py: Generator, Discriminator).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -174,7 +174,10 @@ def read_generator(
     generator = read_stylegan2(
         state, generator_layout, w_avg=None, optional=NOISE_MAPS, connections="skip", **settings
     )
-    return generator, {"constant_noise": noise, **_multiplier(generator.architecture)}
+    facts: dict[str, Any] = {"constant_noise": noise}
+    if len(multipliers := channel_multipliers(generator.architecture["channels"])) == 1:
+        facts["channel_multiplier"] = multipliers[0]
+    return generator, facts
 
 
 def read_latent_avg(
@@ -208,11 +211,7 @@ def read_latent_avg(
     return latent_avg
 
 
-def _multiplier(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """rosinality's ``channel_multiplier``, where the widths follow its rule."""
-    sides = [4 << i for i in range(len(architecture["channels"]))]
-    for multiplier in (1, 2):
-        rule = [512 if side <= 32 else 16384 * multiplier // side for side in sides]
-        if rule == architecture["channels"] and max(sides) > 32:
-            return {"channel_multiplier": multiplier}
-    return {}
+def channel_multipliers(own: Sequence[int]) -> list[int]:
+    """The values of rosinality's ``channel_multiplier`` that give these widths at 4, 8, … px."""
+    sides = [4 << i for i in range(len(own))]
+    return [m for m in (1, 2) if list(own) == [512 if s <= 32 else 16384 * m // s for s in sides]]

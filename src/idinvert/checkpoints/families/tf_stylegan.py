@@ -94,14 +94,18 @@ def settings(network: Stored) -> dict[str, Any]:
 def recognise(archive: Archive) -> bool:
     """Whether it holds StyleGAN networks, with one w for all layers; see `idinvert` else."""
     held = members(archive.content)
-    return any(is_generator(held[name]) and not is_multi_w(held[name]) for name in held)
+    return list(held) == ["D"] or any(
+        is_generator(held[name]) and not is_multi_w(held[name]) for name in held
+    )
 
 
 def members(content: Any) -> dict[str, Stored]:
     """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
     found = networks(content)
     if len(found) == 1:
-        return {"Gs": found[0]} if is_generator(found[0]) else {}
+        # PGGAN's D has the same variables, and is built by another function.
+        judge = found[0].state.get("build_func_name") == "D_basic"
+        return {"D" if judge else "Gs": found[0]} if judge or is_generator(found[0]) else {}
     return dict(zip(_STORED, found, strict=True)) if len(found) == 3 else {}
 
 

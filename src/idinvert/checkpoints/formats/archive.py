@@ -11,6 +11,8 @@ from idinvert.untrusted import shown
 
 Kind = Literal["safetensors", "torch_zip", "torch_legacy", "pickle", "npy", "npz"]
 
+PERSISTENT = "torch_utils.persistence"
+"""Where NVlabs' modules say that their class lives."""
 _DEPTH = 64  # modules within modules
 _NAME = 500  # characters of a dotted name; a module may stand many times below another
 
@@ -55,6 +57,26 @@ class Archive:
     content: Any
     metadata: dict[str, str] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
+
+
+def with_state_dicts(content: Any, *, depth: int = 3) -> Any:
+    """The content with the state dict of every torch module in the place of the module.
+
+    NVlabs' modules stay, for their attributes tell what they were built with; of one that torch's
+    DataParallel wraps the wrapper goes.
+
+    Raises:
+        CheckpointError: Something looks like a module and is none.
+    """
+    if isinstance(content, Stored) and isinstance(content.state, dict):
+        parts = content.state.get("_modules")
+        if isinstance(parts, dict) and list(parts) == ["module"]:
+            return with_state_dicts(parts["module"], depth=depth)
+        module = "_parameters" in content.state and content.module != PERSISTENT
+        return flat_tensors(content) if module else content
+    if isinstance(content, dict) and depth:
+        return {name: with_state_dicts(part, depth=depth - 1) for name, part in content.items()}
+    return content
 
 
 def flat_tensors(stored: Stored) -> dict[str, Tensor]:

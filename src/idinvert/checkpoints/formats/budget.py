@@ -8,6 +8,7 @@ from idinvert.errors import CheckpointError
 
 _VALUES = 1_000_000  # a training checkpoint with its optimizers takes 100,000
 _NUMBER_KEYS = 8_000  # dict keys whose hashes a file can choose; text is hashed with a secret
+_CLASSES = 500  # of modules; a network has about twenty
 _REPEATS = 8  # G, D, G_ema and optimizers may look at the same bytes, but not without end
 _FREE_BYTES = 32 << 20  # what a small file may unpack to
 
@@ -29,6 +30,7 @@ class Budget:
         self.bytes = answer_bytes(size)
         self.values = _VALUES
         self.number_keys = _NUMBER_KEYS
+        self.classes = _CLASSES
 
     def spend_bytes(self, count: int) -> None:
         """Pays for tensors, arrays, text, and decompressed or decoded bytes."""
@@ -54,4 +56,12 @@ class Budget:
         if self.number_keys < 0:
             raise CheckpointError(
                 f"has more than {_NUMBER_KEYS:,} dict keys that are not text, expected names"
+            )
+
+    def spend_classes(self, count: int) -> None:
+        """Pays for names that stand for the classes of modules."""
+        self.classes -= count
+        if self.classes < 0:
+            raise CheckpointError(
+                f"names more than {_CLASSES} classes, expected those of a network's modules"
             )

@@ -13,6 +13,7 @@ from idinvert.checkpoints.formats.records import (
     ITEM_BYTES,
     Array,
     DType,
+    Module,
     Name,
     Storage,
     budget,
@@ -93,18 +94,17 @@ class _Unpickler(pickle.Unpickler):
         self.names, self.storages = names, storages
 
     def find_class(self, module: Any, name: Any) -> Any:
-        """The table's entry; nothing is imported."""
+        """The table's entry, or an inert class of that name; nothing is imported."""
         found = self.names.get((module, name))
         if found is None:
-            raise CheckpointError(
-                f"asks for the global {shown(f'{module}.{name}')}, which is not on the list of "
-                "names that a checkpoint may use (tensors, arrays, plain containers); it was not "
-                "run"
-            )
+            budget.spend_classes(1)
+            own = {"module": module, "name": name, "path": f"{module}.{name}"}
+            found = type("Module", (Module,), own)
+            self.names = {**self.names, (module, name): found}
         return found
 
     def persistent_load(self, identity: Any) -> Any:
-        """The storage of ``("storage", class, key, location, elements, ...)``."""
+        """The storage of ``("storage", class, key, location, elements, ...)``, or a class."""
         if self.storages is None:
             raise CheckpointError("refers to an object outside its pickle, expected none here")
         if isinstance(identity, tuple) and 5 <= len(identity) <= 6:
@@ -114,6 +114,10 @@ class _Unpickler(pickle.Unpickler):
                 if identity[5:] not in ((), (None,)):
                     raise CheckpointError("has a storage that is part of another")
                 return self.storages.find(key, count, kind.value)
+        if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
+            kind = identity[1]  # a class, with its source file and text
+            if isinstance(kind, type) and issubclass(kind, Module):
+                return kind
         raise CheckpointError(
             "refers to an object outside its pickle that is no storage; not followed"
         )

@@ -15,6 +15,7 @@ from typing import Any
 from idinvert.checkpoints.formats.records import (
     Array,
     DType,
+    Module,
     Name,
     Object,
     Storage,
@@ -96,6 +97,9 @@ class Encoder:
             return self._node("l" if isinstance(value, list) else "t", value, depth)
         if isinstance(value, set | frozenset):
             return self._node("s", [self._key(part) for part in value], depth)
+        foreign = isinstance(value, type) and issubclass(value, Module)
+        if foreign or (isinstance(value, Module) and value.state is None):
+            value.refuse()
         if isinstance(value, Object):
             given = [_without_source(part) for part in (value.keywords or {}, value.state)]
             self.alive += given

@@ -1,7 +1,7 @@
 """The allow-list: every global that a pickle may name, and what stands for it.
 
-`Unpickler.find_class` returns entries of `NAMES` and nothing else, so REDUCE, NEWOBJ and BUILD
-reach the functions and classes of this package only. They check and keep data.
+`Unpickler.find_class` returns entries of `NAMES`, or an inert `Module` class for another name, so
+REDUCE, NEWOBJ and BUILD reach this package's functions and classes only. They check and keep data.
 """
 
 from collections.abc import Callable
@@ -75,12 +75,15 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 def _typed(rebuild: Any, kind: Any, arguments: Any, _state: Any) -> Any:
     """A tensor with attributes; only the tensor is kept."""
-    names = [part.path for part in (rebuild, kind) if isinstance(part, Name)]
-    if len(names) != 2 or rebuild.call not in (_rebuild_tensor, _parameter):
-        raise CheckpointError("has a tensor of a class of its own, expected torch.Tensor")
-    if names[1].rpartition(".")[2] not in ("Tensor", "Parameter", "Buffer"):
-        raise CheckpointError("has a tensor of a class of its own, expected torch.Tensor")
-    return rebuild(*arguments)
+    names = [str(getattr(part, "path", "")) for part in (rebuild, kind)]
+    if isinstance(rebuild, Name) and isinstance(kind, Name):
+        plain = names[1].rpartition(".")[2] in ("Tensor", "Parameter", "Buffer")
+        if plain and rebuild.call in (_rebuild_tensor, _parameter):
+            return rebuild(*arguments)
+    raise CheckpointError(
+        f"has a tensor of a class of its own ({', '.join(map(shown, names))}), expected "
+        "torch.Tensor"
+    )
 
 
 def _scalar(dtype: Any, data: Any) -> Array:
@@ -212,4 +215,4 @@ STORAGES = {
 """The storage classes, with the type of their elements."""
 
 NAMES = _table()
-"""By module and name. Anything else is refused by its name."""
+"""By module and name. Anything else is a torch module's class, or is refused by its name."""

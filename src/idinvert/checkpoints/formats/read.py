@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idinvert.checkpoints.formats.archive import Archive, Stored
+from idinvert.checkpoints.formats.archive import Archive, Stored, with_state_dicts
 from idinvert.checkpoints.formats.budget import answer_bytes
 from idinvert.checkpoints.tensor_file import TensorFileError, read_tensors
 from idinvert.errors import CheckpointError
@@ -139,7 +139,7 @@ def _read_in_child(file: IO[bytes], path: Path, *, size: int) -> Archive:
     if header["error"]:
         raise CheckpointError(header["error"])
     try:
-        content = _decode(header["root"], header["nodes"], blobs)
+        content = with_state_dicts(_decode(header["root"], header["nodes"], blobs))
     # Sizes that NumPy or torch cannot hold though no element is there, text that is no Unicode.
     except (ValueError, RuntimeError, SystemError, OverflowError) as error:
         raise CheckpointError(

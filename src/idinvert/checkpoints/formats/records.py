@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from idinvert.checkpoints.formats.budget import Budget
 from idinvert.errors import CheckpointError
@@ -21,6 +21,7 @@ _WORDS = {
     "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "float16": "f2",
     "float32": "f4", "float64": "f8", "complex64": "c8", "complex128": "c16",
 }  # fmt: skip
+_MODULE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 _OBJECT = re.compile(r"[<>|=]?O[48]?")
 
 ITEM_BYTES = {
@@ -270,6 +271,39 @@ class Object(Record):
     def __setstate__(self, state: Any) -> None:
         """Keeps the state."""
         self.state = state
+
+
+class Module(Object):
+    """Stands for an object whose class is on no list: the tensors and parts of a torch module.
+
+    Every such class is a subclass, for NEWOBJ wants one. A call with arguments, which is what
+    functions are named for, is refused; so is an object that is no module, if it is kept.
+    """
+
+    path = ""
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> "Module":
+        if arguments or keywords:
+            cls.refuse()
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Keeps a module's tensors and parts; other attributes are dropped unseen."""
+        if isinstance(state, dict) and {"_parameters", "_modules"} <= state.keys():
+            self.state = {name: state[name] for name in _MODULE if name in state}
+
+    def append(self, *_: Any) -> None:
+        """Drops what a list, set or dict of another class is filled with."""
+
+    extend = add = __setitem__ = append
+
+    @classmethod
+    def refuse(cls) -> NoReturn:
+        """Ends the reading, as what has this name is neither listed nor a module."""
+        raise CheckpointError(
+            f"asks for the global {shown(cls.path)}, which is not on the list of names that a "
+            "checkpoint may use (tensors, arrays, plain containers, torch modules); it was not run"
+        )
 
 
 def latin_bytes(text: Any, encoding: Any) -> bytes:
