@@ -1,5 +1,5 @@
 """Evaluates a run, inverts own images, or renders a table: python evaluate.py run=RUN"""
 
-from idinvert.cli.commands import evaluate
+from idinvert.__main__ import evaluate
 
 evaluate()

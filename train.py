@@ -1,5 +1,5 @@
 """Trains one run or a sweep: python train.py experiment=domain_guided"""
 
-from idinvert.cli.commands import train
+from idinvert.__main__ import train
 
 train()

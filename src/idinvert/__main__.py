@@ -1,18 +1,21 @@
 """``python -m idinvert``: the programs of this package, and where to begin."""
 
-import importlib
+import functools
+import pkgutil
 import sys
+from typing import Any
 
 import idinvert
-from idinvert.errors import as_typed
+from idinvert.errors import as_typed, exit_status
 
 PROGRAMS = {
-    "train": "idinvert.cli.commands",
-    "evaluate": "idinvert.cli.commands",
-    "runs": "idinvert.cli.runs",
-    "data": "idinvert.data.__main__",
-    "checkpoints": "idinvert.checkpoints.__main__",
+    "train": "idinvert.cli.commands:train",
+    "evaluate": "idinvert.cli.commands:evaluate",
+    "runs": "idinvert.cli.runs:main",
+    "data": "idinvert.data.__main__:main",
+    "checkpoints": "idinvert.checkpoints.__main__:main",
 }
+"""Name to function; it is imported when its program starts, so that Ctrl-C ends that in words."""
 OVERVIEW = """\
 idinvert {version}: in-domain GAN inversion. Train an encoder for a GAN, invert
 images with it, edit them, measure it, and make the paper's tables.
@@ -30,6 +33,23 @@ To begin:
 """
 
 
+def start(name: str) -> None:
+    """Runs one of `PROGRAMS`.
+
+    Raises:
+        SystemExit: As the program says.
+    """
+
+    def work() -> Any:
+        return pkgutil.resolve_name(PROGRAMS[name])()
+
+    sys.exit(exit_status(work))
+
+
+train, evaluate, runs, data, checkpoints = (functools.partial(start, name) for name in PROGRAMS)
+"""The console scripts."""
+
+
 def main() -> None:
     """Prints the overview, or starts the program that the first word names.
 
@@ -40,11 +60,7 @@ def main() -> None:
     if words and words[0] in PROGRAMS:
         name = words[0]
         sys.argv = [f"idinvert-{name}", *words[1:]]
-        module = importlib.import_module(PROGRAMS[name])
-        if name in ("train", "evaluate"):
-            getattr(module, name)()
-            return
-        sys.exit(module.main())
+        start(name)
     if words[:1] == ["--version"]:
         print(f"idinvert {idinvert.__version__}")
         return

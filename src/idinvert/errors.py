@@ -6,7 +6,8 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +142,18 @@ def show_notes_plainly() -> None:
     warnings.formatwarning = formatted
 
 
-def exit_status(work: Callable[[], None]) -> int:
+def exit_status(work: Callable[[], int | None]) -> int:
     """Does the work of a program; what the user can mend is printed without a traceback.
 
     Returns:
-        The exit status: 0, 2 for an error, 130 for Ctrl-C.
+        The exit status: the work's own or 0, 2 for an error, 130 for Ctrl-C.
     """
     show_notes_plainly()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
-        work()
+        return work() or 0
     except IdinvertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -171,4 +172,17 @@ def exit_status(work: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on", file=sys.stderr)
         return 130
-    return 0
+
+
+def command_line(parser: Callable[[], ArgumentParser], words: Sequence[str] | None = None) -> int:
+    """Does what the words of a command line choose, the ``work`` of its parser.
+
+    Args:
+        parser: Makes the parser.
+        words: The command line; None takes the process's.
+
+    Returns:
+        As `exit_status`.
+    """
+    given = parser().parse_args(words)
+    return exit_status(lambda: given.work(given))

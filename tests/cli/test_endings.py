@@ -4,7 +4,8 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import idinvert.__main__ as start
 from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
 from idinvert.errors import ConfigError, as_typed, exit_status
@@ -53,21 +55,21 @@ def test_what_a_user_can_mend_is_one_line_with_a_key(
     assert re.search(words, line), line
 
 
-@pytest.mark.parametrize("program", [commands.train, commands.evaluate])
-def test_ctrl_c_while_torch_loads_is_one_line(
-    program: Callable[[], None],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_ctrl_c_while_programs_are_imported_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "importlib", SimpleNamespace(import_module=interrupted))
-    monkeypatch.setattr("sys.argv", ["program"])
-    with pytest.raises(SystemExit) as caught:
-        program()
-    assert caught.value.code == 130
-    assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
+    for name in start.PROGRAMS:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
+            patch.setattr(start, "pkgutil", SimpleNamespace(resolve_name=interrupted))
+            getattr(start, name)()
+        assert caught.value.code == 130
+        assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
+    script = "import sys, idinvert.__main__; print({'hydra', 'torch', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "set()\n", "what takes long comes after Ctrl-C is listened for"
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,12 @@
 """``python -m idinvert.checkpoints``: inspect, convert, list and fetch checkpoints."""
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from idinvert.errors import as_typed, exit_status
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; errors a user can mend are printed without a traceback.
-
-    Args:
-        arguments: The command line; None takes the process's.
-
-    Returns:
-        The exit status: 0, 2 for an error, 130 for Ctrl-C.
-    """
-    given = _parser().parse_args(arguments)
-    return exit_status(lambda: given.work(given))
+from idinvert.errors import as_typed, command_line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetch.set_defaults(work=_fetch)
     return parser
+
+
+main = functools.partial(command_line, _parser)
 
 
 _SETTINGS = {
@@ -160,10 +150,5 @@ def _fetch(given: argparse.Namespace) -> None:
     print(path)
 
 
-def run() -> None:
-    """The console script ``idinvert-checkpoints``."""
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

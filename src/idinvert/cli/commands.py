@@ -5,6 +5,7 @@ press of the tab key.
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
@@ -22,7 +23,7 @@ import idinvert
 from idinvert.cli.experiments import chosen_by_experiment, chosen_row
 from idinvert.config.compose import (
     OWN,
-    compose_plain,
+    compose_with_hydra,
     config_dir,
     config_files,
     given_keys,
@@ -104,12 +105,12 @@ def _start(name: str) -> None:
         if status := exit_status(lambda: explain(name)):
             sys.exit(status)
         return
-    try:
-        module = importlib.import_module(f"idinvert.cli.{name}")  # loads torch, which takes seconds
-        run_app(name, getattr(module, name))
-    except KeyboardInterrupt:  # while torch loads; the work ends in words of its own
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    run_app(name, functools.partial(_do, name))
+
+
+def _do(name: str, config: dict[str, Any], *, given: dict[str, list[str]]) -> Any:
+    """What a program is for; it loads Lightning, which takes seconds."""
+    return getattr(importlib.import_module(f"idinvert.cli.{name}"), name)(config, given=given)
 
 
 def explain(config_name: str) -> None:
@@ -209,8 +210,9 @@ def _single_job(
     typed = without_hydra([word for word in arguments if is_override(word)])
     words = chosen_row(config_name, typed)
     folder = _folder_of_run(words)
-    config = compose_plain(config_name, [*folder, *words])
+    config, _ = compose_with_hydra(config_name, [*folder, *words])
     if not _flags(arguments) & set(SHOWS):
+        check_signatures(config)
         require_folder(config["system"]["outputs"])
     given = given_keys([*words, *chosen_by_experiment(words)])
     row = [word for word in words if not word.startswith("row=")]

@@ -5,9 +5,9 @@ Nothing here imports torch: it answers within a second, and a shell asks it for 
 
 import argparse
 import datetime
+import functools
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.table import Table
 from idinvert.config.compose import key_of
 from idinvert.config.identity import NOT_SCIENCE
 from idinvert.config.run_folder import CONFIG, LARGEST, first_command
-from idinvert.errors import exit_status
+from idinvert.errors import command_line
 from idinvert.tracking.rows import last_values
 from idinvert.tracking.status import read_facts, read_status
 from idinvert.untrusted import read_bounded
@@ -150,24 +150,6 @@ def offered(line: str) -> list[str]:
     return [word for word in ids if word.startswith(words[-1])]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Lists runs.
-
-    Args:
-        arguments: The command line; None takes the process's.
-
-    Returns:
-        The exit status: 0, 2 for an error, 130 for Ctrl-C.
-    """
-    given = _parser().parse_args(arguments)
-    return exit_status(lambda: _list(given))
-
-
-def run() -> None:
-    """The console script ``idinvert-runs``."""
-    sys.exit(main())
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idinvert runs", description=__doc__)
     parser.add_argument(
@@ -176,7 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", choices=STATES, help="only runs of this state")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--json", action="store_true", help="all facts, one run a line")
+    parser.set_defaults(work=_list)
     return parser
+
+
+main = functools.partial(command_line, _parser)
 
 
 def _list(given: argparse.Namespace) -> None:

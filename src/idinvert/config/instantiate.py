@@ -1,15 +1,14 @@
 """Checks ``_target_`` nodes against the signatures they call, and builds what they describe."""
 
-import inspect
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from idinvert.config.values import check_values
-from idinvert.errors import ConfigError, IdinvertError, nearest
+from idinvert.errors import ConfigError, IdinvertError
 from idinvert.untrusted import shown
 
 
@@ -41,20 +40,6 @@ def check_signatures(config: dict[str, Any]) -> None:
         ConfigError: A target that cannot be imported, a key that its target does not take, or a
             value that is not of the key's type, range or set; see `config.values`.
     """
-    for path, node in targets(config):
-        try:
-            target = get_object(node["_target_"])
-        except Exception as error:
-            raise ConfigError(f"{path}._target_={node['_target_']}: {error}") from error
-        parameters = inspect.signature(target).parameters
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-            continue
-        for key in node:
-            if not str(key).startswith("_") and key not in parameters:
-                raise ConfigError(
-                    f"{path}.{key} is not a parameter of {node['_target_']}. "
-                    + nearest(str(key), list(parameters))
-                )
     check_values(config)
 
 

@@ -41,6 +41,8 @@ NOT_OF_TRAINER = {
     ),
 }
 """What to use instead of some parameters of the Trainer."""
+WITH_LIGHTNING = ("objective", "task", "trainer", "callbacks")
+"""Keys whose classes load Lightning; they are looked at last."""
 WORDS = {"None": "null", "valid integer": "whole number", "a valid string": "text"}
 WORDS |= {"a valid boolean": "true or false", "valid ": "", "greater than or equal to": "at least"}
 WORDS |= {"less than or equal to": "at most", "greater than": "above", "less than": "below"}
@@ -93,26 +95,31 @@ def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         ConfigError: A key of a described group that nothing reads.
     """
     top = schema.TOP["evaluate" if "task" in config else "train"]
-    yield from _described(config, "", _of_dataclass(top), f"{top.__name__}")
-    yield from _below(config, "")
+    yield from _described(config, "", _of_dataclass(top))
+    nodes = dict(_nodes(config, ""))
+    # In the order of what it costs: no import, torch (4 s), Lightning (13 s).
+    for key, node in nodes.items():
+        if node.get("_target_") == TRAINER:
+            yield from _of_trainer(node, key)
+        elif key in schema.GROUPS and "_target_" not in node:
+            yield from _described(node, key, _of_dataclass(schema.GROUPS[key]))
+    built = [key for key, node in nodes.items() if "_target_" in node]
+    for key in sorted(built, key=lambda key: key.startswith(WITH_LIGHTNING)):
+        yield from _of_signature(nodes[key], key)
 
 
-def _below(node: Any, at: str) -> Iterator[tuple[str, Any, Any]]:
-    """The same for what stands below a node."""
+def _nodes(node: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every group of keys below a node, with its dotted key."""
     items: Any = node.items() if isinstance(node, Mapping) else ()
     for name, value in items:
         key = f"{at}.{name}" if at else str(name)
-        if not isinstance(value, Mapping):
-            continue
-        if "_target_" in value:
-            yield from _of_signature(value, key)
-        elif key in schema.GROUPS:
-            yield from _described(value, key, _of_dataclass(schema.GROUPS[key]), key)
-        yield from _below(value, key)
+        if isinstance(value, Mapping):
+            yield key, value
+            yield from _nodes(value, key)
 
 
 def _described(
-    node: Mapping[str, Any], at: str, takes: Mapping[str, Any], owner: str
+    node: Mapping[str, Any], at: str, takes: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
     for name, value in node.items():
         key = f"{at}.{name}" if at else str(name)
@@ -122,19 +129,34 @@ def _described(
             yield key, value, takes[name]
 
 
+def _of_trainer(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, Any]]:
+    takes = _of_dataclass(schema.Trainer)
+    for why, names in NOT_OF_TRAINER.items():
+        for name in set(names) & node.keys():
+            raise ConfigError(f"{at}.{name} has no effect here: {why}. Leave it out.")
+    yield from ((f"{at}.{name}", node[name], takes[name]) for name in takes.keys() & node.keys())
+
+
 def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, Any]]:
     from hydra.utils import get_object
 
-    target = str(node["_target_"])
-    takes = _annotations(get_object(target))
-    if target == TRAINER:
-        takes = takes | _of_dataclass(schema.Trainer)
-        for why, names in NOT_OF_TRAINER.items():
-            for name in set(names) & node.keys():
-                raise ConfigError(f"{at}.{name} has no effect here: {why}. Leave it out.")
-    for name, value in node.items():
-        if name in takes and not _is_node(value):
-            yield f"{at}.{name}", value, takes[name]
+    name = str(node["_target_"])
+    try:
+        target = get_object(name)
+    except Exception as error:
+        raise ConfigError(f"{at}._target_={name}: {error}") from error
+    parameters = inspect.signature(target).parameters
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        for key in map(str, node):
+            if not key.startswith("_") and key not in parameters:
+                near = nearest(key, list(parameters))
+                raise ConfigError(f"{at}.{key} is not a parameter of {name}. {near}")
+    takes = _annotations(target)
+    if name == TRAINER:
+        takes = {name: takes[name] for name in takes.keys() - _of_dataclass(schema.Trainer).keys()}
+    for key, value in node.items():
+        if key in takes and not _is_node(value):
+            yield f"{at}.{key}", value, takes[key]
 
 
 def _is_node(value: Any) -> bool:

@@ -1,29 +1,15 @@
 """``python -m idinvert.data``: prepare a data set, and look at one."""
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from idinvert.data.pool import cores
-from idinvert.errors import exit_status
+from idinvert.errors import command_line
 
 _SHOWN = 10  # dropped images printed; the report has all
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; errors a user can mend are printed without a traceback.
-
-    Args:
-        arguments: The command line; None takes the process's.
-
-    Returns:
-        The exit status: 0, 2 for an error, 130 for Ctrl-C.
-    """
-    given = _parser().parse_args(arguments)
-    return exit_status(lambda: given.work(given))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("source", metavar="SRC", help="a folder, a .zip archive or an LMDB")
     prepare.add_argument("out", metavar="OUT", help="OUT.zip, or a folder")
     prepare.add_argument("--resolution", type=int, required=True, help="pixels, for instance 256")
-    prepare.add_argument("--workers", type=int, default=cores(), help="processes (%(default)s)")
+    prepare.add_argument("--workers", type=int, help="processes (one a core)")
     prepare.add_argument("--format", dest="form", help="zip or folder; by default by OUT's name")
     prepare.add_argument(
         "--on-corrupt",
@@ -66,14 +52,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+main = functools.partial(command_line, _parser)
+
+
 def _prepare(given: argparse.Namespace) -> None:
+    from idinvert.data.pool import cores  # loads torch, which takes seconds
     from idinvert.data.prepare import prepare, report_file
 
     report = prepare(
         given.source,
         given.out,
         resolution=given.resolution,
-        workers=given.workers,
+        workers=cores() if given.workers is None else given.workers,
         form=given.form,
         on_corrupt=given.on_corrupt,
         limit=given.limit,
@@ -117,10 +107,5 @@ def _inspect(given: argparse.Namespace) -> None:
     print(json.dumps(facts, indent=2) if given.json else "\n".join(in_lines(facts)))
 
 
-def run() -> None:
-    """The console script ``idinvert-data``."""
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())
