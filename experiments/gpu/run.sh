@@ -39,7 +39,7 @@ stage() { # NAME SECONDS COMMAND...: runs it within its time, unless it is done
 tests() {
     IDINVERT_GPU_TESTS_ON=$DEVICE IDINVERT_GPU_RECORD=$RESULTS/tests.jsonl \
         stage tests "${TESTS_SECONDS:-600}" "$PYTHON" -m pytest tests/gpu -n "${TEST_PROCESSES:-6}" \
-        -p no:cacheprovider --show-capture=no ${SMALL:+-k recorded}
+        -p no:cacheprovider --show-capture=no ${SMALL:+-k "recorded or metric or replayed or own_photographs"}
 }
 
 speed() { # NAME WORDS...: one benchmark

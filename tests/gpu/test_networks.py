@@ -158,8 +158,10 @@ def test_replayed_inversion_is_the_eager_one(
     monkeypatch.setattr(
         StepGraphs, "_replay", lambda self, *given: replays.append(1) or replay(self, *given)
     )
+    # Otherwise cuDNN may choose kernels that add in another order, also from one call to the next.
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     found = []
-    for graphs in ("false", "true"):
+    for graphs in ("false", "false", "true"):
         words = [f"inversion={name}", "inversion.steps=12", f"system.cuda_graphs={graphs}"]
         words += ["inversion.samples=100"] if name == "projector" else []
         setup = EvaluationContext(compose_plain("evaluate", words))
@@ -169,8 +171,10 @@ def test_replayed_inversion_is_the_eager_one(
         x, ids = images.to(DEVICE), torch.arange(2)
         found.append(setup.inverter.invert(x, generator=setup.generator, ids=ids))
     assert len(replays) == (12 - WARM_UP if DEVICE == "cuda" else 0)
-    measured("losses", difference(found[1].losses, found[0].losses), bound=1e-4)
-    measured("codes", difference(found[1].codes, found[0].codes), bound=1e-4)
+    again = difference(found[1].codes, found[0].codes)
+    measured("codes, eagerly once more", again, bound=None)
+    measured("losses", difference(found[2].losses, found[0].losses), bound=1e-4)
+    measured("codes", difference(found[2].codes, found[0].codes), bound=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes"])
@@ -184,5 +188,5 @@ def test_metric(measured: Measured, name: str) -> None:
         extractors = {"attributes": setup.attributes.to(device)}
         suite = MetricSuite(names=[name], extractors=extractors, device=torch.device(device))
         suite.update(outputs.to(device), targets.to(device))
-        found[device] = torch.tensor(list(suite.compute().values()), dtype=torch.float64)
+        found[device] = torch.tensor(list(suite.values().metrics.values()), dtype=torch.float64)
     measured(name, difference(found[DEVICE], found["cpu"]), bound=1e-3)

@@ -27,7 +27,7 @@ TASKS = {
     "initial": ("metric.names=[mse]",),
     "gallery": ("task.methods=[{label: E, words: 'inversion=encoder'}]",),
     "attributes": (),
-    "directions": ("task.samples=200", "task.names=[pose,smile]"),
+    "directions": ("task.samples=200", "task.fraction=0.05", "task.names=[pose,smile]"),
     "speed": ("inversion=encoder", "task.images=2"),
 }
 ELSEWHERE = {"invert", "training_curves", "recalibrate"}
