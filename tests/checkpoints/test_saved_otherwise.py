@@ -14,6 +14,7 @@ from idinvert.errors import CheckpointError
 from tests.checkpoints.every_family import wrapped
 from tests.checkpoints.families.checks import about_same
 from tests.checkpoints.families.nvlabs_files import NVlabs
+from tests.checkpoints.families.psp_encoders_files import others
 from tests.checkpoints.families.reference import normal
 from tests.checkpoints.families.rosinality_files import Rosinality
 from tests.checkpoints.families.stylegan_files import Genforce, Idinvert
@@ -80,41 +81,40 @@ def test_a_discriminator_that_does_not_fit_leaves_the_generator(spoil: str, tmp_
         sibling(str(file), role="discriminator", of="generator", key=KEY)
 
 
-def test_encoders_that_are_not_read_are_named(tmp_path: Path) -> None:
-    for change, words in (
-        ({"encoder_type": "BackboneEncoderUsingLastLayerIntoWPlus"}, "IntoWPlus"),
-        ({"channels": 19}, r"19 channels.*segmentation"),
-        ({"channels": 6}, "ReStyle"),
-        ({"hypernet": True}, "HyperStyle"),
-        ({"encoder_type": None}, "do not name its encoder_type"),
-    ):
-        content = wrapped("GradualStyleEncoder")
-        state = content["state_dict"]
-        if "channels" in change:
-            state["encoder.input_layer.0.weight"] = torch.zeros(4, change["channels"], 3, 3)
-        if "hypernet" in change:
-            state["hypernet.conv.weight"] = torch.zeros(2)
-        if "encoder_type" in change:
-            content["opts"]["encoder_type"] = change["encoder_type"]
-        torch.save(content, tmp_path / "x.pt")
-        found = open_checkpoint(tmp_path / "x.pt")
-        assert found.generator is not None and found.encoder is None
-        with pytest.raises(CheckpointError, match=words):
-            find_weights(str(tmp_path / "x.pt"), role="encoder", key="encoder.path")
-    content = Genforce().content(nested=True)
-    content["models"]["encoder"] = {"conv1.weight": torch.zeros(2)}
-    torch.save(content, tmp_path / "x.pt")
-    assert "EncoderRunner" in open_checkpoint(tmp_path / "x.pt").failed["encoder"]
+def test_encoders_that_are_not_read_are_named(tmp_path: Path, capsys) -> None:
+    decoder, file = Rosinality(), tmp_path / "x.pt"
+    inside = {f"decoder.{name}": value for name, value in decoder.g.items()}
+    for name, (state, opts, words) in others().items():
+        for opened in (True, False):  # with the decoder, and alone
+            torch.save({"state_dict": (inside if opened else {}) | state, "opts": opts}, file)
+            assert main(["inspect", str(file)]) == (0 if opened else 2), name
+            said = capsys.readouterr()
+            assert all(word in (said.out if opened else said.err) for word in words), (name, said)
+            assert "Traceback" not in said.err and said.err.count("\n") == (not opened)
+            with pytest.raises(CheckpointError, match=words[0]):
+                find_weights(str(file), role="encoder", key="encoder.path")
+        torch.save({"state_dict": inside | state, "opts": opts}, file)
+        images_are(open_network(str(file), role="generator", key=KEY), decoder, decoder.g)
+    for nested in (True, False):
+        content = Genforce().content(nested=nested)
+        held = content["models"] if nested else content
+        held["encoder"] = {"conv1.weight": torch.zeros(4, 3, 7, 7), "bn1.weight": torch.ones(4)}
+        held["encoder"] |= {"fpn.lateral_layer0.weight": torch.zeros(2), "fc.weight": torch.ones(2)}
+        torch.save(content, file)
+        assert "EncoderRunner" in open_checkpoint(file).failed["encoder"]
+        torch.save({"models": {"encoder": held["encoder"]}} if nested else held["encoder"], file)
+        assert main(["inspect", str(file)]) == 2
+        assert ("EncoderRunner" in capsys.readouterr().err) is nested
 
 
 def test_e4es_single_style_code_encoder_is_read(tmp_path: Path) -> None:
     content = wrapped("BackboneEncoderUsingLastLayerIntoW")
     torch.save(content, tmp_path / "w.pt")
-    content["opts"]["encoder_type"] = "SingleStyleCodeEncoder"
-    torch.save(content, tmp_path / "single.pt")
-    one, other = (open_checkpoint(tmp_path / name).encoder for name in ("w.pt", "single.pt"))
-    x = normal(1, 3, 64, 64, seed=1)
-    assert torch.equal(one(x), other(x))
+    one, x = open_checkpoint(tmp_path / "w.pt").encoder, normal(1, 3, 64, 64, seed=1)
+    for alias in ("SingleStyleCodeEncoder", "WEncoder"):  # e4e's, HyperStyle's
+        content["opts"]["encoder_type"] = alias
+        torch.save(content, tmp_path / "alias.pt")
+        assert torch.equal(one(x), open_checkpoint(tmp_path / "alias.pt").encoder(x))
 
 
 def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, capsys) -> None:

@@ -113,3 +113,66 @@ def recogniser_state(seed: int = 3) -> dict[str, Tensor]:
     state["output_layer.3.weight"] = draw(6, 32 * 49)
     state["output_layer.4.running_mean"] = draw(6)
     return state
+
+
+def _resnet(draw: Drawing, *, channels: int, after: str) -> dict[str, Tensor]:
+    """The first layers of torchvision's ResNet-34, and one block of each width, as ReStyle has."""
+    state = {"conv1.weight": draw(4, channels, 7, 7), "bn1.weight": draw(4), "bn1.bias": draw(4)}
+    state |= {"bn1.running_mean": draw(4), "bn1.running_var": draw(4).abs()} | {after: draw(4)}
+    for i, (before, width) in enumerate(((4, 4), (4, 8), (8, 16))):
+        state[f"body.{i}.conv1.weight"] = draw(width, before, 3, 3)
+        state[f"body.{i}.bn1.weight"] = draw(width)
+        if before != width:
+            state[f"body.{i}.downsample.0.weight"] = draw(width, before, 1, 1)
+    return state
+
+
+def others() -> dict[str, tuple[dict[str, Tensor], dict[str, Any], tuple[str, ...]]]:
+    """Encoders that are not read, by the originals' names of tensors; with opts, and what is said.
+
+    Sources: pixel2style2pixel and restyle-encoder (models/encoders), hyperstyle (models).
+    """
+    draw = Drawing(7)
+    pool = body_state(draw) | {
+        **{f"output_layer_2.0.{n}": draw(32) for n in ("weight", "bias", "running_mean")},
+        **{"output_layer_2.0.running_var": draw(32).abs(), "output_layer_2.3.bias": draw(6)},
+        **{"output_layer_2.3.weight": draw(6, 32 * 49), "linear.bias": draw(48)},
+        **{"linear.weight": draw(48, 6)},
+    }
+    gradual = encoder_state("GradualStyleEncoder", num_layers=6)
+    stepwise = {n: v for n, v in gradual.items() if "latlayer" not in n}
+    first = "input_layer.0.weight"
+    styles = {n: v for n, v in gradual.items() if n.startswith("styles")}
+    residual = _resnet(draw, channels=6, after="relu.weight") | styles
+    hyper = _resnet(draw, channels=6, after="relu.weight")
+    hyper = {f"hypernet.{n}": v for n, v in hyper.items()}
+    hyper |= {"hypernet.refinement_blocks.0.convs.0.weight": draw(4, 16, 3, 3)}
+    hyper |= {f"w_encoder.{n}": v for n, v in encoder_state(E4E_W).items()}
+
+    def inside(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {f"encoder.{name}": value for name, value in state.items()}
+
+    into = "BackboneEncoderUsingLastLayerIntoWPlus"
+    found = {
+        into: (pool, {}, (into, "layers (output_layer_2)")),
+        "GradualStyleEncoder": (
+            gradual | {first: draw(4, 19, 3, 3)}, {"label_nc": 19}, ("19 channels", "segmentation")
+        ),
+    }  # fmt: skip
+    sketch = (gradual | {first: draw(4, 1, 3, 3)}, {"label_nc": 1}, ("1 channel", "sketches"))
+    steps = ("ReStyle", "6 channels, the image and its reconstruction")
+    for kind in ("BackboneEncoder", "ProgressiveBackboneEncoder"):
+        state = stepwise | {first: draw(4, 6, 3, 3)}
+        found[kind] = (state, {"input_nc": 6, "n_iters_per_batch": 5}, (*steps, kind))
+        found[f"ResNet{kind}"] = (residual, {"input_nc": 6}, (*steps, f"ResNet{kind}"))
+    named = {kind: (inside(state), {"encoder_type": kind} | opts, words)
+             for kind, (state, opts, words) in found.items()}  # fmt: skip
+    sketched = {"encoder_type": "GradualStyleEncoder"} | sketch[1]
+    return named | {
+        "sketches": (inside(sketch[0]), sketched, sketch[2]),
+        "HyperStyle": (hyper, {"encoder_type": None}, ("HyperStyle", "hypernetwork")),
+        "untold": (inside(gradual), {}, ("do not name its encoder_type",)),
+    }
+
+
+E4E_W = "BackboneEncoderUsingLastLayerIntoW"

@@ -30,7 +30,8 @@ from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
 E4E, PSP, INTO_W = "Encoder4Editing", "GradualStyleEncoder", "BackboneEncoderUsingLastLayerIntoW"
 KNOWN = (E4E, PSP, INTO_W)
-_SINGLE = "SingleStyleCodeEncoder"  # e4e's name of `INTO_W`
+_SINGLE = ("SingleStyleCodeEncoder", "WEncoder")  # e4e's and HyperStyle's names of `INTO_W`
+_PARTS = {"input_layer", "body", "styles", "latlayer1", "latlayer2", "linear"}  # of `KNOWN`
 _DECODER, _ENCODER = "decoder.", "encoder."
 _HYPERSTYLE = ("hypernet.", "w_encoder.")
 _FIRST = ("input_layer.0.weight", "conv1.weight")  # an encoder's first layer; ReStyle's ResNet
@@ -48,7 +49,7 @@ _MOST_HALVINGS = 8
 
 def recognise(archive: Archive) -> bool:
     """Whether the file's state dict has a decoder of rosinality's, or an encoder beside it."""
-    return not _MARKS.isdisjoint(_state(archive.content))
+    return bool(_state(archive.content))
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
@@ -116,7 +117,7 @@ def encoder_type(tensors: Mapping[str, Any], *, opts: Mapping[str, Any]) -> str 
     Tensors are named without the prefix ``encoder.``; ``opts`` are the options beside them.
     """
     named = opts.get("encoder_type")
-    if named == _SINGLE:
+    if named in _SINGLE:
         named = INTO_W
     first: tuple[int, ...] = getattr(tensors.get("input_layer.0.weight"), "shape", ())
     if named not in KNOWN or len(first) != 4 or first[1] != _RGB:
@@ -273,7 +274,11 @@ def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
 
 
 def _state(content: Any) -> dict[str, Any]:
-    return unwrapped(content, lambda state: not _MARKS.isdisjoint(state)) or {}
+    return unwrapped(content, _is_ours) or {}
+
+
+def _is_ours(state: Mapping[str, Any]) -> bool:
+    return not _MARKS.isdisjoint(state) or any(name.startswith(_HYPERSTYLE) for name in state)
 
 
 def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str | None:
@@ -285,7 +290,7 @@ def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> 
     kind = encoder_type(groups[_ENCODER], opts=opts)
     if kind is None:
         return "other"
-    return "e4e" if opts.get("encoder_type") in (E4E, _SINGLE) else "psp"
+    return "e4e" if opts.get("encoder_type") in (E4E, *_SINGLE) else "psp"
 
 
 def _why_not(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str:
@@ -314,7 +319,10 @@ def _why_not(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -
             "the file's opts do not name its encoder_type, without which e4e's and pSp's cannot be "
             f"told apart; expected one of {', '.join(KNOWN)}"
         )
-    return f"is {kind}, whose layers no encoder here has; expected one of {', '.join(KNOWN)}"
+    own = dict.fromkeys(name.partition(".")[0] for name in tensors)
+    layers = ", ".join(f"{part:.40}" for part in list(own) if part not in _PARTS)
+    layers = f"layers ({layers:.120})" if layers else "layers"
+    return f"is {kind}, whose {layers} no encoder here has; expected one of {', '.join(KNOWN)}"
 
 
 def _is_mean(found: Any) -> bool:
