@@ -1,23 +1,31 @@
 """Files as people have them: networks saved alone, with a D or an encoder that is not read."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from idinvert.checkpoints.__main__ import main
 from idinvert.checkpoints.bundle import find_weights, open_network, sibling
 from idinvert.checkpoints.checkpoint import open_checkpoint
+from idinvert.checkpoints.families import recognise
+from idinvert.checkpoints.families.encoder4editing import E4E
 from idinvert.checkpoints.release import fingerprint
+from idinvert.checkpoints.style_encoders import start
 from idinvert.errors import CheckpointError
+from tests.checkpoints import tiny
 from tests.checkpoints.every_family import wrapped
-from tests.checkpoints.families.checks import about_same
+from tests.checkpoints.families.checks import about_same, archive
+from tests.checkpoints.families.genforce_stylegan2_files import Genforce as Genforce2
 from tests.checkpoints.families.nvlabs_files import NVlabs
 from tests.checkpoints.families.psp_encoders_files import others
 from tests.checkpoints.families.reference import normal
 from tests.checkpoints.families.rosinality_files import Rosinality
 from tests.checkpoints.families.stylegan_files import Genforce, Idinvert
+from tests.checkpoints.families.tf_stylegan2_files import TFStyleGAN2
 from tests.checkpoints.hostile.foreign import pickled
 
 KEY = "generator.path"
@@ -140,19 +148,71 @@ def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, ca
     assert "leave conv_clamp out" in capsys.readouterr().err
 
 
-def test_other_networks_are_refused_by_name(tmp_path: Path) -> None:
-    pggan = {
-        "lod": torch.zeros(()),
-        "layer0.weight": torch.zeros(2),
-        "output0.weight": torch.ones(1),
-    }
-    grey = dict(Rosinality().g)
-    for name in [name for name in grey if name.startswith("to_rgb") and "conv.weight" in name]:
-        grey[name] = grey[name][:, :1]
-    for content, words in (
-        ({"generator": pggan}, "is PGGAN"),
-        ({"g_ema": grey}, r"1 channel \(grey\)"),
-    ):
-        torch.save(content, tmp_path / "x.pth")
-        with pytest.raises(CheckpointError, match=words):
-            open_checkpoint(tmp_path / "x.pth")
+def test_a_bound_on_outputs_can_be_given(tmp_path: Path, capsys) -> None:
+    files, file, out = NVlabs(clamp=0.7), str(tmp_path / "g.pt"), str(tmp_path / "out.safetensors")
+    torch.save(files.g, file)
+    words = ["--conv-clamp", "0.7", "--mapping-lr-mul", "0.02"]
+    assert main(["inspect", file]) == 0 and "conv_clamp=none" in capsys.readouterr().out
+    assert main(["inspect", file, *words]) == 0
+    said = capsys.readouterr().out
+    assert "given         conv_clamp=0.7, mapping_lr_mul=0.02" in said and "assumed" not in said
+    assert main(["convert", file, out, *words]) == 0
+    images_are(open_checkpoint(out).generator, files, files.g)
+    given = {"conv_clamp": 0.7, "mapping_lr_mul": 0.02}
+    images_are(open_network(file, role="generator", key=KEY, settings=given), files, files.g)
+    unbounded = open_network(file, role="generator", key=KEY, settings={"conv_clamp": "none"})
+    assert unbounded.architecture["conv_clamp"] is None
+    for wrong in ("0", "-1", "nan", "inf", "true", "256px"):
+        assert main(["inspect", file, "--conv-clamp", wrong]) == 2
+        assert "expected a number above 0 or none" in capsys.readouterr().err
+
+
+def test_half_an_image_in_a_group_is_not_cut_to_whole_ones() -> None:
+    plain, nv, tf = NVlabs().plain(), NVlabs(), TFStyleGAN2(group=2.5)
+    plain["init_kwargs"]["D"]["epilogue_kwargs"]["mbstd_group_size"] = 2.5
+    hammer = Genforce2(hammer=True).content()
+    hammer["model_kwargs_init"]["discriminator"]["mbstd_groups"] = 2.5
+    nv.group = 2.5  # type: ignore[assignment]
+    stored = {"D": nv.stored(nv.d, name="Discriminator")}
+    for content in (plain, stored, hammer, tf.content()):
+        family = recognise(archive(content), key=KEY)
+        reason = family.read(archive(content), key=KEY).failed["discriminator"]
+        assert "is 2.5, expected a whole number" in reason
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "[" * 9_000, '{"discriminator": 1}', '{"a": ' * 999, "\xff", "1" * 2_000_000]
+)
+def test_a_strangers_list_of_what_was_not_read(text: str, tmp_path: Path) -> None:
+    tiny.bundle(tmp_path, "generator")
+    (tmp_path / "not_read.json").write_text(text, encoding="latin-1")
+    with pytest.raises(CheckpointError, match=r"not_read\.json: is damaged .*; delete it"):
+        sibling(str(tmp_path), role="discriminator", of="generator", key=KEY)
+
+
+def test_a_damaged_list_of_what_was_not_read_is_made_anew(tmp_path: Path) -> None:
+    content = Rosinality().content() | {"d": {"final_linear.1.weight": torch.zeros(2, 2)}}
+    torch.save(content, tmp_path / "x.pt")
+    copy = find_weights(str(tmp_path / "x.pt"), role="generator", key=KEY)
+    whole = (copy.parent / "not_read.json").read_text()
+    (copy.parent / "not_read.json").write_text("{")
+    assert find_weights(str(tmp_path / "x.pt"), role="generator", key=KEY) == copy
+    assert (copy.parent / "not_read.json").read_text() == whole
+
+
+def test_starting_an_encoder_from_files_saved_otherwise(tmp_path: Path) -> None:
+    encoder = open_checkpoint(_saved(tmp_path / "e.pt", wrapped(E4E))).encoder
+    content = wrapped(E4E)
+    content["state_dict"] = {f"module.{n}": v for n, v in content["state_dict"].items()}
+    weight = encoder.body.conv.weight.clone()
+    encoder.body.conv.weight.zero_()
+    start(encoder, _saved(tmp_path / "ddp.pt", content), key="encoder.path")
+    assert torch.equal(encoder.body.conv.weight, weight)
+    content["opts"]["encoder_type"] = np.zeros(2)  # compares with every word, to no bool
+    with pytest.raises(CheckpointError, match=r"odd\.pkl: .*change encoder\.path"):
+        start(encoder, _saved(tmp_path / "odd.pkl", content), key="encoder.path")
+
+
+def _saved(path: Path, content: Any) -> Path:
+    path.write_bytes(pickle.dumps(content))
+    return path

@@ -1,6 +1,5 @@
 """Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from idinvert.annotations import PathString
 from idinvert.checkpoints.release import load_network
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
-from idinvert.untrusted import open_regular
+from idinvert.untrusted import open_regular, parse_json, read_bounded
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
 """What files of other projects hold."""
@@ -157,9 +156,22 @@ def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
 
 
 def not_read(folder: Path) -> dict[str, str]:
-    """The roles of a foreign file that could not be read, with the reason, by its copies."""
+    """The roles of a foreign file that could not be read, with the reason, by its copies.
+
+    Raises:
+        CheckpointError: There is such a file, which says something else.
+    """
     file = folder / NOT_READ
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        found = parse_json(read_bounded(file, most=_HEADER))
+        if isinstance(found, dict) and all(isinstance(reason, str) for reason in found.values()):
+            return found
+        reason = "expected reasons by role"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise CheckpointError(f"{file}: is damaged ({reason}); delete it")
 
 
 def _foreign(given: Path, role: str, *, key: str, settings: Mapping[str, Any] | None) -> Path:

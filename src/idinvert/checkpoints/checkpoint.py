@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,14 +119,20 @@ def open_as_it_is(
         place = assets_folder() / str(path).removeprefix(SHIPPED)
     if not place.exists():
         raise CheckpointError(f"{key}={path}: no such file or folder; change {key}")
-    try:
+    with one_error(place, key=key):
         if place.is_dir() or is_native(place):
             _refuse_settings(given, (), f"{place} (this project's own)")
             return _open_native(place, key=key, network=network)
         return _open_foreign(place, key=key, network=network, role=role, given=given)
+
+
+@contextlib.contextmanager
+def one_error(place: Path, *, key: str) -> Iterator[None]:
+    """Ends in a CheckpointError, whatever a damaged or hostile file makes a reader stumble over."""
+    try:
+        yield
     except IdinvertError:
         raise
-    # Whatever a damaged or hostile file makes a reader stumble over ends in the same words.
     except Exception as error:
         raise CheckpointError(
             f"{place}: cannot be read ({type(error).__name__}: {shown(str(error))}); the file is "

@@ -67,9 +67,11 @@ def native_copies(
         partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
         try:
             files = write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            kept = list(files.values())
             if checkpoint.failed:
-                (partial / NOT_READ).write_text(json.dumps(checkpoint.failed), encoding="utf-8")
-            write_sums(partial, files.values())
+                kept.append(partial / NOT_READ)
+                kept[-1].write_text(json.dumps(checkpoint.failed), encoding="utf-8")
+            write_sums(partial, kept)
             os.chmod(partial, 0o755)
             _publish(partial, folder)
             for old in folder.parent.glob(f"{digest[:_DIGITS]}-*"):

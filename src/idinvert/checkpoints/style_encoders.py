@@ -8,7 +8,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from idinvert.annotations import Norm, PathText, PositiveInt
-from idinvert.checkpoints.families.encoder4editing import body_table, read_encoder
+from idinvert.checkpoints.checkpoint import one_error
+from idinvert.checkpoints.families.encoder4editing import body_table, read_encoder, state_of
+from idinvert.checkpoints.families.family import unwrapped
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.formats.read import read_archive
 from idinvert.checkpoints.release import FORMAT, load_network
@@ -146,12 +148,15 @@ def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:
         CheckpointError: The file is not readable, or does not fit.
     """
     path = Path(path).expanduser()
-    archive = read_archive(path, key=key)
-    content = text_keys(archive.content)
-    if _BODY in content:
+    with one_error(path, key=key):
+        return _started(encoder, read_archive(path, key=key), path, key=key)
+
+
+def _started(encoder: StyleEncoder, archive: Archive, path: Path, *, key: str) -> StyleEncoder:
+    if content := unwrapped(archive.content, lambda state: _BODY in state):
         encoder.body.load_state_dict(_body(encoder, content, path, key=key))
         return encoder
-    found = _whole(archive, content, encoder, key=key)
+    found = _whole(archive, encoder, key=key)
     if type(found) is not type(encoder):
         raise CheckpointError(
             f"{path}: holds a {type(found).__name__}, expected a {type(encoder).__name__}; change "
@@ -185,19 +190,16 @@ def _body(
     return {name: own[name] for name in encoder.body.state_dict()}
 
 
-def _whole(
-    archive: Archive, content: dict[str, Any], encoder: E4eEncoder | PspEncoder, *, key: str
-) -> Any:
+def _whole(archive: Archive, encoder: E4eEncoder | PspEncoder, *, key: str) -> Any:
     """The encoder of this project's file, or of one of the authors'."""
     if archive.metadata.get("format") == FORMAT:
         return load_network(archive.path, key=key, expect="encoder")
-    state = text_keys(content.get("state_dict"))
     tensors = {
         name.removeprefix(_ENCODER): value
-        for name, value in state.items()
+        for name, value in state_of(archive.content).items()
         if name.startswith(_ENCODER)
     }
-    opts = text_keys(content.get("opts"))
+    opts = text_keys(text_keys(archive.content).get("opts"))
     return read_encoder(
         tensors,
         opts={**opts, "start_from_latent_avg": False},  # the run's own generator gives the mean

@@ -49,7 +49,7 @@ _MOST_HALVINGS = 8
 
 def recognise(archive: Archive) -> bool:
     """Whether the file's state dict has a decoder of rosinality's, or an encoder beside it."""
-    return bool(_state(archive.content))
+    return bool(state_of(archive.content))
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
@@ -58,7 +58,7 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoin
     Raises:
         CheckpointError: It does not fit; every tensor that does not is named.
     """
-    content, tensors = archive.content, _state(archive.content)
+    content, tensors = archive.content, state_of(archive.content)
     what = f"{archive.path} ({FAMILY.name})"
     choose_generator(["decoder"], ema="decoder", live="g", network=network, what=what, key=key)
     opts = text_keys(content.get("opts"))
@@ -273,7 +273,8 @@ def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
     state.fail("gives one w, and its options say no stylegan_size of the generator it is for")
 
 
-def _state(content: Any) -> dict[str, Any]:
+def state_of(content: Any) -> dict[str, Any]:
+    """The tensors of G and E in a file of this family, {} in any other."""
     return unwrapped(content, _is_ours) or {}
 
 

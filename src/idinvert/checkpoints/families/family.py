@@ -12,6 +12,7 @@ from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import StrictStateDict, text_keys
 from idinvert.errors import CheckpointError
+from idinvert.untrusted import shown
 
 WRAPPED = "module."
 NVIDIA = "NVIDIA Source Code License, non-commercial"
@@ -177,7 +178,7 @@ def foreign_encoder(content: Any, *, what: str) -> dict[str, str]:
     for place in (top.get("models"), top):
         found = place.get("encoder") if isinstance(place, Mapping) else None
         if isinstance(found, Mapping) and found:
-            names = ", ".join(str(name)[:40] for name in list(found)[:3])
+            names = ", ".join(shown(str(name)[:40]) for name in list(found)[:3])
             reason = (
                 f"{what}: has an encoder of {len(found)} tensors ({names}, …), such as genforce's "
                 "EncoderRunner (GH-Feat) saves; no encoder here has that architecture"
@@ -247,6 +248,16 @@ def positive_setting(
     if found is None or (type(found) in (int, float) and math.isfinite(found) and found > 0):
         return found
     state.fail(f"{name} is {found!r:.60}, expected a number above 0")
+
+
+def group_setting(
+    state: StrictStateDict, made: Mapping[str, Any], name: str, default: int | None = 4
+) -> int | None:
+    """Images in a group of the minibatch deviation, or None for all; see `positive_setting`."""
+    found = positive_setting(state, made, name, default)
+    if found is not None and int(found) != found:
+        state.fail(f"{name} is {found!r:.60}, expected a whole number")
+    return None if found is None else int(found)
 
 
 def plain_number(found: Any) -> Any:

@@ -21,6 +21,7 @@ from idinvert.checkpoints.families import stylegan
 from idinvert.checkpoints.families.family import (
     Family,
     Part,
+    group_setting,
     pair_reader,
     positive_setting,
     require_settings,
@@ -213,12 +214,11 @@ def _discriminator_2(part: Part) -> StyleGAN2Discriminator:
     )
     if built.get("label_dim") and not state.holds(affine("embedding")):
         state.fail("takes labels without an embedding, which no native network does")
-    group = positive_setting(state, built, "mbstd_groups", 4)
     return read_discriminator(
         state,
         discriminator_layout(hammer=hammer),
         blocks=blocks,
-        mbstd_group=None if group is None else max(int(group), 1),
+        mbstd_group=group_setting(state, built, "mbstd_groups"),
         conv_clamp=positive_setting(state, built, "conv_clamp", None),
         cmap_lr_mul=positive_setting(state, built, "mapping_lr_mul", 0.1),
     )

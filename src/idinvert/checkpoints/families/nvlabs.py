@@ -19,6 +19,7 @@ from idinvert.checkpoints.families.family import (
     NVIDIA,
     Family,
     Part,
+    group_setting,
     pair_reader,
     positive_setting,
     unwrapped,
@@ -139,15 +140,12 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str,
 
 def _discriminator(part: Part) -> StyleGAN2Discriminator:
     built = _built(part, block="b8", conv="b4.conv")
-    group = positive_setting(part.state, built, "mbstd_group_size", 4)
-    if group is not None and int(group) != group:
-        part.state.fail(f"mbstd_group_size is {group!r:.60}, expected a whole number")
     clamp = {"conv_clamp": part.setting("conv_clamp", built, None)}
     return read_discriminator(
         part.state,
         discriminator_layout,
         connections=built.get("architecture"),
-        mbstd_group=None if group is None else int(group),
+        mbstd_group=group_setting(part.state, built, "mbstd_group_size"),
         conv_clamp=positive_setting(part.state, clamp, "conv_clamp", None),
         cmap_lr_mul=positive_setting(part.state, built, "lr_multiplier", 0.01),
     )

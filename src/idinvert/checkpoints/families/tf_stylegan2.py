@@ -20,6 +20,7 @@ from idinvert.checkpoints.families.family import (
     NVIDIA,
     Family,
     Part,
+    group_setting,
     pair_reader,
     positive_setting,
     require_settings,
@@ -175,14 +176,14 @@ def _discriminator(part: Part) -> StyleGAN2Discriminator:
         state.fail(_OLD_LABELS)
     grown = state.holds(_conv("FromRGB_lod0"))
     _take_lod(state, grown=grown, colours="FromRGB_lod")
-    group = 1  # of the minibatch deviation; 0 or 1 left it out in 2019
+    group: int | None = 1  # of the minibatch deviation; 0 or 1 left it out in 2019
     if made["mbstd_group_size"] not in (0, 1):
-        group = positive_setting(state, made, "mbstd_group_size", None)
+        group = group_setting(state, made, "mbstd_group_size", None)
     return read_discriminator(
         state,
         discriminator_layout(grown=grown),
         connections="orig" if grown else None,
-        mbstd_group=None if group is None else int(group),
+        mbstd_group=group,
         conv_clamp=positive_setting(state, made, "conv_clamp", None),
         cmap_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.1),
     )
