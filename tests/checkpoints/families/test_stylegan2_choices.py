@@ -233,11 +233,12 @@ def test_without_constant_noise_a_fixed_one_is_drawn() -> None:
 
 def test_the_multiplier_of_the_usual_widths_is_told() -> None:
     for widths, expected in (
-        ([512, 512, 512, 512, 512, 256, 128], {"channel_multiplier": 2}),
-        ([512, 512, 512, 512, 256, 128, 64], {"channel_multiplier": 1}),
-        ([5, 4, 3], {}),
+        ([512, 512, 512, 512, 512, 256, 128], [2]),
+        ([512, 512, 512, 512, 256, 128, 64], [1]),
+        ([512, 512, 512], [1, 2]),
+        ([5, 4, 3], []),
     ):
-        assert rosinality._multiplier({"channels": widths}) == expected
+        assert rosinality.channel_multipliers(widths) == expected
 
 
 def test_what_is_larger_than_the_file_takes_no_memory() -> None:
