@@ -17,6 +17,7 @@ from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.invert import invert
 from idinvert.evaluation.manipulation import manipulate
 from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.pictures import label_of
 from idinvert.inversion.encoder import EncoderInverter
 from tests.evaluation.conftest import only
 
@@ -97,6 +98,49 @@ def test_each_picture_and_edit_has_a_file_a_film_a_place_on_the_page_and_a_code(
     again = context(inverter, directions=directions, images=str(out))
     only(manipulate(again, steps=[1], out=str(tmp_path / "more")))
     assert inverter.count == 3 and "anna_glasses-3_light+1" in stems(tmp_path / "more")
+
+
+def test_a_film_as_mp4(context, directions, tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    out = tmp_path / "edited"
+    manipulate(context(directions=directions), steps=[1], video="mp4", out=str(out))
+    interpolate(context(), steps=1, video="mp4", out=str(out / "between"))
+    for file in (out / "anna_light.mp4", out / "between" / "anna_to_写真 (2).mp4"):
+        frames = ffmpeg.read_frames(str(file))
+        facts = next(frames)
+        assert facts["size"] == (256, 256) and facts["fps"] == 12.5 and len(list(frames)) == 46
+    assert (out / "index.html").read_text().count("<video src=") == 6
+    assert not [
+        path.name for path in out.iterdir() if path.name.count(".") > 1 or "tmp" in path.name
+    ]
+
+
+def test_pictures_in_a_list_or_by_a_pattern(context, directions, photos, tmp_path):
+    def read(images):
+        return read_images(str(images), resolution=16)
+
+    listed = f"[{photos / NAMES[2]},{photos / NAMES[0]}]"
+    assert read(listed).names == [NAMES[2], NAMES[0]], "in the order of the list"
+    assert read(str(photos).replace("(", "[(]") + "/*.png").names == ["a&b [1].png", "anna.png"]
+    only(invert(context(images=listed), out=str(tmp_path / "one")))
+    page = (tmp_path / "one" / "index.html").read_text()
+    assert page.index(NAMES[2]) < page.index(NAMES[0]) and "a&amp;b" not in page
+    for images, words in (
+        (
+            f"[{photos / 'anna.png'},{photos / 'ana.png'}]",
+            "no such file: .*ana.png; change `images`",
+        ),
+        (f"[{photos}]", "expected a file of PNG, .*My Photos"),
+        (photos.parent / "*.tiff", r"no file matches .*\*\.tiff; change `images`"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read(images)
+
+
+def test_rows_of_the_sheet_are_named():
+    assert label_of("anna (1).png") == "anna (1).png"
+    assert label_of("写真$a$.png") == r"□□\$a\$.png"
+    assert len(label_of("a" * 60 + ".png")) == 28
 
 
 def test_a_renamed_picture_leaves_no_edits_of_its_old_name(context, directions, photos, tmp_path):

@@ -180,7 +180,9 @@ def _check_images(config: dict[str, Any]) -> None:
     if images is None:
         return
     if not images.strip():
-        raise ConfigError("images= is empty: give a picture, a folder, a zip or codes.safetensors.")
+        raise ConfigError(
+            "images= is empty: give a picture, [a.jpg,b.jpg], a folder, a zip or codes.safetensors."
+        )
     if task not in OWN_IMAGES:
         raise ConfigError(
             f"this task measures the images of data and does not read images={images}. Give "
@@ -292,11 +294,12 @@ def _content(key: str, value: str, settings: Mapping[str, Any] | None) -> str:
 def _images_hash(config: dict[str, Any]) -> str:
     """One's own pictures, less the results among them."""
     path, without = Path(config["images"]).expanduser(), [Path(config["system"]["outputs"])]
-    if not path.is_dir():
+    if path.is_file():
         return content_hash(path)
     if (path / NAME).is_file():
         return content_hash(path / NAME)
-    return content_hash(path, open_without_results(path, without, key="images").names)
+    source = open_without_results(path, without, key="images")
+    return content_hash(source.path, source.names)
 
 
 def _data_hash(config: dict[str, Any]) -> str:

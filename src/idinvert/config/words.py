@@ -45,7 +45,7 @@ def for_hydra(word: str, *, sweep: bool = False) -> str:
     if sweep and FUNCTION.match(value):
         return word
     parts = [value]
-    if sweep and "," in value and not _quoted(value) and not _exists(value):
+    if sweep and "," in value and value[0] not in "'\"[" and not _exists(value):
         parts = value.split(",")
     return f"{name}=" + ",".join(map(_path, parts))
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import threading
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ LARGEST = 1 << 27
 _LARGE = 1 << 24
 _DECODING = threading.Lock()
 """Of the larger images one is decoded at a time: eight at once would take gigabytes."""
+# What Pillow warns of is refused by `read`.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 DECODER = 2
 """Raised whenever a decoded or fitted pixel changes. Version 1 read PNG, JPEG and WebP and ignored
 profiles; what it would read alike still says version 1, so that fingerprints stay."""

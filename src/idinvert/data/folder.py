@@ -148,7 +148,7 @@ def read_images(
     key: str = "images",
     without: Sequence[Path] = (),
 ) -> ImageFiles:
-    """All images of a file, folder or zip archive, in the order of their names.
+    """All images of a file, several, a folder or zip archive, in order of names, or as listed.
 
     Args:
         path: What to read.
@@ -182,12 +182,13 @@ def open_without_results(
         DataError: As `open_source`, or there are no other images.
     """
     source = open_source(path, key=key, megapixels=megapixels)
-    if isinstance(source, FolderSource):
-        images = set(source.names)
-        below = files_below(source.path) if source.left_out else source.names
+    if isinstance(source, FolderSource) and not str(path).startswith("["):
+        images, folder = set(source.names), Path(path).expanduser().is_dir()
+        below = files_below(source.path) if folder and source.left_out else source.names
         kept = _without_results(source.path, below, without)
         source.names = tuple(name for name in kept if name in images)
-        source.left_out = left_out(name for name in kept if name not in images)
+        if folder:
+            source.left_out = left_out(name for name in kept if name not in images)
         if not source.names:
             raise DataError(f"{path} holds no image besides results; change `{key}`")
     return source

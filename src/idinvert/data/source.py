@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def open_source(path: str | Path, *, key: str, megapixels: float | None = None) 
     """Lists the image files of `path`.
 
     Args:
-        path: A folder (searched recursively), a .zip archive, an LMDB, or one image file.
+        path: A folder (searched recursively), a .zip archive, an LMDB, one image file, or several;
+            see `chosen`.
         key: The config key to blame.
         megapixels: The largest image that is decoded; None: 134.
 
@@ -73,6 +75,8 @@ def _open(path: Path, *, key: str) -> ImageSource:
             require_text(below, folder=path)
             source = FolderSource(path=path, names=tuple(filter(_is_image, below)))
             source.left_out = left_out(name for name in below if not _is_image(name))
+        elif not path.exists() and (files := chosen(path)) is not None:
+            source = _several(files, path, key=key)
         elif not path.exists():
             raise DataError(f"no such file or folder: {path}; change `{key}`")
         elif path.suffix.lower() == ".zip":
@@ -92,6 +96,43 @@ def _open(path: Path, *, key: str) -> ImageSource:
     if not source.names:
         but = "".join(f"; {line}" for line in source.left_out)
         raise DataError(f"{path} holds no image of {WORDS}{but}; change `{key}`")
+    return source
+
+
+def chosen(path: Path) -> list[Path] | None:
+    """The files of a list `[a.jpg,b/c.jpg]`, as given, or of a pattern `photos/*.jpg`, sorted.
+
+    Args:
+        path: Nothing that is there.
+
+    Returns:
+        None where it is neither of them.
+    """
+    text = str(path)
+    if text.startswith("[") and text.endswith("]"):
+        names = [name.strip().strip("'\"") for name in text[1:-1].split(",")]
+        return [Path(name).expanduser() for name in dict.fromkeys(names) if name]
+    if glob.has_magic(text):
+        found = sorted(glob.glob(os.path.expanduser(text), recursive=True))
+        return [Path(name) for name in found if not os.path.isdir(name)]
+    return None
+
+
+def _several(files: Sequence[Path], given: Path, *, key: str) -> FolderSource:
+    """Chosen files, below the folder that all of them lie in."""
+    listed = str(given).startswith("[")
+    for file in files if listed else ():
+        if not file.is_file() or not _is_image(file.name):
+            what = f"expected a file of {WORDS}" if file.exists() else "no such file"
+            raise DataError(f"{what}: {file}; change `{key}`")
+    if not files:
+        raise DataError(f"no file matches {given}; change `{key}`")
+    whole = [os.path.abspath(file) for file in files]
+    top = os.path.commonpath([os.path.dirname(name) for name in whole])
+    names = [os.path.relpath(name, top).replace(os.sep, "/") for name in whole]
+    require_text(names, folder=top)
+    source = FolderSource(path=Path(top), names=tuple(filter(_is_image, names)))
+    source.left_out = left_out(name for name in names if not _is_image(name))
     return source
 
 

@@ -387,8 +387,13 @@ class EvaluationContext:
             self.results.append((record, out))
             name = record.data["name"]
             print(f"{record.task}: {record.n} images of {name}, run {record.run}: {out}")
-            for metric, value in record.metrics.items():
-                print(f"  {metric:24s} {value:.5g}")
+            lacks = [
+                key for key, text in record.protocol.items() if text.startswith("not measured")
+            ]
+            for metric in [key for key in record.metrics if key not in lacks]:
+                print(f"  {metric:24s} {record.metrics[metric]:.5g}")
+            if lacks:
+                print(f"  not measured: {', '.join(lacks)} (the record says why)")
         if pictures and records:
             for path in sorted([*out.glob("*.png"), *out.glob("*.pdf")]):
                 print(f"look at {path}")

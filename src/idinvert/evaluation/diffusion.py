@@ -74,13 +74,7 @@ def diffuse(
         )
     own = context.config["images"] is not None
     if own:
-        context, known = open_own(
-            context,
-            on_corrupt=on_corrupt,
-            allow_upscale=allow_upscale,
-            megapixels=megapixels,
-            out=out,
-        )
+        context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         if known is not None:
             raise ConfigError(
                 "task=diffusion pastes pictures, which a codes file does not hold: give images= "

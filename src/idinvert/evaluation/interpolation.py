@@ -82,13 +82,7 @@ def interpolate(
         raise ConfigError(f"task.steps is {steps}: expected 1 or more")
     if context.config["images"] is not None:
         check_film(video)
-        context, known = open_own(
-            context,
-            on_corrupt=on_corrupt,
-            allow_upscale=allow_upscale,
-            megapixels=megapixels,
-            out=out,
-        )
+        context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=False)
         found = invert_own(context, known)
         if found is None:

@@ -75,9 +75,7 @@ def invert(
     if not context.config["images"]:
         raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
     begin = time.monotonic()
-    context, known = open_own(
-        context, on_corrupt=on_corrupt, allow_upscale=allow_upscale, megapixels=megapixels, out=out
-    )
+    context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
     if known is not None:
         given = invert_own(context, known)
         return [] if given is None else _show_codes(context, given, out=out, begin=begin)

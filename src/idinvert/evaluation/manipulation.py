@@ -167,13 +167,7 @@ def manipulate(
     moves.check(context, chosen)
     if context.config["images"] is not None:
         check_film(video)
-        context, codes = open_own(
-            context,
-            on_corrupt=on_corrupt,
-            allow_upscale=allow_upscale,
-            megapixels=megapixels,
-            out=out,
-        )
+        context, codes = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         found = invert_own(context, codes)
         if found is None:
             return []

@@ -75,13 +75,7 @@ def mix(
     if not 0 <= start <= layers:
         raise ConfigError(f"task.first is {first}: expected a layer from 0 to {layers}")
     if context.config["images"] is not None:
-        context, known = open_own(
-            context,
-            on_corrupt=on_corrupt,
-            allow_upscale=allow_upscale,
-            megapixels=megapixels,
-            out=out,
-        )
+        context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
         found = invert_own(context, known)
         if found is None:

@@ -22,7 +22,7 @@ from idinvert.evaluation.inversions import Inversions, Noise
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.own_images import KnownCodes
 from idinvert.evaluation.page import Entry, write_contact_sheet
-from idinvert.evaluation.pictures import Sheet, to_image, write_sheet
+from idinvert.evaluation.pictures import Sheet, label_of, to_image, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
@@ -207,8 +207,9 @@ def write_edits(
         codes = torch.stack([edit.code for edit in edits]).contiguous()
         generator = context.checkpoints.get("generator", "")
         Codes(codes, [edit.stem for edit in edits], generator, maps).write(folder)
+        labels = [label_of(Path(entry.name).name) for entry in entries[: len(sheet)]]
         if sheet:
-            write_sheet(Sheet(rows=sheet, headers=headers), folder)
+            write_sheet(Sheet(rows=sheet, headers=headers, labels=labels), folder)
         facts = f"inversion {context.method}, run {context.provenance['run']}"
         title = f"{task} of {context.domain.name}"
         write_contact_sheet(folder, entries, title=title, facts=facts)

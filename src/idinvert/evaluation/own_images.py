@@ -26,21 +26,20 @@ OnCorrupt = Literal["error", "skip"]
 
 def open_own(
     context: EvaluationContext,
-    *,
+    out: str | None,
     on_corrupt: OnCorrupt,
     allow_upscale: bool,
     megapixels: float | None,
-    out: str | None,
 ) -> tuple[EvaluationContext, Codes | None]:
     """The context on the pictures of ``images=``, and their codes where these are given.
 
     Args:
-        context: The method; its ``images`` lead to a picture, a folder, a zip archive, or to a
-            ``codes.safetensors`` or its folder.
+        context: The method; its ``images`` lead to a picture, several (see `source.chosen`), a
+            folder, a zip archive, or to a ``codes.safetensors`` or its folder.
+        out: Of the task: the folder that is written to.
         on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
         allow_upscale: Whether images smaller than the generator's are enlarged.
         megapixels: The largest image that is decoded; None: 134.
-        out: Of the task: the folder that is written to.
 
     Raises:
         CheckpointError: The codes are of another generator, or cannot be read.
@@ -65,7 +64,7 @@ def open_own(
         megapixels=megapixels,
         without=[context.outputs, *([] if out is None else [Path(out).expanduser()])],
     )
-    name = source.resolve().stem or "images"
+    name = (source if source.exists() else images.source.path).resolve().stem or "images"
     contents = (images[i]["image"] for i in range(len(images)))
     return on_images(context, images, name=name, contents=contents), None
 

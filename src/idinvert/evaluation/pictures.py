@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.textpath import TextPath
 from PIL import Image
 from torch import Tensor
@@ -21,6 +22,7 @@ from idinvert.durable import written_whole
 INK, PAPER = "#202020", "white"
 DPI = 100
 FONT, SMALLEST = 10.0, 6.0
+LABEL = 28  # letters of a label that is a name
 LINE = 18  # pixels of a line of text
 SLACK = 1.05  # a rasteriser's letters stand a little wider than their outlines
 GAP, WIDE = 4, 18  # pixels between images, and between groups of them
@@ -175,6 +177,14 @@ def draw(sheet: Sheet, *, side: int = 96) -> Figure:
         axes.text(left - 2 * GAP, y + side / 2, label, fontsize=FONT, **end)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
+
+
+def label_of(name: str) -> str:
+    """A picture's name as a label: short, and a box for each letter that the font lacks."""
+    short = name if len(name) <= LABEL else f"{name[: LABEL - 8]}…{name[-7:]}"
+    font = get_font(findfont("DejaVu Sans"))
+    known = "".join(sign if font.get_char_index(ord(sign)) else "□" for sign in short)
+    return known.replace("$", r"\$")  # two of them would begin a formula
 
 
 def _places(start: int, spans: Sequence[int], side: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, Note
 from idinvert.evaluation.chunk_store import Chunks, limit
 from idinvert.evaluation.context import SECONDS, EvaluationContext
 from idinvert.evaluation.inversions import make_trainer
@@ -34,7 +35,7 @@ def measure_speed(
     `_min` and `_max`, and each image's seconds as `series`.
 
     Args:
-        images: how many are timed, each alone.
+        images: how many are timed, each alone; fewer where there are fewer.
         warm_up: inversions before, which are not timed.
 
     Raises:
@@ -45,7 +46,10 @@ def measure_speed(
     if images < 1 or warm_up < 0:
         raise ConfigError(f"got task.images={images}, task.warm_up={warm_up}: expected 1 and 0 up")
     begin, inverter = time.monotonic(), context.inverter
-    count = limit(context.dataset, images)
+    there = limit(context.dataset, None)
+    count = min(images, there)
+    if count < images:
+        warnings.warn(f"task.images={count}: the {context.split} split has no more", Note, 2)
     with context.task_folder("speed") as out:
         trainer = make_trainer(context.trainer, out=out, alone=True)
         device = trainer.strategy.root_device
