@@ -22,8 +22,6 @@ LARGEST = 1 << 27
 _LARGE = 1 << 24
 _DECODING = threading.Lock()
 """Of the larger images one is decoded at a time: eight at once would take gigabytes."""
-# What Pillow warns of is refused by `read`.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 DECODER = 2
 """Raised whenever a decoded or fitted pixel changes. Version 1 read PNG, JPEG and WebP and ignored
 profiles; what it would read alike still says version 1, so that fingerprints stay."""
@@ -78,6 +76,7 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
         _register_heif()
         formats = ("HEIF",)
     try:
+        _silence_pillow()
         if (Image.MAX_IMAGE_PIXELS or most) < most:  # Pillow refuses twice as many
             Image.MAX_IMAGE_PIXELS = most
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -125,6 +124,12 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
             f"{WORDS}; mend or remove it, or set `data.on_corrupt=skip` (with task=invert: "
             "`task.on_corrupt=skip`)"
         ) from error
+
+
+@functools.cache
+def _silence_pillow() -> None:
+    """What Pillow only warns of is refused by `read`."""
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @functools.cache
