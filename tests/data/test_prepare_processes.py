@@ -1,7 +1,9 @@
 """`python -m idinvert.data` as people run it: processes, kills, Ctrl-C, what is printed."""
 
+import io
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +86,33 @@ def test_the_progress_line() -> None:
     assert Progress("x.pkl", None, unit="bytes").line(1_500, seconds=2.0) == (
         "x.pkl 1,500 bytes, 750.0 bytes/s"
     )
+
+
+def test_a_terminal_gets_a_bar_of_its_width_and_a_file_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = "total 0.0543  pixel 0.0312  perceptual 0.0182  adversarial 0.0441  r1 0.00121"
+    monkeypatch.setenv("TERM", "xterm")
+    for width in (40, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for terminal in (True, False):
+            file = io.StringIO()
+            monkeypatch.setattr(file, "isatty", lambda terminal=terminal: terminal)
+            with Progress("training", 100_000, done=500, file=file) as bar:
+                bar.began -= 10
+                for done in (600.4, 90_000):
+                    bar.written -= 20
+                    bar.update(done, note=losses)
+            text = file.getvalue()
+            assert text.endswith("\n") and text.count("training") == 2 + terminal
+            assert ("\x1b[" in text and "\r" in text) is terminal
+            plain = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", text).replace("\r", "\n")
+            assert "90,000" in plain and "0.00121" in plain
+            assert ("left" in plain) is (width >= 80 or not terminal)
+            assert not terminal or max(map(len, plain.split("\n"))) <= width
+    with Progress("inverting", 10, shown=False, file=file) as bar:
+        bar.update(10)
+    assert file.getvalue() == text
 
 
 def lines_of(journal: Path) -> int:

@@ -1,45 +1,11 @@
 """Progress line, timing and chunks."""
 
-import io
-
 import pytest
 import torch
 
 from idinvert.evaluation.chunk_store import Chunks, spans
-from idinvert.evaluation.inversion_module import Progress
 from idinvert.evaluation.speed import counted, seconds_of, seconds_per_call
 from idinvert.inversion.encoder import EncoderInverter
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_the_rate_counts_only_what_this_process_did():
-    line = Progress(500, label="in_domain", done=100, file=io.StringIO())
-    assert str(line) == "in_domain 100/500 · ? images/s · ? left"
-    for seconds, completed, words in ((50, 200.4, "2.01 images/s · 02:29"), (400, 300, "0.50")):
-        line.start_t -= seconds - (0 if completed == 200.4 else 50)
-        line.reach(completed)
-        assert f"in_domain {completed:.0f}/500 · {words}" in str(line).replace("·  ", "· ")
-
-
-def test_a_file_gets_a_line_now_and_then_and_a_terminal_a_bar():
-    for file, shown in ((io.StringIO(), True), (Terminal(), True), (io.StringIO(), False)):
-        with Progress(10, label="inverting", file=file, shown=shown) as line:
-            for done in range(1, 10):
-                if shown:
-                    line.last_print_t -= 10
-                line.reach(done)
-        text = file.getvalue()
-        if not shown:
-            assert text == ""
-        elif file.isatty():
-            assert "\r" in text and "9/10" in text
-        else:
-            counts = [one.split(" · ")[0] for one in text.splitlines()]
-            assert counts == [f"inverting {k}/10" for k in (0, 3, 6, 9, 9)]
 
 
 def test_chunks_cover_every_image_once():

@@ -1,4 +1,4 @@
-"""How far a long piece of work on images is: one line on a terminal, plain lines in a file."""
+"""How far a long piece of work on images is: a bar on a terminal, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import sys
 import time
 from typing import TextIO
 
+from rich.console import Console
+from rich.text import Text
+
 _WIDTH = 24
 
 
 class Progress:
-    """A bar with the pace since this start and the time left.
+    """A bar with the pace since this start and the time left; the only one of all programs.
 
     Args:
         label: What is being done.
@@ -18,6 +21,7 @@ class Progress:
         done: Images done before; they do not count in the rate.
         unit: What is counted, where it is not images.
         patience: Seconds before the first line; work that ends sooner writes none.
+        shown: False keeps silent (ranks other than the first).
         file: Where to write; stderr where None.
     """
 
@@ -26,42 +30,97 @@ class Progress:
         label: str,
         total: int | None,
         *,
-        done: int = 0,
+        done: float = 0,
         unit: str = "images",
         patience: float = 0.0,
+        shown: bool = True,
         file: TextIO | None = None,
     ) -> None:
-        self.label, self.total, self.first, self.unit = label, total, done, unit
+        self.label, self.total, self.unit, self.note = label, total, unit, ""
+        self.first = self.done = done
         self.file = file or sys.stderr
+        self.terminal = self.file.isatty()
         self.began = self.written = time.monotonic()
-        self.every = 0.2 if self.file.isatty() else 15.0
-        self.silent_until = self.began + patience
+        self.every = 0.2 if self.terminal else 15.0
+        self.silent_until = self.began + patience if shown else float("inf")
+        self._height = 0  # lines that the bar takes on the terminal
+        self._told, self._ended = done, False
 
-    def update(self, done: int) -> None:
-        """Tells that `done` images are done by now."""
-        now = time.monotonic()
-        ended = self.total is not None and done >= self.total
-        if now < self.silent_until or (not ended and now - self.written < self.every):
+    def update(self, done: float, *, note: str = "") -> None:
+        """Tells how far the work is.
+
+        Args:
+            done: Images that are done by now; parts of an image count.
+            note: What is shown beside it: the losses.
+        """
+        self.done, self.note, now = done, note, time.monotonic()
+        if self._ended or now < self.silent_until:
             return
-        self.written = now
-        line = self.line(done, seconds=now - self.began)
-        if self.file.isatty():
-            self.file.write(f"\r\x1b[K{line}" + ("\n" if ended else ""))
+        self._ended = self.total is not None and done >= self.total
+        if self._ended or now - self.written >= self.every:
+            self._write(now)
+
+    def close(self) -> None:
+        """Leaves the last state on the screen, where the work broke off before its end."""
+        begun = self._height > 0 or self._told != self.done
+        if not self._ended and begun and time.monotonic() >= self.silent_until:
+            self._ended = True
+            self._write(time.monotonic())
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _write(self, now: float) -> None:
+        self.written, self._told, seconds = now, self.done, now - self.began
+        if self.terminal:
+            up = f"\x1b[{self._height - 1}A" if self._height > 1 else ""
+            drawn = self._drawn(seconds)
+            self._height = drawn.count("\n") + 1
+            self.file.write(f"{up}\r\x1b[J{drawn}" + ("\n" if self._ended else ""))
         else:
-            self.file.write(line + "\n")
+            note = f"; {self.note}" if self.note else ""
+            self.file.write(f"{self.line(self.done, seconds=seconds)}{note}\n")
         self.file.flush()
 
-    def line(self, done: int, *, seconds: float) -> str:
-        """The state in words."""
-        line = f"{self.label} {done:,} {self.unit}"
+    def _drawn(self, seconds: float) -> str:
+        """The bar in the terminal's colours, no wider than it; the note stands below."""
+        console = Console(file=self.file, highlight=False)
+        words = self._pace(self.done, seconds=seconds)
+        text = Text().append(f"{self.label} ", "bold")
+        if self.total:
+            words = f"{self.done:,.0f}/{self.total:,}{words}"
+            width = min(_WIDTH, console.width - len(text) - len(words) - 2)
+            filled = round(width * min(1.0, self.done / self.total))
+            if width > 3:
+                full, empty = ("#", ".") if console.options.ascii_only else ("━", "─")
+                text.append(full * filled, "green").append(empty * (width - filled) + " ", "dim")
+        else:
+            words = f"{self.done:,.0f} {self.unit}{words}"
+        text.append(words).truncate(console.width - 1, overflow="ellipsis")
+        if self.note:
+            text.append(f"\n  {self.note}", "cyan")
+        with console.capture() as drawn:
+            console.print(text, end="")
+        return drawn.get()
+
+    def line(self, done: float, *, seconds: float) -> str:
+        """The state in words, as a file has it."""
+        said = f"{self.label} {done:,.0f} {self.unit}"
         if self.total is not None:
             filled = int(done / self.total * _WIDTH) if self.total else _WIDTH
-            line = f"{self.label} [{'#' * filled:.<{_WIDTH}}] {done:,} of {self.total:,}"
+            said = f"{self.label} [{'#' * filled:.<{_WIDTH}}] {done:,.0f} of {self.total:,}"
+        return said + self._pace(done, seconds=seconds)
+
+    def _pace(self, done: float, *, seconds: float) -> str:
+        """The rate, and the time left; nothing before there is one."""
         fresh = done - self.first
         if fresh <= 0 or seconds <= 0.0:
-            return line
-        line += f", {fresh / seconds:,.1f} {self.unit}/s"
+            return ""
+        rate = f", {fresh / seconds:,.1f} {self.unit}/s"
         if self.total is None:
-            return line
-        left = round((self.total - done) * seconds / fresh)
-        return f"{line}, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+            return rate
+        left = round(max(0.0, self.total - done) * seconds / fresh)
+        return f"{rate}, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"

@@ -1,6 +1,5 @@
 """The LightningModule that runs any inverter: devices, precision, shards and a progress line."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.progress import Progress
 from idinvert.evaluation.chunk_store import Chunks, Span, has_part, part_path, write_part
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
@@ -79,8 +78,8 @@ class InversionModule(pl.LightningModule):
         todo = self.missing(share)
         images, left = (sum(last - first for first, last in some) for some in (share, todo))
         self.progress_line = Progress(
+            self.label + (f" (rank 0 of {ranks})" if ranks > 1 else ""),
             images,
-            label=self.label + (f" (rank 0 of {ranks})" if ranks > 1 else ""),
             done=images - left,
             shown=self.trainer.is_global_zero,
         )
@@ -102,12 +101,12 @@ class InversionModule(pl.LightningModule):
         x = to_float(batch["image"]).to(dtype)  # [n, 3, R, R]
         n, line = len(x), self.progress_line
         assert line is not None, "predict_dataloader comes first"
-        before = line.n
+        before = line.done
         found = self.inverter.invert(
             x,
             generator=self.generator,
             ids=batch["id"],
-            progress=lambda done, steps: line.reach(before + n * done / steps),
+            progress=lambda done, steps: line.update(before + n * done / steps),
         )
         values: dict[str, Tensor] = {}
         if self.suite is not None:
@@ -138,51 +137,5 @@ class InversionModule(pl.LightningModule):
             seconds=found.seconds * n,
             device=device_in_words(self.device),
         )
-        line.reach(before + n)
+        line.update(before + n)
         return index
-
-
-class Progress(tqdm):
-    """A bar on a terminal, and a plain line every 30 seconds where the output is a file.
-
-    Args:
-        total: images to do, those done before included.
-        label: what is being done.
-        done: images done before; they do not count in the rate.
-        shown: False keeps silent (ranks other than the first).
-        file: where to write; stderr where None.
-    """
-
-    monitor_interval = 0  # no thread of tqdm's
-
-    def __init__(
-        self, total: int, *, label: str, done: int = 0, shown: bool = True, file: Any = None
-    ) -> None:
-        file = file or sys.stderr
-        self.plain = not file.isatty()
-        super().__init__(
-            desc=label,
-            total=total,
-            initial=done,
-            unit=" images",
-            smoothing=0,  # the rate since the start
-            mininterval=30 if self.plain else 0.1,
-            miniters=0,
-            disable=not shown,
-            leave=not self.plain,
-            file=file,
-            bar_format="{desc} {n:.0f}/{total}"
-            + (" · " if self.plain else " {bar} ")
-            + "{rate_noinv_fmt} · {remaining} left",
-        )
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Show the state, for example "in_domain 128/500 · 3.20 images/s · 01:56 left"."""
-        if self.plain:
-            print(self, file=self.fp, flush=True)
-        else:
-            super().display(msg, pos)
-
-    def reach(self, completed: float) -> None:
-        """Tell how many images are done by now; parts of an image count."""
-        self.update(completed - self.n)

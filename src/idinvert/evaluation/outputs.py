@@ -68,7 +68,7 @@ def make_outputs(
     ]
     total = sum(last - first for first, last in chunks)
     done = total - sum(last - first for first, last in todo)
-    with Progress(total, label=label, done=done, shown=bool(todo)) as line:
+    with Progress(label, total, done=done, shown=bool(todo)) as line:
         for first, last in todo:
             begin = time.monotonic()
             index = torch.arange(first, last)
@@ -81,7 +81,7 @@ def make_outputs(
                 device=device_in_words(device),
             )
             done += last - first
-            line.reach(done)
+            line.update(done)
     return [part_path(folder, *chunk) for chunk in chunks]
 
 
