@@ -5,7 +5,8 @@ import torch
 
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.evaluation.manipulation import manipulate, movement
+from idinvert.evaluation.code_metrics import movement
+from idinvert.evaluation.manipulation import manipulate
 from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.swd import swd
 from tests.evaluation.conftest import only, read

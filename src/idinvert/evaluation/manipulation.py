@@ -1,22 +1,20 @@
 """Task: inverted images moved along semantic directions (Eq. 5, Sec. 4.3; Table 2, Fig. 5)."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from idinvert.annotations import Count, Name, PathString, PositiveFloat
-from idinvert.data.convert import to_float
 from idinvert.data.formats import safe, stems_of
 from idinvert.editing.directions import Direction, check_direction
 from idinvert.editing.edits import UNITS, Unit, sigma_of
 from idinvert.editing.edits import manipulate as moved_codes
 from idinvert.errors import ConfigError
+from idinvert.evaluation.code_metrics import STEPS, measured_movement
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images
@@ -38,21 +36,11 @@ from idinvert.evaluation.own_edits import (
 )
 from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
-from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
-STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 PROTOCOL = (
     "n manipulated images; image i moves along direction i mod {d} "
     "({names}) by step (i div {d}) mod {s} of {steps}"
-)
-ONE = (
-    "ours: mean change of {name}, as the attribute network reads it (probability, or value in "
-    "[-1, 1]), from the inversion to the edit, for each unit of α along {name}"
-)
-MEAN = "mean of moved_<attribute> over the directions that the attribute network reads"
-LEAK = (
-    "ours: mean absolute change of the attributes that an edit does not aim at, for each unit of α"
 )
 
 
@@ -223,7 +211,14 @@ def manipulate(
                 steps=f"{list(steps)}{' standard deviations' if unit == 'sigma' else ''}",
             ),
         )
-        moved = _movement(context, found, paths, aimed=aimed, alpha=alpha)
+
+        def move(codes: Tensor, places: Sequence[int]) -> Tensor:
+            rows = zip(codes, places, strict=True)
+            return torch.cat([moves.codes(c, chosen[aimed[i]], [alpha[i]]) for c, i in rows])
+
+        moved = measured_movement(
+            context, found, images_of(paths), move=move, aimed=aimed, alpha=alpha
+        )
         if shown:
             far = Moves((min(steps), max(steps)), layers, unit)
             rows = [
@@ -275,75 +270,3 @@ def _rows(
                 films[at] = moves.codes(code, direction, steps)
         before = pictures_of(context, found, stem, i)
         yield Row(name=names[i], before=before, edits=edits, films=films)
-
-
-def _movement(
-    context: EvaluationContext,
-    found: Inversions,
-    outputs: Sequence[Path],
-    *,
-    aimed: Sequence[str],
-    alpha: Sequence[float],
-) -> MetricValues:
-    """How the attributes move, where a network reads them."""
-    network = context.attributes
-    if network is None or not set(aimed) & set(network.names):
-        return MetricValues()
-    network.to(found.device).eval()
-    inversions = (part.images for part in found.parts())
-    with torch.no_grad():
-        before, after = (
-            torch.cat([network.predict(to_float(x).to(found.device)).cpu() for x in images])
-            for images in (inversions, images_of(outputs))
-        )
-    return movement(
-        before,
-        after,
-        names=network.names,
-        aimed=aimed,
-        alpha=torch.tensor(alpha),
-        seed=context.seed,
-    )
-
-
-def movement(
-    before: Tensor,
-    after: Tensor,
-    *,
-    names: Sequence[str],
-    aimed: Sequence[str],
-    alpha: Tensor,
-    seed: int = 0,
-) -> MetricValues:
-    """Change of the attributes a unit of step.
-
-    Args:
-        before: attributes of the inversions, float [n, A], on the labels' scale.
-        after: attributes of the edits, float [n, A].
-        names: of the A attributes.
-        aimed: the attribute that each edit aims at; edits of others are left out.
-        alpha: each edit's step, float [n], none of them 0.
-        seed: of the resamples of intervals.
-
-    Returns:
-        `moved_<name>` for every attribute that is aimed at, `moved` their mean, `leaked` for the
-        other attributes of the same edits.
-    """
-    change = (after.double() - before.double()) / alpha.double()[:, None]  # [n, A]
-    measured, others = MetricValues(), []
-    for name in dict.fromkeys(aimed):
-        if name not in names:
-            continue
-        rows = change[torch.tensor([a == name for a in aimed])]
-        column = list(names).index(name)
-        measured.add_mean(f"moved_{name}", rows[:, column], seed=seed, text=ONE.format(name=name))
-        others.append(rows[:, [k for k in range(len(names)) if k != column]].abs())
-    if measured.metrics:
-        values, pairs = list(measured.metrics.values()), list(measured.intervals.values())
-        mean, half = sum(values) / len(values), None
-        if len(pairs) == len(values):  # of different images each: their errors add in squares
-            half = math.sqrt(sum((high - low) ** 2 for low, high in pairs)) / 2 / len(pairs)
-        measured.add("moved", mean, MEAN, None if half is None else (mean - half, mean + half))
-        if len(names) > 1:
-            measured.add_mean("leaked", torch.cat(others).mean(dim=1), seed=seed, text=LEAK)
-    return measured

@@ -15,11 +15,18 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.attributes import measure_attributes
 from idinvert.evaluation.chunk_store import Chunks, Part
+from idinvert.evaluation.code_metrics import (
+    COLUMNS,
+    invert_known,
+    measure_codes,
+    why_not_editable,
+)
 from idinvert.evaluation.context import ATTRIBUTES, SECONDS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.outputs import loader, measure_sets, write_csv
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.speed import PROTOCOL, WHAT, counted, seconds_of
+from idinvert.evaluation.usual import CODE_ERROR, EDITABILITY, OF_CODES
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
@@ -44,9 +51,12 @@ def reconstruct(context: EvaluationContext) -> list[Record]:
     out = context.inversions
     with context.locked(out.parent):
         found = predict(context, out=out, identity=context.identity, recompute=context.recompute)
+        known = None
+        if CODE_ERROR in context.metric_names:
+            known = invert_known(context, found)
         if found is None:
             return []
-        record = _measure(context, found, out=out)
+        record = _measure(context, found, known, out=out)
         if context.shown_tensors:
             write_shown_tensors(out / "shown.safetensors", found, context)
     return context.finish([record], out, pictures=False)
@@ -54,7 +64,17 @@ def reconstruct(context: EvaluationContext) -> list[Record]:
 
 def _check_metrics(context: EvaluationContext) -> None:
     """Find out now what would fail after hours."""
-    context.suite([name for name in context.metric_names if name not in (SECONDS, ATTRIBUTES)])
+    outside = (SECONDS, ATTRIBUTES, *OF_CODES)
+    context.suite([name for name in context.metric_names if name not in outside])
+    if set(context.metric_names) & set(OF_CODES) and getattr(context.generator, "c_dim", 0):
+        raise ConfigError(
+            f"metric.names asks for {', '.join(OF_CODES)} or one of them, and the generator is "
+            "conditional: native codes are drawn without labels; leave these metrics out"
+        )
+    if EDITABILITY in context.metric_names and (reason := why_not_editable(context)):
+        raise ConfigError(
+            f"metric.names asks for {EDITABILITY}, but {reason}; or leave this metric out"
+        )
     if ATTRIBUTES not in context.metric_names:
         return
     if context.attributes is None:
@@ -70,7 +90,9 @@ def _check_metrics(context: EvaluationContext) -> None:
         ) from error
 
 
-def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Record:
+def _measure(
+    context: EvaluationContext, found: Inversions, known: Inversions | None, *, out: Path
+) -> Record:
     """Turn the inversions into the record, the table and the picture."""
     begin, names, inverter = time.monotonic(), context.metric_names, context.inverter
     values = {metric: found.gather(f"value.{metric}") for metric in context.paired_names}
@@ -89,7 +111,9 @@ def _measure(context: EvaluationContext, found: Inversions, *, out: Path) -> Rec
         sets = measure_sets(images, context, chunks=found.chunks, device=found.device)
         measured = measured | sets
     for metric, reason in context.not_measured.items():
-        measured.add(metric, math.nan, f"not measured: {reason}")
+        for name in COLUMNS.get(metric, (metric,)):
+            measured.add(name, math.nan, f"not measured: {reason}")
+    measured = measured | measure_codes(context, found, known)
     if ATTRIBUTES in names:
         pairs = ((part.images, batch["attributes"]) for part, batch in _pairs(context, found))
         measured = measured | measure_attributes(

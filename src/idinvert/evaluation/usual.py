@@ -16,7 +16,10 @@ ALWAYS = ("mse", "psnr", "ssim")
 """Metrics of each image that every inversion measures."""
 SECONDS = "seconds_per_image"
 ATTRIBUTES = "attributes"
+CODE_DISTANCE, CODE_ERROR, EDITABILITY = "code_distance", "code_error", "editability"
 """Metrics that `MetricSuite` does not know."""
+OF_CODES = (CODE_DISTANCE, CODE_ERROR, EDITABILITY)
+"""Those of codes, which task=reconstruction measures."""
 
 
 def count_of(dataset: Dataset, context: "EvaluationContext") -> int:
@@ -54,6 +57,8 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
     """The reason, or nothing."""
     if name in (SECONDS, *ALWAYS) or name.startswith("lpips_"):
         return ""
+    if name in OF_CODES:
+        return _why_not_codes(name, context)
     if name == ATTRIBUTES:
         lacks = "" if context.attributes else "there is no attribute network"
         return lacks if context.labels else "the data has no labels"
@@ -73,3 +78,19 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
     if min(context.count, half) < least:
         return f"{there} images of the {context.split} split are too few for a distance of sets"
     return ""
+
+
+def _why_not_codes(name: str, context: "EvaluationContext") -> str:
+    """The reason why a metric of codes cannot be had, or nothing."""
+    task = str((context.config.get("task") or {}).get("_target_"))
+    if not task.endswith(".reconstruct"):
+        return ""  # no other task measures it
+    if getattr(context.generator, "c_dim", 0):
+        return "the generator is conditional, and native codes are drawn without labels"
+    if name != EDITABILITY:
+        return ""
+    if context.attributes is None:
+        return "there is no attribute network"
+    from idinvert.evaluation.code_metrics import why_not_editable  # which imports this module
+
+    return why_not_editable(context)
