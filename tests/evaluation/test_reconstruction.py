@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from idinvert.data.convert import to_float
 from idinvert.data.domain import Attribute
-from idinvert.errors import ConfigError
+from idinvert.errors import ConfigError, Note
+from idinvert.evaluation import code_metrics
+from idinvert.evaluation.code_metrics import native_samples
 from idinvert.evaluation.reconstruction import reconstruct
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.metrics.frechet import ExtractorDistance
@@ -123,3 +126,97 @@ def test_distances_of_sets_are_not_measured_where_an_image_failed(
         assert record.protocol[name] == "not measured: 2 of 9 images failed"
         assert name not in record.intervals
     assert "swd, fd_attributes, kd_attributes: not measured: 2 of 9" in capsys.readouterr().out
+
+
+CODES = ["code_distance", "code_error", "editability"]
+
+
+@pytest.fixture
+def edits(monkeypatch):
+    monkeypatch.setattr(code_metrics, "open_directions", lambda context, **_: context.directions)
+
+
+class Exact(EncoderInverter):
+    """Knows every code: of images of the test's, that of the encoder."""
+
+    def invert(self, images, **kw):
+        found = super().invert(images, **kw)
+        seeds = kw["ids"] if kw["ids"].max() < 100 else []
+        known = [native_samples(kw["generator"], [int(i)], seed=0) for i in seeds]
+        return replace(found, codes=torch.cat(known)) if known else found
+
+
+def test_codes_are_measured_beside_native_ones(
+    go, networks, by_hand, directions, edits, rounded, tmp_path
+):
+    encoder = EncoderInverter(encoder=networks.encoder)
+    record = go(encoder, names=CODES, n=8, directions=directions)
+    m, codes, g = record.metrics, by_hand.codes.double(), networks.generator
+    native = code_metrics.distribution(g, seed=0)
+    assert m["code_distance"] == pytest.approx(np.median(native.distance(codes)), rel=1e-5)
+    assert m["code_distance_p95"] == pytest.approx(
+        np.quantile(native.distance(codes), 0.95), rel=1e-5
+    )
+    assert m["code_distance_native"] == pytest.approx(1, abs=0.25)
+    assert (
+        m["code_distance_beyond"]
+        == (native.distance(codes) > native.distances.max()).double().mean()
+    )
+    known = native_samples(g, range(2), seed=0)
+    x = rounded(g.synthesis(known)).double() / 127.5 - 1
+    error = (networks.encoder(x.float()).double() - known).square().sum(2).mean(1) / native.spread
+    assert m["code_error"] == pytest.approx(error.mean().item(), rel=1e-4)
+    of_manipulation = {"moved", "leaked", "moved_native", "leaked_native"}
+    assert of_manipulation < set(m) and set(m) == set(record.protocol)
+    alpha = torch.tensor([-3.0, -3.0, -2.0, -2.0, -1.0, -1.0, 1.0, 1.0])
+    start = native_samples(g, range(8), seed=0)
+    ends = start.clone()
+    ends[0::2] += alpha[0::2, None, None] * directions["glasses"].vector
+    ends[1::2, 1:3] += alpha[1::2, None, None] * directions["light"].vector[1:3]
+    read = [networks.attributes.predict(to_float(rounded(g.synthesis(w)))) for w in (start, ends)]
+    change = (read[1] - read[0]) / alpha[:, None]
+    ceiling = (change[0::2, 0].mean() + change[1::2, 1].mean()).item() / 2
+    assert m["moved_native"] == pytest.approx(ceiling, abs=2e-5)
+
+    one = go(encoder, names=CODES, n=8, batch_size=2, directions=directions, recompute=True)
+    again = go(encoder, names=CODES, n=8, batch_size=2, directions=directions)
+    for other in (one, again):
+        assert other.metrics == pytest.approx(m, rel=1e-3, abs=1e-5)
+    assert one.metrics == again.metrics, "from the parts on the disk"
+    exact = Exact(encoder=networks.encoder)
+    recovered = go(exact, names=["code_error"], n=8, inversions=tmp_path / "exact")
+    assert recovered.metrics["code_error"] == pytest.approx(0, abs=1e-12)
+
+
+def test_what_of_codes_cannot_be_had_is_left_out_with_a_line_or_refused(
+    go, networks, directions, edits, monkeypatch
+):
+    encoder = EncoderInverter(encoder=networks.encoder)
+    for changes, message in (
+        ({"attributes": None}, "editability, but .*attribute network"),
+        ({"directions": {}}, "editability, but .*reads glasses, light, and directions are for no"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            go(encoder, names=CODES, **{"directions": directions} | changes)
+    monkeypatch.setattr(networks.generator, "c_dim", 3, raising=False)
+    with pytest.raises(ConfigError, match="asks for code_error, and the generator is conditional"):
+        go(encoder, names=["code_error"])
+
+
+def test_usual_metrics_of_codes_that_cannot_be_had_are_empty_with_their_reason(
+    subject, networks, edits, tmp_path
+):
+    context = subject(
+        EncoderInverter(encoder=networks.encoder), attributes=None, n=8,
+        metric={"names": ["mse", *CODES], "lpips_path": None},
+    )  # fmt: skip
+    context.config |= {
+        "usual": ["metric.names"],
+        "task": {"_target_": "idinvert.evaluation.reconstruction.reconstruct"},
+    }
+    with pytest.warns(Note, match="left out editability: there is no attribute network"):
+        record = only(reconstruct(context))
+    assert record.metrics["code_distance"] > 0 and record.metrics["code_error"] > 0
+    for name in ("moved", "leaked"):
+        assert to_dict(record)["metrics"][name] is None
+        assert record.protocol[name] == "not measured: there is no attribute network"

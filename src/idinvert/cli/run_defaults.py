@@ -18,6 +18,7 @@ from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
 from idinvert.config.words import for_shell
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
+from idinvert.evaluation.usual import OF_CODES
 from idinvert.results.record import Record
 from idinvert.results.select import Where, failures
 
@@ -71,6 +72,10 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         "metric.names": "metric.names" in given.get("metric", ()),
     }
     config["usual"] = [key for key in typed if not typed[key]]
+    if "metric.names" in config["usual"] and config["run"] is not None:
+        names = config["metric"]["names"]  # as they were when the run was made
+        later = [name for name in OF_CODES if name not in names]
+        config["metric"] = {**config["metric"], "names": [*names, *later]}
     if config["n"] is None:
         config["n"] = config["scale"]["n_test"]
     if config["batch_size"] is None:

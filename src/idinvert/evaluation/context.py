@@ -20,14 +20,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import split_of
 from idinvert.evaluation.provenance import command, versions
-from idinvert.evaluation.usual import (
-    ALWAYS,
-    ATTRIBUTES,
-    OF_CODES,
-    SECONDS,
-    count_of,
-    not_measured,
-)
+from idinvert.evaluation.usual import ALWAYS, ELSEWHERE, count_of, not_measured
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import MetricValues
 from idinvert.metrics.suite import MetricSuite
@@ -246,7 +239,7 @@ class EvaluationContext:
     @property
     def set_names(self) -> list[str]:
         """Metrics of whole sets of uint8 images."""
-        outside = {*self.paired_names, SECONDS, ATTRIBUTES, *OF_CODES}
+        outside = {*self.paired_names, *ELSEWHERE}
         return [name for name in self.metric_names if name not in outside]
 
     @cached_property

@@ -21,12 +21,19 @@ from idinvert.evaluation.code_metrics import (
     measure_codes,
     why_not_editable,
 )
-from idinvert.evaluation.context import ATTRIBUTES, SECONDS, EvaluationContext
+from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.outputs import loader, measure_sets, write_csv
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.speed import PROTOCOL, WHAT, counted, seconds_of
-from idinvert.evaluation.usual import CODE_ERROR, EDITABILITY, OF_CODES
+from idinvert.evaluation.usual import (
+    ATTRIBUTES,
+    CODE_ERROR,
+    EDITABILITY,
+    ELSEWHERE,
+    OF_CODES,
+    SECONDS,
+)
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
@@ -64,12 +71,13 @@ def reconstruct(context: EvaluationContext) -> list[Record]:
 
 def _check_metrics(context: EvaluationContext) -> None:
     """Find out now what would fail after hours."""
-    outside = (SECONDS, ATTRIBUTES, *OF_CODES)
-    context.suite([name for name in context.metric_names if name not in outside])
-    if set(context.metric_names) & set(OF_CODES) and getattr(context.generator, "c_dim", 0):
+    context.suite([name for name in context.metric_names if name not in ELSEWHERE])
+    of_codes = [name for name in context.metric_names if name in OF_CODES]
+    conditional = bool(getattr(context.generator, "c_dim", 0))
+    if of_codes and conditional:
         raise ConfigError(
-            f"metric.names asks for {', '.join(OF_CODES)} or one of them, and the generator is "
-            "conditional: native codes are drawn without labels; leave these metrics out"
+            f"metric.names asks for {', '.join(of_codes)}, and the generator is conditional: "
+            "native codes are drawn without labels; leave these metrics out"
         )
     if EDITABILITY in context.metric_names and (reason := why_not_editable(context)):
         raise ConfigError(

@@ -17,9 +17,10 @@ ALWAYS = ("mse", "psnr", "ssim")
 SECONDS = "seconds_per_image"
 ATTRIBUTES = "attributes"
 CODE_DISTANCE, CODE_ERROR, EDITABILITY = "code_distance", "code_error", "editability"
-"""Metrics that `MetricSuite` does not know."""
 OF_CODES = (CODE_DISTANCE, CODE_ERROR, EDITABILITY)
-"""Those of codes, which task=reconstruction measures."""
+"""Metrics of codes, which task=reconstruction measures."""
+ELSEWHERE = (SECONDS, ATTRIBUTES, *OF_CODES)
+"""Metrics that `MetricSuite` does not know."""
 
 
 def count_of(dataset: Dataset, context: "EvaluationContext") -> int:

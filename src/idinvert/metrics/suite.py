@@ -28,6 +28,8 @@ from idinvert.metrics.swd import SlicedWasserstein
 
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
+OF_TASKS = ("attributes", "seconds_per_image", "code_distance", "code_error", "editability")
+"""Metrics that the tasks measure themselves; named where another name is not known."""
 REFERENCES = {
     "disjoint": "{m} outputs against {m} other real images: those behind the first {m} of the "
     "split, of which no output was made (reference=disjoint)",
@@ -216,6 +218,7 @@ class MetricSuite:
             return
         valid = [*PAIRED, "lpips_alex", "lpips_vgg", "lpips_squeeze", *SETS]
         if name not in valid:
+            valid += OF_TASKS
             near = difflib.get_close_matches(name, valid, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
