@@ -161,7 +161,12 @@ def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | Fi
     for group in table.groups:
         columns = table.columns_of(group)
         by_column = [
-            _fill([table.place(row, group, column) for row in table.rows], column.metric, records)
+            _fill(
+                [table.place(row, group, column) for row in table.rows],
+                column.metric,
+                records,
+                wanted="our columns, which came later" if column.ours else "",
+            )
             for column in columns
         ]
         for row, of_row in zip(table.rows, zip(*by_column, strict=True), strict=True):
@@ -188,8 +193,13 @@ def records_of(shown: FilledTable | FilledCurves) -> list[Record]:
     return list({id(record): record for record in found}.values())
 
 
-def _fill(places: Sequence[Place], metrics: Sequence[str], records: Sequence[Record]) -> list[Cell]:
-    """The cells of places that all show one metric: the one that most have, else the first."""
+def _fill(
+    places: Sequence[Place], metrics: Sequence[str], records: Sequence[Record], *, wanted: str = ""
+) -> list[Cell]:
+    """The cells of places that all show one metric: the one that most have, else the first.
+
+    `wanted` says what a record lacks that has none of the metrics; empty: their names do.
+    """
     found = [[] if place.absent else matching(records, place.where) for place in places]
     counts = {name: sum(any(name in r.metrics for r in of) for of in found) for name in metrics}
     best = max(metrics, key=lambda name: counts[name])  # the first of several
@@ -199,9 +209,12 @@ def _fill(places: Sequence[Place], metrics: Sequence[str], records: Sequence[Rec
         having = preferred(of_place, metric, place.table.reference) if metric else []
         missing = None
         if not having:
-            missing = why_missing(place, records, wanted=metric or " or ".join(metrics))
+            lacks = wanted or metric or " or ".join(metrics)
+            missing = why_missing(place, records, wanted=lacks)
         elif not math.isfinite(having[0].metrics[str(metric)]):
             reason = f"{metric} is not a finite number in run {having[0].run}"
+            said = having[0].protocol.get(str(metric), "")
+            reason += f" ({said})" if said.startswith("not measured") else ""
             missing = Missing(reason=reason, run=having[0].run)
         record = having[0] if having else None
         cells.append(

@@ -113,6 +113,8 @@ def _table(spec: Mapping[str, Any], shared: dict[str, Any]) -> Table:
                 f"{at}: better is up or down and metric names at least one; got "
                 f"{column.better!r} and {list(column.metric)}"
             )
+        if not isinstance(column.ours, bool):
+            raise ConfigError(f"{at}: ours is true or false; got {column.ours!r}")
         columns.append(column)
     known = {column.name for column in columns}
     groups, has = [], {}

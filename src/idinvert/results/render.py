@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -83,11 +84,13 @@ def to_grid(shown: FilledTable | FilledCurves) -> Grid:
         for column in table.columns_of(group):
             metric = shown.column(column, group)[0].metric
             columns.append(f"{group.label} {measured_header(column, metric)} ({group.data})")
-            columns.append(f"{group.label} {column.name} (paper, {group.paper_data})")
+            if not column.ours:
+                columns.append(f"{group.label} {column.name} (paper, {group.paper_data})")
     lines = []
     for row in table.rows:
         cells = [cell for group in table.groups for cell in shown.row(row, group)]
-        lines.append([row.label, *(v for cell in cells for v in (cell.value, cell.printed))])
+        values = [[cell.value] + [cell.printed] * (not cell.column.ours) for cell in cells]
+        lines.append([row.label, *itertools.chain(*values)])
     return columns, lines
 
 

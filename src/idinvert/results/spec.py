@@ -49,6 +49,7 @@ class Column:
         part: the heading that the paper prints above several columns, such as `Interpolation`.
         digits: decimals of the printed values.
         task: that measures it, for columns of another task than the table's.
+        ours: whether the paper has no such column; it then has no printed values.
     """
 
     label: str
@@ -57,11 +58,12 @@ class Column:
     part: str = ""
     digits: int = 3
     task: str = ""
+    ours: bool = False
 
     @property
     def name(self) -> str:
         """Part and label; keys `Row.printed`."""
-        return f"{self.part} {self.label}".strip()
+        return f"{self.part} {self.label}{' (ours)' if self.ours else ''}".strip()
 
     @property
     def arrow(self) -> str:

@@ -19,6 +19,10 @@ REFERENCES = {
     "gets the best of them",
     "disjoint": "to images that were not inverted (reference=disjoint)",
 }
+OURS = (
+    "Columns marked ours are not in the paper: it has no metric of codes. A code_distance of about "
+    "1 is native; a smaller one is nearer to the mean code than samples are, which is not better."
+)
 STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
 LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -51,12 +55,13 @@ def to_markdown(filled: FilledTable) -> str:
         "±: half of a 95 % interval over images, where the record has one; it holds no other seed."
     )
     lines = [f"# {table.title}", "", f"- Scale: {table.scale}."]
-    lines += [f"- {note}" for note in (*table.notes, bold, how)]
+    lines += [f"- {note}" for note in (*table.notes, *_of_ours(filled), bold, how)]
     for group in table.groups:
         header = ["Method"]
         for column in table.columns_of(group):
             ours = measured_header(column, filled.column(column, group)[0].metric)
-            header += [f"{ours} ({group.data})", paper_header(column, group)]
+            header.append(f"{ours} ({group.data})")
+            header += [] if column.ours else [paper_header(column, group)]
         body = _values(filled, group, bold="**{}**".format, missing=lambda c: letters[id(c)])
         lines += ["", f"## {group.label}", "", *_grid(header, body), ""]
         lines.append(f"- Measured on {data_line(_records(filled, group), group)}.")
@@ -87,8 +92,12 @@ def to_latex(filled: FilledTable) -> str:
         header = [f"{group.label} ({group.data})"]
         for column in columns:
             metric = filled.column(column, group)[0].metric
-            header += [measured_header(column, metric), paper_header(column, group)]
-        lines += [r"\resizebox{\textwidth}{!}{%", rf"\begin{{tabular}}{{l{'rr' * len(columns)}}}"]
+            header.append(measured_header(column, metric))
+            header += [] if column.ours else [paper_header(column, group)]
+        lines += [
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        ]
         lines += [r"\toprule", " & ".join(map(escape, header)) + r" \\", r"\midrule"]
         body = _values(filled, group, bold=r"\textbf{{{}}}".format, text=escape)
         lines += [" & ".join(line) + r" \\" for line in body]
@@ -128,6 +137,8 @@ def _values(
             else:
                 shown = text(measured_text(cell))
                 line.append(bold(shown) if is_best(cell, column) else shown)
+            if cell.column.ours:
+                continue
             if cell.printed is None:
                 line.append(text(EMPTY))
             else:
@@ -166,7 +177,7 @@ def printed_text(value: float, digits: int) -> str:
 def measured_header(column: Column, metric: str | None) -> str:
     """The metric's name in records unless the paper's label says the same, for example `FID`."""
     name = column.label if metric in (None, column.label.lower()) else metric
-    return f"{column.part} {name} {column.arrow}".strip()
+    return f"{column.part} {name} {column.arrow}{', ours' if column.ours else ''}".strip()
 
 
 def paper_header(column: Column, group: Group) -> str:
@@ -196,6 +207,11 @@ def comparable(cells: Sequence[TableCell]) -> list[TableCell]:
     return [cell for cell in there if not cell.reference] or there
 
 
+def _of_ours(filled: FilledTable) -> list[str]:
+    """What the columns are that the paper does not have."""
+    return [OURS] if any(column.ours for column in filled.table.columns) else []
+
+
 def _orders(filled: FilledTable, group: Group) -> list[str]:
     """Of each column's pairs of rows with both values: how many are in the paper's order."""
     orders = []
@@ -215,7 +231,7 @@ def _orders(filled: FilledTable, group: Group) -> list[str]:
 def _caption(filled: FilledTable) -> str:
     """What stands below a LaTeX table."""
     table = filled.table
-    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes]
+    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes, *_of_ours(filled)]
     for group in table.groups:
         sentences.append(f"{group.label}: {data_line(_records(filled, group), group)}.")
         sentences += [f"{line}." for line in protocol_lines(filled, group)]
@@ -295,6 +311,9 @@ def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
             if floor in record.metrics
         }
         line += f"; floor {_several(floors)}" if floors else ""
+        native = [record.metrics.get(f"{metric}_native") for record in records]
+        known = {value_text(value, column.digits) for value in native if value is not None}
+        line += f"; native samples {_several(known)}" if known else ""
         lines.setdefault(line)
     return list(lines)
 
