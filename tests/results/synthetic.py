@@ -28,7 +28,8 @@ def record_for(where: Mapping[str, Any], *, value: float, run: str = "", **more:
         node[last] = {"name": wanted} if last in NAMED else wanted
     if "choices" not in where:  # there it is said that there are no more choices
         plain["choices"].setdefault("encoder", {"name": "base"})
-    names = ("fd_attributes", "swd", "ssim", "mse", "seconds_per_image")
+    names = ("fd_attributes", "swd", "ssim", "mse", "seconds_per_image", "code_distance")
+    names += ("code_radius_beyond", "code_error", "moved", "leaked")
     metrics = {name: value + index for index, name in enumerate(names)}
     series = {}
     for name in ("age", "gender", "eyeglasses", "pose"):
