@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 
 from idinvert.cli import commands
+from idinvert.cli.evaluate import evaluate
 from idinvert.cli.run_log import Tee, kept_in, print_tree
 from idinvert.cli.runs import runs_in
 from idinvert.cli.tables import record_places
@@ -100,6 +101,13 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         yield go
     os.environ.clear()
     os.environ.update(before)
+
+
+def test_a_call_from_python_is_checked_like_a_command() -> None:
+    for work, program, key in ((train, "train", "nimg"), (evaluate, "evaluate", "n")):
+        config = compose_plain(program, [])
+        with pytest.raises(ConfigError, match=f"got {key}=-5, expected .*; change {key}"):
+            work(config | {key: -5})
 
 
 def test_hydras_folders_are_refused_with_the_key_to_use(

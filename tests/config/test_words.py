@@ -9,9 +9,11 @@ import pytest
 from idinvert.config.compose import compose_plain, expand_sweep
 from idinvert.config.neighbours import CHOICES, NEIGHBOURS, as_markdown
 from idinvert.config.values import expectations, is_path_annotation
-from idinvert.config.words import check_words, for_hydra, for_shell, is_path_key
+from idinvert.config.words import check_words, for_hydra, for_shell, from_shell, is_path_key
 from idinvert.data.source import open_source
 from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation.provenance import command
+from idinvert.results.spec import Column, Group, Row, Table
 from tests.config.test_values import configurations
 
 ORDINARY = [
@@ -36,6 +38,37 @@ def test_any_name_stays_what_it_is_and_its_printed_command_can_be_pasted() -> No
             for part in key.split("."):
                 node = node[part]
             assert node == value, key
+
+
+def test_recorded_and_printed_commands_are_read_back_to_the_same_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Records and weights, rows of sweeps, the commands under tables, methods' words."""
+    for name in ORDINARY:
+        typed = [f"images={name}", f"generator.path={name}", "name='a b'", "task.attributes=[age]"]
+        words = [for_hydra(word) for word in typed]
+        monkeypatch.setattr("sys.argv", ["evaluate.py", *words, "system.outputs=x"])
+        row = Row(label="a", train=words, evaluate=words, fill={"y": "{y}"})
+        groups = [Group(label="b", data="c", paper_data="d")]
+        table = Table(
+            name="t",
+            title="T",
+            scale="full",
+            rows=[row],
+            groups=groups,
+            columns=[],
+            classes=["my.C"],
+        )
+        column = Column(label="x", metric=["mse"], better="up")
+        train, evaluate = table.place(row, groups[0], column).commands()
+        joined = shlex.join(["evaluate.py", *words])  # rows of sweeps, and what to go on with
+        for text in (command(), train, evaluate, joined, for_shell(["evaluate.py", *words])):
+            pasted = [for_hydra(word) for word in shlex.split(text)]
+            assert [word for word in pasted if word in words] == words, text
+        assert train.endswith(" 'classes=[my.C]'") and evaluate.endswith(" 'classes=[my.C]'")
+        assert [for_hydra(word) for word in from_shell(for_shell(words), key="words")] == words
+    with pytest.raises(ConfigError, match='words="images=\'a" cannot be read'):
+        from_shell("images='a", key="words")
 
 
 def test_the_home_folder_is_found_and_null_is_nothing() -> None:

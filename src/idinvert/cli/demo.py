@@ -24,6 +24,7 @@ from idinvert.data.convert import to_float
 from idinvert.durable import write
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.editing.edits import interpolate, manipulate
+from idinvert.errors import as_typed
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.pictures import grid
 from idinvert.inversion.encoder import EncoderInverter
@@ -233,7 +234,7 @@ def _close(run: Path, *, seconds: float) -> None:
     print(f"\nDone in {seconds / 60:.1f} minutes. Look at:")
     for name, what in made.items():
         print(f"  {OUT / name}: {what}")
-    print(
+    hints = (
         "\nWhat to try next (python is .venv/bin/python after make):\n"
         f"  python train.py run={run} max_seconds=null          # train the fresh encoder on\n"
         "  python evaluate.py task=invert images=FOLDER        # invert images of your own\n"
@@ -242,6 +243,7 @@ def _close(run: Path, *, seconds: float) -> None:
         "  python evaluate.py table=table1_methods records=experiments/table1_methods "
         "evaluate_missing=false   # Table 1 as it was measured"
     )
+    print(as_typed(hints))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from idinvert.config.identity import (
     evaluation_identity,
     has_no_effect,
 )
-from idinvert.config.instantiate import bind, targets
+from idinvert.config.instantiate import bind, check_signatures, targets
 from idinvert.config.run_folder import (
     find_run,
     is_first_process,
@@ -40,6 +40,7 @@ from idinvert.config.run_folder import (
     read_contents,
     require_file,
 )
+from idinvert.config.words import from_shell
 from idinvert.data.content import computed_anew, content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.data.folder import open_without_results
@@ -81,6 +82,7 @@ def evaluate(
     Returns:
         The records that were made; they also stand in ``<outputs>/records.jsonl``.
     """
+    check_signatures(config)  # for callers from Python; the command line's has been checked
     check_devices(config["trainer"])
     set_up(config["system"])
     if config["records"] is not None and config["table"] is None:
@@ -250,7 +252,7 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
     if task.get("own") is not None:  # out_of_domain
         note("task.own", lambda: _data_hash(changed(config, {"words": task["own"]})))
     if name == "untrained_encoder":
-        words = task["encoder"].split()
+        words = from_shell(task["encoder"], key="task.encoder")
         note("task.encoder", lambda: digest_of(compose_plain("train", words)["encoder"]))
     return found
 

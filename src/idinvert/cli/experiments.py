@@ -2,11 +2,13 @@
 
 import functools
 import re
+import shlex
 from typing import Any
 
 import yaml
 
 from idinvert.config.compose import config_dir, config_files, expand_sweep, key_of
+from idinvert.config.words import from_shell
 from idinvert.errors import ConfigError, nearest
 
 PROGRAMS = ("train", "evaluate")
@@ -57,7 +59,8 @@ def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
         found = _lines_of_table(name, _value_of("scale", overrides) or "miniature")
     rows: list[list[str]] = []
     for line in found:
-        for row in expand_sweep([word for word in line.split() if key_of(word) not in keys]):
+        words = from_shell(line, key="sweep")
+        for row in expand_sweep([word for word in words if key_of(word) not in keys]):
             if (whole := [*kept, *row, *own]) not in rows:
                 rows.append(whole)
     return rows
@@ -145,7 +148,7 @@ def _lines_of_table(name: str, scale: str) -> list[str]:
 
     path = config_dir() / "table" / f"{name}.yaml"
     spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [" ".join(words) for words in described(spec, scale=scale).trainings()]
+    return [shlex.join(words) for words in described(spec, scale=scale).trainings()]
 
 
 def _value_of(key: str, overrides: list[str]) -> str | None:

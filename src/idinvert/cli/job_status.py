@@ -9,6 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from idinvert import durable
 from idinvert.tracking.status import read_status
 
@@ -122,18 +126,22 @@ def counted(jobs: list[JobStatus]) -> str:
 
 
 def printed(jobs: list[JobStatus], *, best: str | None = None) -> str:
-    """The table for the screen, one line a job, without the words that all have in common."""
+    """The table for the screen, a row a job, without the words that all have in common."""
     common = _common(jobs)
-    lines = [f"all: {' '.join(common)}"] if common else []
-    rows = []
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("job", justify="right", no_wrap=True)
+    for name in ("overrides", "state", "value or error"):
+        table.add_column(name, overflow="fold")
     for status in jobs:
         words = " ".join(word for word in status.words if word not in common)
-        rows.append([str(status.number), words or "(as above)", status.state])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for status, (number, words, state) in zip(jobs, rows, strict=True):
-        line = f"{number:>{widths[0]}}  {words:<{widths[1]}}  {state:<{widths[2]}}"
-        lines.append(f"{line}  {_shortened(status)}".rstrip())
-    return "\n".join([*lines, *([best] if best else []), counted(jobs)])
+        row = (str(status.number), words or "(as above)", status.state, _shortened(status))
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    with console.capture() as drawn:
+        console.print(table)
+    rows = [line.rstrip() for line in drawn.get().splitlines()]
+    heading = [f"all: {' '.join(common)}"] if common else []
+    return "\n".join([*heading, *rows, *([best] if best else []), counted(jobs)])
 
 
 def write_table(

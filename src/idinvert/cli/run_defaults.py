@@ -16,7 +16,7 @@ from idinvert.checkpoints.release import Header, read_header
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
-from idinvert.config.words import for_shell
+from idinvert.config.words import for_shell, from_shell
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
 from idinvert.evaluation.usual import OF_CODES
 from idinvert.results.record import Record
@@ -339,7 +339,7 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
 
 
 def _words(entry: Mapping[str, Any]) -> list[str]:
-    return str(entry.get("words") or "").split()
+    return from_shell(str(entry.get("words") or ""), key="words")
 
 
 def _word_of_run(config: dict[str, Any], where: Where) -> str:

@@ -80,6 +80,7 @@ def render_table(
     table = described(
         config["table"], scale=scale, expected=expected_choices, reference=config["reference"]
     )
+    table = replace(table, classes=config["classes"])
     only = None if config["run"] is None else run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:

@@ -18,7 +18,7 @@ from idinvert.cli.run_log import kept_in, print_tree
 from idinvert.cli.slurm import queue_again, requeued_on_signal
 from idinvert.cli.wandb_reporting import check_account, track_training
 from idinvert.config.compose import usual_targets
-from idinvert.config.instantiate import build, named_words, own_targets
+from idinvert.config.instantiate import build, check_signatures, named_words, own_targets
 from idinvert.config.run_folder import (
     MAY_MOVE,
     find_run,
@@ -68,6 +68,9 @@ def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None =
 
     Returns:
         The run's folder.
+
+    Raises:
+        ConfigError: A value that its key does not take, or anything else that cannot be.
     """
     with requeued_on_signal():
         folder, stopped_by = _train(config, given=given or {})
@@ -81,6 +84,8 @@ def _train(
     """The run's folder, and the signal that stopped the run before its end."""
     if config["run"] is not None:
         config = config_of_run(config, given=given)
+    else:
+        check_signatures(config)  # for callers from Python; the command line's has been checked
     check_devices(config["trainer"])
     check_account(config)
     print_tree(config)

@@ -90,6 +90,22 @@ def unquoted(word: str) -> str:
     return word
 
 
+def from_shell(text: str, *, key: str) -> list[str]:
+    """The words of a command line that stands in a configuration; quotes keep blanks together.
+
+    Args:
+        text: Overrides as a shell takes them: ``task.own='data.path=My Photos'``.
+        key: Where it stands, for the error.
+
+    Raises:
+        ConfigError: A quote is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}={text!r} cannot be read as a command line: {error}") from error
+
+
 def for_shell(words: Sequence[str]) -> str:
     """A command line of these words, to be pasted into a shell."""
     return " ".join(shlex.quote(unquoted(word)) for word in words)

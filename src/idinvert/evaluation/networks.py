@@ -18,6 +18,7 @@ from idinvert.checkpoints.release import fingerprint, load_network, read_header
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import digest_of
 from idinvert.config.instantiate import build
+from idinvert.config.words import from_shell
 from idinvert.data.domain import Domain
 from idinvert.errors import CheckpointError, ConfigError
 
@@ -106,7 +107,7 @@ def untrained_encoder(
     Returns:
         E, frozen; its choices, for records.
     """
-    node = compose_plain("train", overrides.split())["encoder"]
+    node = compose_plain("train", from_shell(overrides, key="task.encoder"))["encoder"]
     if "backbone" in node:
         backbone = {**node["backbone"], "resolution": generator.resolution}
         node = {**node, "backbone": backbone}

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from idinvert.config.words import for_shell
 from idinvert.errors import ConfigError, as_typed
 from idinvert.results.select import Default, Within
 
@@ -181,6 +182,7 @@ class Description(ABC):
         expected: gives the choices of a place's overrides; a record that deviates from them in
             anything does not stand there. None: only what the overrides name counts.
         reference: of distances between sets; values to another one are marked.
+        classes: of the user's own that the command named; so do those that are printed.
     """
 
     name: str
@@ -192,6 +194,7 @@ class Description(ABC):
     notes: Sequence[str] = ()
     expected: Expected | None = None
     reference: str = "disjoint"
+    classes: Sequence[str] = ()
 
     @abstractmethod
     def places(self) -> list["Place"]:
@@ -298,12 +301,13 @@ class Place:
 
     def commands(self, run: str | None = None) -> tuple[str, ...]:
         """What to type: the evaluation of a run, after its training where none is given."""
-        typed = []
+        typed, classes = [], self.table.classes
+        named = [f"classes=[{','.join(classes)}]"] if classes else []
         if run is None and self.method.train is not None:
-            typed.append(" ".join([as_typed("python train.py"), *self.train]))
+            typed.append(as_typed(f"python train.py {for_shell([*self.train, *named])}"))
         if self.method.evaluate is not None:
-            program = as_typed("python evaluate.py")
-            typed.append(" ".join([program, f"run={run or 'RUN'}", *self.evaluate]))
+            words = [f"run={run or 'RUN'}", *self.evaluate, *named]
+            typed.append(as_typed(f"python evaluate.py {for_shell(words)}"))
         return tuple(typed)
 
     def filled(self, template: str) -> str:
