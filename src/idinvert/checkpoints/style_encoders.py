@@ -1,6 +1,6 @@
 """The encoders of e4e and pSp for a run: fresh, or started from a file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,114 +23,72 @@ StyleEncoder = TypeVar("StyleEncoder", E4eEncoder, PspEncoder)
 _BODY, _ENCODER, _COUNTER = "input_layer.0.weight", "encoder.", ".num_batches_tracked"
 
 
-def e4e(
-    *,
-    num_layers: int,
-    w_dim: int,
-    latent: str = "w_plus",
-    offset: bool = True,
-    deltas: bool = False,
-    mapping: dict[str, Any] | None = None,
-    noise_shapes: Sequence[tuple[int, int]] = (),
-    path: PathText | None = None,
-    key: str = "encoder.path",
-    input_size: Annotated[int, Ge(32)] = 256,
-    input_height: PositiveInt | None = None,
-    channels: PositiveInt = 64,
-    units: Sequence[int] = IRSE50,
-    reduction: PositiveInt = 16,
-    norm: Norm = "batch",
-) -> E4eEncoder:
-    """e4e's encoder, ready to train.
+def _maker(made: type[E4eEncoder] | type[PspEncoder]) -> Callable[..., Any]:
+    """What makes an encoder of this class for a run; its signature is the schema of its keys."""
 
-    Args:
-        num_layers: As in `E4eEncoder`, as are all others but for these.
-        deltas: Without effect: e4e has no other form.
-        mapping: M of the generator, which ``latent=z`` would need; refused.
-        noise_shapes: Without effect: it gives no noise.
-        path: Where its weights start from: e4e's ``.pt``, this project's ``encoder.safetensors``,
-            or ``model_ir_se50.pth``, the face recogniser whose body the authors start from; None
-            draws them.
-        key: The config key that named the file, for messages.
+    def make(
+        *,
+        num_layers: int,
+        w_dim: int,
+        latent: str = "w_plus",
+        offset: bool = True,
+        deltas: bool = False,
+        mapping: dict[str, Any] | None = None,
+        noise_shapes: Sequence[tuple[int, int]] = (),
+        path: PathText | None = None,
+        key: str = "encoder.path",
+        input_size: Annotated[int, Ge(32)] = 256,
+        input_height: PositiveInt | None = None,
+        channels: PositiveInt = 64,
+        units: Sequence[int] = IRSE50,
+        reduction: PositiveInt = 16,
+        norm: Norm = "batch",
+    ) -> E4eEncoder | PspEncoder:
+        """The authors' encoder, ready to train.
 
-    Raises:
-        CheckpointError: The file is not readable, or does not fit.
-        ConfigError: As `E4eEncoder`; or ``latent=z``.
-    """
-    _refuse("e4e", mapping=mapping)
-    encoder = E4eEncoder(
-        num_layers=num_layers,
-        w_dim=w_dim,
-        latent=latent,
-        offset=offset,
-        input_size=input_size,
-        input_height=input_height,
-        channels=channels,
-        units=units,
-        reduction=reduction,
-        norm=norm,
-    )
-    return encoder if path is None else start(encoder, path, key=key)
+        Args:
+            num_layers: As in the encoder's class, as are all others but for these.
+            deltas: pSp refuses it, as every layer's code stands for itself; e4e has no other form.
+            mapping: M of the generator, which ``latent=z`` would need; refused.
+            noise_shapes: Without effect: it gives no noise.
+            path: Where its weights start from: the authors' ``.pt``, this project's
+                ``encoder.safetensors``, or ``model_ir_se50.pth``, the face recogniser whose body
+                the authors start from; None draws them.
+            key: The config key that named the file, for messages.
 
-
-def psp(
-    *,
-    num_layers: int,
-    w_dim: int,
-    latent: str = "w_plus",
-    offset: bool = True,
-    deltas: bool = False,
-    mapping: dict[str, Any] | None = None,
-    noise_shapes: Sequence[tuple[int, int]] = (),
-    path: PathText | None = None,
-    key: str = "encoder.path",
-    input_size: Annotated[int, Ge(32)] = 256,
-    input_height: PositiveInt | None = None,
-    channels: PositiveInt = 64,
-    units: Sequence[int] = IRSE50,
-    reduction: PositiveInt = 16,
-    norm: Norm = "batch",
-) -> PspEncoder:
-    """pSp's encoder, ready to train.
-
-    Args:
-        num_layers: As in `PspEncoder`, as are all others but for these.
-        deltas: Refused: every layer's code stands for itself.
-        mapping: M of the generator, which ``latent=z`` would need; refused.
-        noise_shapes: Without effect: it gives no noise.
-        path: As in `e4e`, with pSp's ``.pt``.
-        key: The config key that named the file, for messages.
-
-    Raises:
-        CheckpointError: The file is not readable, or does not fit.
-        ConfigError: As `PspEncoder`; or ``latent=z`` or ``latent=deltas``.
-    """
-    _refuse("psp", mapping=mapping)
-    if deltas:
-        raise ConfigError(
-            "encoder=psp gives every layer a code of its own, and latent=deltas asks for steps "
-            "from one code. Use encoder=e4e, or latent=w_plus."
+        Raises:
+            CheckpointError: The file is not readable, or does not fit.
+            ConfigError: As the class; or ``latent=z``, or pSp with ``latent=deltas``.
+        """
+        if mapping is not None:
+            raise ConfigError(
+                f"encoder={made.name} predicts style codes, and latent=z asks for z. Use "
+                "latent=w_plus."
+            )
+        if deltas and made is PspEncoder:
+            raise ConfigError(
+                "encoder=psp gives every layer a code of its own, and latent=deltas asks for steps "
+                "from one code. Use encoder=e4e, or latent=w_plus."
+            )
+        encoder = made(
+            num_layers=num_layers,
+            w_dim=w_dim,
+            latent=latent,
+            offset=offset,
+            input_size=input_size,
+            input_height=input_height,
+            channels=channels,
+            units=units,
+            reduction=reduction,
+            norm=norm,
         )
-    encoder = PspEncoder(
-        num_layers=num_layers,
-        w_dim=w_dim,
-        latent=latent,
-        offset=offset,
-        input_size=input_size,
-        input_height=input_height,
-        channels=channels,
-        units=units,
-        reduction=reduction,
-        norm=norm,
-    )
-    return encoder if path is None else start(encoder, path, key=key)
+        return encoder if path is None else start(encoder, path, key=key)
+
+    make.__name__ = make.__qualname__ = made.name
+    return make
 
 
-def _refuse(name: str, *, mapping: dict[str, Any] | None) -> None:
-    if mapping is not None:
-        raise ConfigError(
-            f"encoder={name} predicts style codes, and latent=z asks for z. Use latent=w_plus."
-        )
+e4e, psp = _maker(E4eEncoder), _maker(PspEncoder)
 
 
 def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:

@@ -37,10 +37,9 @@ def _is_pggan(content: Any) -> bool:
 
 
 def _is_genforce_pggan(state: dict[str, Any]) -> bool:
-    if {"lod", "layer0.weight", "output0.weight"} <= state.keys():
-        return True
-    if {"lod", "layer0.conv.weight", "output0.conv.weight"} <= state.keys():
-        return True
+    for part in (".weight", ".conv.weight"):
+        if {"lod", f"layer0{part}", f"output0{part}"} <= state.keys():
+            return True
     judge = {"lod", "input1.weight", "layer1.weight"} <= state.keys()
     return judge and not any("blur" in name or "filter" in name for name in state)
 

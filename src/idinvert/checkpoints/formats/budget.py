@@ -43,25 +43,20 @@ class Budget:
 
     def spend_values(self, count: int) -> None:
         """Pays for values of the tree, those that are shared each time they are reached."""
-        self.values -= count
-        if self.values < 0:
-            raise CheckpointError(
-                f"unpacks to more than {_VALUES:,} values (shared ones counted each time), "
-                "expected far fewer of a checkpoint"
-            )
+        self.values = _left(self.values - count, f"unpacks to more than {_VALUES:,} values")
 
     def spend_number_keys(self, count: int) -> None:
         """Pays for dict keys and set members that are not text."""
-        self.number_keys -= count
-        if self.number_keys < 0:
-            raise CheckpointError(
-                f"has more than {_NUMBER_KEYS:,} dict keys that are not text, expected names"
-            )
+        self.number_keys = _left(
+            self.number_keys - count, f"has more than {_NUMBER_KEYS:,} dict keys that are not text"
+        )
 
     def spend_classes(self, count: int) -> None:
         """Pays for names that stand for the classes of modules."""
-        self.classes -= count
-        if self.classes < 0:
-            raise CheckpointError(
-                f"names more than {_CLASSES} classes, expected those of a network's modules"
-            )
+        self.classes = _left(self.classes - count, f"names more than {_CLASSES} classes of modules")
+
+
+def _left(count: int, reason: str) -> int:
+    if count < 0:
+        raise CheckpointError(f"{reason}, expected far fewer of a checkpoint")
+    return count
