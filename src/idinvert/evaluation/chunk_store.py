@@ -16,6 +16,7 @@ from idinvert import durable
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DataError
+from idinvert.untrusted import parse_json
 
 SPLITS = ("train", "val", "test")
 FORMAT = "idinvert-part-1"
@@ -168,12 +169,12 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("part", "{}"))
-            there = set(file.keys())
-    except (OSError, SafetensorError) as error:
+            facts = dict(parse_json((file.metadata() or {}).get("part", "{}")))
+            theirs, there = dict(facts.get("identity") or {}), set(file.keys())
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         warnings.warn(f"{path} cannot be read ({error}) and is made again", stacklevel=2)
         return False
-    theirs, ours = facts.get("identity") or {}, json.loads(json.dumps(identity))
+    ours = json.loads(json.dumps(identity))
     if theirs != ours:
         changed = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k)]
         raise ConfigError(
@@ -232,6 +233,6 @@ def read_device(path: Path) -> str | None:
 
 def _read_notes(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError):
+        return dict(parse_json(path.with_suffix(".json").read_text(), nan=True))
+    except (OSError, ValueError, TypeError):
         return {}

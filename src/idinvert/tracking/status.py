@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.durable import write
+from idinvert.untrusted import parse_json, read_bounded
 
 
 def write_status(folder: Path, *, state: str, nimg: int, stopped_by: str | None = None) -> None:
@@ -42,15 +43,15 @@ def read_status(folder: Path) -> dict[str, str | int]:
         if state == "running" and found.get("host") == socket.gethostname():
             state = "running" if _lives(int(found["process"])) else "killed"
         return {"state": state, "nimg": nimg}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return {"state": "unknown", "nimg": 0}
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """All that ``status.json`` holds; nothing where it cannot be read."""
     try:
-        return dict(json.loads((folder / "status.json").read_bytes()))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return dict(parse_json(read_bounded(folder / "status.json", most=1 << 20), nan=True))
+    except (OSError, ValueError, TypeError):
         return {}
 
 

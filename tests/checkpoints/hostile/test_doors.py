@@ -1,9 +1,11 @@
 """Every other door for files of strangers: native weights and directions, F, records, images."""
 
+import contextlib
 import io
 import json
 import os
 import random
+import socket
 import time
 import zipfile
 from collections import Counter
@@ -27,9 +29,13 @@ from idinvert.data.source import open_source
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.editing.masks import read_mask
-from idinvert.errors import CheckpointError, DataError, IdinvertError
+from idinvert.errors import CheckpointError, ConfigError, DataError, IdinvertError
+from idinvert.evaluation.chunk_store import has_part, read_seconds, write_part
 from idinvert.evaluation.codes_file import Codes, read_codes
+from idinvert.networks.attributes import AttributeNetwork
 from idinvert.results.record import Record, append, read_records
+from idinvert.tracking.rows import read_rows
+from idinvert.tracking.status import read_status
 from tests.checkpoints import tiny
 from tests.data.pictures import write_lmdb
 
@@ -156,9 +162,13 @@ def enter(cases: Iterator[Case], door: Door, place: Path, capsys: Any, *, what: 
 def networks(place: Path) -> dict[str, bytes]:
     """Native files of each kind."""
     found = {}
-    for role in ("generator", "discriminator", "encoder"):
+    made = {role: getattr(tiny, role)() for role in ("generator", "discriminator", "encoder")}
+    made["attributes"] = AttributeNetwork(
+        resolution=16, kinds=("binary", "binary"), names=("age", "smile"), width=8, embedding=8
+    )
+    for role, network in made.items():
         file = place / f"{role}.safetensors"
-        save_network(getattr(tiny, role)(), file, provenance={"run": "a", "nimg": 3, "choices": {}})
+        save_network(network, file, provenance={"run": "a", "nimg": 3, "choices": {}})
         found[role] = file.read_bytes()
     return found
 
@@ -276,6 +286,32 @@ def test_damaged_files(name: str, count: int, tmp_path: Path, capsys: Any) -> No
     place = tmp_path / ("file.mdb" if name == "databases" else "file")
     ended = enter(cases, door, place, capsys, what=f"damaged {name}")
     assert ended["refused"] > ended.total() // 10
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("count", [FEW, pytest.param(ALL, marks=pytest.mark.slow)])
+def test_damaged_files_of_a_run_folder_are_taken_for_missing(count: int, tmp_path: Path) -> None:
+    status = b'{"state": "running", "nimg": 3, "process": 4, "host": "x"}'
+    rows = b'{"nimg": 3, "loss": 0.5}\n{"nimg": 4, "loss": NaN}\n'
+    place = tmp_path / "part.safetensors"
+    write_part(place, {"codes": torch.ones(2, 4, 8)}, names=["a", "b"], identity={"a": 1},
+               seconds=1.0, device="x")  # fmt: skip
+    part = place.read_bytes()
+    odd = [("odd", text.encode()) for text in ODD]
+    odd += [("odd", status.replace(b"3", value)) for value in (b"1e999", b"9" * 400, b"NaN")]
+    odd += [("odd", status.replace(b"4", b"9" * 30).replace(b"x", socket.gethostname().encode()))]
+    for _, content in [*odd, *damaged({"status": status}, count, native=False)]:
+        (tmp_path / "status.json").write_bytes(content)
+        assert set(read_status(tmp_path)) == {"state", "nimg"}
+    for _, content in [*odd, *damaged({"rows": rows}, count, native=False)]:
+        (tmp_path / "rows").write_bytes(content)
+        assert all(type(row["nimg"]) is int for row in read_rows(tmp_path / "rows"))
+    for _, content in [*odd, *damaged({"part": part}, count, native=True)]:
+        place.write_bytes(content)
+        with contextlib.suppress(ConfigError):
+            has_part(place, identity={"a": 1}, needs={"codes"})
+        place.with_suffix(".json").write_bytes(content)
+        read_seconds(place)
 
 
 @pytest.mark.parametrize("text", ODD)
