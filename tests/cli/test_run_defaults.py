@@ -9,8 +9,9 @@ import pytest
 
 from idinvert.checkpoints import bundle
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.run_defaults import KINDS, gan_command, with_trained_generator
-from idinvert.config.compose import compose_plain
+from idinvert.cli.evaluate import run_task
+from idinvert.cli.run_defaults import KINDS, gan_command, with_run, with_trained_generator
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
@@ -131,3 +132,17 @@ def test_the_command_of_each_kind_composes(outputs: Path, kind: str) -> None:
         words = gan_command(kind, full).removeprefix("python train.py ").split()
         assert said | {"data.path=P", "scale=full"} <= set(words)
         compose_plain("train", words)
+
+
+def test_one_image_is_no_set_and_ones_own_pictures_have_no_split(outputs: Path) -> None:
+    def started(*words: str) -> None:
+        given = given_keys(words)
+        run_task(with_run(compose_plain("evaluate", list(words)), given=given))
+
+    for name in ("fid", "kid", "fd_attributes"):
+        with pytest.raises(ConfigError, match=f"got n=1, expected 2 or more: {name} .*change n"):
+            started("n=1", f"metric.names=[mse,{name}]", f"system.outputs={outputs}")
+    for word in ("n=3", "split=val"):
+        key = word.split("=")[0]
+        with pytest.raises(ConfigError, match=f"and {key} has no effect: leave {key}= out"):
+            started("task=invert", "images=x", word)

@@ -49,7 +49,7 @@ from idinvert.evaluation.codes_file import NAME
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import directions_file
 from idinvert.evaluation.networks import data_opened_once, open_data
-from idinvert.results.record import Record, append, read_records
+from idinvert.results.record import OF_SETS, Record, append, read_records
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""
@@ -142,6 +142,7 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
     """
     check_account(config)
     _check_images(config)
+    _require_sets(config)
     config = with_trained_generator(config)
     with computed_anew(config["verify"]), data_opened_once():
         return _run_task(config, once=once)
@@ -190,6 +191,22 @@ def _check_images(config: dict[str, Any]) -> None:
             f"this task measures the images of data and does not read images={images}. Give "
             f"task={', '.join(OWN_IMAGES[:-1])} or {OWN_IMAGES[-1]}, or set data=folder "
             f"data.path={images}."
+        )
+
+
+def _require_sets(config: dict[str, Any]) -> None:
+    """Refuses one image for metrics of sets that were asked for; usual ones are left out.
+
+    Raises:
+        ConfigError: Names them.
+    """
+    asked = (config["metric"] or {}).get("names", ())
+    of_sets = [name for name in asked if OF_SETS.match(name) and not name.startswith("swd")]
+    usual = "metric.names" in config.get("usual", ("metric.names",))
+    if config["n"] == 1 and of_sets and not usual:
+        raise ConfigError(
+            f"got n=1, expected 2 or more: {', '.join(of_sets)} compare sets of images; change n "
+            "or metric.names"
         )
 
 

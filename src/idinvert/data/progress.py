@@ -88,17 +88,17 @@ class Progress:
     def _drawn(self, seconds: float) -> str:
         """The bar in the terminal's colours, no wider than it; the note stands below."""
         console = Console(file=self.file, highlight=False)
-        words = self._pace(self.done, seconds=seconds)
-        text = Text().append(f"{self.label} ", "bold")
-        if self.total:
-            words = f"{self.done:,.0f}/{self.total:,}{words}"
-            width = min(_WIDTH, console.width - len(text) - len(words) - 2)
+        pace = self._pace(self.done, seconds=seconds)
+        counted = f"{self.done:,.0f}/{self.total:,}" if self.total else f"{self.done:,.0f}"
+        words = f"{counted}{pace}" if self.total else f"{counted} {self.unit}{pace}"
+        text = Text(self.label, "bold")
+        text.truncate(max(8, console.width - len(words) - 2), overflow="ellipsis")
+        width = min(_WIDTH, console.width - len(text) - len(words) - 3)
+        text = Text().append(text).append(" ")
+        if self.total and width > 3:
+            full, empty = ("#", ".") if console.options.ascii_only else ("━", "─")
             filled = round(width * min(1.0, self.done / self.total))
-            if width > 3:
-                full, empty = ("#", ".") if console.options.ascii_only else ("━", "─")
-                text.append(full * filled, "green").append(empty * (width - filled) + " ", "dim")
-        else:
-            words = f"{self.done:,.0f} {self.unit}{words}"
+            text.append(full * filled, "green").append(empty * (width - filled) + " ", "dim")
         text.append(words).truncate(console.width - 1, overflow="ellipsis")
         if self.note:
             text.append(f"\n  {self.note}", "cyan")
