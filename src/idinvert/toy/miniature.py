@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -44,6 +45,11 @@ DRAWN = {"train": (0, 600_000), "test": (600_000, 90_000), "val": (690_000, 10_0
 _BLOCK = 128  # images rendered at once
 _WORTH = 15.0  # seconds of work left from which on it pays to start more processes
 _MOST = 32  # processes
+_MANY = 20_000  # images, of which a user is told how to need fewer
+_SHORTER = (
+    "note: {:,} images are rendered before the first step, once for all runs;\n"
+    "a smaller nimg=…, n=… or data.train=… needs fewer"
+)
 
 
 def procedural(
@@ -273,6 +279,8 @@ class RenderedSplit(Dataset[dict[str, Any]]):
                 f"rendering {self.renderer.name} once, for the cache", len(self), patience=2.0
             )
             for done, _ in enumerate(_in_processes(fill, range(0, len(self), _BLOCK)), start=1):
+                if done == 1 and len(self) > _MANY:
+                    print(_SHORTER.format(len(self)), file=sys.stderr)
                 progress.update(min(done * _BLOCK, len(self)))
 
 
