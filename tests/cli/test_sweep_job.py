@@ -48,8 +48,8 @@ def test_errors_of_all_kinds_leave_the_other_jobs_running(
     trace = Path(jobs[2]["traceback"]).read_text()
     assert 'raise KeyError("nobody expected this")' in trace
     lines = printed.out.splitlines()
-    assert "0 seed=0 ran val/mse 0.5".split() in map(str.split, lines)
-    assert "1 seed=1 failed that cannot be".split() in map(str.split, lines)
+    assert ["0", "seed=0", "ran", "val/mse", "0.5"] in map(str.split, lines)
+    assert ["1", "seed=1", "failed", "that", "cannot", "be"] in map(str.split, lines)
     assert "5 jobs: 2 ran, 2 failed, 1 diverged" in lines
 
 
