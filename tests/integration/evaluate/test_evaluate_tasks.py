@@ -184,8 +184,10 @@ def test_directions_that_do_not_fit_are_refused(on_run, directions, tmp_path):
         on_run(*task, f"task.directions={tmp_path / 'wide.safetensors'}")
     with pytest.raises(DataError, match="asked for n=9 images, but the split has 8"):
         on_run(*task, f"task.directions={directions}", "n=9")
-    with pytest.raises(DataError, match="there are 1: set n=2"):
+    with pytest.raises(ConfigError, match="got n=1, expected 2 or more: fd_attributes"):
         on_run("task=interpolation", *FEW, "n=1")
+    with pytest.raises(DataError, match="there are 1: set n=2"):
+        on_run("task=interpolation", *FEW, "n=1", "metric.names=[swd]")
 
 
 @pytest.mark.parametrize("method", ["sefa", "ganspace"])
