@@ -1,8 +1,10 @@
 """``python -m idinvert``: the programs of this package, and where to begin."""
 
 import functools
+import os
 import pkgutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import idinvert
@@ -16,6 +18,8 @@ PROGRAMS = {
     "checkpoints": "idinvert.checkpoints.__main__:main",
 }
 """Name to function; it is imported when its program starts, so that Ctrl-C ends that in words."""
+STARTED = "IDINVERT_PROGRAM"
+"""Tells the ranks that Lightning starts, without the first word, which program they belong to."""
 OVERVIEW = """\
 idinvert {version}: in-domain GAN inversion. Train an encoder for a GAN, invert
 images with it, edit them, measure it, and make the paper's tables.
@@ -57,9 +61,12 @@ def main() -> None:
         SystemExit: As the program says; 2 for a word that names none.
     """
     words = sys.argv[1:]
+    if "LOCAL_RANK" in os.environ and STARTED in os.environ and words[:1] != [os.environ[STARTED]]:
+        words = [os.environ[STARTED], *words]
     if words and words[0] in PROGRAMS:
-        name = words[0]
-        sys.argv = [f"idinvert-{name}", *words[1:]]
+        name = os.environ[STARTED] = words[0]
+        # The console script of that program, by which Lightning starts further ranks.
+        sys.argv = [str(Path(sys.argv[0]).with_name(f"idinvert-{name}")), *words[1:]]
         start(name)
     if words[:1] == ["--version"]:
         print(f"idinvert {idinvert.__version__}")

@@ -10,7 +10,7 @@ import pytest
 from idinvert import __main__ as overview
 from idinvert.cli import commands
 from idinvert.cli.runs import choices_of, main, name_of
-from idinvert.tracking.status import write_status
+from idinvert.tracking.status import read_status, write_status
 
 COMMAND = "train.py experiment=domain_guided encoder=resnet18 latent.offset=none nimg=64"
 
@@ -103,6 +103,7 @@ def test_the_package_itself_says_which_programs_there_are(
 ) -> None:
     def typed(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["idinvert", *words])
+        monkeypatch.setenv(overview.STARTED, "")
         try:
             overview.main()
         except SystemExit as end:
@@ -115,6 +116,19 @@ def test_the_package_itself_says_which_programs_there_are(
     assert typed("rusn") == 2 and "there is no program rusn" in capsys.readouterr().err
     assert typed("runs", "--json") == 0 and len(capsys.readouterr().out.splitlines()) == 4
     assert typed("--version") == 0
+
+
+@pytest.mark.slow
+def test_ranks_are_started_by_the_package_s_name_too(tmp_path: Path) -> None:
+    words = ["experiment=attributes", "data.train=16", "data.val=4", "data.test=4"]
+    words += ["batch_size=8", "nimg=16", "trainer=ddp_cpu", "system.num_threads=1"]
+    command = [sys.executable, "-m", "idinvert", "train", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "there is no program" not in done.stderr
+    (config,) = tmp_path.glob("outputs/*/*/config.yaml")
+    assert config.read_text().startswith("# idinvert-train experiment=attributes ")
+    assert read_status(config.parent) == {"state": "finished", "nimg": 16}
 
 
 def test_listing_runs_loads_no_torch() -> None:
