@@ -107,7 +107,9 @@ def as_typed(text: str) -> str:
 def nearest(name: str, known: list[str]) -> str:
     """The sentence that points a typo to the nearest valid name, or lists what there is."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"Did you mean '{close[0]}'?" if close else f"Known here: {', '.join(sorted(known))}."
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known here: {', '.join(sorted(set(known)))}."
 
 
 def readable(text: str) -> str:
