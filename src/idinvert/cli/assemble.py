@@ -1,6 +1,7 @@
 """From a configuration to the parts of a training run; whatever can fail early fails here."""
 
 import inspect
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,21 +116,27 @@ def _arguments(
     """What an objective asks for by the name of a parameter.
 
     One that asks for an encoder needs a trained generator; one that asks for a generator
-    alone trains it. The order stays: each network draws its initial weights in turn.
+    alone trains it, from scratch or from a checkpoint. The order stays: each network draws its
+    initial weights in turn.
 
     Raises:
         ConfigError: A generator of another kind or resolution, or data without labels.
     """
     found: dict[str, Any] = {"seed": config["seed"], "accumulate": accumulate_of(config)}
-    trained = "encoder" in asked
     if asked & {"generator", "encoder"}:
-        node = config["generator"]
-        generator = wire.loaded_generator(node, hashes) if trained else build(node, key="generator")
+        found["generator"] = generator = starting_generator(
+            config["generator"], hashes, fresh="encoder" not in asked
+        )
         wire.require_resolution(data=domain.resolution, generator=generator.resolution)
-        found["generator"] = generator
     if "discriminator" in asked:
         weighs = config["objective"].get("lambda_adv", 1.0) > 0
-        path = config["generator"]["path"] if trained else None
+        path = config["generator"].get("path")
+        if path and "encoder" not in asked and config["discriminator"]["init"] == "scratch":
+            warnings.warn(
+                f"D starts untrained beside the trained G of generator.path={path}, and its first "
+                "gradients damage G. discriminator=of_generator starts from the D beside G.",
+                stacklevel=2,
+            )
         node = config["discriminator"]
         found["discriminator"] = starting_discriminator(node, path, hashes) if weighs else None
     if "encoder" in asked:
@@ -197,6 +204,28 @@ def _with_counts(node: dict[str, Any], domain: Domain) -> dict[str, Any]:
     return node | {"split": split | {"test": test}, "val": 100 if val is None else val}
 
 
+def starting_generator(node: dict[str, Any], hashes: wire.Hashes, *, fresh: bool) -> Any:
+    """G as training starts from it.
+
+    Args:
+        node: The configuration's ``generator``.
+        hashes: Takes the hash of G's file.
+        fresh: Whether G is trained, so that it may be new; else it is one that is inverted.
+
+    Raises:
+        ConfigError: A new G where a trained one is needed, or one to be trained that wants labels.
+    """
+    if fresh and "_target_" in node:
+        return build(node, key="generator")
+    generator = wire.loaded_generator(node, hashes)
+    if fresh and (labels := getattr(generator, "c_dim", 0)):
+        raise ConfigError(
+            f"generator.path={node['path']} is conditional: it wants labels of {labels} numbers, "
+            "and training here is on images alone. Choose an unconditional generator."
+        )
+    return generator
+
+
 def starting_discriminator(
     node: dict[str, Any], generator_path: str | None, hashes: wire.Hashes
 ) -> nn.Module:
@@ -224,9 +253,13 @@ def starting_discriminator(
         hashes["discriminator"] = fingerprint(find_weights(place, role="discriminator", key=key))
         network: Any = open_network(place, role="discriminator", key=key)
     elif node["init"] == "generator":
-        found = generator_path and sibling(
-            generator_path, role="discriminator", of="generator", key="generator.path"
-        )
+        if generator_path is None:
+            raise ConfigError(
+                "discriminator.init=generator is the D beside a trained G, and this generator is "
+                "new. Give generator=checkpoint generator.path=FILE, or start a new D with "
+                "discriminator=stylegan2 or discriminator=stylegan."
+            )
+        found = sibling(generator_path, role="discriminator", of="generator", key="generator.path")
         if not found:
             raise CheckpointError(
                 f"there is no discriminator beside generator.path={generator_path}. Give its file "
@@ -244,7 +277,7 @@ def starting_discriminator(
     if labels := getattr(network, "c_dim", 0):
         raise ConfigError(
             f"the discriminator of {place} is conditional: it wants labels of {labels} numbers, "
-            "and an encoder trains on images alone. Start an untrained one with "
+            "and training here is on images alone. Start an untrained one with "
             "discriminator.init=scratch."
         )
     return network

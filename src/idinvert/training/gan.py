@@ -28,8 +28,8 @@ class GANTraining(Objective):
     against the D of before the step, and a forward pass of G and of D is saved.
 
     Args:
-        generator: G (`networks.generator.Generator`), freshly initialised.
-        discriminator: D, freshly initialised.
+        generator: G (`networks.generator.Generator`), new, or trained and to be trained further.
+        discriminator: D, likewise.
         r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``), its gradient that of D behind the
             augmentation, with respect to the images before it.
         r1_every: Steps between two penalties; each counts ``r1_every`` times.

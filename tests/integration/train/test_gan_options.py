@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import assemble
@@ -83,6 +85,32 @@ def test_an_encoder_stands_on_such_a_run(train_tiny: Callable[..., Path]) -> Non
     assert read_status(encoder)["state"] == "finished"
 
 
+def test_a_trained_gan_is_trained_further(
+    train_tiny: Callable[..., Path], overrides: Callable[..., list[str]], bundle: dict[str, Path]
+) -> None:
+    words = ["generator=checkpoint", f"generator.path={bundle['multi_w']}"]
+    words += ["discriminator=of_generator", "seed=9"]
+    parts = assemble(compose_plain("train", overrides("gan", *words)))
+    folder = train_tiny("gan", *words)
+    for name, began in parts.module.trained_networks.items():
+        start = load_file(bundle["multi_w"] / "weights" / f"{name}.safetensors")
+        end = load_file(folder / "weights" / f"{name}.safetensors")
+        assert start.keys() == end.keys()
+        assert all(torch.equal(began.state_dict()[key], value) for key, value in start.items())
+        assert any(not torch.equal(end[key], value) for key, value in start.items())
+    again = train_tiny("gan", *words, where="again")
+    same_checkpoints(folder, again)
+    assert folder.name != train_tiny("gan", "seed=9", "generator.multi_w=true").name
+
+
+def test_a_new_discriminator_for_a_trained_generator_is_pointed_out(
+    overrides: Callable[..., list[str]], bundle: dict[str, Path]
+) -> None:
+    words = ["generator=checkpoint", f"generator.path={bundle['generator']}"]
+    with pytest.warns(UserWarning, match="D starts untrained beside the trained G"):
+        assemble(compose_plain("train", overrides("gan", *words)))
+
+
 def test_half_precision_trains(train_tiny: Callable[..., Path]) -> None:
     more = ["augment=fixed", "augment.p=0.8", "objective.path_length_every=1"]
     folder = train_tiny("gan", *more, "trainer.precision=bf16-mixed")
@@ -97,6 +125,7 @@ def test_half_precision_trains(train_tiny: Callable[..., Path]) -> None:
         (["augment=ada", "augment.p=2"], r"augment\.p=2, expected at most 1"),
         (["augment=ada", "augment.every=often"], r"augment\.every=often"),
         (["objective.path_length_every=x"], r"objective\.path_length_every=x"),
+        (["discriminator=of_generator"], r"discriminator\.init=generator .* this generator is new"),
         (["experiment=domain_guided", "augment=ada"], r"augment: .*belongs to experiment=gan"),
     ],
 )
