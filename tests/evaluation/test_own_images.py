@@ -11,14 +11,17 @@ from idinvert.data.folder import read_images
 from idinvert.data.formats import LONGEST, safe, stems_of
 from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.errors import CheckpointError, ConfigError, DataError
+from idinvert.evaluation.chunk_store import read_tensor
 from idinvert.evaluation.codes_file import read_codes
 from idinvert.evaluation.diffusion import diffuse
 from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.invert import invert
 from idinvert.evaluation.manipulation import manipulate
 from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.own_images import open_own, own_folder
 from idinvert.evaluation.pictures import label_of
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.optimize_codes import InDomainInverter
 from tests.evaluation.conftest import only
 
 NAMES = ["anna.png", "a&b [1].png", "写真 (2).jpg"]
@@ -36,7 +39,7 @@ def photos(tmp_path):
     return folder
 
 
-class Once(EncoderInverter):
+class Counting:
     """Counts the images that it inverts."""
 
     count = 0
@@ -44,6 +47,14 @@ class Once(EncoderInverter):
     def invert(self, images, **kw):
         self.count += len(images)
         return super().invert(images, **kw)
+
+
+class Once(Counting, EncoderInverter):
+    pass
+
+
+class Descends(Counting, InDomainInverter):
+    pass
 
 
 @pytest.fixture
@@ -239,3 +250,64 @@ def test_the_table_of_edits_lists_every_file(context, tmp_path):
     with (out / "edits.csv").open(encoding="utf-8", newline="") as file:
         listed = {Path(row["file"]).stem for row in csv.DictReader(file)}
     assert listed == stems(out) - {"pictures"}
+
+
+def test_a_picture_more_or_less_is_all_that_is_inverted(
+    context, in_domain, networks, photos, tmp_path, capsys
+):
+    """First, last and in between; what is there comes over bit by bit, and what is damaged not."""
+
+    def inverted(inverter, out=None, **changes):
+        count, one = inverter.count, context(inverter, **{"batch_size": 2, **changes})
+        only(invert(one, out=str(out) if out else None))
+        folder = out or own_folder(open_own(one, None, "skip", False, None)[0])
+        with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
+            curves = [row for row in csv.DictReader(file) if row.pop("index")]
+        found = read_codes(folder, generator="12")
+        pixels = torch.cat([read_tensor(p, "images") for p in sorted(folder.glob("parts/*.s*"))])
+        return inverter.count - count, {
+            name: (code, shown, [row for row in curves if row["name"] == name])
+            for name, code, shown in zip(found.names, found.codes, pixels, strict=True)
+        }
+
+    def same(some, others):
+        return all(
+            torch.equal(some[name][0], code)
+            and torch.equal(some[name][1], shown)
+            and some[name][2] == curve
+            for name, (code, shown, curve) in others.items()
+        )
+
+    def add(name, shade):
+        Image.new("RGB", (20, 20), (40 * shade, 90, 200)).save(photos / name)
+
+    inverter, drawing = in_domain(Descends, noise="const"), in_domain(Descends, noise="random")
+    count, first = inverted(inverter)
+    assert count == 3 and "before" not in capsys.readouterr().out
+    assert inverted(drawing)[0] == 3, "another method"
+    for there, name in enumerate(("b.png", "Zoe.png", "写真.png"), start=3):
+        add(name, there)
+        count, found = inverted(inverter)
+        assert count == 1 and same(found, first)
+        told = capsys.readouterr().out
+        assert f"{there} of {there + 1} pictures were inverted before" in told
+        first = found
+    # A fresh inversion differs by the rounding of other batches, and not at all one by one.
+    _, fresh = inverted(inverter, tmp_path / "fresh", recompute=True)
+    for name, (codes, _, _) in fresh.items():
+        torch.testing.assert_close(first[name][0], codes, rtol=1e-2, atol=1e-3)
+    one = Once(encoder=networks.encoder)
+    inverted(one, batch_size=1, images=str(photos / "anna.png"))
+    count, found = inverted(one, batch_size=1)
+    assert count == 5
+    assert same(found, inverted(one, tmp_path / "alone", batch_size=1, recompute=True)[1])
+    # Where something is drawn by the place among the files, pictures that have another are others.
+    assert inverted(drawing)[0] == 6, "Zoe.png is the first"
+    add("zz.png", 7)
+    assert inverted(drawing)[0] == 3, "zz.png and two behind it"
+    (photos / "b.png").unlink()
+    assert inverted(inverter)[0] == 1, "zz.png; b.png is gone"
+    for path in context().run_folder.glob("invert-*/parts/*.safetensors"):
+        path.write_bytes(b"damaged")
+    (photos / "Zoe.png").unlink()
+    assert inverted(inverter)[0] == 5

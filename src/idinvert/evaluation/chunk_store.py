@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ SPLITS = ("train", "val", "test")
 FORMAT = "idinvert-part-1"
 Span = tuple[int, int]
 """The images first … last − 1."""
+Row = tuple[Path, int]
+"""A part's file, and the place of an image in it."""
 
 
 def spans(count: int, *, size: int) -> list[Span]:
@@ -131,6 +133,7 @@ def write_part(
     identity: Mapping[str, Any],
     seconds: float,
     device: str,
+    contents: Sequence[str] = (),
 ) -> None:
     """Write the results of a chunk, atomically: the part is there as a whole or not at all.
 
@@ -144,11 +147,13 @@ def write_part(
         identity: what made the result, JSON-able; a part of another identity is not reused.
         seconds: that the work took.
         device: that it was made on, in words.
+        contents: hash of each image's pixels, where another data set may take its row over.
 
     Raises:
         OutputError: the disk refused it; parts written before are as they were.
     """
     facts = {"format": FORMAT, "identity": identity, "names": names}
+    facts |= {"contents": list(contents)} if contents else {}
     durable.write(path.with_suffix(".json"), json.dumps({"seconds": seconds, "device": device}))
     write_tensors(
         path,
@@ -168,9 +173,8 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
     if not path.exists():
         return False
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = dict(parse_json((file.metadata() or {}).get("part", "{}")))
-            theirs, there = dict(facts.get("identity") or {}), set(file.keys())
+        facts, there = _read_facts(path)
+        theirs = dict(facts.get("identity") or {})
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         warnings.warn(f"{path} cannot be read ({error}) and is made again", stacklevel=2)
         return False
@@ -183,6 +187,82 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
             "task=invert)"
         )
     return set(needs) <= there
+
+
+def known_rows(
+    paths: Iterable[Path],
+    *,
+    contents: Sequence[str],
+    ids: Sequence[int],
+    identity: Mapping[str, Any],
+    needs: Collection[str],
+) -> dict[int, Row]:
+    """Where images of a data set, by their place, were inverted as images of other data sets.
+
+    Args:
+        paths: parts; those that cannot be read are passed over.
+        contents, ids: of the images, in order. Ids count where something is drawn by them: then
+            the method's settings have a seed.
+        identity: see `write_part`; which images are in the set does not count.
+        needs: tensors that a part must have.
+    """
+    ours, drawn = _without_set(identity), "seed" in identity["inversion"]
+    rows: dict[tuple[str, int], Row] = {}
+    for path in paths:
+        try:
+            facts, there = _read_facts(path)
+            if set(needs) <= there and _without_set(facts["identity"]) == ours:
+                keys = zip(facts["contents"], read_tensor(path, "ids").tolist(), strict=True)
+                rows |= {(mark, i * drawn): (path, row) for row, (mark, i) in enumerate(keys)}
+        except (OSError, SafetensorError, ValueError, TypeError, KeyError):
+            continue
+    wanted = [(mark, i * drawn) for mark, i in zip(contents, ids, strict=True)]
+    return {place: rows[key] for place, key in enumerate(wanted) if key in rows}
+
+
+def _read_facts(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """What a part says of itself, and the names of its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return dict(parse_json((file.metadata() or {}).get("part", "{}"))), set(file.keys())
+
+
+def _without_set(identity: Mapping[str, Any]) -> dict[str, Any]:
+    found = json.loads(json.dumps(identity))
+    return {**found, "data": {**found["data"], "fingerprint": None}, "ids": None}
+
+
+def read_row(path: Path, place: int) -> tuple[dict[str, Tensor], float, str] | None:
+    """One image of a part: its tensors, its seconds, and its device in words.
+
+    None where the part is gone or damaged by now.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    device = read_device(path) or "not noted"
+    return row_of(tensors, place), read_seconds(path) / len(tensors["ids"]), device
+
+
+def row_of(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
+    """One image of the tensors of a part; a tensor of one row, which all share, gives that."""
+    found = {}
+    for name, tensor in tensors.items():
+        only = place if tensor.shape[_along(name)] > 1 else 0
+        found[name] = tensor.narrow(_along(name), only, 1).clone().cpu()
+    return found
+
+
+def joined(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of a part from those of its images; what some of them lack is left out."""
+    names = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: torch.cat([row[name] for row in rows], dim=_along(name)) for name in names}
+
+
+def _along(name: str) -> int:
+    """The dimension of the images."""
+    return 1 if name == "losses" or name.startswith("term.") else 0
 
 
 def read_part(path: Path) -> Part:

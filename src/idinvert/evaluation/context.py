@@ -73,6 +73,8 @@ class EvaluationContext:
         """Which real images sets of outputs are compared with: disjoint or same."""
         self.checkpoints: wire.Hashes = {}
         """Role to content hash, of the networks that are open; `provenance` opens all."""
+        self.contents: Sequence[str] = ()
+        """Hashes of the pixels of `images=`, by which other sets of pictures know them."""
         vars(self).update(opened)
 
     def replaced(self, **changes: Any) -> "EvaluationContext":
@@ -387,9 +389,7 @@ class EvaluationContext:
             self.results.append((record, out))
             name = record.data["name"]
             print(f"{record.task}: {record.n} images of {name}, run {record.run}: {out}")
-            lacks = [
-                key for key, text in record.protocol.items() if text.startswith("not measured")
-            ]
+            lacks = [key for key, how in record.protocol.items() if how.startswith("not measured")]
             for metric in [key for key in record.metrics if key not in lacks]:
                 print(f"  {metric:24s} {record.metrics[metric]:.5g}")
             if lacks:

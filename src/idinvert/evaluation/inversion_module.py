@@ -10,8 +10,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.domain import ids_of
 from idinvert.data.progress import Progress
-from idinvert.evaluation.chunk_store import Chunks, Span, has_part, part_path, write_part
+from idinvert.evaluation.chunk_store import (
+    Chunks,
+    Row,
+    Span,
+    has_part,
+    joined,
+    known_rows,
+    part_path,
+    read_row,
+    row_of,
+    write_part,
+)
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
 
@@ -25,6 +37,7 @@ class InversionModule(pl.LightningModule):
 
     Args:
         context, dataset, identity, paired, keep_start, recompute, label: see `inversions.predict`.
+        contents: hash of each image's pixels, where rows of other data sets may be taken over.
         chunks: all chunks of the evaluation.
         folder: where the parts are; on several machines a folder that all of them see.
     """
@@ -41,6 +54,7 @@ class InversionModule(pl.LightningModule):
         keep_start: bool,
         recompute: bool,
         label: str,
+        contents: Sequence[str],
     ) -> None:
         super().__init__()
         # A rank may find all its chunks done by an earlier run.
@@ -51,6 +65,7 @@ class InversionModule(pl.LightningModule):
         self.identity, self.paired = identity, context.paired_names if paired else []
         self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
+        self.contents, self.known = contents, dict[int, Row]()
         self.keep_start, self.recompute, self.label = keep_start, recompute, label
         self.progress_line: Progress | None = None
 
@@ -65,11 +80,22 @@ class InversionModule(pl.LightningModule):
         ]
 
     def setup(self, stage: str) -> None:
-        """Clear the folder once, before any rank looks into it."""
+        """Clear the folder once, before any rank looks into it; find what other sets have."""
         if self.trainer.is_global_zero:
             for path in self.folder.glob("part-*") if self.recompute else ():
                 path.unlink()
         self.trainer.strategy.barrier()
+        if self.contents and not self.recompute:
+            parts = self.context.run_folder.glob("invert-*/parts/part-*.safetensors")
+            self.known = known_rows(
+                [path for path in sorted(parts) if path.parent != self.folder],
+                contents=self.contents,
+                ids=ids_of(self.dataset) or [],
+                identity=self.identity,
+                needs=self.needs,
+            )
+        if self.known and self.trainer.is_global_zero:
+            print(f"{len(self.known)} of {len(self.contents)} pictures were inverted before")
 
     def predict_dataloader(self) -> DataLoader:
         """This rank's share of the chunks, less those that are done."""
@@ -96,26 +122,51 @@ class InversionModule(pl.LightningModule):
             self.progress_line.close()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Invert a chunk and write its part; returns which images it were."""
-        dtype = next(self.generator.parameters()).dtype  # float32, or what the precision made it
-        x = to_float(batch["image"]).to(dtype)  # [n, 3, R, R]
-        n, line = len(x), self.progress_line
+        """Invert what is not known of a chunk and write its part; returns which images it were."""
+        index, line = batch["index"], self.progress_line
         assert line is not None, "predict_dataloader comes first"
-        before = line.done
+        places, before = index.tolist(), line.done
+        found = [read_row(*self.known[i]) if i in self.known else None for i in places]
+        known = {j: row for j, row in enumerate(found) if row is not None}
+        rows = {j: row for j, (row, _, _) in known.items()}
+        seconds, devices = sum(own for _, own, _ in known.values()), [d for *_, d in known.values()]
+        tensors: dict[str, Tensor] = {}
+        if fresh := [j for j in range(len(places)) if j not in known]:
+            images, ids = batch["image"][fresh], batch["id"][fresh]
+            tensors, took = self._invert(images, ids, line=line, before=before + len(known))
+            seconds, devices = seconds + took, [device_in_words(self.device), *devices]
+        if known:
+            rows |= {j: row_of(tensors, k) for k, j in enumerate(fresh)}
+            tensors = joined([rows[j] for j in range(len(places))])
+        write_part(
+            part_path(self.folder, places[0], places[-1] + 1),
+            {**tensors, "index": index, "ids": batch["id"]},
+            names=list(batch["name"]),
+            identity=self.identity,
+            seconds=seconds,
+            device=" and ".join(dict.fromkeys(devices)),
+            contents=[self.contents[i] for i in places] if self.contents else (),
+        )
+        line.update(before + len(places))
+        return index
+
+    def _invert(
+        self, images: Tensor, ids: Tensor, *, line: Progress, before: float
+    ) -> tuple[dict[str, Tensor], float]:
+        """The tensors of a part of these images, but for their places, and the seconds it took."""
+        dtype = next(self.generator.parameters()).dtype  # float32, or what the precision made it
+        x, n = to_float(images).to(dtype), len(images)  # [n, 3, R, R]
         found = self.inverter.invert(
             x,
             generator=self.generator,
-            ids=batch["id"],
+            ids=ids,
             progress=lambda done, steps: line.update(before + n * done / steps),
         )
         values: dict[str, Tensor] = {}
         if self.suite is not None:
             with torch.autocast(self.device.type, enabled=False):  # metrics in full precision
-                values = self.suite.update(found.images.float(), to_float(batch["image"]))
-        index = batch["index"]
+                values = self.suite.update(found.images.float(), to_float(images))
         tensors = {
-            "index": index,
-            "ids": batch["id"],
             "codes": found.codes.float(),
             "images": to_uint8(found.images),
             "losses": found.losses.float(),
@@ -129,13 +180,4 @@ class InversionModule(pl.LightningModule):
             tensors["z"] = found.z.float()
         if self.keep_start:
             tensors["start_images"] = to_uint8(found.start_images)
-        write_part(
-            part_path(self.folder, int(index[0]), int(index[-1]) + 1),
-            tensors,
-            names=list(batch["name"]),
-            identity=self.identity,
-            seconds=found.seconds * n,
-            device=device_in_words(self.device),
-        )
-        line.update(before + n)
-        return index
+        return tensors, found.seconds * n

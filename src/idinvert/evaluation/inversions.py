@@ -225,6 +225,7 @@ def predict(
         keep_start=keep_start,
         recompute=recompute,
         label=label or context.method,
+        contents=context.contents if dataset is context.dataset else (),
     )
     module.eval()
     if recompute or module.missing(chunks):

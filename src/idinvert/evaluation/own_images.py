@@ -73,12 +73,14 @@ def on_images(
     context: EvaluationContext, images: Dataset, *, name: str, contents: Any
 ) -> EvaluationContext:
     """The context on other images; their fingerprint is of their contents and order."""
-    digest = hashlib.sha256()
+    digest, marks = hashlib.sha256(), []
     for tensor in contents:
-        digest.update(tensor.contiguous().numpy().tobytes())
+        pixels = tensor.contiguous().numpy().tobytes()
+        digest.update(pixels)
+        marks.append(hashlib.sha256(pixels).hexdigest())
     resolution = context.generator.resolution
     domain = Domain(safe(name), resolution, images, images, images, digest.hexdigest()[:16])
-    ours = {"domain": domain, "dataset": images, "split": "all", "n": None}
+    ours = {"domain": domain, "dataset": images, "split": "all", "n": None, "contents": marks}
     return context.replaced(**ours, metric_names=ALWAYS, seed=context.provenance["seed"])
 
 

@@ -55,7 +55,7 @@ class Inverter(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that made it, JSON-able, for records."""
+        """The choices that made it, JSON-able, for records; "seed" where ids decide a draw."""
         ...
 
     def invert(
