@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from idinvert.data.datamodule import StreamSampler, permutation, places_seen
+from idinvert.data.datamodule import StreamSampler, permutation
 from idinvert.errors import DataError
 
 
@@ -60,12 +60,3 @@ def test_bad_settings_are_refused() -> None:
     for wrong in ({"batch_size": 0}, {"start": -1}, {"rank": 2, "world_size": 2}):
         with pytest.raises(ValueError, match="expected"):
             StreamSampler(**{"length": 5, "batch_size": 4, "seed": 0, **wrong})
-
-
-def test_the_places_of_a_training_are_known_beforehand() -> None:
-    for length, start, end in ((50, 0, 8), (50, 44, 60), (7, 0, 7), (50, 96, 100), (7, 3, 90)):
-        sampler = iter(StreamSampler(length=length, batch_size=1, seed=5, start=start))
-        stream = {next(sampler)[0] for _ in range(end - start)}
-        assert places_seen(length, seed=5, start=start, end=end, first=0) == stream
-        more = set(permutation(length, seed=5, epoch=0)[:3].tolist())
-        assert places_seen(length, seed=5, start=start, end=end, first=3) == stream | more

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from idinvert.data.datamodule import StreamSampler
 from idinvert.data.domain import Domain, prepare
 from idinvert.errors import DataError
+from idinvert.toy import miniature
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
 from idinvert.toy.faces import FACES
@@ -330,20 +333,80 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch) ->
         prepare(small(tmp_path / "file" / "below").val)
 
 
+def half_made(folder: Path) -> tuple[Path, Path]:
+    """The pixels and the checksums of a split that is not complete."""
+    (pixels,), (sums,) = folder.glob("*.begun"), folder.glob("*.sums")
+    return pixels, sums
+
+
 def test_of_a_split_only_what_is_announced_is_rendered(tmp_path: Path) -> None:
     whole = small(tmp_path / "whole").train
     prepare(whole)
     split = small(tmp_path / "part").train
     for places in ([3, 7, 5], range(4), [3]):
         prepare(split, places)
-    sizes = [len(np.load(file)) for file in (tmp_path / "part").glob("*.npy")]
-    assert sorted(sizes) == [3, 6]
+    pixels, sums = half_made(tmp_path / "part")
+    assert np.flatnonzero(np.load(sums).any(axis=1)).tolist() == [0, 1, 2, 3, 5, 7]
     for ours in (split, pickle.loads(pickle.dumps(split))):
         for index in range(20):  # those that nobody announced too
             assert torch.equal(ours[index]["image"], whole[index]["image"])
             assert ours[index]["id"] == whole[index]["id"]
-    assert len(list((tmp_path / "part").glob("*.npy"))) == 2
+    assert not list((tmp_path / "part").glob("*.npy"))
     again = small(tmp_path / "whole").train  # the cache of the whole is used where it is there
     prepare(again, [2])
     assert torch.equal(again[2]["image"], whole[2]["image"])
-    assert len(list((tmp_path / "whole").glob("*.npy"))) == 1
+    assert not list((tmp_path / "whole").glob("*.begun"))
+    # What is damaged or cut off is rendered again, and nothing else.
+    data = bytearray(pixels.read_bytes())
+    data[-20 * 768 + 3 * 768] ^= 1
+    pixels.write_bytes(data)
+    anew = small(tmp_path / "part").train
+    prepare(anew, [0])
+    assert torch.equal(anew[3]["image"], whole[3]["image"])
+    prepare(anew)
+    (file,) = (tmp_path / "part").glob("*.npy")
+    assert file.read_bytes() == next((tmp_path / "whole").glob("*.npy")).read_bytes()
+    assert sorted(path.suffix for path in file.parent.iterdir()) == [".lock", ".npy", ".sha256"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_is_followed_in_its_order(tmp_path: Path, workers: int, monkeypatch) -> None:
+    """Each image is rendered before its batch comes, once; others take over what is half made."""
+    monkeypatch.setattr(miniature, "_BLOCK", 8)
+    whole = small(tmp_path / "whole", train=60).train
+    batches = list(islice(StreamSampler(length=60, batch_size=4, seed=1), 40))
+    split = small(tmp_path / "part", train=60).train
+
+    def drawn() -> set[int]:
+        return set(np.flatnonzero(np.load(half_made(tmp_path / "part")[1]).any(axis=1)))
+
+    followed = split.follow(iter(batches), workers=workers)
+    for batch in batches[:2]:
+        assert next(followed) == batch and set(batch) <= drawn()
+        for place in batch:
+            assert torch.equal(split[place]["image"], whole[place]["image"])
+    assert len(drawn()) < 60, "no further ahead than a few blocks"
+    followed.close()  # as where training is stopped
+    before = drawn()
+    second = small(tmp_path / "part", train=60).train  # a rank, or the run that goes on
+    mine, theirs = batches[2::2], batches[3::2]
+    one = second.follow(iter(mine), workers=1)
+    two = small(tmp_path / "part", train=60).train.follow(iter(theirs), workers=1)
+    assert before <= drawn()
+    found = [list(pair) for pair in zip(one, two, strict=True)]
+    assert found == [list(pair) for pair in zip(mine, theirs, strict=True)]
+    for place in range(60):
+        assert torch.equal(second[place]["image"], whole[place]["image"])
+    (file,) = (tmp_path / "part").glob("*.npy")
+    assert file.read_bytes() == next((tmp_path / "whole").glob("*.npy")).read_bytes()
+    assert list(small(tmp_path / "part", train=60).train.follow(iter(mine), workers=1)) == mine
+
+
+def test_a_full_disk_under_a_training_is_said(tmp_path: Path, monkeypatch) -> None:
+    def full(*words):
+        raise OSError(28, "No space left on device")
+
+    split = small(tmp_path).train
+    monkeypatch.setattr(miniature, "_fill", full)
+    with pytest.raises(DataError, match=r"No space left.*data\.cache_dir"):
+        next(split.follow(iter([[1, 2]] * 40), workers=1))

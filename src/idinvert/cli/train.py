@@ -31,7 +31,7 @@ from idinvert.config.run_folder import (
     write_config,
     write_contents,
 )
-from idinvert.data.datamodule import ImageDataModule, places_seen
+from idinvert.data.datamodule import ImageDataModule, permutation
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError, OutputError, as_typed
 from idinvert.evaluation.provenance import command
@@ -131,15 +131,10 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
     if checkpoint and start >= config["nimg"] and is_finished(folder, checkpoint):
         _report_done(parts, folder=folder, nimg=start)
         return None
-    # Before the processes of other devices begin.
-    seen = places_seen(
-        len(parts.domain.train),  # type: ignore[arg-type]
-        seed=config["seed"],
-        start=start,
-        end=config["nimg"],
-        first=config.get("recalibrate", 0),
-    )
-    prepare(parts.domain.train, seen)
+    # Before the processes of other devices begin; what else training sees is made meanwhile.
+    count = len(parts.domain.train)  # type: ignore[arg-type]
+    first = permutation(count, seed=config["seed"], epoch=0)[: config.get("recalibrate", 0)]
+    prepare(parts.domain.train, first.tolist())
     prepare(parts.domain.val)
     data = ImageDataModule(
         domain=parts.domain,

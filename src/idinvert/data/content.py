@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+
+import numpy as np
 
 from idinvert.durable import write
 from idinvert.errors import DataError
@@ -172,3 +175,23 @@ def _load(index: Path) -> _Known:
         return {name: ((size, changed, inode), sha) for name, size, changed, inode, sha in stored}
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def make_array(path: Path, shape: tuple[int, ...]) -> None:
+    """Makes a uint8 array file of zeros."""
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + math.prod(shape))
+
+
+def is_whole_array(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether `path` is a complete uint8 array file of this shape."""
+    try:
+        # An array without elements cannot be mapped.
+        array = np.load(path, mmap_mode=None if 0 in shape else "r")
+    except (ValueError, OSError, EOFError):  # missing, foreign, or cut off
+        return False
+    offset = getattr(array, "offset", path.stat().st_size)
+    size_fits = path.stat().st_size == offset + array.nbytes
+    return size_fits and array.shape == shape and array.dtype == np.uint8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from idinvert.data.domain import Domain
+from idinvert.data.pool import cores
 from idinvert.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
@@ -53,6 +55,7 @@ class StreamSampler(Sampler[list[int]]):
         rank: This rank, 0 to `world_size` - 1.
         world_size: Number of ranks.
         start: nimg, the images seen so far by all ranks together.
+        follow: Hands batches on, as soon as their images can be read.
 
     Raises:
         DataError: The split is empty.
@@ -68,6 +71,7 @@ class StreamSampler(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         start: int = 0,
+        follow: Callable[[Iterator[list[int]]], Iterator[list[int]]] = iter,
     ) -> None:
         if length < 1:
             raise DataError("the training split is empty; change `data.train` or `data.split`")
@@ -78,8 +82,12 @@ class StreamSampler(Sampler[list[int]]):
             )
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.world_size, self.start = rank, world_size, start
+        self.follow = follow
 
     def __iter__(self) -> Iterator[list[int]]:
+        return self.follow(self._batches())
+
+    def _batches(self) -> Iterator[list[int]]:
         epoch, order = -1, torch.empty(0)
         position = self.start + self.rank * self.batch_size
         while True:
@@ -98,17 +106,6 @@ def permutation(length: int, *, seed: int, epoch: int) -> Tensor:
     digest = hashlib.sha256(f"{seed}/{epoch}".encode()).digest()
     rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return torch.randperm(length, generator=rng)
-
-
-def places_seen(length: int, *, seed: int, start: int, end: int, first: int) -> set[int]:
-    """Places that a training sees from `start` to `end` images, and the `first` of epoch 0."""
-    if end - start >= length:
-        return set(range(length))
-    seen = set(permutation(length, seed=seed, epoch=0)[:first].tolist())
-    for epoch in range(start // length, -(-end // length)):
-        order = permutation(length, seed=seed, epoch=epoch)
-        seen.update(order[max(start - epoch * length, 0) : max(end - epoch * length, 0)].tolist())
-    return seen
 
 
 class ImageDataModule(LightningDataModule):
@@ -161,6 +158,10 @@ class ImageDataModule(LightningDataModule):
                 f"got a global batch of {self.batch_size} images over {world_size} ranks, expected "
                 "a multiple of the ranks; change `batch_size` or `trainer.devices`"
             )
+        split, options = self.domain.train, dict[str, Any]()
+        if hasattr(split, "follow"):
+            workers = max(1, cores() // world_size)
+            options["follow"] = partial(split.follow, workers=workers, told=rank == 0)
         sampler = StreamSampler(
             length=len(self.domain.train),  # type: ignore[arg-type]
             batch_size=self.batch_size // world_size,
@@ -168,6 +169,7 @@ class ImageDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             start=self._nimg(),
+            **options,
         )
         return DataLoader(
             self.domain.train,

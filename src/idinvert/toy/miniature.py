@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+import zlib
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from idinvert.annotations import Count, PathText, PositiveInt, Resolution, Seed
-from idinvert.data.content import default_cache_dir, file_hash
+from idinvert.data.content import default_cache_dir, file_hash, is_whole_array, make_array
 from idinvert.data.domain import Domain
 from idinvert.data.pool import cores, in_order
 from idinvert.data.progress import Progress
 from idinvert.data.split import draw
-from idinvert.durable import hash_of, write, written_whole
+from idinvert.durable import hash_of, move, write, written_whole
 from idinvert.errors import DataError
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
@@ -45,11 +48,8 @@ DRAWN = {"train": (0, 600_000), "test": (600_000, 90_000), "val": (690_000, 10_0
 _BLOCK = 128  # images rendered at once
 _WORTH = 15.0  # seconds of work left from which on it pays to start more processes
 _MOST = 32  # processes
-_MANY = 20_000  # images, of which a user is told how to need fewer
-_SHORTER = (
-    "note: {:,} images are rendered before the first step, once for all runs;\n"
-    "a smaller nimg=…, n=… or data.train=… needs fewer"
-)
+_MANY = 5_000  # images, of which a user is told
+_MEANWHILE = "note: the images of {} are rendered while training goes on, once for all runs"
 
 
 def procedural(
@@ -127,11 +127,13 @@ churches_mini = partial(procedural, CHURCHES)
 
 
 class RenderedSplit(Dataset[dict[str, Any]]):
-    """One split, rendered to a uint8 file of its own when its first image is asked for.
+    """One split, rendered to a uint8 file of its own once its images are asked for.
 
     So an evaluation renders no images to train on. Who knows which images will be asked for says so
-    by `prepare_part`, and no others are rendered. Long work is done by several processes. The
-    file is mapped into the memory of each process that reads it.
+    by `prepare_part`, or by `follow` meanwhile, and no others are rendered. Until the file is
+    complete, it has another name, and a checksum for each image, so that any process may go on with
+    it; an image whose checksum is wrong is drawn when it is asked for. Long work is done by several
+    processes. The file is mapped into the memory of each process that reads it.
 
     Args:
         renderer: Draws the images.
@@ -165,10 +167,9 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         if masks:
             shapes["masks"] = (len(ids), resolution, resolution)  # type: ignore[assignment]
         self._files = {folder / f"{self.stem}.{kind}.npy": shape for kind, shape in shapes.items()}
+        self._sums = folder / f"{self.stem}.sums"
         self._arrays: list[np.ndarray] = []
-        self._options: dict[str, Any] = {"resolution": resolution, "seed": seed, "masks": masks}
-        self._part: RenderedSplit | None = None
-        self._at: dict[int, int] = {}
+        self._begun = False  # whether they are of files that are not complete
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -187,10 +188,9 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a split of {len(self)} images")
         pixels = self._pixels(index)
-        number = int(self.ids[index])
         return {
             "image": pixels[0],
-            "id": number,
+            "id": (number := int(self.ids[index])),
             "name": f"{number:06d}",
             "attributes": self.labels[index].clone(),
             **({"mask": pixels[1]} if len(pixels) > 1 else {}),
@@ -198,35 +198,31 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
     def _pixels(self, index: int) -> list[Tensor]:
         """The picture at `index`, and its mask if it is wanted."""
-        if self._part is not None and index in self._at:
-            return self._part._pixels(self._at[index])
-        if self._part is not None:  # an image that nobody announced
-            drawn = self.renderer.render(self.labels[index : index + 1], resolution=self.resolution)
-            return [pixels[0] for pixels in drawn[: len(self._files)]]
         if not self._arrays:
-            self.prepare()
-            self._arrays = [np.load(path, mmap_mode="r") for path in self._files]
-        return [torch.from_numpy(array[index].copy()) for array in self._arrays]
+            self._map() if self._begun else self.prepare()
+        if self._is_drawn(index):
+            return [torch.from_numpy(array[index].copy()) for array in self._arrays[:-1]]
+        drawn = self.renderer.render(self.labels[index : index + 1], resolution=self.resolution)
+        return [pixels[0] for pixels in drawn[: len(self._files)]]
+
+    def _map(self) -> None:
+        """Maps the files, and the sums of those that are not complete."""
+        load = partial(np.load, mmap_mode="r" if len(self) else None)
+        if self._begun:
+            with suppress(FileNotFoundError):  # another process has completed them
+                self._arrays = [*map(load, map(_begun, self._files)), load(self._sums)]
+                return
+        self._begun, self._arrays = False, [*map(load, self._files), np.empty(0)]
+
+    def _is_drawn(self, index: int) -> bool:
+        """Whether the image is in the mapped files, as it was drawn."""
+        if not self._begun:
+            return True
+        *pixels, sums = self._arrays  # no pixels are read that were never written
+        return sums[index].any() and _sum_of(p[index] for p in pixels) == sums[index].tobytes()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": []}  # a worker process maps the files anew
-
-    def prepare_part(self, places: Collection[int]) -> None:
-        """Renders some images to a file of their own, unless the whole split is there.
-
-        Others are then drawn when they are asked for, each time.
-
-        Raises:
-            DataError: The files cannot be written.
-        """
-        if len(set(places)) >= len(self) or self._is_there():
-            self.prepare()
-        elif not set(places) <= self._at.keys():
-            chosen = sorted({*places, *self._at})
-            ids, folder = self.ids[chosen], self.folder
-            part = RenderedSplit(self.renderer, ids=ids, folder=folder, **self._options)
-            part.prepare()
-            self._part, self._at = part, {place: i for i, place in enumerate(chosen)}
 
     def prepare(self) -> None:
         """Renders what is missing or broken; whoever comes second waits and finds it there.
@@ -234,27 +230,69 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         Raises:
             DataError: The files cannot be written.
         """
-        self._part, self._at = None, {}
-        if self._is_there():
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / f"{self.stem}.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # one that dies lets go by itself
-                if not self._is_there():
-                    self._render()
-                    sums = {path.name: hash_of(path) for path in self._files}
-                    write(self.folder / f"{self.stem}.sha256", json.dumps(sums))
-        except OSError as error:
-            size = sum(map(math.prod, self._files.values())) / 1e6
-            raise DataError(
-                f"cannot write the image cache in {self.folder}: {error}; it needs a writable "
-                f"folder with {size:,.0f} MB free; change `data.cache_dir` or $IDINVERT_CACHE"
-            ) from error
+        self.prepare_part(range(len(self)))
+
+    def prepare_part(self, places: Collection[int]) -> None:
+        """Renders some images, where they are missing or broken, with a line of progress.
+
+        Others are then drawn when they are asked for, each time.
+
+        Raises:
+            DataError: The files cannot be written.
+        """
+        with self._making() as todo:
+            places = [i for i in sorted(set(places)) if todo and not self._is_drawn(i)]
+            blocks = [places[k : k + _BLOCK] for k in range(0, len(places), _BLOCK)]
+            label = f"rendering {self.renderer.name} once, for the cache"
+            with Progress(label, len(places), patience=2.0) as progress:
+                for done, _ in enumerate(_in_processes(self._filler(), blocks), start=1):
+                    progress.update(min(done * _BLOCK, len(places)))
+            self._finish()
+
+    def follow(
+        self, batches: Iterator[list[int]], *, workers: int, told: bool = True
+    ) -> Generator[list[int], None, None]:
+        """Hands each batch on once its images are rendered, which other processes do ahead of it.
+
+        Args:
+            batches: Places of images, without end.
+            workers: Processes; 1 renders in this one.
+            told: Whether to say so where there are many.
+
+        Raises:
+            DataError: The files cannot be written.
+        """
+        with self._making():
+            known = np.array([self._is_drawn(place) for place in range(len(self))])
+        if told and len(known) - known.sum() > _MANY:
+            print(_MEANWHILE.format(self.renderer.name), file=sys.stderr)
+        taken: deque[list[list[int]]] = deque()
+
+        def blocks() -> Iterator[list[int]]:
+            for first in batches if not known.all() else ():
+                some = [first, *itertools.islice(batches, max(0, _BLOCK // len(first) - 1))]
+                taken.append(some)
+                todo = [i for i in dict.fromkeys(itertools.chain(*some)) if not known[i]]
+                known[todo] = True
+                yield todo
+                if known.all():
+                    return
+
+        with (
+            self._refusals(),
+            suppress(BrokenProcessPool),  # what is not rendered is drawn when it is asked for
+            closing(in_order(self._filler(), blocks(), workers=min(workers, _MOST))) as rendered,
+        ):
+            for _ in rendered:
+                yield from taken.popleft()
+        yield from itertools.chain(*taken)
+        with self._making():
+            self._finish()
+        yield from batches
 
     def _is_there(self) -> bool:
         """Whether the files are complete and, where their hashes are known, as they were made."""
-        if not all(_is_whole(path, shape) for path, shape in self._files.items()):
+        if not all(is_whole_array(path, shape) for path, shape in self._files.items()):
             return False
         try:
             known = dict(json.loads((self.folder / f"{self.stem}.sha256").read_bytes()))
@@ -264,77 +302,99 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             return False
         return all(known.get(path.name) == file_hash(path) for path in self._files)
 
-    def _render(self) -> None:
-        """Renders all files, with a line of progress.
+    @contextmanager
+    def _making(self) -> Iterator[bool]:
+        """Whether images are missing; meanwhile other processes wait, unless they follow."""
+        with self._refusals(), ExitStack() as held:
+            if not self._is_there():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context((self.folder / f"{self.stem}.lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)  # one that dies lets go by itself
+            self._begun = not self._is_there()
+            shapes = {_begun(path): shape for path, shape in self._files.items()}
+            for path, shape in {**shapes, self._sums: (len(self), 4)}.items():
+                if self._begun and not is_whole_array(path, shape):
+                    with written_whole(path) as name:
+                        make_array(name, shape)
+            self._map()
+            yield self._begun
 
-        A file under its final name is whole, whoever wrote it and however many did.
-        """
-        with ExitStack() as stack:
-            places = []
-            for path, shape in self._files.items():
-                name = stack.enter_context(written_whole(path))
-                places.append((name, _make_array(name, shape)))
-            fill = partial(_fill, self.renderer, self.labels, self.resolution, places)
-            progress = Progress(
-                f"rendering {self.renderer.name} once, for the cache", len(self), patience=2.0
-            )
-            for done, _ in enumerate(_in_processes(fill, range(0, len(self), _BLOCK)), start=1):
-                if done == 1 and len(self) > _MANY:
-                    print(_SHORTER.format(len(self)), file=sys.stderr)
-                progress.update(min(done * _BLOCK, len(self)))
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            size = sum(map(math.prod, self._files.values())) / 1e6
+            raise DataError(
+                f"cannot write the image cache in {self.folder}: {error}; it needs a writable "
+                f"folder with {size:,.0f} MB free; change `data.cache_dir` or $IDINVERT_CACHE"
+            ) from error
+
+    def _filler(self) -> Callable[[Sequence[int]], None]:
+        """Renders the images at some places to the files; can be sent to another process."""
+        files = [*map(_begun, self._files), self._sums]
+        return partial(_fill, self.renderer, self.labels, self.resolution, files)
+
+    def _finish(self) -> None:
+        """Gives the files their final names where all images are drawn."""
+        if self._begun and all(map(self._is_drawn, range(len(self)))):
+            sums = {path.name: hash_of(_begun(path)) for path in self._files}
+            write(self.folder / f"{self.stem}.sha256", json.dumps(sums))
+            for path in self._files:
+                move(_begun(path), path)
+            self._sums.unlink()
+            self._begun = False
+            self._map()
 
 
-def _make_array(path: Path, shape: tuple[int, ...]) -> int:
-    """Makes a uint8 array file of zeros; returns where its first image begins, in bytes."""
-    with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-        file.truncate(start + math.prod(shape))
-    return start
+def _begun(path: Path) -> Path:
+    """The file of the same content while it is not complete."""
+    return path.with_suffix(".begun")
+
+
+def _sum_of(pixels: Iterable[Any]) -> bytes:
+    """The checksum of an image and its mask: 4 bytes, which are never those of an empty file."""
+    total = reduce(lambda found, array: zlib.crc32(array.tobytes(), found), pixels, 1)
+    return (total or 1).to_bytes(4, "little")
 
 
 def _fill(
-    renderer: Renderer, labels: Tensor, resolution: int, files: list[tuple[Path, int]], start: int
+    renderer: Renderer,
+    labels: Tensor,
+    resolution: int,
+    files: Sequence[Path],
+    places: Sequence[int],
 ) -> None:
-    """Renders the block of images from `start` on, and writes it to its place in each file."""
-    rendered = renderer.render(labels[start : start + _BLOCK], resolution=resolution)
-    for (path, offset), part in zip(files, rendered, strict=False):
-        with path.open("r+b") as file:  # mapped, a full disk would be a crash
-            file.seek(offset + start * part[0].numel())
-            file.write(part.numpy().tobytes())
+    """Renders the images at some places, and writes each to its place in each file."""
+    rendered = renderer.render(labels[list(places)], resolution=resolution)
+    columns = [[pixels.numpy() for pixels in part] for part in rendered[: len(files) - 1]]
+    sums = [_sum_of(pixels) for pixels in zip(*columns, strict=True)]
+    with suppress(FileNotFoundError):  # another process has completed them
+        for path, items in zip(files, [*columns, sums], strict=True):
+            with path.open("r+b") as file:  # mapped, a full disk would be a crash
+                end = file.seek(0, 2)
+                for place, item in zip(places, map(bytes, items), strict=True):
+                    file.seek(end - (len(labels) - place) * len(item))
+                    file.write(item)
 
 
-def _in_processes(fill: Callable[[int], None], starts: Sequence[int]) -> Iterator[None]:
-    """Calls `fill` for each start, in several processes where much is left to do.
-
-    Blocks that a killed process leaves undone are done by this one.
-    """
+def _in_processes(
+    fill: Callable[[Sequence[int]], None], blocks: Sequence[Sequence[int]]
+) -> Iterator[None]:
+    """Calls `fill` for each block, in several processes where much is left; one may be killed."""
     began, done, left = time.monotonic(), 0, 0.0
     workers = min(cores(), _MOST)
-    while done < len(starts) and (workers == 1 or left < _WORTH):
-        fill(starts[done])
+    while done < len(blocks) and (workers == 1 or left < _WORTH):
+        fill(blocks[done])
         done += 1
-        left = (time.monotonic() - began) * (len(starts) - done) / done
+        left = (time.monotonic() - began) * (len(blocks) - done) / done
         yield
     try:
-        with closing(in_order(fill, starts[done:], workers=workers)) as filled:
+        with closing(in_order(fill, blocks[done:], workers=workers)) as filled:
             for _ in filled:
                 done += 1
                 yield
     except BrokenProcessPool:
-        for start in starts[done:]:
-            fill(start)
+        for block in blocks[done:]:
+            fill(block)
             yield
-
-
-def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether `path` is a complete uint8 array file of this shape."""
-    try:
-        # An array without elements cannot be mapped.
-        array = np.load(path, mmap_mode=None if 0 in shape else "r")
-    except (ValueError, OSError, EOFError):  # missing, foreign, or cut off
-        return False
-    offset = getattr(array, "offset", path.stat().st_size)
-    size_fits = path.stat().st_size == offset + array.nbytes
-    return size_fits and array.shape == shape and array.dtype == np.uint8
