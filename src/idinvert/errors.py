@@ -13,6 +13,10 @@ from typing import Any
 
 LONGEST = 4_000
 """Characters of an error's message."""
+FEW_LINES = 240
+"""Characters of a list of names in it."""
+FEW_LINES = 240
+"""Characters of a list of names in it."""
 PLACES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENAMETOOLONG, errno.ESTALE),
@@ -109,7 +113,10 @@ def nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
-    return f"Known here: {', '.join(sorted(set(known)))}."
+    text = ", ".join(listed := sorted(set(known)))
+    if len(text) > FEW_LINES:
+        text = f"{text[:FEW_LINES].rpartition(', ')[0]} … ({len(listed)} in all)"
+    return f"Known here: {text}."
 
 
 def readable(text: str) -> str:

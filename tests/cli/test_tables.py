@@ -1,22 +1,26 @@
 """A row of a table takes no record that differs from its commands in a single choice."""
 
 import copy
+import functools
+import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from idinvert.cli.tables import LONG, _is_look, _steps, _with_training, expected_choices
+from idinvert.cli.run_defaults import KINDS, trained_runs, with_trained_generator
+from idinvert.cli.tables import LONG, _is_look, _steps, with_training, expected_choices
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled
 from idinvert.results.parse import described
-from idinvert.results.record import Record, from_dict, to_dict
+from idinvert.results.record import Record, from_dict, read_records, to_dict
 from idinvert.results.select import Default, failures, leaves, of_the_run
 from idinvert.results.spec import ANY, FREE, Place
 from tests.results.synthetic import record_for
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 NAMES = sorted(path.stem for path in (config_dir() / "table").glob("*.yaml"))
 MAY_DIFFER = {
     "run": "names what the choices made",
@@ -159,16 +163,55 @@ def test_a_command_that_cannot_be_composed_is_named() -> None:
         filled(table, [])
 
 
-def test_commands_train_the_runs_that_are_not_on_this_machine():
-    spec = compose_plain("evaluate", ["table=table1_methods"])["table"]
-    table = described(spec, scale="miniature", expected=expected_choices)
-    shown = filled(table, [])
-    cells = [replace(c, missing=c.missing and replace(c.missing, run="far")) for c in shown.cells]
-    shown = replace(shown, cells=cells)
-    for cell in _with_training(shown, {"near"}).cells:
-        if cell.missing and cell.missing.commands:
-            assert cell.missing.run is None and cell.missing.commands == cell.place.commands()
-    assert _with_training(shown, {"far"}) == shown
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["miniature", "full"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_printed_command_can_be_typed_as_it_stands(
+    name: str, scale: str, tmp_path: Path
+) -> None:
+    """It composes; its runs and GANs are shipped, or a command above it trains them."""
+    table = described(
+        compose_plain("evaluate", [f"table={name}"])["table"],
+        scale=scale,
+        expected=expected_choices,
+    )
+    shipped = {run.run for run in trained_runs(tmp_path)}
+    for records in ([], read_records([EXPERIMENTS / name])):
+        cells = with_training(filled(table, records), tmp_path).cells
+        for commands in {cell.missing.commands for cell in cells if cell.missing}:
+            trained: set[str] = set()
+            for command in commands:
+                python, file, *words = shlex.split(command)
+                assert (python, file) in (("python", "train.py"), ("python", "evaluate.py"))
+                config = composed(file.removesuffix(".py"), *words)
+                if file == "evaluate.py":
+                    assert config["run"] in shipped or (config["run"], trained) == ("RUN", {"E"})
+                elif "experiment=gan" in words:
+                    trained = {f"trained:{kind_of(config['generator'])}"}
+                else:
+                    path = config["generator"]["path"]
+                    assert path.startswith("FILE_OF_") or path in trained or has(config, tmp_path)
+                    trained = {"E"}
+
+
+def has(config: dict[str, Any], outputs: Path) -> bool:
+    """Whether a GAN of that kind is shipped."""
+    found = with_trained_generator({**config, "system": {"outputs": str(outputs)}})
+    return found["generator"]["path"].startswith("shipped:")
+
+
+def kind_of(node: dict[str, Any]) -> str:
+    name = node["_target_"].rsplit(".", 1)[-1]
+    return next(kind for kind, what in KINDS.items() if what == (name, node["multi_w"]))
+
+
+@functools.cache
+def composed(program: str, *words: str) -> dict[str, Any]:
+    return compose_plain(program, list(words))
+
+
+def test_a_look_starts_no_long_row() -> None:
+    shown = filled(places_of("table1_methods")[0].table, [])
     long = [place for place in evaluations(shown, everything=True) if _steps(place) >= LONG]
     assert long, "table 1 has rows of 1,000 steps"
     config = {"n": 32, "scale": {"n_test": 500}, "recompute": False}

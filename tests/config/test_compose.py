@@ -1,8 +1,11 @@
 """Typos are found before any work, and point to the nearest valid name."""
 
+import re
+
 import pytest
 
 from idinvert.config.compose import compose_plain, expand_sweep
+from idinvert.config.neighbours import dotted, nearest_key
 from idinvert.errors import ConfigError
 
 
@@ -15,11 +18,57 @@ from idinvert.errors import ConfigError
         ("objective=papper", "paper"),
         ("experiment=domain_guidet", "domain_guided"),
         ("encoder.backbone.varient=v1", "encoder.backbone.variant"),
+        ("lrr=3", "objective.lr"),
+        ("+lrr=3", "objective.lr"),
+        ("optim.lrr=3", "objective.lr"),
+        ("objective_lr=3", "objective.lr"),
+        ("keeps=1", "checkpoint.keep"),
+        ("trainer.device=2", "trainer.devices"),
+        ("dataa.name=x", "data"),
     ],
 )
 def test_a_typo_names_the_nearest_valid_name(override: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"'{hint}'"):
         compose_plain("train", [override])
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program: str) -> None:
+    keys = dotted(compose_plain(program, []))
+    for key in keys:
+        group, _, last = key.rpartition(".")
+        if last.startswith("_"):
+            continue
+        for typed in (f"{key}x", f"{last}x") if group else (f"{key}x",):
+            said = re.fullmatch(r"Did you mean '(.*)'\?", nearest_key(typed, keys))
+            assert said, (typed, key)
+            found = said[1].rpartition(".")[2]
+            assert last in found or last.endswith(found), (typed, said[1])
+
+
+@pytest.mark.parametrize(
+    ("program", "word", "said"),
+    [
+        ("train", "foo=1", "Known here: accumulate, "),
+        ("train", "objective.foo=1", "Known here: adversarial, betas, "),
+        ("train", "experiment=tab", "Known here: attributes, "),
+        ("train", "objective=domain_guided", "There is experiment=domain_guided."),
+        ("train", "n=4", "is a choice of evaluate.py."),
+        ("train", "inversion=encoder", "is a choice of evaluate.py."),
+        ("evaluate", "nimg=4", "is a choice of train.py."),
+        ("evaluate", "images.path=x", "images has no keys here, and is set as images=…"),
+        ("evaluate", "task.alpha=1", "task has no keys here, and is set as task=…"),
+        ("evaluate", "task.out=x", "There is task.out with task=diffusion or interpolation or"),
+        ("evaluate", "foo.bar.baz=1", "Known here: attributes, "),
+        ("evaluate", "inversion=paper", "There is objective=paper."),
+    ],
+)
+def test_what_is_like_nothing_is_answered_within_a_few_lines(
+    program: str, word: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_plain(program, [word])
+    assert said in str(caught.value) and len(str(caught.value)) < 4 * 80
 
 
 def test_a_wrong_type_is_refused() -> None:

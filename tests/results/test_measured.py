@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.cli.tables import expected_choices
+from idinvert.cli.tables import expected_choices, with_training
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.results.cells import filled
 from idinvert.results.parse import described
@@ -31,7 +31,7 @@ def test_tables_were_measured() -> None:
 def test_records_give_the_table_that_stands_there(folder: Path, tmp_path: Path) -> None:
     spec = compose_plain("evaluate", [f"table={folder.name}"])["table"]
     table = described(spec, scale="miniature", expected=expected_choices)
-    shown = filled(table, read_records(folder))
+    shown = with_training(filled(table, read_records(folder)), tmp_path)
     for written in write(shown, tmp_path):
         there = committed(folder, written)
         assert there.is_file()

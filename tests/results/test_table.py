@@ -9,7 +9,7 @@ from idinvert.errors import ConfigError
 from idinvert.results.cells import filled, records_of
 from idinvert.results.parse import described
 from idinvert.results.record import Record
-from idinvert.results.render import to_grid
+from idinvert.results.render import page, to_grid
 from idinvert.results.spec import Place, Table
 
 SPEC: dict[str, Any] = {
@@ -158,3 +158,23 @@ def test_as_a_grid_it_has_a_line_a_method_with_measured_beside_printed_values() 
     assert columns == ["method", *(f"Face {head}" for head in heads)]
     assert lines == [["Ours", 1.5, None, 0.25, 0.05], ["Theirs", None, 18.6, None, None]]
     assert records_of(shown) == [mine]
+
+
+def test_the_best_of_a_column_that_aims_at_native_codes_is_the_nearest_to_one() -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["columns"] = [{"label": "d", "metric": "code_distance", "better": "native", "ours": True}]
+    values = {"near": 1.25, "mean": 0.5, "far": 60.0}
+    spec["rows"] = [{"label": name, "where": {"run": name}} for name in values]
+    facts: dict[str, Any] = {"task": "reconstruction", "choices": {"scale": "miniature"}}
+    facts |= {"data": {"name": "mini", "split": "test"}, "n": 7, "nimg": 64}
+    records = [
+        Record(run=name, metrics={"code_distance": value}, **facts)
+        for name, value in values.items()
+    ]
+    text = page(filled(table_of(spec), records))
+    assert (
+        "**1.250**" in text
+        and text.count("**1.") == 1
+        and "**0.5" not in text
+        and "code_distance → 1, ours" in text
+    )

@@ -1,7 +1,7 @@
 """``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from idinvert.cli.assemble import choices_of
 from idinvert.cli.run_defaults import (
     KINDS,
+    TRAINED,
     best_fitting,
+    gan_command,
     run_id,
     trained_runs,
     with_run,
+    with_trained_generator,
     word_for,
 )
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import build
-from idinvert.errors import ConfigError, IdinvertError
+from idinvert.errors import ConfigError, IdinvertError, as_typed
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.networks import room_name
 from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled
@@ -102,7 +105,7 @@ def render_table(
                 continue
             made += [record for record in found if record not in known]
     shown = filled(table, _records(places, only))
-    shown = _with_training(shown, {run.run for run in trained_runs(outputs)})
+    shown = with_training(shown, outputs)
     print(page(shown))
     files = write(shown, outputs / "tables")
     for path in files:
@@ -123,19 +126,36 @@ def _steps(place: Place) -> int:
     return int(float(named[-1])) if named else 0
 
 
-def _with_training(shown: Shown, here: Collection[str]) -> Shown:
-    """A table whose commands name only runs of this machine and train the others.
+def with_training(shown: Shown, outputs: Path) -> Shown:
+    """A table whose commands name only runs that are here, and train what is not, the GAN first.
 
     Args:
         shown: Its reasons may name runs of records from elsewhere.
-        here: Ids of the runs there are.
+        outputs: Where runs lie, besides those that are shipped.
     """
+    runs = list(trained_runs(outputs))
+    here = {run.run for run in runs}
+
+    @functools.cache
+    def gan(*train: str) -> tuple[str, ...]:
+        config = _composed("train", train)
+        try:
+            with_trained_generator({**config, "system": {"outputs": outputs}})
+        except ConfigError:
+            kind = config["generator"]["path"].removeprefix(TRAINED)
+            return (as_typed(gan_command(kind, config)),)
+        return ()
 
     def mended(cell: Any) -> Any:
         missing = cell.missing
-        if missing is None or missing.run is None or missing.run in here or not missing.commands:
+        if missing is None or not missing.commands or missing.run in here:
             return cell
-        told = replace(missing, commands=cell.place.commands(), run=None)
+        run = best_fitting(runs, of_the_run(cell.place.where))
+        if run is not None:
+            told = replace(missing, commands=cell.place.commands(run.run), run=run.run)
+        else:
+            first = () if cell.place.method.train is None else gan(*cell.place.train)
+            told = replace(missing, commands=(*first, *cell.place.commands()), run=None)
         return replace(cell, missing=told)
 
     if isinstance(shown, FilledTable):

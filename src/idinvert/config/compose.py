@@ -5,6 +5,7 @@ of groups (``--config-dir DIR``) is kept in the environment, so that this check,
 sweep, the jobs of a launcher and the ranks of DDP all compose with it.
 """
 
+import difflib
 import functools
 import itertools
 import os
@@ -25,8 +26,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from idinvert.config.instantiate import check_signatures, targets
-from idinvert.config.neighbours import hint, hint_of_choice
-from idinvert.config.schema import EvaluateConfig, TrainConfig
+from idinvert.config.neighbours import dotted, hint, hint_of_choice, nearest_key
+from idinvert.config.schema import TOP
 from idinvert.config.values import refusal
 from idinvert.config.words import for_hydra
 from idinvert.errors import ConfigError, nearest
@@ -137,8 +138,8 @@ def register() -> None:
         # Under the name of a file of ours Hydra would match the two by itself, and warn of it.
         if schema := launchers.pop(f"{name}.yaml", None):
             store.store(group="hydra/launcher", name=f"{name}_schema", node=schema.node)
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="train_schema", node=TOP["train"])
+    store.store(name="evaluate_schema", node=TOP["evaluate"])
 
 
 def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
@@ -260,7 +261,10 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
         if value is None and not override.is_delete():
             return f"to do without {name}, write ~{name}"
         if known and isinstance(value, str) and value not in known:
-            return f"there is no such {name}. " + nearest(value, known)
+            with_it = {path.parent.name for path in config_dir().glob(f"*/{value}.yaml")}
+            other = " or ".join(f"{group}={value}" for group in sorted(with_it - {"table"}))
+            near = f"There is {other}." if other else nearest(value, known)
+            return f"there is no such {name}. {near}"
         return None
     of_hydra = name.split(".")[:2] if name.startswith("hydra.") else []
     without = [o for o in overrides if not o.lstrip("+~").startswith(name)]
@@ -269,32 +273,48 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
         config = compose(config_name, overrides=words, return_hydra_config=bool(of_hydra))
     except (HydraException, OmegaConfBaseException, ValueError):
         return None
-    keys = list(_dotted(OmegaConf.to_container(config, resolve=False)))
-    keys += [path.name for path in config_dir().iterdir() if path.is_dir()]
+    keys = dotted(OmegaConf.to_container(config, resolve=False))
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    keys += [key for key in groups if _program_of(key) in (None, config_name)]
     if of_hydra:
-        keys = [key for key in keys if key.startswith(".".join(of_hydra))]
+        keys = [key for key in keys if key.startswith(".".join(of_hydra))] or [*of_hydra[:1], *keys]
     if name not in keys and not override.is_add():
         if name in ("data.path", "data.split"):
             return f"the images of this data set are drawn by the program: add data=folder {name}=…"
-        if said := hint(config_name, name):
+        near = difflib.get_close_matches(name, keys, n=1, cutoff=0.95)
+        if not near and (said := hint(config_name, name) or _of_other_choice(name)):
             return f"there is no such key. {said}"
-        return "there is no such key. " + nearest(name, keys)
+        return "there is no such key. " + nearest_key(name, keys)
     return None
 
 
+def _program_of(key: str) -> str | None:
+    """The program that alone takes a top-level key; ``None`` for both, or neither."""
+    taking = [program for program, schema in TOP.items() if hasattr(schema, key)]
+    return taking[0] if len(taking) == 1 else None
+
+
 def _of_other_program(config_name: str, name: str) -> str | None:
-    """What to give ``evaluate.py`` instead of a group that only ``train.py`` takes."""
-    if config_name != "evaluate" or name not in ("encoder", "objective", "latent", "discriminator"):
+    """What to do with a key that only the other program takes."""
+    if config_name == "evaluate" and name == "encoder":
+        more, program = ", or encoder.path=FILE", "train"
+    else:
+        more, program = "", _program_of(name.partition(".")[0]) or config_name
+    if program == config_name:
         return None
-    more = ", or encoder.path=FILE" if name == "encoder" else ""
-    return f"{name}= is a choice of train.py. Here the run decides: give run=RUN{more}."
+    advice = f" Here the run decides: give run=RUN{more}." if program == "train" else ""
+    return f"{name}= is a choice of {program}.py.{advice}"
 
 
-def _dotted(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return []
-    keys = []
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        keys += [path, *_dotted(value, f"{path}.")]
-    return keys
+def _of_other_choice(name: str) -> str | None:
+    """The choices of a group that have a key of this name or nearly so."""
+    group, _, key = name.partition(".")
+    found: dict[str, list[str]] = {}
+    for path in sorted(config_dir().glob(f"{group}/*.yaml")) if key else ():
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for near in difflib.get_close_matches(key, map(str, keys), n=1, cutoff=0.8):
+            found.setdefault(near, []).append(path.stem)
+    if not found:
+        return None
+    near, choices = max(found.items(), key=lambda one: one[0] == key)
+    return f"There is {group}.{near} with {group}={' or '.join(choices[:3])}."

@@ -3,6 +3,12 @@
 `docs/researcher.md` shows the same table.
 """
 
+from collections.abc import Mapping
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any
+
+from idinvert.errors import nearest
+
 NEIGHBOURS: dict[str, tuple[str, str]] = {
     "lr": ("objective.lr=…", "inversion.lr=…"),
     "learning_rate": ("objective.lr=…", "inversion.lr=…"),
@@ -79,6 +85,51 @@ def hint(program: str, key: str) -> str | None:
 def hint_of_choice(word: str) -> str | None:
     """The sentence for a neighbour's choice of a group, such as ``hydra/launcher=slurm``."""
     return f"Here it is {CHOICES[word]}." if word in CHOICES else None
+
+
+def dotted(node: Any, prefix: str = "", *, but: str = "") -> list[str]:
+    """The keys of nested mappings, each with those that it stands below; without one at the top."""
+    keys = []
+    for key, value in node.items() if isinstance(node, Mapping) else ():
+        if key != but:
+            keys += [f"{prefix}{key}", *dotted(value, f"{prefix}{key}.")]
+    return keys
+
+
+def nearest_key(name: str, keys: list[str]) -> str:
+    """The sentence that points a typo to the nearest key at any depth, or lists those beside it.
+
+    Args:
+        name: As it was typed.
+        keys: All that there are, dotted.
+    """
+    group, _, last = name.rpartition(".")
+    keys = [key for key in keys if not key.rpartition(".")[2].startswith("_")]
+    beside = [
+        key.removeprefix(f"{group}.") for key in keys if key.startswith(f"{group}.") and group
+    ]
+    if group in keys and not beside:
+        return f"{group} has no keys here, and is set as {group}=…"
+    top = [key for key in keys if "." not in key]
+    unheard_of = not get_close_matches(group.partition(".")[0], top)
+
+    def score(key: str) -> float:
+        at, _, leaf = key.rpartition(".")
+        part, place, whole = (_likeness(*two) for two in ((last, leaf), (group, at), (name, key)))
+        near = (part + place / 10) * (part > 0.6 and (unheard_of or place > 0.5))
+        # What stands elsewhere, such as below scale, is the default of these.
+        first = 1 + key.startswith(("objective.", "inversion.")) / 100
+        return max(near, whole * 1.2 * (whole > 0.9)) * first
+
+    if keys and score(best := max(keys, key=score)) > 0:
+        return f"Did you mean '{best}'?"
+    if beside or unheard_of:
+        return nearest("", beside or top)
+    return nearest(group.partition(".")[0], top)
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
 
 
 def _other(program: str) -> str:

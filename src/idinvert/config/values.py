@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.config import schema
+from idinvert.config.neighbours import dotted, nearest_key
 from idinvert.config.words import is_url
 from idinvert.errors import ConfigError, nearest
 
@@ -124,7 +125,10 @@ def _described(
     for name, value in node.items():
         key = f"{at}.{name}" if at else str(name)
         if name not in takes:
-            raise ConfigError(f"{key}: nothing reads it. " + nearest(str(name), list(takes)))
+            near = (
+                nearest(str(name), list(takes)) if at else nearest_key(key, dotted(node, but=key))
+            )
+            raise ConfigError(f"{key}: nothing reads it. {near}")
         if not _is_node(value) and key not in schema.GROUPS:
             yield key, value, takes[name]
 

@@ -219,7 +219,7 @@ def write_edits(
     records = context.finish([record], folder, pictures=False)
     if measured.metrics:
         print("  (of the inversions)")
-    print(f"  metrics of the edits are {NO_METRICS}")
+    print("  no metrics of the edits: own pictures have no labels, and none is held out")
     print(f"{len(edits)} edited pictures: {folder / edits[0].stem}.png …")
     print(f"look at {folder / 'index.html'}")
     return records

@@ -108,9 +108,9 @@ def _table(spec: Mapping[str, Any], shared: dict[str, Any]) -> Table:
     for i, plain in enumerate(spec["columns"]):
         at = f"table.columns[{i}]"
         column = _make(Column, plain, at=at, metric=_names)
-        if column.better not in ("up", "down") or not column.metric:
+        if column.better not in ("up", "down", "native") or not column.metric:
             raise ConfigError(
-                f"{at}: better is up or down and metric names at least one; got "
+                f"{at}: better is up, down or native, and metric names at least one; got "
                 f"{column.better!r} and {list(column.metric)}"
             )
         if not isinstance(column.ours, bool):

@@ -46,7 +46,7 @@ class Column:
     Attributes:
         label: as the paper prints it.
         metric: names in records, in order of preference; one of them is shown in all rows.
-        better: `up` or `down`.
+        better: `up` or `down`; `native`: the nearest to 1, which samples of M(z) have.
         part: the heading that the paper prints above several columns, such as `Interpolation`.
         digits: decimals of the printed values.
         task: that measures it, for columns of another task than the table's.
@@ -68,7 +68,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        return {"up": "↑", "down": "↓"}[self.better]
+        return {"up": "↑", "down": "↓", "native": "→ 1"}[self.better]
 
 
 @dataclass(frozen=True, kw_only=True)

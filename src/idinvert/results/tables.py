@@ -21,7 +21,8 @@ REFERENCES = {
 }
 OURS = (
     "Columns marked ours are not in the paper: it has no metric of codes. A code_distance of about "
-    "1 is native; a smaller one is nearer to the mean code than samples are, which is not better."
+    "1 is native, so the nearest to it is bold; a smaller one is nearer to the mean code than "
+    "samples are, which is not better."
 )
 STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
 LATEX = {
@@ -31,6 +32,7 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
     "—": "---",
     "–": "--",
     "×": r"$\times$",
@@ -187,7 +189,11 @@ def paper_header(column: Column, group: Group) -> str:
 
 def best(cells: Sequence[TableCell]) -> tuple[float | None, float | None]:
     """The best measured and the best printed value of a column; None with fewer than two."""
-    pick = min if cells[0].column.better == "down" else max
+    better = cells[0].column.better
+
+    def pick(of: list[float]) -> float:
+        return min(of, key=lambda value: {"up": -value, "down": value}.get(better, abs(value - 1)))
+
     values = [cell.value for cell in comparable(cells) if cell.value is not None]
     printed = [cell.printed for cell in cells if cell.printed is not None]
     return (
