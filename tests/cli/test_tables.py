@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from idinvert.cli.run_defaults import KINDS, trained_runs, with_trained_generator
-from idinvert.cli.tables import LONG, _is_look, _steps, with_training, expected_choices
+from idinvert.cli.tables import LONG, _is_look, _steps, expected_choices, with_training
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled

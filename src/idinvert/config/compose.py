@@ -281,8 +281,8 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
     if name not in keys and not override.is_add():
         if name in ("data.path", "data.split"):
             return f"the images of this data set are drawn by the program: add data=folder {name}=…"
-        near = difflib.get_close_matches(name, keys, n=1, cutoff=0.95)
-        if not near and (said := hint(config_name, name) or _of_other_choice(name)):
+        close = difflib.get_close_matches(name, keys, n=1, cutoff=0.95)
+        if not close and (said := hint(config_name, name) or _of_other_choice(name)):
             return f"there is no such key. {said}"
         return "there is no such key. " + nearest_key(name, keys)
     return None
@@ -296,14 +296,14 @@ def _program_of(key: str) -> str | None:
 
 def _of_other_program(config_name: str, name: str) -> str | None:
     """What to do with a key that only the other program takes."""
-    if config_name == "evaluate" and name == "encoder":
-        more, program = ", or encoder.path=FILE", "train"
-    else:
-        more, program = "", _program_of(name.partition(".")[0]) or config_name
-    if program == config_name:
+    encoder = config_name == "evaluate" and name == "encoder"
+    program = "train" if encoder else _program_of(name.partition(".")[0])
+    if program in (None, config_name):
         return None
-    advice = f" Here the run decides: give run=RUN{more}." if program == "train" else ""
-    return f"{name}= is a choice of {program}.py.{advice}"
+    if program == "evaluate":
+        return f"{name}= is a choice of evaluate.py."
+    more = ", or encoder.path=FILE" if encoder else ""
+    return f"{name}= is a choice of train.py. Here the run decides: give run=RUN{more}."
 
 
 def _of_other_choice(name: str) -> str | None:
