@@ -169,6 +169,13 @@ def test_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
     for form in ("PNG", "TIFF"):
         found = pixels(encoded(image, form, icc_profile=profile))
         assert np.abs(found - orange).max() <= 3, form
+    photos = write_folder(
+        tmp_path / "photos", {"a.tif": encoded(image, "TIFF", icc_profile=profile)}
+    )
+    assert main(["prepare", str(photos), str(tmp_path / "p.zip"), "--resolution=8"]) == 0
+    for path in (photos, tmp_path / "p.zip"):  # as task=invert reads them
+        shown = read_images(path, resolution=8)[0]["image"].numpy().transpose(1, 2, 0)
+        assert np.abs(shown.astype(int) - orange).max() <= 3, path
     clear = image.copy()
     clear.putalpha(0)
     assert np.array_equal(pixels(encoded(clear, icc_profile=profile)), np.full((8, 8, 3), 255))

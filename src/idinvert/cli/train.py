@@ -320,7 +320,10 @@ def require_same_contents(
         f"{contents.get(key, 'not there')}{_before(key, config, stored)}"
         for key in changed
     )
-    first = first_command(folder) or "train.py"
+    words = shlex.split(first_command(folder) or "train.py")
+    for key in ("data", "generator"):  # where this command looks for them
+        words = [_place(key, config) if w.startswith(f"{key}.path=") else w for w in words]
+    first = shlex.join(words)
     raise ConfigError(
         f"run={folder} stands on something else now: {told}. A run goes on with what it started "
         "with: put that back. To train with what is there now, start another run: "

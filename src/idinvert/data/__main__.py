@@ -94,7 +94,7 @@ def _in_lines(report: dict[str, Any], *, out: Path, beside: Path) -> list[str]:
     lines += [f"  {row['why']:9s} {row['name']}: {row['detail']}" for row in dropped[:_SHOWN]]
     if len(dropped) > _SHOWN:
         lines.append(f"  … and {len(dropped) - _SHOWN:,} more")
-    lines.append(f"content   sha256 {report['content_sha256']}")
+    lines.append(f"content   {report['content_sha256']}")
     lines.append(f"report    {beside}")
     lines.append(f"use it    data={settings['only'] or 'folder'} data.path={out}")
     return lines

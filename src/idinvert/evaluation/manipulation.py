@@ -162,11 +162,12 @@ def manipulate(
         moves = Moves(list(dict.fromkeys(steps)), layers, unit)
         ends = dict.fromkeys((min(steps), max(steps)))  # one where they are equal
         on_sheet = list(ends) if len(chosen) > 1 else moves.steps
+        by = ", ".join(f"{step:+g}" for step in on_sheet)
         contents = {name: direction.content for name, direction in chosen.items()}
         return write_edits(
             context, found, _rows(context, found, chosen, moves=moves, ends=on_sheet, video=video),
             task="manipulation", out=out, video=video, shown=shown, begin=begin,
-            headers=_headers(codes is None, [(name, len(on_sheet)) for name in chosen]),
+            headers=_headers(codes is None, [(f"{name}: {by}", len(on_sheet)) for name in chosen]),
             options={"steps": list(steps), "layers": layers, "unit": unit, "marks": contents},
             measured=of_inversions(context, found), directions=chosen,
         )  # fmt: skip

@@ -220,7 +220,7 @@ def write_edits(
     if measured.metrics:
         print("  (of the inversions)")
     print("  no metrics of the edits: own pictures have no labels, and none is held out")
-    print(f"{len(edits)} edited pictures: {folder / edits[0].stem}.png …")
+    print(f"{len(edits)} edited picture{'s' * (len(edits) > 1)}: {folder / edits[0].stem}.png …")
     print(f"look at {folder / 'index.html'}")
     return records
 

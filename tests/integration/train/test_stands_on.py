@@ -89,6 +89,56 @@ def test_one_image_more_in_the_folder(
         go_on(folder)
 
 
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_its_pictures_and_its_generator_have_moved_to(
+    overrides: Callable[..., list[str]],
+    start: Callable[..., Any],
+    bundle: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # all places are typed as below here
+    pictures(Path("pics"), [f"{index:03d}.png" for index in range(40)])
+    shutil.copytree(bundle["generator"], "gan")
+    words = [
+        word
+        for word in overrides("domain_guided", "perceptual=none")
+        if not word.startswith(("data.", "generator.", "system.outputs"))
+    ]
+    words += ["data=folder", "data.path=pics", "generator=checkpoint", "generator.path=gan"]
+
+    def ends(*words: str) -> str:
+        process = start(words)
+        told = process.communicate(timeout=240)[0]
+        return f"{process.returncode}: {told}"
+
+    killed = start([*words, "nimg=100000", "checkpoint.every_nimg=8", "system.outputs=outputs"])
+    while not (found := list(Path("outputs").glob("*/*/checkpoints/*.ckpt"))):
+        assert killed.poll() is None, killed.output()
+    killed.kill()
+    killed.wait(60)
+    folder = found[0].parents[1]
+    Path("pics").rename("photos")
+    Path("gan").rename("G")
+    run = f"run={folder}"
+    before = state_of(folder)
+    assert ends(run, "nimg=32").startswith("2: error: no such file or folder: pics")
+    pictures(Path("others"), [f"{index:03d}.png" for index in range(39)])
+    moved = ("data.path=photos", "generator.path=G")
+    for others, named in (
+        ((*moved[1:], "data.path=others"), r"data \(data\.path=others\)"),
+        ((moved[0], f"generator.path={bundle['multi_w']}"), r"generator"),
+    ):
+        told = ends(run, "nimg=32", *others)
+        assert re.match(rf"2: error: .*{named}.* was \w+ and is \w+", told), told
+        (hint,) = re.findall(r"start another run: (.*)", told)
+        assert set(others) < set(hint.split()) and "pics" not in hint
+    assert state_of(folder) == before, "no work was done"
+    for words in (("nimg=4000", "max_seconds=0", *moved), ("nimg=4000", "max_seconds=0")):
+        told = ends(run, *words)  # the second time from the places that it was given
+        assert told.startswith("0: ") and "continuing domain_guided" in told, told
+
+
 def test_a_gan_that_was_trained_on(
     train_tiny: Callable[..., Path],
     go_on: Callable[[Path], Path],
