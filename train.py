@@ -1,5 +1,8 @@
 """Trains one run or a sweep: python train.py experiment=domain_guided"""
 
-from idinvert.__main__ import train
+try:
+    from idinvert.__main__ import train
 
-train()
+    train()
+except KeyboardInterrupt:  # before the program listens for it
+    raise SystemExit(130) from None

@@ -1,14 +1,12 @@
-"""``python -m idinvert``: the programs of this package, and where to begin."""
+"""``python -m idinvert``: the programs of this package, and where to begin.
 
-import functools
+Everything that takes time is imported where Ctrl-C is listened for.
+"""
+
 import os
-import pkgutil
 import sys
-from pathlib import Path
-from typing import Any
 
 import idinvert
-from idinvert.errors import as_typed, exit_status
 
 PROGRAMS = {
     "train": "idinvert.cli.commands:train",
@@ -17,7 +15,7 @@ PROGRAMS = {
     "data": "idinvert.data.__main__:main",
     "checkpoints": "idinvert.checkpoints.__main__:main",
 }
-"""Name to function; it is imported when its program starts, so that Ctrl-C ends that in words."""
+"""Name to function; it is imported when its program starts."""
 STARTED = "IDINVERT_PROGRAM"
 """Tells the ranks that Lightning starts, without the first word, which program they belong to."""
 OVERVIEW = """\
@@ -43,14 +41,19 @@ def start(name: str) -> None:
     Raises:
         SystemExit: As the program says.
     """
+    try:
+        import pkgutil
 
-    def work() -> Any:
-        return pkgutil.resolve_name(PROGRAMS[name])()
+        from idinvert.errors import exit_status
 
-    sys.exit(exit_status(work))
+        status = exit_status(lambda: pkgutil.resolve_name(PROGRAMS[name])())
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        status = 130
+    sys.exit(status)
 
 
-train, evaluate, runs, data, checkpoints = (functools.partial(start, name) for name in PROGRAMS)
+train, evaluate, runs, data, checkpoints = (lambda name=name: start(name) for name in PROGRAMS)
 """The console scripts."""
 
 
@@ -66,11 +69,13 @@ def main() -> None:
     if words and words[0] in PROGRAMS:
         name = os.environ[STARTED] = words[0]
         # The console script of that program, by which Lightning starts further ranks.
-        sys.argv = [str(Path(sys.argv[0]).with_name(f"idinvert-{name}")), *words[1:]]
+        sys.argv = [os.path.join(os.path.dirname(sys.argv[0]), f"idinvert-{name}"), *words[1:]]
         start(name)
     if words[:1] == ["--version"]:
         print(f"idinvert {idinvert.__version__}")
         return
+    from idinvert.errors import as_typed
+
     print(as_typed(OVERVIEW.format(version=idinvert.__version__)), end="")
     if words and words[0] not in ("-h", "--help"):
         print(f"error: there is no program {words[0]}: {', '.join(PROGRAMS)}", file=sys.stderr)

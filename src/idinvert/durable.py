@@ -12,9 +12,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from idinvert.errors import OutputError
+from idinvert.untrusted import open_regular, read_bounded, regular
 
 SUMS = "SHA256SUMS"
 """What `sha256sum --check` reads: a line a file of the folder, with its hash."""
+_MOST_SUMS = 1 << 24  # bytes
 
 
 @contextlib.contextmanager
@@ -31,6 +33,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         OutputError: The disk refused; an older file is unchanged.
     """
     temporary = None
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder, expected a regular file; move it away")
     try:
         _make_folder(path.parent)
         sweep(path.parent)
@@ -70,7 +74,7 @@ def append(path: Path, line: str) -> None:
     """
     try:
         _make_folder(path.parent)
-        with open(path, "ab+") as file:
+        with open(path, "ab+", opener=regular) as file:
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 line = "\n" + line  # behind what a killed process left
             file.write(line.encode() + b"\n")
@@ -99,7 +103,7 @@ def sweep(folder: Path) -> None:
 
 def hash_of(path: Path) -> str:
     """The sha256 of a file as it is now, 64 hex digits."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -114,7 +118,7 @@ def write_sums(folder: Path, files: Iterable[Path], *, known: Iterable[Path] = (
 def read_sums(folder: Path) -> dict[str, str]:
     """The hash of each file by its path in the folder; empty where there is no `SUMS`."""
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+        text = read_bounded(folder / SUMS, most=_MOST_SUMS).decode(errors="replace")
     except FileNotFoundError:
         return {}
     rows = [line.split("  ", 1) for line in text.splitlines()]

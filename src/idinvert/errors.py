@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from idinvert.untrusted import IrregularError
+
 LONGEST = 4_000
 """Characters of an error's message."""
 FEW_LINES = 240
@@ -172,6 +174,8 @@ def exit_status(work: Callable[[], int | None]) -> int:
             return 0
         if isinstance(error, MemoryError):
             told = "out of memory; fewer --workers need less"
+        elif isinstance(error, IrregularError | IsADirectoryError):
+            told = f"{error}. Move it away"
         elif error.errno in PLACES:
             told = f"{error}. Free some space, or give a folder that can be written"
         else:

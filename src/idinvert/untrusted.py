@@ -4,12 +4,11 @@ What is wrong with them is a ``ValueError`` or an ``OSError`` here, whose caller
 the key for its user. Imports the standard library alone, so that any process may use it.
 """
 
+import errno
 import io
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,39 @@ def shown(text: object) -> str:
     return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}…"
 
 
-@contextmanager
-def open_regular(path: str | Path) -> Iterator[io.BufferedReader]:
-    """Opens a file to read, links followed; never waits for a pipe and never reads a device.
+class IrregularError(OSError):
+    """A pipe, a device or a folder stands where a file is expected."""
+
+
+def regular(name: str, flags: int) -> int:
+    """The ``opener`` of `open` for what must be a file: never waits for a pipe or reads a device.
+
+    Args:
+        name: Of the file; links are followed.
+        flags: As `os.open`.
 
     Raises:
-        OSError: It is not there, not readable, or no regular file.
+        IrregularError: It is something else.
+        OSError: As `os.open`.
     """
+    try:
+        handle = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EISDIR):
+            raise
+        kind = stat.S_IFDIR if error.errno == errno.EISDIR else stat.S_IFIFO
+    else:
+        kind = stat.S_IFMT(os.fstat(handle).st_mode)
+        if kind == stat.S_IFREG:
+            return handle
+        os.close(handle)
+    what = "folder" if kind == stat.S_IFDIR else "pipe or device"
+    raise IrregularError(f"{name}: is a {what}, expected a regular file")
 
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK)
 
-    with open(path, "rb", opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(f"{path}: is a pipe or device, expected a regular file")
-        yield file
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Opens a file to read, as `regular` does."""
+    return open(path, "rb", opener=regular)
 
 
 def memory_bytes() -> int:
@@ -60,10 +77,21 @@ def read_bounded(path: str | Path, *, most: int) -> bytes:
         OSError: As `open_regular`, or it holds more.
     """
     with open_regular(path) as file:
-        content = file.read(most + 1)
+        # No more than there is: a read takes memory for all that it asks for.
+        content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     if len(content) > most:
         raise OSError(f"{path}: holds more than the {most:,} bytes that such a file may have")
     return content
+
+
+def read_json(path: str | Path, *, most: int = 1 << 20, nan: bool = False) -> Any:
+    """The JSON of a file.
+
+    Raises:
+        OSError: As `read_bounded`.
+        ValueError: As `parse_json`.
+    """
+    return parse_json(read_bounded(path, most=most), nan=nan)
 
 
 def parse_json(text: str | bytes, *, nan: bool = False) -> Any:

@@ -1,14 +1,16 @@
 """How the programs end: one line for a machine without room, and exit codes for signals."""
 
+import contextlib
 import errno
 import os
+import pkgutil
+import random
 import re
 import signal
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
 from idinvert.errors import ConfigError, as_typed, exit_status
 from idinvert.tracking.status import write_status
+from tests.processes import REPOSITORY, interpreter
 
 
 @pytest.mark.parametrize(
@@ -63,13 +66,31 @@ def test_ctrl_c_while_programs_are_imported_is_one_line(
 
     for name in start.PROGRAMS:
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-            patch.setattr(start, "pkgutil", SimpleNamespace(resolve_name=interrupted))
+            patch.setattr(pkgutil, "resolve_name", interrupted)
             getattr(start, name)()
         assert caught.value.code == 130
         assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
     script = "import sys, idinvert.__main__; print({'hydra', 'torch', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "set()\n", "what takes long comes after Ctrl-C is listened for"
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_program_starts_leaves_no_traceback(tmp_path: Path) -> None:
+    words = ["experiment=domain_guided", f"system.outputs={tmp_path}"], ["task=manipulation"]
+    rng = random.Random()
+    for number in (signal.SIGINT, signal.SIGTERM) * 10:
+        name, more = rng.choice(list(zip(("train.py", "evaluate.py"), words, strict=True)))
+        process = interpreter(name, *more, cwd=REPOSITORY)
+        delay = rng.uniform(0.0, 2.0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=delay)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+        told = f"{name} after {delay:.3f} s: {process.returncode} {output}"
+        if "init_import_site" not in output:  # Python itself had not started
+            assert process.returncode in (128 + number, -number), told
+            assert "Traceback" not in output, told
 
 
 @pytest.mark.parametrize(

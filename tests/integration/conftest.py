@@ -1,12 +1,16 @@
-"""Faults at each write of a program."""
+"""Faults at each write of a program, and what is no file in place of each file."""
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from idinvert import durable
+from idinvert.cli.endings import ends_in_words
 
 LINES = ("metrics.jsonl", "records.jsonl")
 """Files that get a line at a time."""
@@ -37,3 +41,31 @@ def at_each_write(monkeypatch: pytest.MonkeyPatch) -> Any:
             yield
 
     return arrange
+
+
+@pytest.fixture
+def ends_well(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Does a program's work within seconds, and returns its one line of error, or nothing."""
+
+    def late(*_: Any) -> None:
+        raise AssertionError("it hangs")
+
+    def watched(program: str, work: Callable[[], Any]) -> str:
+        durable.sweep.cache_clear()
+        capfd.readouterr()
+        before = signal.signal(signal.SIGALRM, late)
+        signal.alarm(20)
+        try:
+            with ends_in_words(program):
+                work()
+            return ""
+        except SystemExit as ended:
+            assert ended.code == 2
+            lines = [x for x in capfd.readouterr().err.splitlines() if x.startswith("error: ")]
+            assert len(lines) == 1
+            return lines[0]
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    return watched

@@ -31,6 +31,7 @@ from idinvert.data.content import file_hash
 from idinvert.data.progress import Progress
 from idinvert.durable import move
 from idinvert.errors import CheckpointError, MissingWeightsError
+from idinvert.untrusted import read_json, regular
 
 MIRROR = "IDINVERT_MIRROR"
 """Addresses of folders that hold the same files by their names, asked before the publisher."""
@@ -188,7 +189,7 @@ def download(url: str, partial: Path, *, attempts: int = 3, timeout: float = 60.
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: got scheme {urlsplit(url).scheme!r}, expected http or https")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    with open(partial, "a+b") as file:
+    with open(partial, "a+b", opener=regular) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -281,7 +282,7 @@ def _validator(headers: http.client.HTTPMessage) -> str:
 
 def _read_note(note: Path) -> dict[str, str]:
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = read_json(note)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -19,6 +19,7 @@ from idinvert.config.run_folder import is_first_process
 from idinvert.errors import PLACES, DataError, IdinvertError, OutputError, as_typed
 from idinvert.tracking.status import read_facts
 from idinvert.training.callbacks.stop import PEOPLE
+from idinvert.untrusted import IrregularError
 
 LONGEST = 500
 """Characters of what other libraries say."""
@@ -42,6 +43,8 @@ def explained(error: BaseException, *, program: str) -> IdinvertError | None:
     full = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if full or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in words):
         return out_of_memory(error, program=program)  # type: ignore[arg-type]
+    if isinstance(error, IrregularError | IsADirectoryError):
+        return OutputError(f"{words}. Move it away; the same command goes on.")
     if isinstance(error, OSError) and error.errno in PLACES:
         return OutputError(
             f"{words}. Free some space, or give a folder that can be written (system.outputs; "

@@ -50,6 +50,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import directions_file
 from idinvert.evaluation.networks import data_opened_once, open_data
 from idinvert.results.record import OF_SETS, Record, append, read_records
+from idinvert.untrusted import open_regular
 
 ROLES = ("generator", "encoder", "attributes")
 """Top-level keys whose ``path`` leads to a network of that role."""
@@ -157,6 +158,8 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
         track_evaluation(config, found, [], evaluation=identity)
         return found
+    if records_path(config).exists():
+        open_regular(records_path(config)).close()  # or the work would be for nothing
     context = EvaluationContext(config, entries=run_defaults, shown_tensors=pictures_wanted(config))
     records = [
         dataclasses.replace(record, evaluation=identity)

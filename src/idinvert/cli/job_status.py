@@ -15,6 +15,7 @@ from rich.text import Text
 
 from idinvert import durable
 from idinvert.tracking.status import read_status
+from idinvert.untrusted import read_json
 
 JOBS = "jobs"
 RAN, DONE, STOPPED = "ran", "done before", "stopped"
@@ -80,7 +81,7 @@ def write_job(sweep: Path, status: JobStatus) -> Path:
 def read_jobs(sweep: Path) -> dict[int, JobStatus]:
     """Number to status, of the jobs that have begun."""
     paths = sorted((sweep / JOBS).glob("*.json"))
-    found = [JobStatus(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    found = [JobStatus(**read_json(path)) for path in paths]
     return {status.number: status for status in found}
 
 

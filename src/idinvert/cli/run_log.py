@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.tree import Tree
 
 from idinvert.config.run_folder import is_first_process
+from idinvert.untrusted import regular
 
 NAME = "train.log"
 
@@ -69,8 +70,9 @@ def kept_in(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
+    how: Any = {"encoding": "utf-8", "errors": "backslashreplace", "opener": regular}
     with (
-        open(folder / NAME, "a", encoding="utf-8", errors="backslashreplace") as file,
+        open(folder / NAME, "a", **how) as file,
         contextlib.redirect_stdout(Tee(sys.stdout, file)),  # type: ignore[type-var]
         contextlib.redirect_stderr(Tee(sys.stderr, file)),  # type: ignore[type-var]
     ):

@@ -4,6 +4,7 @@ Nothing here imports torch: it answers within a second, and a shell asks it for 
 """
 
 import argparse
+import contextlib
 import datetime
 import functools
 import json
@@ -16,11 +17,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from idinvert.config.compose import key_of
 from idinvert.config.identity import NOT_SCIENCE
 from idinvert.config.run_folder import CONFIG, LARGEST, first_command
-from idinvert.errors import command_line
+from idinvert.errors import command_line, readable
 from idinvert.tracking.rows import last_values
 from idinvert.tracking.status import read_facts, read_status
 from idinvert.untrusted import read_bounded
@@ -101,7 +103,9 @@ def runs_in(outputs: Path) -> Iterator[Run]:
 
 def _run(folder: Path) -> Run:
     status, facts = read_status(folder), read_facts(folder)
-    state, last = str(status["state"]), last_values(folder / "metrics.jsonl")
+    state, last = str(status["state"]), dict[str, float]()
+    with contextlib.suppress(OSError):  # one odd run does not hide the others
+        last = last_values(folder / "metrics.jsonl")
     begun = bool(last) or any((folder / "checkpoints").glob("*.ckpt"))
     if not begun and state not in ("running", "stopped", "finished"):
         state = "failed to start"
@@ -195,5 +199,6 @@ def _table(found: list[Run]) -> Table:
     for run in found:
         what = " ".join([run.experiment, *run.choices])
         day = run.date[5:16].replace("T", " ")
-        table.add_row(run.id, day, what, f"{run.nimg:,}", run.state, run.figure)
+        row = (run.id, day, what, f"{run.nimg:,}", run.state, run.figure)
+        table.add_row(*(Text(readable(cell)) for cell in row))
     return table

@@ -29,6 +29,7 @@ from idinvert.tracking.results import Result, log_results, log_table
 from idinvert.tracking.tensorboard_logger import NimgTensorBoardLogger, require_tensorboard
 from idinvert.tracking.wandb_logger import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
+from idinvert.untrusted import read_json
 
 STORED = "wandb.json"
 """Group, name and tags of a run's W&B run, so that it keeps them when it goes on."""
@@ -241,8 +242,8 @@ def _table_tags(experiment: str | None) -> list[str]:
 
 def _stored(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / STORED).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = read_json(folder / STORED)
+    except (OSError, ValueError):
         return {}
     tags = found.get("tags", []) if isinstance(found, dict) else None
     return found if isinstance(tags, list) else {}

@@ -19,7 +19,14 @@ from idinvert.config.identity import present_targets
 from idinvert.config.instantiate import check_stored
 from idinvert.config.schema import TrainConfig
 from idinvert.errors import ConfigError, RunLockedError, nearest
-from idinvert.untrusted import check_plain, parse_json, read_bounded, shown
+from idinvert.untrusted import (
+    check_plain,
+    open_regular,
+    read_bounded,
+    read_json,
+    regular,
+    shown,
+)
 
 CONFIG = "config.yaml"
 LARGEST = 100_000
@@ -89,7 +96,8 @@ def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any
     except RecursionError:
         raise ConfigError(f"{folder / CONFIG}: is nested too deeply") from None
     except (OSError, ValueError, yaml.YAMLError, ConfigError) as error:
-        raise ConfigError(f"{folder / CONFIG}: {error}") from error
+        told = str(error).removeprefix(f"{folder / CONFIG}: ")
+        raise ConfigError(f"{folder / CONFIG}: {told}") from error
     return _from_start(found, folder)
 
 
@@ -205,7 +213,7 @@ def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
 def read_contents(folder: Path) -> dict[str, str] | None:
     """The hashes that a run started with; ``None`` where it is older than they are."""
     try:
-        return dict(parse_json(read_bounded(folder / STANDS_ON, most=LARGEST)))
+        return dict(read_json(folder / STANDS_ON, most=LARGEST))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -220,7 +228,8 @@ def first_command(folder: Path) -> str | None:
     path = folder / CONFIG
     if not path.is_file():
         return None
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    with open_regular(path) as file:
+        first = file.readline(LARGEST).decode(errors="replace").rstrip()
     return first.removeprefix("# ") if first.startswith("# ") else None
 
 
@@ -238,7 +247,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    with open(folder / ".lock", "a+", encoding="utf-8", opener=regular) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

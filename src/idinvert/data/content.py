@@ -16,7 +16,7 @@ import numpy as np
 
 from idinvert.durable import write
 from idinvert.errors import DataError
-from idinvert.untrusted import open_regular
+from idinvert.untrusted import memory_bytes, open_regular, read_bounded
 
 Stamp = tuple[int, int, int]
 """Size, time of modification in ns, inode: a file of the same stamp is taken for the same."""
@@ -171,9 +171,9 @@ def _index_file(root: str) -> Path:
 def _load(index: Path) -> _Known:
     """What is remembered; an index that is missing or broken counts as empty."""
     try:
-        stored = json.loads(index.read_bytes())
+        stored = json.loads(read_bounded(index, most=memory_bytes()))
         return {name: ((size, changed, inode), sha) for name, size, changed, inode, sha in stored}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
 
 
@@ -187,6 +187,8 @@ def make_array(path: Path, shape: tuple[int, ...]) -> None:
 
 def is_whole_array(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether `path` is a complete uint8 array file of this shape."""
+    if not path.is_file():
+        return False
     try:
         # An array without elements cannot be mapped.
         array = np.load(path, mmap_mode=None if 0 in shape else "r")

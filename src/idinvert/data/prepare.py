@@ -37,6 +37,7 @@ from idinvert.data.published import PUBLISHED
 from idinvert.data.source import ImageSource, LmdbSource, open_source
 from idinvert.durable import write
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
+from idinvert.untrusted import memory_bytes, read_bounded, regular
 
 Form = Literal["zip", "folder"]
 OnCorrupt = Literal["skip", "error"]
@@ -296,8 +297,8 @@ def _settings(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
+        return dict(json.loads(read_bounded(path, most=memory_bytes())))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"cannot make sense of {path}; remove {path.parent}") from error
 
 
@@ -321,7 +322,7 @@ def _compare(old: Mapping[str, Any] | None, now: Mapping[str, Any], *, there: st
 @contextmanager
 def _alone(work: Path, out: Path) -> Iterator[None]:
     """Refuses where another process is at work; one that dies lets go by itself."""
-    with (work / "lock").open("a") as handle:
+    with open(work / "lock", "a", opener=regular) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

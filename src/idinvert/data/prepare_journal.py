@@ -18,6 +18,7 @@ from idinvert.data.decode import decode, fit
 from idinvert.data.source import ImageSource
 from idinvert.durable import append
 from idinvert.errors import CorruptImageError, DataError
+from idinvert.untrusted import open_regular, parse_json
 
 PNG = "png, level 6"
 """How pictures are written; one of the settings."""
@@ -107,10 +108,10 @@ def read_journal(path: Path) -> Iterator[Made]:
     """All whole lines, without pictures; whatever follows the last of them is cut off."""
     path.touch()
     whole = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for text in file:
             try:
-                row = json.loads(text)
+                row = parse_json(text)
                 if not text.endswith(b"\n") or len(row) != len(Made._fields) - 1:
                     break
             except (ValueError, TypeError):

@@ -18,6 +18,7 @@ from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource
 from idinvert.durable import write
 from idinvert.errors import DataError
+from idinvert.untrusted import memory_bytes, read_bounded
 
 
 class Finding(NamedTuple):
@@ -116,7 +117,7 @@ def _index_file(source: ImageSource, cache_dir: Path) -> Path:
 def _load(index: Path) -> dict[str, Finding]:
     """The stored findings; an index that is missing or broken counts as empty."""
     try:
-        stored = json.loads(index.read_text(encoding="utf-8"))
+        stored = json.loads(read_bounded(index, most=memory_bytes()))
         return {name: Finding._make(row) for name, row in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from idinvert.errors import ConfigError, DataError
+from idinvert.untrusted import memory_bytes, read_bounded
 
 _KEYS = {
     "order": {"kind", "train", "test"},
@@ -168,7 +169,7 @@ def _count(value: Any, key: str) -> int:
 def _read_list(file: Any, place: dict[str, int], *, key: str) -> list[int]:
     """Places of the names in a text file; blank lines and lines that start with # do not count."""
     try:
-        text = Path(file).expanduser().read_text(encoding="utf-8")
+        text = read_bounded(Path(file).expanduser(), most=memory_bytes()).decode()
     except (OSError, TypeError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read the list {file!r}: {error}; change `data.split.{key}`"

@@ -16,7 +16,7 @@ from idinvert import durable
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DataError
-from idinvert.untrusted import parse_json
+from idinvert.untrusted import parse_json, read_json
 
 SPLITS = ("train", "val", "test")
 FORMAT = "idinvert-part-1"
@@ -170,7 +170,7 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
     Raises:
         ConfigError: if it is the result of something else.
     """
-    if not path.exists():
+    if not path.is_file():
         return False
     try:
         facts, there = _read_facts(path)
@@ -186,7 +186,7 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
             "set recompute=true to replace them, or give another output folder (task.out of "
             "task=invert)"
         )
-    return set(needs) <= there
+    return set(needs) <= there and bool(_read_notes(path))
 
 
 def known_rows(
@@ -302,8 +302,8 @@ def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
 
 
 def read_seconds(path: Path) -> float:
-    """How long the inversion of a part took; NaN where that was not noted."""
-    return float(_read_notes(path).get("seconds", torch.nan))
+    """How long the inversion of a part took, that `has_part` found."""
+    return float(_read_notes(path)["seconds"])
 
 
 def read_device(path: Path) -> str | None:
@@ -312,7 +312,10 @@ def read_device(path: Path) -> str | None:
 
 
 def _read_notes(path: Path) -> dict[str, Any]:
+    """What stands beside a part; empty where it is missing or damaged."""
     try:
-        return dict(parse_json(path.with_suffix(".json").read_text(), nan=True))
+        found = dict(read_json(path.with_suffix(".json")))
+        whole = isinstance(found.get("seconds"), int | float)
+        return found if whole and isinstance(found.get("device", ""), str) else {}
     except (OSError, ValueError, TypeError):
         return {}

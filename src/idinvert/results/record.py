@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.errors import DataError
-from idinvert.untrusted import parse_json, read_bounded
+from idinvert.untrusted import parse_json, read_bounded, regular
 
 FILE = "records.jsonl"
 _LARGEST = 1 << 30  # bytes of a file; a record takes 2,000
@@ -187,7 +187,7 @@ def append(path: str | Path, record: Record) -> None:
     except (TypeError, ValueError) as error:
         raise DataError(f"record of run {record.run} cannot be written as JSON: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = regular(str(path), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         end = _mend(descriptor, path)

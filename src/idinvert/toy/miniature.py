@@ -41,6 +41,7 @@ from idinvert.toy.churches import CHURCHES
 from idinvert.toy.faces import FACES
 from idinvert.toy.renderer import Renderer
 from idinvert.toy.towers import TOWERS
+from idinvert.untrusted import read_json, regular
 
 DRAWN = {"train": (0, 600_000), "test": (600_000, 90_000), "val": (690_000, 10_000)}
 """Of a drawn domain, where the images that a split is drawn from begin, and how many there are."""
@@ -295,10 +296,10 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         if not all(is_whole_array(path, shape) for path, shape in self._files.items()):
             return False
         try:
-            known = dict(json.loads((self.folder / f"{self.stem}.sha256").read_bytes()))
+            known = dict(read_json(self.folder / f"{self.stem}.sha256"))
         except FileNotFoundError:  # made by an older version
             return True
-        except (OSError, ValueError, TypeError, RecursionError):
+        except (OSError, ValueError, TypeError):
             return False
         return all(known.get(path.name) == file_hash(path) for path in self._files)
 
@@ -308,7 +309,8 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         with self._refusals(), ExitStack() as held:
             if not self._is_there():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = held.enter_context((self.folder / f"{self.stem}.lock").open("a"))
+                place = self.folder / f"{self.stem}.lock"
+                lock = held.enter_context(open(place, "a", opener=regular))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # one that dies lets go by itself
             self._begun = not self._is_there()
             shapes = {_begun(path): shape for path, shape in self._files.items()}

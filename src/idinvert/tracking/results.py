@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from idinvert.tracking.artifacts import made_artifact
 from idinvert.tracking.wandb_run import TrackedRun
+from idinvert.untrusted import read_json
 
 if TYPE_CHECKING:
     import wandb
@@ -206,8 +207,8 @@ def _seconds(parts: Path) -> dict[int, float]:
             continue
         first, last = int(match[1]), int(match[2])
         try:
-            whole = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-        except (OSError, ValueError, KeyError):
+            whole = float(read_json(path, nan=True)["seconds"])
+        except (OSError, ValueError, TypeError, KeyError):
             continue
         found |= dict.fromkeys(range(first, last), whole / (last - first))
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.durable import write
-from idinvert.untrusted import parse_json, read_bounded
+from idinvert.untrusted import read_json
 
 
 def write_status(folder: Path, *, state: str, nimg: int, stopped_by: str | None = None) -> None:
@@ -50,7 +50,7 @@ def read_status(folder: Path) -> dict[str, str | int]:
 def read_facts(folder: Path) -> dict[str, Any]:
     """All that ``status.json`` holds; nothing where it cannot be read."""
     try:
-        return dict(parse_json(read_bounded(folder / "status.json", most=1 << 20), nan=True))
+        return dict(read_json(folder / "status.json", nan=True))
     except (OSError, ValueError, TypeError):
         return {}
 

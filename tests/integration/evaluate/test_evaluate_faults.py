@@ -17,6 +17,7 @@ from idinvert.cli.endings import explained
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import IdinvertError
+from tests.odd_files import ODD
 
 pytestmark = pytest.mark.slow
 SHORT = ("batch_size=2", "inversion.steps=2", "trainer=cpu")
@@ -128,3 +129,37 @@ def test_a_full_disk_at_each_write(
         room += 1
     print(f"{failures} full disks")
     assert failures >= 3
+
+
+@pytest.mark.parametrize(
+    ("task", "odd"), [("invert", odd) for odd in ODD] + [("reconstruction", "pipe")]
+)
+def test_what_is_no_file_in_place_of_each_file(
+    go: Callable[..., Path],
+    ends_well: Callable[..., str],
+    world: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
+    odd: str,
+) -> None:
+    cache = shutil.copytree(world.cache, tmp_path / "begun" / "cache")
+    monkeypatch.setattr(world, "cache", tmp_path / "again" / "cache")
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "again" / "own"))
+    shutil.copytree(cache, world.cache)
+    whole = go(task, "again/out").parent.rename(tmp_path / "whole")
+    names = [str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()]
+    refused = []
+    for name in names:
+        again = shutil.copytree(whole, tmp_path / "again")
+        (again / name).unlink()
+        ODD[odd](again / name)
+        error = ends_well("evaluate", lambda: go(task, "again/out"))
+        if error:
+            assert str((again / name).parent) in error or "encoder.safetensors" in error
+            assert "expected a" in error or "has no" in error or "Move it away" in error
+            refused.append(name)
+        elif "evaluations" in name:
+            assert (again / name).is_file(), "made anew"
+        shutil.rmtree(again)
+    print(f"{odd}: {len(names)} files, refused: {refused}")

@@ -15,6 +15,7 @@ import torch
 from idinvert import durable
 from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.tracking.status import read_status
+from tests.odd_files import ODD
 
 from .runs import rows_of, same_checkpoints
 
@@ -192,6 +193,40 @@ def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(
     train_tiny("domain_guided", "nimg=16")
     assert {path: path.read_bytes() for path in files} == good
     assert durable.damaged(folder) == []
+
+
+@pytest.mark.parametrize(
+    "odd", [name if name == "pipe" else pytest.param(name, marks=pytest.mark.slow) for name in ODD]
+)
+def test_what_is_no_file_in_place_of_each_file(
+    train_tiny: Callable[..., Path],
+    once: Callable[..., Path],
+    ends_well: Callable[..., str],
+    tmp_path: Path,
+    odd: str,
+) -> None:
+    settings = ("domain_guided", "logging.panel_steps=null")
+    whole = once(*settings, "nimg=32")
+    begun = once(*settings, "nimg=16")
+    names = [str(path.relative_to(begun)) for path in begun.rglob("*") if path.is_file()]
+    assert len(names) >= 13
+    refused = []
+    for name in names:
+        outputs = tmp_path / "outputs"
+        run = shutil.copytree(begun, outputs / begun.parent.name / begun.name)
+        (run / name).unlink()
+        ODD[odd](run / name)
+        error = ends_well("train", lambda: train_tiny(*settings, "nimg=32"))
+        if error:
+            assert Path(name).name in error and re.search("expected a|damaged|directory", error)
+            refused.append(name)
+            (run / name).rmdir() if odd == "folder" else (run / name).unlink()
+            assert ends_well("train", lambda: train_tiny(*settings, "nimg=32")) == ""
+        same_checkpoints(run, whole, validations="weights/best" not in name)
+        assert read_status(run) == {"state": "finished", "nimg": 32}
+        assert durable.damaged(run) == []
+        shutil.rmtree(outputs)
+    print(f"{odd}: {len(names)} files, refused: {refused}")
 
 
 def test_odd_files_of_a_run_stop_nothing(train_tiny: Callable[..., Path]) -> None:
