@@ -293,14 +293,12 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
     def _is_there(self) -> bool:
         """Whether the files are complete and, where their hashes are known, as they were made."""
-        if not all(is_whole_array(path, shape) for path, shape in self._files.items()):
+        if not all(is_whole_array(*each) for each in self._files.items()):
             return False
         try:
             known = dict(read_json(self.folder / f"{self.stem}.sha256"))
-        except FileNotFoundError:  # made by an older version
-            return True
-        except (OSError, ValueError, TypeError):
-            return False
+        except (OSError, ValueError, TypeError) as error:
+            return isinstance(error, FileNotFoundError)  # made by an older version
         return all(known.get(path.name) == file_hash(path) for path in self._files)
 
     @contextmanager
