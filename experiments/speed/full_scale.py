@@ -388,11 +388,9 @@ def _measure_training(
 def measure_metrics(bench: Bench) -> None:
     """FID through Inception (untrained) and SWD of two sets of n images."""
     count, side = bench.options.pairs, bench.options.side
-    rng = torch.Generator().manual_seed(0)
-    sets = [
-        torch.randint(0, 256, (count, 3, side, side), generator=rng, dtype=torch.uint8)
-        for _ in range(2)
-    ]
+    rng = torch.Generator(bench.device).manual_seed(0)
+    pixels = {"generator": rng, "dtype": torch.uint8, "device": bench.device}
+    sets = [torch.randint(0, 256, (count, 3, side, side), **pixels).cpu() for _ in range(2)]
     where = {"resolution": side, "precision": "fp32", "repeats": 1}
     bench.measure(
         "SWD",

@@ -275,7 +275,7 @@ def measured_movement(
 
     @torch.no_grad()
     def read(images: Iterable[Tensor]) -> Tensor:
-        return torch.cat([network.predict(to_float(x).to(found.device)).cpu() for x in images])
+        return torch.cat([network.predict(to_float(x.to(found.device))).cpu() for x in images])
 
     def compared(before: Iterable[Tensor], after: Iterable[Tensor]) -> MetricValues:
         options: dict[str, Any] = {"names": network.names, "aimed": aimed, "seed": context.seed}

@@ -136,7 +136,7 @@ def _measure(
         for network in (generator, *inverter.networks):
             network.to(found.device)
         few = Chunks(context.dataset, [(0, min(TIMED, len(found)))])[0]["image"]
-        x = to_float(few).to(found.device, next(generator.parameters()).dtype)
+        x = to_float(few.to(found.device)).to(next(generator.parameters()).dtype)
         seconds = seconds_of(what, inverter, generator=generator, images=x)
         text = PROTOCOL.format(n=len(seconds), what=WHAT[what])
         measured.add(SECONDS, statistics.median(seconds), text)

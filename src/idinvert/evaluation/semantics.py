@@ -176,7 +176,7 @@ def _truth(
     for k in range(len(chunks)):
         batch = chunks[k]
         with torch.no_grad():
-            x = to_float(batch["image"]).to(found.device)
+            x = to_float(batch["image"].to(found.device))
             read: Any = None if network is None else network.predict(x).cpu()
         for name, source in sources.items():
             if "labels" in source:

@@ -56,7 +56,7 @@ def measure_speed(
         device = trainer.strategy.root_device
         for network in (context.generator, *inverter.networks):
             network.to(device)
-        x = to_float(Chunks(context.dataset, [(0, count)])[0]["image"]).to(device)
+        x = to_float(Chunks(context.dataset, [(0, count)])[0]["image"].to(device))
         with trainer.precision_plugin.forward_context():
             times = {
                 what: seconds_of(

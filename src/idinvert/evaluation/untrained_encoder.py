@@ -153,12 +153,12 @@ def _measure(
     begin, n, generator = time.monotonic(), context.count, context.generator
     first = Chunks(context.dataset, [(0, min(STATISTICS, n))])[0]["image"]
     for encoder in context.inverter.networks:
-        first_statistics(encoder, to_float(first).to(device))
+        first_statistics(encoder, to_float(first.to(device)))
     chunks = Chunks(context.dataset, spans(n, size=context.batch_size))
     paired = context.suite(context.paired_names, device)
     codes, images, outputs = list[Tensor](), list[Tensor](), list[Tensor]()
     for k in range(len(chunks)):
-        x = to_float(chunks[k]["image"]).to(device)
+        x = to_float(chunks[k]["image"].to(device))
         found = context.inverter.invert(x, generator=generator)
         codes.append(found.codes.cpu())
         images += list(found.images.cpu()[: max(0, shown - len(images))])
