@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from idinvert.cli import demo
+from idinvert.config.compose import config_dir
 from idinvert.results.record import read_records
 
 pytestmark = pytest.mark.slow
@@ -16,10 +17,11 @@ def test_the_demo_leaves_what_it_promises(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "DATA", ["data.skip=64936", "data.test=64", "data.val=16"])
+    monkeypatch.setattr(demo, "FACES64", config_dir().parent / demo.FACES64)
     demo.main(seconds=2, images=4)
     printed = capsys.readouterr().out
     out = tmp_path / "outputs" / "demo"
-    widths = {"shipped": 600, "reconstructions": 600, "edits": 500, "losses": 300}
+    widths = {"shipped": 1000, "reconstructions": 600, "edits": 500, "losses": 300}
     for name, least in ((f"{stem}.png", width) for stem, width in widths.items()):
         assert Image.open(out / name).width >= least, name
         assert f"outputs/demo/{name}" in printed
@@ -58,5 +60,6 @@ def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyP
         demo, "EvaluationContext", lambda config: (_ for _ in ()).throw(InterruptedError)
     )
     with pytest.raises(InterruptedError):
-        demo.main(seconds=2, images=4)
+        monkeypatch.setattr(demo, "FACES64", config_dir().parent / demo.FACES64)
+    demo.main(seconds=2, images=4)
     assert not left.exists()
