@@ -129,7 +129,8 @@ def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path: Path, monke
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
     open_checkpoint(file)
     (kept,) = (cache_folder() / "mean_codes").iterdir()
-    for content in (b"", b"no tensors", kept.read_bytes()[:-4]):
+    whole = kept.read_bytes()
+    for content in (b"", b"no tensors", whole[:-4], whole[:-1] + bytes([whole[-1] ^ 1])):
         kept.write_bytes(content)
         assert torch.equal(open_checkpoint(file).latent_avg, made)
     save_file({"w_avg": torch.zeros(1, 1)}, kept)

@@ -77,6 +77,12 @@ def test_the_bytes_are_the_same_however_it_is_broken_off_or_shared(run, in_domai
     found.paths[2].write_bytes(found.paths[2].read_bytes()[:100])
     with pytest.warns(UserWarning, match="cannot be read"):
         assert digests(run(in_domain(), folder="b")) == whole
+    flipped = bytearray(found.paths[1].read_bytes())
+    flipped[-1] ^= 1
+    found.paths[1].write_bytes(flipped)
+    found.paths[3].with_suffix(".json").unlink()
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert digests(run(in_domain(), folder="b")) == whole
     ranks = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_fork"}
     two = run(in_domain(), folder="c", trainer=ranks)
     assert digests(two) == whole

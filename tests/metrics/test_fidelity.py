@@ -82,6 +82,16 @@ def test_a_file_that_runs_code_is_refused(tmp_path):
         prc_weights(path)
 
 
+def test_a_damaged_copy_of_weights_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    torch.save({"weight": torch.ones(3)}, tmp_path / "vgg16.pth")
+    whole = prc_weights(tmp_path / "vgg16.pth").read_bytes()
+    for damage in (whole[:-1], whole[:-1] + b"x"):
+        prc_weights(tmp_path / "vgg16.pth").write_bytes(damage)
+        made = torch.load(prc_weights(tmp_path / "vgg16.pth"), weights_only=True)
+        assert torch.equal(made["weight"], torch.ones(3))
+
+
 def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkeypatch):
     monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(3, seed=2), images(3, seed=3) // 3

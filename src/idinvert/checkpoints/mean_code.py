@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from idinvert.checkpoints.registry import cache_folder
-from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.checkpoints.tensor_file import (
+    TensorFileError,
+    read_tensors,
+    tensors_hash,
+    write_tensors,
+)
 from idinvert.data.progress import Progress
 from idinvert.errors import CheckpointError, OutputError
 
@@ -45,12 +48,13 @@ def mean_code(generator: Any) -> Tensor:
     path = cache_folder() / "mean_codes" / f"{_mapping_hash(generator)}.safetensors"
     shape = (generator.num_layers, generator.w_dim)
     kept = _read(path)
-    if kept is not None and kept.shape == shape and kept.isfinite().all():
+    if kept is not None and kept.shape == shape:
         return kept
     average = compute_mean_code(generator)
     # A cache that cannot be written costs time, not the result.
     with contextlib.suppress(OutputError):
-        write_tensors(path, {"w_avg": average}, metadata={"samples": str(SAMPLES)})
+        metadata = {"samples": str(SAMPLES), "sha256": tensors_hash({"w_avg": average})}
+        write_tensors(path, {"w_avg": average}, metadata=metadata)
     return average
 
 
@@ -82,12 +86,13 @@ def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEE
 
 
 def _read(path: Path) -> Tensor | None:
-    if not path.is_file():
-        return None
+    """w̄ as it was written; None where it is missing or damaged."""
     try:
-        return load_file(path).get("w_avg")
-    except (OSError, SafetensorError):
+        found = read_tensors(path)
+    except (OSError, TensorFileError):
         return None
+    whole = found.metadata.get("sha256") == tensors_hash(found.tensors)
+    return found.tensors.get("w_avg") if whole else None
 
 
 def _mapping_hash(generator: Any) -> str:

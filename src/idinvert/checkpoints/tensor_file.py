@@ -1,5 +1,6 @@
 """Safetensors files: written whole, and read within bounds, whoever wrote them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,6 +108,15 @@ def save_file(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str
     would take it for a leftover.
     """
     path.write_bytes(save(tensors, metadata=metadata))
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of tensors on the CPU with their names, types and shapes; 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _order_header(file: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from idinvert import durable
-from idinvert.checkpoints.tensor_file import write_tensors
+from idinvert.checkpoints.tensor_file import tensors_hash, write_tensors
 from idinvert.data.domain import Domain
 from idinvert.errors import ConfigError, DataError
 from idinvert.untrusted import parse_json, read_json
@@ -152,20 +152,18 @@ def write_part(
     Raises:
         OutputError: the disk refused it; parts written before are as they were.
     """
+    whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     facts = {"format": FORMAT, "identity": identity, "names": names}
+    facts |= {"sha256": tensors_hash(whole)}
     facts |= {"contents": list(contents)} if contents else {}
     durable.write(path.with_suffix(".json"), json.dumps({"seconds": seconds, "device": device}))
-    write_tensors(
-        path,
-        {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-        metadata={"part": json.dumps(facts, sort_keys=True)},
-    )
+    write_tensors(path, whole, metadata={"part": json.dumps(facts, sort_keys=True)})
 
 
 def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str]) -> bool:
     """Is there a part of this identity, with all the tensors it needs?
 
-    A file that cannot be read counts as missing, with a warning.
+    A file that is damaged counts as missing, with a warning.
 
     Raises:
         ConfigError: if it is the result of something else.
@@ -186,7 +184,12 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
             "set recompute=true to replace them, or give another output folder (task.out of "
             "task=invert)"
         )
-    return set(needs) <= there and bool(_read_notes(path))
+    if not set(needs) <= there:
+        return False
+    if read_whole(path) is None:
+        warnings.warn(f"{path} is damaged and is made again", stacklevel=2)
+        return False
+    return True
 
 
 def known_rows(
@@ -236,13 +239,24 @@ def read_row(path: Path, place: int) -> tuple[dict[str, Tensor], float, str] | N
 
     None where the part is gone or damaged by now.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+    if (tensors := read_whole(path)) is None:
         return None
     device = read_device(path) or "not noted"
     return row_of(tensors, place), read_seconds(path) / len(tensors["ids"]), device
+
+
+def read_whole(path: Path) -> dict[str, Tensor] | None:
+    """All tensors of a part; None where it is damaged or not noted how long it took.
+
+    Parts of older versions, which do not hold the hash of their tensors, are taken as they are.
+    """
+    try:
+        facts, names = _read_facts(path)
+        tensors = {name: read_tensor(path, name) for name in sorted(names)}
+    except (OSError, SafetensorError, ValueError, TypeError):
+        return None
+    whole = facts.get("sha256") in (None, tensors_hash(tensors)) and _read_notes(path)
+    return tensors if whole else None
 
 
 def row_of(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from
 from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.registry import cache_folder, locate
 from idinvert.data.content import file_hash
-from idinvert.durable import written_whole
+from idinvert.durable import hash_of, read_sums, write_sums, written_whole
 from idinvert.errors import CheckpointError
 from idinvert.metrics.distance import Distance, ImageSet, check_sets
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
@@ -183,8 +183,9 @@ def prc_weights(path: str | Path | None = None) -> Path:
     found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
     # torch-fidelity unpickles anything, so it is given a file of plain tensors that is ours.
     copy = cache_folder() / "plain" / f"{file_hash(found)}.pth"
-    if not copy.is_file():
+    if not copy.is_file() or read_sums(copy.parent).get(copy.name) != hash_of(copy):
         tensors = read_state_dict(found, key=PRC_KEY)
         with written_whole(copy) as temporary:
             torch.save(tensors, temporary)
+        write_sums(copy.parent, copy.parent.glob("*.pth"))
     return copy
