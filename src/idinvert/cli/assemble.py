@@ -143,8 +143,16 @@ def _arguments(
         found["encoder"] = wire.fresh_encoder(
             config["encoder"], config["latent"], generator=generator, hashes=hashes
         )
+        if (takes := found["encoder"].resolution) != domain.resolution:
+            raise ConfigError(
+                f"encoder.backbone.resolution={takes} does not fit data.resolution="
+                f"{domain.resolution}: leave it out, or set scale.resolution={domain.resolution}."
+            )
     if "perceptual" in asked:
         found["perceptual"] = wire.perceptual_network(config["perceptual"], hashes)
+        if config["objective"].get("lambda_vgg", 1.0) > 0:
+            key = "perceptual.network.path"
+            wire.require_reads(found["perceptual"], domain.resolution, key=key)
     if "network" in asked:  # attributes
         if not domain.attributes:
             raise ConfigError(

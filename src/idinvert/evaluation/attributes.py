@@ -32,6 +32,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
     labels = [attribute.name for attribute in domain.attributes]
     try:
         wire.require_labels_read(network, labels)
+        wire.require_reads(network, domain.resolution, key="attributes.path")
     except ConfigError as error:
         raise ConfigError(f"data={domain.name}: {error}.") from error
     images = split_of(domain, context.split)

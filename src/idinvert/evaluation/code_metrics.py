@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from idinvert.data.convert import to_float
 from idinvert.editing.edits import manipulate
-from idinvert.errors import CheckpointError, ConfigError
+from idinvert.errors import CheckpointError, ConfigError, Note
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
@@ -204,7 +206,8 @@ def editable(context: EvaluationContext) -> Mapping[str, Any]:
         ConfigError: there are none, or no attribute network.
         CheckpointError: the directions do not fit G.
     """
-    names = context.needed_attributes.names
+    network, names = context.needed_attributes, context.needed_attributes.names
+    wire.require_reads(network, context.generator.resolution, key="attributes.path")
     chosen = open_directions(context, path=None, names=None)
     known = {name: one for name, one in chosen.items() if name in names}
     if not known:
@@ -270,6 +273,10 @@ def measured_movement(
     """
     network = context.attributes
     if network is None or not set(aimed) & set(network.names):
+        return MetricValues()
+    if network.resolution != found.generator.resolution:
+        told = f"the attribute network takes images of {network.resolution} px"
+        warnings.warn(f"left out moved and leaked: {told}", Note, stacklevel=2)
         return MetricValues()
     network.to(found.device).eval()
 

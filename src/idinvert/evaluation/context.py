@@ -142,9 +142,9 @@ class EvaluationContext:
 
     def build_inverter(self, **choices: Any) -> Inverter:
         """The method of the configuration, with some choices in place of its own."""
-        node = {**self.config["inversion"], **choices}
-        networks: dict[str, Any] = {"encoder": self.encoder, "perceptual": self.perceptual}
-        return wire.build_method(node, self.config, **networks)
+        known: dict[str, Any] = {"encoder": self.encoder, "perceptual": self.perceptual}
+        method = wire.build_method({**self.config["inversion"], **choices}, self.config, **known)
+        return wire.with_fitting_f(method, self.generator)
 
     @cached_property
     def _encoder_and_header(self) -> tuple[nn.Module | None, dict[str, Any]]:
@@ -259,7 +259,7 @@ class EvaluationContext:
         sets = bool(set(names) - set(self.paired_names))
         return MetricSuite(
             names=names,
-            extractors=self.extractors if sets else {},
+            extractors=wire.of_size(self.extractors, names, self.generator) if sets else {},
             seed=self.seed,
             reference=self.reference,
             device=device,

@@ -13,6 +13,7 @@ from idinvert.editing.ganspace import ganspace
 from idinvert.editing.sefa import sefa
 from idinvert.editing.svm import scored_codes, train_direction
 from idinvert.errors import CheckpointError, ConfigError, nearest
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit
 from idinvert.results.record import Record
@@ -54,6 +55,7 @@ def train_directions(
     network = None
     if method == "svm":
         network = context.needed_attributes
+        wire.require_reads(network, context.generator.resolution, key="attributes.path")
         names = list(network.names) if names is None else names
         for name in [*names, *conditions, *(c for kept in conditions.values() for c in kept)]:
             known = list(network.names) if name in names else names

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -306,6 +306,40 @@ def require_resolution(*, data: int, generator: int) -> None:
             f"data.resolution={data} does not fit the generator, which makes images of {generator} "
             f"px. Set data.resolution={generator}, or give another generator.path."
         )
+
+
+def require_reads(network: Any, resolution: int, *, key: str) -> None:
+    """Refuses a network that takes images of another size; most take any.
+
+    Args:
+        network: One that was opened; None is not asked.
+        resolution: Pixels of a side.
+        key: Where its file stands.
+
+    Raises:
+        ConfigError: Names both sizes.
+    """
+    takes = getattr(getattr(network, "network", network), "resolution", resolution)
+    if takes != resolution:
+        raise ConfigError(
+            f"the network of {key} takes images of {takes} px, and these have {resolution} px: "
+            f"give one for this size by {key}=FILE, or do without it"
+        )
+
+
+def with_fitting_f(method: Any, generator: Any) -> Any:
+    """The method; F for images of another size is refused where it is weighed."""
+    weighed = method.perceptual if getattr(method, "lambda_vgg", 0) else None
+    require_reads(weighed, generator.resolution, key="perceptual.network.path")
+    return method
+
+
+def of_size(extractors: Mapping[str, nn.Module], names: Sequence[str], generator: Any) -> Any:
+    """The extractors, of which those of ``fd_`` and ``kd_`` metrics must take G's images."""
+    for name in {name[3:] for name in names if name[:3] in ("fd_", "kd_")} & extractors.keys():
+        key = "attributes.path" if name == "attributes" else f"metric.extractors.{name}.path"
+        require_reads(extractors[name], generator.resolution, key=key)
+    return extractors
 
 
 def require_labels_read(network: Any, labels: Sequence[str]) -> None:

@@ -92,6 +92,8 @@ def _check_metrics(context: EvaluationContext) -> None:
         )
     try:
         wire.require_labels_read(context.attributes, context.labels)
+        resolution = context.domain.resolution
+        wire.require_reads(context.attributes, resolution, key="attributes.path")
     except ConfigError as error:
         raise ConfigError(
             f"metric.names asks for attributes, but {error}, or leave this metric out"

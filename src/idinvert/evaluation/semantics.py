@@ -13,6 +13,7 @@ from idinvert.annotations import Name, PathString
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
@@ -154,6 +155,7 @@ def truth_of(context: EvaluationContext, names: Sequence[str], *, truth: Truth) 
         if name in context.labels and truth != "network":
             sources[name] = "ground truth: labels of the data"
         elif name in read and truth != "labels":
+            wire.require_reads(network, context.generator.resolution, key="attributes.path")
             sources[name] = "ground truth: read from the real image by the attribute network"
         else:
             raise ConfigError(

@@ -60,13 +60,14 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
         return ""
     if name in OF_CODES:
         return _why_not_codes(name, context)
-    if name == ATTRIBUTES:
-        lacks = "" if context.attributes else "there is no attribute network"
-        return lacks if context.labels else "the data has no labels"
-    extractor = name.partition("_")[2] if name[:3] in ("fd_", "kd_") else ""
-    if extractor and extractor not in context.extractors:
-        return f"there is no network {extractor}"
     resolution = context.domain.resolution
+    if name == ATTRIBUTES and not context.labels:
+        return "the data has no labels"
+    extractor = name.partition("_")[2] if name[:3] in ("fd_", "kd_") else ""
+    extractor = ATTRIBUTES if name == ATTRIBUTES else extractor
+    if extractor and extractor not in context.extractors:
+        called = "attribute network" if name == ATTRIBUTES else f"network {extractor}"
+        return f"there is no {called}"
     if getattr(context.extractors.get(extractor), "resolution", resolution) != resolution:
         return f"the network {extractor} takes other images than {resolution} px"
     if name == "swd":
