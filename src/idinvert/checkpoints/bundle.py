@@ -82,14 +82,19 @@ def find_weights(
             configuration will do, of which other keys are not read.
 
     Raises:
-        CheckpointError: Nothing of that role is there, or a foreign file cannot be read.
+        CheckpointError: Nothing of that role is there, a foreign file cannot be read, or settings
+            are given for a file that tells them itself.
     """
-    if path.startswith(SHIPPED):
+    from idinvert.checkpoints.checkpoint import checked_settings, refuse_settings
+
+    given, shipped = Path(path).expanduser(), path.startswith(SHIPPED)
+    if role in FOREIGN_ROLES and not shipped and given.is_file() and not is_native(given):
+        return _foreign(given, role, key=key, settings=settings)
+    refuse_settings(checked_settings(settings or {}), (), f"{path} (this project's own)")
+    if shipped:
         return _shipped(path.removeprefix(SHIPPED), role=role, key=key)
-    given = Path(path).expanduser()
     if given.is_file():
-        own = role not in FOREIGN_ROLES or is_native(given)
-        return given if own else _foreign(given, role, key=key, settings=settings)
+        return given
     for folder in (given, given / "weights"):
         if (folder / f"{role}.safetensors").is_file():
             return folder / f"{role}.safetensors"

@@ -121,7 +121,7 @@ def open_as_it_is(
         raise CheckpointError(f"{key}={path}: no such file or folder; change {key}")
     with one_error(place, key=key):
         if place.is_dir() or is_native(place):
-            _refuse_settings(given, (), f"{place} (this project's own)")
+            refuse_settings(given, (), f"{place} (this project's own)")
             return _open_native(place, key=key, network=network)
         return _open_foreign(place, key=key, network=network, role=role, given=given)
 
@@ -167,7 +167,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+def refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
     """Refuses settings that a file of this kind says itself, or that no such network has."""
     for name in given:
         if name not in known:
@@ -216,7 +216,7 @@ def _open_foreign(
 
     archive = read_archive(place, key=key)
     family = recognise(archive, key=key)
-    _refuse_settings(given, family.settings, f"{place} ({family.name})")
+    refuse_settings(given, family.settings, f"{place} ({family.name})")
     read = family.read(replace(archive, given=given), key=key, network=network)
     meta, latent_avg = {"container": archive.kind, **read.meta}, None
     meta |= {"given": given} if given else {}

@@ -29,7 +29,7 @@ from idinvert.checkpoints.registry import (
 )
 from idinvert.data.content import file_hash
 from idinvert.data.progress import Progress
-from idinvert.durable import move
+from idinvert.durable import move, write
 from idinvert.errors import CheckpointError, MissingWeightsError
 from idinvert.untrusted import read_json, regular
 
@@ -229,7 +229,7 @@ def _attempt(url: str, file: BinaryIO, *, note: Path, timeout: float) -> bool:
             return True
         stack.callback(answer.body.close)
         file.truncate(answer.start)
-        note.write_text(json.dumps({"url": url, "validator": answer.validator}), encoding="utf-8")
+        write(note, json.dumps({"url": url, "validator": answer.validator}))
         _require_space(note.parent, needed=(answer.total or 0) - answer.start, url=url)
         label = note.name.removesuffix(".json").removesuffix(".partial")
         bar = Progress(label, answer.total, done=answer.start, unit="bytes")

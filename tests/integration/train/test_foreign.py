@@ -15,7 +15,9 @@ from idinvert.checkpoints.bundle import find_weights
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.convert import convert
 from idinvert.checkpoints.release import fingerprint, read_header
-from idinvert.errors import CheckpointError
+from idinvert.cli.evaluate import evaluate
+from idinvert.config.compose import compose_plain, given_keys
+from idinvert.errors import CheckpointError, ConfigError
 from tests.checkpoints.every_family import SAMPLES, D, G, write
 
 WITH_G = [name for name, sample in SAMPLES.items() if G in sample.roles]
@@ -159,6 +161,38 @@ def test_a_checkpoint_of_our_own_gan_run(train_gan, train_on, tmp_path: Path) ->
         assert all(torch.equal(ours[key], found[key]) for key in ours)
         assert read_header(path).provenance["run"] == run.name
     assert provenance_of(train_on(ckpt))["stands_on"]["generator"] == fingerprint(ckpt)
+
+
+def test_what_a_file_does_not_record_can_be_given(
+    train_on: Callable[..., Path], photos: Path, tmp_path: Path
+) -> None:
+    file = write("genforce_stylegan", tmp_path / "in" / "checkpoint")
+    scratch = "discriminator.init=scratch"
+    assumed = train_on(file, scratch)
+    tanh = train_on(file, scratch, "generator.final_tanh=true")
+    fused = train_on(file, scratch, "generator.fused_scale=true")
+    assert len({assumed, tanh, fused}) == 3, "another generator, another run"
+    prints = {provenance_of(run)["stands_on"]["generator"] for run in (assumed, tanh, fused)}
+    assert len(prints) == 3
+    assert train_on(file, scratch, "generator.final_tanh=true") == tanh, "finished already"
+
+    def measured(*words: str) -> float:
+        place = (f"system.outputs={tmp_path / 'outputs'}", "trainer=cpu", "batch_size=4")
+        more = ("n=2", "metric.names=[mse]", "inversion=encoder", *words)
+        given = given_keys([*place, *more])
+        (record,) = evaluate(compose_plain("evaluate", [*place, *more]), given=given)
+        return record.metrics["mse"]
+
+    assert measured(f"run={assumed}") != measured(f"run={tanh}")
+    for run, words in ((tanh, "final_tanh=false"), (fused, "fused_scale=false")):
+        with pytest.raises(ConfigError, match="generator"):
+            measured(f"run={run}", f"generator.{words}")
+    native = convert(file, tmp_path / "native.safetensors", role=G)[G]
+    other = write("rosinality", tmp_path / "in" / "rosinality")
+    for path in (native, other):
+        for word in ("fused_scale=true", "final_tanh=true", "conv_clamp=256"):
+            with pytest.raises(CheckpointError, match=word.split("=")[0]):
+                train_on(path, scratch, f"generator.{word}")
 
 
 @pytest.fixture
