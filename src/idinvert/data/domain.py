@@ -59,10 +59,8 @@ def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = Non
     Raises:
         DataError: It cannot be made.
     """
-    if places is not None and hasattr(split, "prepare_part"):
-        split.prepare_part(places)
-    elif hasattr(split, "prepare"):
-        split.prepare()
+    if hasattr(split, "prepare_part"):
+        split.prepare_part(range(len(split)) if places is None else places)  # type: ignore[arg-type]
 
 
 def names_of(split: Dataset[dict[str, Any]]) -> list[str]:

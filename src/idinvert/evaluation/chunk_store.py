@@ -261,11 +261,11 @@ def read_whole(path: Path) -> dict[str, Tensor] | None:
 
 def row_of(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
     """One image of the tensors of a part; a tensor of one row, which all share, gives that."""
-    found = {}
-    for name, tensor in tensors.items():
-        only = place if tensor.shape[_along(name)] > 1 else 0
-        found[name] = tensor.narrow(_along(name), only, 1).clone().cpu()
-    return found
+    return {
+        name: tensor.narrow(at, place if tensor.shape[at] > 1 else 0, 1).clone().cpu()
+        for name, tensor in tensors.items()
+        for at in [_along(name)]
+    }
 
 
 def joined(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -127,23 +127,19 @@ class InversionModule(pl.LightningModule):
         assert line is not None, "predict_dataloader comes first"
         places, before = index.tolist(), line.done
         found = [read_row(*self.known[i]) if i in self.known else None for i in places]
-        known = {j: row for j, row in enumerate(found) if row is not None}
-        rows = {j: row for j, (row, _, _) in known.items()}
-        seconds, devices = sum(own for _, own, _ in known.values()), [d for *_, d in known.values()]
-        tensors: dict[str, Tensor] = {}
-        if fresh := [j for j in range(len(places)) if j not in known]:
+        if fresh := [j for j, row in enumerate(found) if row is None]:
             images, ids = batch["image"][fresh], batch["id"][fresh]
-            tensors, took = self._invert(images, ids, line=line, before=before + len(known))
-            seconds, devices = seconds + took, [device_in_words(self.device), *devices]
-        if known:
-            rows |= {j: row_of(tensors, k) for k, j in enumerate(fresh)}
-            tensors = joined([rows[j] for j in range(len(places))])
+            done = before + len(places) - len(fresh)
+            tensors, seconds = self._invert(images, ids, line=line, before=done)
+            for k, j in enumerate(fresh):
+                found[j] = row_of(tensors, k), seconds, device_in_words(self.device)
+        rows, times, devices = zip(*(row for row in found if row is not None), strict=True)
         write_part(
             part_path(self.folder, places[0], places[-1] + 1),
-            {**tensors, "index": index, "ids": batch["id"]},
+            {**joined(rows), "index": index, "ids": batch["id"]},
             names=list(batch["name"]),
             identity=self.identity,
-            seconds=seconds,
+            seconds=sum(times),
             device=" and ".join(dict.fromkeys(devices)),
             contents=[self.contents[i] for i in places] if self.contents else (),
         )
@@ -153,7 +149,7 @@ class InversionModule(pl.LightningModule):
     def _invert(
         self, images: Tensor, ids: Tensor, *, line: Progress, before: float
     ) -> tuple[dict[str, Tensor], float]:
-        """The tensors of a part of these images, but for their places, and the seconds it took."""
+        """The tensors of a part of these images, but for their places, and the seconds of each."""
         dtype = next(self.generator.parameters()).dtype  # float32, or what the precision made it
         x, n = to_float(images).to(dtype), len(images)  # [n, 3, R, R]
         found = self.inverter.invert(
@@ -180,4 +176,4 @@ class InversionModule(pl.LightningModule):
             tensors["z"] = found.z.float()
         if self.keep_start:
             tensors["start_images"] = to_uint8(found.start_images)
-        return tensors, found.seconds * n
+        return tensors, found.seconds

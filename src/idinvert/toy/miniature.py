@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import sys
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -47,7 +46,7 @@ DRAWN = {"train": (0, 600_000), "test": (600_000, 90_000), "val": (690_000, 10_0
 """Of a drawn domain, where the images that a split is drawn from begin, and how many there are."""
 
 _BLOCK = 128  # images rendered at once
-_WORTH = 15.0  # seconds of work left from which on it pays to start more processes
+_WORTH = 5e6  # pixels from which on it pays to start more processes: 15 seconds of one
 _MOST = 32  # processes
 _MANY = 5_000  # images, of which a user is told
 _MEANWHILE = "note: the images of {} are rendered while training goes on, once for all runs"
@@ -200,7 +199,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
     def _pixels(self, index: int) -> list[Tensor]:
         """The picture at `index`, and its mask if it is wanted."""
         if not self._arrays:
-            self._map() if self._begun else self.prepare()
+            self._map() if self._begun else self.prepare_part(range(len(self)))
         if self._is_drawn(index):
             return [torch.from_numpy(array[index].copy()) for array in self._arrays[:-1]]
         drawn = self.renderer.render(self.labels[index : index + 1], resolution=self.resolution)
@@ -225,29 +224,29 @@ class RenderedSplit(Dataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_arrays": []}  # a worker process maps the files anew
 
-    def prepare(self) -> None:
-        """Renders what is missing or broken; whoever comes second waits and finds it there.
-
-        Raises:
-            DataError: The files cannot be written.
-        """
-        self.prepare_part(range(len(self)))
-
     def prepare_part(self, places: Collection[int]) -> None:
-        """Renders some images, where they are missing or broken, with a line of progress.
+        """Renders images that are missing or broken, with a line of progress.
 
-        Others are then drawn when they are asked for, each time.
+        Whoever comes second waits and finds them there. Images at other places are drawn when they
+        are asked for, each time.
 
         Raises:
             DataError: The files cannot be written.
         """
-        with self._making() as todo:
-            places = [i for i in sorted(set(places)) if todo and not self._is_drawn(i)]
-            blocks = [places[k : k + _BLOCK] for k in range(0, len(places), _BLOCK)]
-            label = f"rendering {self.renderer.name} once, for the cache"
-            with Progress(label, len(places), patience=2.0) as progress:
-                for done, _ in enumerate(_in_processes(self._filler(), blocks), start=1):
-                    progress.update(min(done * _BLOCK, len(places)))
+        with self._making() as missing:
+            todo = sorted(set(places)) if missing else []
+            many = len(todo) * self.resolution**2 > _WORTH
+            for workers in (min(cores(), _MOST) if many else 1, 1):  # alone, where one was killed
+                todo = [place for place in todo if not self._is_drawn(place)]
+                blocks = [todo[k : k + _BLOCK] for k in range(0, len(todo), _BLOCK)]
+                label = f"rendering {self.renderer.name} once, for the cache"
+                with (
+                    suppress(BrokenProcessPool),
+                    Progress(label, len(todo), patience=2.0) as progress,
+                    closing(in_order(self._filler(), blocks, workers=workers)) as rendered,
+                ):
+                    for done, _ in enumerate(rendered, start=1):
+                        progress.update(min(done * _BLOCK, len(todo)))
             self._finish()
 
     def follow(
@@ -376,25 +375,3 @@ def _fill(
                 for place, item in zip(places, map(bytes, items), strict=True):
                     file.seek(end - (len(labels) - place) * len(item))
                     file.write(item)
-
-
-def _in_processes(
-    fill: Callable[[Sequence[int]], None], blocks: Sequence[Sequence[int]]
-) -> Iterator[None]:
-    """Calls `fill` for each block, in several processes where much is left; one may be killed."""
-    began, done, left = time.monotonic(), 0, 0.0
-    workers = min(cores(), _MOST)
-    while done < len(blocks) and (workers == 1 or left < _WORTH):
-        fill(blocks[done])
-        done += 1
-        left = (time.monotonic() - began) * (len(blocks) - done) / done
-        yield
-    try:
-        with closing(in_order(fill, blocks[done:], workers=workers)) as filled:
-            for _ in filled:
-                done += 1
-                yield
-    except BrokenProcessPool:
-        for block in blocks[done:]:
-            fill(block)
-            yield
