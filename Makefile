@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow lint format typecheck constraints clean
+.PHONY: help setup demo test test-slow test-trust lint format typecheck constraints clean
 help:
-	@echo "make demo | test | test-slow | lint | format | typecheck | setup | constraints | clean"
+	@echo "make demo | test | test-slow | test-trust | lint | format | typecheck | setup | constraints | clean"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
@@ -23,13 +23,19 @@ demo: $(STAMP)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m idinvert.cli.demo
 
 # Tests start many interpreters: what one has imported is compiled for the next.
-test test-slow: export PYTHONDONTWRITEBYTECODE =
+test test-slow test-trust: export PYTHONDONTWRITEBYTECODE =
 
 test: $(STAMP) lint typecheck
 	$(BIN)/python -m pytest -m "not slow" -n 2 --durations 10
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations 10
+
+# Strangers' files, kills, full disks and damage: hostile files for every door, faults at each write.
+TRUST = tests/checkpoints/hostile tests/checkpoints/formats tests/config/test_stored_config.py \
+	tests/cli/test_endings.py $(wildcard tests/integration/*/test_*fault*.py tests/integration/*/test_*kill.py)
+test-trust: $(STAMP)
+	$(BIN)/python -m pytest $(TRUST) -n 2 --durations 10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -52,8 +52,9 @@ def regular(name: str, flags: int) -> int:
         if kind == stat.S_IFREG:
             return handle
         os.close(handle)
-    what = "folder" if kind == stat.S_IFDIR else "pipe or device"
-    raise IrregularError(f"{name}: is a {what}, expected a regular file")
+    if kind == stat.S_IFDIR:
+        raise IrregularError(f"{name}: is a folder, expected a regular file")
+    raise IrregularError(f"{name}: is a pipe or device, expected a regular file")
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
