@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from idinvert.cli.run_defaults import KINDS, trained_runs, with_trained_generator
-from idinvert.cli.tables import LONG, _is_look, _steps, expected_choices, with_training
-from idinvert.config.compose import compose_plain, config_dir
+from idinvert.cli.tables import (
+    LONG,
+    _is_look,
+    _steps,
+    expected_choices,
+    render_table,
+    with_training,
+)
+from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled
 from idinvert.results.parse import described
@@ -208,6 +215,52 @@ def kind_of(node: dict[str, Any]) -> str:
 @functools.cache
 def composed(program: str, *words: str) -> dict[str, Any]:
     return compose_plain(program, list(words))
+
+
+def rendered(*words: str, out: Path, work: Any = None) -> str:
+    """The page that ``evaluate.py table=…`` writes."""
+    words = (*words, f"system.outputs={out}")
+    config = compose_plain("evaluate", list(words))
+    shown: list[Any] = []
+    render_table(
+        config,
+        evaluate=work,
+        given=given_keys(words),
+        track=lambda table, files: shown.extend(files),
+    )
+    return shown[0].read_text()
+
+
+@pytest.mark.slow
+def test_records_that_come_with_the_package_are_shown_where_there_are_no_own(
+    tmp_path: Path,
+) -> None:
+    words = ("table=fig14_training", "evaluate_missing=false")
+    told = "No record of yours stands here yet: all figures come with idinvert (data faces_mini"
+    page = rendered(*words, out=tmp_path)
+    assert told in page and "run dnmnijjega" in page
+    committed = EXPERIMENTS / "fig14_training"
+    assert told not in rendered(*words, f"records={committed}", out=tmp_path)
+    first = (committed / "records.jsonl").read_text().splitlines()[0]
+    (tmp_path / "records.jsonl").write_text(f"{first}\n")
+    page = rendered(*words, out=tmp_path)
+    assert told not in page and page.count("points; run") == 1, "own records are never mixed"
+
+
+@pytest.mark.slow
+def test_a_look_at_table_1_starts_no_row_of_1000_steps(tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def work(config: dict[str, Any]) -> list[Record]:
+        asked.append(config)
+        return []
+
+    rendered("table=table1_methods", "n=32", out=tmp_path, work=work)
+    steps = [config["inversion"].get("steps", 0) for config in asked]
+    assert steps and max(steps) < LONG and {config["n"] for config in asked} == {32}
+    asked.clear()
+    rendered("table=table1_methods", out=tmp_path, work=work)
+    assert max(config["inversion"].get("steps", 0) for config in asked) == LONG
 
 
 def test_a_look_starts_no_long_row() -> None:

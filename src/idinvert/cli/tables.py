@@ -26,7 +26,7 @@ from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError, IdinvertError, as_typed
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.networks import room_name
-from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled
+from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled, records_of
 from idinvert.results.parse import described
 from idinvert.results.record import FILE, Record, read_records
 from idinvert.results.render import page, write
@@ -36,6 +36,8 @@ from idinvert.results.spec import ANY, NO_CHOICES, Place
 PLACEHOLDER = "FILE_OF_"
 """In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""
 
+MEASURED = "experiments"
+"""Folder of the records that come with this package, one folder a table."""
 Shown = FilledTable | FilledCurves
 LONG = 1000
 """Steps of rows that a look (``n=32``) does not start; their commands stand under the table."""
@@ -105,7 +107,12 @@ def render_table(
                 print(f"  not done: {error}")
                 continue
             made += [record for record in found if record not in known]
-    shown = filled(table, _records(places, only))
+    records = _records(places, only)
+    shown = filled(table, records)
+    if not (config["evaluate_missing"] or config["records"] or only or records_of(shown)):
+        known = records_of(filled(table, read_records(config_dir().parent / MEASURED / table.name)))
+        if known:
+            shown = filled(replace(table, notes=[*table.notes, whose(known)]), known)
     shown = with_training(shown, outputs)
     print(page(shown))
     files = write(shown, outputs / "tables")
@@ -113,6 +120,18 @@ def render_table(
         print(f"written: {path}")
     track(shown, files)
     return made
+
+
+def whose(records: Sequence[Record]) -> str:
+    """The sentence that tells records that come with this package from one's own."""
+    facts: dict[str, set[Any]] = {
+        "data": {record.data.get("name") for record in records},
+        "n": {record.n for record in records},
+        "seed": {record.seed for record in records},
+        "device": {record.device or "not recorded" for record in records},
+    }
+    told = "; ".join(f"{key} {', '.join(sorted(map(str, of)))}" for key, of in facts.items())
+    return f"No record of yours stands here yet: all figures come with idinvert ({told})."
 
 
 def _is_look(config: dict[str, Any], given: Mapping[str, Sequence[str]]) -> bool:
