@@ -1,5 +1,8 @@
 """The interpolation task against the protocol written out by hand."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,6 +42,23 @@ def test_outputs_and_figures_follow_the_protocol(subject, by_hand, networks, rou
     assert "0.1667 to 0.8333" in record.protocol["swd"]
     assert grid_size(tmp_path / "out" / "pictures.png") == (10, 4)
     assert (tmp_path / "out" / "pictures.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_of_failed_inversions_no_sets_are_measured(subject, monkeypatch, tmp_path, capsys):
+    one = subject(out=tmp_path / "out")
+    invert = one.inverter.invert
+    monkeypatch.setattr(
+        one.inverter,
+        "invert",
+        lambda images, **more: replace(
+            invert(images, **more), failed=torch.arange(len(images)) == 1
+        ),
+    )
+    record = only(interpolate(one, shown=0))
+    assert record.metrics.keys() == {"fd_attributes", "swd"}
+    assert all(math.isnan(value) for value in record.metrics.values())
+    assert "images failed" in record.protocol["swd"]
+    assert "swd, fd_attributes: not measured: 3 of 8 images failed" in capsys.readouterr().out
 
 
 def test_pairs_follow_from_seed_and_count_alone():

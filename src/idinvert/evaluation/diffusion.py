@@ -198,8 +198,10 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     begin = time.monotonic()
     inverter: Any = context.inverter
     seed, share = context.seed, mask_of(context).mean().item()
+    failed = float(found.gather("failed").sum())
+    images = (part.images for part in found.parts())
     measured = measure_sets(
-        (part.images for part in found.parts()), context, chunks=found.chunks, device=found.device
+        images, context, chunks=found.chunks, device=found.device, failed=failed
     ).with_detail(PROTOCOL.format(seed=seed, share=share))
     pixel = found.gather("term.pixel", dim=1).double()  # [steps + 1, n]
     if inverter.average == "image":
@@ -210,7 +212,6 @@ def _measure(context: EvaluationContext, found: Inversions) -> Record:
     measured.add_mean("mse_inside", kept, seed=seed, text=of_results)
     measured.add_mean("mse_inside_start", pixel[0], seed=seed, text=start)
     measured.add("mask_share", share, "share of the image that the mask covers")
-    failed = float(found.gather("failed").sum())
     measured.add("failed_images", failed, "images whose objective left the finite numbers")
     return context.record("diffusion", measured, options={"seed": seed}, **found.work(begin))
 

@@ -90,7 +90,9 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
         # The real images are those of its own domain.
         there = context.replaced(domain=own, dataset=split_of(own, context.split))
         images = (part.images for part in found.parts())
-        to_own = measure_sets(images, there, chunks=found.chunks, device=found.device)
+        failed = float(found.gather("failed").sum())
+        place: dict[str, Any] = {"chunks": found.chunks, "device": found.device}
+        to_own = measure_sets(images, there, **place, failed=failed)
         texts = {
             name: OWN.format(name=name, domain=own.name, text=text)
             for name, text in to_own.protocol.items()

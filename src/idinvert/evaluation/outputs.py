@@ -1,6 +1,7 @@
 """Images that a task makes: chunk by chunk on disk, measured as a set against real images."""
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -136,7 +137,11 @@ def measured_outputs(
         device=found.device,
         recompute=context.recompute,
     )
-    measured = measure_sets(images_of(paths), context, chunks=found.chunks, device=found.device)
+    failed = float(found.gather("failed").sum())
+    images = images_of(paths)
+    measured = measure_sets(
+        images, context, chunks=found.chunks, device=found.device, failed=failed
+    )
     return paths, measured.with_detail(detail)
 
 
@@ -165,6 +170,7 @@ def measure_sets(
     *,
     chunks: list[Span],
     device: torch.device,
+    failed: float = 0,
 ) -> MetricValues:
     """The set metrics of n outputs against real images, of which none is an output's own original.
 
@@ -173,16 +179,24 @@ def measure_sets(
         context: its split holds the real images; its `reference` says which are compared with.
         chunks: spans of the real images with the outputs' places.
         device: where to compute.
+        failed: how many inversions that outputs are made of failed; then nothing is measured.
 
     Raises:
         DataError: the split has fewer than two images.
     """
     dataset = context.dataset
+    n = sum(last - first for first, last in chunks)
+    if failed:
+        reason = f"not measured: {failed:.0f} of {n} images failed"
+        print(f"{', '.join(context.set_names)}: {reason}")
+        measured = MetricValues()
+        for metric in context.set_names:
+            measured.add(metric, math.nan, reason)
+        return measured
     for extractor in context.extractors.values():
         extractor.to(device)
     suite = context.suite(context.set_names, device)
     there = len(dataset)  # type: ignore[arg-type]
-    n = sum(last - first for first, last in chunks)
     m, others = compared(n, there=there, reference=context.reference)
     loaded = loader(dataset, chunks, context.num_workers)
     for images, batch in zip(outputs, loaded, strict=True):

@@ -111,15 +111,10 @@ def _measure(
         if metric in values:
             measured.add_mean(metric, values[metric], seed=context.seed)
     failed = int(found.gather("failed").sum())
-    if context.set_names and failed:
-        reason = f"not measured: {failed} of {len(found)} images failed"
-        print(f"{', '.join(context.set_names)}: {reason}")
-        for metric in context.set_names:
-            measured.add(metric, math.nan, reason)
-    elif context.set_names:
+    if context.set_names:
         images = (part.images for part in found.parts())
-        sets = measure_sets(images, context, chunks=found.chunks, device=found.device)
-        measured = measured | sets
+        place: dict[str, Any] = {"chunks": found.chunks, "device": found.device}
+        measured = measured | measure_sets(images, context, **place, failed=failed)
     for metric, reason in context.not_measured.items():
         for name in COLUMNS.get(metric, (metric,)):
             measured.add(name, math.nan, f"not measured: {reason}")
