@@ -10,16 +10,29 @@ from typing import Any
 
 import annotated_types
 import pytest
+from hydra.utils import get_object
 
 from idinvert.annotations import Among, FilledIn, Written
-from idinvert.config.compose import compose_plain, compose_with_hydra, config_dir
+from idinvert.config.compose import (
+    compose_plain,
+    compose_with_hydra,
+    config_dir,
+    usual_targets,
+)
 from idinvert.config.instantiate import check_signatures
-from idinvert.config.values import check_values, expectations, problem
+from idinvert.config.values import (
+    _annotations,
+    _in_source,
+    check_values,
+    expectations,
+    problem,
+)
 from idinvert.errors import ConfigError
 
 ANY = {"data.split"}
 """Keys whose values are checked where they are read: their sets depend on other keys."""
 PROGRAMS = ("train", "evaluate")
+OBJECTIVE = "idinvert.training.domain_guided.DomainGuidedTraining"
 GIVEN = {"folder", "ffhq256", "lsun_tower256", "lsun_bedroom256", "lsun_church256"}
 SETS_OTHERS = ("experiment", "hparams_search", "table")
 
@@ -138,6 +151,29 @@ def leaves(node: Mapping[str, Any], at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
+def test_what_the_source_says_of_a_parameter_is_what_its_import_says() -> None:
+    """So that a wrong value of most keys is refused before torch and Lightning are imported."""
+    told = 0
+    for name in {name for names in usual_targets().values() for name in names}:
+        read, real = _in_source(name), _annotations(get_object(name))
+        both = read.keys() & real.keys()
+        for key in both:
+            said = [re.sub(r" at 0x\w+", "", repr(takes[key])) for takes in (read, real)]
+            assert said[0] == said[1], (name, key)
+        told += len(both)
+    assert told > 200
+    assert {"lr", "betas", "adversarial", "r1_gamma"} <= _in_source(OBJECTIVE).keys()
+
+
+@pytest.mark.parametrize("word", ["objective.lr=abc", "objective.betas=[0.9]", "nimg=-5"])
+def test_it_is_refused_before_anything_is_imported(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idinvert.config.values._of_signature", lambda node, at: pytest.fail(at))
+    with pytest.raises(ConfigError, match=word.partition("=")[0]):
+        compose_plain("train", [word])
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> None:
     config = compose_plain(program, [])
@@ -158,6 +194,8 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> 
     ("program", "word", "said"),
     [
         ("train", "objective.lr=abc", "got objective.lr=abc, expected a number; change"),
+        ("train", "objective.betas=[0.9]", "expected a list of 2 values; change objective.betas"),
+        ("train", "objective.betas=[0.9,0.9,0.9]", "expected a list of 2 values"),
         ("train", "nimg=-5", "got nimg=-5, expected at least 1; change nimg"),
         ("train", "nimg=1e6", "got nimg=1000000.0, expected a whole number: write 1000000"),
         ("train", "nimg=many", "got nimg=many, expected a whole number"),

@@ -5,6 +5,8 @@ dataclasses in `config.schema`. Values stay as they are: nothing is converted, s
 changes no run's identity.
 """
 
+import ast
+import collections.abc
 import contextlib
 import functools
 import inspect
@@ -15,6 +17,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import idinvert.annotations as annotations
 from idinvert.config import schema
 from idinvert.config.neighbours import dotted, nearest_key
 from idinvert.config.words import is_url
@@ -105,6 +108,10 @@ def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         elif key in schema.GROUPS and "_target_" not in node:
             yield from _described(node, key, _of_dataclass(schema.GROUPS[key]))
     built = [key for key, node in nodes.items() if "_target_" in node]
+    for key in built:
+        takes = _in_source(str(nodes[key]["_target_"]))
+        plain = {name: value for name, value in nodes[key].items() if not _is_node(value)}
+        yield from ((f"{key}.{name}", plain[name], takes[name]) for name in takes if name in plain)
     for key in sorted(built, key=lambda key: key.startswith(WITH_LIGHTNING)):
         yield from _of_signature(nodes[key], key)
 
@@ -163,6 +170,53 @@ def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, 
             yield f"{at}.{key}", value, takes[key]
 
 
+@functools.cache
+def _in_source(name: str) -> dict[str, Any]:
+    """Parameter to annotation of a class or function of this package, without importing it.
+
+    Only those that the words of `idinvert.annotations` and of typing say; the import tells all.
+    """
+    *path, last = name.split(".")
+    file = Path(__file__).parents[2].joinpath(*path).with_suffix(".py")
+    if path[:1] != ["idinvert"] or not file.is_file():
+        return {}
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    classes = {one.name: one for one in body if isinstance(one, ast.ClassDef)}
+    functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
+    takes: list[tuple[str, Any, Any]] = []
+    base = ""
+    while (described := classes.pop(last, None)) is not None:
+        base = next((one.id for one in described.bases if isinstance(one, ast.Name)), "")
+        inside = {one.name: one for one in described.body if isinstance(one, ast.FunctionDef)}
+        if functions := {last: inside["__init__"]} if "__init__" in inside else {}:
+            base = base if functions[last].args.kwarg else ""  # which hands the rest on
+            break
+        fields = [one for one in described.body if isinstance(one, ast.AnnAssign)]
+        takes += [(ast.unparse(one.target), one.annotation, one.value) for one in fields]
+        last = base
+    if last in functions:
+        of = functions[last].args
+        pairs = zip(of.kwonlyargs, of.kw_defaults, strict=True)
+        takes += [(one.arg, one.annotation, default) for one, default in pairs]
+    known = {**vars(collections.abc), **vars(annotations), "Literal": typing.Literal}
+    found: dict[str, Any] = {}
+    for key, written, default in takes:
+        stub = type(name, (), {"__annotations__": {key: ast.unparse(written)}})
+        with contextlib.suppress(NameError, TypeError):
+            hint = typing.get_type_hints(stub, known, include_extras=True)[key]
+            unset = isinstance(default, ast.Constant) and default.value is None
+            kept = "init=False" not in ((default and ast.unparse(default)) or "")
+            kept = kept and typing.get_origin(hint) is not typing.ClassVar
+            found.setdefault(key, (hint | None if unset else hint) if kept else None)
+    imported = [
+        f"{one.module}.{base}"
+        for one in body
+        if isinstance(one, ast.ImportFrom) and base in [alias.name for alias in one.names]
+    ]
+    inherited = _in_source(imported[0]) if imported else {}
+    return inherited | {key: takes for key, takes in found.items() if takes is not None}
+
+
 def _is_node(value: Any) -> bool:
     """Whether Hydra builds it: a node with a class, or a list of them."""
     if isinstance(value, list):
@@ -211,7 +265,11 @@ def problem(value: Any, takes: Any) -> str | None:
         # As JSON: a list may stand for a tuple and a text for a path; else types are strict.
         adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        return _in_words(error.errors(include_url=False, include_context=False), value)
+        errors = error.errors(include_url=False, include_context=False)
+        for pair in (takes, *typing.get_args(takes)):
+            if errors[0]["type"] in ("missing", "too_long") and typing.get_origin(pair) is tuple:
+                return f"a list of {len(typing.get_args(pair))} values"
+        return _in_words(errors, value)
     return None
 
 
