@@ -29,7 +29,7 @@ from idinvert.data.source import open_source
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.editing.masks import read_mask
-from idinvert.errors import CheckpointError, ConfigError, DataError, IdinvertError
+from idinvert.errors import CheckpointError, ConfigError, DataError, IdinvertError, Note
 from idinvert.evaluation.chunk_store import has_part, read_device, write_part
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.networks.attributes import AttributeNetwork
@@ -408,6 +408,10 @@ def test_an_averaged_generator_that_is_none_is_not_replaced_in_silence(
     with pytest.raises(CheckpointError, match="g_ema"):
         open_checkpoint(file)
     assert open_checkpoint(file, network="g").generator is not None
+    del content["g_ema"]
+    torch.save(content, file)
+    with pytest.warns(Note, match=r"no averaged generator \(g_ema\); the live one \(g\) is read"):
+        assert open_checkpoint(file).generator is not None
 
 
 def test_a_file_that_is_cut_while_it_is_read(

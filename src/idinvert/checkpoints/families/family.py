@@ -1,6 +1,7 @@
 """What a checkpoint family is, and what its readers share."""
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import StrictStateDict, text_keys
-from idinvert.errors import CheckpointError
+from idinvert.errors import CheckpointError, Note
 from idinvert.untrusted import shown
 
 WRAPPED = "module."
@@ -70,6 +71,9 @@ def choose_generator(
     """
     there = [name for name in (ema, live) if name in found]
     if network is None:
+        if there == [live]:
+            told = f"{what}: holds no averaged generator ({ema}); the live one ({live}) is read"
+            warnings.warn(told, Note, stacklevel=2)
         return there[0] if there else None
     names = {"g_ema": ema, ema.lower(): ema, "g": live, live.lower(): live}
     wanted = names.get(network.lower())
