@@ -11,7 +11,7 @@ from idinvert.checkpoints.bundle import assets_folder
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
-PAGES = sorted(EXPERIMENTS.glob("*/README.md"))
+PAGES = [*sorted(EXPERIMENTS.glob("*/README.md")), EXPERIMENTS / "CLAIMS.md"]
 
 FIGURE = re.compile(r"(?<![\w./-])\d[\d,]*\.\d+(?![\w.]*\d)")
 LINK = re.compile(r"\]\(([^)#]+(?:README\.md|records\.jsonl))\)")
