@@ -282,9 +282,8 @@ def _check_is_file(path: Path, *, key: str) -> None:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file, expected a network's weights; change {key}")
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: is no regular file, expected a network's weights; change {key}"
-        )
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise CheckpointError(f"{path}: is {kind}, expected a network's weights; change {key}")
 
 
 def _check_format(path: Path, *, found: str | None, key: str) -> None:

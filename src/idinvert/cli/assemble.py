@@ -143,7 +143,8 @@ def _arguments(
         found["encoder"] = wire.fresh_encoder(
             config["encoder"], config["latent"], generator=generator, hashes=hashes
         )
-        if (takes := found["encoder"].resolution) != domain.resolution:
+        takes = getattr(found["encoder"], "resolution", domain.resolution)  # e4e and pSp take any
+        if takes != domain.resolution:
             raise ConfigError(
                 f"encoder.backbone.resolution={takes} does not fit data.resolution="
                 f"{domain.resolution}: leave it out, or set scale.resolution={domain.resolution}."

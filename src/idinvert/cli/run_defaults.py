@@ -239,18 +239,12 @@ def _networks(role: str, folders: Sequence[Path]) -> Iterator[tuple[str, Header]
             continue  # half written, or of another version
 
 
-def trained_runs(outputs: Path, *, resolution: int | None = None) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped ones, as records without metrics.
-
-    Args:
-        outputs: The folder of all runs.
-        resolution: Those of generators of this size alone, in pixels; None for all.
-    """
+def trained_runs(outputs: Path) -> Iterator[Record]:
+    """The encoders of this machine's runs, and the shipped ones, as records without metrics."""
     paths = sorted(outputs.glob("*/*/weights/encoder.safetensors"))
     for place, header in _networks("encoder", [path.parents[1] for path in paths]):
         provenance = header.provenance
-        made = (provenance.get("choices") or {}).get("generator", {}).get("resolution")
-        if "choices" in provenance and resolution in (None, made):
+        if "choices" in provenance:
             yield Record(
                 run=provenance["run"],
                 task="",
@@ -351,7 +345,7 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 def _word_of_run(config: dict[str, Any], where: Where) -> str:
     """The override that chooses the run for a method's clauses."""
     outputs = Path(config["system"]["outputs"])
-    runs = list(trained_runs(outputs, resolution=config["data"].get("resolution")))
+    runs = list(trained_runs(outputs))
     advice = "no run fits {}; train one, or give run=RUN in its words"
     if config["run"] is not None:
         only = run_id(config["run"], outputs)

@@ -91,8 +91,7 @@ def render_table(
     if config["evaluate_missing"]:
         known = _records(places, only)
         shown = filled(table, known)
-        fitting = trained_runs(outputs, resolution=config["scale"]["resolution"])
-        runs = [run for run in fitting if only in (None, run.run)]
+        runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
         for place in evaluations(shown, everything=config["recompute"]):
             run = best_fitting(runs, of_the_run(place.where))
             if run is None:
