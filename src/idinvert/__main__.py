@@ -44,9 +44,11 @@ def start(name: str) -> None:
     try:
         import pkgutil
 
-        from idinvert.errors import exit_status
+        from idinvert.errors import exit_status, interrupted_at_once
 
-        status = exit_status(lambda: pkgutil.resolve_name(PROGRAMS[name])())
+        with interrupted_at_once():
+            program = pkgutil.resolve_name(PROGRAMS[name])
+        status = exit_status(program)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on", file=sys.stderr)
         status = 130

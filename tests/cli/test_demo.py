@@ -60,6 +60,5 @@ def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyP
         demo, "EvaluationContext", lambda config: (_ for _ in ()).throw(InterruptedError)
     )
     with pytest.raises(InterruptedError):
-        monkeypatch.setattr(demo, "FACES64", config_dir().parent / demo.FACES64)
-    demo.main(seconds=2, images=4)
+        demo.main(seconds=2, images=4)
     assert not left.exists()
