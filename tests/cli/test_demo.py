@@ -21,11 +21,11 @@ def test_the_demo_leaves_what_it_promises(
     demo.main(seconds=2, images=4)
     printed = capsys.readouterr().out
     out = tmp_path / "outputs" / "demo"
-    widths = {"shipped": 1000, "reconstructions": 600, "edits": 500, "losses": 300}
+    widths = {"first": 1000, "reconstructions": 600, "edits": 500, "losses": 300}
     for name, least in ((f"{stem}.png", width) for stem, width in widths.items()):
         assert Image.open(out / name).width >= least, name
         assert f"outputs/demo/{name}" in printed
-    assert printed.index("shipped.png") < printed.index("training a fresh")
+    assert printed.index("first.png") < printed.index("training a fresh")
     assert "correlation_" not in printed, "the console shows five metrics"
     assert "correlation_smile" in (out / "log.txt").read_text(encoding="utf-8")
 

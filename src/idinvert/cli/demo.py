@@ -1,4 +1,4 @@
-"""``make demo``: the whole method on the shipped weights, in a few minutes, without a network."""
+"""``make demo``: the whole method on trained weights, in a few minutes, without a network."""
 
 import contextlib
 import copy
@@ -35,7 +35,7 @@ from idinvert.results.render import page
 from idinvert.tracking.pictures import draw_losses, save_picture
 
 OUT = Path("outputs/demo")
-FIRST = OUT / "shipped.png"
+FIRST = OUT / "first.png"
 LOG = OUT / "log.txt"
 DATA = ["data.skip=50000"]  # train on 15,000 faces, so as to render no more; test images as ever
 FACES64 = Path("experiments/gpu/networks/faces64")
@@ -62,7 +62,7 @@ OURS = ("inversion=encoder", "inversion=in_domain")
 
 
 def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
-    """Shows what the shipped encoder does, trains a fresh one, and compares the two.
+    """Shows what a trained encoder does, trains a fresh one, and compares it with the shipped one.
 
     Args:
         seconds: Training time of the fresh encoder.
@@ -73,10 +73,10 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
 
-    _say("1/4  the shipped encoder: invert held-out images, edit them (Sec. 3)")
+    _say("1/4  a trained encoder: invert held-out images, edit them (Sec. 3)")
     large = EvaluationContext(_evaluation(None, "in_domain", images, test=SHOWN, more=_large()))
     targets = _targets(large)
-    rows, codes = _reconstructed("shipped", large, targets)
+    rows, codes = _reconstructed("trained", large, targets)
     _draw_first(large, targets, rows, codes)
     _draw_edits(large, codes)
     print(f"after {time.monotonic() - began:.0f} s: look at {FIRST} and {OUT / 'edits.png'}")
@@ -173,7 +173,7 @@ def _draw(rows: dict[str, Tensor], file: str) -> None:
 
 
 def _directions(setup: EvaluationContext) -> dict[str, Direction]:
-    """The shipped edit directions that the demo shows."""
+    """The edit directions that the demo shows."""
     path = find_weights(setup.config["generator"]["path"], role="directions", key="generator.path")
     found = load_directions(
         path,
@@ -245,8 +245,8 @@ def _print(records: dict[str, Record]) -> None:
 
 def _close(run: Path, *, seconds: float) -> None:
     made = {
-        FIRST.name: "input, shipped encoder, in-domain inversion, edits",
-        "reconstructions.png": "the same by the fresh encoder and by the shipped one",
+        FIRST.name: "input, encoder, in-domain inversion, edits",
+        "reconstructions.png": "reconstructions by the fresh encoder and by the shipped one",
         "edits.png": "interpolations and attribute edits of inverted images",
         "losses.png": "the fresh encoder's losses over images seen",
         "table.md": "the distances and errors, beside the paper's Table 1",
