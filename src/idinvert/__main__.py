@@ -44,11 +44,9 @@ def start(name: str) -> None:
     try:
         import pkgutil
 
-        from idinvert.errors import exit_status, interrupted_at_once
+        from idinvert.errors import exit_status
 
-        with interrupted_at_once():
-            program = pkgutil.resolve_name(PROGRAMS[name])
-        status = exit_status(program)
+        status = exit_status(lambda: pkgutil.resolve_name(PROGRAMS[name])())
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on", file=sys.stderr)
         status = 130

@@ -1,17 +1,13 @@
 """The errors a user may meet; each says what was got, what was expected, which key to change."""
 
-import contextlib
 import difflib
 import errno
 import math
-import os
 import re
-import signal
 import sys
-import threading
 import warnings
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,27 +149,6 @@ def show_notes_plainly() -> None:
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = formatted
-
-
-@contextlib.contextmanager
-def interrupted_at_once() -> Iterator[None]:
-    """Meanwhile Ctrl-C ends the process itself: nothing has begun that could be lost.
-
-    An exception that is raised while modules are imported may be swallowed by a callback.
-    """
-
-    def stop(number: int, frame: Any) -> None:
-        os.write(2, b"\nstopped; the same command goes on\n")
-        os._exit(130)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 def exit_status(work: Callable[[], int | None]) -> int:

@@ -77,7 +77,8 @@ def test_ctrl_c_while_programs_are_imported_is_one_line(
 
 @pytest.mark.slow
 def test_a_signal_while_a_program_starts_leaves_no_traceback(tmp_path: Path) -> None:
-    words = ["experiment=domain_guided", f"system.outputs={tmp_path}"], ["task=manipulation"]
+    out = f"system.outputs={tmp_path}"
+    words = ["experiment=domain_guided", out], ["task=manipulation", out]
     rng = random.Random()
     for number in (signal.SIGINT, signal.SIGTERM) * 10:
         name, more = rng.choice(list(zip(("train.py", "evaluate.py"), words, strict=True)))

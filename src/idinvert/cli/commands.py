@@ -37,7 +37,7 @@ from idinvert.config.compose import (
 from idinvert.config.instantiate import check_signatures
 from idinvert.config.run_folder import require_folder
 from idinvert.config.words import check_words, for_hydra, for_shell
-from idinvert.errors import ConfigError, IdinvertError, as_typed, exit_status, interrupted_at_once
+from idinvert.errors import ConfigError, IdinvertError, as_typed, exit_status
 
 SWEEPS = ("-m", "--multirun")
 SHOWS = ("-c", "--cfg", "-i", "--info")
@@ -110,9 +110,7 @@ def _start(name: str) -> None:
 
 def _do(name: str, config: dict[str, Any], *, given: dict[str, list[str]]) -> Any:
     """What a program is for; it loads Lightning, which takes seconds."""
-    with interrupted_at_once():
-        module = importlib.import_module(f"idinvert.cli.{name}")
-    return getattr(module, name)(config, given=given)
+    return getattr(importlib.import_module(f"idinvert.cli.{name}"), name)(config, given=given)
 
 
 def explain(config_name: str) -> None:
