@@ -17,7 +17,8 @@ from tests.docs.pages import opening
 CONF = config_dir()
 GROUPS = sorted(CONF.glob("*/*.yaml"))
 PUBLISHED = ("ffhq256", "lsun_tower256", "lsun_bedroom256", "lsun_church256")
-GIVEN = {"data=folder": "data.path=FOLDER", "generator=checkpoint": "generator.path=FILE"}
+GIVEN = {"data=folder": "data.path=FOLDER", "generator=checkpoint": "generator.path=FILE",
+         "segmenter=checkpoint": "segmenter.path=FILE"}  # fmt: skip
 GIVEN |= {f"data={name}": "data.path=FOLDER" for name in PUBLISHED}
 """What must be given with a choice."""
 GLOBAL = ("experiment", "hparams_search", "debug")

@@ -27,8 +27,8 @@ IMAGES = 5  # 3 and 2 of two ranks, 2, 2 and 1 of three; in batches of 2
 def parts_of(objective: str, generator: str, *more: str) -> Parts:
     experiment = (config_dir() / "experiment" / f"{objective}.yaml").is_file()
     words = [f"{'experiment' if experiment else 'objective'}={objective}"]
-    if objective == "attributes":
-        words.append("attributes.width=8")
+    if objective in ("attributes", "segmenter"):
+        words.append(f"{objective}.width=8")
     elif objective != WITHOUT:
         words += ["generator=checkpoint", generator, "perceptual=none"]
     return assemble(compose_plain("train", [*words, *TINY, f"data.val={IMAGES}", *more]))

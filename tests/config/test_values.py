@@ -53,7 +53,8 @@ def configurations() -> list[dict[str, Any]]:
             paths = [path for path in row if path is not None]
             words = [f"{path.parent.name}={path.stem}" for path in paths]
             words += ["data.path=FOLDER" for path in paths if path.stem in GIVEN]
-            words += ["generator.path=FILE" for path in paths if path.stem == "checkpoint"]
+            given = [path.parent.name for path in paths if path.stem == "checkpoint"]
+            words += [f"{group}.path=FILE" for group in given]
             found.append(compose_with_hydra(program, words)[0])
     return found
 

@@ -13,7 +13,7 @@ from idinvert.untrusted import open_regular, parse_json, read_bounded
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
 """What files of other projects hold."""
-ROLES = ("generator", "discriminator", "attributes", "encoder")
+ROLES = ("generator", "discriminator", "attributes", "encoder", "segmenter")
 """What a bundle of this project holds, that which others stand on first."""
 SHIPPED = "shipped:"
 NOT_READ = "not_read.json"
@@ -76,7 +76,8 @@ def find_weights(
         path: A ``.safetensors`` file of this project; a run's folder; a folder holding
             ``<role>.safetensors``; ``shipped:<name>`` for one that comes with this package; or a
             checkpoint of a foreign family (docs/checkpoints.md), of which a native copy is made.
-        role: ``"generator"``, ``"discriminator"``, ``"encoder"`` or ``"attributes"``.
+        role: ``"generator"``, ``"discriminator"``, ``"encoder"``, ``"attributes"`` or
+            ``"segmenter"``.
         key: The configuration key that gave ``path``, for the error.
         settings: What a foreign generator was built with, as in `open_checkpoint`; a node of the
             configuration will do, of which other keys are not read.
@@ -109,7 +110,8 @@ def _shipped(name: str, *, role: str, key: str) -> Path:
     file = f"{name}/{role}.safetensors"
     if (assets_folder() / file).is_file() or not name.endswith("_mini"):
         return asset(file)
-    experiment = {"attributes": "attributes", "encoder": "domain_guided"}.get(role, "gan")
+    experiment = role if role in ("attributes", "segmenter") else "gan"
+    experiment = "domain_guided" if role == "encoder" else experiment
     raise CheckpointError(
         f"{key}={SHIPPED}{name}: no {role} is shipped for {name}. Train one with "
         f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"

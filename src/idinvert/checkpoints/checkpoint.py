@@ -29,6 +29,7 @@ class Checkpoint:
         discriminator: D, where the file holds it.
         encoder: E, where the file holds it.
         attributes: The attribute network that lies beside them in a bundle of this project.
+        segmenter: The segmenter that does.
         latent_avg: The mean code w̄, [L, w_dim] or [w_dim], float32, which a generator's `w_avg`
             carries as well; None where the file holds none, until `open_checkpoint` computes it.
         family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
@@ -41,6 +42,7 @@ class Checkpoint:
     discriminator: nn.Module | None = None
     encoder: Any = None
     attributes: nn.Module | None = None
+    segmenter: nn.Module | None = None
     latent_avg: Tensor | None = None
     family: str = ""
     meta: dict[str, Any] = field(default_factory=dict)

@@ -36,6 +36,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "E4eEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
+    "Segmenter": ("segmenter", "idinvert.networks.segmenter"),
 }
 
 
@@ -45,8 +46,8 @@ class Header:
 
     Args:
         class_name: Class of the network: a key of `CLASSES`, or the full name of a user's own.
-        role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"`` or
-            ``"attributes"``.
+        role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"``,
+            ``"attributes"`` or ``"segmenter"``.
         architecture: Arguments that rebuild the network.
         provenance: How the weights came about: command, seed, commit, nimg.
         shapes: Tensor name to shape.

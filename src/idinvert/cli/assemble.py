@@ -25,7 +25,7 @@ from idinvert.evaluation.networks import (
 )
 from idinvert.networks.batch_norm import batch_norms
 
-NETWORKS = ("generator", "discriminator", "encoder", "perceptual")
+NETWORKS = ("generator", "discriminator", "encoder", "perceptual", "segmenter")
 
 
 @dataclass
@@ -85,11 +85,11 @@ def assemble(config: dict[str, Any]) -> Parts:
     check_batch(config)
     hashes: wire.Hashes = {}
     torch.manual_seed(config["seed"])  # the networks' initial weights
-    domain = build(config["data"], key="data")
-    check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
-    hashes["data"] = domain.fingerprint
     objective = config["objective"]
     asked = set(inspect.signature(get_object(objective["_target_"])).parameters)
+    domain = wire.open_data(config["data"], masks="segmenter" in asked)
+    check_validation(config, images=len(domain.val))  # type: ignore[arg-type]
+    hashes["data"] = domain.fingerprint
     if accumulate_of(config) > 1 and "accumulate" not in asked:
         raise ConfigError(
             f"accumulate={config['accumulate']}: {objective['_target_']} takes its batch whole. "
@@ -165,6 +165,15 @@ def _arguments(
             key="attributes",
             names=[attribute.name for attribute in domain.attributes],
             kinds=[attribute.kind for attribute in domain.attributes],
+        )
+    if "segmenter" in asked:
+        if not domain.mask_classes:
+            raise ConfigError(
+                f"data={domain.name} has no masks to learn from; experiment=segmenter needs a "
+                "miniature domain, such as data=faces_mini."
+            )
+        found["segmenter"] = build(
+            config["segmenter"], key="segmenter", classes=domain.mask_classes
         )
     if (node := augmentation(config)) is not None:
         found["augment"] = build(node, key="augment", resolution=domain.resolution)

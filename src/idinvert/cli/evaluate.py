@@ -52,7 +52,7 @@ from idinvert.evaluation.networks import data_opened_once, open_data
 from idinvert.results.record import OF_SETS, Record, append, read_records
 from idinvert.untrusted import open_regular
 
-ROLES = ("generator", "encoder", "attributes")
+ROLES = ("generator", "encoder", "attributes", "segmenter")
 """Top-level keys whose ``path`` leads to a network of that role."""
 PATHS = ("path", "images", "mask")
 """Last parts of keys that hold a path, whatever it looks like; so do those in ``_path``."""

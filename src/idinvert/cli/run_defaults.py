@@ -67,6 +67,10 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         config |= _values_of_run(stored, config, given=given)
         if not {"encoder", "encoder.path"} & set(given.get("encoder", ())):
             config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
+    if config["run"] is not None and not given.get("segmenter") and config.get("segmenter"):
+        name = data_name(config["data"])  # of the run's images
+        path = f"{SHIPPED}{name}" if name.endswith("_mini") else ""
+        config["segmenter"] = {**config["segmenter"], "path": path}
     typed = {
         "n": config["n"] is not None,
         "metric.names": "metric.names" in given.get("metric", ()),

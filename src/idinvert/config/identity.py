@@ -119,6 +119,8 @@ LATER = (
     *("data.megapixels", *(f"data.split.{name}" for name in ("train", "test", "seed", "val"))),
 )
 """Keys that came later: without a value they leave evaluations from before them their identity."""
+SEGMENTED = ("segmentation", "dissection", "intervention", "paint", "omissions")
+"""Tasks, by their file, that read the segmenter."""
 
 
 def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) -> dict[str, Any]:
@@ -132,6 +134,10 @@ def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) ->
     Returns:
         Plain values, the same wherever the evaluation is started and its files lie.
     """
+    target = str((config.get("task") or {}).get("_target_"))
+    if not any(f".{name}." in target for name in SEGMENTED):
+        config = {key: value for key, value in config.items() if key != "segmenter"}
+        contents = {key: value for key, value in contents.items() if key != "segmenter.path"}
     choices = original_targets(_choices(config, "", contents))
     return {"choices": choices, "contents": dict(contents), "version": idinvert.__version__}
 
@@ -221,6 +227,8 @@ def _leave_out_what_is_off(science: dict[str, Any]) -> None:
     """Takes out, in place, what came later and is off: runs from before it keep their identity."""
     if not science.get("recalibrate"):
         science.pop("recalibrate", None)
+    if not science.get("segmenter"):
+        science.pop("segmenter", None)
     if "_target_" not in (science.get("augment") or {}):
         science.pop("augment", None)
     if "path" in (science.get("generator") or {}):

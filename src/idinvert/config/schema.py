@@ -73,6 +73,7 @@ class TrainConfig:
     latent: Any = None
     perceptual: Any = None
     attributes: Any = None
+    segmenter: Any = None
     objective: Any = None
     augment: Any = None
     metric: Any = None
@@ -107,6 +108,7 @@ class EvaluateConfig:
     encoder: Any = None
     perceptual: Any = None
     attributes: Any = None
+    segmenter: Any = None
     inversion: Any = None
     task: Any = None
     metric: Any = None

@@ -28,7 +28,8 @@ class Domain:
     """Train, validation and test images of one domain at one resolution.
 
     An item of a split is a dict: `image` uint8 `[3, R, R]`, `id` int (the same image has the same
-    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled.
+    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled. Where
+    masks were asked for, it also has `mask` uint8 `[R, R]`, indices into `mask_classes`.
 
     Attributes:
         name: Short name, for instance `faces_mini`.
@@ -38,6 +39,7 @@ class Domain:
         test: Images the tables are measured on; none of them is in `train`.
         fingerprint: 16 hex digits that change when any image or split changes.
         attributes: The A labels in the order of the label vector; empty if unlabelled.
+        mask_classes: Names of the classes of the masks; empty if there are none to ask for.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Domain:
     test: Dataset[dict[str, Any]]
     fingerprint: str
     attributes: tuple[Attribute, ...] = ()
+    mask_classes: tuple[str, ...] = ()
 
 
 def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = None) -> None:

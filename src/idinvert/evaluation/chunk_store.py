@@ -73,11 +73,14 @@ class Chunks(Dataset[dict[str, Any]]):
         return len(self.chunks)
 
     def __getitem__(self, k: int) -> dict[str, Any]:
-        """The batch of chunk k: `image` uint8 [n, 3, R, R], `id` and `index` int64 [n], `name`."""
+        """The batch of chunk k: `image` uint8 [n, 3, R, R], `id`, `index` int64 [n], `name`.
+
+        Also `attributes` and `mask` where the items have them.
+        """
         first, last = self.chunks[k]
         items = [
             {"index": i, "image": item["image"], "id": item["id"], "name": str(item["name"])}
-            | ({"attributes": item["attributes"]} if "attributes" in item else {})
+            | {key: item[key] for key in ("attributes", "mask") if key in item}
             for i in range(first, last)
             for item in [self.dataset[i]]
         ]

@@ -114,7 +114,7 @@ class EvaluationContext:
     @cached_property
     def attributes(self) -> Any:
         """The attribute network, or None."""
-        return wire.attribute_network(self.config["attributes"], self.checkpoints)
+        return wire.reader(self.config["attributes"], self.checkpoints, key="attributes")
 
     @property
     def needed_attributes(self) -> Any:

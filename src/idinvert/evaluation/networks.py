@@ -152,12 +152,12 @@ def extractors(
     return {name: network for name, network in found.items() if network}
 
 
-def attribute_network(node: dict[str, Any] | None, hashes: Hashes) -> Any:
-    """The trained attribute network, or ``None``."""
+def reader(node: dict[str, Any] | None, hashes: Hashes, *, key: str) -> Any:
+    """The trained network of ``attributes`` or ``segmenter``, or ``None``."""
     if node is None:
         return None
-    network = build(node, key="attributes")
-    hashes["attributes"] = _state_hash(network)
+    network = build(node, key=key)
+    hashes[key] = _state_hash(network)
     return network
 
 
@@ -280,12 +280,14 @@ def data_opened_once() -> Iterator[None]:
         _OPENED.reset(token)
 
 
-def open_data(node: dict[str, Any]) -> Domain:
-    """The images of a ``data`` node.
+def open_data(node: dict[str, Any], *, masks: bool = False) -> Domain:
+    """The images of a ``data`` node; with `masks`, items carry `mask` where there are masks.
 
     Raises:
         IdinvertError: They cannot be opened.
     """
+    if masks and takes(node, "masks"):
+        node = {**node, "masks": True}
     known = _OPENED.get()
     if known is None:
         return build(node, key="data")

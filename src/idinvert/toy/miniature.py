@@ -116,6 +116,7 @@ def procedural(
         resolution=resolution,
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
         attributes=renderer.attributes,
+        mask_classes=renderer.mask_classes,
         **{k: RenderedSplit(renderer, ids=v, folder=folder, **options) for k, v in ids.items()},
     )
 

@@ -113,7 +113,10 @@ class Objective(pl.LightningModule):
 
     def training_images(self, batch: dict[str, Tensor]) -> Tensor:
         """This rank's images ``[N, 3, R, R]`` in [-1, 1], mirrored at random with ``mirror``."""
-        images = to_float(batch["image"]).to(self.dtype)
+        return self.mirrored(to_float(batch["image"]).to(self.dtype))
+
+    def mirrored(self, images: Tensor) -> Tensor:
+        """What belongs to this rank's images, ``[N, C, R, R]``, mirrored where they are."""
         if not self.mirror:
             return images
         return random_flip(

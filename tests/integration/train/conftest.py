@@ -34,6 +34,7 @@ TINY = (
     "recalibrate=0",  # a run of a few steps must still beat the mean image
 )
 ATTRIBUTES = ("experiment=attributes", "attributes.width=8")
+SEGMENTER = ("experiment=segmenter", "segmenter.width=8", "segmenter.deep=8")
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +72,11 @@ def words_of(
         f"generator.path={bundle['generator']}",
         f"perceptual.network.path={bundle['attributes']}",
     ][: 1 if "perceptual=none" in more else 2]
-    special = {"gan": ["experiment=gan"], "attributes": list(ATTRIBUTES)}.get(
-        experiment, [f"experiment={experiment}", *stands_on]
-    )
+    special = {
+        "gan": ["experiment=gan"],
+        "attributes": list(ATTRIBUTES),
+        "segmenter": list(SEGMENTER),
+    }.get(experiment, [f"experiment={experiment}", *stands_on])
     return [*special, *tiny, f"system.outputs={outputs}", *more]
 
 

@@ -23,6 +23,7 @@ def weights_of(folder: Path) -> set[str]:
 ROLES = {
     "gan": {"generator", "discriminator"},
     "attributes": {"attributes"},
+    "segmenter": {"segmenter"},
     "domain_guided": {"encoder", "discriminator"},
     "conventional": {"encoder"},
     "e4e": {"encoder", "latent_discriminator"},

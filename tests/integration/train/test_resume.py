@@ -15,6 +15,7 @@ from idinvert.training.domain_guided import DomainGuidedTraining
 from idinvert.training.e4e import E4eTraining
 from idinvert.training.force_in_domain import ForceInDomainTraining
 from idinvert.training.gan import GANTraining
+from idinvert.training.segmenter import SegmenterTraining
 
 from .runs import rows_of, same_checkpoints
 
@@ -25,6 +26,7 @@ MODULES = {
     "conventional": ConventionalTraining,
     "e4e": E4eTraining,
     "force_in_domain": ForceInDomainTraining,
+    "segmenter": SegmenterTraining,
 }
 LAZY = {
     "gan": ["objective.r1_every=4"],
@@ -90,6 +92,8 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
         ("force_in_domain", "training_step", 40),
         ("attributes", "training_step", 32),
         ("attributes", "validation_step", 32),
+        ("segmenter", "training_step", 32),
+        ("segmenter", "validation_step", 32),
     ],
 )
 def test_killed_anywhere_and_started_again_equals_unbroken(

@@ -1,0 +1,40 @@
+"""Confusion and IoU against counting with NumPy, pixel by pixel, and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix, jaccard_score
+
+from idinvert.errors import DataError
+from idinvert.metrics.segmentation import confusion, iou
+
+
+def masks(seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(0, 4, (3, 7, 5)).astype(np.uint8))
+
+
+def test_confusion_and_iou_are_those_of_scikit_learn() -> None:
+    a, b = masks(0), masks(1)
+    found = confusion(a, b, classes=5)  # the last one never occurs
+    flat = a.numpy().ravel(), b.numpy().ravel()
+    assert found.dtype == torch.float64
+    np.testing.assert_array_equal(found, confusion_matrix(*flat, labels=range(5)))
+    expected = jaccard_score(*flat, labels=range(4), average=None)
+    np.testing.assert_allclose(iou(found)[:4], expected, rtol=1e-12)
+    assert iou(found)[4].isnan(), "a class that is nowhere has no IoU"
+
+
+def test_images_add_up_and_leading_dimensions_stay() -> None:
+    a, b = masks(2), masks(3)
+    each = torch.stack([confusion(x[None], y[None], classes=4) for x, y in zip(a, b, strict=True)])
+    assert torch.equal(each.sum(0), confusion(a, b, classes=4))
+    assert iou(each).shape == (3, 4)
+    assert torch.equal(iou(confusion(a, a, classes=4)), torch.ones(4, dtype=torch.float64))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="do not fit together"):
+        confusion(masks(0), masks(0)[:2], classes=4)
+    with pytest.raises(DataError, match="outside 0 to 2"):
+        confusion(masks(0), masks(1), classes=3)
