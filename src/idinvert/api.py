@@ -31,7 +31,9 @@ from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.inversions import NO_CODES
 from idinvert.evaluation.pictures import to_image
+from idinvert.networks.generator import SynthesisState
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 """One image or several: the path of a file, folder or zip; PIL; a uint8 array [H, W, 3] or
@@ -134,19 +136,21 @@ class Model:
             DataError: There are no images, or one is damaged, too small or of another type.
         """
         names, targets = self._read(images, allow_upscale=allow_upscale)
-        codes, noise, size = [], [], self._context.batch_size
+        codes, noise, states, size = [], [], [], self._context.batch_size
         for begin in range(0, len(targets), size):
             batch = to_float(targets[begin : begin + size]).to(self.device)
             ids = torch.arange(begin, begin + len(batch))
             found = self.inverter.invert(batch, generator=self.generator, ids=ids)
             codes.append(found.codes.cpu())
             noise.append(found.noise)
+            states.append(found.state)
             if progress is not None:
                 progress(begin + len(batch), len(targets))
         maps = None
         if noise[0] is not None:
             maps = [torch.cat([one.cpu() for one in rows]) for rows in zip(*noise, strict=True)]
-        return self.synthesize(torch.cat(codes), names=names, noise=maps)
+        state = None if states[0] is None else SynthesisState.joined(states).each(Tensor.cpu)
+        return self.synthesize(torch.cat(codes), names=names, noise=maps, state=state)
 
     @torch.no_grad()
     def synthesize(
@@ -155,6 +159,7 @@ class Model:
         *,
         names: Sequence[str] | None = None,
         noise: Sequence[Tensor] | None = None,
+        state: SynthesisState | None = None,
     ) -> "Images":
         """Generates the images of codes.
 
@@ -162,6 +167,7 @@ class Model:
             codes: float [N, L, w_dim].
             names: Of the images, for files; None for numbers.
             noise: Maps, each [N, 1, h, w]; None for those that the method uses.
+            state: Features to go on from, where codes alone do not give the images.
 
         Raises:
             ConfigError: The codes are not of this generator.
@@ -179,10 +185,11 @@ class Model:
             maps: Any = self._plain_noise
             if noise is not None:
                 maps = [one[rows].to(self.device) for one in noise]
-            made = self.generator.synthesis(codes[rows].to(self.device), noise=maps)
+            here = state and state.rows(rows).each(lambda maps: maps.to(self.device))
+            made = self.generator.synthesis(codes[rows].to(self.device), noise=maps, resume=here)
             images.append(to_uint8(made).cpu())
         kept = None if noise is None else list(noise)
-        return Images(self, codes.detach().cpu(), torch.cat(images), names, kept)
+        return Images(self, codes.detach().cpu(), torch.cat(images), names, kept, state)
 
     @torch.no_grad()
     def sample(self, n: int, *, truncation: float = 1.0, seed: int = 0) -> "Images":
@@ -208,7 +215,8 @@ class Model:
             CheckpointError: There is none, it cannot be read, or is of another generator.
         """
         found = read_codes(Path(path).expanduser(), generator=self._fingerprint)
-        return self.synthesize(found.codes, names=stems_of(found.names), noise=found.noise)
+        names = stems_of(found.names)
+        return self.synthesize(found.codes, names=names, noise=found.noise, state=found.state)
 
     def direction(self, name: str) -> Direction:
         """The edit direction of a name.
@@ -236,27 +244,16 @@ class Model:
         several = images if isinstance(images, list | tuple) else [images]
         names: list[str] = []
         tensors: list[Tensor] = []
+        size: Any = {"resolution": self.resolution, "allow_upscale": allow_upscale}
         for place, one in enumerate(several):
             if isinstance(one, str | Path):
-                files = read_images(
-                    Path(one).expanduser(),
-                    resolution=self.resolution,
-                    allow_upscale=allow_upscale,
-                    key="images",
-                )
+                files = read_images(Path(one).expanduser(), key="images", **size)
                 names += files.names
                 tensors += [files[i]["image"] for i in range(len(files))]
                 continue
             for picture in as_pictures(one):
                 names.append(f"{len(names):05d}")
-                tensors.append(
-                    fit(
-                        picture,
-                        resolution=self.resolution,
-                        name=f"image {place}",
-                        allow_upscale=allow_upscale,
-                    )
-                )
+                tensors.append(fit(picture, name=f"image {place}", **size))
         if not tensors:
             raise DataError("there are no images to invert")
         return stems_of(names), torch.stack(tensors)
@@ -272,6 +269,7 @@ class Images:
         images: uint8 [N, 3, R, R], on the CPU.
         names: N names, for files.
         noise: Maps that the method chose, each [N, 1, h, w]; None for G's own.
+        state: Features that G goes on from, of methods whose codes alone do not give the images.
     """
 
     model: Model
@@ -279,6 +277,7 @@ class Images:
     images: Tensor
     names: list[str]
     noise: list[Tensor] | None = None
+    state: SynthesisState | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -310,9 +309,10 @@ class Images:
             ConfigError: No such direction, layer or unit.
             CheckpointError: The direction is of another generator.
         """
+        codes = self._edited
         if isinstance(direction, str):
             direction = self.model.direction(direction)
-        moved = manipulate(self.codes, direction, [by], layers=layers, unit=unit)[:, 0]
+        moved = manipulate(codes, direction, [by], layers=layers, unit=unit)[:, 0]
         names = [f"{name}_{direction.name}{by:+g}" for name in self.names]
         return self.model.synthesize(moved, names=names, noise=self.noise)
 
@@ -322,7 +322,7 @@ class Images:
         Raises:
             ConfigError: Another number of images, or codes of another generator.
         """
-        between = interpolate(self.codes, other.codes, [weight])[:, 0]
+        between = interpolate(self._edited, other._edited, [weight])[:, 0]
         noise = None
         if self.noise is not None and other.noise is not None:
             pairs = zip(self.noise, other.noise, strict=True)
@@ -339,9 +339,17 @@ class Images:
         Returns:
             N·M images, all styles of the first image first.
         """
-        mixed = mix_styles(self.codes, style.codes, first=first).flatten(0, 1)
+        mixed = mix_styles(self._edited, style._edited, first=first).flatten(0, 1)
         names = [f"{a}_{Path(b).name}" for a in self.names for b in style.names]
         return self.model.synthesize(mixed, names=names)
+
+    @property
+    def _edited(self) -> Tensor:
+        """The codes, for an edit; refused where they alone do not give the images."""
+        if self.state is not None:
+            what = f"inversion={self.model._context.method}"
+            raise ConfigError(NO_CODES.format(task="an edit", what=what))
+        return self.codes
 
     def save(self, folder: str | Path) -> list[Path]:
         """Writes ``<name>.png`` for each image, and ``codes.safetensors``; `Model.load` reads it.
@@ -366,7 +374,8 @@ class Images:
         for file, image in zip(files, self.images, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             to_image(image).save(file)
-        Codes(self.codes, self.names, self.model._fingerprint, self.noise).write(folder)
+        made_by = self.model._fingerprint
+        Codes(self.codes, self.names, made_by, self.noise, state=self.state).write(folder)
         return files
 
 

@@ -66,7 +66,7 @@ def test_the_optimisers_are_compared_and_recorded(
     printed = run("optimizers.py", [*words, "inversion=in_domain"], monkeypatch, capsys)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == len(printed.splitlines()) and lines[0]["way"] == "adam"
-    assert {line["choices"].get("optimizer", "adam") for line in lines} == set(OPTIMIZERS)
+    assert {line["choices"].get("optimizer", "adam") for line in lines} == set(OPTIMIZERS) - {"sgd"}
     for line in lines:
         assert line["n"] == 2 and line["gflops_per_evaluation"] > 0 and line["torch"]
         assert line["steps"] < 10 or line["loss_median_ratio"]["10"] > 0

@@ -8,6 +8,7 @@ from torch import nn
 
 from idinvert.inversion.loop import Descent, Optimised
 from idinvert.networks.encoder import Encoding
+from idinvert.networks.generator import SynthesisState
 
 PROBLEM = ("start", "synthesise", "objective", "preconditioner", "perturb", "project", "progress")
 
@@ -80,15 +81,18 @@ class TinyGenerator(nn.Module):
         self.multi_w, self.w_avg = True, self.w_avg_each
         return self
 
-    def synthesis(self, w, noise="const"):
+    def synthesis(self, w, noise="const", *, stop=None, resume=None):
         if noise == "const":
             noise = [self.noise_0, self.noise_1]
-        x = self.const * (1 + w[:, 0] @ self.style[0])[:, :, None, None]
-        x = torch.tanh(x + (0 if noise == "none" else 0.1 * noise[0]))
-        x = nn.functional.interpolate(x, scale_factor=2)
-        x = x * (1 + w[:, 1] @ self.style[1])[:, :, None, None]
-        x = torch.tanh(x + (0 if noise == "none" else 0.1 * noise[1]))
-        x = x * (1 + w[:, 2] @ self.style[2])[:, :, None, None]
+        x, first = (self.const, 0) if resume is None else (resume.features, resume.layer)
+        for i in range(first, 3 if stop is None else stop):
+            x = x * (1 + w[:, i] @ self.style[i])[:, :, None, None]
+            if i < 2:
+                x = torch.tanh(x + (0 if noise == "none" else 0.1 * noise[i]))
+            if i == 0:
+                x = nn.functional.interpolate(x, scale_factor=2)
+        if stop is not None:
+            return SynthesisState(x, None, stop)
         return nn.functional.conv2d(x, self.rgb, padding=1)
 
 

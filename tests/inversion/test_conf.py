@@ -52,7 +52,8 @@ def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str
     method = build_method(
         config["inversion"], config, encoder=world.encoder, perceptual=world.features
     )
-    own = 3e-4 if (path.stem, name) == ("image2stylegan", "vgg16") else 0.7
+    own = {"image2stylegan": 3e-4, "multi_code": 1.7e-5}.get(path.stem, 0.7)
+    own = own if name == "vgg16" else 0.7
     assert method.settings.get("lambda_vgg", own) == own
     config["inversion"] |= {"lambda_vgg": 0.2} if "lambda_vgg" in config["inversion"] else {}
     method = build_method(

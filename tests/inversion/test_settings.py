@@ -17,7 +17,7 @@ from idinvert.config.compose import compose_plain, config_dir
 from idinvert.evaluation.networks import build_method
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"))
-SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2}
+SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2, "codes": 2}
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,16 @@
 """The file of inverted codes, ``codes.safetensors``: what inversion writes and edits read back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from idinvert.checkpoints.tensor_file import FLOATS, read_tensors, write_tensors
 from idinvert.errors import CheckpointError
+from idinvert.networks.generator import SynthesisState
 from idinvert.untrusted import parse_json
 
 NAME = "codes.safetensors"
@@ -24,6 +26,8 @@ class Codes:
         generator: Content hash of their generator; "" where it is not known.
         noise: Maps that the images are made with, each [N, 1, h, w]; None for the generator's own.
         z: float32 [N, z_dim], where z was optimised.
+        state: What the generator goes on from with the codes, where codes alone do not give the
+            images.
     """
 
     codes: Tensor
@@ -31,11 +35,13 @@ class Codes:
     generator: str = ""
     noise: Sequence[Tensor] | None = None
     z: Tensor | None = None
+    state: SynthesisState | None = None
 
     def write(self, folder: Path) -> Path:
         """Writes them below a folder, atomically; returns the file."""
         tensors = {"codes": self.codes} | {f"noise.{i}": m for i, m in enumerate(self.noise or ())}
         tensors |= {} if self.z is None else {"z": self.z}
+        tensors |= {} if self.state is None else state_tensors(self.state)
         about = {"names": json.dumps(list(self.names)), "generator": self.generator}
         write_tensors(folder / NAME, tensors, metadata=about)
         return folder / NAME
@@ -72,4 +78,24 @@ def read_codes(path: Path, *, generator: str) -> Codes:
             f"{path} holds codes of generator {about['generator']}, but this one is {generator}"
         )
     noise = [tensors[f"noise.{i}"] for i in range(len(tensors)) if f"noise.{i}" in tensors]
-    return Codes(codes, names, about.get("generator", ""), noise or None, tensors.get("z"))
+    state = state_of(tensors.get)
+    if state is not None and any(len(maps) != len(codes) for maps in state.maps.values()):
+        raise CheckpointError(f"{path} has features of another number of images than {len(codes)}")
+    made_by = about.get("generator", "")
+    return Codes(codes, names, made_by, noise or None, tensors.get("z"), state)
+
+
+def state_tensors(state: SynthesisState) -> dict[str, Tensor]:
+    """A state of N rows as tensors of N rows by name, for files; `state_of` reads them."""
+    layer = torch.full((len(state.features),), state.layer)
+    return {f"state.{name}": maps.float() for name, maps in state.maps.items()} | {
+        "state.layer": layer
+    }
+
+
+def state_of(get: Callable[[str], Tensor | None]) -> SynthesisState | None:
+    """The state of tensors by name; None where there is none."""
+    features, layer = get("state.features"), get("state.layer")
+    if features is None or layer is None:
+        return None
+    return SynthesisState(features, get("state.image"), int(layer[0]), get("state.shortcut"))

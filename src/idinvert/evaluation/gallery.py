@@ -18,7 +18,7 @@ from idinvert.evaluation.chunk_store import split_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.interpolation import headers_of, path_between
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
@@ -103,7 +103,7 @@ def draw(
     with context.locked(out):
         for section in sections:
             wanted = (directions, names, unit) if show == "manipulation" else None
-            shown.append(_section(context, section, methods, images, wanted, trouble))
+            shown.append(_section(context, section, methods, images, show, wanted, trouble))
         if not context.first_process:
             return []
         there = [s for s in shown if any(one.inverted is not None for one in s.methods)]
@@ -134,6 +134,7 @@ def _section(
     section: Mapping[str, Any],
     methods: Sequence[Mapping[str, Any]],
     images: list[int],
+    show: str,
     directions: tuple[str | None, list[str] | None, Unit] | None,
     trouble: list[str],
 ) -> Section:
@@ -150,6 +151,8 @@ def _section(
             wire.require_resolution(data=domain.resolution, generator=one.generator.resolution)
             one = one.replaced(domain=domain)
             chosen = {}
+            if show in ("interpolation", "manipulation"):
+                require_codes(one, task="gallery")
             if directions is not None:
                 path, names, unit = directions
                 chosen = open_directions(one, path=path, names=names)

@@ -14,7 +14,7 @@ from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, Noise, invert_images
+from idinvert.evaluation.inversions import Inversions, Noise, invert_images, require_codes
 from idinvert.evaluation.outputs import (
     measured_outputs,
     partners_of,
@@ -78,6 +78,7 @@ def interpolate(
         DataError: fewer than two images.
     """
     begin = time.monotonic()
+    require_codes(context, task="interpolation")
     if steps < 1:
         raise ConfigError(f"task.steps is {steps}: expected 1 or more")
     if context.config["images"] is not None:

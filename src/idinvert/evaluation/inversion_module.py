@@ -24,6 +24,7 @@ from idinvert.evaluation.chunk_store import (
     row_of,
     write_part,
 )
+from idinvert.evaluation.codes_file import state_tensors
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
 
@@ -174,6 +175,8 @@ class InversionModule(pl.LightningModule):
         }
         if found.z is not None:
             tensors["z"] = found.z.float()
+        if found.state is not None:
+            tensors |= state_tensors(found.state)
         if self.keep_start:
             tensors["start_images"] = to_uint8(found.start_images)
         return tensors, found.seconds

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import names_of, prepare
-from idinvert.errors import DataError
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.chunk_store import (
     Chunks,
     Part,
@@ -30,14 +30,21 @@ from idinvert.evaluation.chunk_store import (
     read_tensor,
     spans,
 )
+from idinvert.evaluation.codes_file import state_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import InversionModule
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.inversion import gives_state
+from idinvert.networks.generator import SynthesisState
 from idinvert.training.callbacks.stop import cluster_plugins
 
 Noise = list[Tensor] | None
 """The maps of a batch of images, each [m, 1, h, w]; None where G's own or none are used."""
+NO_CODES = (
+    "{task} works on codes, and {what} gives features at a layer, which no code stands for: use "
+    "inversion=in_domain, encoder, image2stylegan, free or projector."
+)
 FORCED = {
     "inference_mode": False,  # an optimisation inside predict needs gradients
     "use_distributed_sampler": False,  # it pads; chunks are shared out by the module
@@ -111,6 +118,10 @@ class Inversions:
             maps.append(rows)
         return maps or None
 
+    def state(self, index: Tensor) -> SynthesisState | None:
+        """What G goes on from for the images `index`, on the CPU; None where codes suffice."""
+        return state_of(lambda name: self._rows(name, index))
+
     def images(self, index: Tensor) -> Tensor:
         """The reconstructions of the images `index`, uint8 [m, 3, R, R]."""
         rows = self._rows("images", index)
@@ -118,19 +129,23 @@ class Inversions:
         return rows
 
     @torch.no_grad()
-    def synthesise(self, codes: Tensor, noise: Noise = None) -> Tensor:
+    def synthesise(
+        self, codes: Tensor, noise: Noise = None, state: SynthesisState | None = None
+    ) -> Tensor:
         """G(codes) with the noise of the inversion.
 
         Args:
             codes: float [m, L, w_dim].
             noise: the images' maps.
+            state: what to go on from, where codes alone do not give the images.
 
         Returns:
             uint8 [m, 3, R, R], on the CPU.
         """
         device = self.device
         maps = self.plain_noise if noise is None else [one.to(device) for one in noise]
-        images = self.generator.synthesis(codes.to(device), noise=maps)
+        state = state and state.each(lambda maps: maps.to(device))
+        images = self.generator.synthesis(codes.to(device), noise=maps, resume=state)
         return to_uint8(images, finite="the generator").cpu()
 
     def _rows(self, name: str, index: Tensor) -> Tensor | None:
@@ -239,6 +254,17 @@ def predict(
     found = Inversions(out / "parts", chunks, runner.strategy.root_device, dataset)
     found.check()
     return found
+
+
+def require_codes(context: EvaluationContext, *, task: str) -> None:
+    """Refuse a method of features for a task that edits or reads codes.
+
+    Raises:
+        ConfigError: naming the methods that give codes.
+    """
+    if gives_state(context.inverter):
+        what = f"inversion={context.method}"
+        raise ConfigError(NO_CODES.format(task=f"task={task}", what=what))
 
 
 def invert_images(

@@ -77,7 +77,7 @@ def invert(
     begin = time.monotonic()
     context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
     if known is not None:
-        given = invert_own(context, known)
+        given = invert_own(context, known, edited=False)
         return [] if given is None else _show_codes(context, given, out=out, begin=begin)
     folder = own_folder(context) if out is None else Path(out).expanduser()
     identity = own_identity(context)
@@ -99,14 +99,19 @@ def _show_codes(
     """The pictures of codes that were inverted before."""
     names = found.names()
     rows = [
-        Row(name=name, edits=[Edit(stem=stem, caption="inverted", code=code, noise=noise)])
-        for name, stem, code, noise in zip(
-            names,
-            stems_of(names),
-            found.codes,
-            (found.noise(torch.tensor([i])) for i in range(len(names))),
-            strict=True,
+        Row(
+            name=name,
+            edits=[
+                Edit(
+                    stem=stem,
+                    caption="inverted",
+                    code=found.codes[i],
+                    noise=found.noise(torch.tensor([i])),
+                    picture=found.images(torch.tensor([i]))[0],
+                )
+            ],
         )
+        for i, (name, stem) in enumerate(zip(names, stems_of(names), strict=True))
     ]
     return write_edits(
         context, found, rows, task="invert", out=out, options={}, begin=begin,
@@ -119,10 +124,11 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     begin = time.monotonic()
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
     settings = context.inverter.settings
-    noise = found.noise(torch.arange(len(found)))
+    every = torch.arange(len(found))
+    noise, state = found.noise(every), found.state(every)
     z = found.gather("z") if settings.get("space") == "z" else None
     generator = context.checkpoints.get("generator", "")
-    Codes(found.codes, found.names(), generator, noise, z).write(out)
+    Codes(found.codes, found.names(), generator, noise, z, state).write(out)
     write_per_image(out / "per_image.csv", found, values=values)
     _write_losses(out / "losses.csv", found)
     if context.shown_tensors:

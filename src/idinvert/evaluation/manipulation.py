@@ -17,7 +17,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.code_metrics import STEPS, measured_movement
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.outputs import (
     images_of,
     measured_outputs,
@@ -150,6 +150,7 @@ def manipulate(
         CheckpointError: a direction does not fit G.
     """
     begin = time.monotonic()
+    require_codes(context, task="manipulation")
     chosen = open_directions(context, path=directions, names=names, found_for=found_for)
     moves = Moves(steps, layers, unit)
     moves.check(context, chosen)

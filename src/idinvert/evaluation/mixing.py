@@ -12,7 +12,7 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.edits import first_style_layer, mix_styles
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.outputs import (
     measured_outputs,
     partners_of,
@@ -70,6 +70,7 @@ def mix(
         DataError: fewer than two images.
     """
     begin = time.monotonic()
+    require_codes(context, task="mixing")
     layers = context.generator.num_layers
     start = first_style_layer(layers) if first is None else first
     if not 0 <= start <= layers:

@@ -25,7 +25,6 @@ from idinvert.errors import CheckpointError, ConfigError
 NEED_NONE = "inversion=projector and inversion=free need no encoder."
 _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)
 
-
 Hashes = dict[str, str]
 """Content hashes of the networks that were opened, by top-level configuration key."""
 
@@ -330,7 +329,8 @@ def require_reads(network: Any, resolution: int, *, key: str) -> None:
 
 
 def with_fitting_f(method: Any, generator: Any) -> Any:
-    """The method; F for images of another size is refused where it is weighed."""
+    """The method; F for images of another size is refused where it is weighed, and so is a G."""
+    getattr(method, "check", lambda _: None)(generator)
     weighed = method.perceptual if getattr(method, "lambda_vgg", 0) else None
     require_reads(weighed, generator.resolution, key="perceptual.network.path")
     return method

@@ -206,7 +206,9 @@ def write_edits(
         maps = [torch.cat(of) for of in zip(*(e.noise or () for e in edits), strict=True)] or None
         codes = torch.stack([edit.code for edit in edits]).contiguous()
         generator = context.checkpoints.get("generator", "")
-        Codes(codes, [edit.stem for edit in edits], generator, maps).write(folder)
+        stems = [edit.stem for edit in edits]
+        state = found.state(torch.arange(len(found)))  # of task=invert alone: edits refuse it
+        Codes(codes, stems, generator, maps, state=state).write(folder)
         labels = [label_of(Path(entry.name).name) for entry in entries[: len(sheet)]]
         if sheet:
             write_sheet(Sheet(rows=sheet, headers=headers, labels=labels), folder)

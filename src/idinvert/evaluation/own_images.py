@@ -18,8 +18,15 @@ from idinvert.data.formats import safe
 from idinvert.errors import ConfigError
 from idinvert.evaluation.codes_file import NAME, Codes, read_codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
-from idinvert.evaluation.inversions import Inversions, Noise, invert_images, make_trainer
+from idinvert.evaluation.inversions import (
+    NO_CODES,
+    Inversions,
+    Noise,
+    invert_images,
+    make_trainer,
+)
 from idinvert.evaluation.provenance import device_in_words
+from idinvert.networks.generator import SynthesisState
 
 OnCorrupt = Literal["error", "skip"]
 
@@ -125,9 +132,13 @@ class KnownCodes(Inversions):
         """The maps of the file, each [m, 1, h, w]; None for none."""
         return None if self.known.noise is None else [maps[index] for maps in self.known.noise]
 
+    def state(self, index: Tensor) -> SynthesisState | None:
+        """The features of the file; None for none."""
+        return self.known.state and self.known.state.rows(index)
+
     def images(self, index: Tensor) -> Tensor:
         """The images of the codes, uint8 [m, 3, R, R]."""
-        return self.synthesise(self.codes[index], self.noise(index))
+        return self.synthesise(self.codes[index], self.noise(index), self.state(index))
 
     def work(self, begin: float) -> dict[str, Any]:
         """As `Inversions.work`, of the edits alone."""
@@ -135,12 +146,25 @@ class KnownCodes(Inversions):
         return {"n": len(self), "device": device, "seconds": seconds}
 
 
-def invert_own(context: EvaluationContext, known: Codes | None) -> Inversions | None:
+def invert_own(
+    context: EvaluationContext, known: Codes | None, *, edited: bool = True
+) -> Inversions | None:
     """The inversions of one's own pictures: read, or made where ``task=invert`` makes them.
+
+    Args:
+        context: On these pictures.
+        known: Their codes, where these are given.
+        edited: Whether the codes are for edits.
 
     Returns:
         On the first rank; None on the others.
+
+    Raises:
+        ConfigError: Codes for edits that do not give the images by themselves.
     """
+    if edited and known is not None and known.state is not None:
+        what = f"the method that wrote {context.config['images']}"
+        raise ConfigError(NO_CODES.format(task="this task", what=what))
     if known is None:
         return invert_images(
             context, out=own_folder(context), identity=own_identity(context), keep_start=True

@@ -22,7 +22,7 @@ from idinvert.evaluation.code_metrics import (
     why_not_editable,
 )
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
+from idinvert.evaluation.inversions import Inversions, predict, require_codes, write_shown_tensors
 from idinvert.evaluation.outputs import loader, measure_sets, write_csv
 from idinvert.evaluation.pictures import grid
 from idinvert.evaluation.speed import PROTOCOL, WHAT, counted, seconds_of
@@ -74,6 +74,8 @@ def _check_metrics(context: EvaluationContext) -> None:
     context.suite([name for name in context.metric_names if name not in ELSEWHERE])
     of_codes = [name for name in context.metric_names if name in OF_CODES]
     conditional = bool(getattr(context.generator, "c_dim", 0))
+    if of_codes:
+        require_codes(context, task=f"reconstruction with metric.names={','.join(of_codes)}")
     if of_codes and conditional:
         raise ConfigError(
             f"metric.names asks for {', '.join(of_codes)}, and the generator is conditional: "

@@ -17,7 +17,7 @@ from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.outputs import write_csv
 from idinvert.metrics.precision_recall import (
@@ -68,6 +68,7 @@ def classify(
         DataError: no attribute with both classes.
     """
     begin = time.monotonic()
+    require_codes(context, task="semantics")
     chosen = open_directions(context, path=directions, names=names, found_for=found_for)
     Moves([1]).check(context, chosen)
     sources = truth_of(context, list(chosen), truth=truth)

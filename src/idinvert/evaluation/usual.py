@@ -7,6 +7,7 @@ from torch.utils.data import Dataset
 
 from idinvert.errors import DataError, Note
 from idinvert.evaluation.chunk_store import limit
+from idinvert.inversion.inversion import gives_state
 from idinvert.metrics.laplacian import pyramid_resolutions
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _why_not_codes(name: str, context: "EvaluationContext") -> str:
     task = str((context.config.get("task") or {}).get("_target_"))
     if not task.endswith(".reconstruct"):
         return ""  # no other task measures it
+    if gives_state(context.inverter):
+        return f"inversion={context.method} gives features at a layer, which no code stands for"
     if getattr(context.generator, "c_dim", 0):
         return "the generator is conditional, and native codes are drawn without labels"
     if name != EDITABILITY:

@@ -155,7 +155,14 @@ def check_latent(latent: str, space: str | None, *, needs_z: bool = True) -> str
 
 @torch.no_grad()
 def start_codes(
-    init: str, *, space: str, generator: Any, ids: Tensor | None, seed: int, like: Tensor
+    init: str,
+    *,
+    space: str,
+    generator: Any,
+    ids: Tensor | None,
+    seed: int,
+    like: Tensor,
+    purpose: str = "start",
 ) -> Tensor:
     """Codes to start from that know nothing of the image.
 
@@ -168,6 +175,7 @@ def start_codes(
         ids: image ids int64 [N]; needed where something is drawn.
         seed: the experiment's seed.
         like: images [N, ...], for the number, the device and the dtype of the codes.
+        purpose: keeps several codes of an image apart, see `image_rng`.
 
     Returns:
         Codes [N, L, w_dim], or [N, 1, w_dim] in "w", or z [N, z_dim] in "z".
@@ -184,7 +192,7 @@ def start_codes(
     ids = require_ids(ids, key=f"inversion.init={init} draws codes")
     draws = []
     for image_id in ids.tolist():
-        rng = image_rng(seed, image_id, purpose="start")
+        rng = image_rng(seed, image_id, purpose=purpose)
         if init == "random":
             draws.append(torch.randn(generator.z_dim, generator=rng))
         elif init == "normal":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.networks.generator import SynthesisState
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) while a batch is inverted."""
@@ -20,7 +21,8 @@ class Inversion:
 
     Attributes:
         codes: the inverted codes w, [N, L, w_dim].
-        images: G(codes), [N, 3, R, R], about [-1, 1], not clamped.
+        images: G(codes), [N, 3, R, R], about [-1, 1], not clamped; where there is a state, G
+            resumed from it with the codes.
         losses: total objective of every iterate, [steps + 1, N]; row 0 is the starting point.
         terms: the weighted terms that add up to `losses`, each [steps + 1, N].
         seconds: wall time per image, synchronised, of the whole call divided by N.
@@ -30,6 +32,8 @@ class Inversion:
         best_step: which iterate was kept, int64 [N].
         failed: True where the objective left the finite numbers and the image was frozen at its
             best iterate, bool [N].
+        state: features at a layer that no codes of G need give; G goes on from there with
+            `codes[:, state.layer:]`, and the codes before that layer are not read.
     """
 
     codes: Tensor
@@ -42,6 +46,7 @@ class Inversion:
     failed: Tensor
     noise: list[Tensor] | None = field(default=None, repr=False)
     z: Tensor | None = field(default=None, repr=False)
+    state: SynthesisState | None = field(default=None, repr=False)
 
 
 @runtime_checkable
@@ -77,6 +82,11 @@ class Inverter(Protocol):
         ...
 
 
+def gives_state(inverter: Inverter) -> bool:
+    """Whether a method's images come from features at a layer, which codes alone do not give."""
+    return bool(getattr(inverter, "of_features", False))
+
+
 def check_images(images: Tensor, *, generator: Any) -> None:
     """Refuse images that G could not have made.
 
@@ -89,6 +99,27 @@ def check_images(images: Tensor, *, generator: Any) -> None:
             f"cannot invert a {images.dtype} tensor of shape {list(images.shape)}: expected float "
             f"[N, 3, {r}, {r}] in [-1, 1], the generator's resolution; change data.resolution"
         )
+
+
+def check_layer(layer: int | None, *, generator: Any) -> None:
+    """Refuse a number of first layers that G does not have, or behind which nothing is left.
+
+    Args:
+        layer: how many layers; None, which is left to the method, fits.
+        generator: G, with L layers.
+
+    Raises:
+        ConfigError: with the layers that there are and the nearest of them.
+    """
+    last = generator.num_layers - 1
+    known = ", ".join(map(str, range(1, last + 1)))
+    if layer is None or 1 <= layer <= last:
+        return
+    leaves = ", which leaves nothing of the generator to run" if layer == last + 1 else ""
+    raise ConfigError(
+        f"inversion.layer is {layer}{leaves}. Did you mean {min(max(layer, 1), last)}? Known here: "
+        f"{known}."
+    )
 
 
 def check_codes(codes: Tensor, *, generator: Any) -> None:

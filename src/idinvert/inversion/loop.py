@@ -18,10 +18,11 @@ from idinvert.inversion.optimizers import (
     LBFGS,
     OPTIMIZERS,
     SCHEDULES,
-    Adam,
     OptimizerName,
     Preconditioner,
+    TorchOptimizer,
 )
+from idinvert.networks.generator import SynthesisState
 
 Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
@@ -54,7 +55,13 @@ class Optimised:
     failed: Tensor
 
     def as_inversion(
-        self, *, space: str, generator: Any, noise: list[Tensor] | None, begin: float
+        self,
+        *,
+        space: str,
+        generator: Any,
+        noise: list[Tensor] | None,
+        begin: float,
+        state: SynthesisState | None = None,
     ) -> Inversion:
         """What an inverter gives back, where the first variable is the codes.
 
@@ -63,6 +70,7 @@ class Optimised:
             generator: frozen G.
             noise: the noise maps that G was given, or None for its own.
             begin: when the call began, from `inversion.now`.
+            state: what G is resumed from, where codes alone do not give the images.
         """
         moved = self.variables[0]
         with torch.no_grad():
@@ -78,6 +86,7 @@ class Optimised:
             failed=self.failed,
             noise=noise,
             z=moved if space == "z" else None,
+            state=state,
         )
 
 
@@ -99,8 +108,9 @@ class Descent:
 
     Args:
         steps: optimisation steps; the objective is evaluated steps + 1 times.
-        lr: Adam's learning rate before `schedule`; the root mean square of L-BFGS's first step.
-        optimizer: "adam", or "lbfgs" or "lbfgs_gn", which take fewer steps (`optimizers.py`).
+        lr: the learning rate before `schedule`; the root mean square of L-BFGS's first step.
+        optimizer: "adam", "sgd" (plain gradient descent), or "lbfgs" or "lbfgs_gn", which take
+            fewer steps (`optimizers.py`).
         betas: Adam's constants.
         schedule: factor on a step: "constant", "cosine" or "ramps" (`optimizers.py`).
         early_stop: freeze an image after this many steps without a gain; None for never.
@@ -155,6 +165,17 @@ class Descent:
         names = [each.name for each in fields(Descent) if each.init]
         return {name: getattr(self, name) for name in names} | {"betas": list(self.betas)}
 
+    def stepping(
+        self, variables: Sequence[Tensor], preconditioner: Preconditioner | None
+    ) -> TorchOptimizer | LBFGS:
+        """The optimiser of these variables, each [N, ...]; a method may have another one."""
+        if self.optimizer == "adam":
+            adam = torch.optim.Adam(variables, lr=self.lr, betas=self.betas, eps=1e-8)
+            return TorchOptimizer(adam)
+        if self.optimizer == "sgd":
+            return TorchOptimizer(torch.optim.SGD(variables, lr=self.lr))
+        return LBFGS(variables, lr=self.lr, preconditioner=preconditioner)
+
     def minimise(
         self,
         *,
@@ -193,11 +214,7 @@ class Descent:
             n, device = variables[0].shape[0], variables[0].device
             evaluate = Evaluation(synthesise, objective)
             graphs = StepGraphs(enabled=self.cuda_graphs)
-            stepping: Adam | LBFGS
-            if self.optimizer == "adam":
-                stepping = Adam(variables, lr=self.lr, betas=self.betas)
-            else:
-                stepping = LBFGS(variables, lr=self.lr, preconditioner=preconditioner)
+            stepping = self.stepping(variables, preconditioner)
             history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
             failed = torch.zeros(n, dtype=torch.bool, device=device)
             frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)

@@ -1,4 +1,4 @@
-"""The optimisers of the loop: Adam as in the paper, or L-BFGS, which needs fewer steps.
+"""The optimisers of the loop: Adam as in the paper, others of torch, and L-BFGS for fewer steps.
 
 "lbfgs_gn" is L-BFGS that begins with the Gauss-Newton matrix of native codes (`curvature.py`).
 
@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-OptimizerName = Literal["adam", "lbfgs", "lbfgs_gn"]
-OPTIMIZERS = ("adam", "lbfgs", "lbfgs_gn")
-PLAIN = ("adam", "lbfgs")
+OptimizerName = Literal["adam", "sgd", "lbfgs", "lbfgs_gn"]
+OPTIMIZERS = ("adam", "sgd", "lbfgs", "lbfgs_gn")
+PLAIN = ("adam", "sgd", "lbfgs")
 """Those that need to know nothing of the objective but its values."""
 
 Preconditioner = Callable[[Tensor], Tensor]
@@ -24,24 +24,21 @@ Schedule = Callable[[float], float]
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 
 
-class Adam:
-    """torch's Adam, element by element.
+class TorchOptimizer:
+    """An optimiser of torch that moves every number by its own gradients alone.
+
+    Adam, SGD, RMSprop and the like do; LBFGS and Adafactor, which look at whole tensors, would tie
+    images together.
 
     Args:
-        variables: what moves, each [N, ...].
-        lr: learning rate before the schedule.
-        betas: its constants.
+        optimizer: of the variables, each [N, ...]; its groups may have learning rates of their own,
+            which are those before the schedule.
     """
 
-    def __init__(
-        self,
-        variables: Sequence[Tensor],
-        *,
-        lr: float,
-        betas: Sequence[float] = (0.9, 0.999),
-    ) -> None:
-        self.variables, self.lr = variables, lr
-        self.adam = torch.optim.Adam(variables, lr=lr, betas=(betas[0], betas[1]), eps=1e-8)
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.variables = [v for group in optimizer.param_groups for v in group["params"]]
 
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
@@ -50,17 +47,17 @@ class Adam:
 
         Args:
             gradients: of the summed losses, each like its variable; 0 where an image is frozen.
-            losses: total objective there, [N]; Adam does not read them.
+            losses: total objective there, [N]; only L-BFGS reads them.
             factor: the schedule's, on the step.
 
         Returns:
             The variables, moved in place.
         """
-        for group in self.adam.param_groups:
-            group["lr"] = self.lr * factor
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
         for variable, gradient in zip(self.variables, gradients, strict=True):
             variable.grad = gradient
-        self.adam.step()
+        self.optimizer.step()
         return self.variables
 
 
@@ -112,7 +109,7 @@ class LBFGS:
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
     ) -> Sequence[Tensor]:
-        """See `Adam.step`."""
+        """See `TorchOptimizer.step`."""
         point, gradient, loss = self._flat(self.variables), self._flat(gradients), losses[:, None]
         if self.base is None:
             if self.preconditioner is None:

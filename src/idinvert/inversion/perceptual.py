@@ -55,23 +55,31 @@ def all_taps(network: nn.Module) -> Features:
 
 
 class PerceptualTerm:
-    """λ · Σ over layers of the mean squared difference of features, image by image.
+    """λ · Σ over layers of the distance of features, image by image.
 
     Args:
         features: images [N, 3, R, R] in [-1, 1] to features, each [N, C, h, w].
         weight: λ.
         target: x, [N, 3, R, R]; its features are computed here, once.
+        distance: of the features of two batches, [N]: their mean squared difference, or another.
     """
 
-    def __init__(self, features: Features, *, weight: float, target: Tensor) -> None:
-        self.features, self.weight = features, weight
+    def __init__(
+        self,
+        features: Features,
+        *,
+        weight: float,
+        target: Tensor,
+        distance: Callable[[Tensor, Tensor], Tensor] = feature_loss,
+    ) -> None:
+        self.features, self.weight, self.distance = features, weight, distance
         with torch.no_grad():
             self.targets = [f.to(target.dtype) for f in features(target)]
 
     def __call__(self, images: Tensor) -> Tensor:
         """G(w) [N, 3, R, R] to the weighted term [N]."""
         pairs = zip(self.targets, self.features(images), strict=True)
-        losses = [feature_loss(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
+        losses = [self.distance(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
         return self.weight * torch.stack(losses).sum(0)
 
     def responses(self, images: Tensor) -> list[tuple[Tensor, float]]:

@@ -51,6 +51,22 @@ def feature_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
     return (f_x - f_y).square().flatten(1).mean(1)  # Eq. (2), Eq. (4): ||F(x) - F(G(z))||
 
 
+def absolute_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
+    """Mean absolute difference of two batches of features.
+
+    Args:
+        f_x: Features ``[N, C, h, w]`` of the targets.
+        f_y: Features of the same shape of the reconstructions.
+
+    Returns:
+        ``[N]``, one mean over all feature elements for each image.
+
+    Source:
+        Perceptual term of mGANprior (Gu et al. 2020, arXiv 1912.07116), Eq. (4) there.
+    """
+    return (f_x - f_y).abs().flatten(1).mean(1)
+
+
 def code_loss(z: Tensor, z2: Tensor) -> Tensor:
     """Mean squared difference of two batches of codes.
 

@@ -1,6 +1,6 @@
 """What StyleGAN and StyleGAN2 share: mapping, truncation, and a synthesis layer by layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,28 @@ class SynthesisState(NamedTuple):
     image: Tensor | None
     layer: int
     shortcut: Tensor | None = None
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """The maps that are there, by name."""
+        found = {name: getattr(self, name) for name in ("features", "image", "shortcut")}
+        return {name: maps for name, maps in found.items() if maps is not None}
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "SynthesisState":
+        """The state with each of its maps changed."""
+        changed: dict[str, Any] = {name: change(maps) for name, maps in self.maps.items()}
+        return self._replace(**changed)
+
+    def rows(self, index: slice | Tensor) -> "SynthesisState":
+        """Some of its N rows."""
+        return self.each(lambda maps: maps[index])
+
+    @staticmethod
+    def joined(states: "Sequence[SynthesisState]") -> "SynthesisState":
+        """The rows of several states of one layer, one after the other."""
+        every = [each.maps for each in states]
+        rows: dict[str, Any] = {name: torch.cat([m[name] for m in every]) for name in every[0]}
+        return states[0]._replace(**rows)
 
 
 class Synthesis(nn.Module):
