@@ -1,5 +1,6 @@
 """docs/extending.md does what it says: its files are written and its commands run, untouched."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +144,24 @@ def test_the_worked_example(mine: Path) -> None:
     with pytest.raises(CheckpointError, match=r"line: classes=\[my_encoder.PatchBackbone\]"):
         evaluate(compose_plain("evaluate", [f"encoder.path={folder}", "n=2", "data.test=8"]))
     assert not [command for command in list(commands(PAGE))[5:]], "each command is run here"
+
+
+@pytest.mark.slow
+def test_the_printed_command_continues_a_stopped_run_and_names_its_classes(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, words = said(0)
+    words = tiny(program, overrides(words), compose_plain(program, words))
+    words.append("nimg=8")
+    folder = train(compose_plain("train", words), given=given_keys(words))
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith("to go on: ")]
+    start, program, *typed = shlex.split(line.removeprefix("to go on: "))
+    assert (start, program) == ("python", "train.py")
+    assert typed == [f"run={folder}", f"classes=[{OWN_CLASS}]"], "nothing else is needed"
+    for left_out in ([typed[0]], [typed[0], "classes=[my_encoder.Other]"]):
+        with pytest.raises(ConfigError, match=r"classes=\[my_encoder.PatchBackbone\]"):
+            train(compose_plain("train", left_out), given=given_keys(left_out))
+    typed.append("max_seconds=null")
+    assert train(compose_plain("train", typed), given=given_keys(typed)) == folder
+    assert "finished at" in capsys.readouterr().out
