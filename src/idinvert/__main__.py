@@ -4,7 +4,9 @@ Everything that takes time is imported where Ctrl-C is listened for.
 """
 
 import os
+import signal
 import sys
+from typing import Any
 
 import idinvert
 
@@ -41,15 +43,30 @@ def start(name: str) -> None:
     Raises:
         SystemExit: As the program says.
     """
+    caught: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if hears:  # not where Ctrl-C is ignored, as in a job that was started with &
+        signal.signal(signal.SIGINT, stop)
     try:
         import pkgutil
 
         from idinvert.errors import exit_status
 
         status = exit_status(lambda: pkgutil.resolve_name(PROGRAMS[name])())
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not caught and not isinstance(error, KeyboardInterrupt):
+            raise
+        # Whatever it is: a module that is interrupted while it is imported may raise another error.
         print("\nstopped; the same command goes on", file=sys.stderr)
         status = 130
+    finally:
+        if hears:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(status)
 
 

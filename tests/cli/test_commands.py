@@ -1,5 +1,6 @@
 """The command line itself: typos, sweeps, what Hydra prints, errors without a traceback."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 from idinvert.cli.commands import in_order, is_sweep, run_app
+from idinvert.config.values import expectations, is_path_annotation
 from idinvert.errors import ConfigError
+from tests.config.test_values import allowed, bad_values, configurations
 
 from .conftest import hydra_put_back
 
@@ -72,6 +75,40 @@ def test_what_is_mistyped_is_said_before_any_work(
     assert "Traceback" not in printed.err + printed.out
     assert run.jobs == [], "no job starts, of a sweep either"
     assert not list(Path().iterdir())
+
+
+def as_word(value: Any, takes: Any) -> str | None:
+    """A bad value as it is typed; None where what is typed is a text that the key takes."""
+    if value is None or isinstance(value, list | dict):
+        return json.dumps(value)
+    text = "true" if value is True else str(value)
+    return None if allowed(text, takes) else text or "''"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_a_bad_value_of_each_key_is_one_line_and_leaves_nothing(
+    program: str, run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each key of each choice is typed with a value that it does not take."""
+    typed = set()
+    for words, config in configurations(program):
+        for key, _, takes in list(expectations(config)):
+            if (key, takes) in typed or is_path_annotation(takes):
+                continue  # a path is text, whatever it is
+            bad = next(filter(None, (as_word(v, takes) for v in bad_values(takes))), None)
+            if bad is None:
+                continue
+            typed.add((key, takes))
+            with pytest.raises(SystemExit) as caught:
+                run(*words, f"{key}={bad}", name=program)
+            printed = capsys.readouterr()
+            told = (key, bad, printed.err)
+            assert caught.value.code == 2 and printed.out == "", told
+            (line,) = printed.err.strip().splitlines()
+            assert line.startswith("error: ") and key.rsplit(".")[-1] in line, told
+            assert run.jobs == [] and not list(Path().iterdir()), told
+    assert len(typed) > 150
 
 
 def test_work_gets_plain_values_and_what_was_given(run: Callable[..., Jobs]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import pkgutil
 import random
@@ -64,10 +65,20 @@ def test_ctrl_c_while_programs_are_imported_is_one_line(
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    for name in start.PROGRAMS:
+    def interrupted_with_another_error(name: str) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise AttributeError("half made")  # as OmegaConf's flags while Hydra is imported
+
+    for name, fails in itertools.product(
+        start.PROGRAMS, (interrupted, interrupted_with_another_error)
+    ):
         with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-            patch.setattr(pkgutil, "resolve_name", interrupted)
+            patch.setattr(pkgutil, "resolve_name", fails)
+            before = signal.signal(signal.SIGINT, signal.default_int_handler)
             getattr(start, name)()
+        assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
         assert caught.value.code == 130
         assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
     script = "import sys, idinvert.__main__; print({'hydra', 'torch', 'rich'} & set(sys.modules))"

@@ -38,10 +38,10 @@ SETS_OTHERS = ("experiment", "hparams_search", "table")
 
 
 @functools.cache
-def configurations() -> list[dict[str, Any]]:
-    """Every choice of every group, several groups at once."""
+def configurations(*programs: str) -> list[tuple[list[str], dict[str, Any]]]:
+    """Every choice of every group, several groups at once: its words and what they compose."""
     found = []
-    for program in PROGRAMS:
+    for program in programs or PROGRAMS:
         text = (config_dir() / f"{program}.yaml").read_text(encoding="utf-8")
         columns: dict[str, list[Path]] = {}
         for path in sorted(config_dir().glob("*/*.yaml")):
@@ -55,7 +55,7 @@ def configurations() -> list[dict[str, Any]]:
             words += ["data.path=FOLDER" for path in paths if path.stem in GIVEN]
             given = [path.parent.name for path in paths if path.stem == "checkpoint"]
             words += [f"{group}.path=FILE" for group in given]
-            found.append(compose_with_hydra(program, words)[0])
+            found.append((words, compose_with_hydra(program, words)[0]))
     return found
 
 
@@ -117,7 +117,7 @@ def within(value: Any, mark: Any) -> bool:
 def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones() -> None:
     seen: set[tuple[str, Any]] = set()
     unconstrained: set[str] = set()
-    for config in configurations():
+    for _, config in configurations():
         check_values(config)
         for key, value, takes in list(expectations(config)):
             if (key, takes) in seen or takes is Any:
@@ -135,7 +135,7 @@ def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones() -> Non
 
 def test_every_leaf_is_described() -> None:
     """So a key that is added with no annotation is found here."""
-    for config in configurations():
+    for _, config in configurations():
         described = {key for key, _, _ in expectations(config)}
         for key in leaves(config):
             if "." not in key:

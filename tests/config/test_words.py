@@ -91,7 +91,7 @@ def test_a_comma_is_a_sweep_under_m_unless_there_is_such_a_path(
 
 
 def test_the_keys_of_paths_are_those_whose_annotations_say_so() -> None:
-    for config in configurations():
+    for _, config in configurations():
         for key, _, takes in expectations(config):
             assert is_path_key(key) == is_path_annotation(takes), key
 

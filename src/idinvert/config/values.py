@@ -48,6 +48,7 @@ NOT_OF_TRAINER = {
 WITH_LIGHTNING = ("objective", "task", "trainer", "callbacks")
 """Keys whose classes load Lightning; they are looked at last."""
 WORDS = {"None": "null", "valid integer": "whole number", "a valid string": "text"}
+WORDS |= {"a valid array": "a list", "an object": "a group of keys"}
 WORDS |= {"a valid boolean": "true or false", "valid ": "", "greater than or equal to": "at least"}
 WORDS |= {"less than or equal to": "at most", "greater than": "above", "less than": "below"}
 """pydantic's words, and what a configuration calls it."""
@@ -265,9 +266,10 @@ def problem(value: Any, takes: Any) -> str | None:
         # As JSON: a list may stand for a tuple and a text for a path; else types are strict.
         adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
+        errors = error.errors(include_url=False)
+        sized = {one["type"] for one in errors} & {"missing", "too_long"}
         for pair in (takes, *typing.get_args(takes)):
-            if errors[0]["type"] in ("missing", "too_long") and typing.get_origin(pair) is tuple:
+            if sized and typing.get_origin(pair) is tuple:
                 return f"a list of {len(typing.get_args(pair))} values"
         return _in_words(errors, value)
     return None
@@ -293,6 +295,8 @@ def _in_words(errors: list[Any], value: Any) -> str:
     said = [
         built
         if one["type"] in ("is_instance_of", "no_such_attribute")
+        else f"a list of at least {one['ctx']['min_length']}"
+        if one["type"] == "too_short"
         else one["msg"].removeprefix("Input should be ").removeprefix("Input should ")
         for one in errors
     ]
