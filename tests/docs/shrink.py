@@ -30,6 +30,8 @@ OF_TASKS = {
     "interpolation": {"task.shown": 1},
     "mixing": {"task.shown": 2},
     "failures": {"task.worst": 2},
+    "dissection": {"task.shown": 2},
+    "segmentation": {"task.shown": 2},
 }
 TO_GO_ON = ("run", "nimg", "max_seconds", "trainer", "logger", "system", "logging", "checkpoint")
 

@@ -99,6 +99,19 @@ def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int
     Raises:
         ConfigError: G is conditional.
     """
+    codes, noise = inputs_of(generator, index, truncation=truncation, seed=seed)
+    return to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator").cpu()
+
+
+@torch.no_grad()
+def inputs_of(
+    generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int = 0
+) -> tuple[Tensor, list[Tensor]]:
+    """Codes [m, L, w_dim] and noise maps, each [m, 1, h, w], of the samples of `sampled`.
+
+    Raises:
+        ConfigError: G is conditional.
+    """
     mean = generator.w_avg
     streams = [image_rng(seed, int(i), purpose="samples") for i in index]
     z = torch.stack([torch.randn(generator.z_dim, generator=rng) for rng in streams])
@@ -106,5 +119,4 @@ def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int
         torch.stack([torch.randn(1, *size, generator=rng) for rng in streams]).to(mean)
         for size in generator.noise_shapes
     ]
-    codes = torch.lerp(mean, mapped(generator, z.to(mean)), float(truncation))  # [m, L, w_dim]
-    return to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator").cpu()
+    return torch.lerp(mean, mapped(generator, z.to(mean)), float(truncation)), noise

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from idinvert.annotations import Count
 from idinvert.data.convert import to_float
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
@@ -48,6 +48,7 @@ def read_masks(context: EvaluationContext, *, shown: Count = 8) -> list[Record]:
     require_classes(network, domain)
     images = split_of(domain, context.split)
     count = count_of(images, context)
+    prepare(images, range(count))
     chunks = Chunks(images, spans(count, size=64))
     tables, rows = list[Tensor](), list[list[Tensor]]()
     for index in range(len(chunks)):

@@ -12,12 +12,13 @@ from idinvert.cli.run_defaults import shipped_bundle, with_run
 from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
+from idinvert.metrics.segmentation import confusion, iou
 from idinvert.toy.bedrooms import BEDROOMS
 from idinvert.toy.churches import CHURCHES
 from idinvert.toy.faces import FACES
 from idinvert.toy.towers import TOWERS
 
-ROLES = ("generator", "discriminator", "encoder", "attributes")
+ROLES = ("generator", "discriminator", "encoder", "attributes", "segmenter")
 RENDERERS = {one.name: one for one in (FACES, TOWERS, BEDROOMS, CHURCHES)}
 EXAMPLES = {
     "faces_mini": {"eyeglasses", "smile", "age"},  # those that the demo shows
@@ -112,6 +113,15 @@ def test_the_attribute_network_reads_labels(networks, images):
         if kind == "continuous"
     ]
     assert torch.stack(kinds).nanmean() > 0.8
+
+
+def test_the_segmenter_reads_masks(domain, networks):
+    renderer, network = RENDERERS[domain], networks["segmenter"]
+    labels = renderer.sample_labels(torch.arange(UNSEEN, UNSEEN + 64), seed=0)
+    pictures, masks = renderer.render(labels, resolution=32)
+    assert network.classes == renderer.mask_classes
+    counts = confusion(masks, network.segment(to_float(pictures)), classes=len(network.classes))
+    assert iou(counts).nanmean() > 0.8 and iou(counts)[counts.sum(1) > 500].min() > 0.6
 
 
 def test_the_shipped_encoder_answers_to_its_run_id():

@@ -1,0 +1,132 @@
+"""What a task on units looks at: G layer by layer, its images, and the class of each pixel."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from idinvert.data.convert import to_float, to_uint8
+from idinvert.data.domain import prepare
+from idinvert.evaluation import networks as wire
+from idinvert.evaluation.chunk_store import split_of
+from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.inversions import invert_images, make_trainer
+from idinvert.evaluation.samples import inputs_of
+from idinvert.evaluation.segmentation import masked_images, named, segmenter_of
+from idinvert.metrics.concepts import COLOURS, EDGES, colour_masks, edge_masks
+from idinvert.networks.generator import Noise, SynthesisState
+
+KINDS = ("object", "colour", "edge")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Some images as G makes them.
+
+    Attributes:
+        codes: [m, L, w_dim].
+        noise: what G is given with them.
+        images: uint8 [m, 3, R, R].
+        masks: integers [m, R, R], the class of each pixel.
+    """
+
+    codes: Tensor
+    noise: Noise
+    images: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is dissected: G, and where its images and their masks come from.
+
+    Attributes:
+        generator: frozen G, on its device.
+        classes: names of the masks' classes.
+        look: places int64 [m] to images.
+    """
+
+    generator: Any
+    classes: Sequence[str]
+    look: Callable[[Tensor], Seen]
+
+    @property
+    def concepts(self) -> list[str]:
+        """Classes, colours, edges."""
+        return [*self.classes, *COLOURS, *EDGES]
+
+    def kind(self, concept: int) -> str:
+        """`object`, `colour` or `edge`."""
+        return KINDS[(concept >= len(self.classes)) + (concept >= len(self.concepts) - len(EDGES))]
+
+    def shown(self, seen: Seen) -> Tensor:
+        """The concepts of images, bool [m, K, R, R], on the CPU."""
+        objects = one_hot(seen.masks.long().cpu(), len(self.classes)).permute(0, 3, 1, 2).bool()
+        images = seen.images.cpu()
+        return torch.cat([objects, colour_masks(images), edge_masks(images)], dim=1)
+
+
+def checked_layers(generator: Any, layers: Sequence[int] | None, *, last: int = 0) -> list[int]:
+    """Layers with units of their own, as they were asked for.
+
+    Args:
+        generator: G.
+        layers: counted from 1; None for all.
+        last: how many at the end are left out.
+
+    Raises:
+        ConfigError: there is no such layer; the list is named.
+    """
+    there = [str(k) for k in range(1, len(generator.noise_shapes) + 1 - last)]
+    wanted = there if layers is None else [str(k) for k in layers]
+    return sorted({1 + named(there, k, key="task.layers", what="layer") for k in wanted})
+
+
+def states(
+    generator: Any, seen: Seen, layers: Sequence[int]
+) -> Iterator[tuple[int, SynthesisState]]:
+    """G's state after each of some layers, in order."""
+    state = None
+    for k in layers:
+        state = generator.synthesis(seen.codes, noise=seen.noise, stop=k, resume=state)
+        yield k, state
+
+
+def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | None, torch.device]:
+    """What a task looks at; None on ranks other than the first.
+
+    Raises:
+        ConfigError: no segmenter, or images without masks.
+    """
+    device = make_trainer(context.trainer, out=context.run_folder, alone=True).strategy.root_device
+    if source == "inverted":
+        domain = masked_images(context)
+        images = split_of(domain, context.split)
+        found = invert_images(context)
+        if found is None:
+            return None, device
+        prepare(images, range(context.count))
+
+        def real(index: Tensor) -> Seen:
+            noise = found.noise(index)
+            given = found.plain_noise if noise is None else [one.to(device) for one in noise]
+            masks = torch.stack([images[int(i)]["mask"] for i in index])
+            return Seen(found.codes[index].to(device), given, found.images(index), masks)
+
+        return Subject(found.generator, domain.mask_classes, real), device
+    if not context.first_process:
+        return None, device
+    network = segmenter_of(context).to(device)
+    generator = context.generator.to(device).eval()
+    wire.require_reads(network, generator.resolution, key="segmenter.path")
+
+    @torch.no_grad()
+    def sample(index: Tensor) -> Seen:
+        codes, noise = inputs_of(generator, index, seed=context.seed)
+        images = to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator")
+        return Seen(codes, noise, images.cpu(), network.segment(to_float(images)).cpu())
+
+    return Subject(generator, network.classes, sample), device

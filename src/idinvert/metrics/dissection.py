@@ -1,0 +1,91 @@
+"""Do units of a generator follow concepts? Thresholds, overlaps and scores (Bau et al. 2019)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""Shares of its positions at which a unit counts as active; the first is the published one."""
+_MOST = 2**25  # numbers of upsampled features at once
+
+
+def thresholds(values: Tensor, shares: tuple[float, ...] = SHARES) -> Tensor:
+    """The level that each share of a unit's activations lies above.
+
+    Args:
+        values: activations [U, P].
+        shares: T numbers in (0, 1).
+
+    Returns:
+        [T, U]; the quantiles 1 − share, interpolated linearly between neighbours.
+    """
+    ordered = values.sort(dim=1).values
+    places = torch.tensor([(1 - share) * (values.shape[1] - 1) for share in shares])
+    low = places.floor().long().clamp(max=max(0, values.shape[1] - 2))
+    high = (low + 1).clamp(max=values.shape[1] - 1)
+    part = (places - low).to(ordered)[:, None]
+    return torch.lerp(ordered.T[low], ordered.T[high], part)
+
+
+def overlaps(features: Tensor, levels: Tensor, concepts: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels where a unit is active, and where a concept is there as well.
+
+    The features are upsampled to the image first, bilinearly.
+
+    Args:
+        features: [N, U, h, w].
+        levels: thresholds [T, U].
+        concepts: bool [N, K, R, R].
+
+    Returns:
+        Pixels of both, float64 [T, U, K]; active pixels, float64 [T, U].
+    """
+    size, (count, units) = concepts.shape[-2:], features.shape[:2]
+    both = torch.zeros(len(levels), units, concepts.shape[1], dtype=torch.float64)
+    active = torch.zeros(len(levels), units, dtype=torch.float64)
+    step = max(1, _MOST // (units * size[0] * size[1]))
+    for first in range(0, count, step):
+        maps = interpolate(features[first : first + step].float(), size=size, mode="bilinear")
+        maps = maps.transpose(0, 1).flatten(1)  # [U, n R R]
+        there = concepts[first : first + step].transpose(0, 1).flatten(1).float()  # [K, n R R]
+        for t, level in enumerate(levels.to(maps)):
+            on = (maps > level[:, None]).float()
+            both[t] += (on @ there.T).double().cpu()
+            active[t] += on.sum(1).double().cpu()
+    return both, active
+
+
+def unit_iou(both: Tensor, active: Tensor, there: Tensor) -> Tensor:
+    """Intersection over union of a unit's active pixels with a concept's.
+
+    Args:
+        both: [T, U, K].
+        active: [T, U].
+        there: pixels of each concept [K].
+
+    Returns:
+        [T, U, K]; 0 where there is neither.
+    """
+    return both / (active[..., None] + there - both).clamp(min=1)
+
+
+def information_quality(both: Tensor, active: Tensor, there: Tensor, *, pixels: int) -> Tensor:
+    """Mutual information over joint entropy (iqr) of "active" and "there", in [0, 1].
+
+    Args:
+        both, active, there: see `unit_iou`.
+        pixels: all that were counted.
+
+    Returns:
+        [T, U, K]; 0 where the concept is no more frequent among active pixels than among all.
+
+    Source:
+        Bau et al. 2019 (arXiv 1811.10597), Sec. 3.1.
+    """
+    on, off = active[..., None].expand_as(both), pixels - active[..., None].expand_as(both)
+    cells = torch.stack([both, on - both, there - both, off - (there - both)]) / pixels
+    joint = -torch.xlogy(cells, cells).sum(0)
+    alone = sum(-torch.xlogy(p, p) for p in (on / pixels, off / pixels, there / pixels))
+    alone = alone - torch.xlogy(1 - there / pixels, 1 - there / pixels)
+    follows = (joint > 0) & (both * pixels > on * there)
+    return torch.where(follows, (alone - joint) / joint, torch.zeros_like(joint)).clamp(min=0)
