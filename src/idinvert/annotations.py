@@ -79,4 +79,4 @@ PathString = Annotated[str, "path"]
 Norm = Annotated[str, Among("batch", "sync", "none")]
 Space = Annotated[str, Among("w_plus", "w", "z")]
 """Of the codes that an inversion moves."""
-ScheduleName = Annotated[str, Among("constant", "cosine", "ramps")]
+ScheduleName = Annotated[str, Among("constant", "cosine", "ramps", "halvings")]

@@ -25,7 +25,7 @@ def test_composes_and_its_values_are_the_constructors_defaults(path: Path, world
     keys = {key for key in node if not key.startswith("_")}
     assert keys == set(parameters) - set(asked), "a keyword has no key, or a key no keyword"
     if path.stem != "encoder":
-        assert keys >= SHARED
+        assert keys >= SHARED - ({"space"} if path.stem == "layers" else set())
     for key in keys:
         default = parameters[key].default
         if key == "lambda_vgg":
@@ -52,7 +52,7 @@ def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str
     method = build_method(
         config["inversion"], config, encoder=world.encoder, perceptual=world.features
     )
-    own = {"image2stylegan": 3e-4, "multi_code": 1.7e-5}.get(path.stem, 0.7)
+    own = {"image2stylegan": 3e-4, "multi_code": 1.7e-5, "layers": 1.7e-5}.get(path.stem, 0.7)
     own = own if name == "vgg16" else 0.7
     assert method.settings.get("lambda_vgg", own) == own
     config["inversion"] |= {"lambda_vgg": 0.2} if "lambda_vgg" in config["inversion"] else {}

@@ -147,11 +147,11 @@ def test_every_method_takes_every_optimiser(world, method, optimizer):
         assert method == "encoder", "an optimising method without inversion.optimizer"
         return
     node |= {"optimizer": optimizer, "steps": 2, "lambda_vgg": 0.1}
-    node |= {"samples": 50} if "samples" in node else {}
+    node |= {key: value for key, value in {"samples": 50, "layer": 2}.items() if key in node}
     asked = {"encoder": world.encoder, "perceptual": world.features, "latent": "w_plus"}
     takes = inspect.signature(get_object(node["_target_"])).parameters
     asked = {key: value for key, value in asked.items() if key in takes}
-    if optimizer not in PLAIN and method in ("diffusion", "multi_code", "projector"):
+    if optimizer not in PLAIN and method in ("diffusion", "layers", "multi_code", "projector"):
         with pytest.raises(ConfigError, match=r"inversion\.optimizer"):
             build(node, key="inversion", **asked)
         return

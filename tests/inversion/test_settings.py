@@ -45,7 +45,8 @@ def alternatives(value: Any, line: str, mask: str) -> Iterator[Any]:
 
 def bases(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """As it is, with what is drawn, and with what ends early."""
-    node = {**node, **{key: value for key, value in SHORT.items() if key in node}}
+    short = {key: value for key, value in SHORT.items() if key in node}
+    node = {**node, **short, **({"layer": 1} if node.get("layer") else {})}
     yield node
     yield {**node, "noise": "random"}
     if "early_stop" in node:

@@ -50,6 +50,8 @@ def test_ramps_are_the_projectors():
     assert ramps(0.875) == pytest.approx(0.5) and ramps(1.0) == pytest.approx(0)
     assert [cosine(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0])
     assert SCHEDULES["constant"] is None
+    halves = [SCHEDULES["halvings"](step / 3000) for step in (0, 799, 800, 1200, 1799, 1800, 2999)]
+    assert halves == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.125]
 
 
 def test_descent_settings_are_plain_and_values_are_checked():

@@ -112,7 +112,7 @@ class Descent:
         optimizer: "adam", "sgd" (plain gradient descent), or "lbfgs" or "lbfgs_gn", which take
             fewer steps (`optimizers.py`).
         betas: Adam's constants.
-        schedule: factor on a step: "constant", "cosine" or "ramps" (`optimizers.py`).
+        schedule: factor on a step: "constant", "cosine", "ramps" or "halvings" (`optimizers.py`).
         early_stop: freeze an image after this many steps without a gain; None for never.
         early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
         keep_best: keep the iterate of least loss of every image, not the last one.

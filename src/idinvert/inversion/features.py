@@ -1,0 +1,174 @@
+"""What methods share whose images come from features at a layer, not from codes alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from idinvert.annotations import PositiveInt, Seed, Weight, WeightOfF
+from idinvert.inversion.initialization import seed_of
+from idinvert.inversion.inversion import (
+    Inversion,
+    Progress,
+    check_eval_mode,
+    check_images,
+    check_layer,
+)
+from idinvert.inversion.loop import Descent, Objective
+from idinvert.inversion.noise import NoiseKind
+from idinvert.inversion.optimize_codes import Region
+from idinvert.inversion.optimizers import PLAIN
+from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
+from idinvert.losses.terms import absolute_loss, pixel_loss
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FeatureInverter(Descent):
+    """The settings and the image terms of methods that move features of G.
+
+    They take the settings of `Descent`, but no "lbfgs_gn".
+
+    Args:
+        perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
+            None only where `lambda_vgg` is 0.
+        layer: how many layers of G come before the features, 1 to L − 1.
+        lambda_pixel: weight of the pixel term.
+        lambda_vgg: weight of the perceptual term, a mean absolute difference.
+        noise: what G is given, fixed throughout: constant buffers (or the maps of an encoder that
+            gives some), drawn by image id, or none.
+        seed: for whatever is drawn by image id.
+
+    Raises:
+        ConfigError: `lambda_vgg` is not 0 and there is no `perceptual`, or a value makes no sense.
+    """
+
+    name: ClassVar[str]
+    of_features: ClassVar[bool] = True
+    optimizers = PLAIN
+    lambda_on: ClassVar[dict[str, float]] = {"vgg16": 1.7e-5}
+    """Weights of their own by the name of F; on any other F, the weight that belongs to it.
+
+    mGANprior's is 0.001 on images standardised by ImageNet's deviations. F here takes the Caffe
+    scale, 57.6 times as large, and an absolute difference grows as much: 0.001 / 57.6. [inferred]
+    """
+
+    perceptual: nn.Module | None
+    layer: PositiveInt | None = None
+    lambda_pixel: Weight = 1.0
+    lambda_vgg: WeightOfF = 1.7e-5
+    noise: NoiseKind = "const"
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weights(
+            perceptual=self.perceptual,
+            lambda_pixel=self.lambda_pixel,
+            lambda_vgg=self.lambda_vgg,
+        )
+        self.features = None
+        if self.perceptual is not None and self.lambda_vgg:
+            self.features = one_layer(self.perceptual)
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """F."""
+        return [] if self.perceptual is None else [self.perceptual]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that a record keeps."""
+        return {
+            "method": self.name,
+            **super().settings,
+            "layer": self.layer or "auto",
+            "lambda_pixel": self.lambda_pixel,
+            "lambda_vgg": self.lambda_vgg,
+            "noise": self.noise,
+            **seed_of(self.seed, drawn=self.noise == "random"),
+        }
+
+    def check(self, generator: Any) -> None:
+        """Refuse a generator that this method does not fit.
+
+        Raises:
+            ConfigError: it has no such layer, or nothing is left to run behind it.
+        """
+        check_layer(self.layer, generator=generator)
+
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Invert a batch; see `Inverter.invert`.
+
+        Returns:
+            The kept iterate of every image, with the state that G goes on from. Its codes are read
+            from that layer on. Its terms (those whose weight is not 0) are weighted.
+
+        Raises:
+            ConfigError: images and generator do not fit, see also `check`; a network is in training
+                mode, or something is drawn and there are no ids.
+        """
+        return self._invert(images, generator=generator, ids=ids, progress=progress)
+
+    def _invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None,
+        progress: Progress | None,
+        region: Region | None = None,
+    ) -> Inversion:
+        """Minimise the image terms over a region or the whole images (None)."""
+        check_images(images, generator=generator)
+        check_eval_mode(*self.networks, generator)
+        self.check(generator)
+        return self._descend(images, generator, ids, progress, region)
+
+    def _descend(
+        self,
+        images: Tensor,
+        generator: Any,
+        ids: Tensor | None,
+        progress: Progress | None,
+        region: Region | None,
+    ) -> Inversion:
+        """As `_invert`, of what fits."""
+        raise NotImplementedError
+
+    def pixels(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distance of images [N, 3, R, R], image by image: [N]."""
+        return pixel_loss(x, y)
+
+    def terms(self, images: Tensor, *, region: Region | None) -> Objective:
+        """The objective of images G gives: "pixel" and "perceptual", weighted.
+
+        Args:
+            images: targets x, [N, 3, R, R].
+            region: where they are compared; None for everywhere.
+        """
+        share = 1.0 if region is None else region.share
+        x = images if region is None else region.inside(images)
+        perceptual = None
+        if self.features is not None:
+            perceptual = PerceptualTerm(
+                self.features, weight=self.lambda_vgg, target=x, distance=absolute_loss
+            )
+
+        def of(g: Tensor, *variables: Tensor) -> dict[str, Tensor]:
+            y = g if region is None else region.inside(g)
+            found = {}
+            if self.lambda_pixel:
+                found["pixel"] = self.lambda_pixel * self.pixels(x, y) / share
+            if perceptual is not None:
+                found["perceptual"] = perceptual(y) / share
+            return found
+
+        return of

@@ -1,0 +1,124 @@
+"""Layer inversion: from E(x), residuals on the features of the first layers of G."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from idinvert.annotations import Count, PositiveFloat, PositiveInt, ScheduleName, Weight
+from idinvert.inversion.features import FeatureInverter
+from idinvert.inversion.inversion import Inversion, Progress, check_codes, now
+from idinvert.inversion.loop import gradients, plain
+from idinvert.inversion.noise import noise_for
+from idinvert.inversion.optimize_codes import Region
+from idinvert.losses.terms import absolute_loss
+from idinvert.networks.generator import SynthesisState
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LayersInverter(FeatureInverter):
+    """Optimise small changes of E(x) and of what each of the first layers of G hands on.
+
+    r_0 = E(x) + δ_0 and r_i = g_i(r_{i−1}) + δ_i, up to the last of `layer` layers; the others,
+    G_f, make the image of it. Whatever G can generate, G_f can, and more: what is missing from the
+    image is what not even G_f can draw. All δ start at 0.
+
+    Args:
+        encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
+        layer: n, how many layers have residuals, besides the codes.
+        lambda_reg: weight of Σ_i ‖δ_i‖², each a mean over elements.
+        schedule: "halvings" as the original: by half after 4, 6 and 9 fifteenths of the steps.
+
+    Source: Bau et al. 2019 (Seeing What a GAN Cannot Generate, arXiv 1910.11626), Sec. 3.2 and 3.3;
+        described in "GAN Inversion: A brief walkthrough, part IV".
+
+    Differs from the paper: there G is PGGAN. E is any encoder of G instead of one that was trained
+        layer by layer, and F is the project's. In StyleGAN the codes of all layers have δ_0.
+    """
+
+    name: ClassVar[str] = "layers"
+
+    encoder: nn.Module = field()
+    layer: PositiveInt = 3
+    lambda_reg: Weight = 1.0
+    steps: Count = 3000
+    lr: PositiveFloat = 0.01
+    schedule: ScheduleName = "halvings"
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """E and F."""
+        return [self.encoder, *super().networks]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices that a record keeps."""
+        return {**super().settings, "lambda_reg": self.lambda_reg}
+
+    def pixels(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean absolute difference, image by image: [N]."""
+        return absolute_loss(x, y)
+
+    def _descend(
+        self,
+        images: Tensor,
+        generator: Any,
+        ids: Tensor | None,
+        progress: Progress | None,
+        region: Region | None,
+    ) -> Inversion:
+        """Minimise |x − G_f(r_n)| + λ_vgg |F(x) − F(G_f(r_n))| + λ_reg Σ ‖δ_i‖²."""
+        begin = now(images.device)
+        with gradients():
+            images = plain(images)
+            with torch.no_grad():
+                encoding = self.encoder.encode(images)  # type: ignore[operator]
+                check_codes(encoding.codes, generator=generator)
+                encoded = encoding.codes.to(images.dtype)  # [N, L, w_dim]
+            noise, maps = noise_for(
+                self.noise,
+                generator=generator,
+                ids=ids,
+                seed=self.seed,
+                like=images,
+                encoded=encoding.noise,
+            )
+
+            def states(w: Tensor, deltas: Sequence[Tensor | float]) -> list[SynthesisState]:
+                """r_1 … r_n, with what goes with each."""
+                found: list[SynthesisState] = []
+                for i, delta in enumerate(deltas):
+                    before = found[-1] if found else None
+                    state = generator.synthesis(w, noise=noise, stop=i + 1, resume=before)
+                    found.append(state._replace(features=state.features + delta))
+                return found
+
+            def synthesise(code: Tensor, *deltas: Tensor) -> Tensor:
+                w = encoded + code
+                return generator.synthesis(w, noise=noise, resume=states(w, deltas)[-1])
+
+            of_images = self.terms(images, region=region)
+
+            def objective(g: Tensor, *deltas: Tensor) -> dict[str, Tensor]:
+                found = of_images(g)
+                if self.lambda_reg:
+                    powers = [delta.square().flatten(1).mean(1) for delta in deltas]
+                    found["residuals"] = self.lambda_reg * torch.stack(powers).sum(0)
+                return found
+
+            with torch.no_grad():
+                first = [state.features for state in states(encoded, [0.0] * self.layer)]
+            found = self.minimise(
+                start=[torch.zeros_like(each) for each in (encoded, *first)],
+                synthesise=synthesise,
+                objective=objective,
+                progress=progress,
+            )
+            with torch.no_grad():
+                w = encoded + found.variables[0]
+                state = states(w, found.variables[1:])[-1]
+        return replace(found, variables=(w,)).as_inversion(
+            space="w_plus", generator=generator, noise=maps, begin=begin, state=state
+        )
