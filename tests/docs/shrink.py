@@ -27,6 +27,7 @@ OF_TASKS = {
     "diffusion": {"task.shown": 1},
     "directions": {"task.samples": 400, "task.fraction": 0.25},
     "manipulation": {"task.shown": 1},
+    "control": {"task.shown": 1, "task.second": "null"},
     "interpolation": {"task.shown": 1},
     "mixing": {"task.shown": 2},
     "failures": {"task.worst": 2},

@@ -17,10 +17,12 @@ class Attribute:
     Attributes:
         name: The word used in configs, records and edits, for instance `eyeglasses`.
         kind: `continuous` (label in [-1, 1]) or `binary` (label 0 or 1).
+        degrees: What a label of 1 is, where it is an angle; None where it is none.
     """
 
     name: str
     kind: Literal["continuous", "binary"]
+    degrees: float | None = None
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def perceptual_network(node: dict[str, Any] | None, hashes: Hashes) -> nn.Module
     if not node or node["network"] is None:
         return None
     network = build(node["network"], key="perceptual.network")
-    hashes["perceptual"] = _state_hash(network)
+    hashes["perceptual"] = state_hash(network)
     return network
 
 
@@ -156,7 +156,7 @@ def reader(node: dict[str, Any] | None, hashes: Hashes, *, key: str) -> Any:
     if node is None:
         return None
     network = build(node, key=key)
-    hashes[key] = _state_hash(network)
+    hashes[key] = state_hash(network)
     return network
 
 
@@ -363,7 +363,8 @@ def require_labels_read(network: Any, labels: Sequence[str]) -> None:
         )
 
 
-def _state_hash(network: nn.Module) -> str:
+def state_hash(network: nn.Module) -> str:
+    """16 hex digits of a network's weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())

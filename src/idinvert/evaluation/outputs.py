@@ -31,7 +31,7 @@ from idinvert.metrics.protocol import MetricValues
 
 
 def make_outputs(
-    make: Callable[[Tensor], Tensor],
+    make: Callable[[Tensor], Tensor | Mapping[str, Tensor]],
     *,
     chunks: list[Span],
     folder: Path,
@@ -45,7 +45,7 @@ def make_outputs(
     The first rank alone does this: showing codes takes little beside finding them.
 
     Args:
-        make: takes places int64 [m], gives images uint8 [m, 3, R, R].
+        make: takes places int64 [m], gives images uint8 [m, 3, R, R]; or these and more by name.
         chunks: the spans to make.
         folder: for the parts.
         identity: what makes the outputs, JSON-able; parts of another identity are refused.
@@ -73,9 +73,11 @@ def make_outputs(
         for first, last in todo:
             begin = time.monotonic()
             index = torch.arange(first, last)
+            made = make(index)
+            tensors = {"images": made} if isinstance(made, Tensor) else made
             write_part(
                 part_path(folder, first, last),
-                {"index": index, "images": make(index)},
+                {"index": index, **tensors},
                 names=[],
                 identity=identity,
                 seconds=time.monotonic() - begin,

@@ -147,6 +147,7 @@ def write_edits(
     headers: Sequence[tuple[str, int]] = (),
     options: Mapping[str, Any],
     measured: MetricValues,
+    measured_edits: MetricValues | None = None,
     begin: float,
     **of_record: Any,
 ) -> list[Record]:
@@ -168,6 +169,7 @@ def write_edits(
         headers: Of the sheet.
         options: The task's choices, JSON-able.
         measured: Of the inversions.
+        measured_edits: Of the edits, where they can be measured.
         begin: When the task began, by `time.monotonic`.
         of_record: Further arguments of `EvaluationContext.record`.
     """
@@ -215,13 +217,17 @@ def write_edits(
         facts = f"inversion {context.method}, run {context.provenance['run']}"
         title = f"{task} of {context.domain.name}"
         write_contact_sheet(folder, entries, title=title, facts=facts)
-    told = {**options, "images": "own", "metrics": NO_METRICS}
+    told = {**options, "images": "own"}
+    if measured_edits is None:
+        told["metrics"] = NO_METRICS
+    measured = measured | (measured_edits or MetricValues())
     context = context.replaced(batch_size=min(context.batch_size, len(found)))
     record = context.record(task, measured, options=told, **found.work(begin), **of_record)
     records = context.finish([record], folder, pictures=False)
-    if measured.metrics:
-        print("  (of the inversions)")
-    print("  no metrics of the edits: own pictures have no labels, and none is held out")
+    if measured_edits is None:
+        if measured.metrics:
+            print("  (of the inversions)")
+        print("  no metrics of the edits: own pictures have no labels, and none is held out")
     print(f"{len(edits)} edited picture{'s' * (len(edits) > 1)}: {folder / edits[0].stem}.png …")
     print(f"look at {folder / 'index.html'}")
     return records

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from idinvert.errors import ConfigError
-from idinvert.metrics.bootstrap import RESAMPLES, WORDS, Interval, mean_interval
+from idinvert.metrics.bootstrap import (
+    RESAMPLES,
+    WORDS,
+    Interval,
+    interval,
+    mean_interval,
+    resampled,
+)
 
 _FIDELITY = "torch-fidelity {torch-fidelity}"
 _KERNEL = "unbiased MMD2, cubic kernel"
@@ -117,6 +124,25 @@ class MetricValues:
         if pair is not None:
             words += f"; {WORDS.format(resamples=RESAMPLES)}"
         self.add(name, values.double().mean().item(), words, pair)
+
+    def add_quantile(
+        self, name: str, values: Tensor, share: float, *, seed: int, text: str
+    ) -> None:
+        """A quantile of values that differ by image, with its interval; NaN is left out.
+
+        Args:
+            name: of the metric.
+            values: [N] or [N, S], S an image.
+            share: 0.5 for the median.
+            seed: of the resamples, which are of images.
+            text: its protocol.
+        """
+        value, pair = values.flatten().nanquantile(share).item(), None
+        if len(values) > 1:
+            drawn = values[resampled(len(values), seed=seed, name="images")].flatten(1)
+            pair = interval(value, drawn.nanquantile(share, dim=1))
+        text += f"; {WORDS.format(resamples=RESAMPLES)}" if pair else ""
+        self.add(name, value, text, pair)
 
     def with_detail(self, detail: str) -> "MetricValues":
         """The same, with `detail` at the end of every protocol."""

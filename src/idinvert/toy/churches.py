@@ -5,6 +5,7 @@ Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -250,4 +251,5 @@ CHURCHES = Renderer(
     mask_classes=MASK_CLASSES,
     draw=_draw,
     correlated=_correlated,
+    degrees={"angle": math.degrees(_TURN)},
 )

@@ -16,8 +16,8 @@ from idinvert.toy.face_parts import MASK_CLASSES, Head
 from idinvert.toy.renderer import Columns, Renderer
 
 _LABELS: dict[str, float | None] = {
-    "pose": None,  # yaw, -40 to 40 degrees
-    "tilt": None,  # roll of the head, -11 to 11 degrees
+    "pose": None,  # yaw
+    "tilt": None,  # roll of the head
     "age": None,  # young to old: proportions, wrinkles, grey hair
     "gender": None,  # feminine to masculine: hair length, jaw, brows, lips
     "eyeglasses": 0.4,
@@ -35,6 +35,8 @@ _LABELS: dict[str, float | None] = {
     "cloth": None,  # along a palette of seven colours
 }
 """Labels: None for continuous ones, for binary ones how often they are 1."""
+
+_DEGREES = {"pose": 40.0, "tilt": 11.0}
 
 _BEARD = 0.5  # share of masculine faces with a beard
 
@@ -106,9 +108,9 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     lips = torch.lerp(skin * skin.new_tensor((0.86, 0.62, 0.60)), red, 0.3)
     lips = torch.lerp(lips, red, (0.3 - 0.35 * value["gender"]).clamp(0.0, 1.0)[:, None])
     hair = _hair_colour(value["hair_hue"], value["hair_lightness"], value["age"])
-    yaw64 = value["pose"] * math.radians(40.0)
+    yaw64 = value["pose"] * math.radians(_DEGREES["pose"])
     yaw, sin_yaw, cos_yaw = column(yaw64), column(yaw64.sin()), column(yaw64.cos())
-    roll = value["tilt"] * math.radians(11.0)
+    roll = value["tilt"] * math.radians(_DEGREES["tilt"])
     sin_roll, cos_roll = column(roll.sin()), column(roll.cos())
 
     # Background: one colour, brighter around the head and towards the light.
@@ -242,4 +244,5 @@ FACES = Renderer(
     draw=_draw,
     correlated=_correlated,
     drawn=False,
+    degrees=_DEGREES,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -32,6 +32,7 @@ class Renderer:
         correlated: Labels `[N]` that are not drawn independently, from those that are and from
             the uniform numbers that made them (`spare` belongs to no label), float64.
         drawn: Whether the split is a random draw, as LSUN's, or follows the index, as FFHQ's.
+        degrees: What a label of 1 is, of the labels that are angles.
     """
 
     name: str
@@ -41,12 +42,13 @@ class Renderer:
     draw: Callable[[Columns, Columns, int], tuple[Tensor, Tensor]]
     correlated: Callable[[Columns, Columns], Columns] | None = None
     drawn: bool = True
+    degrees: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def attributes(self) -> tuple[Attribute, ...]:
         """The A labels in the order of the label vector."""
         return tuple(
-            Attribute(name=name, kind="continuous" if share is None else "binary")
+            Attribute(name, "continuous" if share is None else "binary", self.degrees.get(name))
             for name, share in self.shares.items()
         )
 

@@ -76,6 +76,8 @@ _ROOF = ((0.20, 0.26, 0.38), (0.26, 0.54, 0.48), (0.44, 0.27, 0.18), (0.78, 0.28
 _FRONT_ROW = Row(base=0.97, spacing=0.44, size=0.22, phase=0.37, gap=0.26)
 _BACK_ROW = Row(base=0.66, spacing=0.26, size=0.12, phase=0.81, gap=0.0)
 
+_TURN = math.pi / 4.2  # radians at angle 1
+
 
 def _correlated(labels: Columns, unit: Columns) -> Columns:
     """Overcast skies dim the sun."""
@@ -238,7 +240,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     canvas = land.behind(MASK_CLASSES, _COLOURS, ridge=0.24 - 0.08 * p["pitch"], row=_BACK_ROW)
     a = 0.29 + 0.09 * p["girth"]
     land.cast_shadow(canvas, base=_BASE, half=a)
-    view = masonry.view_of(land, pitch=0.10 + 0.12 * p["pitch"], turn=math.pi / 4.2)
+    view = masonry.view_of(land, pitch=0.10 + 0.12 * p["pitch"], turn=_TURN)
     upper = a * (0.86 - 0.26 * p["taper"])
     length = 0.78 + 0.22 * p["height"]
     tower = _Tower(
@@ -272,4 +274,5 @@ TOWERS = Renderer(
     mask_classes=MASK_CLASSES,
     draw=_draw,
     correlated=_correlated,
+    degrees={"angle": math.degrees(_TURN)},
 )

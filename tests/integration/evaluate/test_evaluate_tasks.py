@@ -51,6 +51,7 @@ def test_tasks_on_codes_invert_once(on_run, outputs, directions, batches):
         "reconstruction": [],
         "interpolation": ["task.shown=2"],
         "manipulation": [f"task.directions={directions}", "task.steps=[-1,1]"],
+        "control": [f"task.directions={directions}", "task.by=[-1,1]", "task.limit=1"],
         "mixing": ["task.first=2", "task.shown=2"],
         "semantics": [f"task.directions={directions}"],
         "failures": ["task.worst=2"],
@@ -62,9 +63,9 @@ def test_tasks_on_codes_invert_once(on_run, outputs, directions, batches):
         assert record.choices["inversion"]["name"] == "encoder"
         missing = set(record.metrics) - set(record.protocol)
         assert missing <= {"swd_16", "kd_attributes_std", "agreement", "correlation"}
-    assert batches == [4], "six tasks, one batch"
+    assert batches == [4], "seven tasks, one batch"
     assert [record.task for record in read_records(outputs / "records.jsonl")] == list(tasks)
-    for task in ("interpolation", "manipulation", "mixing", "failures"):
+    for task in ("interpolation", "manipulation", "control", "mixing", "failures"):
         (folder,) = (outputs / "evaluations").glob(f"*/{task}-faces_mini-test-encoder-*")
         assert pictures(folder) == {"pictures.png", "pictures.pdf"}
 
