@@ -237,9 +237,8 @@ def fitting_encoder(
     if not takes(config["inversion"], "encoder"):
         path, key = config["generator"]["path"], "generator.path"
         try:
-            return None, read_header(
-                find_weights(path, role="generator", key=key), key=key
-            ).provenance
+            file = find_weights(path, role="generator", key=key)
+            return None, read_header(file, key=key).provenance
         except CheckpointError:
             return None, {}
     if not config["encoder"] or config["encoder"].get("path") is None:
