@@ -32,6 +32,8 @@ OF_TASKS = {
     "mixing": {"task.shown": 2},
     "failures": {"task.worst": 2},
     "dissection": {"task.shown": 2},
+    "intervention": {"task.samples": 4, "task.steps": 1},
+    "paint": {"task.samples": 32, "task.steps": 1},
     "segmentation": {"task.shown": 2},
 }
 TO_GO_ON = ("run", "nimg", "max_seconds", "trainer", "logger", "system", "logging", "checkpoint")

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from idinvert.data.domain import Attribute, Domain
 from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
-from idinvert.evaluation import manipulation, semantics
+from idinvert.evaluation import manipulation, semantics, units
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import InDomainInverter
@@ -19,6 +19,8 @@ from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
 from idinvert.networks.encoder import Encoder
 from idinvert.networks.encoder_base import BaseBackbone
 from idinvert.networks.stylegan2 import StyleGAN2Generator
+
+from .planted import Planted, ReadsSquares
 
 R = 16
 PROVENANCE = {"run": "abc", "choices": {"x": 1}, "nimg": 0, "seed": 5}
@@ -212,3 +214,15 @@ class Interrupted(EncoderInverter):
 @pytest.fixture
 def dies(networks):
     return Interrupted(encoder=networks.encoder)
+
+
+@pytest.fixture
+def planted(subject, monkeypatch):
+    """A context on the planted generator; the segmenter's hash is noted as for any other."""
+
+    def opened(context):
+        context.checkpoints["segmenter"] = "34"
+        return ReadsSquares()
+
+    monkeypatch.setattr(units, "segmenter_of", opened)
+    return lambda **changes: subject(generator=Planted(), batch_size=5, **changes)

@@ -60,7 +60,9 @@ PLACES = ("task.out",)
 """Keys of places that are written to."""
 WITHOUT_DATA = ("invert", "directions", "training_curves")
 """Tasks that read no images of ``data``."""
-OWN_IMAGES = ("invert", "manipulation", "control", "interpolation", "mixing", "diffusion")
+OWN_IMAGES = (
+    "invert", "manipulation", "control", "interpolation", "mixing", "diffusion", "paint"
+)  # fmt: skip
 """Tasks that read ``images``; they then read no images of ``data``."""
 OF_OWN_IMAGES = ("video", "pairs", "out", "on_corrupt", "allow_upscale", "megapixels")
 """Keys of these tasks that do nothing without ``images``."""

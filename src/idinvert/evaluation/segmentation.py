@@ -191,4 +191,6 @@ def named(options: Sequence[str], name: Any, *, key: str, what: str) -> int:
         return list(options).index(name)
     close = difflib.get_close_matches(str(name), options, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    if name is None:
+        raise ConfigError(f"this task needs {key}=NAME, a {what}: one of {', '.join(options)}.")
     raise ConfigError(f"{key}={name}: no such {what}.{hint} There are: {', '.join(options)}.")

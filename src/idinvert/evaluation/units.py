@@ -13,7 +13,7 @@ from idinvert.data.domain import prepare
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import split_of
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import invert_images, make_trainer
+from idinvert.evaluation.inversions import invert_images, make_trainer, require_codes
 from idinvert.evaluation.samples import inputs_of
 from idinvert.evaluation.segmentation import masked_images, named, segmenter_of
 from idinvert.metrics.concepts import COLOURS, EDGES, colour_masks, edge_masks
@@ -47,11 +47,13 @@ class Subject:
         generator: frozen G, on its device.
         classes: names of the masks' classes.
         look: places int64 [m] to images.
+        segmenter: that reads the masks; None where they are exact.
     """
 
     generator: Any
     classes: Sequence[str]
     look: Callable[[Tensor], Seen]
+    segmenter: Any = None
 
     @property
     def concepts(self) -> list[str]:
@@ -69,20 +71,23 @@ class Subject:
         return torch.cat([objects, colour_masks(images), edge_masks(images)], dim=1)
 
 
-def checked_layers(generator: Any, layers: Sequence[int] | None, *, last: int = 0) -> list[int]:
+def checked_layers(
+    generator: Any, layers: Sequence[int] | None, *, last: int = 0, key: str = "task.layers"
+) -> list[int]:
     """Layers with units of their own, as they were asked for.
 
     Args:
         generator: G.
         layers: counted from 1; None for all.
         last: how many at the end are left out.
+        key: that gave them.
 
     Raises:
         ConfigError: there is no such layer; the list is named.
     """
     there = [str(k) for k in range(1, len(generator.noise_shapes) + 1 - last)]
     wanted = there if layers is None else [str(k) for k in layers]
-    return sorted({1 + named(there, k, key="task.layers", what="layer") for k in wanted})
+    return sorted({1 + named(there, k, key=key, what="layer") for k in wanted})
 
 
 def states(
@@ -104,6 +109,7 @@ def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | No
     device = make_trainer(context.trainer, out=context.run_folder, alone=True).strategy.root_device
     if source == "inverted":
         domain = masked_images(context)
+        require_codes(context, task="dissection")
         images = split_of(domain, context.split)
         found = invert_images(context)
         if found is None:
@@ -129,4 +135,4 @@ def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | No
         images = to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator")
         return Seen(codes, noise, images.cpu(), network.segment(to_float(images)).cpu())
 
-    return Subject(generator, network.classes, sample), device
+    return Subject(generator, network.classes, sample, network), device
