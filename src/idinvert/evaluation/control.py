@@ -17,7 +17,7 @@ from idinvert.evaluation.closed_loop import Ask, Asked, Loop, checked, read, sec
 from idinvert.evaluation.code_metrics import distribution
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
-from idinvert.evaluation.inversions import Inversions, invert_images
+from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.outputs import make_outputs, write_csv
 from idinvert.evaluation.own_edits import Edit, Row, of_inversions, pictures_of, write_edits
@@ -99,6 +99,7 @@ def control(
         ConfigError: the attribute, the values or the second network make no sense.
     """
     begin = time.monotonic()
+    require_codes(context, task="control")
     known = open_directions(context, path=directions, names=None, found_for=found_for)
     asked = checked(context, attribute, list(known), by=by, to=to, unit=unit)
     others = second_network(context, attribute, second)

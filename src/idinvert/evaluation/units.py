@@ -108,6 +108,7 @@ def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | No
     """
     device = make_trainer(context.trainer, out=context.run_folder, alone=True).strategy.root_device
     if source == "inverted":
+        require_codes(context, task="dissection")
         domain = masked_images(context)
         require_codes(context, task="dissection")
         images = split_of(domain, context.split)

@@ -74,6 +74,12 @@ def test_tasks_on_codes_refuse_the_method_by_name(
         if task != "semantics":
             with pytest.raises(ConfigError, match=told):
                 on_run(*METHOD, f"task={task}", f"images={photos}")
+    for words in (
+        ("task=control", "task.attribute=pose"),
+        ("task=dissection", "task.source=inverted"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            on_run(*METHOD, *words)
     with pytest.raises(ConfigError, match="takes inversion=diffusion, not inversion=multi_code"):
         on_run(*METHOD, "task=diffusion")
     with pytest.raises(ConfigError, match=r"reconstruction with metric\.names=code_distance"):
