@@ -28,7 +28,7 @@ from idinvert.evaluation.networks import data_opened_once, open_data
 
 FEW = ["data.train=16", "data.test=8", "data.val=4"]
 GROUPS = ("task", "inversion", "metric", "perceptual", "attributes", "segmenter", "generator",
-          "data")  # fmt: skip
+          "data", "observe")  # fmt: skip
 
 
 def identity(config: dict[str, Any]) -> str:
@@ -49,6 +49,8 @@ def composed(group: str, name: str) -> dict[str, Any]:
         words.append("data.path=FOLDER")
     if (group, name) == ("generator", "checkpoint"):
         words.append("generator.path=FILE")
+    if group == "observe":
+        words.append("task=restoration")
     if group == "segmenter":
         words += ["task=segmentation", "segmenter.path=FILE"][: 1 + (name == "checkpoint")]
     return compose_plain("evaluate", words) | {"n": 4, "batch_size": 2}

@@ -61,7 +61,8 @@ PLACES = ("task.out",)
 WITHOUT_DATA = ("invert", "directions", "training_curves")
 """Tasks that read no images of ``data``."""
 OWN_IMAGES = (
-    "invert", "manipulation", "control", "interpolation", "mixing", "diffusion", "paint"
+    "invert", "manipulation", "control", "interpolation", "mixing", "diffusion", "restoration",
+    "paint",
 )  # fmt: skip
 """Tasks that read ``images``; they then read no images of ``data``."""
 OF_OWN_IMAGES = ("video", "pairs", "out", "on_corrupt", "allow_upscale", "megapixels")
@@ -90,6 +91,7 @@ def evaluate(
     set_up(config["system"])
     if config["records"] is not None and config["table"] is None:
         raise ConfigError(f"records={config['records']} is of table=NAME: tables show records.")
+    _check_observe(config)
     if config["table"] is not None:
         once = functools.partial(run_task, once=True)
         config = as_table(config)
@@ -196,6 +198,19 @@ def _check_images(config: dict[str, Any]) -> None:
             f"this task measures the images of data and does not read images={images}. Give "
             f"task={', '.join(OWN_IMAGES[:-1])} or {OWN_IMAGES[-1]}, or set data=folder "
             f"data.path={images}."
+        )
+
+
+def _check_observe(config: dict[str, Any]) -> None:
+    """Refuses an observation that no task asks for.
+
+    Raises:
+        ConfigError: Says what to give.
+    """
+    if config.get("observe") is not None and "observe" not in (config["task"] or {}):
+        name = config["observe"]["_target_"].rsplit(".", 1)[-1]
+        raise ConfigError(
+            f"observe= ({name}) is of task=restoration: give task=restoration, or leave it out."
         )
 
 

@@ -62,6 +62,7 @@ CHOICES = {
     "hydra/launcher=submitit": "hydra/launcher=submitit_local",
     "logger=none": "logger=csv",
     "generator=path": "generator=checkpoint generator.path=FILE",
+    "observe=colorization": "observe=colourisation",
 }
 """Choice of a group to what it is called here."""
 

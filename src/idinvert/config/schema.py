@@ -110,6 +110,7 @@ class EvaluateConfig:
     attributes: Any = None
     segmenter: Any = None
     inversion: Any = None
+    observe: Any = None
     task: Any = None
     metric: Any = None
     table: Any = None

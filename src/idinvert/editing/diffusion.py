@@ -14,7 +14,8 @@ from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import Init, check_choice
 from idinvert.inversion.inversion import Inversion, Progress, check_images
 from idinvert.inversion.loop import gradients, plain
-from idinvert.inversion.optimize_codes import OptimizeCodes, Region
+from idinvert.inversion.observation import Region
+from idinvert.inversion.optimize_codes import OptimizeCodes
 from idinvert.inversion.optimizers import PLAIN
 
 FILLS = {"grey": 0.0, "black": -1.0}
@@ -136,4 +137,5 @@ class DiffusionInverter(OptimizeCodes):
             m = m.to(plain(images)).expand(len(images), 1, side, side)
             share = m.mean((1, 2, 3)) if self.average == "mask" else torch.ones_like(m[:, 0, 0, 0])
             region = Region(mask=m, fill=FILLS[self.fill], share=share)
-        return self._invert(images, generator=generator, ids=ids, progress=progress, region=region)
+        run: dict[str, Any] = {"generator": generator, "ids": ids, "progress": progress}
+        return self._invert(images, observation=region, **run)

@@ -17,7 +17,11 @@ _HALF = 128
 
 
 def crop_mask(
-    resolution: int, *, size: int | None = None, centre: tuple[int, int] | None = None
+    resolution: int,
+    *,
+    size: int | None = None,
+    centre: tuple[int, int] | None = None,
+    key: str = "inversion",
 ) -> Tensor:
     """A square box.
 
@@ -26,6 +30,7 @@ def crop_mask(
         size: side of the box in pixels; None for the authors' 110 of 256.
         centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256. An even box
             begins size / 2 before it.
+        key: where `size` and `centre` stand in the configuration.
 
     Returns:
         Float32 [1, R, R], 1 inside and 0 outside.
@@ -42,20 +47,27 @@ def crop_mask(
         raise ConfigError(
             f"a crop of {size} px around {tuple(centre)} covers x {left} to {left + size}, y {top} "
             f"to {top + size}: expected a box inside the image of {resolution} px; change "
-            "inversion.size, inversion.centre"
+            f"{key}.size, {key}.centre"
         )
     mask = torch.zeros(1, resolution, resolution)
     mask[:, top : top + size, left : left + size] = 1.0
     return mask
 
 
-def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
-    """A mask from an image file: white is the part to diffuse.
+def read_mask(
+    path: str | Path,
+    *,
+    key: str = "inversion.mask",
+    white: str = "the target is taken",
+    black: str = "the context is kept",
+) -> Tensor:
+    """A mask from an image file: white is the part to diffuse, or to fill in.
 
     Args:
         path: the file, of any size and format that images have. It is read as they are: upright,
             transparency over white.
         key: the config key that gave it.
+        white, black: where it is so, in words.
 
     Returns:
         uint8 [1, h, w], grey.
@@ -69,13 +81,13 @@ def read_mask(path: str | Path, *, key: str = "inversion.mask") -> Tensor:
     except (OSError, DataError) as error:
         raise DataError(
             f"{key}={path} cannot be read as an image ({error.__cause__ or error}); expected a "
-            "picture that is white where the target is taken"
+            f"picture that is white where {white}"
         ) from error
     grey = found.image.convert("L")
     if found.clear and min(grey.tobytes()) >= _HALF:
         raise DataError(
             f"{key}={path} is white all over, as transparent parts count as white; expected black "
-            "where the context is kept"
+            f"where {black}"
         )
     flat = torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8)
     return flat.view(1, grey.height, grey.width)

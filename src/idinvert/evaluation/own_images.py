@@ -37,6 +37,7 @@ def open_own(
     on_corrupt: OnCorrupt,
     allow_upscale: bool,
     megapixels: float | None,
+    enlarged: int = 1,
 ) -> tuple[EvaluationContext, Codes | None]:
     """The context on the pictures of ``images=``, and their codes where these are given.
 
@@ -47,6 +48,7 @@ def open_own(
         on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
         allow_upscale: Whether images smaller than the generator's are enlarged.
         megapixels: The largest image that is decoded; None: 134.
+        enlarged: Of low-resolution pictures, how often each pixel is repeated along a side.
 
     Raises:
         CheckpointError: The codes are of another generator, or cannot be read.
@@ -63,15 +65,17 @@ def open_own(
         name = file.resolve().parent.name if file.name == NAME else file.stem
         marks = [known.codes, *(known.noise or ())]
         return on_images(context, Named(known.names), name=name, contents=marks), known
-    images = read_images(
+    images: Any = read_images(
         source,
-        resolution=resolution,
+        resolution=resolution // enlarged,
         on_corrupt=on_corrupt,
         allow_upscale=allow_upscale,
         megapixels=megapixels,
         without=[context.outputs, *([] if out is None else [Path(out).expanduser()])],
     )
     name = (source if source.exists() else images.source.path).resolve().stem or "images"
+    if enlarged > 1:
+        images = Enlarged(images, factor=enlarged)
     contents = (images[i]["image"] for i in range(len(images)))
     return on_images(context, images, name=name, contents=contents), None
 
@@ -89,6 +93,22 @@ def on_images(
     domain = Domain(safe(name), resolution, images, images, images, digest.hexdigest()[:16])
     ours = {"domain": domain, "dataset": images, "split": "all", "n": None, "contents": marks}
     return context.replaced(**ours, metric_names=ALWAYS, seed=context.provenance["seed"])
+
+
+class Enlarged(Dataset[dict[str, Any]]):
+    """Pictures with every pixel repeated, factor × factor times."""
+
+    def __init__(self, images: Any, *, factor: int) -> None:
+        self.images, self.factor = images, factor
+        self.names, self.ids, self.source = images.names, images.ids, images.source
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item, factor = self.images[index], self.factor
+        image = item["image"].repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+        return {**item, "image": image}
 
 
 class Named(Dataset[dict[str, Any]]):

@@ -17,6 +17,7 @@ from idinvert.inversion.inversion import (
     now,
 )
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.observation import Observation
 from idinvert.losses.terms import pixel_loss
 
 
@@ -94,3 +95,7 @@ class EncoderInverter:
             failed=~torch.isfinite(loss[0]),
             noise=maps,
         )
+
+    def restore(self, images: Tensor, *, observation: Observation, **given: Any) -> Inversion:
+        """Encode the image that an observation starts from; see `Restorer.restore`."""
+        return self.invert(observation.start(observation.seen(images)), **given)

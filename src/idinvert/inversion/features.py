@@ -17,14 +17,14 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import Descent, Objective
 from idinvert.inversion.noise import NoiseKind
-from idinvert.inversion.optimize_codes import Region
+from idinvert.inversion.observation import Observation, Restorer
 from idinvert.inversion.optimizers import PLAIN
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
 from idinvert.losses.terms import absolute_loss, pixel_loss
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class FeatureInverter(Descent):
+class FeatureInverter(Descent, Restorer):
     """The settings and the image terms of methods that move features of G.
 
     They take the settings of `Descent`, but no "lbfgs_gn".
@@ -124,13 +124,13 @@ class FeatureInverter(Descent):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None = None,
+        observation: Observation | None = None,
     ) -> Inversion:
-        """Minimise the image terms over a region or the whole images (None)."""
+        """Minimise the image terms of whole images (None) or of what is observed of them."""
         check_images(images, generator=generator)
         check_eval_mode(*self.networks, generator)
         self.check(generator)
-        return self._descend(images, generator, ids, progress, region)
+        return self._descend(images, generator, ids, progress, observation)
 
     def _descend(
         self,
@@ -138,7 +138,7 @@ class FeatureInverter(Descent):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None,
+        observation: Observation | None,
     ) -> Inversion:
         """As `_invert`, of what fits."""
         raise NotImplementedError
@@ -147,28 +147,31 @@ class FeatureInverter(Descent):
         """Distance of images [N, 3, R, R], image by image: [N]."""
         return pixel_loss(x, y)
 
-    def terms(self, images: Tensor, *, region: Region | None) -> Objective:
+    def terms(self, images: Tensor, *, observation: Observation | None) -> Objective:
         """The objective of images G gives: "pixel" and "perceptual", weighted.
 
         Args:
             images: targets x, [N, 3, R, R].
-            region: where they are compared; None for everywhere.
+            observation: what is compared of them; None for all.
         """
-        share = 1.0 if region is None else region.share
-        x = images if region is None else region.inside(images)
+        phi = Observation() if observation is None else observation
+        x, share = phi.seen(images), phi.share
         perceptual = None
         if self.features is not None:
             perceptual = PerceptualTerm(
-                self.features, weight=self.lambda_vgg, target=x, distance=absolute_loss
+                self.features,
+                weight=self.lambda_vgg,
+                target=phi.picture(x),
+                distance=absolute_loss,
             )
 
         def of(g: Tensor, *variables: Tensor) -> dict[str, Tensor]:
-            y = g if region is None else region.inside(g)
+            y = phi.seen(g)
             found = {}
             if self.lambda_pixel:
                 found["pixel"] = self.lambda_pixel * self.pixels(x, y) / share
             if perceptual is not None:
-                found["perceptual"] = perceptual(y) / share
+                found["perceptual"] = perceptual(phi.picture(y)) / share
             return found
 
         return of

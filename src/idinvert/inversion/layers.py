@@ -12,7 +12,7 @@ from idinvert.inversion.features import FeatureInverter
 from idinvert.inversion.inversion import Inversion, Progress, check_codes, now
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import noise_for
-from idinvert.inversion.optimize_codes import Region
+from idinvert.inversion.observation import Observation
 from idinvert.losses.terms import absolute_loss
 from idinvert.networks.generator import SynthesisState
 
@@ -67,7 +67,7 @@ class LayersInverter(FeatureInverter):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None,
+        observation: Observation | None,
     ) -> Inversion:
         """Minimise |x − G_f(r_n)| + λ_vgg |F(x) − F(G_f(r_n))| + λ_reg Σ ‖δ_i‖²."""
         begin = now(images.device)
@@ -99,7 +99,7 @@ class LayersInverter(FeatureInverter):
                 w = encoded + code
                 return generator.synthesis(w, noise=noise, resume=states(w, deltas)[-1])
 
-            of_images = self.terms(images, region=region)
+            of_images = self.terms(images, observation=observation)
 
             def objective(g: Tensor, *deltas: Tensor) -> dict[str, Tensor]:
                 found = of_images(g)

@@ -23,7 +23,7 @@ from idinvert.inversion.initialization import (
 from idinvert.inversion.inversion import Inversion, Progress, now
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.noise import noise_for
-from idinvert.inversion.optimize_codes import Region
+from idinvert.inversion.observation import Observation
 from idinvert.inversion.optimizers import OptimizerName
 from idinvert.networks.generator import SynthesisState
 
@@ -111,7 +111,7 @@ class MultiCodeInverter(FeatureInverter):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None,
+        observation: Observation | None,
     ) -> Inversion:
         """Minimise ‖x − G(w, α)‖² + λ_vgg |F(x) − F(G(w, α))|.
 
@@ -156,7 +156,7 @@ class MultiCodeInverter(FeatureInverter):
             found = self.minimise(
                 start=[torch.stack(start, dim=1), self._importance(generator, layer, like=images)],
                 synthesise=synthesise,
-                objective=self.terms(images, region=region),
+                objective=self.terms(images, observation=observation),
                 progress=progress,
             )
             with torch.no_grad():

@@ -33,33 +33,15 @@ from idinvert.inversion.inversion import (
 )
 from idinvert.inversion.loop import Descent, gradients, plain
 from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.observation import Observation, Restorer
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights, one_layer
 from idinvert.losses.terms import code_loss, pixel_loss
 
 WEIGHTS = ("lambda_pixel", "lambda_vgg", "lambda_dom")
 
 
-@dataclass(frozen=True)
-class Region:
-    """The part of the images that the image terms of Eq. (4) compare.
-
-    Attributes:
-        mask: 1 inside, 0 outside, float [N, 1, R, R].
-        fill: the value that both images take outside.
-        share: what the means over all elements are divided by, [N].
-    """
-
-    mask: Tensor
-    fill: float
-    share: Tensor
-
-    def inside(self, images: Tensor) -> Tensor:
-        """Images as they are where the mask is 1, and of one colour where it is 0."""
-        return images * self.mask + self.fill * (1 - self.mask)
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
-class OptimizeCodes(Descent):
+class OptimizeCodes(Descent, Restorer):
     """Optimise codes so that G of them gives the image; which terms count is the preset's choice.
 
     The terms are means over their elements, as in the authors' code. The presets below differ in
@@ -124,7 +106,8 @@ class OptimizeCodes(Descent):
         self.features = None
         if self.perceptual is not None and self.lambda_vgg:
             self.features = (all_taps if self.several_layers else one_layer)(self.perceptual)
-        self._known: tuple[Any, Preconditioner] | None = None  # of a generator; measured once
+        # Of a generator and an observation; measured once.
+        self._known: tuple[tuple[Any, Any], Preconditioner] | None = None
 
     @property
     def weights(self) -> dict[str, float]:
@@ -183,9 +166,9 @@ class OptimizeCodes(Descent):
         generator: Any,
         ids: Tensor | None,
         progress: Progress | None,
-        region: Region | None = None,
+        observation: Observation | None = None,
     ) -> Inversion:
-        """Minimise Eq. (4), its image terms over a region or the whole images (None)."""
+        """Minimise Eq. (4), its image terms of whole images (None) or of what is observed."""
         check_images(images, generator=generator)
         check_eval_mode(self.encoder, self.perceptual, generator)
         space = str(self.space)
@@ -203,11 +186,12 @@ class OptimizeCodes(Descent):
                 like=images,
                 encoded=encoded_noise,
             )
-            share = 1.0 if region is None else region.share
-            x = images if region is None else region.inside(images)
+            phi = Observation() if observation is None else observation
+            x, share = phi.seen(images), phi.share
             perceptual = None
             if self.features is not None:
-                perceptual = PerceptualTerm(self.features, weight=self.lambda_vgg, target=x)
+                target = phi.picture(x)
+                perceptual = PerceptualTerm(self.features, weight=self.lambda_vgg, target=target)
             # E in the space that moves: [N, L, w_dim], or z [N, z_dim].
             encoder: Any = getattr(self.encoder, "z", None) if space == "z" else self.encoder
 
@@ -216,24 +200,25 @@ class OptimizeCodes(Descent):
 
             def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
                 """Eq. (4): ‖x − G(w)‖² + λ_vgg ‖F(x) − F(G(w))‖² + λ_dom ‖w − E(G(w))‖²."""
-                y = g if region is None else region.inside(g)
+                y = phi.seen(g)
                 terms = {}
                 if self.lambda_pixel:
                     terms["pixel"] = self.lambda_pixel * pixel_loss(x, y) / share
                 if perceptual is not None:
-                    terms["perceptual"] = perceptual(y) / share
+                    terms["perceptual"] = perceptual(phi.picture(y)) / share
                 if self.lambda_dom:
                     d = code_loss(*torch.broadcast_tensors(w, encoder(g).to(x.dtype)))
                     terms["domain"] = self.lambda_dom * d
                 return terms
 
             def responses(g: Tensor, w: Tensor) -> list[Response]:
-                found = [(g, self.lambda_pixel)]
-                found += [] if perceptual is None else perceptual.responses(g)
+                y = phi.seen(g)
+                found = [(y, self.lambda_pixel)]
+                found += [] if perceptual is None else perceptual.responses(phi.picture(y))
                 return found + ([(w - encoder(g), self.lambda_dom)] if self.lambda_dom else [])
 
             if self.optimizer == "lbfgs_gn" and (
-                self._known is None or self._known[0] is not generator
+                self._known is None or self._known[0] != (generator, observation)
             ):
                 inverse = preconditioner(
                     generator=generator,
@@ -242,7 +227,7 @@ class OptimizeCodes(Descent):
                     noise=noise if isinstance(noise, str) else "const",
                     like=start,
                 )
-                self._known = generator, inverse
+                self._known = (generator, observation), inverse
             found = self.minimise(
                 start=[start],
                 synthesise=synthesise,
