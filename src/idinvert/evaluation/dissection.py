@@ -124,8 +124,9 @@ def dissect(
         if source == "samples":
             choices = {key: value for key, value in record.choices.items() if key != "inversion"}
             record = replace(record, choices=choices)
+        records = context.finish([record], out)
         print(f"look at {out / 'index.html'}")
-        return context.finish([record], out)
+        return records
 
 
 @torch.no_grad()
@@ -197,7 +198,7 @@ def _scored(paths: Sequence[Path], layer: int, *, half: int, threshold: str) -> 
     at = {name: each.gather(0, chosen[None])[0] for name, each in scores.items()}  # [U, K]
     peaks = torch.cat([read_tensor(path, f"peak.{layer}") for path in paths])  # [n, U]
     levels = read_tensor(paths[0].with_name("part-levels.safetensors"), f"levels.{layer}")
-    return {**at, "chosen": chosen, "peaks": peaks, "levels": levels}
+    return {**at, "area": there / pixels, "chosen": chosen, "peaks": peaks, "levels": levels}
 
 
 def _described(
@@ -221,6 +222,7 @@ def _described(
                     "follows": follows,
                     "iou": scores["iou"][unit, k].item(),
                     "iqr": scores["iqr"][unit, k].item(),
+                    "area": scores["area"][k].item(),
                     "share": SHARES[place],
                     "level": scores["levels"][place, unit].item(),
                     "top": top,
@@ -240,31 +242,38 @@ def _summary(
     """Shares of units by layer, and what the first and the last half of the layers differ by."""
     found, words = MetricValues(), f"{'IoU' if threshold == 'quantile' else 'iqr'} >= {least:g}"
     series: dict[str, list[float]] = {"layer": [float(k) for k in layers]}
+    middle = (len(layers) + 1) // 2
+    halves = layers[:middle], layers[middle:]
 
-    def shares(kind: str | None, some: Sequence[int]) -> Tensor:
-        return torch.tensor(
-            [u["follows"] and kind in (None, u["kind"]) for u in units if u["layer"] in some],
-            dtype=torch.float64,
-        )
+    def shares(kind: str | None, some: Sequence[int], *, follows: bool = False) -> Tensor:
+        here = [u for u in units if u["layer"] in some and (u["follows"] or not follows)]
+        of_kind = [u["follows"] and kind in (None, u["kind"]) for u in here]
+        return torch.tensor(of_kind, dtype=torch.float64)
+
+    def differ(name: str, sets: Sequence[Tensor], text: str) -> None:
+        if not all(map(len, sets)):
+            return
+        spread = [
+            counts_of(resampled(len(x), seed=seed, name=half)) @ x / len(x)
+            for half, x in zip(("early", "late"), sets, strict=True)
+        ]
+        value = (sets[0].mean() - sets[1].mean()).item()
+        text += f"; mean over layers {halves[0][0]} to {halves[0][-1]} less that over "
+        text += f"{halves[1][0]} to {halves[1][-1]}; {WORDS.format(resamples=RESAMPLES)}"
+        pair = interval(value, spread[0] - spread[1])
+        found.add(f"{name}_early_less_late", value, text.replace("images", "units"), pair)
 
     found.add_mean("follows", shares(None, layers), seed=seed, text=f"share of units with {words}")
-    middle = (len(layers) + 1) // 2
-    early, late = layers[:middle], layers[middle:]
     for kind in KINDS:
         series[kind] = [shares(kind, [k]).mean().item() for k in layers]
         text = f"share of units that follow one {kind} best, {words}"
         found.add_mean(kind, shares(kind, layers), seed=seed, text=text)
-        if late:
-            sets = shares(kind, early), shares(kind, late)
-            spread = [
-                counts_of(resampled(len(x), seed=seed, name=name)) @ x / len(x)
-                for name, x in zip(("early", "late"), sets, strict=True)
-            ]
-            value = (sets[0].mean() - sets[1].mean()).item()
-            pair = interval(value, spread[0] - spread[1])
-            text += f"; of layers {early[0]} to {early[-1]} less {late[0]} to {late[-1]}"
-            text += f"; {WORDS.format(resamples=RESAMPLES)}".replace("images", "units")
-            found.add(f"{kind}_early_less_late", value, text, pair)
+        sets = [shares(kind, half, follows=True) for half in halves]
+        differ(kind, sets, f"share of {kind} among the units that follow something, {words}")
+    of_objects = [u for u in units if u["follows"] and u["kind"] == KINDS[0]]
+    areas = [[u["area"] for u in of_objects if u["layer"] in half] for half in halves]
+    text = f"share of the image's pixels of the class that a unit follows, {words}"
+    differ("area", [torch.tensor(some, dtype=torch.float64) for some in areas], text)
     concepts = [{u["concept"] for u in units if u["layer"] == k and u["follows"]} for k in layers]
     series["concepts"] = [float(len(some)) for some in concepts]
     text = f"different concepts that some unit follows, {words}"

@@ -121,8 +121,9 @@ def paint(
             "paint", measured, options={**made, "images": "own" if own else "sample"},
             seconds=time.monotonic() - begin, n=len(index), device=device_in_words(device),
         )  # fmt: skip
-    print(f"look at {folder / 'index.html'}")
-    return context.finish([record], folder)
+    records = context.finish([record], folder, pictures=False)
+    print(f"look at {folder / 'index.html'} and {folder / 'pictures.png'}")
+    return records
 
 
 def mask_of(path: str | None, *, resolution: int) -> Tensor:
