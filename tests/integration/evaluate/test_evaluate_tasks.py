@@ -101,6 +101,15 @@ def test_foreign_images(on_run, outputs, world):
     assert pictures(folder) == {"pictures.png", "pictures.pdf"}
 
 
+def test_a_map_of_codes(on_run, outputs):
+    methods = "[{label: E, words: 'inversion=encoder'}, {label: I2S, words: 'inversion=image2stylegan inversion.steps=1 inversion.lambda_vgg=0'}]"  # noqa: E501
+    records = on_run("task=codes_map", "n=4", f"task.methods={methods}")
+    assert [r.choices["task"]["label"] for r in records] == ["E", "I2S"]
+    assert all(0 <= r.metrics["outside"] <= 1 and len(r.series["x"]) == 4 for r in records)
+    (folder,) = (outputs / "evaluations").glob("*/codes_map-*")
+    assert pictures(folder) == {"pictures.png", "pictures.pdf"}
+
+
 def test_untrained_encoders(go, world, outputs):
     generators = f"[{{label: G, words: 'generator=checkpoint generator.path={world.gan}'}}]"
     records = go(
