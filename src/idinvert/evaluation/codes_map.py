@@ -13,7 +13,7 @@ from idinvert.durable import written_whole
 from idinvert.errors import ConfigError
 from idinvert.evaluation.code_metrics import distances, distribution, native_samples
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import invert_images
+from idinvert.evaluation.inversions import invert_images, require_codes
 from idinvert.evaluation.pictures import DPI, INK
 from idinvert.metrics.plane import Contour, Plane, native_contour, principal_plane
 from idinvert.metrics.protocol import MetricValues
@@ -58,6 +58,8 @@ def draw_map(
     contexts = [context.variant(method) for method in methods]
     if len({*labels, NATIVE}) <= len(labels):
         raise ConfigError(f"task.methods has the labels {', '.join(labels)}: give each its own.")
+    for one in contexts:
+        require_codes(one, task="codes_map")
     generators = {
         label: (one.generator and one.checkpoints["generator"])
         for label, one in zip(labels, contexts, strict=True)
