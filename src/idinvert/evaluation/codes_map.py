@@ -83,7 +83,7 @@ def draw_map(
         few = native[: first.count]
         known = principal_plane([few] if plane == "native" else [few, *codes.values()])
         contour = native_contour(known.places(native))
-        _draw(known, contour, {NATIVE: few, **codes}, out)
+        _draw(known, contour, {NATIVE: native, **codes}, out)
         known_native = distribution(first.generator, seed=context.seed)
         records = []
         for (label, found), one in zip(done.items(), contexts, strict=True):
