@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from idinvert.errors import DataError
-from idinvert.metrics.segmentation import confusion, iou
+from idinvert.metrics.frechet import frechet_distance
+from idinvert.metrics.segmentation import class_areas, confusion, iou, segmentation_distance
 
 
 def masks(seed: int) -> torch.Tensor:
@@ -38,3 +40,26 @@ def test_what_does_not_fit_is_refused() -> None:
         confusion(masks(0), masks(0)[:2], classes=4)
     with pytest.raises(DataError, match="outside 0 to 2"):
         confusion(masks(0), masks(1), classes=3)
+
+
+def test_areas_are_shares_of_pixels_in_per_cent() -> None:
+    found = class_areas(masks(0), classes=5)
+    for row, mask in zip(found, masks(0).numpy(), strict=True):
+        expected = [100 * (mask == c).mean() for c in range(5)]
+        np.testing.assert_allclose(row, expected, rtol=1e-12)
+
+
+def test_the_segmentation_distance_is_scipy_s_and_its_parts_add_up() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.dirichlet(np.ones(4), 30) * 100  # rows add up to 100: a singular covariance
+    y = rng.dirichlet([3, 1, 1, 0.2], 40) * 100
+    means, covariances = segmentation_distance(torch.from_numpy(x), torch.from_numpy(y))
+    a, b = np.cov(x.T), np.cov(y.T)
+    assert means == pytest.approx(((x.mean(0) - y.mean(0)) ** 2).sum(), rel=1e-12)
+    cross = np.trace(sqrtm(a @ b + 1e-12 * np.eye(4)).real)
+    assert covariances == pytest.approx(np.trace(a) + np.trace(b) - 2 * cross, rel=1e-4)
+    assert means + covariances == pytest.approx(
+        frechet_distance(torch.from_numpy(x), torch.from_numpy(y)), rel=1e-3
+    )
+    same = segmentation_distance(torch.from_numpy(x), torch.from_numpy(x))
+    assert same[0] == 0 and same[1] == pytest.approx(0, abs=1e-4)

@@ -119,7 +119,7 @@ LATER = (
     *("data.megapixels", *(f"data.split.{name}" for name in ("train", "test", "seed", "val"))),
 )
 """Keys that came later: without a value they leave evaluations from before them their identity."""
-SEGMENTED = ("segmentation", "dissection", "intervention", "paint", "omissions")
+SEGMENTED = ("segmentation", "dissection", "intervention", "paint")
 """Tasks, by their file, that read the segmenter."""
 
 

@@ -1,30 +1,39 @@
-"""Task: how well the segmenter reads the masks of real images; the segmenter of other tasks."""
+"""Tasks: how well the segmenter reads real images; what a set of images omits (Bau et al. 2019)."""
 
 import difflib
+import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count
+from idinvert.annotations import Count, PathString
 from idinvert.data.convert import to_float
 from idinvert.data.domain import Domain, prepare
-from idinvert.errors import ConfigError
+from idinvert.data.folder import read_images
+from idinvert.data.progress import Progress
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
-from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
+from idinvert.evaluation.inversions import invert_images, require_codes
+from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import command, device_in_words, versions
+from idinvert.evaluation.samples import sampled
 from idinvert.evaluation.usual import count_of
 from idinvert.metrics.bootstrap import RESAMPLES, WORDS, counts_of, interval, resampled
 from idinvert.metrics.protocol import MetricValues
-from idinvert.metrics.segmentation import confusion, iou
+from idinvert.metrics.segmentation import class_areas, confusion, iou, segmentation_distance
 from idinvert.networks.segmenter import Segmenter
 from idinvert.results.record import Record
 
 IOU = "intersection over union of the pixels {what}, over all images together"
+GALLERY = 8
+"""Images in a row of the picture."""
 TURN = 0.61803398875  # of the colour circle, from one class to the next
 
 
@@ -113,6 +122,147 @@ def agreement(tables: Tensor, classes: Sequence[str], *, seed: int) -> MetricVal
         if values[k].isfinite():
             text = IOU.format(what=f"of {name} that are exact and that are read")
             add(f"iou_{name}", values[k].item(), replicates[:, k], text)
+    return found
+
+
+def find_omissions(
+    context: EvaluationContext,
+    *,
+    source: Literal["samples", "inverted"] = "samples",
+    other_path: PathString | None = None,
+    shown: Count = 3,
+) -> list[Record]:
+    """Compare how much of images each class covers, in real images and in others.
+
+    Both sets are segmented; the Fréchet segmentation distance stands beside that of the same real
+    images with exact and with read masks (its floor, where the masks are known) and that of other
+    real images. Writes `omissions.csv` (classes by their relative area, what is missing most first)
+    and `pictures.png` and `.pdf`: for the classes that are missing most, the real images that show
+    most of them, and, of inversions, what became of these.
+
+    Args:
+        context: its first n images are the real ones.
+        source: samples of G, or the real images inverted.
+        other_path: a folder of images in the place of either.
+        shown: classes in the picture.
+
+    Raises:
+        ConfigError: no segmenter.
+        DataError: fewer than two images in a set.
+    """
+    begin, found = time.monotonic(), None
+    if other_path is None and source == "inverted":
+        require_codes(context, task="omissions")
+        found = invert_images(context)
+    else:
+        context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
+    if not context.first_process or (source == "inverted" and other_path is None and found is None):
+        return []
+    network = segmenter_of(context)
+    classes = len(network.classes)
+    domain = wire.open_data(context.config["data"], masks=True)
+    wire.require_reads(network, domain.resolution, key="segmenter.path")
+    held = split_of(domain, context.split)
+    count = count_of(held, context)
+    there = min(2 * count, len(held))  # type: ignore[arg-type]
+    prepare(held, range(there))
+    reals = _Set(network, lambda i: torch.stack([held[int(k)]["image"] for k in i]), there)
+    if other_path is not None:
+        files = read_images(other_path, resolution=domain.resolution, key="task.other_path")
+        made = _Set(network, lambda i: torch.stack([files[int(k)]["image"] for k in i]), len(files))
+    elif found is not None:
+        made = _Set(network, found.images, count)
+    else:
+        generator = context.generator.cpu().eval()
+        made = _Set(network, lambda i: sampled(generator, i, seed=context.seed), count)
+    if min(count, len(made.areas)) < 2:
+        raise DataError("task=omissions compares sets of images: give n=2 or more")
+    real, rest, seed = reals.areas[:count], reals.areas[count:], context.seed
+    measured = _omissions(real, made.areas, network.classes, seed=seed)
+    if len(rest) > 1:
+        text = "the same of other real images against the first ones"
+        measured.add("fsd_real", sum(segmentation_distance(rest, real)), text)
+    if domain.mask_classes == network.classes:
+        exact = torch.stack([held[k]["mask"] for k in range(count)])
+        floor = segmentation_distance(class_areas(exact, classes=classes), real)
+        text = "the same of the first real images, exact masks against read ones"
+        measured.add("fsd_floor", sum(floor), text)
+    options = {"source": source if other_path is None else "folder", "seed": seed, "n": count}
+    marks = {"segmenter": context.checkpoints["segmenter"], "other": made.mark}
+    with context.task_folder("omissions", **options, **marks) as out:
+        relative = torch.tensor([measured.metrics[f"relative_{c}"] for c in network.classes])
+        order = relative.nan_to_num(nan=9e9).argsort(stable=True)
+        names = [network.classes[k] for k in order]
+        columns: dict[str, Any] = {
+            "class": names,
+            "relative": relative[order],
+            "real": real.mean(0)[order],
+        }
+        write_csv(out / "omissions.csv", {**columns, "other": made.areas.mean(0)[order]})
+        if shown:
+            rows, groups = list[list[Tensor]](), list[tuple[str, int]]()
+            for k in order[:shown].tolist():
+                top = real[:, k].topk(min(GALLERY, count)).indices
+                rows.append(list(reals.images(top)))
+                rows += [list(made.images(top))] if found is not None else []
+                groups.append((network.classes[k], 1 + (found is not None)))
+            write_sheet(Sheet(rows=rows, groups=groups), out)
+        record = context.record(
+            "omissions", measured, n=count, device="CPU", seconds=time.monotonic() - begin,
+            options=options,
+        )  # fmt: skip
+        if found is None:
+            choices = {key: value for key, value in record.choices.items() if key != "inversion"}
+            record = replace(record, choices=choices)
+        return context.finish([record], out)
+
+
+class _Set:
+    """Images by place, and the area of each class in each of them.
+
+    Args:
+        network: the segmenter.
+        images: places int64 [m] to uint8 [m, 3, R, R].
+        count: how many there are.
+
+    Attributes:
+        areas: per cent, float64 [count, C].
+        mark: changes with what was read.
+    """
+
+    def __init__(self, network: Segmenter, images: Callable[[Tensor], Tensor], count: int) -> None:
+        self.images, found = images, list[Tensor]()
+        with Progress("segmenting", count) as line:
+            for first, last in spans(count, size=64):
+                pixels = to_float(images(torch.arange(first, last)))
+                found.append(class_areas(network.segment(pixels), classes=len(network.classes)))
+                line.update(last)
+        self.areas = torch.cat(found) if found else torch.zeros(0, len(network.classes))
+        self.mark = [round(value, 6) for value in self.areas.mean(0).tolist()]
+
+
+def _omissions(real: Tensor, made: Tensor, classes: Sequence[str], *, seed: int) -> MetricValues:
+    """FSD with its parts, and each class's area relative to the real one, less 1."""
+    found, words = MetricValues(), WORDS.format(resamples=RESAMPLES)
+    draws = [
+        counts_of(resampled(len(x), seed=seed, name=name)) / len(x)
+        for name, x in (("reals", real), ("outputs", made))
+    ]
+    means, covariances = segmentation_distance(made, real)
+    text = "Frechet distance of the classes' areas, per cent of the image, segmented"
+    found.add("fsd", means + covariances, f"{text}; both sets read by the segmenter")
+    found.add("fsd_mean", means, f"the part of fsd of the means; {text}")
+    found.add("fsd_covariance", covariances, f"the part of fsd of the covariances; {text}")
+    of_real, of_made = draws[0] @ real, draws[1] @ made  # [B, C]
+    for k, name in enumerate(classes):
+        value = (made[:, k].mean() / real[:, k].mean() - 1).item() if real[:, k].any() else math.nan
+        pair = interval(value, of_made[:, k] / of_real[:, k] - 1)
+        text = f"mean area of {name} over that in real images, less 1; -1: it is never there"
+        found.add(f"relative_{name}", value, f"{text}; {words}" if pair else text, pair)
+    missing = [
+        name for name in classes if found.intervals.get(f"relative_{name}", (0.0, 0.0))[1] < 0
+    ]
+    found.add("omitted", float(len(missing)), "classes whose relative_* is below 0, interval too")
     return found
 
 

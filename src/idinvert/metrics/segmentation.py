@@ -37,3 +37,39 @@ def iou(counts: Tensor) -> Tensor:
     """
     both = counts.diagonal(dim1=-2, dim2=-1)
     return both / (counts.sum(-1) + counts.sum(-2) - both)
+
+
+def class_areas(masks: Tensor, *, classes: int) -> Tensor:
+    """How much of each image each class covers.
+
+    Args:
+        masks: integers [N, H, W] below `classes`.
+        classes: C.
+
+    Returns:
+        Per cent, float64 [N, C]; every row adds up to 100.
+    """
+    flat = masks.long().flatten(1)
+    counts = torch.zeros(len(flat), classes, dtype=torch.float64, device=flat.device)
+    counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float64))
+    return 100 * counts / flat.shape[1]
+
+
+def segmentation_distance(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """The Fréchet distance of two sets of class areas (FSD), in its two parts.
+
+    Args:
+        x, y: [N, C] and [M, C], each of two rows or more.
+
+    Returns:
+        That of the means and that of the covariances; their sum is the distance.
+
+    Source:
+        Bau et al. 2019, Seeing What a GAN Cannot Generate (arXiv 1910.11626), Sec. 3.1.
+    """
+    means = (x.mean(0) - y.mean(0)).square().sum().item()
+    first, second = torch.cov(x.T), torch.cov(y.T)
+    values, vectors = torch.linalg.eigh(first)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0).sqrt().sum()
+    return means, max(0.0, (first.trace() + second.trace() - 2 * cross).item())

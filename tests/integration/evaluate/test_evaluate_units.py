@@ -37,6 +37,15 @@ def test_dissection_of_samples_and_of_inversions(on_units, outputs, source):
     assert record.series["layer"] == [1, 5] and len(list(path.parent.glob("units/*.png"))) == 4
 
 
+@pytest.mark.parametrize("words", [(), ("task.source=inverted", "inversion=encoder")])
+def test_omissions_of_samples_and_of_inversions(on_units, words):
+    (record,) = on_units("task=omissions", *words, "task.shown=2")
+    found = record.metrics
+    assert {"fsd", "fsd_mean", "fsd_covariance", "fsd_floor", "omitted"} <= set(found)
+    assert found["fsd"] == pytest.approx(found["fsd_mean"] + found["fsd_covariance"])
+    assert ("inversion" in record.choices) == bool(words)
+
+
 def test_intervention_and_painting_of_a_sample_and_of_pictures(on_units, outputs, tmp_path):
     names = ("background", "hair", "skin", "cloth")  # some class is read after one step
     for name in names:
