@@ -28,11 +28,13 @@ TASKS = {
     "gallery": ("task.methods=[{label: E, words: 'inversion=encoder'}]",),
     "attributes": (),
     "directions": ("task.samples=200", "task.fraction=0.05", "task.names=[pose,smile]"),
+    "codes_map": ("task.methods=[{label: E, words: 'inversion=encoder'}]",),
     "speed": ("inversion=encoder", "task.images=2"),
 }
-ELSEWHERE = {"invert", "training_curves", "recalibrate"}
+ELSEWHERE = {"invert", "training_curves", "recalibrate", "control"}
 """The first has its own test below; the second reads a run's losses and computes nothing; the third
-is what every training of an encoder does before it saves weights, on the data that it learned from.
+is what every training of an encoder does before it saves weights, on the data that it learned from;
+the errors of the fourth are what a search leaves, which rounding changes.
 """
 
 

@@ -249,7 +249,7 @@ def _print(
     for row in zip(*(series[name] for name in heads), strict=True):
         lines.append([*(f"{number:.3g}" for number in row[:-1]), f"{100 * row[-1]:.3g} %"])
     for cells in lines:
-        print("".join(f"{cell:>8}" if len(heads) > 7 else f"{cell:>10}" for cell in cells))
+        print(" ".join(f"{cell:>8}" for cell in cells))
     missed = (columns["reached"] == 0).nonzero().tolist()
     for i, s in missed[:MISSED]:
         before, got, alpha = (columns[name][i, s].item() for name in ("before", "got", "alpha"))

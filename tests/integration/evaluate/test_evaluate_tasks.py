@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from PIL import Image
 
 from idinvert.checkpoints.release import fingerprint
 from idinvert.editing.directions import Direction, save_directions
@@ -99,6 +100,29 @@ def test_foreign_images(on_run, outputs, world):
     assert "encoder" not in records[1].checkpoints and records[1].run != records[0].run
     (folder,) = (outputs / "evaluations").glob("*/out_of_domain-*")
     assert pictures(folder) == {"pictures.png", "pictures.pdf"}
+
+
+def test_own_pictures_show_what_is_asked_for(on_run, directions, tmp_path, capsys):
+    for k, name in enumerate(("anna", "ben")):
+        pixels = torch.randint(0, 256, (16, 16, 3), generator=torch.Generator().manual_seed(k))
+        picture = Image.fromarray(pixels.to(torch.uint8).numpy())
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        picture.save(tmp_path / "mine" / f"{name}.png")
+    words = [f"images={tmp_path / 'mine'}", f"task.directions={directions}", "inversion=encoder"]
+    out = tmp_path / "edited"
+    for _ in range(2):
+        (record,) = on_run(
+            "task=control", "task.by=[0.1,80]", "task.limit=4", f"task.out={out}", *words
+        )
+    assert record.n == 2 and record.choices["task"]["images"] == "own"
+    assert record.series["asked"] == [0.1, 80] and "reads" not in record.metrics
+    pose = {path.name for path in out.glob("*_pose*.png")}
+    assert {f"{name}_pose+80deg_not_reached.png" for name in ("anna", "ben")} < pose
+    assert len(pose) == 4 and (out / "control.csv").is_file() and (out / "index.html").is_file()
+    said = capsys.readouterr().out
+    assert "anna.png: pose +80°: not reached, from" in said and "no metrics" not in said
+    with pytest.raises(ConfigError, match=r"'pose'"):
+        on_run("task=control", "task.attribute=poze", "task.by=1", *words)
 
 
 def test_a_map_of_codes(on_run, outputs):
