@@ -72,7 +72,7 @@ class Search:
 
     samples: int = 128
     steps: int = 60
-    lr: float = 0.05
+    lr: float = 0.02
     penalty: float = 0.005
 
 
@@ -84,7 +84,7 @@ def intervene(
     units: PositiveInt = 8,
     samples: PositiveInt = 128,
     steps: PositiveInt = 60,
-    lr: PositiveFloat = 0.05,
+    lr: PositiveFloat = 0.02,
     penalty: Weight = 0.005,
     shown: Count = 6,
 ) -> list[Record]:

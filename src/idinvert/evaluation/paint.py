@@ -42,7 +42,7 @@ def paint(
     units: PositiveInt = 8,
     samples: PositiveInt = 128,
     steps: PositiveInt = 60,
-    lr: PositiveFloat = 0.05,
+    lr: PositiveFloat = 0.02,
     penalty: Weight = 0.005,
     out: PathString | None = None,
     on_corrupt: OnCorrupt = "skip",
