@@ -24,6 +24,8 @@ NOT_MEASURED = {
     r"`[^`]*`": "code",
 }
 """What may look like a figure, and what it is."""
+FEW = 8
+"""Numbers of a series that are figures, one a setting; longer ones are curves."""
 SCALES = (1.0, 100.0, 1000.0)
 """Figures as they are, in hundredths and in thousandths (milliseconds)."""
 
@@ -45,6 +47,8 @@ def measured(folder: Path) -> Iterator[float]:
             record = json.loads(line)
             figures = record.get("metrics", record).values()
             yield from (value for value in figures if isinstance(value, int | float))
+            for values in record.get("series", {}).values():
+                yield from (abs(one) for one in values if one is not None and len(values) <= FEW)
             for low, high in record.get("intervals", {}).values():
                 yield from (low, high, (high - low) / 2)
 

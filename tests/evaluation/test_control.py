@@ -102,7 +102,7 @@ def test_goals_out_of_reach_are_told(subject, directions, tmp_path, capsys):
     assert record.metrics["reached"] == 0 and "error" not in record.metrics
     assert math.isnan(record.series["got"][0]), "no median of no edits"
     said = capsys.readouterr().out
-    assert "001.png: light to +0.99: not reached, from" in said
+    assert "001.png: light to 0.99: not reached, from" in said
     assert "task.second=null" in said and "seed=1 data=smooth" in said
     near = control(context.replaced(out=tmp_path), attribute="glasses", by=0.9, shown=0, limit=0.1)
     assert only(near).metrics["reached"] == 0, "a probability cannot pass 1"

@@ -56,12 +56,13 @@ class Asked:
 
     def words(self, value: float) -> str:
         """Of one of the values: ``pose +1°``."""
-        return f"{self.attribute}{' ' * self.relative or ' to '}{value:+g}{'°' * self.degrees}"
+        change = f" {value:+g}" if self.relative else f" to {value:g}"
+        return f"{self.attribute}{change}{'°' * self.degrees}"
 
     def stem(self, value: float) -> str:
         """The same for a file's name: ``pose+1deg``."""
-        between = "" if self.relative else "_to_"
-        return f"{safe(self.attribute)}{between}{value:+g}{'deg' * self.degrees}"
+        change = f"{value:+g}" if self.relative else f"_to_{value:g}"
+        return f"{safe(self.attribute)}{change}{'deg' * self.degrees}"
 
 
 @dataclass(frozen=True)
