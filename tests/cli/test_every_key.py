@@ -70,6 +70,8 @@ def perturbed(config: dict[str, Any], key: tuple[str, ...]) -> dict[str, Any]:
     for name in key[:-1]:
         node = node[name]
     node[key[-1]] = another(node[key[-1]])
+    if key == ("task", "methods"):
+        node[key[-1]] = [*config["task"]["methods"], {"label": "another", "words": "n=7"}]
     return other
 
 

@@ -5,7 +5,7 @@ import importlib.util
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -34,7 +34,6 @@ FACTOR = 4
 _HALF = 128
 
 
-@dataclass(frozen=True, kw_only=True)
 class Damage(ABC):
     """What `observe=` chooses."""
 
@@ -43,7 +42,7 @@ class Damage(ABC):
     @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps; files by content."""
-        return asdict(self)
+        return dict(vars(self))
 
     @property
     @abstractmethod
