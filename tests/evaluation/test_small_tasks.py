@@ -162,3 +162,25 @@ def test_first_statistics_are_those_of_the_batch(untrained, by_hand):
     assert not encoder.training
     assert codes.mean(0).abs().max() < 0.05, "the last BatchNorm brings codes to mean zero"
     assert codes.var(0).mean() == pytest.approx(1, abs=0.05)
+
+
+def test_mixing_by_statistics_moves_the_upper_layers(subject, by_hand, tmp_path):
+    one = subject(out=tmp_path / "out")
+    record = only(mix(one, first=2, statistics="gram", steps=5, shown=2))
+    choices = {"first": 2, "statistics": "gram", "steps": 5, "lr": 0.05, "seed": 0}
+    assert record.choices["task"] == choices
+    m = record.metrics
+    assert m["style_distance"] < m["content_style_distance"], "than without a transfer"
+    assert m["content_distance"] > 0 and "content_content_distance" not in m
+    assert {"exchanged_style_distance", "exchanged_content_distance"} <= m.keys()
+    assert "of exchanged codes" in record.protocol["exchanged_style_distance"]
+    exchanged = only(mix(subject(out=tmp_path / "exchanged"), first=2, shown=0))
+    assert "style_distance" not in exchanged.metrics
+    for changes, message in (
+        ({"steps": 3}, r"task\.steps is of task\.statistics=moments or gram"),
+        ({"statistics": "gram", "first": 6}, r"task\.first is 6: task\.statistics moves .* 0 to 5"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            mix(subject(out=tmp_path / "x"), **changes)
+    with pytest.raises(ConfigError, match="no perceptual network"):
+        mix(subject(out=tmp_path / "x").replaced(perceptual=None), statistics="gram")

@@ -115,7 +115,14 @@ KEPT = ("trainer.precision", "system.tf32", "scale.name")
 BUILT_WITH = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
 """Keys of ``generator=checkpoint`` that came later, see `idinvert.checkpoints.checkpoint`."""
 LATER = (
-    *("observe", "metric.prc_vgg16_path", *(f"generator.{name}" for name in BUILT_WITH)),
+    *(
+        "observe",
+        "task.statistics",
+        "task.steps",
+        "task.lr",
+        "metric.prc_vgg16_path",
+        *(f"generator.{name}" for name in BUILT_WITH),
+    ),
     *("data.megapixels", *(f"data.split.{name}" for name in ("train", "test", "seed", "val"))),
 )
 """Keys that came later: without a value they leave evaluations from before them their identity."""

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, PathString, PositiveFloat
+from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
+from idinvert.data.convert import to_float
 from idinvert.data.domain import names_of
 from idinvert.data.formats import stems_of
 from idinvert.editing.edits import first_style_layer, mix_styles
+from idinvert.editing.style import Statistics, StyleTransfer
 from idinvert.errors import ConfigError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.outputs import (
+    images_of,
     measured_outputs,
     partners_of,
     require_set_metrics,
@@ -27,20 +31,26 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import KnownCodes, OnCorrupt, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
+from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
 PROTOCOL = (
     "n mixed images; layers {first} and above from the partner by a "
     "stored permutation (seed {seed})"
 )
+STYLE = "ours: relative squared distance of F's {statistics} to the style image, {what}; uint8"
+CONTENT = "ours: relative squared distance of F to the content's inversion, {what}; uint8"
 
 
 def mix(
     context: EvaluationContext,
     *,
     first: Count | None = None,
+    statistics: Statistics | None = None,
+    steps: PositiveInt | None = None,
+    lr: PositiveFloat | None = None,
     shown: Count = 4,
     pairs: list[list[str]] | None = None,
     out: PathString | None = None,
@@ -56,11 +66,18 @@ def mix(
 
     With `images=` the pairs are mixed, and nothing is measured of them; see `write_edits`.
 
-    Ours: the paper shows no mixing; the authors' code can do it.
+    With `statistics` nothing is exchanged: the upper layers are optimised until F's statistics are
+    those of the partner's picture (`StyleTransfer`). Then `style_distance` and `content_distance`
+    are measured too, and the same of the exchange (`exchanged_…`) and of the content alone
+    (`content_style_distance`).
+
+    Ours: the paper shows no mixing; the authors' code can exchange layers.
 
     Args:
         context: the pairs are drawn from its seed.
         first: the first layer taken from the partner; None for the authors' share, 10 of 14.
+        statistics: "moments" or "gram"; None to exchange codes.
+        steps, lr: of the optimisation; None for 100 and 0.05.
         shown: rows and columns of the picture.
         pairs: with `images=`: names of pictures, content and style; None for each with the next.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
@@ -75,6 +92,7 @@ def mix(
     start = first_style_layer(layers) if first is None else first
     if not 0 <= start <= layers:
         raise ConfigError(f"task.first is {first}: expected a layer from 0 to {layers}")
+    style, chosen = _style(context, statistics, start, steps=steps, lr=lr)
     if context.config["images"] is not None:
         context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
@@ -84,13 +102,14 @@ def mix(
         inverted = [("Inversion", 1), ("Mixed", 1), ("Inversion", 1)]
         headers = [("Content", 1), *inverted, ("Style", 1)] if known is None else inverted
         return write_edits(
-            context, found, _rows(context, found, places, first=start), task="mixing", out=out,
-            shown=shown, headers=headers, options={"first": start, "pairs": places},
+            context, found, _rows(context, found, places, start, style), task="mixing", out=out,
+            shown=shown, headers=headers, options={"first": start, **chosen, "pairs": places},
             measured=of_inversions(context, found), begin=begin,
         )  # fmt: skip
     require_set_metrics(context, task="mixing")
     partner, within = partners_of(context)
-    with context.task_folder("mixing", first=first, seed=context.seed, n=context.count) as folder:
+    named = {"first": first, **chosen, "seed": context.seed, "n": context.count}
+    with context.task_folder("mixing", **named) as folder:
         found = invert_images(context)
         if found is None:
             return []
@@ -102,36 +121,80 @@ def mix(
             "style": [names[j] for j in partner.tolist()],
         }
         write_csv(folder / "pairs.csv", columns)
-        options = {"first": start, "seed": context.seed}
-        _, measured = measured_outputs(
-            lambda index: mixture(found, index, partner[index], first=start),
+        options = {"first": start, **chosen, "seed": context.seed}
+
+        def mixed(content: Tensor, of: Tensor) -> Tensor:
+            if style is None:
+                return mixture(found, content, of, first=start)
+            codes = transferred(context, found, content, of, style)
+            return found.synthesise(codes, found.noise(content))
+
+        paths, measured = measured_outputs(
+            lambda index: mixed(index, partner[index]),
             context=context,
             found=found,
             out=folder,
             task="mixing",
             options={**options, "n": len(found), **within},
-            detail=PROTOCOL.format(**options),
+            detail=PROTOCOL.format(**options)
+            + (f"; optimised towards its {statistics}, {style.steps} steps" if style else ""),
         )
+        if style is not None:
+            measured = measured | _distances(context, found, partner, images_of(paths), style)
         if shown:
             few = torch.arange(min(shown, len(found)))
             inputs = [context.dataset[i]["image"] for i in few.tolist()]
             rows: list[list[Tensor | None]] = [[None, *inputs]]
             for i in few:
-                rows.append([inputs[i], *mixture(found, i.repeat(len(few)), few, first=start)])
+                rows.append([inputs[i], *mixed(i.repeat(len(few)), few)])
             headers = [("Content", 1), ("Style", len(few))]
             write_sheet(Sheet(rows=rows, headers=headers), folder)
         record = context.record("mixing", measured, options=options, **found.work(begin))
         return context.finish([record], folder)
 
 
+def _style(
+    context: EvaluationContext, statistics: Statistics | None, first: int, **given: Any
+) -> tuple[StyleTransfer | None, dict[str, Any]]:
+    """The style transfer that was asked for, and its choices.
+
+    Raises:
+        ConfigError: choices of it without it, no F, or no layer to move.
+    """
+    given = {key: value for key, value in given.items() if value is not None}
+    if statistics is None:
+        for key in given:
+            raise ConfigError(
+                f"task.{key} is of task.statistics=moments or gram, and codes are exchanged "
+                "without steps: leave it out, or give task.statistics"
+            )
+        return None, {}
+    if first >= (layers := context.generator.num_layers):
+        raise ConfigError(
+            f"task.first is {first}: task.statistics moves the layers from there on, expected 0 to "
+            f"{layers - 1}"
+        )
+    f = context.perceptual
+    style = StyleTransfer(perceptual=f, first=first, statistics=statistics, **given)
+    return style, {"statistics": statistics, "steps": style.steps, "lr": style.lr}
+
+
 def _rows(
-    context: EvaluationContext, found: Inversions, pairs: Sequence[tuple[int, int]], *, first: int
+    context: EvaluationContext,
+    found: Inversions,
+    pairs: Sequence[tuple[int, int]],
+    first: int,
+    style: StyleTransfer | None,
 ) -> Iterator[Row]:
     """The pairs of one's own pictures, content and style."""
     names = found.names()
     stems = stems_of(names)
     for a, b in pairs:
-        code = mix_styles(found.codes[a : a + 1], found.codes[b : b + 1], first=first)[0, 0]
+        if style is None:
+            code = mix_styles(found.codes[a : a + 1], found.codes[b : b + 1], first=first)[0, 0]
+        else:
+            of = torch.tensor([a]), torch.tensor([b])
+            code = transferred(context, found, *of, style)[0]
         stem, noise = f"{stems[a]}_style_{stems[b]}", found.noise(torch.tensor([a]))
         yield Row(
             name=f"{names[a]} in the style of {names[b]}",
@@ -149,3 +212,55 @@ def mixture(found: Inversions, content: Tensor, style: Tensor, *, first: int) ->
     pairs = zip(found.codes[content], found.codes[style], strict=True)
     codes = [mix_styles(u[None], v[None], first=first)[0] for u, v in pairs]  # each [1, L, w_dim]
     return found.synthesise(torch.cat(codes), found.noise(content))
+
+
+def transferred(
+    context: EvaluationContext, found: Inversions, content: Tensor, of: Tensor, style: StyleTransfer
+) -> Tensor:
+    """Codes float [m, L, w_dim] of the places `content` in the style of the pictures `of`."""
+    device, noise = found.device, found.noise(content)
+    style.perceptual.to(device)
+    maps = found.plain_noise if noise is None else [one.to(device) for one in noise]
+    targets = to_float(_pictures(context, found, of)).to(device)
+    codes = found.codes[content].to(device)
+    return style.transfer(codes, targets, generator=found.generator, noise=maps).cpu()
+
+
+def _pictures(context: EvaluationContext, found: Inversions, places: Tensor) -> Tensor:
+    """The pictures at places, uint8 [m, 3, R, R]; of codes alone, those of the codes."""
+    if isinstance(found, KnownCodes):
+        return found.images(places)
+    return torch.stack([context.dataset[i]["image"] for i in places.tolist()])
+
+
+@torch.no_grad()
+def _distances(
+    context: EvaluationContext,
+    found: Inversions,
+    partner: Tensor,
+    outputs: Iterator[Tensor],
+    style: StyleTransfer,
+) -> MetricValues:
+    """How far outputs, the exchange of codes and the content are from style and content."""
+    rows: dict[str, list[Tensor]] = {}
+    f: Any = style.perceptual
+    for (begin, end), made in zip(found.chunks, outputs, strict=True):
+        index = torch.arange(begin, end)
+        of, inverted = partner[index], found.images(index)
+        exchanged = mixture(found, index, of, first=style.first)
+        targets = style.of(to_float(_pictures(context, found, of)).to(found.device))
+        known = f(to_float(inverted).to(found.device)).flatten(1)
+        for name, images in (("", made), ("exchanged_", exchanged), ("content_", inverted)):
+            y = to_float(images).to(found.device)
+            rows.setdefault(f"{name}style_distance", []).append(style.distance(y, targets))
+            far = (f(y).flatten(1) - known).square().sum(1) / known.square().sum(1)
+            if images is not inverted:
+                rows.setdefault(f"{name}content_distance", []).append(far)
+    measured = MetricValues()
+    whose = {"exchanged": "of exchanged codes", "content": "of the content alone"}
+    for name, values in rows.items():
+        form = STYLE if name.endswith("style_distance") else CONTENT
+        what = whose.get(name.split("_")[0] if name.count("_") > 1 else "", "of the outputs")
+        text = form.format(statistics=style.statistics, what=what)
+        measured.add_mean(name, torch.cat(values).cpu(), seed=context.seed, text=text)
+    return measured

@@ -1,0 +1,92 @@
+"""Style transfer: the upper layers of a code moved to the feature statistics of another image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from idinvert.annotations import PositiveFloat, PositiveInt
+from idinvert.errors import ConfigError
+from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.perceptual import all_taps
+
+Statistics = Literal["moments", "gram"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StyleTransfer(Descent):
+    """Optimise the upper layers of codes until F's statistics are those of other images.
+
+    The lower layers, which hold the content, stay. The loss is the sum over the layers that F taps
+    of ‖s(F_l(y)) − s(F_l(G(w)))‖² / ‖s(F_l(y))‖², y the image whose style is taken.
+
+    Args:
+        perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode.
+        first: the first layer that moves.
+        statistics: s: "moments" (mean and standard deviation of each channel) or "gram" (products
+            of channels), over the positions of a layer.
+
+    Raises:
+        ConfigError: there is no F, or it gives one layer only.
+
+    Source: Gatys et al. 2016 for Gram matrices, Huang and Belongie 2017 for moments; "GAN
+        Inversion: A brief walkthrough, part IV" names style transfer as an application.
+    """
+
+    perceptual: Any
+    first: int
+    statistics: Statistics
+    steps: PositiveInt = 100
+    lr: PositiveFloat = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.perceptual is None:
+            raise ConfigError(
+                "task.statistics compares features, and there is no perceptual network: give one "
+                "(perceptual=…), or leave task.statistics out"
+            )
+        self.taps = all_taps(self.perceptual)
+
+    def of(self, images: Tensor) -> list[Tensor]:
+        """The statistics of images [N, 3, R, R], layer by layer, each [N, K]."""
+        return [statistics_of(maps, kind=self.statistics) for maps in self.taps(images)]
+
+    def distance(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
+        """The loss of images, [N], from the statistics of others."""
+        pairs = zip(self.of(images), targets, strict=True)
+        terms = [(s - t).square().sum(1) / t.square().sum(1) for s, t in pairs]
+        return torch.stack(terms).sum(0)
+
+    def transfer(self, codes: Tensor, styles: Tensor, *, generator: Any, noise: Any) -> Tensor:
+        """The codes [N, L, w_dim] with the content of `codes` and the style of images.
+
+        Args:
+            codes: of the content, float [N, L, w_dim].
+            styles: images [N, 3, R, R] in [-1, 1].
+            generator: frozen G.
+            noise: what G is given.
+        """
+        with gradients():
+            lower = plain(codes)[:, : self.first]
+            with torch.no_grad():
+                targets = self.of(plain(styles))
+            found = self.minimise(
+                start=[plain(codes)[:, self.first :]],
+                synthesise=lambda upper: generator.synthesis(
+                    torch.cat([lower, upper], dim=1), noise=noise
+                ),
+                objective=lambda images, upper: {"style": self.distance(images, targets)},
+            )
+        return torch.cat([lower, found.variables[0]], dim=1)
+
+
+def statistics_of(maps: Tensor, *, kind: Statistics) -> Tensor:
+    """Statistics of features [N, C, h, w] over their positions: [N, 2C] or [N, C²]."""
+    flat = maps.flatten(2)
+    if kind == "gram":
+        return (flat @ flat.transpose(1, 2) / flat.shape[2]).flatten(1)
+    deviation = (flat.var(2, unbiased=False) + 1e-8).sqrt()
+    return torch.cat([flat.mean(2), deviation], dim=1)
