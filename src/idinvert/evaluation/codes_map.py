@@ -51,7 +51,8 @@ def draw_map(
         `series` x and y.
 
     Raises:
-        ConfigError: no methods, two of one label, or they are of different generators.
+        ConfigError: no methods, two of one label, or they are of different generators or of a
+            conditional one.
     """
     context.entries.check_methods(methods, key="task.methods")
     labels = [method["label"] for method in methods]
@@ -71,6 +72,7 @@ def draw_map(
         "methods": [[label, one.identity] for label, one in zip(labels, contexts, strict=True)]
     }
     first = contexts[0]
+    native = native_samples(first.generator, range(SAMPLES), seed=context.seed)
     out = first.folder("codes_map", **options, plane=plane, n=first.n)
     with context.locked(out, *(one.inversions.parent for one in contexts)):
         begin = time.monotonic()
@@ -79,7 +81,6 @@ def draw_map(
         if not done:
             return []
         codes = {label: found.codes for label, found in done.items()}
-        native = native_samples(first.generator, range(SAMPLES), seed=context.seed)
         few = native[: first.count]
         known = principal_plane([few] if plane == "native" else [few, *codes.values()])
         contour = native_contour(known.places(native))

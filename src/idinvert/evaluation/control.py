@@ -184,10 +184,11 @@ def _compared(
         others = torch.arange(len(network.names)) != k
         if not suffix and others.any():
             columns["leaked"] = change[..., others].abs().mean(dim=2)
-    n = loop.codes(torch.zeros_like(found.codes[:1]), torch.ones(1)).double()
-    length = n.square().sum(dim=2).mean(dim=1).sqrt()
-    native = distribution(found.generator, seed=loop.context.seed)
-    columns["code_moved"] = alpha.abs() * length / native.radii.median()
+    if not getattr(found.generator, "c_dim", 0):  # else M has no codes without a label
+        n = loop.codes(torch.zeros_like(found.codes[:1]), torch.ones(1)).double()
+        length = n.square().sum(dim=2).mean(dim=1).sqrt()
+        native = distribution(found.generator, seed=loop.context.seed)
+        columns["code_moved"] = alpha.abs() * length / native.radii.median()
     difference = to_float(images) - to_float(torch.cat(inverted))[:, None]
     columns["edit_mse"] = difference.double().square().mean(dim=(2, 3, 4))
     return columns
