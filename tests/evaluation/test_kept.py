@@ -50,7 +50,10 @@ def bases(directions):
     wider = Direction("light", light.vector, light.layers, {"sigma": [0.7] * 6})
     return {
         interpolate: ({}, {"steps": [3], "seed": [1]}),
-        mix: ({}, {"first": [2], "seed": [1]}),
+        mix: (
+            {"statistics": "gram", "steps": 2},
+            {"first": [2], "seed": [1], "statistics": ["moments"], "steps": [3], "lr": [0.1]},
+        ),
         sample: ({}, {"truncation": [0.5], "seed": [1]}),
         manipulate: (
             {"directions": {"light": light}, "unit": "sigma"},

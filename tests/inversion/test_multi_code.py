@@ -7,7 +7,7 @@ import torch
 from idinvert.errors import ConfigError
 from idinvert.inversion.loop import Descent
 from idinvert.inversion.multi_code import MultiCodeInverter, blend, usual_layer
-from idinvert.inversion.optimize_codes import Region
+from idinvert.inversion.observation import Region
 from idinvert.networks.generator import SynthesisState
 from idinvert.networks.stylegan import StyleGANGenerator
 from idinvert.networks.stylegan2 import StyleGAN2Generator
@@ -172,7 +172,7 @@ def test_the_terms_are_over_a_region_where_there_is_one():
     mask[:, :, :8] = 1
     region = Region(mask, 0.0, torch.full((2,), 0.5, dtype=torch.float64))
     kw = dict(generator=generator, ids=torch.arange(2), progress=None)
-    found = inverter(steps=2)._invert(x, **kw, region=region)
+    found = inverter(steps=2)._invert(x, **kw, observation=region)
     inside = (found.start_images - x)[:, :, :8].square().flatten(1).mean(1)
     torch.testing.assert_close(found.losses[0], inside)
 
