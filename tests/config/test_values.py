@@ -212,7 +212,7 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> 
         ("evaluate", "inversion.keep_best=1", "expected true or false"),
         ("evaluate", "n=0", "got n=0"),
         ("evaluate", "split=tset", "expected 'test', 'val' or 'train'"),
-        ("evaluate", "inversion.schedule=slow", "expected 'constant', 'cosine' or 'ramps'"),
+        ("evaluate", "inversion.schedule=slow", "'cosine', 'ramps' or 'halvings'"),
     ],
 )
 def test_what_a_user_types_wrong(program: str, word: str, said: str) -> None:
