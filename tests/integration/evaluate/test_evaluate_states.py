@@ -64,6 +64,23 @@ def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
             on_run(f"task={task}", f"images={out / 'codes.safetensors'}")
 
 
+def test_a_call_that_was_stopped_goes_on_to_the_same_features(
+    on_run: Callable[..., Any], photos: Path, tmp_path: Path
+) -> None:
+    for method in (METHOD, ("inversion=layers", "inversion.steps=2", "inversion.layer=2")):
+        out = tmp_path / method[0]
+        words = [*method, "task=invert", f"images={photos}", f"task.out={out}", "batch_size=1"]
+        on_run(*words)
+        whole = (out / "codes.safetensors").read_bytes()
+        first, second = sorted((out / "parts").glob("part-*.safetensors"))
+        written = first.stat().st_mtime_ns
+        for path in (second, out / "codes.safetensors"):
+            path.unlink()
+        on_run(*words)
+        assert (out / "codes.safetensors").read_bytes() == whole
+        assert first.stat().st_mtime_ns == written
+
+
 def test_tasks_on_codes_refuse_the_method_by_name(
     on_run: Callable[..., Any], photos: Path, tmp_path: Path
 ) -> None:
