@@ -19,7 +19,7 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
-from idinvert.evaluation.inversions import invert_images, require_codes
+from idinvert.evaluation.inversions import invert_images
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import command, device_in_words, versions
@@ -152,7 +152,6 @@ def find_omissions(
     """
     begin, found = time.monotonic(), None
     if other_path is None and source == "inverted":
-        require_codes(context, task="omissions")
         found = invert_images(context)
     else:
         context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
