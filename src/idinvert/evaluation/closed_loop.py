@@ -20,8 +20,9 @@ from idinvert.evaluation.manipulation import Moves
 
 Ask = float | list[float] | None
 ALONE = """\
-note: task.second=null, so no other network checks. One that is trained with another seed does:
-  python train.py experiment=attributes seed=1 data={data}, then task.second=FOLDER of that run"""
+note: task.second=null, so no other network checks. To train one:
+  python train.py experiment=attributes seed=1 data={data}
+  Then give the folder of that run as task.second."""
 
 
 @dataclass(frozen=True, kw_only=True)
