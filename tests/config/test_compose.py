@@ -58,7 +58,7 @@ def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program: str) 
         ("evaluate", "nimg=4", "is a choice of train.py."),
         ("evaluate", "images.path=x", "images has no keys here, and is set as images=…"),
         ("evaluate", "task.alpha=1", "task has no keys here, and is set as task=…"),
-        ("evaluate", "task.out=x", "There is task.out with task=diffusion or interpolation or"),
+        ("evaluate", "task.out=x", "There is task.out with task=control or diffusion or"),
         ("evaluate", "foo.bar.baz=1", "Known here: attributes, "),
         ("evaluate", "inversion=paper", "There is objective=paper."),
     ],
