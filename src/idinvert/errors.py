@@ -134,7 +134,8 @@ class Note(UserWarning):
 
 
 def show_notes_plainly() -> None:
-    """Makes a program print notes as single lines; other warnings stay as they are."""
+    """Makes a program print notes as single lines, each once; other warnings stay as they are."""
+    warnings.simplefilter("once", Note)
     usual = warnings.formatwarning
 
     def formatted(
