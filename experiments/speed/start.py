@@ -7,6 +7,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,10 @@ COMMANDS = {
     "import idinvert.cli.evaluate": ["-c", "import idinvert.cli.evaluate"],
     "train.py --cfg job": [str(ROOT / "train.py"), "experiment=domain_guided", "--cfg", "job"],
     "evaluate.py --cfg job": [str(ROOT / "evaluate.py"), "--cfg", "job"],
+    "evaluate.py table=table1_methods": [
+        *(str(ROOT / "evaluate.py"), "table=table1_methods", "evaluate_missing=false"),
+        f"system.outputs={tempfile.gettempdir()}/idinvert-start",
+    ],
 }
 
 

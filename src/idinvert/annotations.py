@@ -6,7 +6,7 @@ here imports pydantic: a constructor called from Python does not pay for the che
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
@@ -80,3 +80,8 @@ Norm = Annotated[str, Among("batch", "sync", "none")]
 Space = Annotated[str, Among("w_plus", "w", "z")]
 """Of the codes that an inversion moves."""
 ScheduleName = Annotated[str, Among("constant", "cosine", "ramps", "halvings")]
+OnCorrupt = Literal["error", "skip"]
+"""What is done with damaged and small images."""
+Unit = Literal["length", "sigma"]
+"""Of a step along a direction: its length 1, or the standard deviation of codes along it."""
+Film = Literal["gif", "webp", "mp4"]

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from idinvert.annotations import Unit
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.run_defaults import with_run, with_trained_generator
@@ -26,7 +27,7 @@ from idinvert.data.decode import as_pictures, fit
 from idinvert.data.folder import read_images
 from idinvert.data.formats import stems_of
 from idinvert.editing.directions import Direction
-from idinvert.editing.edits import Unit, interpolate, manipulate, mix_styles
+from idinvert.editing.edits import interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext

@@ -77,7 +77,7 @@ def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(
     words = [f"experiment={experiment}", "generator=checkpoint", trained]
     words += ["perceptual=none"] if "perceptual" in ASKED[experiment] else []
     parts = assemble(composed(*words))
-    networks = {"generator", "discriminator", "encoder", "perceptual"}
+    networks = {"generator", "discriminator", "encoder", "perceptual", "segmenter"}
     assert set(parts.unused) == networks - ASKED[experiment]
     assert not parts.module.generator.training
     for name in ASKED[experiment] - {"perceptual"}:

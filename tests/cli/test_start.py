@@ -30,6 +30,42 @@ commands.evaluate()
 """
 HEAVY = {"lpips", "sklearn", "pandas", "IPython", "gradio", "lmdb", "optuna", "submitit"}
 
+IMPORTS = """
+import atexit, sys
+from idinvert import __main__ as programs
+atexit.register(lambda: print(*set(sys.modules), file=sys.stderr))
+sys.argv = sys.argv[1:]
+getattr(programs, sys.argv[0].removesuffix(".py"))()
+"""
+LIGHTNING = {"pytorch_lightning", "torchmetrics", "torchvision", "torch_fidelity", "torch._dynamo"}
+TORCH = {"torch", "matplotlib", "pandas", "wandb", *LIGHTNING}
+TABLE = "evaluate_missing=false"
+"""Shows a table and evaluates nothing."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["train.py", "--help"], TORCH),
+        (["evaluate.py", "--version"], TORCH),
+        (["train.py", "experiment=domain_guided", "--cfg", "job"], TORCH),
+        (["evaluate.py", "task=manipulation", "--cfg", "job"], TORCH),
+        (["evaluate.py", "table=table1_methods", TABLE], LIGHTNING | {"matplotlib", "wandb"}),
+        (["evaluate.py", "table=table2_editing", "scale=full", TABLE], LIGHTNING),
+        (["evaluate.py", "table=fig10_lambda_dom", TABLE], LIGHTNING),
+    ],
+)
+def test_what_is_only_shown_imports_neither_torch_nor_lightning(
+    words: list[str], without: set[str], tmp_path: Path
+) -> None:
+    """Counted in modules, not in seconds: a table needs torch, and nothing that Lightning needs."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not without & set(done.stderr.splitlines()[-1].split())
+
 
 @pytest.mark.slow
 def test_a_program_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from torch import distributed
 
 from idinvert.acceleration import use_tf32
 from idinvert.config.compose import register
@@ -116,7 +116,7 @@ def check_devices(trainer: dict[str, Any]) -> None:
     _check_gpus(trainer)
     devices, nodes = devices_of(trainer), int(trainer["num_nodes"])
     asked = f"trainer.devices={devices} on each of trainer.num_nodes={nodes}"
-    if TorchElasticEnvironment.detect():
+    if distributed.is_available() and distributed.is_torchelastic_launched():
         here, machines = os.environ["LOCAL_WORLD_SIZE"], os.environ["GROUP_WORLD_SIZE"]
         if int(os.environ["WORLD_SIZE"]) != devices * nodes:
             raise ConfigError(
@@ -231,7 +231,8 @@ def _check_tasks(devices: int, nodes: int, *, asked: str) -> None:
 
 def _under_slurm() -> bool:
     """Whether Lightning takes its ranks from Slurm; a shell in a job is no rank."""
-    return "SLURM_NTASKS" in os.environ and SLURMEnvironment.job_name() not in (
-        "bash",
-        "interactive",
-    )
+    if "SLURM_NTASKS" not in os.environ:
+        return False
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return SLURMEnvironment.job_name() not in ("bash", "interactive")

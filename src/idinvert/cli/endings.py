@@ -18,7 +18,6 @@ from idinvert.cli.slurm import in_cluster_job
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import PLACES, DataError, IdinvertError, OutputError, as_typed
 from idinvert.tracking.status import read_facts
-from idinvert.training.callbacks.stop import PEOPLE
 from idinvert.untrusted import IrregularError
 
 LONGEST = 500
@@ -80,7 +79,7 @@ def stopped_by_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    before = {number: signal.signal(number, stop) for number in PEOPLE}
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from idinvert.cli.assemble import choices_of
@@ -255,8 +254,7 @@ class _AnyF(nn.Module):
 def _expected(train: tuple[str, ...], kind: str, evaluate: tuple[str, ...]) -> dict[str, Any]:
     config, encoder, choices = _trained(train, kind)
     asked = {**_composed("evaluate", evaluate), "perceptual": config["perceptual"]}
-    with torch.device("meta"):
-        inverter = wire.build_method(asked["inversion"], asked, encoder=encoder, perceptual=_AnyF())
+    inverter = wire.build_method(asked["inversion"], asked, encoder=encoder, perceptual=_AnyF())
     alone = not wire.takes(asked["inversion"], "encoder")
     if alone:  # its record is of the generator's run, of whose training no row speaks
         choices = {key: choices[key] for key in ("scale", "generator")}
@@ -271,19 +269,18 @@ def _trained(words: tuple[str, ...], kind: str) -> tuple[dict[str, Any], Any, di
     """The configuration of a training, E without weights, and the choices of its run."""
     config = _composed("train", words)
     generator = _generator(kind, tuple(w for w in words if w.partition("=")[0].startswith("scale")))
-    with torch.device("meta"):
-        encoder: Any = wire.fresh_encoder(config["encoder"], config["latent"], generator=generator)
-    return config, encoder, choices_of(config, generator=generator, encoder=encoder)
+    encoder: Any = wire.fresh_encoder(config["encoder"], config["latent"], generator=generator)
+    # Kept without weights; to build it so (`torch.device("meta")`) imports more than it saves.
+    return config, encoder.to("meta"), choices_of(config, generator=generator, encoder=encoder)
 
 
 @functools.lru_cache(maxsize=16)
 def _generator(kind: str, scale: tuple[str, ...]) -> Any:
-    """The generator that ``experiment=gan`` trains for a kind at a scale, without weights."""
+    """A generator like the one that ``experiment=gan`` trains for a kind at a scale."""
     architecture, multi_w = kind.split("_")[0], KINDS[kind][1]
     words = (f"generator={architecture}", f"generator.multi_w={multi_w}", *scale)
     config = _composed("train", ("experiment=gan", *words))
-    with torch.device("meta"):
-        return build(config["generator"], key="generator")
+    return build(config["generator"], key="generator")
 
 
 @functools.lru_cache(maxsize=256)

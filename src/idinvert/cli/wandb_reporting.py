@@ -26,8 +26,6 @@ from idinvert.results.record import Record, to_dict
 from idinvert.results.render import to_grid
 from idinvert.tracking.artifacts import DataSet, Weights, log_inputs
 from idinvert.tracking.results import Result, log_results, log_table
-from idinvert.tracking.tensorboard_logger import NimgTensorBoardLogger, require_tensorboard
-from idinvert.tracking.wandb_logger import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 from idinvert.untrusted import read_json
 
@@ -53,6 +51,8 @@ def check_account(config: Mapping[str, Any]) -> None:
     """
     options = wandb_options(config)
     if (config["logger"] or {}).get("tensorboard") is not None:
+        from idinvert.tracking.tensorboard_logger import require_tensorboard
+
         require_tensorboard()
     if options is not None and not options["offline"]:
         require_account()
@@ -66,6 +66,9 @@ def pictures_wanted(config: Mapping[str, Any]) -> int:
 
 def track_training(parts: Parts, *, folder: Path) -> list[Any]:
     """The loggers of a training beside its files; a run's id is W&B's too."""
+    from idinvert.tracking.tensorboard_logger import NimgTensorBoardLogger
+    from idinvert.tracking.wandb_logger import NimgWandbLogger
+
     options = wandb_options(parts.config)
     board = (parts.config["logger"] or {}).get("tensorboard")
     boards = [] if board is None else [NimgTensorBoardLogger(folder, **board)]

@@ -251,6 +251,13 @@ class TensorBoard:
     flush_secs: PositiveInt
 
 
+Precision = Literal[
+    64, 32, 16, "64", "32", "16", "bf16", "64-true", "32-true", "16-true", "bf16-true", "16-mixed",
+    "bf16-mixed", "transformer-engine", "transformer-engine-float16",
+]  # fmt: skip
+"""Lightning's own; here, so that no command imports Lightning to look at it."""
+
+
 @dataclass
 class Trainer:
     """Lightning's Trainer, where its own annotations say less than it takes."""
@@ -264,6 +271,7 @@ class Trainer:
     )
     num_nodes: PositiveInt
     strategy: Name
+    precision: Precision | None
 
 
 TOP = {"train": TrainConfig, "evaluate": EvaluateConfig}

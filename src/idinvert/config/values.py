@@ -47,6 +47,8 @@ NOT_OF_TRAINER = {
 """What to use instead of some parameters of the Trainer."""
 WITH_LIGHTNING = ("objective", "task", "trainer", "callbacks")
 """Keys whose classes load Lightning; they are looked at last."""
+UNTOLD = object()
+"""The annotation of a parameter that only an import can tell."""
 WORDS = {"None": "null", "valid integer": "whole number", "a valid string": "text"}
 WORDS |= {"a valid array": "a list", "an object": "a group of keys"}
 WORDS |= {"a valid boolean": "true or false", "valid ": "", "greater than or equal to": "at least"}
@@ -102,7 +104,7 @@ def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     top = schema.TOP["evaluate" if "task" in config else "train"]
     yield from _described(config, "", _of_dataclass(top))
     nodes = dict(_nodes(config, ""))
-    # In the order of what it costs: no import, torch (4 s), Lightning (13 s).
+    # In the order of what it costs: no import, torch, Lightning with all that it imports.
     for key, node in nodes.items():
         if node.get("_target_") == TRAINER:
             yield from _of_trainer(node, key)
@@ -110,11 +112,17 @@ def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
             yield from _described(node, key, _of_dataclass(schema.GROUPS[key]))
     built = [key for key, node in nodes.items() if "_target_" in node]
     for key in built:
-        takes = _in_source(str(nodes[key]["_target_"]))
-        plain = {name: value for name, value in nodes[key].items() if not _is_node(value)}
-        yield from ((f"{key}.{name}", plain[name], takes[name]) for name in takes if name in plain)
+        for name, takes in _told(nodes[key]).items():
+            if takes is not UNTOLD and not _is_node(nodes[key].get(name, {"_target_": ""})):
+                yield f"{key}.{name}", nodes[key][name], takes
     for key in sorted(built, key=lambda key: key.startswith(WITH_LIGHTNING)):
-        yield from _of_signature(nodes[key], key)
+        told = _told(nodes[key])
+        parameters = {name: value for name, value in nodes[key].items() if name[:1] != "_"}
+        if not all(
+            name in told and (told[name] is not UNTOLD or _is_node(value))
+            for name, value in parameters.items()
+        ):
+            yield from _of_signature(nodes[key], key)
 
 
 def _nodes(node: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -149,6 +157,12 @@ def _of_trainer(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, An
     yield from ((f"{at}.{name}", node[name], takes[name]) for name in takes.keys() & node.keys())
 
 
+def _told(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameter to annotation of a node's target, as far as no import is needed to know it."""
+    name = str(node["_target_"])
+    return _of_dataclass(schema.Trainer) if name == TRAINER else _in_source(name)
+
+
 def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, Any]]:
     from hydra.utils import get_object
 
@@ -175,7 +189,8 @@ def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, 
 def _in_source(name: str) -> dict[str, Any]:
     """Parameter to annotation of a class or function of this package, without importing it.
 
-    Only those that the words of `idinvert.annotations` and of typing say; the import tells all.
+    What other words than those of `idinvert.annotations` and of typing say is `UNTOLD`, and what a
+    base class of another kind takes is left out; the import tells all.
     """
     *path, last = name.split(".")
     file = Path(__file__).parents[2].joinpath(*path).with_suffix(".py")
@@ -185,9 +200,13 @@ def _in_source(name: str) -> dict[str, Any]:
     classes = {one.name: one for one in body if isinstance(one, ast.ClassDef)}
     functions = {one.name: one for one in body if isinstance(one, ast.FunctionDef)}
     takes: list[tuple[str, Any, Any]] = []
-    base = ""
+    base, without = "", set[str]()
     while (described := classes.pop(last, None)) is not None:
         base = next((one.id for one in described.bases if isinstance(one, ast.Name)), "")
+        for one in described.keywords:  # `without`, which EncoderTraining takes off the signature
+            if not isinstance(one.value, ast.Set):
+                return {}
+            without |= ast.literal_eval(one.value)
         inside = {one.name: one for one in described.body if isinstance(one, ast.FunctionDef)}
         if functions := {last: inside["__init__"]} if "__init__" in inside else {}:
             base = base if functions[last].args.kwarg else ""  # which hands the rest on
@@ -203,19 +222,22 @@ def _in_source(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, written, default in takes:
         stub = type(name, (), {"__annotations__": {key: ast.unparse(written)}})
+        hint: Any = UNTOLD
         with contextlib.suppress(NameError, TypeError):
             hint = typing.get_type_hints(stub, known, include_extras=True)[key]
-            unset = isinstance(default, ast.Constant) and default.value is None
-            kept = "init=False" not in ((default and ast.unparse(default)) or "")
-            kept = kept and typing.get_origin(hint) is not typing.ClassVar
-            found.setdefault(key, (hint | None if unset else hint) if kept else None)
+            if isinstance(default, ast.Constant) and default.value is None:
+                hint = hint | None
+        kept = "init=False" not in ((default and ast.unparse(default)) or "")
+        kept = kept and not ast.unparse(written).startswith("ClassVar")
+        found.setdefault(key, hint if kept else None)
     imported = [
         f"{one.module}.{base}"
         for one in body
         if isinstance(one, ast.ImportFrom) and base in [alias.name for alias in one.names]
     ]
     inherited = _in_source(imported[0]) if imported else {}
-    return inherited | {key: takes for key, takes in found.items() if takes is not None}
+    found = inherited | found | dict.fromkeys(without)
+    return {key: takes for key, takes in found.items() if takes is not None}
 
 
 def _is_node(value: Any) -> bool:

@@ -14,7 +14,7 @@ from idinvert.errors import ConfigError
 
 PATHS = ("run", "images", "records", "system.outputs", "system.cache", "logging.panel_directions")
 """Keys that hold a path."""
-LAST = ("path", "cache_dir", "mask", "out", "directions")
+LAST = ("path", "cache_dir", "mask", "out", "directions", "second")
 """Last parts of keys that do; so do those that end in ``_path``."""
 PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z./][\w./:-]*", re.ASCII | re.IGNORECASE)
 """What means the same to Hydra with quotes and without."""

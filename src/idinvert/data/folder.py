@@ -6,11 +6,11 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from torch.utils.data import Dataset
 
-from idinvert.annotations import Count, Name, PathText, PositiveFloat, PositiveInt
+from idinvert.annotations import Count, Name, OnCorrupt, PathText, PositiveFloat, PositiveInt
 from idinvert.data.content import default_cache_dir, files_below
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
@@ -20,7 +20,6 @@ from idinvert.data.source import FolderSource, ImageSource, open_source
 from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError, Note
 
-OnCorrupt = Literal["error", "skip"]
 RESULTS = "codes.safetensors"
 """Lies in a folder of pictures that an evaluation wrote."""
 

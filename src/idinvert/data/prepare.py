@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import PIL
 
+from idinvert.annotations import OnCorrupt
 from idinvert.data.decode import DECODER
 from idinvert.data.pool import in_order
 from idinvert.data.prepare_journal import PNG, Made, Tally, add_to_journal, make, read_journal
@@ -40,7 +41,6 @@ from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLocked
 from idinvert.untrusted import memory_bytes, read_bounded, regular
 
 Form = Literal["zip", "folder"]
-OnCorrupt = Literal["skip", "error"]
 UNUSABLE = {"corrupt": "damaged", "small": "too small"}
 BLOCK = 32  # images a worker takes at once, and the journal commits at once
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from idinvert.annotations import Count, PathText, PositiveFloat, PositiveInt
+from idinvert.annotations import Count, OnCorrupt, PathText, PositiveFloat, PositiveInt
 from idinvert.data.domain import Domain
-from idinvert.data.folder import OnCorrupt, assemble
+from idinvert.data.folder import assemble
 from idinvert.data.prepared import read_prepared
 from idinvert.data.source import ImageSource, open_source
 from idinvert.data.split import Places, draw

@@ -1,15 +1,15 @@
 """Edits of inverted codes: along a direction, between two, with the style of another (Sec. 4.3)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from idinvert.annotations import Unit
 from idinvert.editing.directions import Direction, check_direction
 from idinvert.errors import ConfigError
 
-Unit = Literal["length", "sigma"]
 UNITS = get_args(Unit)
 AUTHORS_FIRST = 10 / 14
 """The authors' style mixing replaces layers 10 to 13 of 14."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, Name, PathString, PositiveFloat
+from idinvert.annotations import Count, Name, OnCorrupt, PathString, PositiveFloat
 from idinvert.data.convert import to_float
 from idinvert.data.formats import stems_of
 from idinvert.evaluation import networks as wire
@@ -21,7 +21,7 @@ from idinvert.evaluation.inversions import Inversions, invert_images, require_co
 from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.outputs import make_outputs, write_csv
 from idinvert.evaluation.own_edits import Edit, Row, of_inversions, pictures_of, write_edits
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
+from idinvert.annotations import Count, OnCorrupt, PathString, PositiveFloat, PositiveInt
 from idinvert.config.identity import digest_of
 from idinvert.data.domain import names_of
 from idinvert.data.formats import stems_of
@@ -20,7 +20,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict
 from idinvert.evaluation.outputs import measure_sets, partners_of, require_set_metrics, write_csv
 from idinvert.evaluation.own_edits import Edit, Row, pairs_of, write_edits
-from idinvert.evaluation.own_images import OnCorrupt, open_own, own_folder
+from idinvert.evaluation.own_images import open_own, own_folder
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from idinvert.annotations import Count, Name, PathString, PositiveInt
+from idinvert.annotations import Count, Name, PathString, PositiveInt, Unit
 from idinvert.data.domain import Domain
 from idinvert.editing.directions import Direction
-from idinvert.editing.edits import Unit, inner_steps
+from idinvert.editing.edits import inner_steps
 from idinvert.errors import ConfigError, DataError, IdinvertError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import split_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
+from idinvert.annotations import Count, Film, OnCorrupt, PathString, PositiveFloat, PositiveInt
 from idinvert.data.domain import names_of
 from idinvert.data.formats import stems_of
 from idinvert.editing.edits import inner_steps
@@ -24,7 +24,6 @@ from idinvert.evaluation.outputs import (
 from idinvert.evaluation.own_edits import (
     FRAMES,
     Edit,
-    Film,
     Row,
     check_film,
     of_inversions,
@@ -32,7 +31,7 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from idinvert.annotations import PathString, PositiveFloat
+from idinvert.annotations import OnCorrupt, PathString, PositiveFloat
 from idinvert.data.formats import stems_of
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError
@@ -19,7 +19,6 @@ from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, write_shown_tensors
 from idinvert.evaluation.own_edits import Edit, Row, write_edits
 from idinvert.evaluation.own_images import (
-    OnCorrupt,
     invert_own,
     open_own,
     own_folder,

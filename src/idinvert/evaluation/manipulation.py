@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, Name, PathString, PositiveFloat
+from idinvert.annotations import Count, Film, Name, OnCorrupt, PathString, PositiveFloat, Unit
 from idinvert.data.formats import safe, stems_of
 from idinvert.editing.directions import Direction, check_direction
-from idinvert.editing.edits import UNITS, Unit, sigma_of
+from idinvert.editing.edits import UNITS, sigma_of
 from idinvert.editing.edits import manipulate as moved_codes
 from idinvert.errors import ConfigError
 from idinvert.evaluation.code_metrics import STEPS, measured_movement
@@ -27,14 +27,13 @@ from idinvert.evaluation.outputs import (
 from idinvert.evaluation.own_edits import (
     FRAMES,
     Edit,
-    Film,
     Row,
     check_film,
     of_inversions,
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, PathString, PositiveFloat, PositiveInt
+from idinvert.annotations import Count, OnCorrupt, PathString, PositiveFloat, PositiveInt
 from idinvert.data.convert import to_float
 from idinvert.data.domain import names_of
 from idinvert.data.formats import stems_of
@@ -31,7 +31,7 @@ from idinvert.evaluation.own_edits import (
     pictures_of,
     write_edits,
 )
-from idinvert.evaluation.own_images import KnownCodes, OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record

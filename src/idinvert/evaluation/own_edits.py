@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
 
-Film = Literal["gif", "webp", "mp4"]
 FRAMES, PAUSE = 24, 80
 """Frames of a film in one direction, and milliseconds of each; it runs forth and back."""
 SIDE = 256

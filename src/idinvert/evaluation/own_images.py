@@ -5,12 +5,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from idinvert.annotations import OnCorrupt
 from idinvert.config.identity import mark_of
 from idinvert.data.domain import Domain
 from idinvert.data.folder import read_images
@@ -27,8 +28,6 @@ from idinvert.evaluation.inversions import (
 )
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.networks.generator import SynthesisState
-
-OnCorrupt = Literal["error", "skip"]
 
 
 def open_own(

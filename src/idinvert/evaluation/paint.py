@@ -8,7 +8,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, Name, PathString, PositiveFloat, PositiveInt, Share, Weight
+from idinvert.annotations import (
+    Count,
+    Name,
+    OnCorrupt,
+    PathString,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Weight,
+)
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.formats import stems_of
 from idinvert.editing.masks import fit_mask, read_mask
@@ -17,7 +26,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.intervention import Search, causes_of, layer_of, require_units
 from idinvert.evaluation.inversions import require_codes
-from idinvert.evaluation.own_images import KnownCodes, OnCorrupt, invert_own, open_own
+from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
 from idinvert.evaluation.page import Entry, write_contact_sheet
 from idinvert.evaluation.pictures import Sheet, label_of, to_image, write_sheet
 from idinvert.evaluation.provenance import device_in_words

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from idinvert.annotations import Count, PathString, PositiveFloat
+from idinvert.annotations import Count, OnCorrupt, PathString, PositiveFloat
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import names_of
 from idinvert.data.folder import open_without_results
@@ -26,7 +26,7 @@ from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, make_trainer, predict
 from idinvert.evaluation.outputs import images_of, loader, make_outputs
 from idinvert.evaluation.own_edits import Edit, Row, write_edits
-from idinvert.evaluation.own_images import OnCorrupt, open_own
+from idinvert.evaluation.own_images import open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reconstruction import write_per_image

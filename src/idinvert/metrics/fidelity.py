@@ -4,11 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-import torch_fidelity
 from torch import Tensor
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
 from idinvert.checkpoints.formats.read import read_state_dict
 from idinvert.checkpoints.registry import cache_folder, locate
@@ -17,6 +13,8 @@ from idinvert.durable import hash_of, read_sums, write_sums, written_whole
 from idinvert.errors import CheckpointError
 from idinvert.metrics.distance import Distance, ImageSet, check_sets
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
+
+# torch-fidelity takes seconds to import: that is done where it is used.
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -88,6 +86,8 @@ class InceptionDistance(Distance):
         Raises:
             MissingWeightsError, CheckpointError: see `inception_weights`.
         """
+        from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
+
         check_sets(images=images)
         extractor = create_feature_extractor(
             "inception-v3-compat",
@@ -107,6 +107,9 @@ class InceptionDistance(Distance):
             `fid`; `kid` (100 subsets of min(1000, N)) and, where subsets are smaller than the sets,
             `kid_std` over them; `isc` and `isc_std` (of the outputs, 10 splits).
         """
+        from torch_fidelity.metric_isc import isc_features_to_metric
+        from torch_fidelity.metric_kid import kid_features_to_metric
+
         first, second = x[POOLED], y[POOLED]
         values: dict[str, float] = {}
         if "fid" in self.names:
@@ -156,8 +159,10 @@ class PrecisionRecall(Distance):
         Raises:
             MissingWeightsError, CheckpointError: see `prc_weights`.
         """
+        from torch_fidelity import calculate_metrics
+
         check_sets(outputs=x, reals=y, metric="prc")
-        values = torch_fidelity.calculate_metrics(
+        values = calculate_metrics(
             input1=ImageSet(x),
             input2=ImageSet(y),
             feature_extractor="vgg16",

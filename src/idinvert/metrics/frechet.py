@@ -4,11 +4,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.metric_fid import (
-    KEY_METRIC_FID,
-    fid_features_to_statistics,
-    fid_statistics_to_metric,
-)
 
 from idinvert.data.convert import to_float
 from idinvert.metrics.bootstrap import RESAMPLES, counts_of, resampled
@@ -74,8 +69,10 @@ class ExtractorDistance(Distance):
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """torch-fidelity's Fréchet distance of two sets of features `[N, D]`."""
-    statistics = [fid_features_to_statistics(features) for features in (x, y)]
-    return fid_statistics_to_metric(*statistics, False)[KEY_METRIC_FID]
+    from torch_fidelity import metric_fid  # see `fidelity.py`
+
+    statistics = [metric_fid.fid_features_to_statistics(features) for features in (x, y)]
+    return metric_fid.fid_statistics_to_metric(*statistics, False)[metric_fid.KEY_METRIC_FID]
 
 
 def frechet_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tensor:

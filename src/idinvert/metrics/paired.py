@@ -6,7 +6,6 @@ All take outputs, float `[N, 3, H, W]`, which are clamped to [-1, 1] first, and 
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from idinvert.errors import DataError
 
@@ -48,6 +47,8 @@ def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         DataError: images smaller than the window.
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     outputs, targets = paired(outputs, targets)
     if min(outputs.shape[-2:]) < WINDOW:
         raise DataError(

@@ -5,8 +5,6 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import squeezenet1_1
-from torchvision.models.vgg import cfgs, make_layers
 
 from idinvert.errors import ConfigError
 from idinvert.networks.layers import constructor_arguments
@@ -83,6 +81,8 @@ class VGG16Features(PerceptualNetwork):
                 f"VGG16: got channel order {channel_order!r}, expected one of "
                 f"{list(CHANNEL_ORDERS)}; change perceptual.channel_order"
             )
+        from torchvision.models.vgg import cfgs, make_layers  # takes a second, seldom needed
+
         super().__init__(features=make_layers(cfgs["D"])[:RELU4_3], resize=resize)
         self.architecture = constructor_arguments(locals(), VGG16Features)
         self.channel_order = channel_order
@@ -146,6 +146,8 @@ class SqueezeNetFeatures(PerceptualNetwork):
                 f"SqueezeNet: got input scale {input_scale!r}, expected one of "
                 f"{list(INPUT_SCALES)}; change perceptual.input_scale"
             )
+        from torchvision.models import squeezenet1_1
+
         super().__init__(features=squeezenet1_1(weights=None).features, resize=resize)
         self.architecture = constructor_arguments(locals(), SqueezeNetFeatures)
         self.layer, self.input_scale = layer, input_scale

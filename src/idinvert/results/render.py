@@ -6,11 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from idinvert import durable
 from idinvert.results.cells import Curve, FilledCurves, FilledTable, Missing
@@ -18,6 +14,9 @@ from idinvert.results.record import OF_SETS
 from idinvert.results.select import other_reference
 from idinvert.results.spec import Panel
 from idinvert.results.tables import REFERENCES, measured_header, to_latex, to_markdown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Grid = tuple[list[str], list[list[Any]]]
 """Column names, and lines of them; None where there is no value."""
@@ -203,6 +202,9 @@ def draw_curves(filled: FilledCurves, kind: str) -> bytes:
         places.append((panel, curves, False))
         if any(curve.line.printed for curve in curves):
             places.append((panel, curves, True))
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.0 + 4.4 * len(places), 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(table.title, fontsize=10)
@@ -218,7 +220,9 @@ def draw_curves(filled: FilledCurves, kind: str) -> bytes:
     return drawn.getvalue()
 
 
-def _panel(axes: Axes, panel: Panel, curves: Sequence[Curve], *, title: str, printed: bool) -> None:
+def _panel(
+    axes: "Axes", panel: Panel, curves: Sequence[Curve], *, title: str, printed: bool
+) -> None:
     axes.set(xlabel=panel.x.label, ylabel=panel.y.label)
     axes.set_title(title, fontsize=9)
     axes.set_xscale("log" if panel.x.log else "linear")
@@ -247,7 +251,7 @@ def _panel(axes: Axes, panel: Panel, curves: Sequence[Curve], *, title: str, pri
     )
 
 
-def _draw_measured(axes: Axes, curve: Curve, *, colour: str) -> None:
+def _draw_measured(axes: "Axes", curve: Curve, *, colour: str) -> None:
     line = curve.line
     if curve.points:
         x, y = zip(*sorted(curve.points) if line.over else curve.points, strict=True)
@@ -259,7 +263,7 @@ def _draw_measured(axes: Axes, curve: Curve, *, colour: str) -> None:
         axes.plot([], [], color=colour, linestyle=":", label=f"{line.label}: not measured")
 
 
-def _draw_printed(axes: Axes, curve: Curve, *, colour: str) -> None:
+def _draw_printed(axes: "Axes", curve: Curve, *, colour: str) -> None:
     line = curve.line
     if not line.printed:
         return

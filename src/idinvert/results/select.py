@@ -1,6 +1,6 @@
 """Which records stand in a place: clauses on their fields."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,16 @@ def leaves(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 def failures(record: Record, where: Where) -> list[str]:
     """The clauses that a record does not meet, in words; empty if it matches."""
+    return list(_unmet(record, where))
+
+
+def _unmet(record: Record, where: Where) -> Iterator[str]:
     plain = to_dict(record)
-    failed = []
     for path, wanted in where.items():
         if isinstance(wanted, Within):
             there = leaves(lookup(plain, path, missing={}), path)
             more = {one: value for one, value in there.items() if not wanted.holds(one)}
-            failed += [f"{one} is {_show(value)}, wanted not set" for one, value in more.items()]
+            yield from (f"{one} is {_show(v)}, wanted not set" for one, v in more.items())
             continue
         found = lookup(plain, path, missing=_MISSING)
         if isinstance(wanted, Default):
@@ -93,8 +96,7 @@ def failures(record: Record, where: Where) -> list[str]:
             found = None if found is _MISSING else found
             met = _meets(found, wanted)
         if not met:
-            failed.append(f"{path} is {_show(found)}, wanted {_show(wanted)}")
-    return failed
+            yield f"{path} is {_show(found)}, wanted {_show(wanted)}"
 
 
 def matching(records: Iterable[Record], where: Where) -> list[Record]:
@@ -103,7 +105,7 @@ def matching(records: Iterable[Record], where: Where) -> list[Record]:
     That is the one with the most nimg; of these the one with the most images measured, lest a quick
     trial replace a value; of these the newest.
     """
-    found = [record for record in records if not failures(record, where)]
+    found = [record for record in records if next(_unmet(record, where), None) is None]
     found.reverse()  # of equal age, the one that was written last
     return sorted(found, key=lambda r: (r.nimg, r.n, r.created), reverse=True)
 
