@@ -54,7 +54,8 @@ def test_no_task_that_measures_sets_is_forgotten_here():
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         if names & {"measure_sets", "measured_outputs", "make_outputs"}:
             found.add(path.stem)
-    assert found - {"outputs"} == set(TASKS)
+    pairs_alone = {"control", "restoration"}  # they make images, and measure no sets of them
+    assert found - {"outputs"} - pairs_alone == set(TASKS)
 
 
 @pytest.fixture
