@@ -144,6 +144,7 @@ def test_the_configuration_is_printed_as_a_tree_on_a_terminal_alone(
         shown = out.getvalue()
         monkeypatch.undo()
         assert ("objective" in shown and "├──" in shown) is (terminal and wanted)
+        assert "True" not in shown and "None" not in shown, "as it is typed: true, null"
 
 
 def test_an_error_stands_in_the_log_and_a_bar_does_not(tmp_path: Path) -> None:

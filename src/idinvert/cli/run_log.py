@@ -1,6 +1,7 @@
 """What a run prints at its start, and the file in its folder that keeps what it says."""
 
 import contextlib
+import json
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -33,7 +34,8 @@ def _grow(tree: Tree, key: str, value: Any) -> None:
         for name, below in value.items():
             _grow(branch, str(name), below)
     else:
-        tree.add(f"{key}: {value}".replace("[", r"\["))
+        typed = value if isinstance(value, str) else json.dumps(value, default=str)
+        tree.add(f"{key}: {typed}".replace("[", r"\["))
 
 
 class Tee:
