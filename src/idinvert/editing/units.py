@@ -1,6 +1,6 @@
 """Interventions on units: features set to a value in a region, and which units cause a class.
 
-Source: Bau et al. 2019 (arXiv 1811.10597), Sec. 3.2 and 4.3; article 004, 1.4 and 1.5.
+Source: Bau et al. 2019 (arXiv 1811.10597), Sec. 3.2 and 4.3; the walkthrough, part IV, 1.4, 1.5.
 """
 
 from collections.abc import Callable
