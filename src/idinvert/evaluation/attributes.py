@@ -47,26 +47,49 @@ def read_labels(context: EvaluationContext) -> list[Record]:
         device=device,
         seed=context.seed,
     )
-    content = context.checkpoints["attributes"]
-    record = Record(
+    here = context.replaced(domain=domain)
+    record = record_of_network(here, "attributes", "attributes", measured, n=count, began=began)
+    return context.finish([record], context.outputs, pictures=False)
+
+
+def record_of_network(
+    context: EvaluationContext,
+    task: str,
+    role: str,
+    measured: MetricValues,
+    *,
+    n: int,
+    began: float,
+) -> Record:
+    """The record of a network that was measured by itself, on the CPU.
+
+    Args:
+        context: Its images.
+        task: The task's name.
+        role: The network's, by which `context.checkpoints` knows it.
+        measured: Metrics, protocols, intervals.
+        n: Images measured.
+        began: When the work began, by `time.monotonic`.
+    """
+    content = context.checkpoints[role]
+    return Record(
         run=content,
-        task="attributes",
+        task=task,
         choices={"scale": context.config["scale"]["name"]},
         metrics=measured.metrics,
         protocol=measured.protocol,
         intervals=measured.intervals,
-        n=count,
+        n=n,
         nimg=0,
-        data=context.replaced(domain=domain).data,
-        checkpoints={"attributes": content},
+        data=context.data,
+        checkpoints={role: content},
         versions=versions(),
-        device=device_in_words(device),
+        device=device_in_words(torch.device("cpu")),
         batch_size=context.batch_size,
         seconds=time.monotonic() - began,
         seed=context.seed,
         command=command(),
     )
-    return context.finish([record], context.outputs, pictures=False)
 
 
 @torch.no_grad()

@@ -17,12 +17,12 @@ from idinvert.data.folder import read_images
 from idinvert.data.progress import Progress
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import networks as wire
+from idinvert.evaluation.attributes import record_of_network
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.inversions import invert_images
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
-from idinvert.evaluation.provenance import command, device_in_words, versions
 from idinvert.evaluation.samples import sampled
 from idinvert.evaluation.usual import count_of
 from idinvert.metrics.bootstrap import RESAMPLES, WORDS, counts_of, interval, resampled
@@ -51,7 +51,7 @@ def read_masks(context: EvaluationContext, *, shown: Count = 8) -> list[Record]:
     """
     if not context.first_process:
         return []
-    began, device = time.monotonic(), torch.device("cpu")
+    began = time.monotonic()
     network, domain = segmenter_of(context), masked_images(context)
     wire.require_reads(network, domain.resolution, key="segmenter.path")
     require_classes(network, domain)
@@ -75,24 +75,8 @@ def read_masks(context: EvaluationContext, *, shown: Count = 8) -> list[Record]:
         headers = [("Image", 1), ("Exact mask", 1), ("Read mask", 1)]
         write_sheet(Sheet(rows=rows, headers=headers), out)
     measured = agreement(torch.stack(tables), network.classes, seed=context.seed)
-    record = Record(
-        run=content,
-        task="segmentation",
-        choices={"scale": context.config["scale"]["name"]},
-        metrics=measured.metrics,
-        protocol=measured.protocol,
-        intervals=measured.intervals,
-        n=count,
-        nimg=0,
-        data=context.replaced(domain=domain).data,
-        checkpoints={"segmenter": content},
-        versions=versions(),
-        device=device_in_words(device),
-        batch_size=context.batch_size,
-        seconds=time.monotonic() - began,
-        seed=context.seed,
-        command=command(),
-    )
+    here = context.replaced(domain=domain)
+    record = record_of_network(here, "segmentation", "segmenter", measured, n=count, began=began)
     return context.finish([record], out)
 
 

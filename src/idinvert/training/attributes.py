@@ -7,7 +7,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from idinvert.annotations import PositiveFloat, Weight
 from idinvert.data.convert import to_float
 from idinvert.networks.attributes import AttributeNetwork
-from idinvert.training.clock import random_stream
 from idinvert.training.objective import Objective, adam
 from idinvert.training.schedules import Schedule
 
@@ -59,17 +58,7 @@ class AttributeTraining(Objective):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the detached losses."""
         (optimizer,) = self.scheduled_optimizers()
-        images = self.training_images(batch)
-        if self.noise > 0:
-            rng = random_stream(
-                purpose="image noise",
-                seed=self.seed,
-                nimg=self.nimg,
-                rank=self.global_rank,
-                device=images.device,
-            )
-            noise = torch.randn(images.shape, generator=rng, device=rng.device)
-            images = images + self.noise * noise.to(images.device)
+        images = self.with_noise(self.training_images(batch), self.noise)
         labels = batch["attributes"]
         terms = self.descend(
             optimizer, self._loss, images, labels, parts=self.accumulate, graph="network"

@@ -127,6 +127,15 @@ class Objective(pl.LightningModule):
             world_size=self.trainer.world_size,
         )
 
+    def with_noise(self, images: Tensor, deviation: float) -> Tensor:
+        """Images with Gaussian noise of a standard deviation, drawn by images seen and rank."""
+        if deviation == 0:
+            return images
+        drawn: Any = {"seed": self.seed, "nimg": self.nimg, "rank": self.global_rank}
+        rng = random_stream(purpose="image noise", **drawn, device=images.device)
+        noise = torch.randn(images.shape, generator=rng, device=rng.device)
+        return images + deviation * noise.to(images.device)
+
     @contextmanager
     def gradient_sync(self, *, last: bool) -> Iterator[None]:
         """Around a backward pass: ranks average the gradients of a step once, with its last."""

@@ -9,7 +9,6 @@ from idinvert.annotations import PositiveFloat, Weight
 from idinvert.data.convert import to_float
 from idinvert.metrics.segmentation import confusion, iou
 from idinvert.networks.segmenter import Segmenter
-from idinvert.training.clock import random_stream
 from idinvert.training.objective import Objective, adam
 from idinvert.training.schedules import Schedule
 
@@ -80,17 +79,8 @@ class SegmenterTraining(Objective):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step; returns the detached loss."""
         (optimizer,) = self.scheduled_optimizers()
-        images, masks = self.training_images(batch), self.mirrored(batch["mask"][:, None])[:, 0]
-        if self.noise > 0:
-            rng = random_stream(
-                purpose="image noise",
-                seed=self.seed,
-                nimg=self.nimg,
-                rank=self.global_rank,
-                device=images.device,
-            )
-            noise = torch.randn(images.shape, generator=rng, device=rng.device)
-            images = images + self.noise * noise.to(images.device)
+        images = self.with_noise(self.training_images(batch), self.noise)
+        masks = self.mirrored(batch["mask"][:, None])[:, 0]
         terms = self.descend(
             optimizer, self._loss, images, masks, parts=self.accumulate, graph="segmenter"
         )
