@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare(options)
     config = compose_plain("evaluate", options.overrides)
-    network = wire.attribute_network(config["attributes"], {})
+    network = wire.reader(config["attributes"], {}, key="attributes")
     side = config["data"]["resolution"]
     rng = torch.Generator().manual_seed(0)
     targets = torch.rand(options.pairs, 3, side, side, generator=rng) * 2 - 1
