@@ -80,3 +80,20 @@ def test_a_program_in_a_process_of_its_own(tmp_path: Path) -> None:
     for line in memory:
         plain, told, kept = line.split()
         assert (int(plain) < 5e6, told, int(kept) > 15e6) == (True, "True", True)
+
+
+QUIET = """
+import sys
+from idinvert.cli import devices
+devices.quieten_lightning()
+assert "pytorch_lightning" not in sys.modules, "imported later, when it sets its own level"
+import pytorch_lightning
+pytorch_lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+"""
+
+
+@pytest.mark.slow
+def test_lightning_greets_nobody(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", QUIET]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

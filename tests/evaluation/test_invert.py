@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from idinvert.errors import ConfigError
 from idinvert.evaluation.invert import file_stem, invert
 from idinvert.evaluation.page import Entry, write_contact_sheet
 from idinvert.inversion.encoder import EncoderInverter
@@ -93,17 +92,20 @@ def test_an_encoder_has_no_third_picture(go, networks, tmp_path):
     assert len(files) == 12 and not any("encoder" in name for name in files)
 
 
-def test_changed_and_fewer_images_are_not_mistaken_for_the_old_ones(
-    go, in_domain, folder, tmp_path
+def test_changed_more_and_fewer_images_replace_the_old_ones_in_one_folder(
+    go, in_domain, networks, folder, tmp_path
 ):
     go(in_domain(steps=0))
     (tmp_path / "out" / "index-2.html").write_text("of more images")
     Image.new("RGB", (30, 30), (255, 0, 0)).save(folder / "grey.png")
-    with pytest.raises(ConfigError, match=r"data differ.*recompute=true"):
-        go(in_domain(steps=0))
-    for name in ("grey.png", "tall.jpg"):
+    Image.new("RGB", (30, 30), (0, 255, 0)).save(folder / "green.png")
+    assert go(in_domain(steps=0)).n == 7
+    red = [path for path in (tmp_path / "out" / "images").glob("*_grey_input.png")]
+    assert (255, 0, 0) in [Image.open(path).getpixel((0, 0)) for path in red]
+    assert len(read(tmp_path / "out" / "per_image.csv")) == 7
+    for name in ("grey.png", "tall.jpg", "green.png"):
         (folder / name).unlink()
-    assert go(in_domain(steps=0), recompute=True).n == 4
+    assert go(EncoderInverter(encoder=networks.encoder)).n == 4, "by another method"
     assert len(list((tmp_path / "out" / "images").iterdir())) == 8
     assert not (tmp_path / "out" / "index-2.html").exists()
 
@@ -115,11 +117,11 @@ def test_renamed_images_are_not_inverted_again_and_all_is_named_as_they_are(
     go(inverter)
     out = tmp_path / "out"
     (out / "images" / "mine.png").write_bytes(b"not ours")
-    before = {path.name: path.read_bytes() for path in (out / "parts").glob("*.safetensors")}
+    before = {path.name: path.read_bytes() for path in tmp_path.rglob("part-*.safetensors")}
     (folder / "tall.jpg").rename(folder / "tallest.jpg")
     inverter.invert = None  # nothing is left to do
     go(inverter)
-    assert before == {p.name: p.read_bytes() for p in (out / "parts").glob("*.safetensors")}
+    assert before == {p.name: p.read_bytes() for p in tmp_path.rglob("part-*.safetensors")}
     with safe_open(out / "codes.safetensors", framework="pt") as file:
         names = json.loads(file.metadata()["names"])
     assert "tallest.jpg" in names and "tall.jpg" not in names

@@ -18,6 +18,7 @@ from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.invert import invert
 from idinvert.evaluation.manipulation import manipulate
 from idinvert.evaluation.mixing import mix
+from idinvert.evaluation.own_edits import Row
 from idinvert.evaluation.own_images import open_own, own_folder
 from idinvert.evaluation.pictures import label_of
 from idinvert.inversion.encoder import EncoderInverter
@@ -152,6 +153,10 @@ def test_rows_of_the_sheet_are_named():
     assert label_of("anna (1).png") == "anna (1).png"
     assert label_of("写真$a$.png") == r"□□\$a\$.png"
     assert len(label_of("a" * 60 + ".png")) == 28
+    pair = Row(names=["2024/anna.png", "ben & co/" + "b" * 60 + ".png"], joint="to", edits=[])
+    first, second = pair.label.splitlines()
+    assert first == "anna.png" and second.startswith("to bbb") and second.endswith("bbb.png")
+    assert pair.name == f"{pair.names[0]} to {pair.names[1]}", "whole on the page"
 
 
 def test_a_renamed_picture_leaves_no_edits_of_its_old_name(context, directions, photos, tmp_path):
@@ -260,11 +265,12 @@ def test_a_picture_more_or_less_is_all_that_is_inverted(
     def inverted(inverter, out=None, **changes):
         count, one = inverter.count, context(inverter, **{"batch_size": 2, **changes})
         only(invert(one, out=str(out) if out else None))
-        folder = out or own_folder(open_own(one, None, "skip", False, None)[0])
+        parts = own_folder(open_own(one, None, "skip", False, None)[0])
+        folder = out or parts
         with (folder / "losses.csv").open(encoding="utf-8", newline="") as file:
             curves = [row for row in csv.DictReader(file) if row.pop("index")]
         found = read_codes(folder, generator="12")
-        pixels = torch.cat([read_tensor(p, "images") for p in sorted(folder.glob("parts/*.s*"))])
+        pixels = torch.cat([read_tensor(p, "images") for p in sorted(parts.glob("parts/*.s*"))])
         return inverter.count - count, {
             name: (code, shown, [row for row in curves if row["name"] == name])
             for name, code, shown in zip(found.names, found.codes, pixels, strict=True)
@@ -290,7 +296,7 @@ def test_a_picture_more_or_less_is_all_that_is_inverted(
         count, found = inverted(inverter)
         assert count == 1 and same(found, first)
         told = capsys.readouterr().out
-        assert f"{there} of {there + 1} pictures were inverted before" in told
+        assert f"inverted before: {there} of {there + 1} pictures" in told
         first = found
     # A fresh inversion differs by the rounding of other batches, and not at all one by one.
     _, fresh = inverted(inverter, tmp_path / "fresh", recompute=True)

@@ -24,6 +24,8 @@ IGNORED_WARNINGS = (
     r".*isinstance\(treespec",  # between Lightning and torch
 )
 """Warnings of Lightning that tell a user of this program nothing."""
+CHATTY = ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "matplotlib")
+"""Loggers. Lightning sets the level of the first when it is imported, which may be later."""
 LARGEST = 32 * 2**20
 """Bytes from which a tensor's memory goes back at once; glibc allows no more."""
 KEPT = 2**30
@@ -61,7 +63,8 @@ def prepare_process() -> None:
 
 def quieten_lightning() -> None:
     """Leaves Lightning its warnings, without those that mean nothing here, tips and greetings."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
 

@@ -184,8 +184,7 @@ def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str])
         changed = [k for k in sorted({*theirs, *ours}) if theirs.get(k) != ours.get(k)]
         raise ConfigError(
             f"{path.parent} holds results of another evaluation ({', '.join(changed)} differ): "
-            "set recompute=true to replace them, or give another output folder (task.out of "
-            "task=invert)"
+            "set recompute=true to replace them"
         )
     if not set(needs) <= there:
         return False

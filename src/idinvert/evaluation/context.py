@@ -387,8 +387,8 @@ class EvaluationContext:
         """Prints what was measured and where it and its pictures lie."""
         for record in records:
             self.results.append((record, out))
-            name = record.data["name"]
-            print(f"{record.task}: {record.n} images of {name}, run {record.run}: {out}")
+            name, plural = record.data["name"], "s" * (record.n != 1)
+            print(f"{record.task}: {record.n} image{plural} of {name}, run {record.run}: {out}")
             lacks = [key for key, how in record.protocol.items() if how.startswith("not measured")]
             for metric in [key for key in record.metrics if key not in lacks]:
                 print(f"  {metric:24s} {record.metrics[metric]:.5g}")

@@ -293,4 +293,4 @@ def _rows(loop: Loop, found: Inversions, edits: Mapping[str, Tensor]) -> Iterato
                 of, words = f"{of}_not_reached", f"{words}: not reached"
             noise = found.noise(place)
             made.append(Edit(stem=of, caption=words, code=code, noise=noise, picture=picture))
-        yield Row(name=names[i], before=pictures_of(loop.context, found, stem, i), edits=made)
+        yield Row(names=[names[i]], before=pictures_of(loop.context, found, stem, i), edits=made)

@@ -162,7 +162,7 @@ def _diffuse_own(
                 (f"{stems[i]}_input", what, images[i]["image"])
                 for i, what in ((a, "target"), (b, "context"))
             ]
-            yield Row(name=f"{names[a]} in {names[b]}", before=inputs, edits=edits)
+            yield Row(names=[names[a], names[b]], joint="in", before=inputs, edits=edits)
 
     return write_edits(
         context, found[0], rows(), task="diffusion", out=out, shown=max(shown, 4), begin=begin,

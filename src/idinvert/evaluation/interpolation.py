@@ -154,7 +154,8 @@ def _rows(
             weights = torch.linspace(0, 1, FRAMES)
             films[at] = between(found.codes[a : a + 1], found.codes[b : b + 1], weights)[0]
         yield Row(
-            name=f"{names[a]} to {names[b]}",
+            names=[names[a], names[b]],
+            joint="to",
             before=pictures_of(context, found, stems[a], a),
             edits=edits,
             after=pictures_of(context, found, stems[b], b)[::-1],

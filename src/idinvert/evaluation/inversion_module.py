@@ -96,7 +96,7 @@ class InversionModule(pl.LightningModule):
                 needs=self.needs,
             )
         if self.known and self.trainer.is_global_zero:
-            print(f"{len(self.known)} of {len(self.contents)} pictures were inverted before")
+            print(f"inverted before: {len(self.known)} of {len(self.contents)} pictures")
 
     def predict_dataloader(self) -> DataLoader:
         """This rank's share of the chunks, less those that are done."""

@@ -53,13 +53,13 @@ def invert(
     `codes.safetensors` (`codes` [N, L, w_dim], and `z` [N, z_dim] where z moved; metadata `names`,
     `generator`), `images/` with `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a
     line an image), `losses.csv` (a line an image and step), `index.html` (no other file needed),
-    `parts/` (a killed run goes on from there), and `shown.safetensors` where the context wants
-    images as tensors.
+    and `shown.safetensors` where the context wants images as tensors. `parts/` (a killed run goes
+    on from there) lies below the run's folder, whatever `out` is.
 
     Args:
         context: the method; its `images=` are inverted.
-        out: folder of the results; None for one below the run's, named by what is in the images
-            and by the method.
+        out: folder of the results, which replace those of an earlier call; None for one below the
+            run's, named by what is in the images and by the method.
         on_corrupt: whether damaged and small files are an "error" or left out ("skip").
         allow_upscale: whether images smaller than the generator's are enlarged.
         megapixels: the largest image that is decoded; None: 134.
@@ -69,7 +69,7 @@ def invert(
 
     Raises:
         DataError: there are no images.
-        ConfigError: no `images=`, or `out` holds the results of other images or another method.
+        ConfigError: no `images=`.
     """
     if not context.config["images"]:
         raise ConfigError("task=invert needs images=FOLDER, images=FILE.zip or images=FILE.")
@@ -78,11 +78,12 @@ def invert(
     if known is not None:
         given = invert_own(context, known, edited=False)
         return [] if given is None else _show_codes(context, given, out=out, begin=begin)
-    folder = own_folder(context) if out is None else Path(out).expanduser()
+    parts = own_folder(context)
+    folder = parts if out is None else Path(out).expanduser()
     identity = own_identity(context)
-    with context.locked(folder):
+    with context.locked(folder, parts):
         found = predict(
-            context, out=folder, identity=identity, keep_start=True, recompute=context.recompute
+            context, out=parts, identity=identity, keep_start=True, recompute=context.recompute
         )
         if found is None:
             return []
@@ -99,7 +100,7 @@ def _show_codes(
     names = found.names()
     rows = [
         Row(
-            name=name,
+            names=[name],
             edits=[
                 Edit(
                     stem=stem,

@@ -270,4 +270,4 @@ def _rows(
                 steps = torch.linspace(low, high, FRAMES).tolist()
                 films[at] = moves.codes(code, direction, steps)
         before = pictures_of(context, found, stem, i)
-        yield Row(name=names[i], before=before, edits=edits, films=films)
+        yield Row(names=[names[i]], before=before, edits=edits, films=films)

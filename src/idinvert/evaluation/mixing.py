@@ -197,7 +197,8 @@ def _rows(
             code = transferred(context, found, *of, style)[0]
         stem, noise = f"{stems[a]}_style_{stems[b]}", found.noise(torch.tensor([a]))
         yield Row(
-            name=f"{names[a]} in the style of {names[b]}",
+            names=[names[a], names[b]],
+            joint="in the style of",
             before=pictures_of(context, found, stems[a], a),
             edits=[Edit(stem=stem, caption="mixed", code=code, noise=noise)],
             after=pictures_of(context, found, stems[b], b)[::-1],

@@ -61,18 +61,30 @@ class Row:
     """What belongs together on the page.
 
     Attributes:
-        name: Of the picture or the pair.
+        names: Of the picture, or of the two of a pair.
+        joint: Words between the two.
         before: Stem of a file, caption and uint8 [3, R, R] of the pictures in front.
         edits: The edits.
         after: As `before`, behind the edits.
         films: Stem of a film's file, and the codes of its frames, float [F, L, w_dim].
     """
 
-    name: str
+    names: Sequence[str]
     edits: Sequence[Edit]
+    joint: str = ""
     before: Sequence[tuple[str, str, Tensor]] = ()
     after: Sequence[tuple[str, str, Tensor]] = ()
     films: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """On the page."""
+        return f" {self.joint} ".join(self.names)
+
+    @property
+    def label(self) -> str:
+        """On the sheet: without folders, a line for each picture."""
+        return f"\n{self.joint} ".join(label_of(Path(name).name) for name in self.names)
 
 
 def check_film(video: str | None) -> None:
@@ -176,7 +188,8 @@ def write_edits(
     folder = folder if out is None else Path(out).expanduser()
     with context.locked(folder):
         _remove_old(folder)
-        entries, sheet, edits = list[Entry](), list[list[Tensor]](), list[Edit]()
+        entries, edits = list[Entry](), list[Edit]()
+        sheet, labels = list[list[Tensor]](), list[str]()
         lines: list[tuple[str, str, str]] = []
         taken, written = set[str](), set[Path]()
         for row in rows:
@@ -202,6 +215,7 @@ def write_edits(
             edits += of_edits
             if len(sheet) < shown:
                 sheet.append(of_row)
+                labels.append(row.label)
         columns = dict(zip(("file", "picture", "what"), zip(*lines, strict=True), strict=True))
         write_csv(folder / TABLE, {key: list(column) for key, column in columns.items()})
         maps = [torch.cat(of) for of in zip(*(e.noise or () for e in edits), strict=True)] or None
@@ -210,7 +224,6 @@ def write_edits(
         stems = [edit.stem for edit in edits]
         state = found.state(torch.arange(len(found)))  # of task=invert alone: edits refuse it
         Codes(codes, stems, generator, maps, state=state).write(folder)
-        labels = [label_of(Path(entry.name).name) for entry in entries[: len(sheet)]]
         if sheet:
             write_sheet(Sheet(rows=sheet, headers=headers, labels=labels), folder)
         facts = f"inversion {context.method}, run {context.provenance['run']}"

@@ -47,7 +47,7 @@ class Sheet:
     Attributes:
         rows: images uint8 [3, R, R] or float [3, R, R] in [-1, 1]; None leaves a place empty. They
             may differ in R: all are shown at one size.
-        labels: one before each row, or none.
+        labels: one before each row, of one line or more, or none.
         headers: words above the columns and how many columns each spans; columns under one header
             stand close together.
         groups: words at the far left and how many rows each spans; groups are set apart.
@@ -138,7 +138,7 @@ def draw(sheet: Sheet, *, side: int = 96) -> Figure:
     columns = max(len(row) for row in sheet.rows)
     wraps, small = _fitted(sheet.headers, side)
     upright, smaller = _fitted(sheet.groups, side)
-    margin = max((_width(label) for label in sheet.labels), default=0)
+    margin = max((_width(line) for label in sheet.labels for line in label.splitlines()), default=0)
     left = GAP + (margin + 2 * GAP if margin else 0)
     if sheet.groups:
         left += max(len(lines) for lines in upright) * LINE + GAP

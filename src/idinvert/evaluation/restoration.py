@@ -373,7 +373,7 @@ def _restore_own(
             known: dict[str, Any] = {"code": found.codes[k], "noise": found.noise(place)}
             known |= {"picture": found.images(place)[0], "stem": f"{stem}_restored"}
             yield Row(
-                name=names[k],
+                names=[names[k]],
                 before=[
                     (f"{stem}_observed", "observed", to_uint8(here.lifted(y))[0]),
                     (f"{stem}_{plain_name}", plain_name, to_uint8(plain(here, y))[0]),

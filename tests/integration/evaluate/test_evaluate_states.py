@@ -40,7 +40,7 @@ def kept(folder: Path) -> Codes:
 
 
 def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
-    on_run: Callable[..., Any], photos: Path, tmp_path: Path
+    on_run: Callable[..., Any], outputs: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     words = [*METHOD, "task=invert", f"images={photos}", f"task.out={out}"]
@@ -49,8 +49,9 @@ def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
     known = kept(out)
     assert known.state is not None and known.state.layer == 2
     assert len(first) == 2 and known.state.features.shape == (2, 8, 8, 8)
-    found = Inversions(out / "parts", [(0, 2)], torch.device("cpu"), None)  # type: ignore[arg-type]
-    assert part_path(out / "parts", 0, 2).is_file()
+    (parts,) = outputs.rglob("invert-*/parts")
+    found = Inversions(parts, [(0, 2)], torch.device("cpu"), None)  # type: ignore[arg-type]
+    assert part_path(parts, 0, 2).is_file()
     state = found.state(torch.tensor([1, 0]))
     assert state is not None
     assert torch.equal(state.features, known.state.features.flip(0))
@@ -65,14 +66,15 @@ def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
 
 
 def test_a_call_that_was_stopped_goes_on_to_the_same_features(
-    on_run: Callable[..., Any], photos: Path, tmp_path: Path
+    on_run: Callable[..., Any], outputs: Path, photos: Path, tmp_path: Path
 ) -> None:
     for method in (METHOD, ("inversion=layers", "inversion.steps=2", "inversion.layer=2")):
         out = tmp_path / method[0]
         words = [*method, "task=invert", f"images={photos}", f"task.out={out}", "batch_size=1"]
         on_run(*words)
         whole = (out / "codes.safetensors").read_bytes()
-        first, second = sorted((out / "parts").glob("part-*.safetensors"))
+        (parts,) = outputs.rglob(f"invert-*{method[0].partition('=')[2]}*/parts")
+        first, second = sorted(parts.glob("part-*.safetensors"))
         written = first.stat().st_mtime_ns
         for path in (second, out / "codes.safetensors"):
             path.unlink()
