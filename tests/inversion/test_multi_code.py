@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.inversion import Request
 from idinvert.inversion.loop import Descent
 from idinvert.inversion.multi_code import MultiCodeInverter, blend, usual_layer
 from idinvert.inversion.observation import Region
@@ -171,8 +172,8 @@ def test_the_terms_are_over_a_region_where_there_is_one():
     mask = torch.zeros(2, 1, 16, 16, dtype=torch.float64)
     mask[:, :, :8] = 1
     region = Region(mask, 0.0, torch.full((2,), 0.5, dtype=torch.float64))
-    kw = dict(generator=generator, ids=torch.arange(2), progress=None)
-    found = inverter(steps=2)._invert(x, **kw, observation=region)
+    asked = Request(x, generator, torch.arange(2), observation=region)
+    found = inverter(steps=2)._invert(asked)
     inside = (found.start_images - x)[:, :, :8].square().flatten(1).mean(1)
     torch.testing.assert_close(found.losses[0], inside)
 

@@ -12,7 +12,7 @@ from idinvert.annotations import Count, PathText, PositiveInt, Space
 from idinvert.editing.masks import crop_mask, fit_mask, read_mask
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import Init, check_choice
-from idinvert.inversion.inversion import Inversion, Progress, check_images
+from idinvert.inversion.inversion import Inversion, Progress, Request, check_images
 from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.observation import Region
 from idinvert.inversion.optimize_codes import OptimizeCodes
@@ -137,5 +137,4 @@ class DiffusionInverter(OptimizeCodes):
             m = m.to(plain(images)).expand(len(images), 1, side, side)
             share = m.mean((1, 2, 3)) if self.average == "mask" else torch.ones_like(m[:, 0, 0, 0])
             region = Region(mask=m, fill=FILLS[self.fill], share=share)
-        run: dict[str, Any] = {"generator": generator, "ids": ids, "progress": progress}
-        return self._invert(images, observation=region, **run)
+        return self._invert(Request(images, generator, ids, progress, region))

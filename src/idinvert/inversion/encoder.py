@@ -1,6 +1,5 @@
 """Inversion by one pass of an encoder."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,20 +7,13 @@ from torch import Tensor, nn
 
 from idinvert.annotations import Seed
 from idinvert.inversion.initialization import seed_of
-from idinvert.inversion.inversion import (
-    Inversion,
-    Progress,
-    check_codes,
-    check_eval_mode,
-    check_images,
-    now,
-)
-from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.inversion import Inversion, Method, Request, check_codes, now
+from idinvert.inversion.noise import NoiseKind
 from idinvert.inversion.observation import Observation
 from idinvert.losses.terms import pixel_loss
 
 
-class EncoderInverter:
+class EncoderInverter(Method):
     """w = E(x): the domain-guided encoder of Sec. 3.1, or any other encoder, alone.
 
     Args:
@@ -39,51 +31,24 @@ class EncoderInverter:
         self.seed = seed
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """E."""
-        return [self.encoder]
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         drawn = seed_of(self.seed, drawn=self.noise == "random")
         return {"method": self.name, "steps": 0, "noise": self.noise, **drawn}
 
     @torch.no_grad()
-    def invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
-        """Encode a batch and synthesise it again; see `Inverter.invert`.
-
-        Returns:
-            An Inversion of one iterate, whose only term is the pixel loss, [1, N].
-
-        Raises:
-            ConfigError: if images, encoder and generator do not fit, or E is in training mode.
-        """
-        check_images(images, generator=generator)
-        check_eval_mode(self.encoder)
+    def _run(self, asked: Request) -> Inversion:
+        """Encode a batch and synthesise it again: one iterate, its only term the pixel loss."""
+        images, generator = asked.images, asked.generator
         begin = now(images.device)
         encoding = self.encoder.encode(images)  # type: ignore[operator]
         codes = encoding.codes.to(images.dtype)  # [N, L, w_dim]
         check_codes(codes, generator=generator)
-        noise, maps = noise_for(
-            self.noise,
-            generator=generator,
-            ids=ids,
-            seed=self.seed,
-            like=images,
-            encoded=encoding.noise,
-        )
+        noise, maps = self._given_noise(asked, like=images, encoded=encoding.noise)
         rebuilt = generator.synthesis(codes, noise=noise)
         loss = pixel_loss(images, rebuilt)[None]  # [1, N]
-        if progress is not None:
-            progress(1, 1)
+        if asked.progress is not None:
+            asked.progress(1, 1)
         return Inversion(
             codes=codes,
             images=rebuilt,

@@ -1,6 +1,5 @@
 """What methods share whose images come from features at a layer, not from codes alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,13 +7,7 @@ from torch import Tensor, nn
 
 from idinvert.annotations import PositiveInt, Seed, Weight, WeightOfF
 from idinvert.inversion.initialization import seed_of
-from idinvert.inversion.inversion import (
-    Inversion,
-    Progress,
-    check_eval_mode,
-    check_images,
-    check_layer,
-)
+from idinvert.inversion.inversion import check_layer
 from idinvert.inversion.loop import Descent, Objective
 from idinvert.inversion.noise import NoiseKind
 from idinvert.inversion.observation import Observation, Restorer
@@ -27,7 +20,8 @@ from idinvert.losses.terms import absolute_loss, pixel_loss
 class FeatureInverter(Descent, Restorer):
     """The settings and the image terms of methods that move features of G.
 
-    They take the settings of `Descent`, but no "lbfgs_gn".
+    They take the settings of `Descent`, but no "lbfgs_gn". The kept iterate has the state that G
+    goes on from; its codes are read from that layer on.
 
     Args:
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
@@ -72,11 +66,6 @@ class FeatureInverter(Descent, Restorer):
             self.features = one_layer(self.perceptual)
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """F."""
-        return [] if self.perceptual is None else [self.perceptual]
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         return {
@@ -96,52 +85,6 @@ class FeatureInverter(Descent, Restorer):
             ConfigError: it has no such layer, or nothing is left to run behind it.
         """
         check_layer(self.layer, generator=generator)
-
-    def invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
-        """Invert a batch; see `Inverter.invert`.
-
-        Returns:
-            The kept iterate of every image, with the state that G goes on from. Its codes are read
-            from that layer on. Its terms (those whose weight is not 0) are weighted.
-
-        Raises:
-            ConfigError: images and generator do not fit, see also `check`; a network is in training
-                mode, or something is drawn and there are no ids.
-        """
-        return self._invert(images, generator=generator, ids=ids, progress=progress)
-
-    def _invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None,
-        progress: Progress | None,
-        observation: Observation | None = None,
-    ) -> Inversion:
-        """Minimise the image terms of whole images (None) or of what is observed of them."""
-        check_images(images, generator=generator)
-        check_eval_mode(*self.networks, generator)
-        self.check(generator)
-        return self._descend(images, generator, ids, progress, observation)
-
-    def _descend(
-        self,
-        images: Tensor,
-        generator: Any,
-        ids: Tensor | None,
-        progress: Progress | None,
-        observation: Observation | None,
-    ) -> Inversion:
-        """As `_invert`, of what fits."""
-        raise NotImplementedError
 
     def pixels(self, x: Tensor, y: Tensor) -> Tensor:
         """Distance of images [N, 3, R, R], image by image: [N]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.noise import noise_for
 from idinvert.networks.generator import SynthesisState
 
 Progress = Callable[[int, int], None]
@@ -80,6 +81,78 @@ class Inverter(Protocol):
             progress: called with (steps done, steps in all).
         """
         ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of a method asks for.
+
+    Attributes:
+        images, generator, ids, progress: see `Inverter.invert`.
+        observation: what is compared of the images (`observation.Observation`); None for all.
+    """
+
+    images: Tensor
+    generator: Any
+    ids: Tensor | None = None
+    progress: Progress | None = None
+    observation: Any = None
+
+
+class Method:
+    """What the methods of this package share as `Inverter`; each says in `_run` what it does."""
+
+    noise: Any
+    seed: int
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """E and F, those there are."""
+        held = (getattr(self, name, None) for name in ("encoder", "perceptual"))
+        return [network for network in held if network is not None]
+
+    def check(self, generator: Any) -> None:
+        """Refuse a generator that this method does not fit.
+
+        Raises:
+            ConfigError: says what it lacks.
+        """
+
+    def invert(
+        self,
+        images: Tensor,
+        *,
+        generator: Any,
+        ids: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Inversion:
+        """Invert a batch, see `Inverter.invert`; works under `no_grad` and `inference_mode`.
+
+        Returns:
+            The kept iterate of every image; its terms, those whose weight is not 0, are weighted.
+
+        Raises:
+            ConfigError: images and networks do not fit, see also `check`; a network is in training
+                mode; or something is drawn and there are no ids.
+        """
+        return self._invert(Request(images, generator, ids, progress))
+
+    def _invert(self, asked: Request) -> Inversion:
+        check_images(asked.images, generator=asked.generator)
+        check_eval_mode(*self.networks, asked.generator)
+        self.check(asked.generator)
+        return self._run(asked)
+
+    def _run(self, asked: Request) -> Inversion:
+        """What is asked for, of images and networks that fit."""
+        raise NotImplementedError
+
+    def _given_noise(
+        self, asked: Request, *, like: Tensor, encoded: Sequence[Tensor] | None = None
+    ) -> tuple[str | list[Tensor], list[Tensor] | None]:
+        """What G is given, and the maps if there are any; see `noise_for`."""
+        known: dict[str, Any] = {"generator": asked.generator, "ids": asked.ids}
+        return noise_for(self.noise, seed=self.seed, like=like, encoded=encoded, **known)
 
 
 def gives_state(inverter: Inverter) -> bool:

@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from idinvert.annotations import Count, PositiveFloat, PositiveInt, ScheduleName, Weight
 from idinvert.inversion.features import FeatureInverter
-from idinvert.inversion.inversion import Inversion, Progress, check_codes, now
+from idinvert.inversion.inversion import Inversion, Request, check_codes, now
 from idinvert.inversion.loop import gradients, plain
-from idinvert.inversion.noise import noise_for
-from idinvert.inversion.observation import Observation
 from idinvert.losses.terms import absolute_loss
 from idinvert.networks.generator import SynthesisState
 
@@ -48,11 +46,6 @@ class LayersInverter(FeatureInverter):
     schedule: ScheduleName = "halvings"
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """E and F."""
-        return [self.encoder, *super().networks]
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         return {**super().settings, "lambda_reg": self.lambda_reg}
@@ -61,30 +54,16 @@ class LayersInverter(FeatureInverter):
         """Mean absolute difference, image by image: [N]."""
         return absolute_loss(x, y)
 
-    def _descend(
-        self,
-        images: Tensor,
-        generator: Any,
-        ids: Tensor | None,
-        progress: Progress | None,
-        observation: Observation | None,
-    ) -> Inversion:
+    def _run(self, asked: Request) -> Inversion:
         """Minimise |x − G_f(r_n)| + λ_vgg |F(x) − F(G_f(r_n))| + λ_reg Σ ‖δ_i‖²."""
-        begin = now(images.device)
+        generator, begin = asked.generator, now(asked.images.device)
         with gradients():
-            images = plain(images)
+            images = plain(asked.images)
             with torch.no_grad():
                 encoding = self.encoder.encode(images)  # type: ignore[operator]
                 check_codes(encoding.codes, generator=generator)
                 encoded = encoding.codes.to(images.dtype)  # [N, L, w_dim]
-            noise, maps = noise_for(
-                self.noise,
-                generator=generator,
-                ids=ids,
-                seed=self.seed,
-                like=images,
-                encoded=encoding.noise,
-            )
+            noise, maps = self._given_noise(asked, like=images, encoded=encoding.noise)
 
             def states(w: Tensor, deltas: Sequence[Tensor | float]) -> list[SynthesisState]:
                 """r_1 … r_n, with what goes with each."""
@@ -99,7 +78,7 @@ class LayersInverter(FeatureInverter):
                 w = encoded + code
                 return generator.synthesis(w, noise=noise, resume=states(w, deltas)[-1])
 
-            of_images = self.terms(images, observation=observation)
+            of_images = self.terms(images, observation=asked.observation)
 
             def objective(g: Tensor, *deltas: Tensor) -> dict[str, Tensor]:
                 found = of_images(g)
@@ -114,7 +93,7 @@ class LayersInverter(FeatureInverter):
                 start=[torch.zeros_like(each) for each in (encoded, *first)],
                 synthesise=synthesise,
                 objective=objective,
-                progress=progress,
+                progress=asked.progress,
             )
             with torch.no_grad():
                 w = encoded + found.variables[0]

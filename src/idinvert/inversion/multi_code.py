@@ -20,10 +20,8 @@ from idinvert.inversion.initialization import (
     seed_of,
     start_codes,
 )
-from idinvert.inversion.inversion import Inversion, Progress, now
+from idinvert.inversion.inversion import Inversion, Request, now
 from idinvert.inversion.loop import gradients, plain
-from idinvert.inversion.noise import noise_for
-from idinvert.inversion.observation import Observation
 from idinvert.inversion.optimizers import OptimizerName
 from idinvert.networks.generator import SynthesisState
 
@@ -105,28 +103,20 @@ class MultiCodeInverter(FeatureInverter):
         super().check(generator)
         check_space(native_space(self.space, generator=generator), generator=generator)
 
-    def _descend(
-        self,
-        images: Tensor,
-        generator: Any,
-        ids: Tensor | None,
-        progress: Progress | None,
-        observation: Observation | None,
-    ) -> Inversion:
+    def _run(self, asked: Request) -> Inversion:
         """Minimise ‖x − G(w, α)‖² + λ_vgg |F(x) − F(G(w, α))|.
 
         Before the layer of the blend, the codes that it gives back are the mean of the N codes.
         """
-        space, n = native_space(self.space, generator=generator), self.codes
+        generator, n = asked.generator, self.codes
+        space = native_space(self.space, generator=generator)
         layer = generator.num_layers if self.blend == "images" else self.layer
         layer = layer or usual_layer(generator.num_layers)
-        begin = now(images.device)
+        begin = now(asked.images.device)
 
         with gradients():
-            images = plain(images)
-            given, maps = noise_for(
-                self.noise, generator=generator, ids=ids, seed=self.seed, like=images
-            )
+            images = plain(asked.images)
+            given, maps = self._given_noise(asked, like=images)
             of_codes = given if maps is None else [each.repeat_interleave(n, 0) for each in maps]
 
             def blended(codes: Tensor, alpha: Tensor) -> tuple[Tensor, SynthesisState]:
@@ -146,7 +136,7 @@ class MultiCodeInverter(FeatureInverter):
                     self.init,
                     space=space,
                     generator=generator,
-                    ids=ids,
+                    ids=asked.ids,
                     seed=self.seed,
                     like=images,
                     purpose=f"start {k}" if k else "start",
@@ -156,8 +146,8 @@ class MultiCodeInverter(FeatureInverter):
             found = self.minimise(
                 start=[torch.stack(start, dim=1), self._importance(generator, layer, like=images)],
                 synthesise=synthesise,
-                objective=self.terms(images, observation=observation),
-                progress=progress,
+                objective=self.terms(images, observation=asked.observation),
+                progress=asked.progress,
             )
             with torch.no_grad():
                 w, state = blended(*found.variables)

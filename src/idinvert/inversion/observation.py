@@ -1,7 +1,7 @@
 """What is known of an image that is to be restored: φ, on both sides of the loss of Eq. (4)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from idinvert.inversion.inversion import Inversion, Progress, check_images
+from idinvert.inversion.inversion import Inversion, Method, Request
 from idinvert.inversion.loop import gradients, plain
 
 LUMA = (0.299, 0.587, 0.114)
@@ -207,11 +207,10 @@ def least_variation(observation: Observation, seen: Tensor) -> Tensor:
     return x.detach()
 
 
-class Restorer:
-    """A method that also inverts what is observed of images; its `_invert` takes an observation."""
+class Restorer(Method):
+    """A method that also inverts what is observed of images: it heeds `Request.observation`."""
 
     encoder: nn.Module | None = None
-    _invert: Callable[..., Inversion]
 
     def restore(self, images: Tensor, *, observation: Observation, **given: Any) -> Inversion:
         """Minimise the method's loss of φ(x) and φ(G(w)), of which φ(x) alone is known.
@@ -229,10 +228,10 @@ class Restorer:
         with gradients():
             seen = observation.seen(plain(images))
             known = observation.lifted(seen) if self.encoder is None else observation.start(seen)
-        return self._invert(known, observation=observation, **given)
+        return self._invert(Request(known, observation=observation, **given))
 
 
-class Restoring:
+class Restoring(Method):
     """A method of restoration as an `Inverter`: of the images, it sees φ(x).
 
     Args:
@@ -242,27 +241,15 @@ class Restoring:
 
     def __init__(self, method: Any, observation: Observation) -> None:
         self.method, self.observation = method, observation
+        self.settings: dict[str, Any] = method.settings  # the observation is the task's choice
 
     @property
     def networks(self) -> Sequence[nn.Module]:
         """Those of the method."""
         return self.method.networks
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Those of the method; the observation is the task's choice."""
-        return self.method.settings
-
-    def invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
-        """Restore a batch; see `Inverter.invert`."""
-        check_images(images, generator=generator)
-        known: dict[str, Any] = {"generator": generator, "ids": ids, "progress": progress}
-        self.observation = self.observation.like(images)
-        return self.method.restore(images, observation=self.observation, **known)
+    def _run(self, asked: Request) -> Inversion:
+        """Restore a batch."""
+        self.observation = self.observation.like(asked.images)
+        given = {name: getattr(asked, name) for name in ("generator", "ids", "progress")}
+        return self.method.restore(asked.images, observation=self.observation, **given)

@@ -23,16 +23,9 @@ from idinvert.inversion.initialization import (
     seed_of,
     start_codes,
 )
-from idinvert.inversion.inversion import (
-    Inversion,
-    Progress,
-    check_codes,
-    check_eval_mode,
-    check_images,
-    now,
-)
+from idinvert.inversion.inversion import Inversion, Request, check_codes, now
 from idinvert.inversion.loop import Descent, gradients, plain
-from idinvert.inversion.noise import NoiseKind, noise_for
+from idinvert.inversion.noise import NoiseKind
 from idinvert.inversion.observation import Observation, Restorer
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights, one_layer
 from idinvert.losses.terms import code_loss, pixel_loss
@@ -116,11 +109,6 @@ class OptimizeCodes(Descent, Restorer):
         return {name: getattr(self, name) for name in WEIGHTS if name in taken}
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """E and F, those there are."""
-        return [net for net in (self.encoder, self.perceptual) if net is not None]
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         return {
@@ -133,59 +121,19 @@ class OptimizeCodes(Descent, Restorer):
             **seed_of(self.seed, drawn=self.noise == "random" or self.init in DRAWN),
         }
 
-    def invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
-        """Optimise the codes of a batch; works under `no_grad` and `inference_mode` callers.
+    def check(self, generator: Any) -> None:
+        """Refuse a generator without the space that moves."""
+        check_space(str(self.space), generator=generator)
 
-        Args:
-            images: targets x, float [N, 3, R, R] in [-1, 1].
-            generator: frozen G in eval mode.
-            ids: image ids, int64 [N]; needed where codes or noise are drawn.
-            progress: called with (steps done, steps in all).
-
-        Returns:
-            The kept iterate of every image, its terms "pixel", "perceptual" and "domain" (those
-            whose weight is not 0), weighted.
-
-        Raises:
-            ConfigError: if images, encoder and generator do not fit, a network is in training mode,
-                or something is drawn and there are no ids.
-        """
-        return self._invert(images, generator=generator, ids=ids, progress=progress)
-
-    def _invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None,
-        progress: Progress | None,
-        observation: Observation | None = None,
-    ) -> Inversion:
+    def _run(self, asked: Request) -> Inversion:
         """Minimise Eq. (4), its image terms of whole images (None) or of what is observed."""
-        check_images(images, generator=generator)
-        check_eval_mode(self.encoder, self.perceptual, generator)
-        space = str(self.space)
-        check_space(space, generator=generator)
-        begin = now(images.device)
+        generator, observation, space = asked.generator, asked.observation, str(self.space)
+        begin = now(asked.images.device)
 
         with gradients():
-            images = plain(images)
-            start, encoded_noise = self._start(images, generator=generator, ids=ids)
-            noise, maps = noise_for(
-                self.noise,
-                generator=generator,
-                ids=ids,
-                seed=self.seed,
-                like=images,
-                encoded=encoded_noise,
-            )
+            images = plain(asked.images)
+            start, encoded = self._start(images, generator=generator, ids=asked.ids)
+            noise, maps = self._given_noise(asked, like=images, encoded=encoded)
             phi = Observation() if observation is None else observation
             x, share = phi.seen(images), phi.share
             perceptual = None
@@ -233,7 +181,7 @@ class OptimizeCodes(Descent, Restorer):
                 synthesise=synthesise,
                 objective=objective,
                 preconditioner=None if self._known is None else self._known[1],
-                progress=progress,
+                progress=asked.progress,
             )
         return found.as_inversion(space=space, generator=generator, noise=maps, begin=begin)
 

@@ -32,9 +32,9 @@ from idinvert.inversion.initialization import (
     seed_of,
     start_codes,
 )
-from idinvert.inversion.inversion import Inversion, Progress, check_eval_mode, check_images, now
+from idinvert.inversion.inversion import Inversion, Method, Request, now
 from idinvert.inversion.loop import Descent, gradients, plain
-from idinvert.inversion.noise import NoiseKind, draw_noise, noise_for, noise_regulariser, normalised
+from idinvert.inversion.noise import NoiseKind, draw_noise, noise_regulariser, normalised
 from idinvert.inversion.optimizers import PLAIN
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
 from idinvert.losses.terms import pixel_loss
@@ -44,7 +44,7 @@ _LARGEST = 256
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ProjectorInverter(Descent):
+class ProjectorInverter(Descent, Method):
     """Optimise one w and all noise maps from w̄, with noise on w that fades away.
 
     w̄ and the deviation of w come from `samples` codes; the learning rate ramps up and down; noise
@@ -128,11 +128,6 @@ class ProjectorInverter(Descent):
         self._measured: tuple[Any, CodeStatistics] | None = None
 
     @property
-    def networks(self) -> Sequence[nn.Module]:
-        """F."""
-        return [] if self.perceptual is None else [self.perceptual]
-
-    @property
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
@@ -152,34 +147,20 @@ class ProjectorInverter(Descent):
             **seed_of(self.seed, drawn=drawn),
         }
 
-    def invert(
-        self,
-        images: Tensor,
-        *,
-        generator: Any,
-        ids: Tensor | None = None,
-        progress: Progress | None = None,
-    ) -> Inversion:
-        """Project a batch; see `Inverter.invert`.
+    def check(self, generator: Any) -> None:
+        """Refuse a generator without the space that moves."""
+        check_space(native_space(self.space, generator=generator), generator=generator)
 
-        Returns:
-            The kept iterate of every image with its noise maps; its terms "pixel", "perceptual"
-            and "noise" (those whose weight is not 0), weighted.
-
-        Raises:
-            ConfigError: if images and generator do not fit, a network is in training mode, or
-                something is drawn and there are no ids.
-        """
-        check_images(images, generator=generator)
-        check_eval_mode(self.perceptual, generator)
+    def _run(self, asked: Request) -> Inversion:
+        """Minimise the terms "pixel", "perceptual" and "noise"; the result has its noise maps."""
+        generator, ids = asked.generator, asked.ids
         space = native_space(self.space, generator=generator)
-        check_space(space, generator=generator)
         layers = generator.num_layers
         rows = 1 if space == "w" else layers
-        begin = now(images.device)
+        begin = now(asked.images.device)
 
         with gradients():
-            x = plain(images)
+            x = plain(asked.images)
             known = self._statistics(generator)
             deviation = known.deviation[:rows, None].to(x)  # [K, 1]
             if self.init == "mean":
@@ -188,7 +169,7 @@ class ProjectorInverter(Descent):
                 w = start_codes(
                     self.init, space=space, generator=generator, ids=ids, seed=self.seed, like=x
                 )
-            fixed, maps, free = self._noise(generator, ids=ids, like=x)
+            fixed, maps, free = self._noise(asked, like=x)
             perceptual = None
             if self.features is not None:
                 features = at_most_256(self.features)
@@ -224,7 +205,7 @@ class ProjectorInverter(Descent):
                 objective=objective,
                 perturb=perturb,
                 project=project,
-                progress=progress,
+                progress=asked.progress,
             )
         given = list(found.variables[1:]) or maps
         return found.as_inversion(space=space, generator=generator, noise=given, begin=begin)
@@ -237,15 +218,14 @@ class ProjectorInverter(Descent):
         return self._measured[1]
 
     def _noise(
-        self, generator: Any, *, ids: Tensor | None, like: Tensor
+        self, asked: Request, *, like: Tensor
     ) -> tuple[str | list[Tensor], list[Tensor] | None, list[Tensor]]:
         """What G is given where noise is fixed, its maps, and the maps to optimise."""
         if self.noise != "optimise":
-            kind: NoiseKind = self.noise  # type: ignore[assignment]
-            return *noise_for(kind, generator=generator, ids=ids, seed=self.seed, like=like), []
+            return *self._given_noise(asked, like=like), []
         drawn = draw_noise(
-            shapes=generator.noise_shapes,
-            ids=require_ids(ids, key="inversion.noise=optimise draws its first noise"),
+            shapes=asked.generator.noise_shapes,
+            ids=require_ids(asked.ids, key="inversion.noise=optimise draws its first noise"),
             seed=self.seed,
             dtype=like.dtype,
             device=like.device,
