@@ -21,7 +21,7 @@ import idinvert.__main__ as start
 from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
 from idinvert.errors import ConfigError, as_typed, exit_status
-from idinvert.tracking.status import write_status
+from idinvert.tracking.run_files import write_status
 from tests.processes import REPOSITORY, interpreter
 
 

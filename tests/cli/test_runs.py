@@ -10,7 +10,7 @@ import pytest
 from idinvert import __main__ as overview
 from idinvert.cli import commands
 from idinvert.cli.runs import choices_of, main, name_of
-from idinvert.tracking.status import read_status, write_status
+from idinvert.tracking.run_files import read_status, write_status
 
 COMMAND = "train.py experiment=domain_guided encoder=resnet18 latent.offset=none nimg=64"
 

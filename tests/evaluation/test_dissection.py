@@ -9,7 +9,7 @@ import torch
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import units
 from idinvert.evaluation.dissection import dissect
-from idinvert.metrics.bootstrap import Z
+from idinvert.metrics.protocol import Z
 
 from .conftest import R, only
 from .planted import DRAWS

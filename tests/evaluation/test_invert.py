@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from idinvert.evaluation.invert import file_stem, invert
-from idinvert.evaluation.page import Entry, write_contact_sheet
+from idinvert.evaluation.pictures import Entry, write_contact_sheet
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.optimize_codes import FreeInverter
 from tests.evaluation.conftest import only, read

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
-from idinvert.metrics.bootstrap import counts_of, interval, mean_interval, resampled
 from idinvert.metrics.fidelity import InceptionDistance
 from idinvert.metrics.frechet import (
     frechet_distance,
@@ -14,7 +13,7 @@ from idinvert.metrics.frechet import (
     kernel_distance,
     kernel_replicates,
 )
-from idinvert.metrics.protocol import MetricValues
+from idinvert.metrics.protocol import MetricValues, counts_of, interval, mean_interval, resampled
 from idinvert.metrics.swd import swd_replicates
 
 N = 300

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from idinvert.metrics.concepts import COLOURS, EDGES, STEEP, colour_masks, edge_masks
+from idinvert.metrics.dissection import COLOURS, EDGES, STEEP, colour_masks, edge_masks
 
 
 def test_every_pixel_has_the_colour_that_is_nearest() -> None:

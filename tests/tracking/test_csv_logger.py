@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from idinvert.tracking.csv_logger import CsvLogger, read_rows
+from idinvert.tracking.loggers import CsvLogger, read_rows
 
 
 def test_rows_are_on_the_disk_as_soon_as_they_are_logged(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from idinvert.tracking.pictures import log_panel, save_panel
-from idinvert.tracking.status import read_status, write_status
+from idinvert.tracking.run_files import read_status, write_status
 
 
 def test_a_panel_is_a_png_named_by_the_images_seen(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 import wandb
 
 from idinvert.errors import ConfigError
-from idinvert.tracking.wandb_logger import NimgWandbLogger
+from idinvert.tracking.loggers import NimgWandbLogger
 from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 from tests.tracking.fake_wandb import FakeRun
 

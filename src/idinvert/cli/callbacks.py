@@ -17,11 +17,10 @@ from idinvert.errors import CheckpointError, ConfigError, as_typed, nearest
 from idinvert.evaluation.provenance import command, commit, device_name, versions
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
-from idinvert.training.callbacks.nan_guard import StopWhenNotFinite
 from idinvert.training.callbacks.panel import Draw, Panel
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.recalibrate import Recalibration
-from idinvert.training.callbacks.stop import StopAtNimg
+from idinvert.training.callbacks.stop import StopAtNimg, StopWhenNotFinite
 from idinvert.training.callbacks.weights import RunWeights
 from idinvert.training.panels import (
     FixedImages,

@@ -17,7 +17,7 @@ from idinvert.cli.devices import out_of_memory
 from idinvert.cli.slurm import in_cluster_job
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import PLACES, DataError, IdinvertError, OutputError, as_typed
-from idinvert.tracking.status import read_facts
+from idinvert.tracking.run_files import read_facts
 from idinvert.untrusted import IrregularError
 
 LONGEST = 500

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from idinvert import durable
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from idinvert.untrusted import read_json
 
 JOBS = "jobs"

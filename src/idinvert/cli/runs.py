@@ -23,8 +23,7 @@ from idinvert.config.compose import key_of
 from idinvert.config.identity import NOT_SCIENCE
 from idinvert.config.run_folder import CONFIG, LARGEST, first_command
 from idinvert.errors import command_line, readable
-from idinvert.tracking.rows import last_values
-from idinvert.tracking.status import read_facts, read_status
+from idinvert.tracking.run_files import last_values, read_facts, read_status
 from idinvert.untrusted import read_bounded
 
 NO_CHOICE = {"experiment", "hydra", "hparams_search", "trainer", "debug", *NOT_SCIENCE} - {"scale"}

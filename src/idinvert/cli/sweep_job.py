@@ -32,8 +32,7 @@ from idinvert.errors import (
     nearest,
 )
 from idinvert.results.record import now
-from idinvert.tracking.rows import read_rows
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_rows, read_status
 from idinvert.training.callbacks.checkpoint import latest_checkpoint
 
 PAUSE = 2.0

@@ -35,9 +35,8 @@ from idinvert.data.datamodule import ImageDataModule, permutation
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError, OutputError, as_typed
 from idinvert.evaluation.provenance import command
-from idinvert.tracking.csv_logger import CsvLogger
-from idinvert.tracking.rows import last_values
-from idinvert.tracking.status import write_status
+from idinvert.tracking.loggers import CsvLogger
+from idinvert.tracking.run_files import last_values, write_status
 from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamaged_checkpoint
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 

@@ -51,7 +51,7 @@ def check_account(config: Mapping[str, Any]) -> None:
     """
     options = wandb_options(config)
     if (config["logger"] or {}).get("tensorboard") is not None:
-        from idinvert.tracking.tensorboard_logger import require_tensorboard
+        from idinvert.tracking.loggers import require_tensorboard
 
         require_tensorboard()
     if options is not None and not options["offline"]:
@@ -66,8 +66,7 @@ def pictures_wanted(config: Mapping[str, Any]) -> int:
 
 def track_training(parts: Parts, *, folder: Path) -> list[Any]:
     """The loggers of a training beside its files; a run's id is W&B's too."""
-    from idinvert.tracking.tensorboard_logger import NimgTensorBoardLogger
-    from idinvert.tracking.wandb_logger import NimgWandbLogger
+    from idinvert.tracking.loggers import NimgTensorBoardLogger, NimgWandbLogger
 
     options = wandb_options(parts.config)
     board = (parts.config["logger"] or {}).get("tensorboard")

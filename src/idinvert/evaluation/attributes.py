@@ -15,8 +15,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, device_in_words, versions
 from idinvert.evaluation.usual import count_of
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
-from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval
-from idinvert.metrics.protocol import MetricValues, protocol
+from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, interval, protocol
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.results.record import Record
 

@@ -21,10 +21,9 @@ from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, predict
 from idinvert.evaluation.usual import CODE_DISTANCE, CODE_ERROR, EDITABILITY
 from idinvert.inversion.initialization import image_rng, mapped
-from idinvert.metrics.bootstrap import RESAMPLES, WORDS, interval, resampled
 from idinvert.metrics.codes import NativeCodes
 from idinvert.metrics.codes import native_codes as estimated
-from idinvert.metrics.protocol import MetricValues
+from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, interval, resampled
 
 BLOCK, BLOCKS = 1000, 10
 """Native samples a block; blocks for mean and covariance, and as many that are held out."""

@@ -26,11 +26,9 @@ from idinvert.evaluation.chunk_store import (
     write_part,
 )
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
-from idinvert.evaluation.page import Entry, write_contact_sheet
-from idinvert.evaluation.pictures import DPI, to_image
+from idinvert.evaluation.pictures import DPI, Entry, to_image, write_contact_sheet
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.units import KINDS, Subject, checked_layers, states, subject_of
-from idinvert.metrics.bootstrap import RESAMPLES, WORDS, counts_of, interval, resampled
 from idinvert.metrics.dissection import (
     SHARES,
     information_quality,
@@ -38,7 +36,7 @@ from idinvert.metrics.dissection import (
     thresholds,
     unit_iou,
 )
-from idinvert.metrics.protocol import MetricValues
+from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, counts_of, interval, resampled
 from idinvert.results.record import Record
 
 LEAST = {"quantile": 0.05, "iqr": 0.01}

@@ -24,8 +24,7 @@ from idinvert.evaluation.own_images import (
     own_folder,
     own_identity,
 )
-from idinvert.evaluation.page import Entry, write_contact_sheet
-from idinvert.evaluation.pictures import to_image
+from idinvert.evaluation.pictures import Entry, to_image, write_contact_sheet
 from idinvert.evaluation.reconstruction import write_per_image
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record

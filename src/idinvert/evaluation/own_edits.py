@@ -21,8 +21,14 @@ from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, Noise
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.own_images import KnownCodes
-from idinvert.evaluation.page import Entry, write_contact_sheet
-from idinvert.evaluation.pictures import Sheet, label_of, to_image, write_sheet
+from idinvert.evaluation.pictures import (
+    Entry,
+    Sheet,
+    label_of,
+    to_image,
+    write_contact_sheet,
+    write_sheet,
+)
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture

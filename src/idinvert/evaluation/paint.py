@@ -27,8 +27,14 @@ from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.intervention import Search, causes_of, layer_of, require_units
 from idinvert.evaluation.inversions import require_codes
 from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
-from idinvert.evaluation.page import Entry, write_contact_sheet
-from idinvert.evaluation.pictures import Sheet, label_of, to_image, write_sheet
+from idinvert.evaluation.pictures import (
+    Entry,
+    Sheet,
+    label_of,
+    to_image,
+    write_contact_sheet,
+    write_sheet,
+)
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.segmentation import named
 from idinvert.evaluation.units import Seen, states, subject_of

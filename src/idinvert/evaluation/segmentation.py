@@ -25,8 +25,7 @@ from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.samples import sampled
 from idinvert.evaluation.usual import count_of
-from idinvert.metrics.bootstrap import RESAMPLES, WORDS, counts_of, interval, resampled
-from idinvert.metrics.protocol import MetricValues
+from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, counts_of, interval, resampled
 from idinvert.metrics.segmentation import class_areas, confusion, iou, segmentation_distance
 from idinvert.networks.segmenter import Segmenter
 from idinvert.results.record import Record

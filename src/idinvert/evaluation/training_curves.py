@@ -7,7 +7,7 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, versions
 from idinvert.results.record import Record
-from idinvert.tracking.rows import read_rows
+from idinvert.tracking.run_files import read_rows
 
 
 def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[Record]:

@@ -16,7 +16,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import invert_images, make_trainer, require_codes
 from idinvert.evaluation.samples import inputs_of
 from idinvert.evaluation.segmentation import masked_images, named, segmenter_of
-from idinvert.metrics.concepts import COLOURS, EDGES, colour_masks, edge_masks
+from idinvert.metrics.dissection import COLOURS, EDGES, colour_masks, edge_masks
 from idinvert.networks.generator import Noise, SynthesisState
 
 KINDS = ("object", "colour", "edge")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import DataError
-from idinvert.metrics.bootstrap import counts_of, resampled
+from idinvert.metrics.protocol import counts_of, resampled
 
 
 def attribute_agreement(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.data.convert import to_float
-from idinvert.metrics.bootstrap import RESAMPLES, counts_of, resampled
 from idinvert.metrics.distance import Distance
+from idinvert.metrics.protocol import RESAMPLES, counts_of, resampled
 
 FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
 """Features up to which, and resamples of the Fréchet distance: each takes two eigenproblems."""

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from idinvert.data.convert import to_uint8
 from idinvert.errors import ConfigError, DataError
-from idinvert.metrics.bootstrap import WORDS, interval
 from idinvert.metrics.distance import Distance
 from idinvert.metrics.fidelity import (
     INCEPTION_METRICS,
@@ -23,7 +22,7 @@ from idinvert.metrics.fidelity import (
 from idinvert.metrics.frechet import ExtractorDistance
 from idinvert.metrics.lpips_metric import LPIPS
 from idinvert.metrics.paired import mse, psnr, ssim
-from idinvert.metrics.protocol import MetricValues, protocol
+from idinvert.metrics.protocol import WORDS, MetricValues, interval, protocol
 from idinvert.metrics.swd import SlicedWasserstein
 
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}

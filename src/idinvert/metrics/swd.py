@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from idinvert.errors import DataError
-from idinvert.metrics.bootstrap import resampled
 from idinvert.metrics.distance import Distance, check_sets
 from idinvert.metrics.laplacian import laplacian_level, pyramid_resolutions
+from idinvert.metrics.protocol import resampled
 
 PATCH = 7
 PATCHES_PER_IMAGE = 128

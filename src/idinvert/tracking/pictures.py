@@ -9,7 +9,7 @@ from PIL import Image
 
 from idinvert.durable import written_whole
 from idinvert.errors import DataError
-from idinvert.tracking.rows import read_rows
+from idinvert.tracking.run_files import read_rows
 
 PANEL_FOLDER = "panels"
 

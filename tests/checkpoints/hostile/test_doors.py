@@ -34,8 +34,7 @@ from idinvert.evaluation.chunk_store import has_part, read_device, write_part
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.results.record import Record, append, read_records
-from idinvert.tracking.rows import read_rows
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_rows, read_status
 from tests.checkpoints import tiny
 from tests.data.pictures import write_lmdb
 

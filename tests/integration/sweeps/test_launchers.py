@@ -16,7 +16,7 @@ from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
 from idinvert.config.run_folder import first_command
 from idinvert.results.record import read_records
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from tests.cli.conftest import hydra_put_back
 from tests.processes import Program, end, finish
 

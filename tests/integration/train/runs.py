@@ -8,7 +8,7 @@ import torch
 
 from idinvert.checkpoints.release import read_header
 from idinvert.checkpoints.tensor_file import read_tensors
-from idinvert.tracking.csv_logger import read_rows
+from idinvert.tracking.loggers import read_rows
 
 TWO = "trainer=ddp_cpu"
 FORKED = (TWO, "trainer.strategy=ddp_fork_find_unused_parameters_true")

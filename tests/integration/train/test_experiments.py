@@ -11,7 +11,7 @@ import torch
 
 from idinvert.checkpoints.release import read_header
 from idinvert.config.compose import compose_plain, config_dir
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 
 pytestmark = pytest.mark.filterwarnings("ignore:Total length of `DataLoader`")
 

@@ -12,7 +12,7 @@ import torch
 from idinvert.cli.commands import train as main
 from idinvert.config.run_folder import locked
 from idinvert.errors import DivergenceError, RunLockedError
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from idinvert.training.domain_guided import DomainGuidedTraining
 
 from .runs import only_run, same_checkpoints

@@ -14,7 +14,7 @@ import torch
 
 from idinvert import durable
 from idinvert.errors import CheckpointError, IdinvertError
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from tests.odd_files import ODD
 
 from .runs import rows_of, same_checkpoints

@@ -13,7 +13,7 @@ from idinvert.cli.assemble import assemble
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import run_identity, scientific_config
 from idinvert.errors import ConfigError
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 
 from .runs import FORKED, NO_MBSTD, assert_close, newest, rows_of, same_checkpoints
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from idinvert.durable import damaged
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from tests.processes import finish
 
 from .runs import rows_of, same_checkpoints, same_weights

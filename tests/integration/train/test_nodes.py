@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from tests.processes import finish, free_port, two_ranks
 
 from .runs import EXACT, NO_MBSTD, TWO, assert_close, only_run, rows_of

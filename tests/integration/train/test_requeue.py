@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 
 from .runs import rows_of, same_checkpoints
 

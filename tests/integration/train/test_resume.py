@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 from idinvert.training.attributes import AttributeTraining
 from idinvert.training.callbacks.history import History
 from idinvert.training.conventional import ConventionalTraining

@@ -10,7 +10,7 @@ from idinvert.cli.train import config_of_run
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import read_config, write_config
 from idinvert.errors import CheckpointError, ConfigError
-from idinvert.tracking.status import read_status
+from idinvert.tracking.run_files import read_status
 
 from .runs import rows_of, same_checkpoints
 

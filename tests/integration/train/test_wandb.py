@@ -10,7 +10,7 @@ import wandb
 
 from idinvert.checkpoints.release import fingerprint
 from idinvert.errors import ConfigError, IdinvertError
-from idinvert.tracking.csv_logger import read_rows
+from idinvert.tracking.loggers import read_rows
 from tests.tracking.wandb_files import artifacts_of, config_of, history, numbers, records, run_of
 
 from .runs import same_checkpoints

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.tracking.csv_logger import CsvLogger, read_rows
+from idinvert.tracking.loggers import CsvLogger, read_rows
 from idinvert.training.callbacks.history import History
 
 

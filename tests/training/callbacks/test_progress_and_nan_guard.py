@@ -11,8 +11,8 @@ import torch
 
 from idinvert.errors import DivergenceError
 from idinvert.training.callbacks.history import History
-from idinvert.training.callbacks.nan_guard import StopWhenNotFinite, require_finite
 from idinvert.training.callbacks.progress import Progress
+from idinvert.training.callbacks.stop import StopWhenNotFinite, require_finite
 
 
 def test_the_bar_counts_images_from_where_the_run_stands(

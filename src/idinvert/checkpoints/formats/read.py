@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from idinvert.checkpoints.formats.archive import Archive, Stored, with_state_dicts
-from idinvert.checkpoints.formats.budget import answer_bytes
+from idinvert.checkpoints.formats.records import answer_bytes
 from idinvert.checkpoints.tensor_file import TensorFileError, read_tensors
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import memory_bytes, open_regular, shown

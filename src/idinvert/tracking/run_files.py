@@ -1,5 +1,9 @@
-"""``status.json``: how a run stands, for sweeps, tables and people that come after it."""
+"""What a run's folder says: ``status.json``, how it stands, and the rows of ``metrics.jsonl``.
 
+For sweeps, tables and people that come after the run; reading needs no torch.
+"""
+
+import contextlib
 import datetime
 import json
 import os
@@ -8,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from idinvert.durable import write
-from idinvert.untrusted import read_json
+from idinvert.untrusted import memory_bytes, parse_json, read_bounded, read_json
 
 
 def write_status(folder: Path, *, state: str, nimg: int, stopped_by: str | None = None) -> None:
@@ -63,3 +67,23 @@ def _lives(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """The last value of each column of a ``metrics.jsonl``."""
+    return {name: value for row in read_rows(path) for name, value in row.items()}
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.jsonl``; lines that a kill or a damaged disk broke are left out."""
+    try:
+        lines = read_bounded(path, most=memory_bytes()).splitlines()
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            found = dict(parse_json(line, nan=True))
+            row = {name: float(value) for name, value in found.items()}
+            rows += [row | {"nimg": int(row["nimg"])}] if "nimg" in row else []
+    return rows
