@@ -17,7 +17,7 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network(monkeypatch):
     """A connection to anything but loopback is an error, so that nothing downloads unseen."""
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
@@ -43,7 +43,7 @@ def is_loopback(host: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path_factory, monkeypatch):
     """Rendered images go to a folder of this test process, not to the user's cache."""
     base = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("IDINVERT_CACHE", str(base))

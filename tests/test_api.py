@@ -22,32 +22,30 @@ STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def model() -> idinvert.Model:
+def model():
     return idinvert.open_model("shipped:faces_mini", f"inversion.steps={STEPS}", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def faces() -> torch.Tensor:
+def faces():
     """uint8 [3, 3, 32, 32]."""
     pixels, _ = FACES.render(FACES.sample_labels(torch.arange(3), seed=0), resolution=32)
     return pixels
 
 
 @pytest.fixture(scope="module")
-def inverted(model: idinvert.Model, faces: torch.Tensor) -> idinvert.Images:
+def inverted(model, faces):
     return model.invert(faces)
 
 
-def test_the_package_is_imported_without_torch() -> None:
+def test_the_package_is_imported_without_torch():
     code = "import idinvert, sys; dir(idinvert); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="open_modle"):
         idinvert.open_modle  # noqa: B018
 
 
-def test_the_readme_shows_what_works(
-    faces: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_shows_what_works(faces, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, face in zip(("anna.png", "ben.jpg"), faces, strict=False):
         Image.fromarray(face.permute(1, 2, 0).numpy()).save(name)
@@ -61,9 +59,7 @@ def test_the_readme_shows_what_works(
     ]
 
 
-def test_inversion_is_that_of_the_method(
-    model: idinvert.Model, faces: torch.Tensor, inverted: idinvert.Images
-) -> None:
+def test_inversion_is_that_of_the_method(model, faces, inverted):
     context: Any = model._context
     method = InDomainInverter(
         encoder=context.encoder, perceptual=context.perceptual, lambda_vgg=0.1, steps=STEPS
@@ -73,9 +69,7 @@ def test_inversion_is_that_of_the_method(
     assert torch.equal(inverted.images, to_uint8(expected.images))
 
 
-def test_every_kind_of_image_is_read_alike(
-    model: idinvert.Model, faces: torch.Tensor, inverted: idinvert.Images, tmp_path: Path
-) -> None:
+def test_every_kind_of_image_is_read_alike(model, faces, inverted, tmp_path):
     arrays = faces.permute(0, 2, 3, 1).numpy()
     files = [tmp_path / f"my face {k}.png" for k in range(3)]
     pictures = [Image.fromarray(array) for array in arrays]
@@ -89,7 +83,7 @@ def test_every_kind_of_image_is_read_alike(
     assert model.invert(pictures[0]).names == ["00000"]
 
 
-def test_edits_are_those_of_the_equations(model: idinvert.Model, inverted: idinvert.Images) -> None:
+def test_edits_are_those_of_the_equations(model, inverted):
     w, glasses = inverted.codes, model.directions["eyeglasses"]
     first, last = model.synthesize(w[:1], names=["a"]), model.synthesize(w[2:], names=["b"])
     for images, codes, names in [
@@ -104,9 +98,7 @@ def test_edits_are_those_of_the_equations(model: idinvert.Model, inverted: idinv
         assert names is None or images.names == names
 
 
-def test_what_is_saved_is_loaded(
-    model: idinvert.Model, inverted: idinvert.Images, tmp_path: Path
-) -> None:
+def test_what_is_saved_is_loaded(model, inverted, tmp_path):
     files = inverted.save(tmp_path / "new")
     assert [file.name for file in files] == ["00000.png", "00001.png", "00002.png"]
     assert np.array_equal(np.asarray(Image.open(files[1])), np.asarray(inverted[1]))
@@ -122,14 +114,14 @@ def test_what_is_saved_is_loaded(
             model.load(path)
 
 
-def test_samples_follow_from_the_seed(model: idinvert.Model) -> None:
+def test_samples_follow_from_the_seed(model):
     first, again, other = (model.sample(2, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images) and not torch.equal(first.codes, other.codes)
     mean = model.sample(1, truncation=0.0)
     assert torch.allclose(mean.codes[0], model.generator.w_avg, atol=1e-6)
 
 
-def test_progress_counts_images(faces: torch.Tensor) -> None:
+def test_progress_counts_images(faces):
     seen: list[tuple[int, int]] = []
     small = idinvert.open_model(
         "shipped:faces_mini", "inversion=encoder", "batch_size=2", device="cpu"
@@ -138,7 +130,7 @@ def test_progress_counts_images(faces: torch.Tensor) -> None:
     assert seen == [(2, 3), (3, 3)]
 
 
-def test_a_checkpoint_without_an_encoder(model: idinvert.Model, faces: torch.Tensor) -> None:
+def test_a_checkpoint_without_an_encoder(model, faces):
     path = Path(idinvert.__file__).parent / "assets" / "faces_mini" / "generator.safetensors"
     alone = idinvert.open_model(path, "inversion=free", "inversion.steps=2", device="cpu")
     assert len(alone.invert(faces)) == 3
@@ -165,12 +157,12 @@ def test_a_checkpoint_without_an_encoder(model: idinvert.Model, faces: torch.Ten
         ("nowhere.png", "nowhere.png"),
     ],
 )
-def test_what_is_no_image_is_refused(model: idinvert.Model, images: Any, message: str) -> None:
+def test_what_is_no_image_is_refused(model, images, message):
     with pytest.raises(DataError, match=message):
         model.invert(images)
 
 
-def test_mistakes_are_named(model: idinvert.Model, inverted: idinvert.Images) -> None:
+def test_mistakes_are_named(model, inverted):
     with pytest.raises(ConfigError, match="Did you mean 'eyeglasses'"):
         inverted.edit("eyeglases", 3)
     with pytest.raises(ConfigError, match=r"inversion\.stps"):

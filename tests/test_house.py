@@ -89,12 +89,12 @@ def none(found: Iterable[str], rule: str) -> None:
     assert not lines, "\n".join([rule, *lines])
 
 
-def test_the_rooms_are_those_of_the_plan() -> None:
+def test_the_rooms_are_those_of_the_plan():
     rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
     assert rooms == {*FLOORS, *APART}
 
 
-def test_imports_point_down() -> None:
+def test_imports_point_down():
     found = []
     for file, tree in parsed().items():
         for line, name in imports(tree):
@@ -106,7 +106,7 @@ def test_imports_point_down() -> None:
     none(found, "a room imports only what stands below it")
 
 
-def test_imports_name_the_room_they_come_from() -> None:
+def test_imports_name_the_room_they_come_from():
     relative = (
         f"{file}:{line}"
         for file, tree in parsed().items()
@@ -116,7 +116,7 @@ def test_imports_name_the_room_they_come_from() -> None:
     none(relative, "imports are absolute")
 
 
-def test_packages_that_a_room_does_not_import() -> None:
+def test_packages_that_a_room_does_not_import():
     banned = {"results": {"torch", "torchvision"}}
     found = []
     for file, tree in parsed().items():
@@ -128,18 +128,18 @@ def test_packages_that_a_room_does_not_import() -> None:
     none(found, "no torch in results, no omegaconf outside cli and config, no `lightning` at all")
 
 
-def test_files_stay_below_the_hard_stop() -> None:
+def test_files_stay_below_the_hard_stop():
     lengths = {file: len((SOURCE / file).read_text().splitlines()) for file in parsed()}
     long = (f"{file}: {lines}" for file, lines in lengths.items() if lines > LONGEST)
     none(long, f"a file has at most {LONGEST} lines")
 
 
-def test_files_open_with_a_docstring() -> None:
+def test_files_open_with_a_docstring():
     bare = (file for file, tree in parsed().items() if not ast.get_docstring(tree))
     none(bare, "a file says in one sentence what it is for")
 
 
-def test_nothing_works_at_import_time() -> None:
+def test_nothing_works_at_import_time():
     found = []
     for file, tree in parsed().items():
         for node in tree.body:
@@ -150,7 +150,7 @@ def test_nothing_works_at_import_time() -> None:
     none(found, "a module only defines things when it is imported")
 
 
-def test_no_tensor_is_sent_to_cuda_by_name() -> None:
+def test_no_tensor_is_sent_to_cuda_by_name():
     found = (
         f"{file}:{node.lineno}"
         for file, tree in parsed().items()

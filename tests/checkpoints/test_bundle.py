@@ -19,12 +19,12 @@ KEY = "generator.path"
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Path:
+def foreign(tmp_path):
     return tiny.rosinality(tmp_path / "ffhq.pt")
 
 
@@ -32,7 +32,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_foreign_file_is_a_bundle(foreign: Path) -> None:
+def test_a_foreign_file_is_a_bundle(foreign):
     found = open_network(str(foreign), role="generator", key=KEY)
     assert tiny.same(found, tiny.generator()) and not found.training
     beside = sibling(str(foreign), role="discriminator", of="generator", key=KEY)
@@ -40,7 +40,7 @@ def test_a_foreign_file_is_a_bundle(foreign: Path) -> None:
     assert tiny.same(open_network(str(beside), role="discriminator", key=KEY), tiny.discriminator())
 
 
-def test_its_fingerprint_is_that_of_the_file_itself(foreign: Path) -> None:
+def test_its_fingerprint_is_that_of_the_file_itself(foreign):
     for role in ("generator", "discriminator"):
         path = find_weights(str(foreign), role=role, key=KEY)
         assert fingerprint(path) == digest(foreign)[:16]
@@ -49,7 +49,7 @@ def test_its_fingerprint_is_that_of_the_file_itself(foreign: Path) -> None:
     assert fingerprint(find_weights(str(own), role="generator", key=KEY)) == digest(own)[:16]
 
 
-def test_its_provenance_says_where_it_comes_from(foreign: Path) -> None:
+def test_its_provenance_says_where_it_comes_from(foreign):
     header = read_header(find_weights(str(foreign), role="discriminator", key=KEY))
     source = header.provenance["source"]
     assert source["family"] == "rosinality" and source["file"] == "ffhq.pt"
@@ -57,7 +57,7 @@ def test_its_provenance_says_where_it_comes_from(foreign: Path) -> None:
     assert header.provenance["stands_on"] == {"generator": digest(foreign)[:16]}
 
 
-def test_it_is_read_once(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_read_once(foreign, monkeypatch):
     first = find_weights(str(foreign), role="generator", key=KEY)
     monkeypatch.setattr(opened, "open_checkpoint", lambda *a, **k: pytest.fail("read again"))
     assert find_weights(str(foreign), role="generator", key=KEY) == first
@@ -65,7 +65,7 @@ def test_it_is_read_once(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert find_weights(str(moved), role="generator", key=KEY) == first
 
 
-def test_a_damaged_copy_is_made_anew(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_copy_is_made_anew(foreign, capsys):
     path = find_weights(str(foreign), role="generator", key=KEY)
     good = path.read_bytes()
     for harm in (good[:100], good[:-1] + bytes([good[-1] ^ 1])):
@@ -74,7 +74,7 @@ def test_a_damaged_copy_is_made_anew(foreign: Path, capsys: pytest.CaptureFixtur
         assert f"{path.parent} is damaged, and made anew from" in capsys.readouterr().out
 
 
-def test_a_changed_file_is_another_one(foreign: Path) -> None:
+def test_a_changed_file_is_another_one(foreign):
     first = find_weights(str(foreign), role="generator", key=KEY)
     content = torch.load(foreign, weights_only=True)
     content["g_ema"]["input.input"] += 1
@@ -83,9 +83,7 @@ def test_a_changed_file_is_another_one(foreign: Path) -> None:
     assert second != first and fingerprint(second) == digest(foreign)[:16]
 
 
-def test_copies_by_other_readers_are_made_anew(
-    foreign: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_by_other_readers_are_made_anew(foreign, monkeypatch):
     first = find_weights(str(foreign), role="generator", key=KEY)
     monkeypatch.setattr(opened, "_readers", lambda: "00000000")
     second = find_weights(str(foreign), role="generator", key=KEY)
@@ -95,10 +93,10 @@ def test_copies_by_other_readers_are_made_anew(
     assert fingerprint(second) == digest(foreign)[:16]
 
 
-def test_another_process_was_first(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_was_first(foreign, monkeypatch):
     real = os.rename
 
-    def overtaken(source: Path, target: Path) -> None:
+    def overtaken(source, target):
         tiny.bundle(Path(target), "generator")
         real(source, target)  # refused: the folder is there and not empty
 
@@ -108,14 +106,14 @@ def test_another_process_was_first(foreign: Path, monkeypatch: pytest.MonkeyPatc
     assert len(list(opened_folder().iterdir())) == 1
 
 
-def test_a_cache_that_cannot_be_written(foreign: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(foreign, tmp_path):
     (tmp_path / "cache").write_bytes(b"")
     with pytest.raises(CheckpointError, match="IDINVERT_CACHE"):
         find_weights(str(foreign), role="generator", key=KEY)
 
 
-def test_a_crash_leaves_nothing_half_written(foreign: Path, monkeypatch) -> None:
-    def full(*arguments: object, **keywords: object) -> None:
+def test_a_crash_leaves_nothing_half_written(foreign, monkeypatch):
+    def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(opened, "write_native", full)
@@ -124,7 +122,7 @@ def test_a_crash_leaves_nothing_half_written(foreign: Path, monkeypatch) -> None
     assert list(opened_folder().iterdir()) == []
 
 
-def test_a_role_that_is_not_inside_says_what_is(tmp_path: Path) -> None:
+def test_a_role_that_is_not_inside_says_what_is(tmp_path):
     lone = tiny.rosinality(tmp_path / "g.pt", with_d=False)
     assert sibling(str(lone), role="discriminator", of="generator", key=KEY) is None
     with pytest.raises(CheckpointError, match="holds generator, but no encoder") as caught:
@@ -134,7 +132,7 @@ def test_a_role_that_is_not_inside_says_what_is(tmp_path: Path) -> None:
         find_weights(str(lone), role="discriminator", key="discriminator.path")
 
 
-def test_d_stands_beside_a_converted_generator(tmp_path: Path) -> None:
+def test_d_stands_beside_a_converted_generator(tmp_path):
     first, second = tiny.bundle(tmp_path / "a"), tiny.bundle(tmp_path / "b")
     path = (first / "generator.safetensors").rename(tmp_path / "ffhq.safetensors")
     assert sibling(str(path), role="discriminator", of="generator", key=KEY) is None
@@ -145,29 +143,27 @@ def test_d_stands_beside_a_converted_generator(tmp_path: Path) -> None:
     assert sibling(str(path), role="discriminator", of="generator", key=KEY) == named
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_nothing_there(tmp_path):
     with pytest.raises(CheckpointError, match=r"does not exist.*generator\.safetensors"):
         find_weights(str(tmp_path / "absent"), role="generator", key=KEY)
     with pytest.raises(CheckpointError, match=r"has no generator\.safetensors"):
         find_weights(str(tmp_path), role="generator", key=KEY)
 
 
-def test_a_file_of_no_family(tmp_path: Path) -> None:
+def test_a_file_of_no_family(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"no checkpoint family.*generator\.path"):
         find_weights(str(tmp_path / "x.pt"), role="generator", key=KEY)
 
 
-def test_a_checkpoint_of_our_own_run_keeps_its_provenance(tmp_path: Path) -> None:
+def test_a_checkpoint_of_our_own_run_keeps_its_provenance(tmp_path):
     file = tiny.lightning(tmp_path / "run")
     provenance = read_header(find_weights(str(file), role="generator", key=KEY)).provenance
     assert provenance["run"] == "abc" and provenance["nimg"] == 640
     assert provenance["source"]["family"] == "lightning"
 
 
-def test_a_domain_without_shipped_networks_says_how_to_train_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_domain_without_shipped_networks_says_how_to_train_them(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path)
     (tmp_path / "churches_mini").mkdir()
     for name, role, experiment in (
@@ -179,7 +175,7 @@ def test_a_domain_without_shipped_networks_says_how_to_train_them(
             find_weights(f"shipped:{name}", role=role, key="some.path")
 
 
-def test_shipped_files_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_files_by_name(tmp_path, monkeypatch):
     assert bundle.assets_folder() == Path(bundle.__file__).parents[1] / "assets"
     inside = tmp_path / "assets"
     monkeypatch.setattr(bundle, "assets_folder", lambda: inside)
@@ -195,7 +191,7 @@ def test_shipped_files_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert str(Path("faces_mini") / "generator.safetensors") in str(caught.value)
 
 
-def test_the_attribute_network_is_f(tmp_path: Path) -> None:
+def test_the_attribute_network_is_f(tmp_path):
     torch.manual_seed(0)
     network = AttributeNetwork(resolution=16, kinds=["binary"], names=["smile"], width=8)
     save_network(network, tmp_path / "attributes.safetensors", provenance={})

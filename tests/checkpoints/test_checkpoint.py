@@ -26,7 +26,7 @@ KEY = "generator.path"
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
@@ -34,14 +34,14 @@ def settled(network: torch.nn.Module) -> bool:
     return not network.training and not any(p.requires_grad for p in network.parameters())
 
 
-def test_the_room_offers_the_door() -> None:
+def test_the_room_offers_the_door():
     assert idinvert.checkpoints.open_checkpoint is open_checkpoint
     with pytest.raises(AttributeError, match="no attribute 'open_chequepoint'"):
         idinvert.checkpoints.open_chequepoint  # noqa: B018
 
 
 @pytest.mark.parametrize("where", ["bundle", "run"])
-def test_a_folder_of_our_own(tmp_path: Path, where: str) -> None:
+def test_a_folder_of_our_own(tmp_path, where):
     tiny.bundle(tmp_path / "weights" if where == "run" else tmp_path)
     found = open_checkpoint(tmp_path)
     assert found.family == "idinvert" and list(found.networks) == [
@@ -56,7 +56,7 @@ def test_a_folder_of_our_own(tmp_path: Path, where: str) -> None:
     assert found.meta["provenance"]["generator"] == {"seed": 7}
 
 
-def test_an_attribute_network_of_our_own(tmp_path: Path) -> None:
+def test_an_attribute_network_of_our_own(tmp_path):
     network = AttributeNetwork(resolution=8, kinds=["binary"], names=["smile"], width=8)
     save_network(network, tmp_path / "attributes.safetensors", provenance={})
     for place in (tmp_path, tmp_path / "attributes.safetensors"):
@@ -65,7 +65,7 @@ def test_an_attribute_network_of_our_own(tmp_path: Path) -> None:
         assert tiny.same(found.networks["attributes"], network)
 
 
-def test_the_shipped_bundle() -> None:
+def test_the_shipped_bundle():
     found = open_checkpoint("shipped:faces_mini")
     assert found.generator.resolution == 32 and found.encoder is not None
     assert found.networks["attributes"].resolution == 32
@@ -74,7 +74,7 @@ def test_the_shipped_bundle() -> None:
 
 
 @pytest.mark.parametrize("role", ["generator", "discriminator", "encoder"])
-def test_one_file_of_our_own(tmp_path: Path, role: str) -> None:
+def test_one_file_of_our_own(tmp_path, role):
     file = tiny.bundle(tmp_path, role) / f"{role}.safetensors"
     odd = file.rename(tmp_path / "renamed.pkl")
     found = open_checkpoint(odd)
@@ -82,7 +82,7 @@ def test_one_file_of_our_own(tmp_path: Path, role: str) -> None:
     assert (found.latent_avg is None) == (role != "generator")
 
 
-def test_a_foreign_file_under_a_wrong_name(tmp_path: Path) -> None:
+def test_a_foreign_file_under_a_wrong_name(tmp_path):
     found = open_checkpoint(tiny.rosinality(tmp_path / "x.safetensors"))
     assert found.family == "rosinality" and found.meta["latent_avg"] == "stored"
     assert tiny.same(found.generator, tiny.generator())
@@ -109,7 +109,7 @@ def literal_mean_code(generator: torch.nn.Module) -> np.ndarray:
     return total / 100_000
 
 
-def test_a_missing_mean_code_is_computed_once(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_mean_code_is_computed_once(tmp_path, monkeypatch):
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
     found = open_checkpoint(file)
     expected = literal_mean_code(tiny.generator())
@@ -123,7 +123,7 @@ def test_a_missing_mean_code_is_computed_once(tmp_path: Path, monkeypatch) -> No
     assert torch.equal(again.latent_avg, found.latent_avg)
 
 
-def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path: Path, monkeypatch) -> None:
+def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path, monkeypatch):
     made = torch.full((tiny.L, tiny.W), 0.5)
     monkeypatch.setattr(mean_code, "compute_mean_code", lambda generator: made)
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
@@ -137,7 +137,7 @@ def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path: Path, monke
     assert torch.equal(open_checkpoint(file).latent_avg, made)
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypatch) -> None:
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     (tmp_path / "cache").write_bytes(b"a file, where a folder should be")
     monkeypatch.setattr(
         mean_code, "compute_mean_code", lambda generator: torch.ones(tiny.L, tiny.W)
@@ -146,17 +146,17 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypa
     assert torch.equal(found.latent_avg, torch.ones(tiny.L, tiny.W))
 
 
-def test_another_generator_has_another_mean_code(tmp_path: Path) -> None:
+def test_another_generator_has_another_mean_code(tmp_path):
     generators = [tiny.generator(0), tiny.generator(5)]
     assert mean_code._mapping_hash(generators[0]) != mean_code._mapping_hash(generators[1])
     assert mean_code._mapping_hash(generators[0]) == mean_code._mapping_hash(tiny.generator(0))
 
 
-def test_labels_are_drawn_evenly() -> None:
+def test_labels_are_drawn_evenly():
     """A conditional M sees one label for each z, and all labels about equally often."""
     seen = torch.zeros(3)
 
-    def mapping(z: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    def mapping(z, c):
         assert c.shape == (len(z), 3) and torch.equal(c.sum(dim=1), torch.ones(len(z)))
         seen.add_(c.sum(dim=0))
         return c[:, None].expand(-1, 2, -1)
@@ -171,7 +171,7 @@ def test_labels_are_drawn_evenly() -> None:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_lightning_gives_the_averaged_generator(tmp_path: Path, named: bool) -> None:
+def test_lightning_gives_the_averaged_generator(tmp_path, named):
     file = tiny.lightning(tmp_path / "run", named=named)
     found = open_checkpoint(file.rename(file.with_name("model.bin")))
     assert found.family == "lightning" and found.meta["nimg"] == 640
@@ -181,14 +181,14 @@ def test_lightning_gives_the_averaged_generator(tmp_path: Path, named: bool) -> 
     assert tiny.same(live.generator, tiny.generator(3))
 
 
-def test_lightning_away_from_its_run_says_so(tmp_path: Path) -> None:
+def test_lightning_away_from_its_run_says_so(tmp_path):
     file = tiny.lightning(tmp_path / "run")
     moved = file.rename(tmp_path / "moved.ckpt")
     with pytest.raises(CheckpointError, match=r"does not say how its generator is built.*path"):
         open_checkpoint(moved)
 
 
-def test_lightning_names_every_tensor_that_does_not_fit(tmp_path: Path) -> None:
+def test_lightning_names_every_tensor_that_does_not_fit(tmp_path):
     file = tiny.lightning(tmp_path / "run")
     content = torch.load(file, weights_only=True)
     state = content["state_dict"]
@@ -212,7 +212,7 @@ def test_lightning_names_every_tensor_that_does_not_fit(tmp_path: Path) -> None:
         ({"architecture": {"nonsense": 1}}, "no native network has this architecture"),
     ],
 )
-def test_lightning_with_an_impossible_architecture(tmp_path: Path, change, message: str) -> None:
+def test_lightning_with_an_impossible_architecture(tmp_path, change, message):
     file = tiny.lightning(tmp_path / "run", named=True)
     content = torch.load(file, weights_only=True)
     content["idinvert_networks"]["generator"] |= change
@@ -221,7 +221,7 @@ def test_lightning_with_an_impossible_architecture(tmp_path: Path, change, messa
         open_checkpoint(file)
 
 
-def test_lightning_of_somebody_else(tmp_path: Path) -> None:
+def test_lightning_of_somebody_else(tmp_path):
     content = {"pytorch-lightning_version": "2", "state_dict": {"net.weight": torch.zeros(1)}}
     torch.save(content, tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="without a network of this project"):
@@ -269,7 +269,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str, tmp_path: Path) -> None:
+def test_refused(case, tmp_path):
     write, message = REFUSED[case]
     write(tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -277,7 +277,7 @@ def test_refused(case: str, tmp_path: Path) -> None:
     assert KEY in str(caught.value) and "x.pt" in str(caught.value)
 
 
-def test_a_truncated_file_of_our_own(tmp_path: Path) -> None:
+def test_a_truncated_file_of_our_own(tmp_path):
     file = tiny.bundle(tmp_path, "generator") / "generator.safetensors"
     whole = file.read_bytes()
     for length in (8, 200, len(whole) // 2, len(whole) - 1):
@@ -286,14 +286,14 @@ def test_a_truncated_file_of_our_own(tmp_path: Path) -> None:
             open_checkpoint(file)
 
 
-def test_a_network_of_a_file_that_has_one(tmp_path: Path) -> None:
+def test_a_network_of_a_file_that_has_one(tmp_path):
     with pytest.raises(CheckpointError, match="one network each"):
         open_checkpoint(tiny.bundle(tmp_path), network="g")
     with pytest.raises(CheckpointError, match="'best'"):
         open_checkpoint(tiny.rosinality(tmp_path / "x.pt"), network="best")
 
 
-def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite(tmp_path):
     file = tiny.rosinality(tmp_path / "x.pt")
     content = torch.load(file, weights_only=True)
     content["g_ema"]["style.1.bias"][0] = math.nan
@@ -302,8 +302,8 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
         open_checkpoint(file)
 
 
-def test_whatever_a_reader_stumbles_over(tmp_path: Path, monkeypatch) -> None:
-    def stumble(archive: object, **keywords: object) -> None:
+def test_whatever_a_reader_stumbles_over(tmp_path, monkeypatch):
+    def stumble(archive, **keywords):
         raise IndexError("tuple index out of range")
 
     family = SimpleNamespace(name="odd", recognise=lambda archive: True, read=stumble, settings=())
@@ -313,12 +313,12 @@ def test_whatever_a_reader_stumbles_over(tmp_path: Path, monkeypatch) -> None:
         open_checkpoint(tmp_path / "x.pt", key=KEY)
 
 
-def test_families_have_names_of_their_own() -> None:
+def test_families_have_names_of_their_own():
     names = [family.name for family in FAMILIES]
     assert len(set(names)) == len(names) and "idinvert" not in names
 
 
-def test_opening_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+def test_opening_leaves_the_global_generator_alone(tmp_path):
     file = tiny.rosinality(tmp_path / "x.pt")
     torch.manual_seed(11)
     before = hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()

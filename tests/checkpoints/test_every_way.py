@@ -120,7 +120,7 @@ CONTAINERS: dict[str, Callable[[Any, Path], object]] = {
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(tmp_path, monkeypatch):
     """A cache of its own, and a mean code from few samples where a file has none."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     few = mean_code.compute_mean_code
@@ -165,14 +165,14 @@ NAMES = list(_kinds())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_way_opens(name: str, tmp_path: Path) -> None:
+def test_every_way_opens(name, tmp_path):
     turn, order = NAMES.index(name), list(CONTAINERS)
     _check(name, lambda way: [order[(turn + way) % 3]], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_every_way_opens_in_every_container(name: str, tmp_path: Path) -> None:
+def test_every_way_opens_in_every_container(name, tmp_path):
     _check(name, lambda way: list(CONTAINERS), tmp_path)
 
 
@@ -190,7 +190,7 @@ def _half(value: Any) -> Any:
     return value.half() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
-def test_encoders_in_every_way(tmp_path: Path) -> None:
+def test_encoders_in_every_way(tmp_path):
     path, x = tmp_path / "file", normal(1, 3, 32, 32, seed=1)
     for i, (name, content) in enumerate(_encoders().items()):
         x = normal(1, 3, 16 if name == "idinvert" else 32, 16 if name == "idinvert" else 32, seed=1)
@@ -226,7 +226,7 @@ def _single(value: Any) -> Any:
     return value.float() if torch.is_tensor(value) and value.is_floating_point() else value
 
 
-def test_tensorflow_in_every_way(tmp_path: Path) -> None:
+def test_tensorflow_in_every_way(tmp_path):
     path = tmp_path / "file"
     for i, files in enumerate((TFStyleGAN(), TFStyleGAN2(), TFStyleGAN(repeat_w=False))):
         for half in (False, True):
@@ -260,7 +260,7 @@ def _recoloured(files: Any, channels: int) -> tuple[dict[str, Any], dict[str, An
     return g, d
 
 
-def test_networks_of_other_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_of_other_colours(tmp_path, capsys):
     path, kinds = tmp_path / "file", _kinds()
     tensorflow = {"tf": TFStyleGAN(), "tf2": TFStyleGAN2()}
     for channels, words in ((1, "1 channel (grey)"), (4, "4 channels (RGBA)")):
@@ -311,7 +311,7 @@ def _refused() -> dict[str, tuple[Any, str]]:
     }
 
 
-def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_read_is_named(tmp_path, capsys):
     path = tmp_path / "file"
     for name, (content, words) in _refused().items():
         stored = "Stored" in repr(content)[:200]
@@ -323,7 +323,7 @@ def test_what_is_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
         assert words in said and "Traceback" not in said and said.count("\n") == 1, (name, said)
 
 
-def test_our_own_files_in_every_way(tmp_path: Path) -> None:
+def test_our_own_files_in_every_way(tmp_path):
     made = tiny.generator(4, resolution=16)
     tiny.lightning(tmp_path / "run", resolution=16)
     tiny.bundle(tmp_path / "bundle")

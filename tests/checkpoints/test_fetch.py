@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,22 +31,22 @@ NAME = "squeezenet"
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(MIRROR, raising=False)
 
 
 @pytest.fixture
-def server() -> Iterator[Behaviour]:
+def server():
     with serving(Behaviour(CONTENT)) as behaviour:
         yield behaviour
 
 
 @pytest.fixture
-def entry(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
+def entry(monkeypatch):
     """Gives an entry of the registry another address or sha256."""
 
-    def change(**changes: object) -> object:
+    def change(**changes):
         changed = dataclasses.replace(ENTRIES[NAME], **changes)
         monkeypatch.setitem(ENTRIES, NAME, changed)
         return changed
@@ -55,7 +54,7 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
     return change
 
 
-def test_a_download_arrives_whole_and_leaves_nothing_beside_it(server, entry) -> None:
+def test_a_download_arrives_whole_and_leaves_nothing_beside_it(server, entry):
     entry(url=server.url, sha256=DIGEST)
     path = fetch(NAME)
     assert path == cache_folder() / ENTRIES[NAME].filename
@@ -65,14 +64,14 @@ def test_a_download_arrives_whole_and_leaves_nothing_beside_it(server, entry) ->
     assert server.asked == [None], "what is there is not fetched again"
 
 
-def test_a_broken_connection_goes_on_where_it_ended(server, entry) -> None:
+def test_a_broken_connection_goes_on_where_it_ended(server, entry):
     entry(url=server.url, sha256=DIGEST)
     server.drops = [4_000, 3_000]
     assert fetch(NAME).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=4000-", "bytes=7000-"]
 
 
-def test_a_later_process_goes_on_where_the_first_ended(server, tmp_path: Path) -> None:
+def test_a_later_process_goes_on_where_the_first_ended(server, tmp_path):
     partial = tmp_path / "x.partial"
     server.drops = [4_000, 0]
     with pytest.raises(DownloadError, match="4,000 bytes are kept"):
@@ -83,7 +82,7 @@ def test_a_later_process_goes_on_where_the_first_ended(server, tmp_path: Path) -
     assert server.asked[-1] == "bytes=4000-"
 
 
-def test_another_version_of_the_file_is_fetched_from_its_start(server, tmp_path: Path) -> None:
+def test_another_version_of_the_file_is_fetched_from_its_start(server, tmp_path):
     partial = tmp_path / "x.partial"
     server.drops = [4_000, 0]
     with pytest.raises(DownloadError):
@@ -94,7 +93,7 @@ def test_another_version_of_the_file_is_fetched_from_its_start(server, tmp_path:
 
 
 @pytest.mark.parametrize("note", ["", "[]", json.dumps({"url": "http://elsewhere/", "v": 1})])
-def test_bytes_of_unknown_origin_are_not_used(server, tmp_path: Path, note: str) -> None:
+def test_bytes_of_unknown_origin_are_not_used(server, tmp_path, note):
     partial = tmp_path / "x.partial"
     partial.write_bytes(b"?" * 100)
     (tmp_path / "x.partial.json").write_text(note)
@@ -104,7 +103,7 @@ def test_bytes_of_unknown_origin_are_not_used(server, tmp_path: Path, note: str)
 
 
 @pytest.mark.parametrize("change", [{"ranges": False}, {"etag": None}])
-def test_a_server_without_parts_or_versions_still_serves(server, tmp_path: Path, change) -> None:
+def test_a_server_without_parts_or_versions_still_serves(server, tmp_path, change):
     for name, value in change.items():
         setattr(server, name, value)
     server.drops = [4_000]
@@ -112,7 +111,7 @@ def test_a_server_without_parts_or_versions_still_serves(server, tmp_path: Path,
     assert (tmp_path / "x.partial").read_bytes() == CONTENT
 
 
-def test_all_bytes_were_there_already(server, tmp_path: Path) -> None:
+def test_all_bytes_were_there_already(server, tmp_path):
     partial = tmp_path / "x.partial"
     partial.write_bytes(CONTENT)
     note = {"url": server.url, "validator": server.etag}
@@ -121,7 +120,7 @@ def test_all_bytes_were_there_already(server, tmp_path: Path) -> None:
     assert partial.read_bytes() == CONTENT and server.asked == [f"bytes={len(CONTENT)}-"]
 
 
-def test_more_bytes_than_the_file_has_are_fetched_anew(server, tmp_path: Path) -> None:
+def test_more_bytes_than_the_file_has_are_fetched_anew(server, tmp_path):
     partial = tmp_path / "x.partial"
     partial.write_bytes(CONTENT + b"more")
     note = {"url": server.url, "validator": server.etag}
@@ -130,13 +129,13 @@ def test_more_bytes_than_the_file_has_are_fetched_anew(server, tmp_path: Path) -
     assert partial.read_bytes() == CONTENT
 
 
-def test_a_part_that_begins_elsewhere_is_refused(server, tmp_path: Path) -> None:
+def test_a_part_that_begins_elsewhere_is_refused(server, tmp_path):
     server.drops, server.shift = [4_000], 10
     with pytest.raises(DownloadError, match="another part"):
         download(server.url, tmp_path / "x.partial")
 
 
-def test_passing_trouble_is_waited_out_and_lasting_trouble_is_not(server, tmp_path: Path) -> None:
+def test_passing_trouble_is_waited_out_and_lasting_trouble_is_not(server, tmp_path):
     server.codes = [503, 500]
     download(server.url, tmp_path / "a.partial")
     assert len(server.asked) == 3
@@ -150,7 +149,7 @@ def test_passing_trouble_is_waited_out_and_lasting_trouble_is_not(server, tmp_pa
         download(server.url, tmp_path / "c.partial")
 
 
-def test_a_web_page_is_no_file(server, entry) -> None:
+def test_a_web_page_is_no_file(server, entry):
     entry(url=server.url)
     server.page = True
     with pytest.raises(MissingWeightsError, match="web page") as caught:
@@ -158,14 +157,14 @@ def test_a_web_page_is_no_file(server, entry) -> None:
     assert "--from FILE" in str(caught.value) and server.url in str(caught.value)
 
 
-def test_another_sha256_is_refused_and_not_kept(server, entry) -> None:
+def test_another_sha256_is_refused_and_not_kept(server, entry):
     entry(url=server.url, sha256="0" * 64)
     with pytest.raises(CheckpointError, match=DIGEST[:16]):
         fetch(NAME)
     assert not list(cache_folder().iterdir())
 
 
-def test_a_file_in_the_cache_with_another_sha256_is_refused(entry) -> None:
+def test_a_file_in_the_cache_with_another_sha256_is_refused(entry):
     entry(sha256="0" * 64)
     cache_folder().mkdir(parents=True)
     (cache_folder() / ENTRIES[NAME].filename).write_bytes(CONTENT)
@@ -173,7 +172,7 @@ def test_a_file_in_the_cache_with_another_sha256_is_refused(entry) -> None:
         fetch(NAME)
 
 
-def test_mirrors_are_asked_first(server, entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirrors_are_asked_first(server, entry, monkeypatch):
     changed = entry(url="http://127.0.0.1:9/publisher", sha256=DIGEST)
     mirror = server.url.rsplit("/", 1)[0]
     monkeypatch.setenv(MIRROR, f"http://127.0.0.1:9/down {mirror}/")
@@ -185,7 +184,7 @@ def test_mirrors_are_asked_first(server, entry, monkeypatch: pytest.MonkeyPatch)
     assert fetch(NAME).read_bytes() == CONTENT
 
 
-def test_no_server_at_all_says_what_to_do(entry) -> None:
+def test_no_server_at_all_says_what_to_do(entry):
     entry(url="http://127.0.0.1:9/weights.bin")
     with pytest.raises(MissingWeightsError) as caught:
         fetch(NAME)
@@ -194,12 +193,12 @@ def test_no_server_at_all_says_what_to_do(entry) -> None:
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "weights.bin"])
-def test_other_schemes_are_refused(url: str, tmp_path: Path) -> None:
+def test_other_schemes_are_refused(url, tmp_path):
     with pytest.raises(DownloadError, match="expected http or https"):
         download(url, tmp_path / "x.partial")
 
 
-def test_no_redirect_leads_away_from_https() -> None:
+def test_no_redirect_leads_away_from_https():
     request = urllib.request.Request("https://example.invalid/x")
     handler = _StaySecure()
     with pytest.raises(DownloadError, match="not https"):
@@ -210,16 +209,14 @@ def test_no_redirect_leads_away_from_https() -> None:
     assert followed is not None and followed.full_url == "https://other.invalid/x"
 
 
-def test_a_full_disk_is_told_before_the_download(
-    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_before_the_download(server, tmp_path, monkeypatch):
     usage = SimpleNamespace(free=100)
     monkeypatch.setattr("idinvert.checkpoints.fetch.shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadError, match="IDINVERT_CACHE"):
         download(server.url, tmp_path / "x.partial")
 
 
-def test_two_processes_do_not_write_the_same_file(server, tmp_path: Path) -> None:
+def test_two_processes_do_not_write_the_same_file(server, tmp_path):
     import fcntl
 
     with open(tmp_path / "x.partial", "a+b") as other:
@@ -229,7 +226,7 @@ def test_two_processes_do_not_write_the_same_file(server, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_from_a_local_file_or_folder(entry, tmp_path: Path, folder: bool) -> None:
+def test_from_a_local_file_or_folder(entry, tmp_path, folder):
     changed = entry(sha256=DIGEST)
     (tmp_path / "usb").mkdir()
     file = tmp_path / "usb" / changed.filename
@@ -239,7 +236,7 @@ def test_from_a_local_file_or_folder(entry, tmp_path: Path, folder: bool) -> Non
     assert file.is_file()
 
 
-def test_from_a_wrong_local_file(entry, tmp_path: Path) -> None:
+def test_from_a_wrong_local_file(entry, tmp_path):
     entry(sha256=DIGEST)
     (tmp_path / "x").write_bytes(b"something else")
     with pytest.raises(CheckpointError, match=DIGEST[:16]):
@@ -249,12 +246,12 @@ def test_from_a_wrong_local_file(entry, tmp_path: Path) -> None:
     assert not list(cache_folder().iterdir())
 
 
-def test_without_a_known_sha256_any_content_is_taken(tmp_path: Path) -> None:
+def test_without_a_known_sha256_any_content_is_taken(tmp_path):
     (tmp_path / "x").write_bytes(CONTENT)
     assert fetch("e4e_ffhq", source=tmp_path / "x").read_bytes() == CONTENT
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(CheckpointError, match="e4e_ffhq"):
         entry_of("e4e_fhq")
     with pytest.raises(CheckpointError, match=r"checkpoints list"):
@@ -262,14 +259,14 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("entry", CHECKPOINTS.values(), ids=lambda entry: entry.name)
-def test_published_checkpoints_are_described(entry) -> None:
+def test_published_checkpoints_are_described(entry):
     assert entry.url.startswith("https://") and entry.licence and entry.purpose
     assert entry.sha256 == "" and entry.megabytes is None, "nothing is guessed"
     assert Path(entry.filename).name == entry.filename
     assert Path(entry.filename).suffix in (".pkl", ".pt", ".pth")
 
 
-def test_names_and_files_are_unique() -> None:
+def test_names_and_files_are_unique():
     entries = all_entries()
     assert len(entries) == len(ENTRIES) + len(CHECKPOINTS)
     assert len({entry.filename for entry in entries.values()}) == len(entries)

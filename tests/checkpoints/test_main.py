@@ -34,13 +34,13 @@ FACTS = {
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("IDINVERT_MIRROR", raising=False)
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Path:
+def foreign(tmp_path):
     return tiny.rosinality(tmp_path / "ffhq.pt")
 
 
@@ -48,7 +48,7 @@ def run(*words: str | Path) -> int:
     return main([str(word) for word in words])
 
 
-def test_inspect_in_json(foreign: Path, capsys) -> None:
+def test_inspect_in_json(foreign, capsys):
     assert run("inspect", foreign, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts.keys() >= FACTS
@@ -63,14 +63,14 @@ def test_inspect_in_json(foreign: Path, capsys) -> None:
     assert facts["published_as"] is None and "unknown for this file" in facts["licence"]
 
 
-def test_inspect_in_words(foreign: Path, capsys) -> None:
+def test_inspect_in_words(foreign, capsys):
     assert run("inspect", foreign) == 0
     text = capsys.readouterr().out
     for word in ("rosinality", "8 px, L = 4", "mean code     stored", "not inside    encoder"):
         assert word in text
 
 
-def test_inspect_computes_and_writes_nothing(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_inspect_computes_and_writes_nothing(tmp_path, capsys, monkeypatch):
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
     monkeypatch.setattr(
         "idinvert.checkpoints.checkpoint.mean_code", lambda g: pytest.fail("computed")
@@ -81,7 +81,7 @@ def test_inspect_computes_and_writes_nothing(tmp_path: Path, capsys, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["bundle", "encoder", "lightning", "shipped"])
-def test_inspect_our_own(kind: str, tmp_path: Path, capsys) -> None:
+def test_inspect_our_own(kind, tmp_path, capsys):
     place: str | Path = {
         "bundle": lambda: tiny.bundle(tmp_path),
         "encoder": lambda: tiny.bundle(tmp_path, "encoder") / "encoder.safetensors",
@@ -93,7 +93,7 @@ def test_inspect_our_own(kind: str, tmp_path: Path, capsys) -> None:
     assert '"family"' in capsys.readouterr().out
 
 
-def test_inspect_a_published_file_names_it(foreign: Path, capsys, monkeypatch) -> None:
+def test_inspect_a_published_file_names_it(foreign, capsys, monkeypatch):
     import dataclasses
     import hashlib
 
@@ -107,11 +107,11 @@ def test_inspect_a_published_file_names_it(foreign: Path, capsys, monkeypatch) -
     assert "published as  e4e_ffhq" in text and f"licence       {known.licence}" in text
 
 
-def test_every_family_has_a_licence() -> None:
+def test_every_family_has_a_licence():
     assert all(family.licence for family in FAMILIES)
 
 
-def test_convert_to_a_file_with_its_companions(foreign: Path, tmp_path: Path, capsys) -> None:
+def test_convert_to_a_file_with_its_companions(foreign, tmp_path, capsys):
     out = tmp_path / "new" / "ffhq.safetensors"
     assert run("convert", foreign, out) == 0
     text = capsys.readouterr().out
@@ -127,14 +127,14 @@ def test_convert_to_a_file_with_its_companions(foreign: Path, tmp_path: Path, ca
     assert stands_on == {"generator": fingerprint(out)}
 
 
-def test_convert_to_a_folder(foreign: Path, tmp_path: Path) -> None:
+def test_convert_to_a_folder(foreign, tmp_path):
     assert run("convert", foreign, tmp_path / "bundle") == 0
     found = open_checkpoint(tmp_path / "bundle")
     assert found.networks.keys() == {"generator", "discriminator"}
     assert tiny.same(found.networks["discriminator"], tiny.discriminator())
 
 
-def test_convert_one_role(foreign: Path, tmp_path: Path, capsys) -> None:
+def test_convert_one_role(foreign, tmp_path, capsys):
     out = tmp_path / "d.safetensors"
     assert run("convert", foreign, out, "--role", "discriminator") == 0
     assert list(open_checkpoint(out).networks) == ["discriminator"]
@@ -143,14 +143,14 @@ def test_convert_one_role(foreign: Path, tmp_path: Path, capsys) -> None:
     assert "no encoder; change --role" in capsys.readouterr().err
 
 
-def test_convert_the_other_generator(tmp_path: Path) -> None:
+def test_convert_the_other_generator(tmp_path):
     file, out = tiny.lightning(tmp_path / "run"), tmp_path / "g.safetensors"
     assert run("convert", file, out, "--network", "g") == 0
     assert tiny.same(open_checkpoint(out).generator, tiny.generator(3))
 
 
 @pytest.mark.parametrize("layout", ["rosinality", "nvlabs"])
-def test_convert_out_and_back_is_exact(layout: str, tmp_path: Path) -> None:
+def test_convert_out_and_back_is_exact(layout, tmp_path):
     source = tiny.bundle(tmp_path / "own")
     out, back = tmp_path / "x.pt", tmp_path / "back"
     assert run("convert", source, out, "--to", layout) == 0
@@ -162,13 +162,13 @@ def test_convert_out_and_back_is_exact(layout: str, tmp_path: Path) -> None:
     assert open_checkpoint(out).family == layout
 
 
-def test_convert_only_the_generator_out(tmp_path: Path) -> None:
+def test_convert_only_the_generator_out(tmp_path):
     source, out = tiny.bundle(tmp_path / "own"), tmp_path / "x.pt"
     assert run("convert", source, out, "--to", "rosinality", "--role", "generator") == 0
     assert "d" not in torch.load(out, weights_only=True)
 
 
-def test_convert_replaces_nothing_unasked(foreign: Path, tmp_path: Path, capsys) -> None:
+def test_convert_replaces_nothing_unasked(foreign, tmp_path, capsys):
     out = tmp_path / "x.safetensors"
     out.write_bytes(b"precious")
     assert run("convert", foreign, out) == 2
@@ -198,7 +198,7 @@ def generator_of(folder: Path) -> Path:
     return folder / "generator.safetensors"
 
 
-def test_convert_in_half_the_size(tmp_path: Path) -> None:
+def test_convert_in_half_the_size(tmp_path):
     source, out = own(tmp_path / "whole"), tmp_path / "half"
     assert run("convert", source, out, "--half") == 0
     found = open_checkpoint(out)
@@ -213,7 +213,7 @@ def test_convert_in_half_the_size(tmp_path: Path) -> None:
     assert read_header(generator_of(out)).provenance["rounded"] == "float16"
 
 
-def test_convert_keeps_what_a_file_knows_of_itself(tmp_path: Path) -> None:
+def test_convert_keeps_what_a_file_knows_of_itself(tmp_path):
     source, out = own(tmp_path / "whole"), tmp_path / "copy"
     assert run("convert", source, out) == 0
     known = read_header(out / "encoder.safetensors").provenance
@@ -231,7 +231,7 @@ def test_convert_keeps_what_a_file_knows_of_itself(tmp_path: Path) -> None:
     assert known["source"]["source"]["family"] == "idinvert"
 
 
-def test_convert_refuses_half_for_numbers_beyond_its_range(tmp_path: Path, capsys) -> None:
+def test_convert_refuses_half_for_numbers_beyond_its_range(tmp_path, capsys):
     network = tiny.generator()
     network.w_avg.fill_(1e5)
     save_network(network, generator_of(tmp_path), provenance={})
@@ -250,15 +250,13 @@ def test_convert_refuses_half_for_numbers_beyond_its_range(tmp_path: Path, capsy
         (["--to", "nvlabs", "--role", "discriminator"], "no --role or --role generator"),
     ],
 )
-def test_convert_with_words_that_mean_nothing(
-    words: list[str], message: str, foreign: Path, tmp_path: Path, capsys
-) -> None:
+def test_convert_with_words_that_mean_nothing(words, message, foreign, tmp_path, capsys):
     assert run("convert", foreign, tmp_path / "out.safetensors", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_convert_out_says_what_it_leaves_out(tmp_path: Path, capsys) -> None:
+def test_convert_out_says_what_it_leaves_out(tmp_path, capsys):
     tiny.bundle(tmp_path / "all")
     for to in ("rosinality", "nvlabs"):
         assert run("convert", tmp_path / "all", tmp_path / f"{to}.pt", "--to", to) == 0
@@ -272,13 +270,13 @@ def test_convert_out_says_what_it_leaves_out(tmp_path: Path, capsys) -> None:
         assert "fc_width=9" in capsys.readouterr().err and not (tmp_path / "x.pt").exists()
 
 
-def test_convert_an_encoder_out_is_refused(tmp_path: Path, capsys) -> None:
+def test_convert_an_encoder_out_is_refused(tmp_path, capsys):
     file = tiny.bundle(tmp_path, "encoder") / "encoder.safetensors"
     assert run("convert", file, tmp_path / "x.pt", "--to", "rosinality") == 2
     assert "expected a checkpoint with a generator" in capsys.readouterr().err
 
 
-def test_list(capsys) -> None:
+def test_list(capsys):
     assert run("list") == 0
     text = capsys.readouterr().out
     for entry in all_entries().values():
@@ -290,7 +288,7 @@ def test_list(capsys) -> None:
     assert {row["sha256"] for row in rows if row["name"].startswith("e4e")} == {None}
 
 
-def test_fetch_from_a_file(foreign: Path, capsys) -> None:
+def test_fetch_from_a_file(foreign, capsys):
     assert run("fetch", "e4e_ffhq", "--from", foreign) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "states no sha256" in lines[0]
@@ -299,18 +297,18 @@ def test_fetch_from_a_file(foreign: Path, capsys) -> None:
     assert "e4e_ffhq  (in the cache)" in capsys.readouterr().out
 
 
-def test_fetch_what_there_is_not(capsys) -> None:
+def test_fetch_what_there_is_not(capsys):
     assert run("fetch", "e4e_fhq") == 2
     assert "did you mean e4e_ffhq" in capsys.readouterr().err
 
 
-def test_errors_are_one_line_and_no_traceback(tmp_path: Path, capsys) -> None:
+def test_errors_are_one_line_and_no_traceback(tmp_path, capsys):
     assert run("inspect", tmp_path / "absent") == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_interrupted(monkeypatch, capsys) -> None:
-    def stop(*arguments: object, **keywords: object) -> None:
+def test_interrupted(monkeypatch, capsys):
+    def stop(*arguments, **keywords):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("idinvert.checkpoints.fetch.fetch", stop)
@@ -318,13 +316,13 @@ def test_interrupted(monkeypatch, capsys) -> None:
     assert "goes on" in capsys.readouterr().err
 
 
-def test_a_command_is_needed(capsys) -> None:
+def test_a_command_is_needed(capsys):
     with pytest.raises(SystemExit):
         run()
     assert "inspect | convert | list | fetch" in capsys.readouterr().err
 
 
-def test_as_a_process(foreign: Path) -> None:
+def test_as_a_process(foreign):
     done = subprocess.run(
         [sys.executable, "-m", "idinvert.checkpoints", "inspect", str(foreign), "--json"],
         capture_output=True,

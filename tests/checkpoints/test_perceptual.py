@@ -17,12 +17,12 @@ from idinvert.networks.perceptual import VGG16Features
 
 
 @pytest.fixture(autouse=True)
-def empty_torch_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_torch_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 @pytest.fixture(scope="module")
-def squeeze_state() -> dict[str, Tensor]:
+def squeeze_state():
     torch.manual_seed(0)
     return squeezenet1_1(weights=None).features.state_dict()
 
@@ -38,7 +38,7 @@ def write(state: dict[str, Tensor], path: Path, *, prefix: str = "") -> Path:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("prefix", ["", "features."])
-def test_squeezenet_layouts(squeeze_state, tmp_path: Path, suffix: str, prefix: str) -> None:
+def test_squeezenet_layouts(squeeze_state, tmp_path, suffix, prefix):
     path = write(squeeze_state, tmp_path / f"squeeze{suffix}", prefix=prefix)
     net = squeezenet(path, layer=4)
     assert not net.training and not any(p.requires_grad for p in net.parameters())
@@ -47,7 +47,7 @@ def test_squeezenet_layouts(squeeze_state, tmp_path: Path, suffix: str, prefix: 
         assert torch.equal(net.features.state_dict()[key], value)
 
 
-def test_the_scale_follows_the_published_file(squeeze_state, tmp_path: Path, monkeypatch) -> None:
+def test_the_scale_follows_the_published_file(squeeze_state, tmp_path, monkeypatch):
     path = write(squeeze_state, tmp_path / "squeeze.pth")
     published = ENTRIES["squeezenet"].sha256 + "0" * 56
     monkeypatch.setattr(perceptual, "file_hash", lambda file: published)
@@ -55,7 +55,7 @@ def test_the_scale_follows_the_published_file(squeeze_state, tmp_path: Path, mon
     assert squeezenet(path, input_scale="caffe").input_scale == "caffe"
 
 
-def test_vgg16_takes_what_it_needs_from_a_whole_network(tmp_path: Path) -> None:
+def test_vgg16_takes_what_it_needs_from_a_whole_network(tmp_path):
     torch.manual_seed(0)
     source = VGG16Features(resize=None)
     state = dict(source.state_dict())
@@ -74,7 +74,7 @@ def keras_state(source: VGG16Features) -> dict[str, Tensor]:
     return state | {"layer24.weight": torch.zeros(512, 512, 3, 3), "layer24.bias": torch.zeros(512)}
 
 
-def test_the_authors_port_of_keras_vgg16_takes_bgr(tmp_path: Path) -> None:
+def test_the_authors_port_of_keras_vgg16_takes_bgr(tmp_path):
     torch.manual_seed(0)
     source = VGG16Features(resize=None)
     path = write(keras_state(source), tmp_path / "vgg16.pth")
@@ -89,21 +89,21 @@ def test_the_authors_port_of_keras_vgg16_takes_bgr(tmp_path: Path) -> None:
         vgg16(path, channel_order="rgb", key="my.key")
 
 
-def test_missing_layers_of_the_authors_port_are_named(tmp_path: Path) -> None:
+def test_missing_layers_of_the_authors_port_are_named(tmp_path):
     state = keras_state(VGG16Features(resize=None))
     del state["layer21.bias"]
     with pytest.raises(CheckpointError, match=r"missing: .*21\.bias"):
         vgg16(write(state, tmp_path / "vgg16.pth"), resize=None)
 
 
-def test_vgg16_of_the_wrong_scale_is_refused(tmp_path: Path, monkeypatch) -> None:
+def test_vgg16_of_the_wrong_scale_is_refused(tmp_path, monkeypatch):
     path = write({"0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
     monkeypatch.setattr(perceptual, "file_hash", lambda file: ENTRIES["vgg16_imagenet"].sha256)
     with pytest.raises(CheckpointError, match=r"IMAGENET1K_V1.*input scale.*my\.key"):
         vgg16(path, key="my.key")
 
 
-def test_missing_and_misshapen_layers_are_named(squeeze_state, tmp_path: Path) -> None:
+def test_missing_and_misshapen_layers_are_named(squeeze_state, tmp_path):
     state = dict(squeeze_state)
     state["0.weight"] = torch.zeros(96, 3, 7, 7)
     del state["3.squeeze.bias"]
@@ -118,7 +118,7 @@ def test_missing_and_misshapen_layers_are_named(squeeze_state, tmp_path: Path) -
     assert "my.key" in message
 
 
-def test_without_a_file_the_registry_speaks() -> None:
+def test_without_a_file_the_registry_speaks():
     with pytest.raises(MissingWeightsError, match=r"88682ab5[\s\S]*my\.key"):
         vgg16(key="my.key")
     with pytest.raises(MissingWeightsError, match=r"squeezenet1_1-b8a52dc0[\s\S]*my\.key"):
@@ -131,7 +131,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("case", ["garbage", "empty", "truncated", "code", "list", "nested"])
-def test_broken_files(squeeze_state, tmp_path: Path, monkeypatch, case: str) -> None:
+def test_broken_files(squeeze_state, tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     torch.save(
@@ -148,7 +148,7 @@ def test_broken_files(squeeze_state, tmp_path: Path, monkeypatch, case: str) -> 
     assert not (tmp_path / "exploded").exists()
 
 
-def test_truncated_safetensors(squeeze_state, tmp_path: Path) -> None:
+def test_truncated_safetensors(squeeze_state, tmp_path):
     path = write(squeeze_state, tmp_path / "squeeze.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"squeeze\.safetensors.*my\.key"):

@@ -18,7 +18,7 @@ MISLEADING = ("model.npy", "weights.safetensors", "checkpoint", "photo.jpg", "ne
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(tmp_path, monkeypatch):
     """A cache of its own, and a mean code from few samples where a file has none."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     few = mean_code.compute_mean_code
@@ -26,7 +26,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_file_of_every_family(name: str, tmp_path: Path) -> None:
+def test_a_file_of_every_family(name, tmp_path):
     misleading = MISLEADING[list(SAMPLES).index(name) % len(MISLEADING)]
     file, sample = write(name, tmp_path / "in" / misleading), SAMPLES[name]
     archive = read_archive(file, key="path")
@@ -68,11 +68,11 @@ def check_networks_work_together(found: Checkpoint) -> None:
         assert codes.shape[:2] == (2, 6) and codes.isfinite().all()
 
 
-def test_every_family_has_a_sample() -> None:
+def test_every_family_has_a_sample():
     assert {sample.family for sample in SAMPLES.values()} == {family.name for family in FAMILIES}
 
 
-def test_every_family_is_documented() -> None:
+def test_every_family_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
     for family in FAMILIES:
         assert f"| `{family.name}` |" in page

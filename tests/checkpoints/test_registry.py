@@ -15,12 +15,12 @@ KEY = "perceptual.path"
 
 
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
-def test_urls_are_the_publishers() -> None:
+def test_urls_are_the_publishers():
     assert ENTRIES["vgg16_caffe"].url == VGG16_Weights.IMAGENET1K_FEATURES.url
     assert ENTRIES["vgg16_imagenet"].url == VGG16_Weights.IMAGENET1K_V1.url
     assert ENTRIES["alexnet"].url == AlexNet_Weights.IMAGENET1K_V1.url
@@ -31,14 +31,14 @@ def test_urls_are_the_publishers() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
-def test_names_carry_the_first_digits(entry) -> None:
+def test_names_carry_the_first_digits(entry):
     assert entry.url.endswith("/" + entry.filename)
     assert entry.sha256.startswith(Path(entry.filename).stem.rsplit("-", 1)[1])
     assert len(entry.sha256) in (8, 64) and entry.licence and entry.purpose
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_missing_weights_say_how_to_get_them(name: str) -> None:
+def test_missing_weights_say_how_to_get_them(name):
     with pytest.raises(MissingWeightsError) as caught:
         locate(name, key=KEY)
     message, entry = str(caught.value), ENTRIES[name]
@@ -46,7 +46,7 @@ def test_missing_weights_say_how_to_get_them(name: str) -> None:
         assert word in message
 
 
-def test_a_missing_local_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_local_file_is_named(tmp_path):
     with pytest.raises(MissingWeightsError) as caught:
         locate("vgg16_caffe", path=tmp_path / "my_vgg.pth", key=KEY)
     message = str(caught.value)
@@ -54,16 +54,14 @@ def test_a_missing_local_file_is_named(tmp_path: Path) -> None:
         assert word in message
 
 
-def test_a_local_file_wins(tmp_path: Path) -> None:
+def test_a_local_file_wins(tmp_path):
     mine = tmp_path / "mine.pth"
     mine.write_bytes(b"x")
     assert locate("vgg16_caffe", path=mine, key=KEY) == mine
 
 
 @pytest.mark.parametrize("place", ["own", "torch"])
-def test_the_caches_are_searched_and_checked(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_caches_are_searched_and_checked(place, tmp_path, monkeypatch):
     content = b"weights"
     digest = hashlib.sha256(content).hexdigest()
     entry = dataclasses.replace(ENTRIES["squeezenet"], sha256=digest[:8])
@@ -82,6 +80,6 @@ def test_the_caches_are_searched_and_checked(
         assert word in message
 
 
-def test_unknown_name() -> None:
+def test_unknown_name():
     with pytest.raises(CheckpointError, match=r"'vgg19'.*vgg16_caffe.*perceptual\.path"):
         locate("vgg19", key=KEY)

@@ -34,7 +34,7 @@ def encoder(variant: str) -> Encoder:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def saved(tmp_path):
     path = tmp_path / "attributes.safetensors"
     save_network(attributes(), path, provenance={"seed": 3})
     return path
@@ -56,7 +56,7 @@ def rewrite(path: Path, *, tensors=None, **metadata) -> None:
         (lambda: encoder("v2"), "encoder"),
     ],
 )
-def test_round_trip_is_bit_for_bit(make, role: str, tmp_path: Path) -> None:
+def test_round_trip_is_bit_for_bit(make, role, tmp_path):
     network = make()
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(4, 3, 8, 8, generator=rng) * 2 - 1
@@ -90,7 +90,7 @@ LATENTS = {"z_dim": 4, "w_dim": 4, "mapping_depth": 2}
         ("StyleGAN2Discriminator", SIZES),
     ],
 )
-def test_the_gan_networks_round_trip(name: str, arguments: dict, tmp_path: Path) -> None:
+def test_the_gan_networks_round_trip(name, arguments, tmp_path):
     role, module = release.CLASSES[name]
     network = getattr(pytest.importorskip(module), name)(**arguments)
     save_network(network, tmp_path / name, provenance={})
@@ -100,7 +100,7 @@ def test_the_gan_networks_round_trip(name: str, arguments: dict, tmp_path: Path)
         assert torch.equal(loaded.state_dict()[key], value), key
 
 
-def test_loading_leaves_the_global_generator_alone(saved: Path) -> None:
+def test_loading_leaves_the_global_generator_alone(saved):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -108,7 +108,7 @@ def test_loading_leaves_the_global_generator_alone(saved: Path) -> None:
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
-def test_fingerprint_follows_the_content(saved: Path, tmp_path: Path) -> None:
+def test_fingerprint_follows_the_content(saved, tmp_path):
     assert fingerprint(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()[:16]
     for attempt in range(4):  # the order of the header is not left to chance
         save_network(attributes(), tmp_path / f"again{attempt}", provenance={"seed": 3})
@@ -117,7 +117,7 @@ def test_fingerprint_follows_the_content(saved: Path, tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "again") != fingerprint(saved)
 
 
-def test_missing_file_and_folder_name_the_key(tmp_path: Path) -> None:
+def test_missing_file_and_folder_name_the_key(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such file.*encoder\.path"):
         load_network(tmp_path / "gone.safetensors", key=KEY)
     with pytest.raises(CheckpointError, match=r"is a folder.*encoder\.path"):
@@ -125,7 +125,7 @@ def test_missing_file_and_folder_name_the_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1])
-def test_truncated_file(saved: Path, kept: float) -> None:
+def test_truncated_file(saved, kept):
     data = saved.read_bytes()
     size = int(len(data) * kept) if isinstance(kept, float) else kept
     saved.write_bytes(data[:size])
@@ -133,31 +133,31 @@ def test_truncated_file(saved: Path, kept: float) -> None:
         load_network(saved, key=KEY)
 
 
-def test_garbage_file(saved: Path) -> None:
+def test_garbage_file(saved):
     saved.write_bytes(bytes(range(256)) * 40)
     with pytest.raises(CheckpointError, match=r"truncated or no safetensors.*encoder\.path"):
         load_network(saved, key=KEY)
 
 
-def test_pickle_is_refused_without_being_run(saved: Path) -> None:
+def test_pickle_is_refused_without_being_run(saved):
     torch.save(attributes(), saved)
     with pytest.raises(CheckpointError, match="no safetensors"):
         load_network(saved, key=KEY)
 
 
-def test_safetensors_of_another_kind(saved: Path) -> None:
+def test_safetensors_of_another_kind(saved):
     save_file({"weight": torch.zeros(2)}, saved)
     with pytest.raises(CheckpointError, match=r"of another kind.*'idinvert-1'.*encoder\.path"):
         load_network(saved, key=KEY)
 
 
-def test_newer_format(saved: Path) -> None:
+def test_newer_format(saved):
     rewrite(saved, format="idinvert-2")
     with pytest.raises(CheckpointError, match=r"newer format 'idinvert-2'.*'idinvert-1'.*upgrade"):
         load_network(saved, key=KEY)
 
 
-def test_wrong_role(saved: Path) -> None:
+def test_wrong_role(saved):
     with pytest.raises(
         CheckpointError, match=r"role 'attributes' \(AttributeNetwork\).*'encoder'.*encoder\.path"
     ):
@@ -165,13 +165,13 @@ def test_wrong_role(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Sequential", "os.system", None])
-def test_only_classes_of_the_table_are_built(saved: Path, name: str | None) -> None:
+def test_only_classes_of_the_table_are_built(saved, name):
     rewrite(saved, **{"class": name})
     with pytest.raises(CheckpointError, match=r"class .*expected one of.*'Encoder'.*encoder\.path"):
         load_network(saved, key=KEY)
 
 
-def test_a_backbone_outside_its_table_is_not_built(tmp_path: Path) -> None:
+def test_a_backbone_outside_its_table_is_not_built(tmp_path):
     path = tmp_path / "encoder.safetensors"
     save_network(encoder("v2"), path, provenance={})
     architecture = read_header(path).architecture
@@ -182,13 +182,13 @@ def test_a_backbone_outside_its_table_is_not_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", None, json.dumps({"depth": 3}), "[1]"])
-def test_unusable_architecture(saved: Path, text: str | None) -> None:
+def test_unusable_architecture(saved, text):
     rewrite(saved, architecture=text)
     with pytest.raises(CheckpointError, match=r"architecture.*encoder\.path"):
         load_network(saved, key=KEY)
 
 
-def test_missing_extra_and_misshapen_tensors_are_named(saved: Path) -> None:
+def test_missing_extra_and_misshapen_tensors_are_named(saved):
     tensors = load_file(saved)
     del tensors["heads.bias"]
     tensors["surplus.weight"] = torch.zeros(1)
@@ -203,23 +203,23 @@ def test_missing_extra_and_misshapen_tensors_are_named(saved: Path) -> None:
     assert message.endswith(f"change {KEY}")
 
 
-def test_long_lists_of_tensors_are_cut(saved: Path) -> None:
+def test_long_lists_of_tensors_are_cut(saved):
     rewrite(saved, tensors={f"extra{i}": torch.zeros(1) for i in range(63)})
     with pytest.raises(CheckpointError, match=r"extra62 and 3 more"):
         load_network(saved, key=KEY)
 
 
-def test_a_class_without_a_format_is_not_saved(tmp_path: Path) -> None:
+def test_a_class_without_a_format_is_not_saved(tmp_path):
     with pytest.raises(CheckpointError, match=r"Linear.*expected one of"):
         save_network(nn.Linear(2, 2), tmp_path / "x", provenance={})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("stage", ["save_file", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file(saved: Path, monkeypatch, stage: str) -> None:
+def test_a_full_disk_leaves_the_old_file(saved, monkeypatch, stage):
     before = saved.read_bytes()
 
-    def full(*arguments, **keywords) -> None:
+    def full(*arguments, **keywords):
         if stage == "save_file":
             Path(arguments[1]).write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
@@ -233,10 +233,10 @@ def test_a_full_disk_leaves_the_old_file(saved: Path, monkeypatch, stage: str) -
     assert read_header(saved).provenance == {"seed": 3}
 
 
-def test_an_interrupt_leaves_the_old_file(saved: Path, monkeypatch) -> None:
+def test_an_interrupt_leaves_the_old_file(saved, monkeypatch):
     before = saved.read_bytes()
 
-    def interrupted(*arguments, **keywords) -> None:
+    def interrupted(*arguments, **keywords):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tensor_file, "save_file", interrupted)
@@ -247,13 +247,13 @@ def test_an_interrupt_leaves_the_old_file(saved: Path, monkeypatch) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes")
-def test_the_file_is_readable_as_any_other(saved: Path, tmp_path: Path) -> None:
+def test_the_file_is_readable_as_any_other(saved, tmp_path):
     plain = tmp_path / "plain"
     plain.write_bytes(b"")
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_the_file_stays_the_one_that_is_locked(tmp_path: Path) -> None:
+def test_the_file_stays_the_one_that_is_locked(tmp_path):
     """`written_whole` keeps other processes off by a lock on the file that it made."""
     path = tmp_path / "half written"
     path.write_bytes(b"")

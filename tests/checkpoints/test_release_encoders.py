@@ -1,7 +1,6 @@
 """Every kind of encoder, and D_w, comes out of its file as it went in: codes and noise."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ KINDS: dict[str, Callable[[], Encoder]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_encoder_comes_out_as_it_went_in(kind: str, tmp_path: Path) -> None:
+def test_an_encoder_comes_out_as_it_went_in(kind, tmp_path):
     torch.manual_seed(0)
     encoder = KINDS[kind]()
     rng = torch.Generator().manual_seed(1)
@@ -95,7 +94,7 @@ def test_an_encoder_comes_out_as_it_went_in(kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(other, one, rtol=0, atol=0)
 
 
-def test_a_latent_discriminator_comes_out_as_it_went_in(tmp_path: Path) -> None:
+def test_a_latent_discriminator_comes_out_as_it_went_in(tmp_path):
     torch.manual_seed(0)
     network = LatentDiscriminator(features=W, width=5)
     path = tmp_path / "latent_discriminator.safetensors"
@@ -105,7 +104,7 @@ def test_a_latent_discriminator_comes_out_as_it_went_in(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(codes), network(codes), rtol=0, atol=0)
 
 
-def test_a_file_from_before_these_kinds_is_still_read(tmp_path: Path) -> None:
+def test_a_file_from_before_these_kinds_is_still_read(tmp_path):
     """Its architecture names none of the newer arguments."""
     torch.manual_seed(0)
     encoder = of_backbone(base())

@@ -32,7 +32,7 @@ KEY = "generator.path"
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
@@ -43,7 +43,7 @@ def images_are(found: Any, files: Any, made: dict[str, Any]) -> None:
     about_same(found.synthesis(w), files.synthesis(g, w.double()))
 
 
-def test_a_generator_saved_alone(tmp_path: Path, capsys) -> None:
+def test_a_generator_saved_alone(tmp_path, capsys):
     nv, ros = NVlabs(), Rosinality()
     stored = nv.stored(nv.g, name="Generator")
     (tmp_path / "nv.pkl").write_bytes(pickled(stored))
@@ -68,7 +68,7 @@ def test_a_generator_saved_alone(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["class", "channels"])
-def test_a_discriminator_that_does_not_fit_leaves_the_generator(spoil: str, tmp_path, capsys):
+def test_a_discriminator_that_does_not_fit_leaves_the_generator(spoil, tmp_path, capsys):
     files, file, out = Rosinality(), tmp_path / "x.pt", tmp_path / "g.safetensors"
     content = files.content()
     if spoil == "class":
@@ -89,7 +89,7 @@ def test_a_discriminator_that_does_not_fit_leaves_the_generator(spoil: str, tmp_
         sibling(str(file), role="discriminator", of="generator", key=KEY)
 
 
-def test_encoders_that_are_not_read_are_named(tmp_path: Path, capsys) -> None:
+def test_encoders_that_are_not_read_are_named(tmp_path, capsys):
     decoder, file = Rosinality(), tmp_path / "x.pt"
     inside = {f"decoder.{name}": value for name, value in decoder.g.items()}
     for name, (state, opts, words) in others().items():
@@ -115,7 +115,7 @@ def test_encoders_that_are_not_read_are_named(tmp_path: Path, capsys) -> None:
         assert ("EncoderRunner" in capsys.readouterr().err) is nested
 
 
-def test_e4es_single_style_code_encoder_is_read(tmp_path: Path) -> None:
+def test_e4es_single_style_code_encoder_is_read(tmp_path):
     content = wrapped("BackboneEncoderUsingLastLayerIntoW")
     torch.save(content, tmp_path / "w.pt")
     one, x = open_checkpoint(tmp_path / "w.pt").encoder, normal(1, 3, 64, 64, seed=1)
@@ -125,7 +125,7 @@ def test_e4es_single_style_code_encoder_is_read(tmp_path: Path) -> None:
         assert torch.equal(one(x), open_checkpoint(tmp_path / "alias.pt").encoder(x))
 
 
-def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, capsys) -> None:
+def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, capsys):
     fused, plain = Genforce(fused_from=8), Genforce()
     torch.save(fused.content(), tmp_path / "own.pth")
     torch.save(Idinvert().g, tmp_path / "idinvert.pth")
@@ -148,7 +148,7 @@ def test_what_a_file_does_not_say_is_assumed_aloud_and_can_be_given(tmp_path, ca
     assert "leave conv_clamp out" in capsys.readouterr().err
 
 
-def test_a_bound_on_outputs_can_be_given(tmp_path: Path, capsys) -> None:
+def test_a_bound_on_outputs_can_be_given(tmp_path, capsys):
     files, file, out = NVlabs(clamp=0.7), str(tmp_path / "g.pt"), str(tmp_path / "out.safetensors")
     torch.save(files.g, file)
     words = ["--conv-clamp", "0.7", "--mapping-lr-mul", "0.02"]
@@ -167,7 +167,7 @@ def test_a_bound_on_outputs_can_be_given(tmp_path: Path, capsys) -> None:
         assert "expected a number above 0 or none" in capsys.readouterr().err
 
 
-def test_half_an_image_in_a_group_is_not_cut_to_whole_ones() -> None:
+def test_half_an_image_in_a_group_is_not_cut_to_whole_ones():
     plain, nv, tf = NVlabs().plain(), NVlabs(), TFStyleGAN2(group=2.5)
     plain["init_kwargs"]["D"]["epilogue_kwargs"]["mbstd_group_size"] = 2.5
     hammer = Genforce2(hammer=True).content()
@@ -183,14 +183,14 @@ def test_half_an_image_in_a_group_is_not_cut_to_whole_ones() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "[" * 9_000, '{"discriminator": 1}', '{"a": ' * 999, "\xff", "1" * 2_000_000]
 )
-def test_a_strangers_list_of_what_was_not_read(text: str, tmp_path: Path) -> None:
+def test_a_strangers_list_of_what_was_not_read(text, tmp_path):
     tiny.bundle(tmp_path, "generator")
     (tmp_path / "not_read.json").write_text(text, encoding="latin-1")
     with pytest.raises(CheckpointError, match=r"not_read\.json: is damaged .*; delete it"):
         sibling(str(tmp_path), role="discriminator", of="generator", key=KEY)
 
 
-def test_a_damaged_list_of_what_was_not_read_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_list_of_what_was_not_read_is_made_anew(tmp_path):
     content = Rosinality().content() | {"d": {"final_linear.1.weight": torch.zeros(2, 2)}}
     torch.save(content, tmp_path / "x.pt")
     copy = find_weights(str(tmp_path / "x.pt"), role="generator", key=KEY)
@@ -200,7 +200,7 @@ def test_a_damaged_list_of_what_was_not_read_is_made_anew(tmp_path: Path) -> Non
     assert (copy.parent / "not_read.json").read_text() == whole
 
 
-def test_starting_an_encoder_from_files_saved_otherwise(tmp_path: Path) -> None:
+def test_starting_an_encoder_from_files_saved_otherwise(tmp_path):
     encoder = open_checkpoint(_saved(tmp_path / "e.pt", wrapped(E4E))).encoder
     content = wrapped(E4E)
     content["state_dict"] = {f"module.{n}": v for n, v in content["state_dict"].items()}

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ def state(**tensors) -> StrictStateDict:
     return StrictStateDict(tensors, what="f.pt, network G", key="generator.path")
 
 
-def test_all_complaints_come_in_one_message() -> None:
+def test_all_complaints_come_in_one_message():
     c = state(a=torch.zeros(2), b=torch.zeros(3), c=torch.zeros(4), d=5)
     assert torch.equal(c.take("a", shape=(2,)), torch.zeros(2))
     for name, shape in (("b", (4,)), ("gone", (7, 8)), ("d", (1,))):
@@ -44,7 +43,7 @@ def test_all_complaints_come_in_one_message() -> None:
         torch.nn.Parameter(torch.zeros(2)),
     ],
 )
-def test_floats_of_any_precision_become_float32(value) -> None:
+def test_floats_of_any_precision_become_float32(value):
     found = state(a=value).take("a", shape=(2,))
     assert found.dtype == torch.float32 and not found.requires_grad and not found.is_meta
 
@@ -62,7 +61,7 @@ def test_floats_of_any_precision_become_float32(value) -> None:
         ([0.0, 0.0], "list"),
     ],
 )
-def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word: str) -> None:
+def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word):
     c = state(a=value)
     c.take("a", shape=(2,))
     with pytest.raises(CheckpointError, match=r"misshapen: a .*instead of \(2,\)") as caught:
@@ -70,7 +69,7 @@ def test_what_is_no_plain_tensor_of_floats_is_misshapen(value, word: str) -> Non
     assert word in str(caught.value)
 
 
-def test_a_constant_is_compared() -> None:
+def test_a_constant_is_compared():
     c = state(a=torch.ones(2), b=torch.ones(2), c=torch.ones(3))
     c.constant("a", torch.ones(2))
     c.constant("b", torch.tensor([1.0, 2.0]))
@@ -80,7 +79,7 @@ def test_a_constant_is_compared() -> None:
         c.finish()
 
 
-def test_nothing_left_is_no_complaint() -> None:
+def test_nothing_left_is_no_complaint():
     c = state(a=torch.ones(2), b=3)
     c.drop(["b", "never there"])
     assert "a" in c and "b" not in c and c.names() == ["a"]
@@ -88,7 +87,7 @@ def test_nothing_left_is_no_complaint() -> None:
     c.finish()
 
 
-def test_shapes_are_read_before_the_tensors() -> None:
+def test_shapes_are_read_before_the_tensors():
     c = state(a=torch.ones(2, 3), b=np.ones((4, 5)), c=3, d=torch.ones(0, 2))
     assert c.shape("a", ndim=2) == (2, 3) and c.shape("b", ndim=2) == (4, 5) and "a" in c
     for name, words in (("a", "expected 3 dim"), ("gone", "missing"), ("c", "int"), ("d", r"0, 2")):
@@ -96,7 +95,7 @@ def test_shapes_are_read_before_the_tensors() -> None:
             c.shape(name, ndim=3 if name == "a" else 2)
 
 
-def test_any_key_can_be_told() -> None:
+def test_any_key_can_be_told():
     many = {f"k{i}": 0 for i in range(100)}
     c = StrictStateDict(
         {7: 1, ("a", "b"): 2, "new\nline": 3, "x" * 999: 4} | many, what="f", key="k"
@@ -109,7 +108,7 @@ def test_any_key_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_shapes_are_those_of_the_real_network(name: str, tmp_path: Path) -> None:
+def test_shapes_are_those_of_the_real_network(name, tmp_path):
     for network in open_checkpoint(write(name, tmp_path / "x")).networks.values():
         with without_memory():
             bare = type(network)(**network.architecture)
@@ -120,14 +119,14 @@ def test_shapes_are_those_of_the_real_network(name: str, tmp_path: Path) -> None
         assert all(value.is_meta for value in bare.state_dict().values())
 
 
-def test_huge_sizes_cost_nothing() -> None:
+def test_huge_sizes_cost_nothing():
     with without_memory():
         layer = nn.Linear(10**9, 10**9)
         drawn = torch.randn(10**9, 10**6, generator=torch.Generator()) / 3
     assert layer.weight.is_meta and drawn.shape == (10**9, 10**6)
 
 
-def test_the_global_generator_is_left_alone() -> None:
+def test_the_global_generator_is_left_alone():
     torch.manual_seed(5)
     expected = torch.randn(3)
     torch.manual_seed(5)
@@ -136,7 +135,7 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.randn(3), expected)
 
 
-def test_opening_and_refusing_load_no_compiler() -> None:
+def test_opening_and_refusing_load_no_compiler():
     """Torch's compiler takes seconds to import; opening weights must not need it."""
     code = """
 import sys

@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,14 +29,14 @@ def hydra_put_back() -> Iterator[None]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+def command(tmp_path, monkeypatch):
     """``python train.py WORDS`` with a work of the test's own, in a folder of its own.
 
     Returns the exit status.
     """
     monkeypatch.chdir(tmp_path)
 
-    def go(work: Work, *words: str, program: str = "train") -> int:
+    def go(work, *words, program="train"):
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
         try:
             run_app(program, lambda config, *, given: work(config))
@@ -50,10 +49,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Callable[[], dict[str, Any]]:
+def table(tmp_path):
     """The stored table of the one sweep that has run."""
 
-    def read() -> dict[str, Any]:
+    def read():
         (path,) = (tmp_path / "outputs" / "sweeps").glob("*/table.json")
         return json.loads(path.read_text())
 
@@ -61,10 +60,10 @@ def table(tmp_path: Path) -> Callable[[], dict[str, Any]]:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> Callable[..., Path]:
+def trained(tmp_path):
     """Makes a run's folder as training leaves it: status, a row of validation, a checkpoint."""
 
-    def make(name: str, *, state: str = "finished", **figures: float) -> Path:
+    def make(name, *, state="finished", **figures):
         folder = tmp_path / "outputs" / "objective" / name
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "nimg-000000008.ckpt").write_text("")

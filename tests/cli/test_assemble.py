@@ -1,6 +1,5 @@
 """What an objective is given, what an encoder takes over from its generator, and their words."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,7 +43,7 @@ def generator(kind: Any = StyleGAN2Generator, *, multi_w: bool = False) -> Any:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> str:
+def trained(tmp_path):
     """A folder of G and D."""
     save_network(generator(), tmp_path / "generator.safetensors", provenance={})
     torch.manual_seed(1)
@@ -71,9 +70,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("experiment", ASKED)
-def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(
-    trained: str, experiment: str
-) -> None:
+def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(trained, experiment):
     words = [f"experiment={experiment}", "generator=checkpoint", trained]
     words += ["perceptual=none"] if "perceptual" in ASKED[experiment] else []
     parts = assemble(composed(*words))
@@ -87,7 +84,7 @@ def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(
     assert parts.choices["objective"]["name"] == parts.experiment == experiment
 
 
-def test_what_an_objective_does_not_read_makes_no_other_run(trained: str) -> None:
+def test_what_an_objective_does_not_read_makes_no_other_run(trained):
     words = ["experiment=conventional", "generator=checkpoint", trained]
     one = assemble(composed(*words))
     others = [
@@ -98,7 +95,7 @@ def test_what_an_objective_does_not_read_makes_no_other_run(trained: str) -> Non
     assert assemble(composed(*words, "objective.lr=0.1")).identity != one.identity
 
 
-def test_a_gan_is_fresh_and_an_encoder_needs_a_trained_one() -> None:
+def test_a_gan_is_fresh_and_an_encoder_needs_a_trained_one():
     module = assemble(composed("experiment=gan")).module
     assert module.generator.training and module.discriminator.training
     with pytest.raises(ConfigError, match=r"needs a trained generator"):
@@ -106,7 +103,7 @@ def test_a_gan_is_fresh_and_an_encoder_needs_a_trained_one() -> None:
 
 
 @pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
-def test_a_noise_encoder_carries_its_generators_own_maps(kind: Any) -> None:
+def test_a_noise_encoder_carries_its_generators_own_maps(kind):
     g = generator(kind)
     encoder = made(["encoder=noise", "encoder.noise_blocks=1"], g).eval()
     noise = encoder.encode(torch.zeros(2, 3, 8, 8)).noise
@@ -117,7 +114,7 @@ def test_a_noise_encoder_carries_its_generators_own_maps(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_an_encoder_of_z_carries_its_generators_mapping_and_adds_no_average(multi_w: bool) -> None:
+def test_an_encoder_of_z_carries_its_generators_mapping_and_adds_no_average(multi_w):
     g = generator(multi_w=multi_w)
     encoder = made(["latent=z"], g)
     assert not encoder.offset and encoder.code_space == "z"
@@ -142,9 +139,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("words", "encoder", "latent"), WORDS, ids=lambda w: "+".join(w))
-def test_the_words_that_tables_select_by(
-    words: list[str], encoder: dict[str, Any], latent: dict[str, Any]
-) -> None:
+def test_the_words_that_tables_select_by(words, encoder, latent):
     config, g = composed(*words), generator()
     choices = choices_of(config, generator=g, encoder=made(words, g))
     assert choices["encoder"].items() >= encoder.items()
@@ -161,14 +156,14 @@ LAZY = [
 
 
 @pytest.mark.parametrize(("experiment", "key"), LAZY)
-def test_adam_is_corrected_for_every_lazy_penalty(trained: str, experiment: str, key: str) -> None:
+def test_adam_is_corrected_for_every_lazy_penalty(trained, experiment, key):
     assert {name for name, _ in LAZY} == {"gan", *ASKED} - {"conventional"}
     assert ("force_in_domain", "w_r1_every") in LAZY
     words = [f"experiment={experiment}"]
     if experiment != "gan":
         words += ["generator=checkpoint", trained, "perceptual=none"]
 
-    def adams(*more: str) -> list[tuple[float, float]]:
+    def adams(*more):
         lazily = [f"objective.{other}=1" for name, other in LAZY if name == experiment]
         module = assemble(composed(*words, *lazily, *more)).module
         return [(a.defaults["lr"], a.defaults["betas"][1]) for a in module.configure_optimizers()]
@@ -193,7 +188,7 @@ GROUPS = [
 
 
 @pytest.mark.parametrize(("words", "group"), GROUPS)
-def test_batch_norm_groups(words: list[str], group: int | None) -> None:
+def test_batch_norm_groups(words, group):
     more = ["encoder.noise_blocks=1"] if "encoder=noise" in words else []
     config = composed(*words, *more, "trainer=ddp_cpu", "batch_size=32")
 
@@ -203,11 +198,11 @@ def test_batch_norm_groups(words: list[str], group: int | None) -> None:
     assert batch_norm_group(config, Module()) == group
 
 
-def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained: str) -> None:
+def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained):
     words = ["generator=checkpoint", trained, "perceptual=none", "batch_size=8"]
     norm = "encoder.backbone.norm="
 
-    def identity(*more: str) -> str:
+    def identity(*more):
         return assemble(composed(*words, *more)).identity
 
     one = {identity(), identity(f"{norm}batch"), identity(f"{norm}sync")}
@@ -221,8 +216,8 @@ def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained: st
     assert choices["encoder"]["norm"] == "batch"
 
 
-def test_a_large_folder_has_the_counts_that_were_defaults() -> None:
-    def counted(images: int, **node: Any) -> dict[str, Any]:
+def test_a_large_folder_has_the_counts_that_were_defaults():
+    def counted(images, **node):
         parts = {"train": range(images), "val": range(0), "test": range(0)}
         return _with_counts({"split": {"kind": "order", "test": None}, "val": None} | node,
                             SimpleNamespace(**parts))  # type: ignore[arg-type]  # fmt: skip
@@ -233,10 +228,10 @@ def test_a_large_folder_has_the_counts_that_were_defaults() -> None:
     assert counted(2_500, split={"kind": "list", "test": "t.txt"})["val"] is None
 
 
-def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained: str) -> None:
+def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained):
     words = ["generator=checkpoint", trained, "perceptual=none"]
 
-    def identities(*more: str) -> list[str]:
+    def identities(*more):
         configs = [composed(*more, f"recalibrate={count}") for count in (0, 50, 60)]
         old = {key: value for key, value in configs[0].items() if key != "recalibrate"}
         return [assemble(config).identity for config in (old, *configs)]
@@ -248,7 +243,7 @@ def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained: str) 
 
 
 @pytest.mark.parametrize("init", ["generator", "checkpoint"])
-def test_a_discriminator_that_wants_labels_is_refused(tmp_path: Path, init: str) -> None:
+def test_a_discriminator_that_wants_labels_is_refused(tmp_path, init):
     path = tmp_path / "discriminator.safetensors"
     save_network(generator(), tmp_path / "generator.safetensors", provenance={})
     save_network(StyleGAN2Discriminator(**SIZES, c_dim=3), path, provenance={})

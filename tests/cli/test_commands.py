@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .conftest import hydra_put_back
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with hydra_put_back():
         yield
@@ -28,13 +27,13 @@ Jobs = list[tuple[dict[str, Any], dict[str, list[str]]]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Jobs]:
+def run(monkeypatch):
     """What `evaluate.py` with these words hands to its work: configurations and given keys."""
 
-    def go(*words: str, error: Exception | None = None, name: str = "evaluate") -> Jobs:
+    def go(*words, error=None, name="evaluate"):
         jobs: Jobs = []
 
-        def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> None:
+        def work(config, *, given):
             jobs.append((config, given))
             if error is not None:
                 raise error
@@ -64,9 +63,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Jobs]:
         (["-m", "seed=1,2", "inversion.step=1,2"], "Did you mean 'inversion.steps'?"),
     ],
 )
-def test_what_is_mistyped_is_said_before_any_work(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], words: list[str], message: str
-) -> None:
+def test_what_is_mistyped_is_said_before_any_work(run, capsys, words, message):
     with pytest.raises(SystemExit) as caught:
         run(*words)
     printed = capsys.readouterr()
@@ -87,9 +84,7 @@ def as_word(value: Any, takes: Any) -> str | None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_a_bad_value_of_each_key_is_one_line_and_leaves_nothing(
-    program: str, run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_value_of_each_key_is_one_line_and_leaves_nothing(program, run, capsys):
     """Each key of each choice is typed with a value that it does not take."""
     typed = set()
     for words, config in configurations(program):
@@ -111,7 +106,7 @@ def test_a_bad_value_of_each_key_is_one_line_and_leaves_nothing(
     assert len(typed) > 150
 
 
-def test_work_gets_plain_values_and_what_was_given(run: Callable[..., Jobs]) -> None:
+def test_work_gets_plain_values_and_what_was_given(run):
     words = ("n=4", "inversion.steps=2", "data.test=8", "data=faces_mini", "~attributes")
     ((config, given),) = run(*words, "+trainer.limit_val_batches=1")
     assert type(config) is dict and type(config["inversion"]) is dict
@@ -126,7 +121,7 @@ def test_work_gets_plain_values_and_what_was_given(run: Callable[..., Jobs]) -> 
     }
 
 
-def test_a_sweep_runs_every_combination(run: Callable[..., Jobs]) -> None:
+def test_a_sweep_runs_every_combination(run):
     jobs = run("-m", "seed=1,2", "inversion=encoder,in_domain", "n=5")
     found = [(config["seed"], "lambda_dom" in config["inversion"]) for config, _ in jobs]
     assert sorted(found) == [(1, False), (1, True), (2, False), (2, True)]
@@ -135,18 +130,14 @@ def test_a_sweep_runs_every_combination(run: Callable[..., Jobs]) -> None:
     )
 
 
-def test_a_single_jobs_error_is_one_line(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_single_jobs_error_is_one_line(run, capsys):
     with pytest.raises(SystemExit) as caught:
         run("n=4", error=ConfigError("that cannot be"))
     assert caught.value.code == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == "error: that cannot be"
 
 
-def test_the_configuration_of_one_job_is_printed_readably_and_of_a_sweep_it_is_not(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_configuration_of_one_job_is_printed_readably_and_of_a_sweep_it_is_not(run, capsys):
     assert run("--cfg", "job", "inversion.steps=7") == []
     lines = capsys.readouterr().out.splitlines()
     assert "inversion:" in lines and "  steps: 7" in lines and "task:" in lines
@@ -160,9 +151,7 @@ def test_the_configuration_of_one_job_is_printed_readably_and_of_a_sweep_it_is_n
     assert "--cfg shows one job, -m starts many" in capsys.readouterr().err
 
 
-def test_tab_completion_installs_and_knows_the_groups(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tab_completion_installs_and_knows_the_groups(run, capsys, monkeypatch):
     for shell in ("bash", "zsh", "fish"):
         assert run("-sc", f"install={shell}") == []
         assert "complet" in capsys.readouterr().out
@@ -189,9 +178,7 @@ def test_tab_completion_installs_and_knows_the_groups(
         ("", "NEW", False),
     ],
 )
-def test_any_order_of_overrides_and_flags_can_be_typed(
-    given: str, expected: str, sweeps: bool | None
-) -> None:
+def test_any_order_of_overrides_and_flags_can_be_typed(given, expected, sweeps):
     """Overrides stand together before the flags; -m makes a sweep, of which no job is shown."""
     words = given.split()
     assert in_order(words, ["c=3"]) == expected.replace("NEW", "c=3").split()
@@ -205,9 +192,7 @@ def test_any_order_of_overrides_and_flags_can_be_typed(
 @pytest.mark.parametrize(
     ("program", "word"), [("train", "accumulate=4"), ("evaluate", "changes no result")]
 )
-def test_out_of_memory_is_one_line_with_what_needs_less(
-    run: Callable[..., Jobs], capsys: pytest.CaptureFixture[str], program: str, word: str
-) -> None:
+def test_out_of_memory_is_one_line_with_what_needs_less(run, capsys, program, word):
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
     with pytest.raises(SystemExit) as caught:
         run(error=error, name=program)

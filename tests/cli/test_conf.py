@@ -43,7 +43,7 @@ def with_needed(words: list[str]) -> list[str]:
     return [*words, *(more for more in needed if more.split("=", 1)[0] not in keys)]
 
 
-def test_every_choice_composes_for_each_program_that_takes_it() -> None:
+def test_every_choice_composes_for_each_program_that_takes_it():
     """Those of different groups together, one of each at a time."""
     for program in ("train", "evaluate"):
         columns: dict[str, list[Path]] = {}
@@ -57,7 +57,7 @@ def test_every_choice_composes_for_each_program_that_takes_it() -> None:
                 assert config[path.parent.name] is not None, path
 
 
-def test_every_file_opens_with_a_command_that_takes_it() -> None:
+def test_every_file_opens_with_a_command_that_takes_it():
     found = [path for path in GROUPS if not takes_its_file(path)]
     assert not found
 
@@ -75,7 +75,7 @@ def takes_its_file(path: Path) -> bool:
 
 @pytest.mark.parametrize("data", PUBLISHED)
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_a_gan_of_full_scale_is_trained_as_published(data: str, kind: str) -> None:
+def test_a_gan_of_full_scale_is_trained_as_published(data, kind):
     """Karras et al. 2019 and 2020 (configuration F) at 256 px; LSUN is not mirrored."""
     words = [f"generator={kind}", f"discriminator={kind}", f"data={data}", "data.path=FOLDER"]
     config = compose_plain("train", ["experiment=gan", "scale=full", *words])
@@ -92,7 +92,7 @@ def test_a_gan_of_full_scale_is_trained_as_published(data: str, kind: str) -> No
     assert encoder["batch_size"] == 128 and encoder["objective"]["mirror"] is True
 
 
-def test_a_class_of_ones_own_takes_the_values_that_any_other_takes() -> None:
+def test_a_class_of_ones_own_takes_the_values_that_any_other_takes():
     words = ["experiment=gan", "generator._target_=my_gan.Generator"]
     register()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):

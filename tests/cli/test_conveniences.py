@@ -3,7 +3,6 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def science(*words: str) -> dict[str, Any]:
     return scientific_config(config, contents={}, batch_norm_group=None)
 
 
-def test_none_of_it_enters_a_runs_identity() -> None:
+def test_none_of_it_enters_a_runs_identity():
     plain = science()
     for words in (
         ["trainer=gpu"],
@@ -47,7 +46,7 @@ def test_none_of_it_enters_a_runs_identity() -> None:
     assert loggers["wandb"] and loggers["tensorboard"]
 
 
-def test_every_debug_preset_is_kept_apart() -> None:
+def test_every_debug_preset_is_kept_apart():
     for preset in ("fast_dev_run", "overfit", "profiler"):
         config = compose_plain("train", [f"debug={preset}"])
         assert config["system"]["outputs"] == "outputs/debug", preset
@@ -55,9 +54,7 @@ def test_every_debug_preset_is_kept_apart() -> None:
     assert compose_plain("train", ["debug=profiler"])["trainer"]["profiler"] == "simple"
 
 
-def test_a_debug_run_with_loggers_and_a_callback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_debug_run_with_loggers_and_a_callback(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["debug=fast_dev_run", "data.train=16", "data.val=4", "data.test=8", "trainer=cpu"]
     words += ["logger=[csv,tensorboard]", "logging.panel_steps=null", "recalibrate=0", TIMER]
@@ -83,12 +80,12 @@ def test_a_debug_run_with_loggers_and_a_callback(
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
+def typed(monkeypatch, tmp_path):
     """Starts ``train.py WORDS`` with a work that does nothing; the exit status."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("idinvert.cli.train.train", lambda config, given: None)
 
-    def go(*words: str) -> int:
+    def go(*words):
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         try:
             commands.train()
@@ -103,24 +100,20 @@ def typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
     os.environ.update(before)
 
 
-def test_a_call_from_python_is_checked_like_a_command() -> None:
+def test_a_call_from_python_is_checked_like_a_command():
     for work, program, key in ((train, "train", "nimg"), (evaluate, "evaluate", "n")):
         config = compose_plain(program, [])
         with pytest.raises(ConfigError, match=f"got {key}=-5, expected .*; change {key}"):
             work(config | {key: -5})
 
 
-def test_hydras_folders_are_refused_with_the_key_to_use(
-    typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hydras_folders_are_refused_with_the_key_to_use(typed, capsys):
     for key in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.chdir"):
         assert typed(f"{key}=x") == 2
         assert "Use system.outputs=FOLDER." in capsys.readouterr().err
 
 
-def test_env_files_and_local_configurations_are_read(
-    typed: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_env_files_and_local_configurations_are_read(typed, capsys):
     Path(".env").write_text("FROM_FILE=read\nHOME=not this\n")
     Path("local/encoder").mkdir(parents=True)
     text = "defaults: [base]\n"
@@ -132,9 +125,7 @@ def test_env_files_and_local_configurations_are_read(
     assert "Did you mean 'mine'?" in capsys.readouterr().err
 
 
-def test_the_configuration_is_printed_as_a_tree_on_a_terminal_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_configuration_is_printed_as_a_tree_on_a_terminal_alone(monkeypatch):
     config = compose_plain("train", [])
     for terminal, wanted in ((True, True), (True, False), (False, True)):
         out = io.StringIO()
@@ -147,7 +138,7 @@ def test_the_configuration_is_printed_as_a_tree_on_a_terminal_alone(
         assert "True" not in shown and "None" not in shown, "as it is typed: true, null"
 
 
-def test_an_error_stands_in_the_log_and_a_bar_does_not(tmp_path: Path) -> None:
+def test_an_error_stands_in_the_log_and_a_bar_does_not(tmp_path):
     with pytest.raises(ValueError), kept_in(tmp_path):
         print("a line")
         print("\rbar", end="", file=sys.stderr)
@@ -159,9 +150,7 @@ def test_an_error_stands_in_the_log_and_a_bar_does_not(tmp_path: Path) -> None:
     assert Tee(io.StringIO(), closed).write("x") == 1, "a file that cannot be written is no error"
 
 
-def test_committed_records_are_found_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_committed_records_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     committed, own = record_places("experiments/table1_methods", outputs=Path("outputs"))
     assert (committed / "records.jsonl").is_file() and own == Path("outputs/records.jsonl")

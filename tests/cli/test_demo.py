@@ -1,7 +1,5 @@
 """`make demo`, with two seconds of training for three minutes, on few images."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
@@ -12,9 +10,7 @@ from idinvert.results.record import read_records
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_leaves_what_it_promises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_leaves_what_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "DATA", ["data.skip=64936", "data.test=64", "data.val=16"])
     monkeypatch.setattr(demo, "FACES64", config_dir().parent / demo.FACES64)
@@ -51,7 +47,7 @@ def test_the_demo_leaves_what_it_promises(
     assert "What to try next" in printed
 
 
-def test_a_second_demo_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_demo_starts_afresh(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     left = tmp_path / "outputs" / "demo" / "left from last time"
     left.parent.mkdir(parents=True)

@@ -1,7 +1,5 @@
 """Devices that are there, one process each, and a batch that they can share."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -17,13 +15,13 @@ SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "2",
 
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch) -> Any:
+def check(monkeypatch):
     """Checks a ``trainer`` node in an environment; on this machine nothing else says a word."""
     for name in (*OUTSIDE, *SLURM, *TORCHRUN, "SLURM_STEPID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
-    def go(environment: dict[str, str], gpus: int = 0, **trainer: Any) -> None:
+    def go(environment, gpus=0, **trainer):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -33,7 +31,7 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
-def test_without_a_gpu_the_way_without_is_named(check: Any, accelerator: str) -> None:
+def test_without_a_gpu_the_way_without_is_named(check, accelerator):
     with pytest.raises(ConfigError, match=r"no GPU .*trainer=ddp_cpu .*trainer=cpu"):
         check({}, accelerator=accelerator, devices="auto")
     check({}, gpus=1, accelerator=accelerator, devices="auto")
@@ -45,7 +43,7 @@ def test_without_a_gpu_the_way_without_is_named(check: Any, accelerator: str) ->
 @pytest.mark.parametrize(
     "trainer", [{"devices": 1}, {"devices": 4}, {"devices": 1, "num_nodes": 2}, {"num_nodes": 4}]
 )
-def test_torchrun_starts_one_process_a_device(check: Any, trainer: dict[str, int]) -> None:
+def test_torchrun_starts_one_process_a_device(check, trainer):
     check(TORCHRUN, devices=2, num_nodes=2)
     if trainer in ({"devices": 4}, {"num_nodes": 4}):
         check(TORCHRUN, **trainer)  # the same number: torchrun knows where they are
@@ -55,28 +53,26 @@ def test_torchrun_starts_one_process_a_device(check: Any, trainer: dict[str, int
 
 
 @pytest.mark.parametrize("trainer", [{}, {"devices": 4}, {"devices": 2}, {"num_nodes": 4}])
-def test_slurm_starts_one_task_a_device(check: Any, trainer: dict[str, int]) -> None:
+def test_slurm_starts_one_task_a_device(check, trainer):
     check(SLURM, devices=2, num_nodes=2)
     with pytest.raises(ConfigError, match=r"Slurm .*trainer\.devices=2 trainer\.num_nodes=2.*"):
         check(SLURM, **trainer)
 
 
-def test_a_task_of_its_own_inside_a_larger_slurm_job_is_one_device(check: Any) -> None:
+def test_a_task_of_its_own_inside_a_larger_slurm_job_is_one_device(check):
     check(SLURM | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"})
 
 
-def test_a_shell_in_a_slurm_job_is_no_rank(check: Any) -> None:
+def test_a_shell_in_a_slurm_job_is_no_rank(check):
     check(SLURM | {"SLURM_JOB_NAME": "bash"}, devices=3)
 
 
-def test_a_batch_script_without_srun_would_wait_for_ever(
-    check: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_script_without_srun_would_wait_for_ever(check, monkeypatch):
     with pytest.raises(ConfigError, match="Put srun before the command"):
         check({k: v for k, v in SLURM.items() if "STEP" not in k}, devices=2, num_nodes=2)
 
 
-def test_several_nodes_need_somebody_who_starts_them(check: Any) -> None:
+def test_several_nodes_need_somebody_who_starts_them(check):
     with pytest.raises(ConfigError, match=r"torchrun --nnodes 2 .*docs/clusters\.md"):
         check({}, num_nodes=2)
     check({"NODE_RANK": "1"}, num_nodes=2)
@@ -93,7 +89,7 @@ def test_several_nodes_need_somebody_who_starts_them(check: Any) -> None:
         (["batch_size=8", "trainer=ddp_cpu", "trainer.num_nodes=3"], False),
     ],
 )
-def test_a_batch_is_shared_by_devices_and_micro_batches(words: list[str], good: bool) -> None:
+def test_a_batch_is_shared_by_devices_and_micro_batches(words, good):
     config = compose_plain("train", words)
     if good:
         check_batch(config)
@@ -102,7 +98,7 @@ def test_a_batch_is_shared_by_devices_and_micro_batches(words: list[str], good: 
         check_batch(config)
 
 
-def test_devices_are_counted_as_lightning_means_them_and_ranks_are_those_of_all_nodes() -> None:
+def test_devices_are_counted_as_lightning_means_them_and_ranks_are_those_of_all_nodes():
     counts = [(1, 1), ("3", 3), ([0, 2], 2), ("0,2", 2), ("auto", 1), (-1, 1)]
     for devices, count in counts:
         trainer = {"devices": devices, "accelerator": "cpu", "num_nodes": 3}

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -46,9 +45,7 @@ from tests.processes import REPOSITORY, interpreter
         (ConfigError("as it is"), "as it is"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_with_a_key(
-    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_user_can_mend_is_one_line_with_a_key(error, words, capsys):
     with pytest.raises(SystemExit) as caught, ends_in_words("evaluate"):
         raise error
     assert caught.value.code == 2
@@ -59,13 +56,11 @@ def test_what_a_user_can_mend_is_one_line_with_a_key(
     assert re.search(words, line), line
 
 
-def test_ctrl_c_while_programs_are_imported_is_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(name: str) -> None:
+def test_ctrl_c_while_programs_are_imported_is_one_line(capsys, monkeypatch):
+    def interrupted(name):
         raise KeyboardInterrupt
 
-    def interrupted_with_another_error(name: str) -> None:
+    def interrupted_with_another_error(name):
         try:
             signal.raise_signal(signal.SIGINT)
         finally:
@@ -87,7 +82,7 @@ def test_ctrl_c_while_programs_are_imported_is_one_line(
 
 
 @pytest.mark.slow
-def test_a_signal_while_a_program_starts_leaves_no_traceback(tmp_path: Path) -> None:
+def test_a_signal_while_a_program_starts_leaves_no_traceback(tmp_path):
     out = f"system.outputs={tmp_path}"
     words = ["experiment=domain_guided", out], ["task=manipulation", out]
     rng = random.Random()
@@ -118,17 +113,13 @@ def test_a_signal_while_a_program_starts_leaves_no_traceback(tmp_path: Path) -> 
     ],
 )
 def test_a_training_that_a_signal_stopped_ends_with_its_code(
-    stopped_by: str | None,
-    job: str | None,
-    code: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    stopped_by, job, code, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     if job:
         monkeypatch.setenv(job, "7")
 
-    def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> Path:
+    def work(config, *, given):
         write_status(tmp_path, state="stopped", nimg=8, stopped_by=stopped_by)
         return tmp_path
 
@@ -140,26 +131,21 @@ def test_a_training_that_a_signal_stopped_ends_with_its_code(
     assert ended == code
 
 
-def test_commands_in_messages_are_those_that_the_user_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_in_messages_are_those_that_the_user_has(monkeypatch):
     said = "Train it: python train.py a=1, then python evaluate.py run=RUN"
     assert as_typed(said) == said
     monkeypatch.setattr(Path, "is_dir", lambda path: path.name == "conf")
     assert str(ConfigError(said)) == "Train it: idinvert-train a=1, then idinvert-evaluate run=RUN"
 
 
-def test_what_nobody_expected_keeps_its_traceback() -> None:
+def test_what_nobody_expected_keeps_its_traceback():
     for error in (ValueError("a fault"), FileNotFoundError(2, "No such file"), RuntimeError("x")):
         with pytest.raises(type(error)), ends_in_words("train"):
             raise error
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(
-    number: signal.Signals,
-    code: int,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(number, code, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["evaluate.py", "run=a b", "n=3"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(SystemExit) as caught, ends_in_words("evaluate"):
@@ -182,10 +168,8 @@ def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(
         (MemoryError(), "out of memory"),
     ],
 )
-def test_the_small_programs_end_in_one_line(
-    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work() -> None:
+def test_the_small_programs_end_in_one_line(error, words, capsys):
+    def work():
         raise error
 
     assert exit_status(work) == 2

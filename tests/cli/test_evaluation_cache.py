@@ -1,7 +1,6 @@
 """A sweep measures nothing twice: evaluations are told apart by what their figures depend on."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from idinvert.results.record import Record, append, read_records
 
 
 @pytest.fixture(scope="module")
-def composed() -> dict[str, Any]:
+def composed():
     return compose_plain("evaluate", ["task=reconstruction"]) | {"n": 8, "batch_size": 4}
 
 
@@ -22,7 +21,7 @@ def record(**changes: Any) -> Record:
     return Record(**{**plain, "n": 1, "nimg": 1, "data": {}, **changes})
 
 
-def test_the_last_record_of_each_choice_is_reused(tmp_path: Path) -> None:
+def test_the_last_record_of_each_choice_is_reused(tmp_path):
     path = tmp_path / "records.jsonl"
     append(path, record(evaluation="x", metrics={"mse": 1.0}))
     append(path, record(evaluation="x", metrics={"mse": 2.0}))
@@ -33,11 +32,11 @@ def test_the_last_record_of_each_choice_is_reused(tmp_path: Path) -> None:
 
 
 def test_a_repeated_sweep_does_nothing_and_a_single_command_does_all(
-    composed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+    composed, tmp_path, monkeypatch, capsys
+):
     calls = []
 
-    def task(context: Any) -> list[Record]:
+    def task(context):
         calls.append(context.config["n"])
         return [record(n=context.config["n"])]
 

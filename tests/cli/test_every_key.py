@@ -96,7 +96,7 @@ def same_images(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def composed_once(monkeypatch):
     """The words of a task's methods are composed once: they are asked for at every key."""
     known = functools.cache(lambda program, words: compose_plain(program, list(words)))
     once = lambda program, words: copy.deepcopy(known(program, tuple(words)))  # noqa: E731
@@ -105,9 +105,7 @@ def composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("group", "name"), options())
-def test_a_key_that_changes_the_output_changes_the_identity(
-    group: str, name: str, composed_once: None
-) -> None:
+def test_a_key_that_changes_the_output_changes_the_identity(group, name, composed_once):
     with data_opened_once():
         config = composed(group, name)
         keys = list(leaves(config if (group, name) == ("task", "reconstruction") else
@@ -125,7 +123,7 @@ def test_a_key_that_changes_the_output_changes_the_identity(
                 assert group == "data" and same_images(config, other), dotted
 
 
-def test_what_has_no_effect_is_a_short_list_of_keys_that_there_are() -> None:
+def test_what_has_no_effect_is_a_short_list_of_keys_that_there_are():
     config = composed("task", "reconstruction") | {"usual": []}  # which `with_run` adds
     for key in (*WITHOUT_EFFECT, *KEPT):
         node: Any = config
@@ -136,7 +134,7 @@ def test_what_has_no_effect_is_a_short_list_of_keys_that_there_are() -> None:
     assert not any(has_no_effect(key) for key in (*KEPT, "seed", "n", "split", "images"))
 
 
-def test_whatever_takes_a_path_is_told_by_content() -> None:
+def test_whatever_takes_a_path_is_told_by_content():
     """By the annotations of all that configurations name: a file's key is known as one."""
     seen = set()
     for group, name in options():

@@ -1,8 +1,6 @@
 """Sweeps of experiment files: which runs they are, wrong uses, what the program is handed."""
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +76,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
 
 
 @pytest.mark.parametrize(("program", "name"), EXPECTED, ids=str)
-def test_a_sweep_is_the_runs_that_it_names(program: str, name: str) -> None:
+def test_a_sweep_is_the_runs_that_it_names(program, name):
     assert rows(program, name) == EXPECTED[program, name]
 
 
@@ -93,7 +91,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize(("program", "name"), SWEEPS, ids=str)
-def test_every_row_composes_for_its_program(program: str, name: str) -> None:
+def test_every_row_composes_for_its_program(program, name):
     rows = rows_of_sweep(program, [f"experiment={name}"])
     assert rows
     for index, row in enumerate(rows):
@@ -102,7 +100,7 @@ def test_every_row_composes_for_its_program(program: str, name: str) -> None:
         compose_plain(program, words)
 
 
-def test_the_users_words_win_and_make_rows_one() -> None:
+def test_the_users_words_win_and_make_rows_one():
     words = ("data.path=P", "generator.path=G", "scale=full", "nimg=5")
     found = rows("train", "table5_retraining", *words)
     of_data = "experiment=domain_guided data=ffhq256 generator=checkpoint"
@@ -111,7 +109,7 @@ def test_the_users_words_win_and_make_rows_one() -> None:
     assert len(rows("train", "table6_noise", "scale=full", "generator.path=G")) == 8
 
 
-def test_a_multirun_gets_its_rows_and_a_sweep_of_ones_own_keeps_them() -> None:
+def test_a_multirun_gets_its_rows_and_a_sweep_of_ones_own_keeps_them():
     words = ["experiment=table5_retraining", "seed=0,1"]
     assert with_rows("train", words) == [*words, "row=0,1,2,3"]
     assert with_rows("train", ["experiment=table5_retraining", "row=2"])[-1] == "row=2"
@@ -140,14 +138,12 @@ def test_a_multirun_gets_its_rows_and_a_sweep_of_ones_own_keeps_them() -> None:
         ),
     ],
 )
-def test_a_wrong_use_says_the_right_one(program: str, words: list[str], message: str) -> None:
+def test_a_wrong_use_says_the_right_one(program, words, message):
     with pytest.raises(ConfigError, match=message):
         chosen_row(program, words)
 
 
-def test_an_experiment_of_evaluation_alone_does_not_train(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_experiment_of_evaluation_alone_does_not_train(tmp_path, monkeypatch):
     (tmp_path / "experiment").mkdir()
     text = "sweep:\n  evaluate: [task=speed]\n"
     (tmp_path / "experiment" / "only.yaml").write_text(text)
@@ -160,14 +156,14 @@ def test_an_experiment_of_evaluation_alone_does_not_train(
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[Any]]:
+def run(monkeypatch, tmp_path):
     """What a program with these words hands to its work, and the command line at that time."""
     monkeypatch.chdir(tmp_path)
 
-    def go(program: str, *words: str) -> list[Any]:
+    def go(program, *words):
         jobs: list[Any] = []
 
-        def work(config: dict[str, Any], *, given: dict[str, list[str]]) -> None:
+        def work(config, *, given):
             jobs.append((config, set(given), " ".join(sys.argv[1:])))
 
         monkeypatch.setattr(sys, "argv", [f"{program}.py", *words])
@@ -177,7 +173,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[A
     return go
 
 
-def test_each_job_is_its_row_and_says_the_command_of_its_own(run: Callable[..., list[Any]]) -> None:
+def test_each_job_is_its_row_and_says_the_command_of_its_own(run):
     words = ("experiment=fig10_lambda_dom", "n=4", "system.outputs=out", "row=1,8,14")
     first, (config, given, line), last = run("evaluate", "-m", *words)
     assert first[0]["inversion"]["lambda_dom"] == 0.5 == config["inversion"]["lambda_dom"]
@@ -190,7 +186,7 @@ def test_each_job_is_its_row_and_says_the_command_of_its_own(run: Callable[..., 
     assert last[0]["table"]["name"] == "fig10_lambda_dom"
 
 
-def test_one_row_can_be_chosen_without_a_multirun(run: Callable[..., list[Any]]) -> None:
+def test_one_row_can_be_chosen_without_a_multirun(run):
     ((config, _, line),) = run("train", "experiment=table6_noise", "row=2", "seed=3")
     assert config["encoder"]["noise_blocks"] == 2 and config["seed"] == 3
     assert "row=" not in line and "encoder.noise_blocks=2" in line

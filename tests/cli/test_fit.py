@@ -17,7 +17,7 @@ SIZES = "takes images of 64 px, and these have 32 px"
 
 
 @pytest.fixture(scope="module")
-def wider(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wider(tmp_path_factory):
     """An attribute network for 64 px with the names of the shipped one for 32 px."""
     network = AttributeNetwork(resolution=64, names=["smile"], kinds=["continuous"], width=8)
     path = tmp_path_factory.mktemp("wider") / "attributes.safetensors"
@@ -43,9 +43,7 @@ def wider(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["task=manipulation", "task.names=[smil]"], "smil"),
     ],
 )
-def test_an_evaluation_that_does_not_fit_makes_no_folder(
-    words: list[str], said: str, wider: Path, tmp_path: Path
-) -> None:
+def test_an_evaluation_that_does_not_fit_makes_no_folder(words, said, wider, tmp_path):
     refused("evaluate", [word.format(wider) for word in words] + ["n=4"], said, tmp_path / "out")
 
 
@@ -61,9 +59,7 @@ def test_an_evaluation_that_does_not_fit_makes_no_folder(
         (["batch_size=3", "accumulate=2"], "accumulate"),
     ],
 )
-def test_a_training_that_does_not_fit_makes_no_folder(
-    words: list[str], said: str, wider: Path, tmp_path: Path
-) -> None:
+def test_a_training_that_does_not_fit_makes_no_folder(words, said, wider, tmp_path):
     refused("train", [word.format(wider) for word in words] + ["nimg=64"], said, tmp_path / "out")
 
 

@@ -23,7 +23,7 @@ Change = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def composed() -> dict[str, Any]:
+def composed():
     few = ["data.train=16", "data.test=8", "data.val=4"]
     return compose_plain("evaluate", few) | {"n": 4, "batch_size": 2}
 
@@ -67,7 +67,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("key", FILES)
-def test_a_file_counts_by_what_is_in_it(key: str, composed: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_counts_by_what_is_in_it(key, composed, tmp_path):
     config = put(composed, "inversion.mask", None)
     content = find_weights("shipped:towers_mini", role="encoder", key="x").read_bytes()
     here, there = write(tmp_path / "a" / "file", content), write(tmp_path / "b" / "other", content)
@@ -79,7 +79,7 @@ def test_a_file_counts_by_what_is_in_it(key: str, composed: dict[str, Any], tmp_
     assert identity(put(config, key, str(here))) != first
 
 
-def test_a_run_counts_by_its_weights_alone(composed: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_counts_by_its_weights_alone(composed, tmp_path):
     run = tmp_path / "run"
     write(run / "weights" / "encoder.safetensors", b"1")
     write(run / "metrics.jsonl", b"{}")
@@ -100,14 +100,12 @@ def one_more(root: Path) -> None:
 
 @pytest.mark.parametrize("change", [another_picture, one_more])
 @pytest.mark.parametrize("kind", ["images", "images as a zip", "data", "data as a zip"])
-def test_images_count_by_what_is_in_them(
-    kind: str, change: Change, composed: dict[str, Any], tmp_path: Path
-) -> None:
+def test_images_count_by_what_is_in_them(kind, change, composed, tmp_path):
     root = tmp_path / "photos"
     for place, name in enumerate(("a.png", "sub/b.png", "z.png")):
         picture(root / name, 60 * place)
 
-    def found() -> str:
+    def found():
         path = root
         if "zip" in kind:
             path = tmp_path / "photos.zip"
@@ -127,7 +125,7 @@ def test_images_count_by_what_is_in_them(
     assert found() != first
 
 
-def test_the_lists_of_a_split_count(composed: dict[str, Any], tmp_path: Path) -> None:
+def test_the_lists_of_a_split_count(composed, tmp_path):
     for place in range(4):
         picture(tmp_path / "photos" / f"{place}.png", 50 * place)
     tests = tmp_path / "test.txt"
@@ -144,7 +142,7 @@ def test_the_lists_of_a_split_count(composed: dict[str, Any], tmp_path: Path) ->
     assert identity(composed | {"data": node}) != found[1]
 
 
-def test_directions_count_by_what_is_in_them(tmp_path: Path) -> None:
+def test_directions_count_by_what_is_in_them(tmp_path):
     """Those that are named, and those that task=directions found last."""
     words = ["task=manipulation", f"system.outputs={tmp_path}", "data.train=16"]
     config = compose_plain("evaluate", words) | {"n": 4, "batch_size": 2}
@@ -162,7 +160,7 @@ def test_directions_count_by_what_is_in_them(tmp_path: Path) -> None:
     assert found[1:3] == found[3:5] and len(set(found)) == 3
 
 
-def test_the_methods_of_a_task_count_by_what_they_stand_on(tmp_path: Path) -> None:
+def test_the_methods_of_a_task_count_by_what_they_stand_on(tmp_path):
     path = write(tmp_path / "encoder.safetensors", b"1")
     entry = {"label": "E", "words": f"inversion=encoder encoder.path={path}"}
     config = compose_plain("evaluate", ["task=out_of_domain", "data.train=16"])
@@ -176,7 +174,7 @@ def test_the_methods_of_a_task_count_by_what_they_stand_on(tmp_path: Path) -> No
     assert identity(put(config, "task.methods", [entry])) == first
 
 
-def test_the_losses_of_a_run_count(tmp_path: Path) -> None:
+def test_the_losses_of_a_run_count(tmp_path):
     run = tmp_path / "domain_guided" / "abcdefghij"
     write(run / "config.yaml", b"{}")
     config = compose_plain("evaluate", ["task=training_curves", f"system.outputs={tmp_path}"])
@@ -188,7 +186,7 @@ def test_the_losses_of_a_run_count(tmp_path: Path) -> None:
     assert found[0] != found[1]
 
 
-def test_ones_own_code_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ones_own_code_counts(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     config = compose_plain("evaluate", ["data.train=16"]) | {"n": 4, "batch_size": 2}
     config = put(config, "inversion", {"_target_": "own_method_of_a_test.Mine", "table": "x.csv"})
@@ -200,9 +198,7 @@ def test_ones_own_code_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(set(found)) == 3
 
 
-def test_verify_finds_what_size_time_and_inode_do_not_tell(
-    composed: dict[str, Any], tmp_path: Path
-) -> None:
+def test_verify_finds_what_size_time_and_inode_do_not_tell(composed, tmp_path):
     path = write(tmp_path / "mask.png", b"1")
     os.utime(path, (1, 1))
     config = put(composed, "inversion.mask", str(path))

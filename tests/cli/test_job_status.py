@@ -1,10 +1,6 @@
 """The status of each job and the table at a sweep's end, for people and for programs."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 
 from idinvert.cli import job_status as states
 from idinvert.cli.job_status import (
@@ -26,7 +22,7 @@ def status(number: int, state: str, **more: object) -> JobStatus:
     return JobStatus(number=number, words=words, state=state, **more)  # type: ignore[arg-type]
 
 
-def test_the_last_status_of_a_job_counts(tmp_path: Path) -> None:
+def test_the_last_status_of_a_job_counts(tmp_path):
     write_job(tmp_path, status(3, states.RUNNING))
     last = status(3, states.RAN, metric="val/mse", value=0.25, seconds=2.0, folder="f")
     write_job(tmp_path, last)
@@ -34,7 +30,7 @@ def test_the_last_status_of_a_job_counts(tmp_path: Path) -> None:
     assert read_jobs(tmp_path) == {3: last, 12: status(12, states.FAILED, detail="why")}
 
 
-def test_what_never_began_and_what_never_ended_have_lines(tmp_path: Path) -> None:
+def test_what_never_began_and_what_never_ended_have_lines(tmp_path):
     write_job(tmp_path, status(0, states.RAN))
     write_job(tmp_path, status(1, states.RUNNING))
     over = every_job(tmp_path, [["seed=0"], ["seed=1"], ["seed=2"]], over=True)
@@ -43,9 +39,7 @@ def test_what_never_began_and_what_never_ended_have_lines(tmp_path: Path) -> Non
     assert [one.state for one in every_job(tmp_path, None, over=False)] == ["ran", "running"]
 
 
-def test_the_same_run_in_two_jobs_is_done_when_the_one_that_had_it_is(
-    trained: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_same_run_in_two_jobs_is_done_when_the_one_that_had_it_is(trained, tmp_path):
     for state, shown in (("finished", "done before"), ("running", "busy elsewhere")):
         folder = trained(state, state=state)
         write_job(tmp_path, status(0, states.BUSY, folder=str(folder)))
@@ -53,7 +47,7 @@ def test_the_same_run_in_two_jobs_is_done_when_the_one_that_had_it_is(
         assert one.state == shown and one.good == (state == "finished")
 
 
-def test_the_best_trial_is_a_good_one_and_says_what_was_drawn() -> None:
+def test_the_best_trial_is_a_good_one_and_says_what_was_drawn():
     jobs = [
         status(0, states.DIVERGED, metric="val/mse", value=0.0),
         status(1, states.DONE, metric="val/mse", value=0.5),
@@ -64,9 +58,7 @@ def test_the_best_trial_is_a_good_one_and_says_what_was_drawn() -> None:
     assert best_trial(jobs[:1], direction="minimize").startswith("no best trial: none of 1 ")
 
 
-def test_the_screen_shows_what_differs_and_the_files_show_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_screen_shows_what_differs_and_the_files_show_all(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     jobs = [
         status(0, states.RAN, metric="val/mse", value=0.0312345, folder="out/a", seconds=61.2),
@@ -95,7 +87,7 @@ def test_the_screen_shows_what_differs_and_the_files_show_all(
     assert stored["jobs"][0]["value"] == 0.0312345
 
 
-def test_one_job_is_shown_with_all_its_words() -> None:
+def test_one_job_is_shown_with_all_its_words():
     assert "0  experiment=e4e data=faces_mini seed=0" in printed([status(0, states.RAN)])
     assert counted([status(0, states.RAN)]) == "1 job: 1 ran"
     assert counted([]) == "0 jobs: none"

@@ -1,7 +1,6 @@
 """`generator.path=trained:KIND` finds the GAN of a kind for the data, or says how to train it."""
 
 import fcntl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ FACES = {"data": "faces_mini"}
 
 
 @pytest.fixture
-def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def outputs(tmp_path, monkeypatch):
     """A place for runs, in a package that ships nothing."""
     monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path / "assets")
     monkeypatch.setattr("idinvert.cli.run_defaults.assets_folder", lambda: tmp_path / "assets")
@@ -29,19 +28,19 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def gan(outputs: Path) -> Callable[..., Path]:
+def gan(outputs):
     """A GAN run with random weights."""
 
     def make(
-        name: str,
+        name,
         *,
-        nimg: int = 1,
-        network: type = StyleGANGenerator,
-        multi_w: bool = True,
-        resolution: int = 8,
-        data: str = "faces_mini",
-        place: Path | None = None,
-    ) -> Path:
+        nimg=1,
+        network=StyleGANGenerator,
+        multi_w=True,
+        resolution=8,
+        data="faces_mini",
+        place=None,
+    ):
         folder = (place or outputs / "gan") / name
         channels = [4] * (resolution.bit_length() - 2)
         generator = network(resolution=resolution, channels=channels, multi_w=multi_w, **SIZES)
@@ -67,7 +66,7 @@ def found(outputs: Path, kind: str = "stylegan_multi_w", **more: Any) -> str:
     return Path(with_trained_generator(config(outputs, kind, **more))["generator"]["path"]).name
 
 
-def test_it_is_the_one_of_the_kind_that_saw_the_most_images(outputs: Path, gan: Callable) -> None:
+def test_it_is_the_one_of_the_kind_that_saw_the_most_images(outputs, gan):
     gan("short", nimg=10)
     gan("long", nimg=20)
     gan("single", nimg=99, multi_w=False)
@@ -81,9 +80,7 @@ def test_it_is_the_one_of_the_kind_that_saw_the_most_images(outputs: Path, gan: 
     assert found(outputs, data=data) == "towers"
 
 
-def test_one_that_is_still_in_training_or_half_written_is_left_alone(
-    outputs: Path, gan: Callable
-) -> None:
+def test_one_that_is_still_in_training_or_half_written_is_left_alone(outputs, gan):
     gan("whole", nimg=1)
     at_work = gan("working", nimg=50)
     (outputs / "gan" / "half" / "weights").mkdir(parents=True)
@@ -95,18 +92,18 @@ def test_one_that_is_still_in_training_or_half_written_is_left_alone(
     assert found(outputs) == "working"
 
 
-def test_a_shipped_one_will_do(outputs: Path, gan: Callable, tmp_path: Path) -> None:
+def test_a_shipped_one_will_do(outputs, gan, tmp_path):
     gan("faces_mini", place=tmp_path / "assets")
     chosen = with_trained_generator(config(outputs))["generator"]
     assert chosen == {"path": "shipped:faces_mini"}
 
 
-def test_other_paths_are_left_as_they_are(outputs: Path) -> None:
+def test_other_paths_are_left_as_they_are(outputs):
     for node in ({"path": "shipped:faces_mini"}, {"_target_": "x"}, None):
         assert with_trained_generator(config(outputs, generator=node))["generator"] == node
 
 
-def test_what_is_missing_is_said_with_its_command(outputs: Path) -> None:
+def test_what_is_missing_is_said_with_its_command(outputs):
     with pytest.raises(ConfigError, match="Did you mean 'stylegan'"):
         found(outputs, "stylegan3")
     with pytest.raises(ConfigError) as caught:
@@ -120,7 +117,7 @@ def test_what_is_missing_is_said_with_its_command(outputs: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_command_of_each_kind_composes(outputs: Path, kind: str) -> None:
+def test_the_command_of_each_kind_composes(outputs, kind):
     command = gan_command(kind, config(outputs))
     plain = compose_plain("train", command.removeprefix("python train.py ").split())
     architecture, multi = plain["generator"]["_target_"], plain["generator"]["multi_w"]
@@ -134,8 +131,8 @@ def test_the_command_of_each_kind_composes(outputs: Path, kind: str) -> None:
         compose_plain("train", words)
 
 
-def test_one_image_is_no_set_and_ones_own_pictures_have_no_split(outputs: Path) -> None:
-    def started(*words: str) -> None:
+def test_one_image_is_no_set_and_ones_own_pictures_have_no_split(outputs):
+    def started(*words):
         given = given_keys(words)
         run_task(with_run(compose_plain("evaluate", list(words)), given=given))
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ COMMAND = "train.py experiment=domain_guided encoder=resnet18 latent.offset=none
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path, monkeypatch):
     """A folder with a finished, a killed, a diverged run and one that never started."""
     monkeypatch.chdir(tmp_path)
     for name, state in (
@@ -41,9 +40,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_runs_are_listed_filtered_and_as_json(
-    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_are_listed_filtered_and_as_json(runs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main([]) == 0
     table = capsys.readouterr().out
@@ -63,7 +60,7 @@ def test_runs_are_listed_filtered_and_as_json(
     assert "no such runs in outputs" in capsys.readouterr().out
 
 
-def test_a_name_says_what_differs() -> None:
+def test_a_name_says_what_differs():
     words = choices_of(
         "train.py experiment=gan data=towers_mini objective.lr=1e-4 system.tf32=true"
     )
@@ -72,9 +69,7 @@ def test_a_name_says_what_differs() -> None:
     assert name_of(choices_of(None), data="faces_mini") == "faces_mini"
 
 
-def test_completion_of_run_leaves_out_what_never_started(
-    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_completion_of_run_leaves_out_what_never_started(runs, capsys, monkeypatch):
     for line, words in (("run=", "run=aa run=bb run=cc"), ("n=2 run=b", "run=bb")):
         monkeypatch.setenv("COMP_LINE", f"python evaluate.py {line}")
         monkeypatch.setattr("sys.argv", ["evaluate.py", "-sc", "query=bash"])
@@ -83,9 +78,7 @@ def test_completion_of_run_leaves_out_what_never_started(
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_help_says_what_the_program_does_with_five_examples(
-    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_says_what_the_program_does_with_five_examples(program, capsys, monkeypatch):
     for flag in ("--help", "-h"):
         monkeypatch.setattr("sys.argv", [f"{program}.py", flag])
         getattr(commands, program)()
@@ -98,10 +91,8 @@ def test_help_says_what_the_program_does_with_five_examples(
     assert capsys.readouterr().out == "idinvert 0.1.0\n"
 
 
-def test_the_package_itself_says_which_programs_there_are(
-    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def typed(*words: str) -> int:
+def test_the_package_itself_says_which_programs_there_are(runs, capsys, monkeypatch):
+    def typed(*words):
         monkeypatch.setattr("sys.argv", ["idinvert", *words])
         monkeypatch.setenv(overview.STARTED, "")
         try:
@@ -119,7 +110,7 @@ def test_the_package_itself_says_which_programs_there_are(
 
 
 @pytest.mark.slow
-def test_ranks_are_started_by_the_package_s_name_too(tmp_path: Path) -> None:
+def test_ranks_are_started_by_the_package_s_name_too(tmp_path):
     words = ["experiment=attributes", "data.train=16", "data.val=4", "data.test=4"]
     words += ["batch_size=8", "nimg=16", "trainer=ddp_cpu", "system.num_threads=1"]
     command = [sys.executable, "-m", "idinvert", "train", *words]
@@ -131,7 +122,7 @@ def test_ranks_are_started_by_the_package_s_name_too(tmp_path: Path) -> None:
     assert read_status(config.parent) == {"state": "finished", "nimg": 16}
 
 
-def test_listing_runs_loads_no_torch() -> None:
+def test_listing_runs_loads_no_torch():
     script = "import sys, idinvert.__main__, idinvert.cli.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

@@ -1,7 +1,6 @@
 """Optuna's searches: a value for each trial, none for a failed one, and going on after a kill."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +13,11 @@ WORDS = ("-m", "hparams_search=domain_guided_optuna", "hydra.sweeper.n_trials=3"
 
 
 def test_a_search_optimises_the_named_metric_and_failed_trials_do_not_count(
-    command: Command,
-    table: Table,
-    trained: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    command, table, trained, capsys
+):
     rates: list[float] = []
 
-    def work(config: dict[str, Any]) -> Path:
+    def work(config):
         rates.append(config["objective"]["lr"])
         if len(rates) == 2:
             return trained("diverged", state="diverged", mse=0.0)  # better than all, and no good
@@ -46,13 +42,11 @@ def test_a_search_optimises_the_named_metric_and_failed_trials_do_not_count(
 
 
 @pytest.mark.parametrize("seed", ["0", "null"])
-def test_a_killed_search_goes_on_and_a_larger_one_adds_trials(
-    command: Command, table: Table, trained: Callable[..., Path], seed: str
-) -> None:
+def test_a_killed_search_goes_on_and_a_larger_one_adds_trials(command, table, trained, seed):
     rates: list[float] = []
     words = [*WORDS, f"hydra.sweeper.sampler.seed={seed}"]
 
-    def work(config: dict[str, Any]) -> Path:
+    def work(config):
         rates.append(config["objective"]["lr"])
         if len(rates) == 2:
             raise KeyboardInterrupt
@@ -66,10 +60,8 @@ def test_a_killed_search_goes_on_and_a_larger_one_adds_trials(
     assert len(table()["jobs"]) == 4 and len(set(rates)) == 4 and len(rates) == 5
 
 
-def test_a_search_without_any_value_says_so(
-    command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work(config: dict[str, Any]) -> Path:
+def test_a_search_without_any_value_says_so(command, capsys):
+    def work(config):
         raise ValueError("always")
 
     assert command(work, *WORDS) == 1

@@ -3,9 +3,6 @@
 import os
 import signal
 import stat
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,18 +13,18 @@ CLUSTER = ("SUBMITIT_EXECUTOR", "SUBMITIT_PREEMPT_SIGNAL", "SLURM_JOB_ID", "SLUR
 
 
 @pytest.fixture
-def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def scontrol(tmp_path, monkeypatch):
     """Puts a ``scontrol`` first in the path; returns what it was asked to requeue."""
     for name in CLUSTER:
         monkeypatch.delenv(name, raising=False)
     script, words = tmp_path / "scontrol", tmp_path / "words"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
-    def asked() -> list[str]:
+    def asked():
         lines = words.read_text().splitlines() if words.exists() else []
         return [line for line in lines if line.startswith("requeue")]
 
-    def install(state: str, *, code: int = 0) -> Callable[[], list[str]]:
+    def install(state, *, code=0):
         script.write_text(
             f'#!/bin/sh\necho "$@" >> {words}\n'
             f'[ "$1" = show ] && echo "JobId=7 JobName=t JobState={state} Reason=None" && exit 0\n'
@@ -51,15 +48,15 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., l
     ],
 )
 def test_a_slurm_job_comes_back_unless_it_was_cancelled(
-    scontrol: Any, monkeypatch: pytest.MonkeyPatch, by: str | None, state: str, comes_back: bool
-) -> None:
+    scontrol, monkeypatch, by, state, comes_back
+):
     asked = scontrol(state)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     queue_again(by)
     assert asked() == (["requeue 7"] if comes_back else [])
 
 
-def test_only_the_first_rank_asks(scontrol: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_rank_asks(scontrol, monkeypatch):
     asked = scontrol("RUNNING")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_PROCID", "1")
@@ -67,7 +64,7 @@ def test_only_the_first_rank_asks(scontrol: Any, monkeypatch: pytest.MonkeyPatch
     assert asked() == []
 
 
-def test_of_an_array_one_task_comes_back(scontrol: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_an_array_one_task_comes_back(scontrol, monkeypatch):
     asked = scontrol("RUNNING")
     names = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
     for name, value in names.items():
@@ -76,7 +73,7 @@ def test_of_an_array_one_task_comes_back(scontrol: Any, monkeypatch: pytest.Monk
     assert asked() == ["requeue 7_2"]
 
 
-def test_outside_a_cluster_nothing_is_asked(scontrol: Any) -> None:
+def test_outside_a_cluster_nothing_is_asked(scontrol):
     asked = scontrol("RUNNING")
     queue_again("SIGUSR1")
     queue_again("SIGTERM")
@@ -85,9 +82,7 @@ def test_outside_a_cluster_nothing_is_asked(scontrol: Any) -> None:
     assert asked() == []
 
 
-def test_a_refusal_is_said_with_what_to_do(
-    scontrol: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_is_said_with_what_to_do(scontrol, monkeypatch, capsys):
     scontrol("RUNNING", code=1)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     queue_again("SIGUSR1")
@@ -98,9 +93,7 @@ def test_a_refusal_is_said_with_what_to_do(
     assert "By hand: scontrol requeue 7" in capsys.readouterr().out
 
 
-def test_before_and_after_training_a_signal_queues_at_once(
-    scontrol: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_before_and_after_training_a_signal_queues_at_once(scontrol, monkeypatch):
     asked = scontrol("RUNNING")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     with pytest.raises(SystemExit) as caught, requeued_on_signal():
@@ -111,7 +104,7 @@ def test_before_and_after_training_a_signal_queues_at_once(
 
 
 @pytest.fixture
-def submitit_handler() -> Any:
+def submitit_handler():
     """Stands where submitit's handler stands in its jobs."""
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
@@ -130,14 +123,8 @@ def submitit_handler() -> Any:
     ],
 )
 def test_submitit_queues_its_own_jobs(
-    scontrol: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    submitit_handler: list[int],
-    by: str,
-    executor: str,
-    state: str | None,
-    handed_on: bool,
-) -> None:
+    scontrol, monkeypatch, submitit_handler, by, executor, state, handed_on
+):
     asked = scontrol(state or "none")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     if state:
@@ -147,9 +134,7 @@ def test_submitit_queues_its_own_jobs(
     assert asked() == []  # one manager
 
 
-def test_a_cancelled_submitit_job_leaves_no_result(
-    scontrol: Any, monkeypatch: pytest.MonkeyPatch, submitit_handler: list[int]
-) -> None:
+def test_a_cancelled_submitit_job_leaves_no_result(scontrol, monkeypatch, submitit_handler):
     scontrol("CANCELLED")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -159,8 +144,6 @@ def test_a_cancelled_submitit_job_leaves_no_result(
     assert submitit_handler == []
 
 
-def test_a_process_beside_submitits_own_has_no_handler_to_hand_on_to(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_process_beside_submitits_own_has_no_handler_to_hand_on_to(monkeypatch):
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     queue_again("SIGUSR2")  # and this process lives

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -56,9 +55,7 @@ TABLE = "evaluate_missing=false"
         (["evaluate.py", "table=fig10_lambda_dom", TABLE], LIGHTNING),
     ],
 )
-def test_what_is_only_shown_imports_neither_torch_nor_lightning(
-    words: list[str], without: set[str], tmp_path: Path
-) -> None:
+def test_what_is_only_shown_imports_neither_torch_nor_lightning(words, without, tmp_path):
     """Counted in modules, not in seconds: a table needs torch, and nothing that Lightning needs."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS, *words], cwd=tmp_path, capture_output=True, text=True
@@ -68,7 +65,7 @@ def test_what_is_only_shown_imports_neither_torch_nor_lightning(
 
 
 @pytest.mark.slow
-def test_a_program_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_a_program_in_a_process_of_its_own(tmp_path):
     words = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
@@ -93,7 +90,7 @@ pytorch_lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=
 
 
 @pytest.mark.slow
-def test_lightning_greets_nobody(tmp_path: Path) -> None:
+def test_lightning_greets_nobody(tmp_path):
     words = [sys.executable, "-c", QUIET]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

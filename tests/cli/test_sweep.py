@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_cluster(monkeypatch):
     """These tests may themselves run under Slurm."""
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_ID", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)
-def test_a_launchers_file_opens_with_a_command_that_is_a_plan(path: Path) -> None:
+def test_a_launchers_file_opens_with_a_command_that_is_a_plan(path):
     first, about = path.read_text().splitlines()[:2]
     found = re.match(r"# python (train|evaluate)\.py -m (.*)$", first)
     assert found and f"hydra/launcher={path.stem}" in first and about.startswith("# ")
@@ -36,7 +36,7 @@ def test_a_launchers_file_opens_with_a_command_that_is_a_plan(path: Path) -> Non
         assert plan.launcher["tasks_per_node"] == 1
 
 
-def test_submitit_gets_a_task_a_gpu_and_the_sweeps_name() -> None:
+def test_submitit_gets_a_task_a_gpu_and_the_sweeps_name():
     words = ["hydra/launcher=submitit_slurm", "seed=0,1", "trainer=ddp", "trainer.devices=4"]
     plan = planned("train", [*words, "hydra.launcher.gpus_per_node=4"])
     assert plan.launcher["tasks_per_node"] == 4
@@ -65,7 +65,7 @@ def test_submitit_gets_a_task_a_gpu_and_the_sweeps_name() -> None:
         ),
     ],
 )
-def test_a_mistake_is_said_before_any_job(words: list[str], message: str) -> None:
+def test_a_mistake_is_said_before_any_job(words, message):
     with pytest.raises(ConfigError, match=message):
         planned("train", ["seed=0,1", *words])
 
@@ -79,9 +79,7 @@ def test_a_mistake_is_said_before_any_job(words: list[str], message: str) -> Non
         ("hparams_search=domain_guided_optuna", "sweep"),
     ],
 )
-def test_what_is_not_installed_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch, word: str, extra: str
-) -> None:
+def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, word, extra):
     register()
     stored = ConfigStore.instance().repo["hydra"]
     without: dict[str, Any] = {"launcher": {}, "sweeper": {}}
@@ -96,9 +94,7 @@ TWO = ["seed=0,1", "trainer=ddp_cpu"]
 
 
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib"]], ids=["basic", "joblib"])
-def test_ranks_that_would_start_the_sweep_again_are_refused_with_what_works(
-    launcher: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_that_would_start_the_sweep_again_are_refused_with_what_works(launcher, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         planned("train", [*TWO, *launcher])
     message = str(caught.value)
@@ -115,7 +111,7 @@ def test_ranks_that_would_start_the_sweep_again_are_refused_with_what_works(
         compose_plain("train", shlex.split(command)[4:])
 
 
-def test_the_commands_of_a_sweeps_rows_are_whole_and_not_too_many() -> None:
+def test_the_commands_of_a_sweeps_rows_are_whole_and_not_too_many():
     words = ["experiment=table3_encoders", "data=faces_mini", "seed=0,1,2", "trainer=ddp"]
     with pytest.raises(ConfigError) as caught:
         planned("train", [*words, "trainer.devices=8", "trainer.num_nodes=2"])
@@ -136,16 +132,14 @@ def test_the_commands_of_a_sweeps_rows_are_whole_and_not_too_many() -> None:
     ],
     ids=["torchrun", "srun"],
 )
-def test_a_sweep_in_every_rank_is_refused(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
-) -> None:
+def test_a_sweep_in_every_rank_is_refused(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"in each of 2 ranks(?s:.*)torchrun --standalone"):
         planned("train", TWO)
 
 
-def test_what_starts_no_process_of_its_own_may_sweep() -> None:
+def test_what_starts_no_process_of_its_own_may_sweep():
     assert planned("train", ["seed=0,1", "trainer=ddp_cpu", "trainer.strategy=ddp_spawn"]).jobs
     assert planned("train", ["seed=0,1", "trainer=ddp_cpu", "trainer.devices=1"]).jobs
     assert planned("train", ["seed=0,1", "trainer=cpu"]).jobs
@@ -159,14 +153,12 @@ def test_what_starts_no_process_of_its_own_may_sweep() -> None:
         (["trainer.num_nodes=2"], r"nodes=1 for trainer.num_nodes=2"),
     ],
 )
-def test_submitit_must_start_as_many_tasks_as_there_are_devices(
-    words: list[str], message: str
-) -> None:
+def test_submitit_must_start_as_many_tasks_as_there_are_devices(words, message):
     with pytest.raises(ConfigError, match=message):
         planned("train", ["seed=0,1", "hydra/launcher=submitit_slurm", *words])
 
 
-def test_a_sweeps_name_is_what_was_asked_for() -> None:
+def test_a_sweeps_name_is_what_was_asked_for():
     name = sweep_name("train", ["experiment=table3_encoders", "seed=0,1"])
     assert re.fullmatch(r"table3_encoders_[0-9a-f]{6}", name)
     same = ["seed=0,1", "experiment=table3_encoders", "system.outputs=o", "hydra/launcher=joblib"]
@@ -178,7 +170,7 @@ def test_a_sweeps_name_is_what_was_asked_for() -> None:
     assert sweep_name("train", params) != sweep_name("train", [])
 
 
-def test_probes_hold_every_choice_and_both_ends_once() -> None:
+def test_probes_hold_every_choice_and_both_ends_once():
     words = ["a=choice(1,2,3)", "b=tag(log, interval(1e-5, 1e-3))", "c=x", "a=4,5"]
     assert probes(words) == [
         ["a=4", "b=1e-05", "c=x"],
@@ -187,7 +179,7 @@ def test_probes_hold_every_choice_and_both_ends_once() -> None:
     ]
 
 
-def test_a_grid_of_a_search_file_is_checked_and_counted() -> None:
+def test_a_grid_of_a_search_file_is_checked_and_counted():
     plan = planned("train", ["hparams_search=learning_rate_grid"])
     assert plan.jobs is not None and len(plan.jobs) == 9
     assert [word for word in plan.jobs[4] if word.startswith("objective")] == [
@@ -199,7 +191,7 @@ def test_a_grid_of_a_search_file_is_checked_and_counted() -> None:
         planned("train", ["hparams_search=learning_rate_grid", typo])
 
 
-def test_a_search_takes_another_sampler_and_several_jobs_at_once() -> None:
+def test_a_search_takes_another_sampler_and_several_jobs_at_once():
     words = ["hparams_search=domain_guided_optuna", "hydra/sweeper/sampler=random"]
     plan = planned("train", [*words, "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2"])
     assert plan.jobs is None and plan.direction == "minimize"
@@ -209,14 +201,14 @@ def test_a_search_takes_another_sampler_and_several_jobs_at_once() -> None:
     assert f"hydra.sweeper.sampler.seed={seed}" in plan.words, "the same command, the same trials"
 
 
-def test_a_path_stays_one_value_whatever_signs_are_in_it(tmp_path: Path) -> None:
+def test_a_path_stays_one_value_whatever_signs_are_in_it(tmp_path):
     outputs = tmp_path / "it's, a=b {c}"
     plan = planned("train", ["seed=0,1", f"system.outputs={quoted(outputs)}"])
     assert plan.folder == outputs / "sweeps" / plan.folder.name
     assert planned("train", ["seed=0,1", f"system.outputs={quoted(plan.folder)}"]).folder
 
 
-def test_every_draw_of_the_wandb_sweep_is_a_command_that_composes() -> None:
+def test_every_draw_of_the_wandb_sweep_is_a_command_that_composes():
     path = ROOT / "experiments" / "wandb_sweep.yaml"
     sweep = yaml.safe_load(path.read_text())
     assert path.read_text().startswith(f"# wandb sweep {path.relative_to(ROOT)}\n")

@@ -20,13 +20,8 @@ def states(table: Table) -> list[str]:
     return [job["state"] for job in table()["jobs"]]
 
 
-def test_errors_of_all_kinds_leave_the_other_jobs_running(
-    command: Command,
-    table: Table,
-    trained: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def work(config: dict[str, Any]) -> Path:
+def test_errors_of_all_kinds_leave_the_other_jobs_running(command, table, trained, capsys):
+    def work(config):
         seed = config["seed"]
         if seed == 1:
             raise ConfigError("that\ncannot be")
@@ -54,13 +49,13 @@ def test_errors_of_all_kinds_leave_the_other_jobs_running(
 
 
 def test_a_sweep_without_failures_exits_clean_and_is_the_same_sweep_next_time(
-    command: Command, table: Table, trained: Callable[..., Path]
-) -> None:
+    command, table, trained
+):
     assert command(lambda config: trained(f"run{config['seed']}", mse=1.0), "-m", "seed=0,1") == 0
     assert states(table) == ["ran", "ran"]
     folders = [Path(job["folder"]) for job in table()["jobs"]]
 
-    def again(config: dict[str, Any]) -> Path:
+    def again(config):
         return folders[config["seed"]]
 
     assert command(again, "-m", "hydra.verbose=false", "seed=0,1") == 0
@@ -68,14 +63,8 @@ def test_a_sweep_without_failures_exits_clean_and_is_the_same_sweep_next_time(
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit], ids=["plain", "Lightning's exit"])
-def test_control_c_ends_the_sweep_with_what_stands(
-    command: Command,
-    table: Table,
-    trained: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-    how: type[BaseException],
-) -> None:
-    def work(config: dict[str, Any]) -> Path:
+def test_control_c_ends_the_sweep_with_what_stands(command, table, trained, capsys, how):
+    def work(config):
         if config["seed"] == 1:
             raise how
         return trained(f"run{config['seed']}", mse=1.0)
@@ -88,9 +77,9 @@ def test_control_c_ends_the_sweep_with_what_stands(
 
 @pytest.mark.parametrize(("limit", "code"), [("null", 130), ("100", 130), ("0", 0)])
 def test_a_run_that_saved_and_returned_because_of_a_signal_ends_the_sweep_too(
-    command: Command, table: Table, trained: Callable[..., Path], limit: str, code: int
-) -> None:
-    def work(config: dict[str, Any]) -> Path:
+    command, table, trained, limit, code
+):
+    def work(config):
         return trained(f"run{config['seed']}", state="stopped", mse=1.0)
 
     assert command(work, "-m", "seed=0,1", f"max_seconds={limit}") == code
@@ -98,12 +87,10 @@ def test_a_run_that_saved_and_returned_because_of_a_signal_ends_the_sweep_too(
     assert states(table) == (asked if code == 0 else ["interrupted", "not started"])
 
 
-def test_each_job_works_with_its_own_command_line(
-    command: Command, table: Table, trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_job_works_with_its_own_command_line(command, table, trained, capsys):
     seen: list[list[str]] = []
 
-    def work(config: dict[str, Any]) -> Path:
+    def work(config):
         seen.append(sys.argv)
         return trained(f"run{len(seen)}")
 
@@ -116,12 +103,10 @@ def test_each_job_works_with_its_own_command_line(
     assert sys.argv[:2] == ["train.py", "experiment=table6_noise"] and "-m" in sys.argv
 
 
-def test_a_run_that_is_at_work_elsewhere_is_not_trained_twice(
-    command: Command, table: Table, tmp_path: Path
-) -> None:
+def test_a_run_that_is_at_work_elsewhere_is_not_trained_twice(command, table, tmp_path):
     folder = tmp_path / "outputs" / "objective" / "same"
 
-    def work(config: dict[str, Any]) -> Path:
+    def work(config):
         with locked(folder):
             return folder
 
@@ -131,15 +116,13 @@ def test_a_run_that_is_at_work_elsewhere_is_not_trained_twice(
     assert job["state"] == "busy elsewhere" and str(folder) in job["detail"]
 
 
-def test_an_evaluation_waits_for_the_one_before_it(
-    command: Command, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_evaluation_waits_for_the_one_before_it(command, table, tmp_path, monkeypatch):
     folder = tmp_path / "results"
     other = locked(folder)
     other.__enter__()
     monkeypatch.setattr(sweep_job.time, "sleep", lambda seconds: other.__exit__(None, None, None))
 
-    def work(config: dict[str, Any]) -> list[Record]:
+    def work(config):
         with locked(folder):
             metrics = {"mse": 0.25, "ssim": 0.5}
             return [Record(run="r", task="t", choices={}, metrics=metrics, n=1, nimg=0, data={})]
@@ -149,12 +132,10 @@ def test_an_evaluation_waits_for_the_one_before_it(
     assert (job["state"], job["metric"], job["value"]) == ("ran", "mse", 0.25)
 
 
-def test_the_very_same_sweep_does_not_run_twice_at_once(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_very_same_sweep_does_not_run_twice_at_once(command, tmp_path, capsys):
     inner: list[int] = []
 
-    def work(config: dict[str, Any]) -> None:
+    def work(config):
         (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
         with pytest.raises(Exception, match="in use by process"), locked(folder):
             pass
@@ -164,11 +145,11 @@ def test_the_very_same_sweep_does_not_run_twice_at_once(
 
 
 def test_a_metric_that_does_not_exist_ends_the_sweep_with_those_that_do(
-    command: Command, table: Table, trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+    command, table, trained, capsys
+):
     made: list[int] = []
 
-    def work(config: dict[str, Any]) -> Path:
+    def work(config):
         made.append(config["seed"])
         return trained(f"run{config['seed']}", mse=1.0, mse_of_mean_image=2.0)
 
@@ -180,10 +161,8 @@ def test_a_metric_that_does_not_exist_ends_the_sweep_with_those_that_do(
     assert states(table) == ["failed", "not started"]
 
 
-def test_no_figure_and_no_finite_figure_are_failures(
-    command: Command, table: Table, trained: Callable[..., Path]
-) -> None:
-    def work(config: dict[str, Any]) -> Path:
+def test_no_figure_and_no_finite_figure_are_failures(command, table, trained):
+    def work(config):
         return trained(f"run{config['seed']}", mse=[float("nan"), 0.5][config["seed"]])
 
     assert command(work, "-m", "seed=0,1", "optimized_metric=val/mse") == 1
@@ -191,8 +170,6 @@ def test_no_figure_and_no_finite_figure_are_failures(
     assert "val/mse ended as nan" in table()["jobs"][0]["detail"]
 
 
-def test_a_run_that_diverged_before_is_no_good_now(
-    command: Command, table: Table, trained: Callable[..., Path]
-) -> None:
+def test_a_run_that_diverged_before_is_no_good_now(command, table, trained):
     assert command(lambda config: trained("run", state="diverged", mse=1.0), "-m", "seed=0") == 1
     assert states(table) == ["diverged"]

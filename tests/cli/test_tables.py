@@ -82,7 +82,7 @@ def places_of(name: str, scale: str = "miniature") -> list[Place]:
 
 @pytest.mark.parametrize("scale", ["miniature", "full"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_refuses_a_record_that_differs_in_one_key(name: str, scale: str) -> None:
+def test_a_row_refuses_a_record_that_differs_in_one_key(name, scale):
     places = places_of(name, scale)
     assert places
     keys = set()
@@ -101,7 +101,7 @@ def test_a_row_refuses_a_record_that_differs_in_one_key(name: str, scale: str) -
     assert {"task", "data.name", "data.split", "choices.generator.multi_w"} <= keys
 
 
-def test_the_record_of_the_issue_stands_in_no_row() -> None:
+def test_the_record_of_the_issue_stands_in_no_row():
     """Inverted with another start, rate and adversarial loss, it stood as in-domain inversion."""
     (place,) = [
         one
@@ -121,7 +121,7 @@ def test_the_record_of_the_issue_stands_in_no_row() -> None:
         assert word in reason
 
 
-def test_records_from_before_a_choice_was_one_still_stand() -> None:
+def test_records_from_before_a_choice_was_one_still_stand():
     place = places_of("table1_methods")[0]
     plain = to_dict(record_for(place.where, value=1.0))
     del plain["choices"]["objective"]["betas"], plain["choices"]["discriminator"]
@@ -130,7 +130,7 @@ def test_records_from_before_a_choice_was_one_still_stand() -> None:
     assert failures(from_dict(plain), place.where), "the row speaks of it"
 
 
-def test_methods_without_an_encoder_are_not_asked_how_their_gan_was_trained() -> None:
+def test_methods_without_an_encoder_are_not_asked_how_their_gan_was_trained():
     train = ["experiment=domain_guided", "generator.path=trained:stylegan_multi_w"]
     with_encoder = expected_choices(train, ["inversion=in_domain"])
     without = expected_choices(train, ["inversion=image2stylegan"])
@@ -154,7 +154,7 @@ def test_methods_without_an_encoder_are_not_asked_how_their_gan_was_trained() ->
         assert failures(from_dict(plain), where)
 
 
-def test_words_of_scale_make_the_generator_too() -> None:
+def test_words_of_scale_make_the_generator_too():
     words = ["scale=miniature", "scale.resolution=16", "scale.channels=[8,8,8]", "batch_size=4"]
     train = ["experiment=domain_guided", *words, "generator.path=trained:stylegan"]
     asked = expected_choices(train, [])
@@ -162,7 +162,7 @@ def test_words_of_scale_make_the_generator_too() -> None:
     assert asked["choices.batch_size"] == 4
 
 
-def test_a_command_that_cannot_be_composed_is_named() -> None:
+def test_a_command_that_cannot_be_composed_is_named():
     spec = compose_plain("evaluate", ["table=table3_encoders"])["table"]
     spec["rows"].append({"label": "EffNet", "fill": {"encoder": "effnet"}})
     table = described(spec, scale="miniature", expected=expected_choices)
@@ -173,9 +173,7 @@ def test_a_command_that_cannot_be_composed_is_named() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", ["miniature", "full"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_printed_command_can_be_typed_as_it_stands(
-    name: str, scale: str, tmp_path: Path
-) -> None:
+def test_every_printed_command_can_be_typed_as_it_stands(name, scale, tmp_path):
     """It composes; its runs and GANs are shipped, or a command above it trains them."""
     table = described(
         compose_plain("evaluate", [f"table={name}"])["table"],
@@ -232,9 +230,7 @@ def rendered(*words: str, out: Path, work: Any = None) -> str:
 
 
 @pytest.mark.slow
-def test_records_that_come_with_the_package_are_shown_where_there_are_no_own(
-    tmp_path: Path,
-) -> None:
+def test_records_that_come_with_the_package_are_shown_where_there_are_no_own(tmp_path):
     words = ("table=fig14_training", "evaluate_missing=false")
     told = "No record of yours stands here yet: all figures come with idinvert (data faces_mini"
     page = rendered(*words, out=tmp_path)
@@ -248,10 +244,10 @@ def test_records_that_come_with_the_package_are_shown_where_there_are_no_own(
 
 
 @pytest.mark.slow
-def test_a_look_at_table_1_starts_no_row_of_1000_steps(tmp_path: Path) -> None:
+def test_a_look_at_table_1_starts_no_row_of_1000_steps(tmp_path):
     asked: list[dict[str, Any]] = []
 
-    def work(config: dict[str, Any]) -> list[Record]:
+    def work(config):
         asked.append(config)
         return []
 
@@ -263,7 +259,7 @@ def test_a_look_at_table_1_starts_no_row_of_1000_steps(tmp_path: Path) -> None:
     assert max(config["inversion"].get("steps", 0) for config in asked) == LONG
 
 
-def test_a_look_starts_no_long_row() -> None:
+def test_a_look_starts_no_long_row():
     shown = filled(places_of("table1_methods")[0].table, [])
     long = [place for place in evaluations(shown, everything=True) if _steps(place) >= LONG]
     assert long, "table 1 has rows of 1,000 steps"

@@ -59,9 +59,9 @@ def validated(parts: Parts, *, ranks: int, recalibrate: int = 0) -> dict[str, fl
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_figure_of_two_and_of_three_ranks_is_that_of_one(
-    trained: str,  # noqa: F811
-    objective: str,
-) -> None:
+    trained,  # noqa: F811
+    objective,
+):
     parts = parts_of(objective, trained)
     assert is_overridden("validation_step", parts.module) is (objective != WITHOUT)
     if objective == WITHOUT:
@@ -73,7 +73,7 @@ def test_every_figure_of_two_and_of_three_ranks_is_that_of_one(
 
 
 @pytest.mark.parametrize("objective", ["paper", "conventional"])
-def test_ranks_estimate_the_statistics_that_one_would(trained: str, objective: str) -> None:  # noqa: F811
+def test_ranks_estimate_the_statistics_that_one_would(trained, objective):  # noqa: F811
     parts = parts_of(objective, trained, "data.train=250")
     training, alone = validated(parts, ranks=1), validated(parts, ranks=1, recalibrate=250)
     assert alone["val/mse"] != pytest.approx(training["val/mse"], rel=1e-3)
@@ -82,7 +82,7 @@ def test_ranks_estimate_the_statistics_that_one_would(trained: str, objective: s
         assert found == pytest.approx(alone, rel=1e-9)
 
 
-def test_the_error_is_the_mean_over_all_pixels_of_all_images(trained: str) -> None:  # noqa: F811
+def test_the_error_is_the_mean_over_all_pixels_of_all_images(trained):  # noqa: F811
     parts = parts_of("domain_guided", trained)
     found = validated(parts, ranks=1)
     module: Any = parts.module.double().eval()
@@ -95,7 +95,7 @@ def test_the_error_is_the_mean_over_all_pixels_of_all_images(trained: str) -> No
     assert found["val/mse_of_mean_image"] == pytest.approx(floor, rel=1e-12)
 
 
-def test_a_device_without_validation_images_is_refused(trained: str) -> None:  # noqa: F811
+def test_a_device_without_validation_images_is_refused(trained):  # noqa: F811
     two = ("trainer=ddp_cpu", "batch_size=8")
     with pytest.raises(ConfigError, match=r"1 validation image.*2 devices.*data\.val=0"):
         parts_of("domain_guided", trained, *two, "data.val=1")
@@ -103,7 +103,7 @@ def test_a_device_without_validation_images_is_refused(trained: str) -> None:  #
         assert parts_of("domain_guided", trained, *two, f"data.val={count}")
 
 
-def test_a_figure_that_is_not_a_number_is_not_left_out(trained: str) -> None:  # noqa: F811
+def test_a_figure_that_is_not_a_number_is_not_left_out(trained):  # noqa: F811
     parts = parts_of("domain_guided", trained)
     with torch.no_grad():
         parts.module.encoder.norm.bias[0] = float("nan")

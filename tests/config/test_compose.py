@@ -27,13 +27,13 @@ from idinvert.errors import ConfigError
         ("dataa.name=x", "data"),
     ],
 )
-def test_a_typo_names_the_nearest_valid_name(override: str, hint: str) -> None:
+def test_a_typo_names_the_nearest_valid_name(override, hint):
     with pytest.raises(ConfigError, match=f"'{hint}'"):
         compose_plain("train", [override])
 
 
 @pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program: str) -> None:
+def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program):
     keys = dotted(compose_plain(program, []))
     for key in keys:
         group, _, last = key.rpartition(".")
@@ -63,36 +63,34 @@ def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program: str) 
         ("evaluate", "inversion=paper", "There is objective=paper."),
     ],
 )
-def test_what_is_like_nothing_is_answered_within_a_few_lines(
-    program: str, word: str, said: str
-) -> None:
+def test_what_is_like_nothing_is_answered_within_a_few_lines(program, word, said):
     with pytest.raises(ConfigError) as caught:
         compose_plain(program, [word])
     assert said in str(caught.value) and len(str(caught.value)) < 4 * 80
 
 
-def test_a_wrong_type_is_refused() -> None:
+def test_a_wrong_type_is_refused():
     with pytest.raises(ConfigError, match="many"):
         compose_plain("train", ["seed=many"])
 
 
-def test_an_added_key_that_the_target_does_not_take_is_refused() -> None:
+def test_an_added_key_that_the_target_does_not_take_is_refused():
     with pytest.raises(ConfigError, match=r"objective\.gamma is not a parameter.*'r1_gamma'"):
         compose_plain("train", ["+objective.gamma=3"])
 
 
-def test_a_missing_value_is_named() -> None:
+def test_a_missing_value_is_named():
     with pytest.raises(ConfigError, match=r"data\.path"):
         compose_plain("train", ["data=folder"])
 
 
-def test_sweeps_expand_to_every_combination() -> None:
+def test_sweeps_expand_to_every_combination():
     combinations = expand_sweep(["seed=1,2", "encoder.backbone.variant=v1,v2", "nimg=64"])
     assert len(combinations) == 4
     assert ["seed=2", "encoder.backbone.variant=v1", "nimg=64"] in combinations
 
 
-def test_the_command_line_wins_over_the_experiment() -> None:
+def test_the_command_line_wins_over_the_experiment():
     config = compose_plain("train", ["experiment=domain_guided", "objective=authors_code"])
     assert config["objective"]["lambda_adv"] == 0.08
     assert config["objective"]["refresh_fakes"] is True

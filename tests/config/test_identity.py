@@ -1,7 +1,5 @@
 """Run identity changes with the science and with nothing else."""
 
-from typing import Any
-
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import (
     BUILT_WITH,
@@ -20,7 +18,7 @@ def identity(*overrides: str, contents: dict[str, str] = CONTENTS, group: int = 
     return run_identity(scientific_config(config, contents=contents, batch_norm_group=group))
 
 
-def test_science_changes_the_identity() -> None:
+def test_science_changes_the_identity():
     base = identity()
     for override in (
         "seed=1",
@@ -38,7 +36,7 @@ def test_science_changes_the_identity() -> None:
     assert identity(contents=CONTENTS | {"generator": "h" * 16}) != base
 
 
-def test_where_how_long_and_on_what_do_not() -> None:
+def test_where_how_long_and_on_what_do_not():
     base = identity()
     for override in (
         "nimg=1000",
@@ -59,15 +57,15 @@ def test_where_how_long_and_on_what_do_not() -> None:
         assert identity(override) == base, override
 
 
-def test_a_number_is_one_however_it_is_typed() -> None:
+def test_a_number_is_one_however_it_is_typed():
     assert digest_of({"lambda_dom": 2, "to": [1.0]}) == digest_of({"to": [1], "lambda_dom": 2.0})
     assert digest_of({"lambda_dom": 2.5}) != digest_of({"lambda_dom": 2})
     assert digest_of({"on": True}) != digest_of({"on": 1})
     assert digest_of([float("inf"), float("nan")]) == digest_of([float("inf"), float("nan")])
 
 
-def test_a_class_that_moved_makes_no_other_run() -> None:
-    def of(target: str) -> str:
+def test_a_class_that_moved_makes_no_other_run():
+    def of(target):
         config = {"perceptual": {"network": {"_target_": target}}}
         return run_identity(scientific_config(config, contents={}, batch_norm_group=None))
 
@@ -75,8 +73,8 @@ def test_a_class_that_moved_makes_no_other_run() -> None:
         assert of(f"{before}X") == of(f"{after}X")
 
 
-def test_later_keys_without_a_value_leave_runs_their_identity() -> None:
-    def identity(**data: Any) -> str:
+def test_later_keys_without_a_value_leave_runs_their_identity():
+    def identity(**data):
         node = {"_target_": "idinvert.data.folder.image_folder", "val": 100, **data}
         config = {"data": node, "generator": {"path": "x", **dict.fromkeys(BUILT_WITH)}}
         return run_identity(
@@ -90,8 +88,8 @@ def test_later_keys_without_a_value_leave_runs_their_identity() -> None:
     assert identity(split=now, megapixels=200) != before
 
 
-def test_a_later_key_without_a_value_leaves_evaluations_their_identity() -> None:
-    def identity(**later: str | None) -> str:
+def test_a_later_key_without_a_value_leaves_evaluations_their_identity():
+    def identity(**later):
         return evaluation_identity({"metric": {"names": ["mse"], **later}}, contents={})
 
     assert identity(prc_vgg16_path=None) == identity()

@@ -16,7 +16,7 @@ from idinvert.config.run_folder import (
 from idinvert.errors import ConfigError, RunLockedError
 
 
-def test_a_run_is_found_by_path_and_by_the_start_of_its_id(tmp_path: Path) -> None:
+def test_a_run_is_found_by_path_and_by_the_start_of_its_id(tmp_path):
     for name in ("aa11", "ab22"):
         write_config(tmp_path / "gan" / name, {"seed": 0})
     assert find_run("aa", outputs=tmp_path) == tmp_path / "gan" / "aa11"
@@ -28,7 +28,7 @@ def test_a_run_is_found_by_path_and_by_the_start_of_its_id(tmp_path: Path) -> No
         find_run("aa12", outputs=tmp_path)
 
 
-def test_no_runs_at_all_names_the_key(tmp_path: Path) -> None:
+def test_no_runs_at_all_names_the_key(tmp_path):
     with pytest.raises(ConfigError, match=r"system\.outputs"):
         find_run("x", outputs=tmp_path)
 
@@ -41,7 +41,7 @@ def _try(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
         answers.put(str(error))
 
 
-def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path: Path) -> None:
+def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path):
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     for inside in (True, False):
@@ -57,20 +57,20 @@ def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path: Path) -> N
     assert answers.get(timeout=5) == "entered"
 
 
-def test_the_command_that_started_a_run_heads_its_configuration_for_good(tmp_path: Path) -> None:
+def test_the_command_that_started_a_run_heads_its_configuration_for_good(tmp_path):
     write_config(tmp_path, {"seed": 0}, command="train.py experiment=gan")
     write_config(tmp_path, {"seed": 0, "nimg": 8}, command="train.py run=abc nimg=8")
     assert first_command(tmp_path) == "train.py experiment=gan"
     assert read_config(tmp_path) == {"seed": 0, "nimg": 8}
 
 
-def test_a_configuration_without_a_heading_has_no_first_command(tmp_path: Path) -> None:
+def test_a_configuration_without_a_heading_has_no_first_command(tmp_path):
     write_config(tmp_path, {"seed": 0})
     assert first_command(tmp_path) is None
     assert first_command(tmp_path / "nowhere") is None
 
 
-def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path: Path) -> None:
+def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path):
     node = {"_target_": "idinvert.data.miniature.faces_mini", "path": "idinvert.weights."}
     write_config(tmp_path, {"data": node})
     name = "idinvert.toy.miniature.faces_mini"
@@ -78,9 +78,7 @@ def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path: Path)
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
-def test_only_the_first_process_of_several_locks_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
+def test_only_the_first_process_of_several_locks_and_writes(tmp_path, monkeypatch, variable):
     monkeypatch.setenv(variable, "0")
     assert is_first_process()
     with locked(tmp_path):

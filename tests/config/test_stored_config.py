@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ ODD: tuple[Any, ...] = (
 
 
 @pytest.fixture(scope="module")
-def stored() -> dict[str, Any]:
+def stored():
     return compose_plain("train", ["experiment=domain_guided"])
 
 
@@ -72,9 +71,7 @@ def hostile(stored: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     return config
 
 
-def test_no_stored_configuration_names_code(
-    stored: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def test_no_stored_configuration_names_code(stored, tmp_path, monkeypatch, capsys):
     (tmp_path / "canary_module.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     usual, ended, wrong, events, slowest = usual_targets(), Counter[str](), [], [], 0.0
@@ -112,7 +109,7 @@ def test_no_stored_configuration_names_code(
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_target_is_refused_by_its_name(name: str, stored: dict[str, Any], tmp_path: Path) -> None:
+def test_a_target_is_refused_by_its_name(name, stored, tmp_path):
     for group in ("data", "objective", "trainer"):
         write_config(tmp_path, stored | {group: {"_target_": name}})
         with pytest.raises(ConfigError, match=rf"{group}") as caught:
@@ -120,7 +117,7 @@ def test_a_target_is_refused_by_its_name(name: str, stored: dict[str, Any], tmp_
         assert ascii(name)[1:-1] in str(caught.value)
 
 
-def test_what_this_command_names_may_stand_anywhere(stored: dict[str, Any], tmp_path: Path) -> None:
+def test_what_this_command_names_may_stand_anywhere(stored, tmp_path):
     encoder = stored["encoder"] | {"backbone": {"_target_": OWN, "_partial_": True}}
     write_config(tmp_path, stored | {"encoder": encoder})
     with pytest.raises(ConfigError) as caught:
@@ -131,7 +128,7 @@ def test_what_this_command_names_may_stand_anywhere(stored: dict[str, Any], tmp_
     assert found["encoder"] == encoder and own_targets(found, usual=usual_targets()) == [OWN]
 
 
-def test_what_every_shipped_choice_stores_is_read(tmp_path: Path) -> None:
+def test_what_every_shipped_choice_stores_is_read(tmp_path):
     groups = ("data", "generator", "discriminator", "encoder", "objective", "augment", "metric",
               "perceptual", "trainer", "attributes", "experiment")  # fmt: skip
     given = {"data": ["data.path=x"], "generator": ["generator.path=x"]}
@@ -162,7 +159,7 @@ def test_what_every_shipped_choice_stores_is_read(tmp_path: Path) -> None:
     ],
     ids=range(23),
 )  # fmt: skip
-def test_text_that_is_no_configuration_is_one_error(text: str, tmp_path: Path) -> None:
+def test_text_that_is_no_configuration_is_one_error(text, tmp_path):
     (tmp_path / "config.yaml").write_text(text)
     begun = time.process_time()
     with pytest.raises(ConfigError, match=r"config\.yaml: "):
@@ -170,7 +167,7 @@ def test_text_that_is_no_configuration_is_one_error(text: str, tmp_path: Path) -
     assert time.process_time() - begun < SECONDS
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_none(tmp_path):
     path = tmp_path / "config.yaml"
     for make in (lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), path.mkdir):
         make()
@@ -184,9 +181,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
-def test_a_configuration_without_its_groups_is_no_run(
-    stored: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_configuration_without_its_groups_is_no_run(stored, tmp_path):
     for key in ("scale", "data", "generator", "objective", "trainer", "system", "encoder"):
         write_config(tmp_path, {name: node for name, node in stored.items() if name != key})
         with pytest.raises(ConfigError, match=f"lacks {key}"):

@@ -118,7 +118,7 @@ def within(value: Any, mark: Any) -> bool:
     return True
 
 
-def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones() -> None:
+def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones():
     seen: set[tuple[str, Any]] = set()
     unconstrained: set[str] = set()
     for _, config in configurations():
@@ -137,7 +137,7 @@ def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones() -> Non
     assert unconstrained <= ANY
 
 
-def test_every_leaf_is_described() -> None:
+def test_every_leaf_is_described():
     """So a key that is added with no annotation is found here."""
     for _, config in configurations():
         described = {key for key, _, _ in expectations(config)}
@@ -156,7 +156,7 @@ def leaves(node: Mapping[str, Any], at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
-def test_what_the_source_says_of_a_parameter_is_what_its_import_says() -> None:
+def test_what_the_source_says_of_a_parameter_is_what_its_import_says():
     """So that a wrong value of most keys is refused before torch and Lightning are imported."""
     told = 0
     for name in {name for names in usual_targets().values() for name in names}:
@@ -177,16 +177,14 @@ def test_what_the_source_says_of_a_parameter_is_what_its_import_says() -> None:
 
 
 @pytest.mark.parametrize("word", ["objective.lr=abc", "objective.betas=[0.9]", "nimg=-5"])
-def test_it_is_refused_before_anything_is_imported(
-    word: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_refused_before_anything_is_imported(word, monkeypatch):
     monkeypatch.setattr("idinvert.config.values._of_signature", lambda node, at: pytest.fail(at))
     with pytest.raises(ConfigError, match=word.partition("=")[0]):
         compose_plain("train", [word])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> None:
+def test_a_bad_value_is_refused_where_the_command_line_sets_it(program):
     config = compose_plain(program, [])
     for key, _, takes in list(expectations(config)):
         *path, last = key.split(".")
@@ -225,7 +223,7 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program: str) -> 
         ("evaluate", "inversion.schedule=slow", "'cosine', 'ramps' or 'halvings'"),
     ],
 )
-def test_what_a_user_types_wrong(program: str, word: str, said: str) -> None:
+def test_what_a_user_types_wrong(program, word, said):
     with pytest.raises(ConfigError) as caught:
         compose_plain(program, [word])
     assert said in str(caught.value)

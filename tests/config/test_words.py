@@ -22,7 +22,7 @@ ORDINARY = [
 ]
 
 
-def test_any_name_stays_what_it_is_and_its_printed_command_can_be_pasted() -> None:
+def test_any_name_stays_what_it_is_and_its_printed_command_can_be_pasted():
     for name in ORDINARY:
         typed = f"images={name}"
         word = for_hydra(typed)
@@ -40,9 +40,7 @@ def test_any_name_stays_what_it_is_and_its_printed_command_can_be_pasted() -> No
             assert node == value, key
 
 
-def test_recorded_and_printed_commands_are_read_back_to_the_same_values(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_recorded_and_printed_commands_are_read_back_to_the_same_values(monkeypatch):
     """Records and weights, rows of sweeps, the commands under tables, methods' words."""
     for name in ORDINARY:
         typed = [f"images={name}", f"generator.path={name}", "name='a b'", "task.attributes=[age]"]
@@ -71,7 +69,7 @@ def test_recorded_and_printed_commands_are_read_back_to_the_same_values(
         from_shell("images='a", key="words")
 
 
-def test_the_home_folder_is_found_and_null_is_nothing() -> None:
+def test_the_home_folder_is_found_and_null_is_nothing():
     assert for_hydra("images=~/photos") == f"images={Path.home() / 'photos'}"
     assert for_hydra("images=~") == f"images={Path.home()}"
     for word in ("images=null", "images=", "images='a b'", "encoder.path=${generator.path}"):
@@ -79,9 +77,7 @@ def test_the_home_folder_is_found_and_null_is_nothing() -> None:
     assert for_hydra("seed=1,2") == "seed=1,2", "keys of other kinds are left to Hydra"
 
 
-def test_a_comma_is_a_sweep_under_m_unless_there_is_such_a_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_comma_is_a_sweep_under_m_unless_there_is_such_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     swept = expand_sweep([for_hydra("images=my a,2024_07", sweep=True)])
     configs = [compose_plain("evaluate", words)["images"] for words in swept]
@@ -90,7 +86,7 @@ def test_a_comma_is_a_sweep_under_m_unless_there_is_such_a_path(
     assert len(expand_sweep([for_hydra("images=a,b", sweep=True)])) == 1
 
 
-def test_the_keys_of_paths_are_those_whose_annotations_say_so() -> None:
+def test_the_keys_of_paths_are_those_whose_annotations_say_so():
     for _, config in configurations():
         for key, _, takes in expectations(config):
             assert is_path_key(key) == is_path_annotation(takes), key
@@ -110,7 +106,7 @@ def test_the_keys_of_paths_are_those_whose_annotations_say_so() -> None:
         (["images=b\udcfcro"], "no UTF-8 text"),
     ],
 )
-def test_words_that_are_no_overrides(line: list[str], said: str) -> None:
+def test_words_that_are_no_overrides(line, said):
     with pytest.raises(ConfigError) as caught:
         check_words("train", line)
     assert said in str(caught.value)
@@ -134,19 +130,19 @@ def test_words_that_are_no_overrides(line: list[str], said: str) -> None:
         ("evaluate", ["generator.path=hf://x/g.pkl"], "download it first"),
     ],
 )
-def test_the_words_of_neighbours_are_known(program: str, words: list[str], said: str) -> None:
+def test_the_words_of_neighbours_are_known(program, words, said):
     with pytest.raises(ConfigError) as caught:
         compose_plain(program, words)
     assert said in str(caught.value)
 
 
-def test_the_page_shows_the_words_that_the_errors_know() -> None:
+def test_the_page_shows_the_words_that_the_errors_know():
     page = Path(__file__).parents[2] / "docs" / "researcher.md"
     assert as_markdown() in page.read_text(encoding="utf-8")
     assert len(NEIGHBOURS) > 20 and CHOICES
 
 
-def test_a_file_whose_name_is_no_text_is_refused_before_the_work(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_no_text_is_refused_before_the_work(tmp_path):
     (tmp_path / os.fsdecode(b"b\xfcro.png")).touch()
     with pytest.raises(DataError, match="rename that file"):
         open_source(tmp_path, key="images")

@@ -21,7 +21,7 @@ def write(path: Path, text: str, *, at: float = OLD) -> Path:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def opened(monkeypatch):
     """The files that are read for their hash."""
     read: list[str] = []
 
@@ -34,7 +34,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return read
 
 
-def test_a_file_is_read_once_until_it_changes(tmp_path: Path, opened: list[str]) -> None:
+def test_a_file_is_read_once_until_it_changes(tmp_path, opened):
     path = write(tmp_path / "a", "one")
     first = file_hash(path)
     assert file_hash(path) == first and opened == ["a"]
@@ -46,12 +46,12 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, opened: list[str])
     assert file_hash(path) != first and len(opened) == 3
 
 
-def test_what_has_just_changed_is_read_again(tmp_path: Path, opened: list[str]) -> None:
+def test_what_has_just_changed_is_read_again(tmp_path, opened):
     path = write(tmp_path / "a", "one", at=time.time())
     assert file_hash(path) == file_hash(path) and opened == ["a", "a"]
 
 
-def test_a_folder_is_its_names_and_what_they_hold(tmp_path: Path, opened: list[str]) -> None:
+def test_a_folder_is_its_names_and_what_they_hold(tmp_path, opened):
     for root in ("here", "there"):
         for name in ("b/c.png", "a.png"):
             write(tmp_path / root / name, name)
@@ -69,7 +69,7 @@ def test_a_folder_is_its_names_and_what_they_hold(tmp_path: Path, opened: list[s
     assert content_hash(tmp_path / "here") not in (first, changed)
 
 
-def test_verify_reads_everything_once_more(tmp_path: Path, opened: list[str]) -> None:
+def test_verify_reads_everything_once_more(tmp_path, opened):
     path = write(tmp_path / "f" / "a", "one")
     before = os.stat(path)
     first = content_hash(tmp_path / "f")
@@ -85,14 +85,12 @@ def test_verify_reads_everything_once_more(tmp_path: Path, opened: list[str]) ->
     assert opened == ["a", "a"]
 
 
-def test_what_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_what_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         content_hash(tmp_path / "nowhere")
 
 
-def test_a_cache_that_cannot_be_used_costs_time_alone(
-    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path, opened, monkeypatch):
     path = write(tmp_path / "a", "one")
     write(tmp_path / "cache", "a file where a folder should be")
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))

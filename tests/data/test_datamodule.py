@@ -15,7 +15,7 @@ from idinvert.toy.miniature import faces_mini
 
 
 @pytest.fixture(scope="module")
-def domain(tmp_path_factory: pytest.TempPathFactory) -> Domain:
+def domain(tmp_path_factory):
     cache: Path = tmp_path_factory.mktemp("cache")
     return faces_mini(resolution=8, train=30, test=11, val=5, cache_dir=cache)
 
@@ -31,7 +31,7 @@ def train_ids(module: ImageDataModule, count: int) -> list[list[int]]:
     return [batch["id"].tolist() for batch in islice(module.train_dataloader(), count)]
 
 
-def test_a_training_batch(domain: Domain) -> None:
+def test_a_training_batch(domain):
     batch = next(iter(ImageDataModule(domain=domain, batch_size=4, seed=0).train_dataloader()))
     assert batch["image"].shape == (4, 3, 8, 8) and batch["image"].dtype == torch.uint8
     assert batch["id"].dtype == torch.int64 and batch["id"].shape == (4,)
@@ -41,7 +41,7 @@ def test_a_training_batch(domain: Domain) -> None:
         assert torch.equal(image, domain.train[int(i)]["image"])
 
 
-def test_the_stream_starts_at_the_images_seen(domain: Domain) -> None:
+def test_the_stream_starts_at_the_images_seen(domain):
     module = ImageDataModule(domain=domain, batch_size=4, seed=0)
     whole = train_ids(module, 12)
     module.start_nimg = 8
@@ -54,7 +54,7 @@ def test_the_stream_starts_at_the_images_seen(domain: Domain) -> None:
     assert train_ids(module, 3) == whole[2:5]
 
 
-def test_ranks_share_the_global_batch(domain: Domain) -> None:
+def test_ranks_share_the_global_batch(domain):
     module = ImageDataModule(domain=domain, batch_size=6, seed=0)
     whole = train_ids(module, 7)
     parts = []
@@ -69,7 +69,7 @@ def test_ranks_share_the_global_batch(domain: Domain) -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_every_test_image_once_and_none_twice(domain: Domain, world: int) -> None:
+def test_every_test_image_once_and_none_twice(domain, world):
     module = ImageDataModule(domain=domain, batch_size=6, seed=0, eval_batch_size=4)
     seen = []
     for rank in range(world):
@@ -84,13 +84,13 @@ def test_every_test_image_once_and_none_twice(domain: Domain, world: int) -> Non
     assert [i for b in module.val_dataloader() for i in b["id"].tolist()] == list(range(41, 46))
 
 
-def test_workers_do_not_change_the_order(domain: Domain) -> None:
+def test_workers_do_not_change_the_order(domain):
     alone = train_ids(ImageDataModule(domain=domain, batch_size=4, seed=0), 6)
     module = ImageDataModule(domain=domain, batch_size=4, seed=0, num_workers=2)
     assert train_ids(module, 6) == alone
 
 
-def test_a_trainer_that_replaces_samplers_is_refused(domain: Domain) -> None:
+def test_a_trainer_that_replaces_samplers_is_refused(domain):
     module = ImageDataModule(domain=domain, batch_size=4, seed=0)
     on_rank(module, 0, 2)
     module.trainer._accelerator_connector = SimpleNamespace(use_distributed_sampler=True)
@@ -98,7 +98,7 @@ def test_a_trainer_that_replaces_samplers_is_refused(domain: Domain) -> None:
         module.test_dataloader()
 
 
-def test_wrong_sizes_name_their_key(domain: Domain) -> None:
+def test_wrong_sizes_name_their_key(domain):
     with pytest.raises(ConfigError, match="batch_size"):
         ImageDataModule(domain=domain, batch_size=0, seed=0)
 
@@ -135,7 +135,7 @@ def fit(domain: Domain, recorder: Recorder, steps: int) -> list[int]:
     return recorder.seen
 
 
-def test_a_real_trainer_resumes_the_stream(domain: Domain) -> None:
+def test_a_real_trainer_resumes_the_stream(domain):
     whole = fit(domain, Recorder(), 10)
     resumed = Recorder(nimg=24)
     assert fit(domain, resumed, 4) == whole[24:40]

@@ -40,13 +40,13 @@ def pixels(data: bytes) -> np.ndarray:
         ("JPEG", {"quality": 97, "subsampling": 0, "progressive": True}, 6),
     ],
 )
-def test_formats(kind: str, settings: dict, tolerance: int) -> None:
+def test_formats(kind, settings, tolerance):
     data = encoded(Image.fromarray(pattern()), kind, **settings)
     assert np.abs(pixels(data) - pattern()).max() <= tolerance
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(orientation: int) -> None:
+def test_exif_orientation(orientation):
     upright = pattern()
     # What a camera stores so that the viewer's turn gives the upright picture.
     stored = {
@@ -67,7 +67,7 @@ def test_exif_orientation(orientation: int) -> None:
     assert np.abs(jpeg - upright).max() <= 8
 
 
-def test_grey_is_repeated() -> None:
+def test_grey_is_repeated():
     grey = pattern()[..., 0]
     for kind, tolerance in (("PNG", 0), ("JPEG", 4)):
         found = pixels(encoded(Image.fromarray(grey), kind))
@@ -77,7 +77,7 @@ def test_grey_is_repeated() -> None:
     assert np.array_equal(found, np.repeat(bits[..., None], 3, -1))
 
 
-def test_transparency_is_laid_over_white() -> None:
+def test_transparency_is_laid_over_white():
     colour = pattern()
     alpha = np.linspace(0, 255, colour.shape[1]).astype(np.uint8)[None].repeat(24, 0)
     mixed = colour * (alpha / 255.0)[..., None] + 255.0 * (1 - alpha / 255.0)[..., None]
@@ -88,7 +88,7 @@ def test_transparency_is_laid_over_white() -> None:
     assert np.abs(pixels(encoded(la)) - mixed[..., :1]).max() <= 1
 
 
-def test_palettes_with_and_without_transparency() -> None:
+def test_palettes_with_and_without_transparency():
     index = Image.fromarray((np.indices((8, 8)).sum(0) % 3).astype(np.uint8), mode="L")
     index = Image.frombytes("P", (8, 8), index.tobytes())
     index.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
@@ -103,20 +103,20 @@ def test_palettes_with_and_without_transparency() -> None:
     assert np.array_equal(pixels(encoded(rgb, transparency=(0, 255, 0))), clear[places])
 
 
-def test_sixteen_bits_are_scaled() -> None:
+def test_sixteen_bits_are_scaled():
     wide = np.linspace(0, 65535, 24 * 32).reshape(24, 32).astype(np.uint16)
     expected = np.rint(wide / 257.0)[..., None].repeat(3, -1)
     assert np.array_equal(pixels(encoded(Image.fromarray(wide))), expected)
 
 
-def test_cmyk_becomes_rgb() -> None:
+def test_cmyk_becomes_rgb():
     image = Image.fromarray(pattern()).convert("CMYK")
     found = pixels(encoded(image, "JPEG", quality=98, subsampling=0))
     assert np.abs(found - pattern()).max() <= 8
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "header", "other"])
-def test_damaged_files_are_named(damage: str) -> None:
+def test_damaged_files_are_named(damage):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise))
     broken = {
@@ -147,7 +147,7 @@ def lanczos(line: np.ndarray, size: int) -> np.ndarray:
     return np.stack(out)
 
 
-def test_fit_crops_the_centre_and_resizes_antialiased() -> None:
+def test_fit_crops_the_centre_and_resizes_antialiased():
     array = np.random.default_rng(1).integers(60, 200, (40, 64, 3)).astype(np.uint8)
     found = fit(Image.fromarray(array), resolution=16, name="x")
     assert found.shape == (3, 16, 16) and found.dtype == torch.uint8 and found.is_contiguous()
@@ -156,13 +156,13 @@ def test_fit_crops_the_centre_and_resizes_antialiased() -> None:
     assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 1.5
 
 
-def test_fit_leaves_exact_sizes_alone() -> None:
+def test_fit_leaves_exact_sizes_alone():
     array = pattern(32, 32)
     found = fit(Image.fromarray(array), resolution=32, name="x")
     assert np.array_equal(found.permute(1, 2, 0).numpy(), array)
 
 
-def test_enlarging_is_refused_unless_allowed() -> None:
+def test_enlarging_is_refused_unless_allowed():
     image = Image.fromarray(pattern(24, 300))
     with pytest.raises(DataError, match=r"small\.png has 300x24.*at least 32.*data\.allow_upscale"):
         fit(image, resolution=32, name="small.png")

@@ -28,7 +28,7 @@ def picture(seed: int, size: int = 16, kind: str = "PNG") -> bytes:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     """Ten images in nested folders, with litter."""
     root = tmp_path / "photos"
     for i in range(10):
@@ -57,7 +57,7 @@ def zipped(root: Path) -> Path:
     return archive
 
 
-def test_order_split_is_sorted_and_recursive(photos: Path) -> None:
+def test_order_split_is_sorted_and_recursive(photos):
     domain = make(photos, name="mine")
     assert domain.name == "mine" and domain.resolution == 16 and domain.attributes == ()
     assert names(domain.train) == ["a/00.png", "a/01.PNG", "a/02.png", "a/03.PNG", "b/c/04.png"]
@@ -69,7 +69,7 @@ def test_order_split_is_sorted_and_recursive(photos: Path) -> None:
     assert np.array_equal(item["image"].permute(1, 2, 0).numpy(), expected)
 
 
-def test_zip_equals_folder(photos: Path) -> None:
+def test_zip_equals_folder(photos):
     one, two = make(photos), make(zipped(photos))
     assert one.fingerprint == two.fingerprint
     for split in ("train", "val", "test"):
@@ -79,7 +79,7 @@ def test_zip_equals_folder(photos: Path) -> None:
         assert [a[i]["id"] for i in range(len(a))] == [b[i]["id"] for i in range(len(b))]
 
 
-def test_zip_is_read_from_several_processes(photos: Path) -> None:
+def test_zip_is_read_from_several_processes(photos):
     split = make(zipped(photos)).train
     alone = torch.stack([split[i]["image"] for i in range(5)])  # the handle is open from here on
     loader = DataLoader(split, batch_size=1, num_workers=2, collate_fn=collate)
@@ -87,7 +87,7 @@ def test_zip_is_read_from_several_processes(photos: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(split))[2]["image"], alone[2])
 
 
-def test_val_comes_from_the_end_of_train_where_nothing_is_left(photos: Path) -> None:
+def test_val_comes_from_the_end_of_train_where_nothing_is_left(photos):
     domain = make(photos, split={"kind": "order", "train": 7, "test": 3})
     assert names(domain.train)[-1] == "b/c/04.png" and len(domain.train) == 5
     assert names(domain.val) == ["b/c/05.PNG", "b/c/06.png"]
@@ -95,8 +95,8 @@ def test_val_comes_from_the_end_of_train_where_nothing_is_left(photos: Path) -> 
     assert (len(rest.train), len(rest.val), len(rest.test)) == (5, 2, 3)
 
 
-def test_seed_split_is_random_but_fixed(photos: Path) -> None:
-    def draw(seed: int) -> list[list[str]]:
+def test_seed_split_is_random_but_fixed(photos):
+    def draw(seed):
         domain = make(photos, split={"kind": "seed", "train": 5, "test": 3, "seed": seed})
         return [names(part) for part in (domain.train, domain.val, domain.test)]
 
@@ -108,7 +108,7 @@ def test_seed_split_is_random_but_fixed(photos: Path) -> None:
     assert [len(part) for part in one] == [5, 2, 3]
 
 
-def test_list_split(photos: Path, tmp_path: Path) -> None:
+def test_list_split(photos, tmp_path):
     train, test, val = tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "val.txt"
     train.write_text("# mine\nb/c/09.PNG\n\na/00.png\n")
     test.write_text("a/02.png\n")
@@ -128,7 +128,7 @@ def test_list_split(photos: Path, tmp_path: Path) -> None:
         make(photos, split={"kind": "list", "train": train, "test": test})
 
 
-def test_leaks_are_removed_from_train_and_counted(photos: Path) -> None:
+def test_leaks_are_removed_from_train_and_counted(photos):
     (photos / "a" / "00.png").write_bytes(picture(8))  # test
     (photos / "a" / "01.PNG").write_bytes(picture(5))  # val
     (photos / "a" / "02.png").write_bytes(picture(3))  # a twin within train may stay
@@ -143,14 +143,14 @@ def test_leaks_are_removed_from_train_and_counted(photos: Path) -> None:
     assert len(domain.test) == 3 and names(domain.val) == ["b/c/05.PNG"]
 
 
-def test_a_train_set_that_is_all_leaks_is_refused(photos: Path) -> None:
+def test_a_train_set_that_is_all_leaks_is_refused(photos):
     for i in range(3):
         (photos / "a" / f"{i:02d}.{'PNG' if i % 2 else 'png'}").write_bytes(picture(9))
     with pytest.warns(UserWarning), pytest.raises(DataError, match="also a test image"):
         make(photos, split={"kind": "order", "train": 3, "test": 1}, val=0)
 
 
-def test_lists_that_share_a_name_leak_too(photos: Path, tmp_path: Path) -> None:
+def test_lists_that_share_a_name_leak_too(photos, tmp_path):
     file, other = tmp_path / "one.txt", tmp_path / "two.txt"
     file.write_text("a/00.png\na/01.PNG\n")
     other.write_text("a/01.PNG\n")
@@ -159,7 +159,7 @@ def test_lists_that_share_a_name_leak_too(photos: Path, tmp_path: Path) -> None:
     assert names(domain.train) == ["a/00.png"]
 
 
-def test_damaged_files_stop_or_are_left_out(photos: Path) -> None:
+def test_damaged_files_stop_or_are_left_out(photos):
     (photos / "a" / "02.png").write_bytes(picture(2)[:200])
     (photos / "b/c" / "08.png").write_bytes(b"")
     for read in (
@@ -180,25 +180,25 @@ def test_damaged_files_stop_or_are_left_out(photos: Path) -> None:
         make(photos, on_corrupt="ignore")
 
 
-def test_a_dangling_link_is_damage(photos: Path) -> None:
+def test_a_dangling_link_is_damage(photos):
     (photos / "a" / "0x.png").symlink_to(photos / "gone.png")
     with pytest.raises(CorruptImageError, match=r"0x\.png"):
         make(photos)
 
 
-def test_links_in_circles_are_walked_once(photos: Path) -> None:
+def test_links_in_circles_are_walked_once(photos):
     (photos / "a" / "loop").symlink_to(photos)
     assert len(read_images(photos, resolution=16)) == 10
 
 
-def test_small_images_are_refused_unless_allowed(photos: Path) -> None:
+def test_small_images_are_refused_unless_allowed(photos):
     (photos / "b/c" / "07.PNG").write_bytes(picture(7, size=12))
     with pytest.raises(DataError, match=r"07\.PNG.*12x12.*data\.allow_upscale"):
         make(photos)
     assert make(photos, allow_upscale=True).test[0]["image"].shape == (3, 16, 16)
 
 
-def test_the_index_spares_a_second_look(photos: Path, monkeypatch) -> None:
+def test_the_index_spares_a_second_look(photos, monkeypatch):
     first = make(photos)
     looked: list[str] = []
     look = scan_module._look
@@ -222,7 +222,7 @@ def test_the_index_spares_a_second_look(photos: Path, monkeypatch) -> None:
     assert len(looked) == 21
 
 
-def test_the_fingerprint_follows_images_resolution_and_split(photos: Path) -> None:
+def test_the_fingerprint_follows_images_resolution_and_split(photos):
     prints = [
         make(photos).fingerprint,
         make(photos, resolution=8).fingerprint,
@@ -233,7 +233,7 @@ def test_the_fingerprint_follows_images_resolution_and_split(photos: Path) -> No
     assert make(photos).fingerprint == prints[0]
 
 
-def test_read_images_takes_file_folder_and_zip(photos: Path) -> None:
+def test_read_images_takes_file_folder_and_zip(photos):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one = read_images(photos / "a" / "01.PNG", resolution=8)
@@ -246,7 +246,7 @@ def test_read_images_takes_file_folder_and_zip(photos: Path) -> None:
     assert torch.equal(one[0]["image"], folder[1]["image"])
 
 
-def test_unusable_places_are_named(tmp_path: Path) -> None:
+def test_unusable_places_are_named(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "note.txt").write_text("nothing here")
@@ -283,6 +283,6 @@ def test_unusable_places_are_named(tmp_path: Path) -> None:
         ({"kind": "order", "train": 2, "test": 8}, DataError, r"data\.val"),
     ],
 )
-def test_wrong_splits_name_their_key(photos: Path, split: dict, error: type, key: str) -> None:
+def test_wrong_splits_name_their_key(photos, split, error, key):
     with pytest.raises(error, match=key):
         make(photos, split=split)

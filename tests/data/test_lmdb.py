@@ -3,7 +3,6 @@
 import gc
 import pickle
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,12 +19,12 @@ FILES = {f"{i * 37 % 100:02d}ab": picture(i, form="WEBP" if i % 2 else "PNG") fo
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
+def base(tmp_path):
     pytest.importorskip("lmdb")
     return write_lmdb(tmp_path / "tower_lmdb", {**FILES, "length": b"10"})
 
 
-def test_values_come_back_under_their_keys_in_order(base: Path) -> None:
+def test_values_come_back_under_their_keys_in_order(base):
     source = open_source(base, key="x")
     assert isinstance(source, LmdbSource)
     assert source.names == tuple(sorted(FILES))
@@ -34,14 +33,14 @@ def test_values_come_back_under_their_keys_in_order(base: Path) -> None:
     assert alone.names == source.names and alone.read("37ab") == FILES["37ab"]
 
 
-def test_any_key_has_a_name_that_sorts_like_it(tmp_path: Path) -> None:
+def test_any_key_has_a_name_that_sorts_like_it(tmp_path):
     pytest.importorskip("lmdb")
     names = ["\x01", "a/b", "\x80\xff", "z", "ä"]
     source = open_source(write_lmdb(tmp_path / "x", dict.fromkeys(names, b"1")), key="x")
     assert list(source.names) == sorted(names) and source.read("\x80\xff") == b"1"
 
 
-def test_a_database_is_a_domain_like_a_folder(base: Path, tmp_path: Path) -> None:
+def test_a_database_is_a_domain_like_a_folder(base, tmp_path):
     root = write_folder(tmp_path / "as_files", {f"{k}.png": data for k, data in FILES.items()})
     settings = {"resolution": 16, "split": {"kind": "order", "train": 6, "test": 3}, "val": 1}
     one, two = (image_folder(path=path, **settings) for path in (base, root))
@@ -50,7 +49,7 @@ def test_a_database_is_a_domain_like_a_folder(base: Path, tmp_path: Path) -> Non
     assert len(read_images(base, resolution=8)) == 10
 
 
-def test_one_process_opens_it_as_often_as_it_likes(base: Path) -> None:
+def test_one_process_opens_it_as_often_as_it_likes(base):
     one, two = open_source(base, key="x"), open_source(base, key="x")
     three = pickle.loads(pickle.dumps(one))
     assert one.read("00ab") == two.read("00ab") == three.read("00ab") == FILES["00ab"]
@@ -60,7 +59,7 @@ def test_one_process_opens_it_as_often_as_it_likes(base: Path) -> None:
     assert len(source_module._OPEN) == 0
 
 
-def test_loader_processes_open_their_own(base: Path) -> None:
+def test_loader_processes_open_their_own(base):
     images = read_images(base, resolution=16)
     alone = torch.stack([images[i]["image"] for i in range(10)])  # open from here on
     loader = DataLoader(images, batch_size=2, num_workers=2, collate_fn=collate)
@@ -68,14 +67,14 @@ def test_loader_processes_open_their_own(base: Path) -> None:
     assert torch.equal(images[3]["image"], alone[3])
 
 
-def test_the_stamp_follows_the_database(base: Path) -> None:
+def test_the_stamp_follows_the_database(base):
     before = open_source(base, key="x").stamp("00ab")
     gc.collect()
     write_lmdb(base, {"00ab": picture(99)})
     assert open_source(base, key="x").stamp("00ab") != before
 
 
-def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+def test_what_is_no_database_is_said(tmp_path):
     pytest.importorskip("lmdb")
     for name, data in {"junk": b"junk" * 5000, "empty": b""}.items():
         path = write_folder(tmp_path / name, {"data.mdb": data})
@@ -88,7 +87,7 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
         open_source(base, key="x").read("b")
 
 
-def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", None)
     path = write_folder(tmp_path / "tower_lmdb", {"data.mdb": b""})
     with pytest.raises(DataError, match=r"lmdb is not installed.*idinvert\[lsun\].*`data\.path`"):

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def prophoto(gamma: float = 1.8) -> bytes:
     return bytes(head) + table + body
 
 
-def test_every_format_that_is_listed_is_read(tmp_path: Path) -> None:
+def test_every_format_that_is_listed_is_read(tmp_path):
     suffixes = {"PNG": "png", "JPEG": "jfif", "WEBP": "webp", "TIFF": "tif", "BMP": "bmp"}
     suffixes |= {"GIF": "gif", "AVIF": "avif"}
     listed = set(formats.FORMATS) - {"HEIF"}
@@ -81,7 +80,7 @@ def test_every_format_that_is_listed_is_read(tmp_path: Path) -> None:
         assert read_mask(tmp_path / "photos" / name).shape == (1, 24, 32)
 
 
-def test_heic_is_read_with_the_extra() -> None:
+def test_heic_is_read_with_the_extra():
     heif = pytest.importorskip("pillow_heif", reason="the extra photos is not installed")
     if not heif.libheif_info()["encoders"]:
         pytest.skip("this build of pillow-heif cannot write HEIC files to read")
@@ -102,9 +101,7 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.SUFFIXES", suffixes)
 
 
-def test_what_is_not_read_is_counted_by_kind_with_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_not_read_is_counted_by_kind_with_advice(tmp_path, monkeypatch, capsys):
     without_heif(monkeypatch)
     image = encoded(Image.fromarray(pattern()), "JPEG")
     names = [
@@ -145,7 +142,7 @@ def test_what_is_not_read_is_counted_by_kind_with_advice(
         read_images(tmp_path / "only", resolution=16)
 
 
-def test_a_heic_named_jpg_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heic_named_jpg_says_so(tmp_path, monkeypatch):
     without_heif(monkeypatch)
     (tmp_path / "phone.jpg").write_bytes(FTYP)
     said = r"phone\.jpg: it is a HEIC file, whatever its name; pip install 'idinvert\[photos\]'"
@@ -154,7 +151,7 @@ def test_a_heic_named_jpg_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert inspection.inspect(tmp_path)["damage"][0].count("it is a HEIC file") == 1
 
 
-def test_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
+def test_profiles_are_converted_to_srgb(tmp_path):
     profile = prophoto()
     # An orange of sRGB, in ProPhoto's numbers: by hand, over XYZ of D50.
     srgb = np.array([[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169]])
@@ -184,15 +181,15 @@ def test_profiles_are_converted_to_srgb(tmp_path: Path) -> None:
         assert np.array_equal(pixels(encoded(image, icc_profile=other)), np.asarray(image))
 
 
-def test_fingerprints_change_only_where_pixels_do(tmp_path: Path) -> None:
-    def fingerprint(**settings: bytes) -> str:
+def test_fingerprints_change_only_where_pixels_do(tmp_path):
+    def fingerprint(**settings):
         images = [Image.new("RGB", (16, 16), (9 * i, 80, 20)) for i in range(4)]
         files = {f"{i}.png": encoded(images[i], **settings) for i in range(4)}
         folder = write_folder(tmp_path / str(len(list(tmp_path.iterdir()))), files)
         options = {"resolution": 16, "cache_dir": tmp_path / "cache", "val": 1}
         return image_folder(path=folder, split={"kind": "order", "test": 1}, **options).fingerprint
 
-    def of_version_one(marked: bool, **settings: bytes) -> str:
+    def of_version_one(marked, **settings):
         digest = hashlib.sha256(b"1/16\n")
         for part in ((0, 1), (2,), (3,)):
             for i in part:
@@ -207,9 +204,7 @@ def test_fingerprints_change_only_where_pixels_do(tmp_path: Path) -> None:
     assert fingerprint(icc_profile=prophoto()) == of_version_one(True, icc_profile=prophoto())
 
 
-def test_the_limit_of_megapixels_can_be_raised_and_lowered(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_limit_of_megapixels_can_be_raised_and_lowered(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     Image.new("1", (14_000, 14_000)).save(tmp_path / "large.png")  # 196 million pixels
     with pytest.raises(
@@ -229,9 +224,7 @@ def test_the_limit_of_megapixels_can_be_raised_and_lowered(
             read_images(tmp_path, resolution=16, megapixels=bad)
 
 
-def test_prepare_and_invert_leave_out_the_same_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare_and_invert_leave_out_the_same_files(tmp_path, capsys):
     good = encoded(Image.fromarray(pattern()))
     small = encoded(Image.new("RGB", (9, 30)))
     folder = write_folder(
@@ -259,7 +252,7 @@ def test_prepare_and_invert_leave_out_the_same_files(
     assert "s.png" in capsys.readouterr().err
 
 
-def test_masks_are_read_as_images_are(tmp_path: Path) -> None:
+def test_masks_are_read_as_images_are(tmp_path):
     half = Image.new("RGBA", (8, 4), "black")
     half.paste((0, 0, 0, 0), (0, 0, 4, 4))
     half.save(tmp_path / "half.png")

@@ -34,7 +34,7 @@ BAD = {
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     """Twelve good pictures, and five that are not."""
     twin = io.BytesIO()  # the same pixels in another file
     Image.open(io.BytesIO(GOOD["b/01.png"])).save(twin, "WEBP", lossless=True)
@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks(monkeypatch):
     """Five commits instead of one."""
     monkeypatch.setattr("idinvert.data.prepare.BLOCK", 4)
 
@@ -52,7 +52,7 @@ def beside(out: Path) -> set[str]:
     return {path.name for path in out.parent.iterdir()} - {"photos"}
 
 
-def test_an_archive_of_square_pictures(photos: Path, tmp_path: Path) -> None:
+def test_an_archive_of_square_pictures(photos, tmp_path):
     out = tmp_path / "new" / "out.zip"
     report = prepare(photos, out, resolution=8)
     with zipfile.ZipFile(out) as archive:
@@ -72,7 +72,7 @@ def test_an_archive_of_square_pictures(photos: Path, tmp_path: Path) -> None:
     assert beside(out) == {"out.zip", "out.zip.report.json"}
 
 
-def test_what_was_dropped_is_reported_with_its_reason(photos: Path, tmp_path: Path) -> None:
+def test_what_was_dropped_is_reported_with_its_reason(photos, tmp_path):
     report = prepare(photos, tmp_path / "out.zip", resolution=8)
     assert (report["images"], report["looked_at"], report["kept"]) == (17, 17, 12)
     assert report["dropped"] == {"corrupt": 2, "small": 1, "duplicate": 2}
@@ -102,7 +102,7 @@ def test_what_was_dropped_is_reported_with_its_reason(photos: Path, tmp_path: Pa
     assert report["content_sha256"] == digest.hexdigest()
 
 
-def test_names_of_pictures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_pictures_are_kept(tmp_path, monkeypatch):
     names = [
         "anna 1.jpg",
         "anna 1.png",
@@ -140,9 +140,7 @@ def test_names_of_pictures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["out.zip", "out"])
-def test_what_an_older_version_made_or_began_keeps_its_names(
-    photos: Path, tmp_path: Path, name: str
-) -> None:
+def test_what_an_older_version_made_or_began_keeps_its_names(photos, tmp_path, name):
     """Older settings have no word on names, and images are named by their places."""
     out, partial = tmp_path / name, tmp_path / f"{name}.partial"
     with Kills(12), pytest.raises(Killed):
@@ -163,7 +161,7 @@ def test_what_an_older_version_made_or_began_keeps_its_names(
     assert prepare(photos, out, resolution=8) == report
 
 
-def test_any_source_and_both_forms_hold_the_same(photos: Path, tmp_path: Path) -> None:
+def test_any_source_and_both_forms_hold_the_same(photos, tmp_path):
     files = {p.relative_to(photos).as_posix(): p.read_bytes() for p in photos.rglob("*.*")}
     prepare(photos, tmp_path / "one.zip", resolution=8)
     prepare(write_zip(tmp_path / "photos.zip", files), tmp_path / "two.zip", resolution=8)
@@ -177,7 +175,7 @@ def test_any_source_and_both_forms_hold_the_same(photos: Path, tmp_path: Path) -
         assert path.read_bytes() == members[path.relative_to(tmp_path / "three").as_posix()]
 
 
-def test_a_database_becomes_an_archive(tmp_path: Path) -> None:
+def test_a_database_becomes_an_archive(tmp_path):
     pytest.importorskip("lmdb")
     base = write_lmdb(tmp_path / "lmdb", {**GOOD, "b/05x": b"junk"})
     report = prepare(base, tmp_path / "out.zip", resolution=8)
@@ -190,7 +188,7 @@ def test_a_database_becomes_an_archive(tmp_path: Path) -> None:
         assert torch.equal(one.test[i]["image"], two.test[i]["image"])
 
 
-def test_stopping_at_damage_and_going_on(photos: Path, tmp_path: Path) -> None:
+def test_stopping_at_damage_and_going_on(photos, tmp_path):
     out = tmp_path / "out.zip"
     with pytest.raises(CorruptImageError, match=r"a/torn\.png.*--on-corrupt skip"):
         prepare(photos, out, resolution=8, on_corrupt="error")
@@ -205,7 +203,7 @@ def test_stopping_at_damage_and_going_on(photos: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == out.read_bytes()
 
 
-def test_damage_that_was_skipped_before_stops_too(photos: Path, tmp_path: Path) -> None:
+def test_damage_that_was_skipped_before_stops_too(photos, tmp_path):
     out = tmp_path / "out.zip"
     with Kills(3), pytest.raises(Killed):
         prepare(photos, out, resolution=8)
@@ -213,7 +211,7 @@ def test_damage_that_was_skipped_before_stops_too(photos: Path, tmp_path: Path) 
         prepare(photos, out, resolution=8, on_corrupt="error")
 
 
-def test_only_the_first_so_many(photos: Path, tmp_path: Path) -> None:
+def test_only_the_first_so_many(photos, tmp_path):
     report = prepare(photos, tmp_path / "out.zip", resolution=8, limit=3)
     assert (report["images"], report["looked_at"], report["kept"]) == (3, 3, 2)
     assert prepare(photos, tmp_path / "all.zip", resolution=8, limit=99)["looked_at"] == 17
@@ -263,7 +261,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["out.zip", "out"])
-def test_an_end_before_any_step_changes_no_byte(photos: Path, tmp_path: Path, name: str) -> None:
+def test_an_end_before_any_step_changes_no_byte(photos, tmp_path, name):
     prepare(photos, tmp_path / "undisturbed" / name, resolution=8)
     expected = contents(tmp_path / "undisturbed" / name)
     report = (tmp_path / "undisturbed" / f"{name}.report.json").read_bytes()
@@ -304,7 +302,7 @@ def tear(work: Path, *, seed: int) -> None:
         write_folder(images, {"00001/11.png": b"half of a pict"})
 
 
-def test_an_archive_goes_on_behind_many_files_and_four_gigabytes(tmp_path: Path) -> None:
+def test_an_archive_goes_on_behind_many_files_and_four_gigabytes(tmp_path):
     sizes = [(1 << 31) - 1] * 3 + [0] * 70_000
     output = ZipOutput(tmp_path / "images")
     for place, size in enumerate(sizes):
@@ -321,7 +319,7 @@ def test_an_archive_goes_on_behind_many_files_and_four_gigabytes(tmp_path: Path)
         assert archive.getinfo("00002").file_size == sizes[2]
 
 
-def test_other_settings_are_refused(photos: Path, tmp_path: Path) -> None:
+def test_other_settings_are_refused(photos, tmp_path):
     out = tmp_path / "out.zip"
     with Kills(7), pytest.raises(Killed):
         prepare(photos, out, resolution=8)
@@ -339,7 +337,7 @@ def test_other_settings_are_refused(photos: Path, tmp_path: Path) -> None:
         prepare(photos, out, resolution=8)
 
 
-def test_what_is_there_is_not_made_again_or_overwritten(photos: Path, tmp_path: Path) -> None:
+def test_what_is_there_is_not_made_again_or_overwritten(photos, tmp_path):
     for name in ("out.zip", "out"):
         out = tmp_path / name
         report = prepare(photos, out, resolution=8)
@@ -358,7 +356,7 @@ def test_what_is_there_is_not_made_again_or_overwritten(photos: Path, tmp_path: 
     assert prepare(photos, tmp_path / "empty", resolution=8)["kept"] == 12
 
 
-def test_lost_images_are_noticed(photos: Path, tmp_path: Path) -> None:
+def test_lost_images_are_noticed(photos, tmp_path):
     for name in ("out.zip", "out"):
         with Kills(9), pytest.raises(Killed):
             prepare(photos, tmp_path / name, resolution=8)
@@ -371,7 +369,7 @@ def test_lost_images_are_noticed(photos: Path, tmp_path: Path) -> None:
             prepare(photos, tmp_path / name, resolution=8)
 
 
-def test_one_process_at_a_time(photos: Path, tmp_path: Path) -> None:
+def test_one_process_at_a_time(photos, tmp_path):
     work = tmp_path / "out.zip.partial"
     work.mkdir()
     with (work / "lock").open("a") as handle:
@@ -397,7 +395,7 @@ def test_one_process_at_a_time(photos: Path, tmp_path: Path) -> None:
         ({"source": "nowhere"}, "no such file or folder.*`SRC`"),
     ],
 )
-def test_bad_arguments_name_their_flag(photos: Path, tmp_path: Path, changes, message: str) -> None:
+def test_bad_arguments_name_their_flag(photos, tmp_path, changes, message):
     settings = {"source": "photos", "out": "out.zip", "resolution": 8, **changes}
     source, out = (tmp_path / settings.pop(key) for key in ("source", "out"))
     with pytest.raises((ConfigError, DataError), match=message):
@@ -405,13 +403,13 @@ def test_bad_arguments_name_their_flag(photos: Path, tmp_path: Path, changes, me
     assert not (tmp_path / "out.zip.partial").exists()
 
 
-def test_a_source_without_a_usable_image_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_a_source_without_a_usable_image_is_refused(photos, tmp_path):
     with pytest.raises(DataError, match=r"none of the 17 images.*15 small.*--resolution"):
         prepare(photos, tmp_path / "out.zip", resolution=999)
     assert beside(tmp_path / "out.zip") == set()
 
 
-def test_a_full_disk_is_said_and_gone_on_from(photos: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_said_and_gone_on_from(photos, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -422,12 +420,10 @@ def test_a_full_disk_is_said_and_gone_on_from(photos: Path, tmp_path: Path, monk
     assert prepare(photos, tmp_path / "out.zip", resolution=8)["kept"] == 12
 
 
-def test_a_device_that_does_not_answer_drops_no_image(
-    photos: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_device_that_does_not_answer_drops_no_image(photos, tmp_path, monkeypatch):
     read = source.read_bounded
 
-    def failing(path: Path, *, most: int) -> bytes:
+    def failing(path, *, most):
         if path.name == "04.png":
             raise OSError(5, "Input/output error")
         return read(path, most=most)

@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "idinvert.data", "prepare"]
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     """A dozen, of which one is damaged and one is there twice."""
     files = {f"{i:02d}.png": picture(i) for i in range(10)}
     return write_folder(
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
     )
 
 
-def test_prepare_prints_its_report(photos: Path, tmp_path: Path, capsys) -> None:
+def test_prepare_prints_its_report(photos, tmp_path, capsys):
     out = str(tmp_path / "out.zip")
     assert main(["prepare", str(photos), out, "--resolution", "8", "--workers", "1"]) == 0
     printed, shown = capsys.readouterr()
@@ -42,7 +42,7 @@ def test_prepare_prints_its_report(photos: Path, tmp_path: Path, capsys) -> None
     assert json.loads(capsys.readouterr().out)["kept"] == 10
 
 
-def test_errors_end_without_a_traceback(photos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+def test_errors_end_without_a_traceback(photos, tmp_path, capsys, monkeypatch):
     words = ["prepare", str(photos), str(tmp_path / "out.zip"), "--workers", "1"]
     assert main([*words, "--resolution", "8", "--on-corrupt", "error"]) == 2
     assert "error: 05x.png" in capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_errors_end_without_a_traceback(photos: Path, tmp_path: Path, capsys, mo
     assert "the same command goes on" in capsys.readouterr().err
 
 
-def test_inspect_tells_what_is_there(photos: Path, tmp_path: Path, capsys) -> None:
+def test_inspect_tells_what_is_there(photos, tmp_path, capsys):
     write_folder(photos, {"z.jpg": picture(77, width=30, height=30, form="JPEG")})
     assert main(["inspect", str(photos), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -79,7 +79,7 @@ def test_inspect_tells_what_is_there(photos: Path, tmp_path: Path, capsys) -> No
     assert main(["inspect", str(tmp_path / "nowhere")]) == 2
 
 
-def test_the_progress_line() -> None:
+def test_the_progress_line():
     line = Progress("preparing", 1_000, done=200).line(600, seconds=4.0)
     assert line == "preparing [##############..........] 600 of 1,000, 100.0 images/s, 0:00:04 left"
     assert Progress("preparing", 10, done=5).line(5, seconds=1.0).endswith("5 of 10")
@@ -88,9 +88,7 @@ def test_the_progress_line() -> None:
     )
 
 
-def test_a_terminal_gets_a_bar_of_its_width_and_a_file_lines(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_terminal_gets_a_bar_of_its_width_and_a_file_lines(monkeypatch):
     losses = "total 0.0543  pixel 0.0312  perceptual 0.0182  adversarial 0.0441  r1 0.00121"
     monkeypatch.setenv("TERM", "xterm")
     for width in (40, 80, 120):
@@ -120,7 +118,7 @@ def lines_of(journal: Path) -> int:
 
 
 @pytest.mark.slow
-def test_workers_kills_and_interrupts_change_no_byte(tmp_path: Path) -> None:
+def test_workers_kills_and_interrupts_change_no_byte(tmp_path):
     files = {f"{i:03d}.png": picture(i, width=300, height=280) for i in range(400)}
     photos = write_folder(tmp_path / "photos", {**files, "100x.png": b"junk", "200.png": b""})
     one, out = tmp_path / "one.zip", tmp_path / "killed.zip"
@@ -151,7 +149,7 @@ def test_workers_kills_and_interrupts_change_no_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     files = {f"{i:03d}.png": picture(i, width=300, height=280) for i in range(400)}
     photos, out = write_folder(tmp_path / "photos", files), tmp_path / "out.zip"
     process = subprocess.Popen([*COMMAND, photos, out, "--resolution", "128", "--workers", "2"])

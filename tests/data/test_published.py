@@ -38,7 +38,7 @@ def whole(split, *, val: int = 500):
 
 
 @pytest.mark.parametrize("split", PUBLISHED.values(), ids=PUBLISHED)
-def test_the_papers_splits(split) -> None:
+def test_the_papers_splits(split):
     train, val, test = whole(split)
     assert (len(train), len(val), len(test)) == (split.train, 500, 5_000)
     assert not set(train) & set(test) and not set(val) & set(test)
@@ -49,7 +49,7 @@ def test_the_papers_splits(split) -> None:
     assert hashlib.sha256(lines.encode()).hexdigest() == split.digest == DIGESTS[split.name]
 
 
-def test_ffhq_is_divided_by_order() -> None:
+def test_ffhq_is_divided_by_order():
     train, val, test = whole(FFHQ)
     assert train == list(range(65_000)) and test == list(range(65_000, 70_000))
     assert val == list(range(64_500, 65_000))  # nothing is left over
@@ -58,21 +58,21 @@ def test_ffhq_is_divided_by_order() -> None:
     assert whole(FFHQ, val=0).val == []
 
 
-def test_lsun_validates_on_what_was_not_drawn() -> None:
+def test_lsun_validates_on_what_was_not_drawn():
     for split in (TOWER, BEDROOM, CHURCH):
         train, val, _ = whole(split)
         assert not set(train) & set(val) and max(val) < split.first
         assert whole(split, val=0).train == train
 
 
-def test_a_smaller_draw_is_part_of_the_papers() -> None:
+def test_a_smaller_draw_is_part_of_the_papers():
     train, _, test = whole(TOWER)
     some = TOWER.places(images=TOWER.images, train=1_000, test=5_000, val=10)
     assert set(some.train) < set(train) and some.test == test
     assert len(some.train) == 1_000 and max(some.train) > 590_000
 
 
-def test_the_draw_follows_its_words() -> None:
+def test_the_draw_follows_its_words():
     expected: list[int] = []
     block = 0
     while len(expected) < 50:
@@ -88,7 +88,7 @@ def test_the_draw_follows_its_words() -> None:
         draw(61, below=60, words="x")
 
 
-def test_a_machine_that_draws_otherwise_is_refused() -> None:
+def test_a_machine_that_draws_otherwise_is_refused():
     other = dataclasses.replace(CHURCH, digest="0" * 64)
     with pytest.raises(DataError, match="another split than the stored one"):
         whole(other)
@@ -106,7 +106,7 @@ def expected(split) -> tuple[list[int], list[int]]:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch):
     """Data sets of 40 pictures, divided by the same rules."""
     ffhq = dataclasses.replace(FFHQ, images=40, first=36, train=36, test=4)
     ffhq = dataclasses.replace(ffhq, digest=digest_of(range(36), range(36, 40)))
@@ -134,7 +134,7 @@ def places(part) -> list[int]:
     return [int(Path(part[i]["name"]).stem.removeprefix("img")) for i in range(len(part))]
 
 
-def test_folder_zip_and_nvlabs_zip_are_one_data_set(small, tmp_path: Path) -> None:
+def test_folder_zip_and_nvlabs_zip_are_one_data_set(small, tmp_path):
     labels = json.dumps({"labels": [["00000/img00000003.png", 1], ["00000/img00000001.png", 0]]})
     nvlabs = {f"00000/img000{name}": data for name, data in FILES.items()}
     domains = [
@@ -150,7 +150,7 @@ def test_folder_zip_and_nvlabs_zip_are_one_data_set(small, tmp_path: Path) -> No
     assert len({domain.fingerprint for domain in domains}) == 1
 
 
-def test_a_database_is_divided_by_the_order_of_keys(small, tmp_path: Path) -> None:
+def test_a_database_is_divided_by_the_order_of_keys(small, tmp_path):
     pytest.importorskip("lmdb")
     files = {hashlib.sha1(name.encode()).hexdigest(): data for name, data in FILES.items()}
     domain = towers(write_lmdb(tmp_path / "tower_train_lmdb", files))
@@ -161,7 +161,7 @@ def test_a_database_is_divided_by_the_order_of_keys(small, tmp_path: Path) -> No
     assert len(domain.val) == 3 and domain.name == "lsun_tower256"
 
 
-def test_only_the_images_of_the_split_are_looked_at(small, tmp_path: Path) -> None:
+def test_only_the_images_of_the_split_are_looked_at(small, tmp_path):
     train, _, test = published.TOWER.places(images=40, train=12, test=4, val=3)
     unused = next(i for i in range(30) if i not in train)
     damaged = {**FILES, f"{unused:05d}.png": b"broken"}
@@ -171,7 +171,7 @@ def test_only_the_images_of_the_split_are_looked_at(small, tmp_path: Path) -> No
     assert len(towers(write_folder(tmp_path / "damaged", damaged)).train) == 12
 
 
-def test_another_number_of_images_is_refused_and_said(small, tmp_path: Path) -> None:
+def test_another_number_of_images_is_refused_and_said(small, tmp_path):
     few = write_folder(tmp_path / "few", dict(list(FILES.items())[:30]))
     with pytest.raises(
         DataError, match=r"got 30 images.*expected the 40 of FFHQ.*`data\.path`"
@@ -194,13 +194,13 @@ def test_another_number_of_images_is_refused_and_said(small, tmp_path: Path) -> 
         faces(few, val=-1)
 
 
-def test_numbers_of_different_lengths_are_refused(small, tmp_path: Path) -> None:
+def test_numbers_of_different_lengths_are_refused(small, tmp_path):
     files = {f"{i}.png": picture(i) for i in range(40)}
     with pytest.raises(DataError, match=r"9\.png.*numbers of one length"):
         faces(write_folder(tmp_path / "unpadded", files))
 
 
-def test_duplicates_in_test_leave_training_but_watched_images_stay(small, tmp_path: Path) -> None:
+def test_duplicates_in_test_leave_training_but_watched_images_stay(small, tmp_path):
     root = write_folder(tmp_path / "twins", {**FILES, "00002.png": picture(38)})
     with pytest.warns(UserWarning, match=r"removed 1 images from train.*00002\.png"):
         domain = faces(root)
@@ -208,7 +208,7 @@ def test_duplicates_in_test_leave_training_but_watched_images_stay(small, tmp_pa
     assert places(domain.val) == [33, 34, 35]
 
 
-def test_what_was_prepared_keeps_its_places(small, tmp_path: Path) -> None:
+def test_what_was_prepared_keeps_its_places(small, tmp_path):
     train, test = expected(published.TOWER)
     files = {**FILES, f"{train[0]:05d}.png": b"broken", f"{test[1]:05d}.png": picture(0, width=9)}
     root = write_folder(tmp_path / "raw", files)
@@ -223,7 +223,7 @@ def test_what_was_prepared_keeps_its_places(small, tmp_path: Path) -> None:
         towers(write_zip(tmp_path / "bare.zip", dict(list(FILES.items())[:38])))
 
 
-def test_only_the_images_of_a_split_are_prepared(small, tmp_path: Path) -> None:
+def test_only_the_images_of_a_split_are_prepared(small, tmp_path):
     root = write_folder(tmp_path / "raw", FILES)
     split = published.TOWER.places(images=40, train=12, test=4, val=500)
     split = {place for part in split for place in part}
@@ -243,7 +243,7 @@ def test_only_the_images_of_a_split_are_prepared(small, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_configuration_is_the_papers(name: str, tmp_path: Path) -> None:
+def test_the_configuration_is_the_papers(name, tmp_path):
     root = write_folder(tmp_path / "few", dict(list(FILES.items())[:9]))
     words = [f"data={name}", f"data.path={root}", "data.resolution=8"]
     node = compose_plain("train", words)["data"]
@@ -256,6 +256,6 @@ def test_the_configuration_is_the_papers(name: str, tmp_path: Path) -> None:
     assert (domain.name, len(domain.train), len(domain.test)) == (name, 4, 3)
 
 
-def test_church_has_a_boundary_of_its_own() -> None:
+def test_church_has_a_boundary_of_its_own():
     assert CHURCH.images == 126_227 < TOWER.first == 600_000 and CHURCH.first == 120_000
     assert "Differs from the paper" in str(paper_data.__doc__)

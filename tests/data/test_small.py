@@ -14,7 +14,7 @@ from idinvert.errors import DataError
 CONF = Path(__file__).parents[2] / "conf" / "data" / "folder.yaml"
 
 
-def test_a_folder_of_any_size_is_divided_by_shares() -> None:
+def test_a_folder_of_any_size_is_divided_by_shares():
     sizes = {2: (1, 1, 1), 3: (1, 1, 1), 12: (9, 1, 2), 100: (76, 4, 20), 599: (456, 24, 119)}
     sizes |= {2_500: (1_900, 100, 500), 8_409: (7_809, 100, 500), 70_000: (69_400, 100, 500)}
     for kind in ({"kind": "order"}, {"kind": "seed", "seed": 3}):
@@ -36,7 +36,7 @@ def test_a_folder_of_any_size_is_divided_by_shares() -> None:
         divide(list("abcde"), split={"kind": "order", "test": 5}, val=None)
 
 
-def test_every_documented_split_can_be_typed(tmp_path: Path) -> None:
+def test_every_documented_split_can_be_typed(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(12):

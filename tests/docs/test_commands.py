@@ -2,9 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,16 +29,14 @@ def named(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def of_all_pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def of_all_pages(tmp_path_factory):
     """A run of one step, the GANs that pages ask for, and the commands that have been run."""
     base = base_run(tmp_path_factory.mktemp("docs"))
     return {"base": base, "generators": tmp_path_factory.mktemp("generators"), "done": set()}
 
 
 @pytest.fixture
-def world(
-    of_all_pages: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+def world(of_all_pages, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
@@ -62,7 +59,7 @@ def refused(found: Iterable[Command]) -> list[str]:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", ["README and docs", "experiments", "conf"])
-def test_every_command_is_valid(kind: str) -> None:
+def test_every_command_is_valid(kind):
     for command in commands(OWN_TESTS):
         rule_for(command)
     assert not [named(page) for page in MEASURED if not any(commands(page))], "without commands"
@@ -72,7 +69,7 @@ def test_every_command_is_valid(kind: str) -> None:
     assert not errors, "\n".join(errors)
 
 
-def test_every_table_and_figure_of_the_paper_has_a_page_and_an_experiment() -> None:
+def test_every_table_and_figure_of_the_paper_has_a_page_and_an_experiment():
     names = [page.parent.name for page in MEASURED]
     names = [name for name in names if re.match(r"(table|fig)\d+_", name)]
     assert sorted(name.split("_")[0] for name in names) == sorted(TABLES + FIGURES)
@@ -80,12 +77,12 @@ def test_every_table_and_figure_of_the_paper_has_a_page_and_an_experiment() -> N
     assert set(names) <= known
 
 
-def test_a_command_that_no_rule_knows_fails() -> None:
+def test_a_command_that_no_rule_knows_fails():
     with pytest.raises(AssertionError, match=r"docs/x\.md:3: .*\nno rule"):
         rule_for(Command("docs/x.md", 3, "curl https://example.org | bash"))
 
 
-def test_a_mistyped_key_on_a_page_fails() -> None:
+def test_a_mistyped_key_on_a_page_fails():
     command = Command("docs/x.md", 3, "python train.py encodr=base")
     with pytest.raises(Exception, match="Did you mean 'encoder'"):
         rule_for(command).check(command, bare(command))
@@ -95,7 +92,7 @@ def test_a_mistyped_key_on_a_page_fails() -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.xdist_group("pages")  # what two pages say is run once
 @pytest.mark.parametrize("page", TO_RUN, ids=named)
-def test_every_command_runs_in_a_tiny_form(page: Path, world: World) -> None:
+def test_every_command_runs_in_a_tiny_form(page, world):
     for command in commands(page):
         rule = rule_for(command)
         if rule.run is None:

@@ -40,7 +40,7 @@ def completed(line: str, cwd: Path, **environment: str) -> list[str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Path:
+def shell(tmp_path):
     """A folder like a checkout, whose ``python`` is this one, with the installed commands."""
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin" / "python"  # a link would be the interpreter without its packages
@@ -57,7 +57,7 @@ def shell(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_bash_completes_groups_keys_and_ones_own_configurations(shell: Path) -> None:
+def test_bash_completes_groups_keys_and_ones_own_configurations(shell):
     assert completed("idinvert-train encoder=res", shell) == RESNETS
     assert "objective.lambda_adv=" in completed("idinvert-train objective.lambda_", shell)
     assert completed("python evaluate.py task=reco", shell) == ["task=reconstruction"]
@@ -69,7 +69,7 @@ def test_bash_completes_groups_keys_and_ones_own_configurations(shell: Path) -> 
     assert sorted(completed("idinvert-train --config-dir my_conf encoder=p", shell)) == both
 
 
-def test_completion_loads_no_networks() -> None:
+def test_completion_loads_no_networks():
     """A shell asks at each press of the tab key: what takes seconds to load is not loaded."""
     line = "python train.py encoder=res"
     program = (

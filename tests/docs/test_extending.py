@@ -2,8 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ OWN_CLASS = "my_encoder.PatchBackbone"
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mine(tmp_path, monkeypatch):
     """A folder with the page's files, importable, and a command line's ``--config-dir``."""
     for name, text in files(PAGE).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,11 +51,11 @@ def done(number: int, *, run: str | None = None) -> Any:
     return work(compose_plain(program, words), given=given_keys(words))
 
 
-def test_the_page_has_the_files_it_tells_to_write() -> None:
+def test_the_page_has_the_files_it_tells_to_write():
     assert list(files(PAGE)) == ["my_encoder.py", "my_conf/encoder/patches.yaml"]
 
 
-def test_the_encoder_is_found_and_a_mistyped_one_is_told(mine: Path) -> None:
+def test_the_encoder_is_found_and_a_mistyped_one_is_told(mine):
     _, words = said(0)
     config = compose_plain("train", words)
     assert config["encoder"]["backbone"]["_target_"] == OWN_CLASS
@@ -70,7 +68,7 @@ def test_the_encoder_is_found_and_a_mistyped_one_is_told(mine: Path) -> None:
         take_own_config_dir(["--config-dir", "nowhere", "seed=1"])
 
 
-def test_a_backbone_that_lacks_something_is_told_what(mine: Path) -> None:
+def test_a_backbone_that_lacks_something_is_told_what(mine):
     from torch import nn
 
     from idinvert.networks.encoder import Encoder
@@ -79,7 +77,7 @@ def test_a_backbone_that_lacks_something_is_told_what(mine: Path) -> None:
         Encoder(backbone=nn.Linear(1, 1), num_layers=2, w_dim=4)
 
 
-def test_its_weights_are_built_where_its_name_is_given_and_nowhere_else(mine: Path) -> None:
+def test_its_weights_are_built_where_its_name_is_given_and_nowhere_else(mine):
     import my_encoder  # type: ignore[import-not-found]
 
     from idinvert.networks.encoder import Encoder
@@ -100,7 +98,7 @@ def test_its_weights_are_built_where_its_name_is_given_and_nowhere_else(mine: Pa
         load_network(**load, classes=[OWN_CLASS])
 
 
-def test_a_whole_encoder_of_ones_own_is_kept_by_its_role(mine: Path) -> None:
+def test_a_whole_encoder_of_ones_own_is_kept_by_its_role(mine):
     import my_encoder  # type: ignore[import-not-found]
 
     network = my_encoder.PatchBackbone(resolution=8, width=4, depth=1)
@@ -114,7 +112,7 @@ def test_a_whole_encoder_of_ones_own_is_kept_by_its_role(mine: Path) -> None:
         load_network(**load)
 
 
-def test_a_tables_new_row_is_one_that_the_table_takes(mine: Path) -> None:
+def test_a_tables_new_row_is_one_that_the_table_takes(mine):
     (block,) = [b for b in PAGE.read_text().split("```") if b.startswith("yaml\n  - {label: ")]
     said(0)  # its command line names the folder of the page's files
     spec = compose_plain("evaluate", ["table=table3_encoders"])["table"]
@@ -126,7 +124,7 @@ def test_a_tables_new_row_is_one_that_the_table_takes(mine: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_worked_example(mine: Path) -> None:
+def test_the_worked_example(mine):
     folder = done(0)  # train
     run = folder.name
     header = read_header(find_weights(str(folder), role="encoder", key="run"))
@@ -147,9 +145,7 @@ def test_the_worked_example(mine: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_printed_command_continues_a_stopped_run_and_names_its_classes(
-    mine: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_printed_command_continues_a_stopped_run_and_names_its_classes(mine, capsys):
     program, words = said(0)
     words = tiny(program, overrides(words), compose_plain(program, words))
     words.append("nimg=8")

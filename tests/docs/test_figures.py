@@ -77,7 +77,7 @@ def unbacked(page: Path) -> list[str]:
     return missing
 
 
-def test_every_figure_has_a_record() -> None:
+def test_every_figure_has_a_record():
     found = {page.parent.name: unbacked(page) for page in PAGES}
     assert not {name: words for name, words in found.items() if words}, (
         "no record in the page's folder, nor of a page that it links to, holds these figures: "
@@ -85,7 +85,7 @@ def test_every_figure_has_a_record() -> None:
     )
 
 
-def test_a_figure_without_a_record_is_found(tmp_path: Path) -> None:
+def test_a_figure_without_a_record_is_found(tmp_path):
     folder = tmp_path / "one"
     folder.mkdir()
     record = {"metrics": {"mse": 0.02437, "none": None}, "intervals": {"mse": [0.02, 0.03]}}

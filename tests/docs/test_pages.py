@@ -30,7 +30,7 @@ def anchors(page: Path) -> set[str]:
     return {"#" + re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings}
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_somewhere():
     found = []
     for page in PAGES:
         for place, anchor in LINK.findall(page.read_text(encoding="utf-8")):
@@ -40,7 +40,7 @@ def test_links_lead_somewhere() -> None:
     assert not found, "\n".join(found)
 
 
-def test_paths_exist() -> None:
+def test_paths_exist():
     """Files and folders of the project that a page of docs/ names in code: `inversion/loop.py`."""
     found = []
     for page in GUIDE:
@@ -53,7 +53,7 @@ def test_paths_exist() -> None:
     assert not found, "\n".join(found)
 
 
-def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
+def test_messages_in_troubleshooting_are_those_of_the_program():
     source = JOINED.sub("", "\n".join(p.read_text() for p in SOURCE.rglob("*.py")))
     source = re.sub(r"\{[^{}]*\}", "…", source)
     quoted = QUOTED.findall((REPOSITORY / "docs" / "troubleshooting.md").read_text())
@@ -67,7 +67,7 @@ def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
 
 
 @pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning(tmp_path):
     config = REPOSITORY / "docs" / "site" / "mkdocs.yml"
     words = ["build", "--strict", "--config-file", config, "--site-dir", tmp_path]
     command = [sys.executable, "-m", "mkdocs", *map(str, words)]

@@ -1,7 +1,6 @@
 """Directions of other projects: each layout, its shape, its origin, its lengths."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,16 +26,16 @@ ONE, TWO = generator("StyleGANGenerator"), generator("StyleGAN2Generator")
 
 
 @pytest.fixture
-def unit() -> np.ndarray:
+def unit():
     rows = np.random.default_rng(0).normal(size=(L, W))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture
-def boundary(tmp_path: Path, unit: np.ndarray) -> Callable[..., Path]:
+def boundary(tmp_path, unit):
     """A file as idinvert publishes them: a pickled dict in an .npy."""
 
-    def write(layers: Any = (0, 2), vector: Any = None, name: str = "age.npy") -> Path:
+    def write(layers=(0, 2), vector=None, name="age.npy"):
         content = {
             "boundary": unit[None].astype(np.float32) if vector is None else vector,
             "meta_data": {"manipulate_layers": layers},
@@ -49,7 +48,7 @@ def boundary(tmp_path: Path, unit: np.ndarray) -> Callable[..., Path]:
     return write
 
 
-def test_idinvert(boundary, unit: np.ndarray) -> None:
+def test_idinvert(boundary, unit):
     found = open_directions(boundary([2, 0]), generator=ONE)
     assert found.layout == "idinvert" and list(found.directions) == ["age"]
     direction = found.directions["age"]
@@ -61,22 +60,22 @@ def test_idinvert(boundary, unit: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("layers", [np.array([1, 3]), (1, 3), [3, 1, 1]])
-def test_idinvert_layers_of_any_sequence(boundary, layers: Any) -> None:
+def test_idinvert_layers_of_any_sequence(boundary, layers):
     found = open_directions(boundary(layers), generator=ONE)
     assert found.directions["age"].layers == (1, 3)
 
 
-def test_idinvert_without_layers_moves_all(boundary) -> None:
+def test_idinvert_without_layers_moves_all(boundary):
     assert open_directions(boundary(None), generator=ONE).directions["age"].layers is None
 
 
 @pytest.mark.parametrize("layers", [[L], [-1], ["a"], [0.5], 3, [[1], [2, 3]], []])
-def test_idinvert_layers_that_are_none(boundary, layers: Any) -> None:
+def test_idinvert_layers_that_are_none(boundary, layers):
     with pytest.raises(CheckpointError, match=r"age\.npy.*task\.directions"):
         open_directions(boundary(layers), generator=ONE)
 
 
-def test_idinvert_is_refused_for_stylegan2_unless_told(boundary) -> None:
+def test_idinvert_is_refused_for_stylegan2_unless_told(boundary):
     with pytest.raises(CheckpointError, match=r"published for stylegan, .*stylegan2") as caught:
         open_directions(boundary(), generator=TWO, origin_key="task.found_for")
     assert "task.found_for=stylegan2" in str(caught.value)
@@ -84,7 +83,7 @@ def test_idinvert_is_refused_for_stylegan2_unless_told(boundary) -> None:
     assert found.directions["age"].layers == (0, 2) and found.notes == []
 
 
-def test_the_users_word_is_checked(boundary) -> None:
+def test_the_users_word_is_checked(boundary):
     with pytest.raises(CheckpointError, match="was found for stylegan2"):
         open_directions(boundary(), generator=ONE, found_for="stylegan2")
     with pytest.raises(CheckpointError, match="expected one of"):
@@ -100,7 +99,7 @@ def test_the_users_word_is_checked(boundary) -> None:
         ("mine.npy", "mine", False),
     ],
 )
-def test_interfacegan(tmp_path: Path, unit, name: str, short: str, noted: bool) -> None:
+def test_interfacegan(tmp_path, unit, name, short, noted):
     np.save(tmp_path / name, unit[:1])  # (1, w) float64
     found = open_directions(tmp_path / name, generator=ONE)
     assert found.layout == "interfacegan" and list(found.directions) == [short]
@@ -114,7 +113,7 @@ def test_interfacegan(tmp_path: Path, unit, name: str, short: str, noted: bool) 
 
 @pytest.mark.parametrize("shape", [(W,), (1, W), (L, W), (1, L, W)])
 @pytest.mark.parametrize("suffix", ["npy", "pt"])
-def test_every_shape(tmp_path: Path, unit, shape: tuple[int, ...], suffix: str) -> None:
+def test_every_shape(tmp_path, unit, shape, suffix):
     array = unit[0] if len(shape) == 1 else unit[: shape[-2]].reshape(shape)
     path = tmp_path / f"smile.{suffix}"
     if suffix == "npy":
@@ -128,7 +127,7 @@ def test_every_shape(tmp_path: Path, unit, shape: tuple[int, ...], suffix: str) 
 
 
 @pytest.mark.parametrize("shape", [(W + 1,), (2, W), (1, 2, W), (2, L, W), (W, 1), (0, W), ()])
-def test_a_wrong_shape_says_both(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_wrong_shape_says_both(tmp_path, shape):
     path = tmp_path / "x.npy"
     np.save(path, np.ones(shape))
     with pytest.raises(CheckpointError) as caught:
@@ -136,7 +135,7 @@ def test_a_wrong_shape_says_both(tmp_path: Path, shape: tuple[int, ...]) -> None
     assert str(shape) in str(caught.value) and f"[{L}, {W}]" in str(caught.value)
 
 
-def test_tensors_of_e4e_and_pti_are_for_stylegan2(tmp_path: Path, unit) -> None:
+def test_tensors_of_e4e_and_pti_are_for_stylegan2(tmp_path, unit):
     path = tmp_path / "pose.pt"
     torch.save(torch.tensor(unit[:1]).float(), path)
     assert open_directions(path, generator=TWO).layout == "tensor"
@@ -144,7 +143,7 @@ def test_tensors_of_e4e_and_pti_are_for_stylegan2(tmp_path: Path, unit) -> None:
         open_directions(path, generator=ONE)
 
 
-def test_ganspace_npz(tmp_path: Path, unit) -> None:
+def test_ganspace_npz(tmp_path, unit):
     path = tmp_path / "components"
     with open(path, "wb") as file:
         np.savez(
@@ -163,7 +162,7 @@ def test_ganspace_npz(tmp_path: Path, unit) -> None:
         assert direction.provenance["sigma"] == pytest.approx([2 * (k + 1.0)])
 
 
-def test_ganspace_tensors(tmp_path: Path, unit) -> None:
+def test_ganspace_tensors(tmp_path, unit):
     path = tmp_path / "ffhq_pca.pt"
     comp = torch.tensor(unit[:, None]).float()
     torch.save({"mean": torch.zeros(1, W), "comp": comp, "std": torch.ones(L)}, path)
@@ -174,14 +173,14 @@ def test_ganspace_tensors(tmp_path: Path, unit) -> None:
         open_directions(path, generator=TWO)
 
 
-def test_vectors_by_name(tmp_path: Path, unit) -> None:
+def test_vectors_by_name(tmp_path, unit):
     path = tmp_path / "all.pt"
     torch.save({"age": torch.tensor(unit[0]), "pose": torch.tensor(unit[1:2])}, path)
     found = open_directions(path, generator=TWO, found_for="stylegan2")
     assert list(found.directions) == ["age", "pose"] and found.layout == "named"
 
 
-def test_lengths_are_told(tmp_path: Path, unit) -> None:
+def test_lengths_are_told(tmp_path, unit):
     path = tmp_path / "age.npy"
     np.save(path, 2.5 * unit)
     found = open_directions(path, generator=ONE)
@@ -190,14 +189,14 @@ def test_lengths_are_told(tmp_path: Path, unit) -> None:
     assert found.directions["age"].provenance["length"] == pytest.approx(2.5)
 
 
-def test_rows_of_different_lengths_are_refused(tmp_path: Path, unit) -> None:
+def test_rows_of_different_lengths_are_refused(tmp_path, unit):
     path = tmp_path / "age.npy"
     np.save(path, unit * np.linspace(0.5, 1.5, L)[:, None])
     with pytest.raises(CheckpointError, match=r"rows of length 0\.5 to 1\.5"):
         open_directions(path, generator=ONE)
 
 
-def test_zero_rows_are_layers_that_stay(boundary, unit) -> None:
+def test_zero_rows_are_layers_that_stay(boundary, unit):
     vector = unit.copy()
     vector[3:] = 0
     found = open_directions(boundary(None, vector[None]), generator=ONE)
@@ -210,7 +209,7 @@ def test_zero_rows_are_layers_that_stay(boundary, unit) -> None:
         open_directions(boundary(None, 0 * vector), generator=ONE)
 
 
-def test_numbers_that_are_not_finite(boundary, unit) -> None:
+def test_numbers_that_are_not_finite(boundary, unit):
     unit[1, 1] = np.nan
     with pytest.raises(CheckpointError, match="not finite"):
         open_directions(boundary(None, unit), generator=ONE)
@@ -219,14 +218,14 @@ def test_numbers_that_are_not_finite(boundary, unit) -> None:
 @pytest.mark.parametrize(
     "content", [np.arange(W), {"boundary": "no"}, {"boundary": [1.0] * W}, {}, [1, 2], "x"]
 )
-def test_what_is_no_direction(tmp_path: Path, content: Any) -> None:
+def test_what_is_no_direction(tmp_path, content):
     path = tmp_path / "x.npy"
     np.save(path, content, allow_pickle=True)
     with pytest.raises(CheckpointError, match=r"x\.npy.*task\.directions"):
         open_directions(path, generator=ONE)
 
 
-def test_ours(tmp_path: Path, unit) -> None:
+def test_ours(tmp_path, unit):
     path = tmp_path / "directions"
     vector = torch.tensor(unit).float()
     save_directions(path, [Direction("age", vector, (0, 1), {"generator": "abc"})])
@@ -236,7 +235,7 @@ def test_ours(tmp_path: Path, unit) -> None:
         open_directions(path, generator=TWO, fingerprint="def")
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"absent.*task\.path"):
         open_directions(tmp_path / "absent", generator=ONE, key="task.path")
 
@@ -251,7 +250,7 @@ class Hostile:
 MARK = Path("hostile_direction_was_here")
 
 
-def test_a_pickle_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_runs_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", {"boundary": Hostile()}, allow_pickle=True)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="system"):
@@ -259,5 +258,5 @@ def test_a_pickle_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not MARK.exists()
 
 
-def test_every_layout_is_explained() -> None:
+def test_every_layout_is_explained():
     assert set(LAYOUTS.values()) == {"stylegan", "stylegan2", None}

@@ -27,7 +27,7 @@ def random_state(*shape: int) -> SynthesisState:
     return SynthesisState(torch.randn(*shape, dtype=torch.float64), None, 1)
 
 
-def test_units_are_moved_in_the_region_and_nothing_else() -> None:
+def test_units_are_moved_in_the_region_and_nothing_else():
     state = random_state(2, 3, 4, 4)
     alpha, value = torch.tensor([1.0, 0.0, 0.25]).double(), torch.tensor([5.0, 6.0, 7.0]).double()
     region = torch.zeros(2, 1, 4, 4).double()
@@ -41,7 +41,7 @@ def test_units_are_moved_in_the_region_and_nothing_else() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_region_is_the_share_of_each_place_that_the_mask_covers() -> None:
+def test_a_region_is_the_share_of_each_place_that_the_mask_covers():
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :2, :3] = 1.0
     found = region_of(mask, random_state(1, 2, 4, 4))
@@ -49,7 +49,7 @@ def test_a_region_is_the_share_of_each_place_that_the_mask_covers() -> None:
     assert found.sum() == 1.5
 
 
-def test_the_share_of_a_class_is_its_mean_probability_in_the_region() -> None:
+def test_the_share_of_a_class_is_its_mean_probability_in_the_region():
     logits = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     region = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     region[..., 1:3, 2] = 1.0
@@ -58,7 +58,7 @@ def test_the_share_of_a_class_is_its_mean_probability_in_the_region() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind: type) -> None:
+def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind):
     torch.manual_seed(0)
     generator = kind(**SIZES).double().requires_grad_(False)
     network = Segmenter(resolution=8, classes=["a", "b"], width=8, deep=8).double()
@@ -67,10 +67,10 @@ def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind: type)
     area = torch.rand(3, 1, 8, 8, dtype=torch.float64)
     value = torch.randn(8, dtype=torch.float64)
 
-    def score(one: SynthesisState) -> torch.Tensor:
+    def score(one):
         return class_share(network(generator.synthesis(codes, resume=one)), 1, area)
 
-    def objective(alpha: torch.Tensor) -> torch.Tensor:
+    def objective(alpha):
         region = region_of(area, state)
         return causal_objective(
             alpha, state=state, value=value, region=region, score=score, penalty=0.005
@@ -91,11 +91,11 @@ def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind: type)
     assert (lam[1] - lam[0]).item() == pytest.approx(math.sqrt((alpha**2).sum().item()))
 
 
-def test_alpha_stays_between_0_and_1_and_finds_the_unit_that_shows() -> None:
+def test_alpha_stays_between_0_and_1_and_finds_the_unit_that_shows():
     state = random_state(4, 5, 2, 2)
     value = torch.ones(5, dtype=torch.float64)
 
-    def batch(step: int) -> dict:
+    def batch(step):
         return {
             "state": state,
             "region": torch.ones(4, 1, 2, 2, dtype=torch.float64),
@@ -109,5 +109,5 @@ def test_alpha_stays_between_0_and_1_and_finds_the_unit_that_shows() -> None:
     assert alpha[[0, 1, 2, 4]].max() < 0.05
 
 
-def test_only_some_units() -> None:
+def test_only_some_units():
     assert only(torch.tensor([3, 1]), 5).tolist() == [0, 1, 0, 1, 0]

@@ -8,9 +8,7 @@ A bound is on the difference over the size of the CPU's numbers.
 
 import json
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -50,17 +48,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
+def as_it_was():
     """No test leaves its arithmetic to the next."""
     yield
     acceleration.use_tf32(False)
 
 
 @pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
+def measured(request):
     """Asserts that a figure is within its bound, and keeps both where a record is asked for."""
 
-    def within(what: str, figure: float, *, bound: float | None) -> None:
+    def within(what, figure, *, bound):
         place = os.environ.get("IDINVERT_GPU_RECORD")
         if place:
             row = {
@@ -79,7 +77,7 @@ def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
-def drawn_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn_on_the_cpu(monkeypatch):
     """The same random numbers wherever training runs: a GPU's generator has others."""
     for module in (gan, attributes):
         stream = module.random_stream
@@ -89,7 +87,7 @@ def drawn_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def world(tmp_path_factory):
     """Overrides of a tiny run, and GANs and F of two steps on the CPU to stand on."""
     place = tmp_path_factory.mktemp("gpu")
     tiny = (*TINY, f"system.cache={place / 'cache'}")

@@ -50,13 +50,13 @@ def on_both(
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize(("kind", "multi_w"), GENERATORS)
-def test_generator(measured: Measured, kind: str, multi_w: str, precision: str) -> None:
+def test_generator(measured, kind, multi_w, precision):
     words = ["experiment=gan", f"generator={kind}", f"generator.multi_w={multi_w}", *SMALL]
     torch.manual_seed(0)
     generator: Any = build(compose_plain("train", words)["generator"], key="generator").eval()
     z = torch.randn(4, generator.z_dim)
 
-    def work(g: Any, z: Tensor) -> tuple[Tensor, ...]:
+    def work(g, z):
         w = g.mapping(z).detach().float().requires_grad_()
         images = g.synthesis(w, noise="const")
         (gradient,) = torch.autograd.grad(images.float().square().mean(), w)
@@ -69,14 +69,14 @@ def test_generator(measured: Measured, kind: str, multi_w: str, precision: str) 
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_discriminator_and_r1(measured: Measured, kind: str, precision: str) -> None:
+def test_discriminator_and_r1(measured, kind, precision):
     words = ["experiment=gan", f"generator={kind}", f"discriminator={kind}", *SMALL]
     torch.manual_seed(0)
     node = compose_plain("train", words)["discriminator"]["network"]
     network: Any = build(node, key="discriminator").train()
     images = torch.rand(4, 3, 32, 32) * 2 - 1
 
-    def work(d: Any, x: Tensor) -> tuple[Tensor, ...]:
+    def work(d, x):
         with torch.autocast(x.device.type, enabled=False):  # as training has it
             x = x.requires_grad_()
             logits = d(x)
@@ -93,7 +93,7 @@ def test_discriminator_and_r1(measured: Measured, kind: str, precision: str) -> 
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("name", ENCODERS)
-def test_encoder(measured: Measured, name: str, precision: str) -> None:
+def test_encoder(measured, name, precision):
     words = [f"encoder={name}", *SMALL, "scale.encoder_channels=16"]
     node = compose_plain("train", words)["encoder"]
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def test_encoder(measured: Measured, name: str, precision: str) -> None:
     # Images that differ at large: what normalises over a batch would blow up differences of noise.
     images = torch.nn.functional.interpolate(torch.rand(16, 3, 4, 4) * 2 - 1, size=32)
 
-    def work(e: Any, x: Tensor) -> tuple[Tensor, ...]:
+    def work(e, x):
         codes = e.encode(x).codes.float()
         weight = e.dense.weight if getattr(e, "dense", None) is not None else next(e.parameters())
         # A loss of its own for each number: BatchNorm takes out what all have in common.
@@ -123,7 +123,7 @@ def test_encoder(measured: Measured, name: str, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", BOUNDS)
 @pytest.mark.parametrize("name", INVERSIONS)
-def test_inversion(measured: Measured, name: str, precision: str) -> None:
+def test_inversion(measured, name, precision):
     words = [f"inversion={name}"]
     config = compose_plain("evaluate", words)
     if "steps" in config["inversion"]:
@@ -150,9 +150,7 @@ def test_inversion(measured: Measured, name: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in INVERSIONS if name != "encoder"])
-def test_replayed_inversion_is_the_eager_one(
-    measured: Measured, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_replayed_inversion_is_the_eager_one(measured, monkeypatch, name):
     replays: list[Any] = []
     replay = StepGraphs._replay
     monkeypatch.setattr(
@@ -178,7 +176,7 @@ def test_replayed_inversion_is_the_eager_one(
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes"])
-def test_metric(measured: Measured, name: str) -> None:
+def test_metric(measured, name):
     setup = EvaluationContext(compose_plain("evaluate", []))
     rng = torch.Generator().manual_seed(0)
     targets = torch.rand(64, 3, 32, 32, generator=rng) * 2 - 1

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -42,13 +41,13 @@ def go(*words: str) -> list[Record]:
     return evaluate(compose_plain("evaluate", list(words)), given=given_keys(words))
 
 
-def test_no_task_is_forgotten() -> None:
+def test_no_task_is_forgotten():
     tasks = {path.stem for path in (config_dir() / "task").glob("*.yaml")}
     assert tasks == set(TASKS) | ELSEWHERE
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_measures_as_on_the_cpu(tmp_path: Path, measured: Measured, task: str) -> None:
+def test_a_task_measures_as_on_the_cpu(tmp_path, measured, task):
     words = [f"task={task}", *FEW, *TASKS[task], f"system.cache={tmp_path / 'cache'}"]
     here, there = (
         go(*words, f"trainer={trainer}", f"system.outputs={tmp_path / trainer}")
@@ -66,7 +65,7 @@ def test_a_task_measures_as_on_the_cpu(tmp_path: Path, measured: Measured, task:
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_own_photographs(tmp_path: Path, precision: str) -> None:
+def test_own_photographs(tmp_path, precision):
     from torchvision.utils import save_image
 
     split = faces_mini(resolution=32, train=1, test=3, val=1, cache_dir=tmp_path).test

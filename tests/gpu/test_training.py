@@ -74,7 +74,7 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([each[name].float().flatten() for each in tensors for name in sorted(each)])
 
 
-def test_no_objective_is_forgotten() -> None:
+def test_no_objective_is_forgotten():
     objectives = {path.stem for path in (config_dir() / "objective").glob("*.yaml")}
     assert objectives - {"gan", "paper"} == set(OBJECTIVES) - {
         "stylegan2",
@@ -87,13 +87,8 @@ def test_no_objective_is_forgotten() -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_trains_as_on_the_cpu(
-    world: dict[str, Any],
-    drawn_on_the_cpu: None,
-    tmp_path: Path,
-    measured: Measured,
-    name: str,
-    precision: str,
-) -> None:
+    world, drawn_on_the_cpu, tmp_path, measured, name, precision
+):
     words = words_of(name, world)
     here = trained(words, "trainer=cpu", f"system.outputs={tmp_path / 'cpu'}")
     there = trained(
@@ -108,14 +103,7 @@ def test_an_objective_trains_as_on_the_cpu(
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_replayed_steps_are_eager_steps(
-    world: dict[str, Any],
-    tmp_path: Path,
-    measured: Measured,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
+def test_replayed_steps_are_eager_steps(world, tmp_path, measured, caplog, monkeypatch, name):
     replays: list[Any] = []
     replay = StepGraphs._replay
     monkeypatch.setattr(
@@ -132,7 +120,7 @@ def test_replayed_steps_are_eager_steps(
     measured("first steps", difference(losses(graphs)[:6], losses(eager)[:6]), bound=1e-3)
 
 
-def test_what_cannot_be_recorded_runs_eagerly(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_recorded_runs_eagerly(caplog):
     graphs = StepGraphs(enabled=True)
     x = torch.arange(4.0, device=DEVICE)
     with caplog.at_level(logging.WARNING):
@@ -143,9 +131,7 @@ def test_what_cannot_be_recorded_runs_eagerly(caplog: pytest.LogCaptureFixture) 
     assert graphs.enabled is (DEVICE == "cpu")
 
 
-def test_compiled_networks_compute_the_same(
-    world: dict[str, Any], tmp_path: Path, measured: Measured
-) -> None:
+def test_compiled_networks_compute_the_same(world, tmp_path, measured):
     words = words_of("domain_guided", world, "trainer=auto")
     eager = trained(words, f"system.outputs={tmp_path / 'eager'}")
     compiled = trained(words, "system.compile=true", f"system.outputs={tmp_path / 'compiled'}")
@@ -157,14 +143,7 @@ def test_compiled_networks_compute_the_same(
 
 @pytest.mark.parametrize("graphs", ["false", "true"])
 @pytest.mark.parametrize("name", ["stylegan2", "domain_guided"])
-def test_a_resumed_run_is_the_unbroken_one(
-    world: dict[str, Any],
-    tmp_path: Path,
-    measured: Measured,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    graphs: str,
-) -> None:
+def test_a_resumed_run_is_the_unbroken_one(world, tmp_path, measured, monkeypatch, name, graphs):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     words = words_of(name, world, "trainer=auto", f"system.cuda_graphs={graphs}")
     whole = trained(words, "nimg=48", f"system.outputs={tmp_path / 'whole'}")
@@ -175,9 +154,7 @@ def test_a_resumed_run_is_the_unbroken_one(
     measured("weights", difference(weights(parts), weights(whole)), bound=1e-3)
 
 
-def test_nccl_with_one_rank_is_no_rank(
-    world: dict[str, Any], tmp_path: Path, measured: Measured
-) -> None:
+def test_nccl_with_one_rank_is_no_rank(world, tmp_path, measured):
     words = words_of("domain_guided", world)
     alone = trained(words, "trainer=auto", f"system.outputs={tmp_path / 'alone'}")
     ddp = ("trainer=ddp", "trainer.devices=1", *(["trainer.accelerator=cpu"] * (DEVICE == "cpu")))

@@ -3,9 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,19 +15,19 @@ LINES = ("metrics.jsonl", "records.jsonl")
 
 
 @pytest.fixture
-def at_each_write(monkeypatch: pytest.MonkeyPatch) -> Any:
+def at_each_write(monkeypatch):
     """Calls something with the path before each file appears under its name or gets a line."""
 
     @contextlib.contextmanager
-    def arrange(outputs: Path, seen: Callable[[Path], None]) -> Iterator[None]:
+    def arrange(outputs, seen):
         replace, fsync = os.replace, os.fsync
 
-        def replacing(source: Any, target: Any) -> None:
+        def replacing(source, target):
             if Path(target).is_relative_to(outputs):
                 seen(Path(target))
             replace(source, target)
 
-        def flushing(descriptor: int) -> None:
+        def flushing(descriptor):
             path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
             if path.name in LINES and path.is_relative_to(outputs):
                 seen(path)
@@ -44,13 +42,13 @@ def at_each_write(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def ends_well(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def ends_well(capfd):
     """Does a program's work within seconds, and returns its one line of error, or nothing."""
 
-    def late(*_: Any) -> None:
+    def late(*_):
         raise AssertionError("it hangs")
 
-    def watched(program: str, work: Callable[[], Any]) -> str:
+    def watched(program, work):
         durable.sweep.cache_clear()
         capfd.readouterr()
         before = signal.signal(signal.SIGALRM, late)

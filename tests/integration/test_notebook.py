@@ -15,7 +15,7 @@ SHOWN = ("invert", "interpolate", "manipulate", "DiffusionInverter", "read_recor
 
 
 @pytest.fixture(scope="module")
-def notebook() -> Any:
+def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
@@ -23,12 +23,12 @@ def code(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_it_is_valid_and_small(notebook: Any) -> None:
+def test_it_is_valid_and_small(notebook):
     nbformat.validate(notebook)
     assert NOTEBOOK.stat().st_size < LARGEST
 
 
-def test_it_was_run_in_order_and_without_errors(notebook: Any) -> None:
+def test_it_was_run_in_order_and_without_errors(notebook):
     assert [cell.execution_count for cell in code(notebook)] == [*range(1, len(code(notebook)) + 1)]
     kinds = [output.output_type for cell in code(notebook) for output in cell.outputs]
     assert "error" not in kinds
@@ -37,7 +37,7 @@ def test_it_was_run_in_order_and_without_errors(notebook: Any) -> None:
     assert "stderr" not in streams, "no warnings"
 
 
-def test_nothing_of_a_machine_is_in_it(notebook: Any) -> None:
+def test_nothing_of_a_machine_is_in_it(notebook):
     text = NOTEBOOK.read_text(encoding="utf-8")
     text = re.sub(r'"image/png": "[^"]*"', "", text)
     found = re.findall(r'(?<![\w.:)])/(?:home|root|work|tmp|Users|usr|opt|var)/[^\s"]*', text)
@@ -45,7 +45,7 @@ def test_nothing_of_a_machine_is_in_it(notebook: Any) -> None:
     assert re.search(r"[A-Z]:\\\\", text) is None
 
 
-def test_it_holds_no_logic_and_shows_the_method(notebook: Any) -> None:
+def test_it_holds_no_logic_and_shows_the_method(notebook):
     whole = "\n".join(cell.source for cell in code(notebook))
     assert not [node for node in ast.walk(ast.parse(whole)) if isinstance(node, LOGIC)]
     for name in SHOWN:
@@ -56,7 +56,7 @@ def test_it_holds_no_logic_and_shows_the_method(notebook: Any) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs(notebook: Any) -> None:
+def test_it_runs(notebook):
     from nbclient import NotebookClient
 
     before = [cell.source for cell in code(notebook)]

@@ -6,7 +6,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -42,12 +41,7 @@ def run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", CASES)
-def test_a_benchmark_prints_a_table_and_writes_its_times(
-    script: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_benchmark_prints_a_table_and_writes_its_times(script, tmp_path, monkeypatch, capsys):
     path = tmp_path / "times.json"
     printed = run(script, ["--json", str(path), *CASES[script]], monkeypatch, capsys)
     assert "ms/step" in printed and "torch" in printed
@@ -58,9 +52,7 @@ def test_a_benchmark_prints_a_table_and_writes_its_times(
 
 
 @pytest.mark.slow
-def test_the_optimisers_are_compared_and_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_optimisers_are_compared_and_recorded(tmp_path, monkeypatch, capsys):
     path = tmp_path / "optimizers.jsonl"
     words = ["--n", "2", "--batch", "2", "--steps", "20", "--record", str(path)]
     printed = run("optimizers.py", [*words, "inversion=in_domain"], monkeypatch, capsys)
@@ -74,9 +66,7 @@ def test_the_optimisers_are_compared_and_recorded(
 
 
 @pytest.mark.slow
-def test_shares_name_every_network_and_add_up(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_shares_name_every_network_and_add_up(monkeypatch, capsys):
     words = ["--repeats", "1", "--batch", "2", "--steps", "1", "inversion=in_domain"]
     printed = run("inversion.py", words, monkeypatch, capsys)
     line = printed.strip().splitlines()[-1].split(": ", 1)[1]
@@ -87,9 +77,7 @@ def test_shares_name_every_network_and_add_up(
 
 
 @pytest.mark.slow
-def test_full_scale_measures_every_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_full_scale_measures_every_stage(tmp_path, monkeypatch, capsys):
     record = tmp_path / "records.jsonl"
     words = [
         *("--repeats", "1", "--steps", "4", "--train-steps", "1", "--batch", "2"),
@@ -111,7 +99,7 @@ def test_full_scale_measures_every_stage(
 
 
 @pytest.mark.slow
-def test_the_script_for_a_gpu_runs_on_a_cpu_in_its_smallest_form(tmp_path: Path) -> None:
+def test_the_script_for_a_gpu_runs_on_a_cpu_in_its_smallest_form(tmp_path):
     script = config_dir().parent / "experiments" / "gpu" / "run.sh"
     knobs = {"DEVICE": "cpu", "SMALL": "1", "ONLY": "gan-faces64-stylegan2", "TEST_PROCESSES": "1"}
     environment = os.environ | knobs | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
@@ -125,7 +113,7 @@ def test_the_script_for_a_gpu_runs_on_a_cpu_in_its_smallest_form(tmp_path: Path)
     assert wrong.returncode == 2 and "unknown stage test" in wrong.stderr
 
 
-def test_every_training_for_a_gpu_composes() -> None:
+def test_every_training_for_a_gpu_composes():
     lines = (config_dir().parent / "experiments" / "gpu" / "trainings.txt").read_text().splitlines()
     named = [shlex.split(line) for line in lines if line and not line.startswith("#")]
     assert len({name for name, *_ in named}) == len(named) >= 5

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory):
     """Built without a network, from the backend that is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     words = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(wheel, tmp_path_factory):
     """A folder that the wheel is installed in, beside nothing else."""
     folder = tmp_path_factory.mktemp("site")
     words = ["install", "--no-deps", "--no-index", "--target", folder, wheel]
@@ -54,7 +54,7 @@ def run(site: Path, cwd: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_what_is_in_it(wheel: Path) -> None:
+def test_what_is_in_it(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
     conf = {
@@ -77,7 +77,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert "idinvert/py.typed" in names
 
 
-def test_it_trains_and_evaluates_from_another_folder(site: Path, tmp_path: Path) -> None:
+def test_it_trains_and_evaluates_from_another_folder(site, tmp_path):
     where = "import idinvert; print(idinvert.__file__)"
     assert run(site, tmp_path, "-c", where).startswith(str(site)), "not the repository's"
     entry = {name: str(site / "bin" / f"idinvert-{name}") for name in ("train", "evaluate")}

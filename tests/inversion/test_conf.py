@@ -1,7 +1,6 @@
 """Each conf/inversion file: it composes, and it says what its constructor's defaults are."""
 
 import inspect
-from pathlib import Path
 
 import pytest
 from hydra.utils import get_object
@@ -18,7 +17,7 @@ SHARED |= {"early_stop", "early_stop_gain", "lambda_vgg"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_composes_and_its_values_are_the_constructors_defaults(path: Path, world) -> None:
+def test_composes_and_its_values_are_the_constructors_defaults(path, world):
     node = compose_plain("evaluate", [f"inversion={path.stem}"])["inversion"]
     parameters = inspect.signature(get_object(node["_target_"])).parameters
     asked = {"encoder": world.encoder, "perceptual": world.features, "latent": "w_plus"}
@@ -38,7 +37,7 @@ def test_composes_and_its_values_are_the_constructors_defaults(path: Path, world
     assert isinstance(method, Inverter) and method.settings["method"] == path.stem
 
 
-def test_the_seed_is_the_evaluations() -> None:
+def test_the_seed_is_the_evaluations():
     for path in FILES:
         words = [f"inversion={path.stem}", "seed=7"]
         assert compose_plain("evaluate", words)["inversion"]["seed"] == 7
@@ -46,7 +45,7 @@ def test_the_seed_is_the_evaluations() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", ["vgg16", "squeezenet", "attributes"])
-def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str, world) -> None:
+def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path, name, world):
     words = [f"inversion={path.stem}", f"perceptual={name}", "perceptual.lambda_vgg=0.7"]
     config = compose_plain("evaluate", words)
     method = build_method(
@@ -62,7 +61,7 @@ def test_the_weight_of_f_is_the_methods_own_on_vgg16_or_fs(path: Path, name: str
     assert method.settings.get("lambda_vgg", 0.2) == 0.2
 
 
-def test_methods_that_moved_are_found_by_their_first_names_and_keep_them() -> None:
+def test_methods_that_moved_are_found_by_their_first_names_and_keep_them():
     """A stored configuration opens, and what identities are made of says what it said."""
     for stem, name in (
         ("in_domain", "InDomain"),

@@ -6,7 +6,6 @@ Walks the keys of every file of ``conf/inversion``; a method or key that comes l
 import copy
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2, "codes": 2}
 
 
 @pytest.fixture(scope="module")
-def mask(tmp_path_factory: pytest.TempPathFactory) -> str:
+def mask(tmp_path_factory):
     path = tmp_path_factory.mktemp("mask") / "mask.png"
     image = Image.new("L", (8, 8))
     image.paste(255, (2, 3, 6, 7))
@@ -54,12 +53,12 @@ def bases(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_another_result_has_other_settings(path: Path, world: Any, mask: str) -> None:
+def test_another_result_has_other_settings(path, world, mask):
     config = compose_plain("evaluate", [f"inversion={path.stem}"])
     node = config["inversion"]
     lines = {line.split(":")[0]: line for line in path.read_text().splitlines() if ":" in line}
 
-    def run(node: dict[str, Any]) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    def run(node):
         networks = {"encoder": world.encoder, "perceptual": world.features}
         inverter = build_method(copy.deepcopy(node), config, **networks)
         found = inverter.invert(

@@ -40,7 +40,7 @@ def numpy_mean_square(x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
         (code_loss, (4, 16)),
     ],
 )
-def test_terms_are_means_of_squares_for_each_image(term, shape) -> None:
+def test_terms_are_means_of_squares_for_each_image(term, shape):
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=rng, dtype=torch.float64)
     y = torch.randn(shape, generator=rng, dtype=torch.float64)
@@ -52,7 +52,7 @@ def test_terms_are_means_of_squares_for_each_image(term, shape) -> None:
 
 
 @pytest.mark.parametrize("term", [pixel_loss, feature_loss, code_loss])
-def test_terms_refuse_to_broadcast(term) -> None:
+def test_terms_refuse_to_broadcast(term):
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\) and \(1, 3, 4, 4\)"):
         term(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4))
 
@@ -64,7 +64,7 @@ def softplus(x: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, x)
 
 
-def test_logistic_values() -> None:
+def test_logistic_values():
     fake = LOGITS.flip(0)
     x, y = LOGITS.numpy(), fake.numpy()
     np.testing.assert_allclose(encoder_adversarial(LOGITS).numpy(), softplus(-x), rtol=1e-9)
@@ -73,7 +73,7 @@ def test_logistic_values() -> None:
     np.testing.assert_allclose(fake_term.numpy(), softplus(y), rtol=1e-9)
 
 
-def test_wgan_values_as_printed() -> None:
+def test_wgan_values_as_printed():
     fake = LOGITS.flip(0)
     torch.testing.assert_close(encoder_adversarial(LOGITS, "wgan"), -LOGITS)
     real_term, fake_term = discriminator_adversarial(LOGITS, fake, "wgan")
@@ -82,7 +82,7 @@ def test_wgan_values_as_printed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])
-def test_descent_raises_what_each_side_wants_raised(kind: str) -> None:
+def test_descent_raises_what_each_side_wants_raised(kind):
     real = torch.zeros(3, requires_grad=True)
     fake = torch.zeros(3, requires_grad=True)
     (for_encoder,) = torch.autograd.grad(encoder_adversarial(fake, kind).sum(), fake)
@@ -94,13 +94,13 @@ def test_descent_raises_what_each_side_wants_raised(kind: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (4,)])
-def test_terms_are_per_image(shape) -> None:
+def test_terms_are_per_image(shape):
     logits = torch.zeros(shape)
     assert encoder_adversarial(logits).shape == shape
     assert all(t.shape == shape for t in discriminator_adversarial(logits, logits))
 
 
-def test_unknown_kind_names_the_key() -> None:
+def test_unknown_kind_names_the_key():
     with pytest.raises(ConfigError, match=r"'hinge'.*logistic.*objective\.adversarial"):
         encoder_adversarial(LOGITS, "hinge")
     with pytest.raises(ConfigError, match=r"objective\.adversarial"):
@@ -131,7 +131,7 @@ def numeric_r1(network: nn.Module, images: Tensor, step: float = 1e-5) -> Tensor
     return total
 
 
-def test_r1_is_the_squared_gradient_norm_of_each_image() -> None:
+def test_r1_is_the_squared_gradient_norm_of_each_image():
     network = SmoothDiscriminator()
     rng = torch.Generator().manual_seed(2)
     images = torch.randn(3, 3, 4, 4, generator=rng).double().requires_grad_()
@@ -142,7 +142,7 @@ def test_r1_is_the_squared_gradient_norm_of_each_image() -> None:
     )
 
 
-def test_r1_trains_the_discriminator() -> None:
+def test_r1_trains_the_discriminator():
     """Its gradient with respect to D's weights agrees with finite differences of r1 itself."""
     network = SmoothDiscriminator()
     rng = torch.Generator().manual_seed(3)
@@ -161,14 +161,14 @@ def test_r1_trains_the_discriminator() -> None:
         assert network.kernel.grad.view(-1)[index].item() == pytest.approx(slope, rel=1e-5)
 
 
-def test_r1_says_when_the_images_carry_no_gradient() -> None:
+def test_r1_says_when_the_images_carry_no_gradient():
     network = SmoothDiscriminator()
     images = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="requires_grad_"):
         r1(network(images), images)
 
 
-def test_the_sum_of_the_lengths_of_the_differences() -> None:
+def test_the_sum_of_the_lengths_of_the_differences():
     codes = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
     expected = []
     for n in range(3):
@@ -177,14 +177,14 @@ def test_the_sum_of_the_lengths_of_the_differences() -> None:
     torch.testing.assert_close(delta_loss(codes), torch.stack(expected), rtol=1e-12, atol=0)
 
 
-def test_one_layer_has_no_differences() -> None:
+def test_one_layer_has_no_differences():
     codes = torch.ones(2, 1, 5, requires_grad=True)
     loss = delta_loss(codes)
     assert loss.tolist() == [0.0, 0.0]
     loss.sum().backward()
 
 
-def test_the_gradient_of_a_difference_of_zero_is_zero() -> None:
+def test_the_gradient_of_a_difference_of_zero_is_zero():
     codes = torch.ones(2, 3, 5, requires_grad=True)
     delta_loss(codes).sum().backward()
     assert codes.grad is not None and torch.equal(codes.grad, torch.zeros_like(codes))
@@ -196,7 +196,7 @@ MEAN = 0.37
 
 
 @pytest.fixture(params=[(kind, multi) for kind in KINDS for multi in (False, True)], ids=str)
-def generator(request: pytest.FixtureRequest) -> Any:
+def generator(request):
     kind, multi_w = request.param
     torch.manual_seed(0)
     made = KINDS[kind](**SIZES, multi_w=multi_w).double()
@@ -227,7 +227,7 @@ def lengths_of(generator: Any) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
     return z, y, make
 
 
-def test_a_length_is_the_norm_of_the_jacobian_times_the_direction(generator: Any) -> None:
+def test_a_length_is_the_norm_of_the_jacobian_times_the_direction(generator):
     z, y, make = lengths_of(generator)
     _, noise, _ = inputs(generator)
     w = generator.mapping(z).detach()
@@ -243,10 +243,10 @@ def test_a_length_is_the_norm_of_the_jacobian_times_the_direction(generator: Any
         torch.testing.assert_close(length, expected, rtol=1e-10, atol=0)
 
 
-def test_the_gradient_of_the_penalty_is_that_of_finite_differences(generator: Any) -> None:
+def test_the_gradient_of_the_penalty_is_that_of_finite_differences(generator):
     _, _, make = lengths_of(generator)
 
-    def penalty() -> Tensor:
+    def penalty():
         return path_length_penalty(make(), MEAN).mean()
 
     parameters = dict(generator.named_parameters())
@@ -269,11 +269,11 @@ def test_the_gradient_of_the_penalty_is_that_of_finite_differences(generator: An
     assert reached > len(parameters) / 2
 
 
-def test_the_penalty_is_the_squared_distance_from_the_mean() -> None:
+def test_the_penalty_is_the_squared_distance_from_the_mean():
     lengths = torch.tensor([0.5, 2.0])
     torch.testing.assert_close(path_length_penalty(lengths, 1.0), torch.tensor([0.25, 1.0]))
 
 
-def test_images_that_do_not_come_from_the_codes_are_refused() -> None:
+def test_images_that_do_not_come_from_the_codes_are_refused():
     with pytest.raises(ValueError, match="computed from codes"):
         path_lengths(torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 4), torch.zeros(1, 3, 8, 8))

@@ -101,7 +101,7 @@ def test_attributes_are_counted_as_often_as_their_image_was_drawn():
 def test_swd_of_resamples_spreads_like_swd_of_sets_and_pairs_stay_together():
     rng = torch.Generator().manual_seed(0)
 
-    def images(n: int) -> torch.Tensor:
+    def images(n):
         coarse = torch.rand(n, 3, 4, 4, generator=rng)
         return (torch.nn.functional.interpolate(coarse, size=16, mode="bilinear") * 255).byte()
 

@@ -20,11 +20,11 @@ def fitted(layers: int = 3):
     return native_codes(drawn(4000, layers).split(500), blocks=4)
 
 
-def test_distance_radius_and_error_are_those_of_numpy() -> None:
+def test_distance_radius_and_error_are_those_of_numpy():
     native, codes = fitted(), 50 + drawn(40, seed=1)
     first, held = drawn(4000).numpy()[:2000], drawn(4000).numpy()[2000:]
 
-    def by_hand(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def by_hand(w):
         squares, radii = [], []
         for layer in range(3):
             off = w[:, layer] - first[:, layer].mean(axis=0)
@@ -46,7 +46,7 @@ def test_distance_radius_and_error_are_those_of_numpy() -> None:
     np.testing.assert_allclose(native.error(codes, known), error, rtol=1e-9)
 
 
-def test_planted_truths() -> None:
+def test_planted_truths():
     native, codes = fitted(), drawn(4000, seed=3)
     assert native.distance(codes).mean().item() == pytest.approx(1, abs=0.03)
     assert native.distances.mean().item() == pytest.approx(1, abs=0.03)
@@ -65,7 +65,7 @@ def test_planted_truths() -> None:
     assert native.radius(broken).isinf().tolist() == [True, False]
 
 
-def test_one_w_for_all_layers_is_compared_layer_by_layer() -> None:
+def test_one_w_for_all_layers_is_compared_layer_by_layer():
     native, codes = fitted(layers=1), drawn(10, layers=1, seed=5)
     wide = codes.expand(-1, 4, -1)
     assert torch.allclose(native.distance(wide), native.distance(codes))
@@ -75,7 +75,7 @@ def test_one_w_for_all_layers_is_compared_layer_by_layer() -> None:
     assert torch.allclose(native.distance(one), native.distance(codes) * (3 + 4) / 4)
 
 
-def test_directions_without_native_variance_count_as_far() -> None:
+def test_directions_without_native_variance_count_as_far():
     flat = drawn(4000, layers=1)
     flat[..., 0] = 7.0
     native = native_codes(flat.split(500), blocks=4)
@@ -86,7 +86,7 @@ def test_directions_without_native_variance_count_as_far() -> None:
     assert found.isfinite().all() and (found > native.distances.max()).all()
 
 
-def test_the_size_of_blocks_does_not_matter_and_bad_samples_are_refused() -> None:
+def test_the_size_of_blocks_does_not_matter_and_bad_samples_are_refused():
     small = native_codes(drawn(4000).split(250), blocks=8)
     torch.testing.assert_close(small.distances, fitted().distances)
     with pytest.raises(DataError, match="6 native codes are too few"):

@@ -6,7 +6,7 @@ import torch
 from idinvert.metrics.dissection import COLOURS, EDGES, STEEP, colour_masks, edge_masks
 
 
-def test_every_pixel_has_the_colour_that_is_nearest() -> None:
+def test_every_pixel_has_the_colour_that_is_nearest():
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, 5, 4), generator=rng, dtype=torch.uint8)
     found = colour_masks(images)
@@ -17,12 +17,12 @@ def test_every_pixel_has_the_colour_that_is_nearest() -> None:
         assert found[n, :, y, x].int().argmax() == distances.argmin()
 
 
-def test_names_are_those_of_their_own_colours() -> None:
+def test_names_are_those_of_their_own_colours():
     images = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)[:, :, None, None]
     assert torch.equal(colour_masks(images)[:, :, 0, 0], torch.eye(len(COLOURS), dtype=torch.bool))
 
 
-def test_edges_are_where_luma_is_steep_by_their_direction() -> None:
+def test_edges_are_where_luma_is_steep_by_their_direction():
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     images[0, :, :, 4:] = 255  # a vertical edge between columns 3 and 4
     images[1, :, 4:, :] = round(255 * 2 * STEEP) - 2  # a horizontal one that is too faint

@@ -11,7 +11,7 @@ SHARES = (0.05, 0.25, 0.5)
 
 
 @pytest.fixture
-def world() -> tuple[torch.Tensor, torch.Tensor]:
+def world():
     """Features [6, 3, 8, 8], and concepts that unit 0 and the negative of unit 1 follow."""
     rng = torch.Generator().manual_seed(0)
     features = torch.randn(6, 3, 8, 8, generator=rng)
@@ -24,18 +24,14 @@ def flat(maps: torch.Tensor, unit: int) -> np.ndarray:
     return maps[:, unit].numpy().ravel()
 
 
-def test_thresholds_are_numpy_s_quantiles_also_of_one_value(
-    world: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_thresholds_are_numpy_s_quantiles_also_of_one_value(world):
     values = world[0].transpose(0, 1).flatten(1)
     expected = np.quantile(values.double().numpy(), [1 - share for share in SHARES], axis=1)
     np.testing.assert_allclose(thresholds(values, SHARES), expected, rtol=0, atol=1e-6)
     assert torch.equal(thresholds(values[:, :1], SHARES), values[:, :1].T.expand(3, -1))
 
 
-def test_iou_and_iqr_are_those_of_every_pixel_counted(
-    world: tuple[torch.Tensor, torch.Tensor],
-) -> None:
+def test_iou_and_iqr_are_those_of_every_pixel_counted(world):
     features, concepts = world
     levels = thresholds(features.transpose(0, 1).flatten(1), SHARES)
     both, active = overlaps(features, levels, concepts)
@@ -57,7 +53,7 @@ def test_iou_and_iqr_are_those_of_every_pixel_counted(
     assert iqr[:, 1, 1].max() == 0, "a unit that is active where a concept is not does not follow"
 
 
-def test_features_are_upsampled_bilinearly_before_the_threshold() -> None:
+def test_features_are_upsampled_bilinearly_before_the_threshold():
     features = torch.tensor([[0.0, 1.0], [0.0, 1.0]])[None, None]
     matrix = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
     upsampled = matrix @ features[0, 0].numpy() @ matrix.T
@@ -68,7 +64,7 @@ def test_features_are_upsampled_bilinearly_before_the_threshold() -> None:
     assert active[:, 0].tolist() == both[:, 0, 0].tolist() == expected
 
 
-def test_neither_a_unit_nor_a_concept_gives_no_score() -> None:
+def test_neither_a_unit_nor_a_concept_gives_no_score():
     zero = torch.zeros(1, 1, 1, dtype=torch.float64)
     assert unit_iou(zero, zero[0], zero[0, 0]).item() == 0
     assert information_quality(zero, zero[0], zero[0, 0], pixels=9).item() == 0

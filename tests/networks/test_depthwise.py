@@ -57,7 +57,7 @@ def penalty(function: Any, x: Tensor, kernel: Tensor, **how: Any) -> tuple[Tenso
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("how", WAYS, ids=str)
-def test_it_equals_torchs_bit_for_bit(how: dict[str, Any], channels_last: bool) -> None:
+def test_it_equals_torchs_bit_for_bit(how, channels_last):
     x = images(channels_last=channels_last)
     ours = penalty(depthwise, x, lopsided(), **how)
     theirs = penalty(torchs, x, lopsided(), **how)
@@ -67,13 +67,13 @@ def test_it_equals_torchs_bit_for_bit(how: dict[str, Any], channels_last: bool) 
 
 
 @pytest.mark.parametrize("how", WAYS, ids=str)
-def test_gradients_are_those_of_differences(how: dict[str, Any]) -> None:
+def test_gradients_are_those_of_differences(how):
     x, kernel = images(torch.float64), lopsided().double()
     assert torch.autograd.gradcheck(lambda x: depthwise(x, kernel, **how), (x,))
     assert torch.autograd.gradgradcheck(lambda x: depthwise(x, kernel, **how), (x,))
 
 
-def test_the_second_order_convolves_no_channel_by_itself() -> None:
+def test_the_second_order_convolves_no_channel_by_itself():
     x = images()
     y = depthwise(x, fir_kernel((1, 3, 3, 1)), padding=2)
     (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
@@ -84,7 +84,7 @@ def test_the_second_order_convolves_no_channel_by_itself() -> None:
     assert counting.seen["aten.convolution_backward.default"] <= 2
 
 
-def test_mixed_precision_leaves_the_second_order_of_full_precision_alone() -> None:
+def test_mixed_precision_leaves_the_second_order_of_full_precision_alone():
     x, kernel = images(), lopsided()
     _, _, expected = penalty(depthwise, x, kernel, **WAYS[0])
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -96,7 +96,7 @@ def test_mixed_precision_leaves_the_second_order_of_full_precision_alone() -> No
     assert torch.equal(second, expected)
 
 
-def test_mixed_precision_gives_a_gradient_of_the_inputs_type() -> None:
+def test_mixed_precision_gives_a_gradient_of_the_inputs_type():
     x = images()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = depthwise(x, lopsided(), padding=2)
@@ -113,14 +113,12 @@ def test_mixed_precision_gives_a_gradient_of_the_inputs_type() -> None:
         (stylegan2_discriminator, "StyleGAN2Discriminator"),
     ],
 )
-def test_r1_of_a_discriminator_is_the_same_and_costs_less(
-    module: Any, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_r1_of_a_discriminator_is_the_same_and_costs_less(module, name, monkeypatch):
     torch.manual_seed(0)
     discriminator = getattr(module, name)(resolution=16, channels=[8, 8, 8])
     real = torch.randn(4, 3, 16, 16).requires_grad_()
 
-    def gradients() -> tuple[list[Tensor], int]:
+    def gradients():
         logits = discriminator(real)
         with Counting() as counting:
             found = torch.autograd.grad(
@@ -136,13 +134,11 @@ def test_r1_of_a_discriminator_is_the_same_and_costs_less(
         assert torch.equal(mine, expected)
 
 
-def test_a_discriminator_takes_the_plain_way_where_no_r1_can_come(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_discriminator_takes_the_plain_way_where_no_r1_can_come(monkeypatch):
     discriminator = stylegan2_discriminator.StyleGAN2Discriminator(resolution=8, channels=[4, 4])
     images = torch.zeros(2, 3, 8, 8)
 
-    def refuse(*_: Any, **__: Any) -> Tensor:
+    def refuse(*_, **__):
         raise AssertionError("no gradient of this pass can be differentiated for R1")
 
     monkeypatch.setattr("idinvert.networks.resample.depthwise", refuse)

@@ -24,12 +24,12 @@ def images(count: int, resolution: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("variant", ["v1", "v2"])
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64])
 @pytest.mark.parametrize("latent", ["w_plus", "w"])
-def test_shapes(variant: str, resolution: int, latent: str) -> None:
+def test_shapes(variant, resolution, latent):
     net = encoder(resolution, variant=variant, latent=latent)
     assert net(images(2, resolution)).shape == (2, 6, 8)
 
 
-def test_one_code_for_all_layers() -> None:
+def test_one_code_for_all_layers():
     net = encoder(latent="w")
     codes = net(images(3))
     assert net.dense.out_features == 8
@@ -37,19 +37,19 @@ def test_one_code_for_all_layers() -> None:
     assert codes[:, 0].std() > 0.1
 
 
-def test_w_plus_layers_differ() -> None:
+def test_w_plus_layers_differ():
     codes = encoder()(images(3))
     assert (codes[:, 0] - codes[:, 1]).abs().max() > 0.1
 
 
-def test_codes_in_training_have_zero_mean_and_unit_variance() -> None:
+def test_codes_in_training_have_zero_mean_and_unit_variance():
     codes = encoder().train()(images(16)).flatten(1)
     assert codes.mean(0).abs().max() < 1e-4
     torch.testing.assert_close(codes.var(0, unbiased=False), torch.ones(48), rtol=2e-2, atol=0)
 
 
 @pytest.mark.parametrize("latent", ["w_plus", "w"])
-def test_offset_is_added(latent: str) -> None:
+def test_offset_is_added(latent):
     net, plain = encoder(offset=True, latent=latent), encoder(latent=latent)
     plain.load_state_dict(net.state_dict())
     w_avg = torch.arange(48.0).view(6, 8)
@@ -60,7 +60,7 @@ def test_offset_is_added(latent: str) -> None:
     torch.testing.assert_close(net.w_offset, w_avg[2].repeat(6, 1))
 
 
-def test_offset_errors() -> None:
+def test_offset_errors():
     with pytest.raises(ConfigError, match=r"latent\.offset=w_avg"):
         encoder().set_offset(torch.zeros(6, 8))
     with pytest.raises(ConfigError, match=r"\(4, 8\).*\(6, 8\)"):
@@ -68,7 +68,7 @@ def test_offset_errors() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "sync", "none"])
-def test_evaluation_is_deterministic_and_each_image_alone(norm: str) -> None:
+def test_evaluation_is_deterministic_and_each_image_alone(norm):
     net = encoder(norm=norm).double()
     x = images(4).double()
     net.train()(x)
@@ -80,7 +80,7 @@ def test_evaluation_is_deterministic_and_each_image_alone(norm: str) -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_the_regulariser_reaches_the_images_in_evaluation_mode() -> None:
+def test_the_regulariser_reaches_the_images_in_evaluation_mode():
     net = encoder().eval().requires_grad_(False)
     x = images(2).requires_grad_()
     net(x).square().sum().backward()
@@ -89,7 +89,7 @@ def test_the_regulariser_reaches_the_images_in_evaluation_mode() -> None:
 
 
 @pytest.mark.parametrize("variant", ["v1", "v2"])
-def test_the_architecture_rebuilds_it(variant: str) -> None:
+def test_the_architecture_rebuilds_it(variant):
     net = encoder(variant=variant, latent="w", offset=True, norm="sync")
     assert net.architecture["backbone"]["class"] == "BaseBackbone"
     assert net.architecture["head"] == variant
@@ -106,7 +106,7 @@ def mapping(*, multi_w: bool, seed: int = 5) -> MappingNetwork:
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_z_goes_through_the_generators_mapping(multi_w: bool) -> None:
+def test_z_goes_through_the_generators_mapping(multi_w):
     m = mapping(multi_w=multi_w)
     net = encoder(latent="z", mapping=m.architecture).eval()
     assert net.dense.out_features == 5
@@ -121,7 +121,7 @@ def test_z_goes_through_the_generators_mapping(multi_w: bool) -> None:
         encoder().z(x)
 
 
-def test_the_mapping_is_a_frozen_copy_that_travels_with_the_encoder() -> None:
+def test_the_mapping_is_a_frozen_copy_that_travels_with_the_encoder():
     m = mapping(multi_w=True)
     net = encoder(latent="z", mapping=m.architecture)
     net.set_mapping(m)
@@ -138,7 +138,7 @@ def test_the_mapping_is_a_frozen_copy_that_travels_with_the_encoder() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
-def test_deltas_start_at_zero_and_are_let_go_one_by_one(norm: str) -> None:
+def test_deltas_start_at_zero_and_are_let_go_one_by_one(norm):
     net = encoder(deltas=True, norm=norm).eval()
     x = images(3)
     codes = net(x)
@@ -157,7 +157,7 @@ def test_deltas_start_at_zero_and_are_let_go_one_by_one(norm: str) -> None:
     torch.testing.assert_close(twin.eval()(x), net(x), rtol=0, atol=0)
 
 
-def test_held_back_deltas_get_no_gradient_and_the_first_step_lets_them_leave_zero() -> None:
+def test_held_back_deltas_get_no_gradient_and_the_first_step_lets_them_leave_zero():
     net = encoder(deltas=True)
     net.set_stage(2)
     target = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -166,7 +166,7 @@ def test_held_back_deltas_get_no_gradient_and_the_first_step_lets_them_leave_zer
     assert (of_layer[:3] > 0).all() and (of_layer[3:] == 0).all()
 
 
-def test_errors() -> None:
+def test_errors():
     with pytest.raises(ConfigError, match=r"'v'.*w_plus.*change latent"):
         encoder(latent="v")
     with pytest.raises(ConfigError, match=r"'z' without a mapping"):

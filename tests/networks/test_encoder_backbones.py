@@ -37,7 +37,7 @@ def images(count: int, resolution: int = 16) -> torch.Tensor:
 
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64, 128, 256, 1024])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_resolution_ends_at_four_pixels(kind: str, resolution: int) -> None:
+def test_every_resolution_ends_at_four_pixels(kind, resolution):
     with torch.device("meta"):
         net = KINDS[kind](resolution=resolution)
         x = torch.empty(2, 3, resolution, resolution)
@@ -52,7 +52,7 @@ def test_every_resolution_ends_at_four_pixels(kind: str, resolution: int) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_last_features_are_those_of_forward(kind: str) -> None:
+def test_the_last_features_are_those_of_forward(kind):
     net = tiny(kind).eval()
     x = images(2)
     torch.testing.assert_close(net.features(x)[4], net(x), rtol=0, atol=0)
@@ -70,7 +70,7 @@ STRIDES = {  # stem, pooling, first blocks of the stages: the table in the docst
 
 
 @pytest.mark.parametrize("resolution", STRIDES)
-def test_small_images_drop_the_earliest_halvings_and_large_ones_add_stages(resolution: int) -> None:
+def test_small_images_drop_the_earliest_halvings_and_large_ones_add_stages(resolution):
     stem, pool, stages = STRIDES[resolution]
     net = tiny("resnet18", resolution=resolution)
     assert net.conv1.stride == (stem, stem) and net.conv1.kernel_size[0] == (7 if stem == 2 else 3)
@@ -83,7 +83,7 @@ def test_small_images_drop_the_earliest_halvings_and_large_ones_add_stages(resol
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
-def test_a_resnet_at_128_is_torchvisions_up_to_its_pooling(depth: int) -> None:
+def test_a_resnet_at_128_is_torchvisions_up_to_its_pooling(depth):
     """The same numbers come out of the same weights, by the same names."""
     net = ResNetBackbone(resolution=128, depth=depth).eval()
     reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).eval()
@@ -100,7 +100,7 @@ def test_a_resnet_at_128_is_torchvisions_up_to_its_pooling(depth: int) -> None:
     torch.testing.assert_close(net(x).flatten(1), reference(x), rtol=1e-10, atol=1e-10)
 
 
-def test_a_mobilenet_at_128_is_torchvisions_without_its_classifier() -> None:
+def test_a_mobilenet_at_128_is_torchvisions_without_its_classifier():
     net = MobileNetBackbone(resolution=128).eval()
     reference = torchvision.models.mobilenet_v2(weights=None).features[:-1].eval()
     theirs = [
@@ -117,7 +117,7 @@ def test_a_mobilenet_at_128_is_torchvisions_without_its_classifier() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "sync", "none"])
 @pytest.mark.parametrize("kind", ["resnet18", "resnet50", "mobilenet"])
-def test_the_three_kinds_of_normalisation(kind: str, norm: str) -> None:
+def test_the_three_kinds_of_normalisation(kind, norm):
     net = tiny(kind, norm=norm)
     norms = [part for part in net.modules() if isinstance(part, BatchNorm)]
     assert not any(isinstance(part, nn.modules.batchnorm._NormBase) for part in net.modules())
@@ -131,7 +131,7 @@ def test_the_three_kinds_of_normalisation(kind: str, norm: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_encoder_of_any_backbone_rebuilds_from_its_architecture(kind: str) -> None:
+def test_an_encoder_of_any_backbone_rebuilds_from_its_architecture(kind):
     net = Encoder(backbone=tiny(kind, norm="sync"), num_layers=6, w_dim=8, norm="sync")
     twin = Encoder(**net.architecture)
     assert twin.architecture == net.architecture and twin.backbone.name == kind
@@ -141,7 +141,7 @@ def test_an_encoder_of_any_backbone_rebuilds_from_its_architecture(kind: str) ->
     torch.testing.assert_close(twin.eval()(x), net(x), rtol=0, atol=0)
 
 
-def test_errors() -> None:
+def test_errors():
     with pytest.raises(ConfigError, match=r"depth 20.*\[18, 34, 50\].*encoder\.backbone\.depth"):
         ResNetBackbone(resolution=16, depth=20)
     for kind in ("resnet18", "mobilenet"):

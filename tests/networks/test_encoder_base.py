@@ -61,7 +61,7 @@ def v2(x: Tensor, state: dict[str, Tensor], depth: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("variant", "reference"), [("v1", v1), ("v2", v2)])
-def test_layer_order(variant: str, reference) -> None:
+def test_layer_order(variant, reference):
     torch.manual_seed(0)
     net = BaseBackbone(resolution=32, variant=variant, channels=4, channels_max=8).double()
     rng = torch.Generator().manual_seed(1)
@@ -81,7 +81,7 @@ def test_layer_order(variant: str, reference) -> None:
         ("v2", [64, 128, 256, 512, 512, 512, 512], 16.7, 58.7),
     ],
 )
-def test_sizes_at_256(variant, widths, conv_millions, dense_millions) -> None:
+def test_sizes_at_256(variant, widths, conv_millions, dense_millions):
     words = ["scale=full", "encoder=base", f"encoder.backbone.variant={variant}"]
     given = ["data=folder", "data.path=FOLDER"]
     node = compose_plain("train", [*words, *given])["encoder"]
@@ -105,14 +105,14 @@ def test_sizes_at_256(variant, widths, conv_millions, dense_millions) -> None:
     )
 
 
-def test_v1_learns_beta_alone_whatever_is_switched_on() -> None:
+def test_v1_learns_beta_alone_whatever_is_switched_on():
     net = BaseBackbone(resolution=8, variant="v1", channels=4).requires_grad_(True)
     names = [name for name, _ in net.named_parameters() if ".norm." in name]
     assert names and all(name.endswith("bias") for name in names)
 
 
 @pytest.mark.parametrize("variant", ["v1", "v2"])
-def test_without_normalisation_signals_keep_their_size(variant: str) -> None:
+def test_without_normalisation_signals_keep_their_size(variant):
     torch.manual_seed(0)
     net = BaseBackbone(resolution=64, variant=variant, channels=16, norm="none")
     assert not [name for name, _ in net.named_parameters() if "norm" in name]
@@ -130,6 +130,6 @@ def test_without_normalisation_signals_keep_their_size(variant: str) -> None:
         ({"resolution": 32, "norm": "layer"}, r"'layer'.*encoder\.norm"),
     ],
 )
-def test_errors_name_the_key(arguments, words) -> None:
+def test_errors_name_the_key(arguments, words):
     with pytest.raises(ConfigError, match=words):
         BaseBackbone(**arguments)

@@ -1,7 +1,6 @@
 """Batch normalisation against torch's own, and over two ranks against one."""
 
 import multiprocessing
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ def batches() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("synchronised", [False, True])
-def test_agrees_with_torch_on_one_rank(synchronised: bool) -> None:
+def test_agrees_with_torch_on_one_rank(synchronised):
     ours = BatchNorm(channels=5, scale=True, synchronised=synchronised).double()
     theirs = nn.BatchNorm2d(5).double()
     with torch.no_grad():
@@ -32,13 +31,13 @@ def test_agrees_with_torch_on_one_rank(synchronised: bool) -> None:
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)
 
 
-def test_beta_alone_has_no_gamma_to_learn_or_to_store() -> None:
+def test_beta_alone_has_no_gamma_to_learn_or_to_store():
     net = batch_norm(channels=5, norm="batch", scale=False)
     assert [name for name, _ in net.named_parameters()] == ["bias"]
     assert set(net.state_dict()) == {"bias", "running_mean", "running_var"}
 
 
-def test_choices() -> None:
+def test_choices():
     assert isinstance(batch_norm(channels=5, norm="none", scale=True), nn.Identity)
     with pytest.raises(ConfigError, match=r"'group'.*encoder\.norm"):
         batch_norm(channels=5, norm="group", scale=True)
@@ -69,7 +68,7 @@ def one_rank(rank: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_two_ranks_equal_one(tmp_path):
     context = multiprocessing.get_context("fork")  # spares two imports of torch
     ranks = [context.Process(target=one_rank, args=(rank, str(tmp_path))) for rank in range(2)]
     for process in ranks:

@@ -1,7 +1,5 @@
 """What holds for any generator: widths, noise, cuts, truncation, the average w."""
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -20,12 +18,12 @@ VARIANTS = [("stylegan", {}), *(("stylegan2", {"connections": each}) for each in
 
 
 @pytest.fixture(params=VARIANTS, ids=str)
-def network(request: pytest.FixtureRequest) -> Any:
+def network(request):
     kind, choices = request.param
     return generator(kind, **choices)
 
 
-def test_resolutions() -> None:
+def test_resolutions():
     assert resolutions(8) == [4, 8]
     assert resolutions(64) == [4, 8, 16, 32, 64]
     for wrong in (4, 0, 48, 100):
@@ -33,7 +31,7 @@ def test_resolutions() -> None:
             resolutions(wrong)
 
 
-def test_widths_by_rule_and_by_list() -> None:
+def test_widths_by_rule_and_by_list():
     rule = widths(256, None, channel_base=32768, channel_max=512)
     assert rule == [512, 512, 512, 512, 512, 256, 128]
     assert widths(16, [7, 5, 3], channel_base=1, channel_max=1) == [7, 5, 3]
@@ -41,7 +39,7 @@ def test_widths_by_rule_and_by_list() -> None:
         widths(16, [7, 5], channel_base=1, channel_max=1)
 
 
-def test_stop_and_resume(network: Any) -> None:
+def test_stop_and_resume(network):
     """Any cut gives the full image, and a state depends on the layers before it alone."""
     w = rand(2, network.num_layers, network.w_dim)
     full = network.synthesis(w)
@@ -65,7 +63,7 @@ def test_stop_and_resume(network: Any) -> None:
         network.synthesis(w, resume=network.synthesis(w, stop=3), stop=2)
 
 
-def test_noise_modes(network: Any) -> None:
+def test_noise_modes(network):
     """Stored, given, drawn and absent noise agree where they must and differ where they must."""
     w = rand(2, network.num_layers, network.w_dim)
     synthesis = network.synthesis
@@ -105,14 +103,14 @@ def test_noise_modes(network: Any) -> None:
             synthesis(w, [wrong, *stored[1:]])
 
 
-def test_drawn_noise_differs_between_images_and_has_the_type_of_the_stored() -> None:
+def test_drawn_noise_differs_between_images_and_has_the_type_of_the_stored():
     stored = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     drawn = noise_map("random", 0, stored=stored, batch=3, rng=torch.Generator().manual_seed(1))
     assert drawn is not None and drawn.shape == (3, 1, 4, 4) and drawn.dtype == torch.float64
     assert not torch.equal(drawn[0], drawn[1])
 
 
-def test_batch_independence(network: Any) -> None:
+def test_batch_independence(network):
     """An image does not depend on its batch mates."""
     w = rand(3, network.num_layers, network.w_dim)
     together = network.synthesis(w)
@@ -124,7 +122,7 @@ def test_batch_independence(network: Any) -> None:
     assert (gradient[[0, 2]] == 0).all() and (gradient[1] != 0).any()
 
 
-def test_every_code_counts(network: Any) -> None:
+def test_every_code_counts(network):
     """Each of the L codes changes the image."""
     w = rand(1, network.num_layers, network.w_dim).requires_grad_()
     (gradient,) = torch.autograd.grad(network.synthesis(w).square().sum(), w)
@@ -132,7 +130,7 @@ def test_every_code_counts(network: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_average(kind: str) -> None:
+def test_average(kind):
     """w_avg is [L, w_dim], saved with the network, and what truncation 0 shows."""
     network = generator(kind, multi_w=True)
     assert network.w_avg.shape == (network.num_layers, network.w_dim)
@@ -151,7 +149,7 @@ def test_average(kind: str) -> None:
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_mapping_gives_one_code_a_layer(kind: str, multi_w: bool) -> None:
+def test_mapping_gives_one_code_a_layer(kind, multi_w):
     network = generator(kind, multi_w=multi_w)
     w = network.mapping(rand(3, 6))
     assert w.shape == (3, 6, 5) and network.multi_w is multi_w
@@ -160,7 +158,7 @@ def test_mapping_gives_one_code_a_layer(kind: str, multi_w: bool) -> None:
 
 @pytest.mark.parametrize(("resolution", "layers"), [(8, 4), (32, 8), (256, 14)])
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_counts(kind: str, resolution: int, layers: int) -> None:
+def test_counts(kind, resolution, layers):
     sides = resolutions(resolution)
     with torch.device("meta"):
         network = generator(kind, resolution=resolution, channels=[2] * len(sides))
@@ -178,24 +176,24 @@ def test_counts(kind: str, resolution: int, layers: int) -> None:
         ("stylegan2", {"conv_clamp": 256.0}),
     ],
 )
-def test_round_trip(kind: str, choices: dict[str, Any]) -> None:
+def test_round_trip(kind, choices):
     check_round_trip(generator(kind, multi_w=True, **choices), rand(2, 6))
 
 
 @pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
-def test_double_backward(kind: str) -> None:
+def test_double_backward(kind):
     """Path-length regularisation differentiates the gradient with respect to w."""
     network = generator(kind, resolution=8, channels=[3, 2])
     check_double_backward(lambda w: network.synthesis(w), rand(2, 4, 5))
 
 
-def test_codes_that_do_not_fit(network: Any) -> None:
+def test_codes_that_do_not_fit(network):
     for shape in ((2, 5), (2, 5, 5), (2, 6, 4)):
         with pytest.raises(ValueError, match=r"expected \[N, 6, 5\]"):
             network.synthesis(rand(*shape))
 
 
-def test_images_that_do_not_fit() -> None:
+def test_images_that_do_not_fit():
     check_images(torch.zeros(2, 3, 8, 8), 8)
     for shape in ((3, 8, 8), (2, 1, 8, 8), (2, 3, 16, 16)):
         with pytest.raises(ValueError, match=r"data\.resolution"):

@@ -7,7 +7,7 @@ from idinvert.errors import ConfigError
 from idinvert.networks.latent_discriminator import LatentDiscriminator
 
 
-def test_four_dense_layers_with_leaky_relu_between() -> None:
+def test_four_dense_layers_with_leaky_relu_between():
     torch.manual_seed(0)
     net = LatentDiscriminator(features=6, width=5).double()
     assert net.architecture == {"features": 6, "width": 5, "depth": 4}
@@ -23,6 +23,6 @@ def test_four_dense_layers_with_leaky_relu_between() -> None:
     torch.testing.assert_close(net(codes), torch.stack(expected), rtol=1e-12, atol=1e-14)
 
 
-def test_errors() -> None:
+def test_errors():
     with pytest.raises(ConfigError, match="depth 1"):
         LatentDiscriminator(features=6, depth=1)

@@ -20,7 +20,7 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=rng, dtype=torch.float64)
 
 
-def test_equal_linear_scales_weight_and_bias_at_run_time() -> None:
+def test_equal_linear_scales_weight_and_bias_at_run_time():
     layer = EqualLinear(5, 3, lr_mul=0.01, bias_init=2.0, gain=1.5).double()
     assert torch.equal(layer.bias.detach(), torch.full((3,), 2.0, dtype=torch.float64))
     x = rand(4, 5)
@@ -32,7 +32,7 @@ def test_equal_linear_scales_weight_and_bias_at_run_time() -> None:
     torch.testing.assert_close(layer(x).detach(), expected)
 
 
-def test_equal_layers_start_with_unit_effective_variance_whatever_lr_mul() -> None:
+def test_equal_layers_start_with_unit_effective_variance_whatever_lr_mul():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         slow = EqualLinear(400, 300, lr_mul=0.01)
@@ -45,7 +45,7 @@ def test_equal_layers_start_with_unit_effective_variance_whatever_lr_mul() -> No
     assert conv(x)[:, :, 1:-1, 1:-1].std().item() == pytest.approx(1, rel=0.05)
 
 
-def test_lr_mul_slows_the_effective_weight() -> None:
+def test_lr_mul_slows_the_effective_weight():
     """One SGD step moves the effective weight by lr_mul² less: the raw gradient and its use."""
     x = rand(1, 4)
     moved = []
@@ -60,7 +60,7 @@ def test_lr_mul_slows_the_effective_weight() -> None:
 
 
 @pytest.mark.parametrize(("size", "bias"), [(1, True), (3, False)])
-def test_equal_conv_scales_by_the_fan_in(size: int, bias: bool) -> None:
+def test_equal_conv_scales_by_the_fan_in(size, bias):
     layer = EqualConv2d(2, 3, kernel_size=size, bias=bias, gain=1.25).double()
     if bias:
         torch.nn.init.normal_(layer.bias)
@@ -76,13 +76,13 @@ def test_equal_conv_scales_by_the_fan_in(size: int, bias: bool) -> None:
     assert y.shape == (1, 3, 4, 4)
 
 
-def test_lrelu() -> None:
+def test_lrelu():
     x = torch.tensor([-2.0, 0.0, 3.0])
     torch.testing.assert_close(lrelu(x), torch.tensor([-0.4, 0.0, 3.0]))
     torch.testing.assert_close(lrelu(x, gain=2.0), torch.tensor([-0.8, 0.0, 6.0]))
 
 
-def test_pixel_norm_gives_unit_mean_square() -> None:
+def test_pixel_norm_gives_unit_mean_square():
     x = rand(3, 6) * 10
     y = pixel_norm(x)
     torch.testing.assert_close(y.square().mean(dim=1), torch.ones(3, dtype=torch.float64))
@@ -93,7 +93,7 @@ def test_pixel_norm_gives_unit_mean_square() -> None:
 @pytest.mark.parametrize(
     ("n", "group", "used", "channels"), [(8, 4, 4, 1), (8, 4, 4, 2), (6, 4, 3, 1), (3, 4, 3, 1)]
 )
-def test_minibatch_stddev(n: int, group: int, used: int, channels: int) -> None:
+def test_minibatch_stddev(n, group, used, channels):
     x = rand(n, 4, 2, 3)
     y = minibatch_stddev(x, group=group, channels=channels)
     assert y.shape == (n, 4 + channels, 2, 3)
@@ -109,7 +109,7 @@ def test_minibatch_stddev(n: int, group: int, used: int, channels: int) -> None:
             torch.testing.assert_close(y[i, 4 + c], expected.expand(2, 3))
 
 
-def test_minibatch_stddev_of_one_image_is_almost_zero_and_has_gradients() -> None:
+def test_minibatch_stddev_of_one_image_is_almost_zero_and_has_gradients():
     x = rand(1, 2, 2, 2).requires_grad_()
     y = minibatch_stddev(x)
     assert y[:, 2].max().item() == pytest.approx(1e-4)
@@ -117,12 +117,12 @@ def test_minibatch_stddev_of_one_image_is_almost_zero_and_has_gradients() -> Non
     assert torch.isfinite(gradient).all()
 
 
-def test_minibatch_stddev_double_backward() -> None:
+def test_minibatch_stddev_double_backward():
     x = rand(4, 2, 2, 1).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: minibatch_stddev(x, group=2), (x,))
 
 
-def test_pixel_norm_is_differentiated_through_the_norm() -> None:
+def test_pixel_norm_is_differentiated_through_the_norm():
     x = rand(2, 3).requires_grad_()
     assert torch.autograd.gradcheck(pixel_norm, (x,))
     (gradient,) = torch.autograd.grad(pixel_norm(x).square().sum(), x)

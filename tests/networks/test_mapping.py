@@ -26,7 +26,7 @@ def by_hand(network: MappingNetwork, z: Tensor, *, lr_mul: float, on_weight: boo
 
 @pytest.mark.parametrize("gain_on", ["activation", "weight"])
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_mapping_is_its_formula(gain_on: str, multi_w: bool) -> None:
+def test_mapping_is_its_formula(gain_on, multi_w):
     network = MappingNetwork(
         z_dim=6, w_dim=5, num_layers=4, depth=3, multi_w=multi_w, lr_mul=0.1, gain_on=gain_on
     ).double()
@@ -44,14 +44,14 @@ def test_mapping_is_its_formula(gain_on: str, multi_w: bool) -> None:
             torch.testing.assert_close(w[:, layer], expected)
 
 
-def test_multi_w_widens_the_last_layer_only() -> None:
+def test_multi_w_widens_the_last_layer_only():
     network = MappingNetwork(z_dim=512, w_dim=512, num_layers=14, depth=2, multi_w=True)
     assert [tuple(layer.weight.shape) for layer in network.layers] == [(512, 512), (7168, 512)]
     single = MappingNetwork(z_dim=512, w_dim=512, num_layers=14, depth=2, multi_w=False)
     assert single.layers[-1].weight.shape == (512, 512)
 
 
-def test_the_repeated_w_can_be_written_to_one_layer_alone() -> None:
+def test_the_repeated_w_can_be_written_to_one_layer_alone():
     network = MappingNetwork(z_dim=2, w_dim=2, num_layers=3, depth=1, multi_w=False)
     with torch.no_grad():
         w = network(torch.ones(1, 2))
@@ -59,7 +59,7 @@ def test_the_repeated_w_can_be_written_to_one_layer_alone() -> None:
     assert (w[:, 1:] != 7).all()
 
 
-def test_round_trip_of_the_architecture() -> None:
+def test_round_trip_of_the_architecture():
     network = MappingNetwork(z_dim=3, w_dim=4, num_layers=2, depth=2, multi_w=True, lr_mul=0.5)
     again = MappingNetwork(**network.architecture)
     again.load_state_dict(network.state_dict())
@@ -67,7 +67,7 @@ def test_round_trip_of_the_architecture() -> None:
     assert torch.equal(again(z), network(z))
 
 
-def test_labels_are_embedded_normalised_and_appended() -> None:
+def test_labels_are_embedded_normalised_and_appended():
     network = MappingNetwork(
         z_dim=6, w_dim=5, num_layers=4, depth=3, multi_w=False, c_dim=3, embed_dim=4, hidden_dim=7
     ).double()
@@ -86,7 +86,7 @@ def test_labels_are_embedded_normalised_and_appended() -> None:
         network(z)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_what_does_not_fit_is_refused():
     network = MappingNetwork(z_dim=3, w_dim=4, num_layers=2, depth=1, multi_w=False)
     with pytest.raises(ValueError, match=r"\[N, 3\]"):
         network(torch.zeros(1, 4))

@@ -57,9 +57,7 @@ def images(count: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_one_to_b_get_a_projection_of_the_features_of_their_side(
-    kind: str, blocks: int
-) -> None:
+def test_blocks_one_to_b_get_a_projection_of_the_features_of_their_side(kind, blocks):
     g = generator(kind)
     e = encoder(g, blocks=blocks)
     x = images()
@@ -88,7 +86,7 @@ def test_blocks_one_to_b_get_a_projection_of_the_features_of_their_side(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_decode_hands_every_map_to_its_input(kind: str) -> None:
+def test_decode_hands_every_map_to_its_input(kind):
     """Moving one block's maps moves G's features from that block on and none before."""
     g = generator(kind)
     e = encoder(g, blocks=2)
@@ -108,7 +106,7 @@ def test_decode_hands_every_map_to_its_input(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_noise_blocks_g_keeps_its_own(kind: str) -> None:
+def test_without_noise_blocks_g_keeps_its_own(kind):
     g = generator(kind)
     e = encoder(g, blocks=0)
     encoding = e.encode(images())
@@ -120,14 +118,14 @@ def test_without_noise_blocks_g_keeps_its_own(kind: str) -> None:
     torch.testing.assert_close(decode(g, same), decode(g, encoding))
 
 
-def test_gradients_reach_the_projections_of_its_blocks() -> None:
+def test_gradients_reach_the_projections_of_its_blocks():
     g = generator("stylegan2")
     e = encoder(g, blocks=3).train()
     decode(g, e.encode(images())).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in e.noise_head.parameters())
 
 
-def test_maps_of_normalised_features_start_with_unit_variance() -> None:
+def test_maps_of_normalised_features_start_with_unit_variance():
     g = generator("stylegan")
     e = encoder(g, blocks=3)
     rng = torch.Generator().manual_seed(0)
@@ -140,7 +138,7 @@ def test_maps_of_normalised_features_start_with_unit_variance() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_maps_can_be_scaled_to_what_they_add_to_g(kind: str) -> None:
+def test_maps_can_be_scaled_to_what_they_add_to_g(kind):
     g = generator(kind)
     factors = [p for name, p in g.synthesis.named_parameters() if "noise" in name]
     for i, factor in enumerate(factors):
@@ -154,7 +152,7 @@ def test_maps_can_be_scaled_to_what_they_add_to_g(kind: str) -> None:
         torch.testing.assert_close(after[i], expected * before[i])
 
 
-def test_the_architecture_rebuilds_it() -> None:
+def test_the_architecture_rebuilds_it():
     g = generator("stylegan")
     net = encoder(g, blocks=2)
     twin = Encoder(**net.architecture)
@@ -165,7 +163,7 @@ def test_the_architecture_rebuilds_it() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_errors() -> None:
+def test_errors():
     g = generator("stylegan2")
     with pytest.raises(ConfigError, match=r"noise_blocks 4.*0 to 3.*encoder\.noise_blocks"):
         encoder(g, blocks=4)

@@ -1,7 +1,5 @@
 """VGG16 and SqueezeNet against torchvision's own modules, with random weights."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -32,7 +30,7 @@ def torchvision_vgg(state: dict[str, Tensor]) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("channel_order", ["bgr", "rgb"])
-def test_vgg_relu4_3(channel_order: str) -> None:
+def test_vgg_relu4_3(channel_order):
     torch.manual_seed(0)
     net = VGG16Features(resize=None, channel_order=channel_order).double()
     x = images(2, 32)
@@ -46,7 +44,7 @@ def test_vgg_relu4_3(channel_order: str) -> None:
     torch.testing.assert_close(net.embed(x), expected.mean((2, 3)), rtol=1e-6, atol=1e-9)
 
 
-def test_vgg_resizes_by_nearest_neighbour() -> None:
+def test_vgg_resizes_by_nearest_neighbour():
     torch.manual_seed(0)
     resized, plain = VGG16Features(resize=48).double(), VGG16Features(resize=None).double()
     plain.load_state_dict(resized.state_dict())
@@ -58,7 +56,7 @@ def test_vgg_resizes_by_nearest_neighbour() -> None:
 
 @pytest.mark.parametrize("layer", [2, 4, 7, 12])
 @pytest.mark.parametrize("input_scale", ["caffe", "torchvision"])
-def test_squeezenet(layer: int, input_scale: str) -> None:
+def test_squeezenet(layer, input_scale):
     torch.manual_seed(0)
     net = SqueezeNetFeatures(layer=layer, input_scale=input_scale).double()
     theirs = squeezenet1_1(weights=None).features.double()
@@ -77,7 +75,7 @@ def test_squeezenet(layer: int, input_scale: str) -> None:
         torch.testing.assert_close(net.embed(x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_squeezenet_resize() -> None:
+def test_squeezenet_resize():
     torch.manual_seed(0)
     net, plain = SqueezeNetFeatures(resize=64), SqueezeNetFeatures()
     plain.load_state_dict(net.state_dict())
@@ -89,7 +87,7 @@ def test_squeezenet_resize() -> None:
 @pytest.mark.parametrize(
     ("kind", "choice"), [(VGG16Features, {"resize": None}), (SqueezeNetFeatures, {"layer": 4})]
 )
-def test_gradients_reach_the_image_and_the_architecture_rebuilds(kind: Any, choice: Any) -> None:
+def test_gradients_reach_the_image_and_the_architecture_rebuilds(kind, choice):
     net = kind(**choice).requires_grad_(False)
     x = images(1, 32).float().requires_grad_()
     net(x).square().mean().backward()
@@ -99,7 +97,7 @@ def test_gradients_reach_the_image_and_the_architecture_rebuilds(kind: Any, choi
     torch.testing.assert_close(twin(x), net(x), rtol=0, atol=0)
 
 
-def test_errors_name_the_key() -> None:
+def test_errors_name_the_key():
     with pytest.raises(ConfigError, match=r"'gbr'.*perceptual\.channel_order"):
         VGG16Features(channel_order="gbr")
     with pytest.raises(ConfigError, match=r"13.*0 to 12.*perceptual\.layer"):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from idinvert.networks.backbone import batch_norm
 from idinvert.networks.batch_norm import (
@@ -32,12 +32,12 @@ def snapshot(net: Any) -> tuple[Any, ...]:
     return state, modes, [norm.momentum for norm in batch_norms(net)], net[0].synchronised
 
 
-def test_they_are_means_and_unbiased_variances_of_batches_in_one_go() -> None:
+def test_they_are_means_and_unbiased_variances_of_batches_in_one_go():
     net: Any = network()
     inputs = [5 + 3 * torch.randn(n, 3, 2, 2) for n in (6, 10)]
     found = mean_of(sum_of_statistics(net, net, inputs), 2)
 
-    def of(values: list[Tensor], name: str) -> None:
+    def of(values, name):
         flat = [value.double().transpose(0, 1).flatten(1) for value in values]  # [C, N h w]
         mean = sum(value.mean(1) for value in flat) / 2
         variance = sum(value.var(1, unbiased=True) for value in flat) / 2
@@ -58,11 +58,11 @@ def test_they_are_means_and_unbiased_variances_of_batches_in_one_go() -> None:
         assert torch.equal(value, found[name].float())
 
 
-def test_the_network_is_left_as_it_was_even_by_an_error() -> None:
+def test_the_network_is_left_as_it_was_even_by_an_error():
     net = network()
     before = snapshot(net)
 
-    def fails(_: Tensor) -> None:
+    def fails(_):
         net(torch.randn(4, 3, 2, 2))
         raise RuntimeError
 
@@ -77,7 +77,7 @@ def test_the_network_is_left_as_it_was_even_by_an_error() -> None:
             assert attempt in (0, 1)
 
 
-def test_batches_are_equal_parts_and_none_is_too_small() -> None:
+def test_batches_are_equal_parts_and_none_is_too_small():
     assert [len(part) for part in batches(1000)] == [125] * 8
     for count in range(2, 1200):
         parts = [len(part) for part in batches(count)]
@@ -85,7 +85,7 @@ def test_batches_are_equal_parts_and_none_is_too_small() -> None:
         assert min(parts) >= min(count, 83) and max(parts) < 190
 
 
-def test_no_batches_sum_up_to_zero() -> None:
+def test_no_batches_sum_up_to_zero():
     net = network()
     sums = sum_of_statistics(net, net, [])
     assert set(sums) == {f"{n}.running_{kind}" for n in (0, 2) for kind in ("mean", "var")}

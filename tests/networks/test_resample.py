@@ -58,14 +58,14 @@ def zeros_between(x: Tensor) -> Tensor:
     return y
 
 
-def test_kernel_sums_to_one_and_is_the_outer_product() -> None:
+def test_kernel_sums_to_one_and_is_the_outer_product():
     kernel = fir_kernel((1, 2, 1))
     expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     assert torch.equal(kernel, expected)
     assert fir_kernel((1, 3, 3, 1)).sum() == 1
 
 
-def test_fir_with_padding_stride_and_gain() -> None:
+def test_fir_with_padding_stride_and_gain():
     x, kernel = rand(2, 3, 7, 6), smooth()
     full = slow_convolution(x, each_channel(kernel, 3))
     # "full" equals padding by k − 1 = 3; padding 2 loses one sample on every side.
@@ -75,7 +75,7 @@ def test_fir_with_padding_stride_and_gain() -> None:
     )
 
 
-def test_blur_keeps_the_size() -> None:
+def test_blur_keeps_the_size():
     x, kernel = rand(2, 2, 5, 4), fir_kernel((1, 2, 1)).double()
     full = slow_convolution(x, each_channel(kernel, 2))
     torch.testing.assert_close(blur(x, kernel), full[:, :, 1:-1, 1:-1])
@@ -83,25 +83,25 @@ def test_blur_keeps_the_size() -> None:
         blur(x, smooth())
 
 
-def test_upsample_is_zeros_between_then_the_filter() -> None:
+def test_upsample_is_zeros_between_then_the_filter():
     x = rand(2, 3, 4, 5)
     full = slow_convolution(zeros_between(x), each_channel(4 * smooth(), 3))
     # NVlabs pad by (2, 1) before the filter: of the "full" output, samples 1 … 2H.
     torch.testing.assert_close(upsample(x, smooth()), full[:, :, 1:9, 1:11])
 
 
-def test_upsample_keeps_a_constant_inside() -> None:
+def test_upsample_keeps_a_constant_inside():
     y = upsample(torch.ones(1, 1, 6, 6), fir_kernel((1, 3, 3, 1)))
     torch.testing.assert_close(y[:, :, 2:-2, 2:-2], torch.ones(1, 1, 8, 8))
 
 
-def test_downsample_is_the_filter_then_every_second_sample() -> None:
+def test_downsample_is_the_filter_then_every_second_sample():
     x = rand(2, 3, 8, 6)
     full = slow_convolution(x, each_channel(smooth(), 3))
     torch.testing.assert_close(downsample(x, smooth()), full[:, :, 2:-2:2, 2:-2:2])
 
 
-def test_conv_up_is_zeros_between_then_convolution_then_the_filter() -> None:
+def test_conv_up_is_zeros_between_then_convolution_then_the_filter():
     x, weight = rand(2, 3, 4, 3), rand(5, 3, 3, 3, seed=1)
     full = slow_convolution(zeros_between(x), weight)[:, :, :-1, :-1]  # the last zeros add nothing
     full = slow_convolution(full, each_channel(4 * smooth(), 5))
@@ -110,7 +110,7 @@ def test_conv_up_is_zeros_between_then_convolution_then_the_filter() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_conv_down_is_the_filter_then_every_second_convolution(size: int) -> None:
+def test_conv_down_is_the_filter_then_every_second_convolution(size):
     x, weight, bias = rand(2, 3, 8, 6), rand(5, 3, size, size, seed=1), rand(5, seed=2)
     full = slow_convolution(x, each_channel(smooth(), 3))
     full = slow_convolution(full, weight.flip((2, 3)))  # conv2d correlates
@@ -120,7 +120,7 @@ def test_conv_down_is_the_filter_then_every_second_convolution(size: int) -> Non
     torch.testing.assert_close(conv_down(x, weight, smooth(), bias=bias), expected)
 
 
-def test_box_conv_up_is_nearest_upsampling_then_convolution() -> None:
+def test_box_conv_up_is_nearest_upsampling_then_convolution():
     x, weight = rand(2, 3, 4, 5), rand(4, 3, 3, 3, seed=1)
     nearest = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     expected = F.conv2d(nearest, weight, padding=1)
@@ -130,7 +130,7 @@ def test_box_conv_up_is_nearest_upsampling_then_convolution() -> None:
     assert not torch.allclose(expected, mirrored)
 
 
-def test_box_conv_up_unflipped_is_the_fused_layer_written_out() -> None:
+def test_box_conv_up_unflipped_is_the_fused_layer_written_out():
     x, weight = rand(1, 2, 3, 3), rand(2, 2, 3, 3, seed=1)
     padded = F.pad(weight, (1, 1, 1, 1)).numpy()
     wide = np.zeros((2, 2, 4, 4))
@@ -142,14 +142,14 @@ def test_box_conv_up_unflipped_is_the_fused_layer_written_out() -> None:
     torch.testing.assert_close(box_conv_up(x, weight, flip=False), full[:, :, 1:7, 1:7])
 
 
-def test_box_conv_down_is_convolution_then_the_mean_of_four() -> None:
+def test_box_conv_down_is_convolution_then_the_mean_of_four():
     x, weight, bias = rand(2, 3, 6, 8), rand(4, 3, 3, 3, seed=1), rand(4, seed=2)
     expected = F.avg_pool2d(F.conv2d(x, weight, bias, padding=1), 2)
     torch.testing.assert_close(box_conv_down(x, weight, bias=bias), expected)
 
 
 @pytest.mark.parametrize("name", ["upsample", "conv_up", "conv_down", "box_up", "box_down", "blur"])
-def test_double_backward(name: str) -> None:
+def test_double_backward(name):
     x = rand(1, 2, 4, 4).requires_grad_()
     weight = rand(2, 2, 3, 3, seed=1).requires_grad_()
     odd = fir_kernel((1, 2, 1)).double()
@@ -174,13 +174,11 @@ def filters(kind: str) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["up", "down", "shortcut"])
-def test_what_a_gpu_folds_is_the_same_function_to_the_second_order(
-    monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_what_a_gpu_folds_is_the_same_function_to_the_second_order(monkeypatch, kind):
     x, weight = rand(2, 4, 6, 8).requires_grad_(), rand(3, 4, 3, 3, seed=1).requires_grad_()
     work = filters(kind)
 
-    def orders() -> list[Tensor]:
+    def orders():
         y = work(x, weight)
         first = torch.autograd.grad(y.sin().sum(), x, create_graph=True)[0]
         second = torch.autograd.grad(first.square().sum(), (x, weight))

@@ -16,7 +16,7 @@ def network(**changes: Any) -> Segmenter:
     return Segmenter(**({"resolution": 16, "classes": CLASSES, "width": 8, "deep": 8} | changes))
 
 
-def test_a_logit_a_class_and_pixel_whatever_the_batch() -> None:
+def test_a_logit_a_class_and_pixel_whatever_the_batch():
     net, x = network(), torch.rand(3, 3, 16, 16) * 2 - 1
     logits = net(x)
     assert logits.shape == (3, 3, 16, 16)
@@ -26,14 +26,14 @@ def test_a_logit_a_class_and_pixel_whatever_the_batch() -> None:
     torch.testing.assert_close(net.train()(x), net.eval()(x), rtol=0, atol=0)
 
 
-def test_every_parameter_moves_a_class_s_area_and_every_pixel_can() -> None:
+def test_every_parameter_moves_a_class_s_area_and_every_pixel_can():
     net, x = network(), (torch.rand(2, 3, 16, 16) * 2 - 1).requires_grad_()
     net(x).softmax(1)[:, 1].mean().backward()
     assert x.grad is not None and (x.grad.abs().sum(1) > 0).all()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_it_is_rebuilt_from_its_architecture_and_small() -> None:
+def test_it_is_rebuilt_from_its_architecture_and_small():
     net = network()
     twin = Segmenter(**net.architecture)
     assert twin.load_state_dict(net.state_dict()).missing_keys == []
@@ -51,11 +51,11 @@ def test_it_is_rebuilt_from_its_architecture_and_small() -> None:
         ({"classes": ("sky", "sky")}, "two or more different names"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         network(**changes)
 
 
-def test_images_of_another_size_are_refused() -> None:
+def test_images_of_another_size_are_refused():
     with pytest.raises(ConfigError, match=r"expected\s+16x16.*segmenter\.path"):
         network()(torch.zeros(1, 3, 32, 32))

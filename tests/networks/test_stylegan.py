@@ -59,28 +59,28 @@ def by_hand(generator: StyleGANGenerator, w: Tensor, *, fused_from: int) -> Tens
 
 
 @pytest.mark.parametrize("fused_from", [8, 16, 128])
-def test_synthesis_equals_the_layers_written_out(fused_from: int) -> None:
+def test_synthesis_equals_the_layers_written_out(fused_from):
     generator = small(fused_from=fused_from)
     w = rand(2, 6, 5)
     expected = by_hand(generator, w, fused_from=fused_from)
     torch.testing.assert_close(generator.synthesis(w).detach(), expected)
 
 
-def test_fused_from_is_no_idle_choice() -> None:
+def test_fused_from_is_no_idle_choice():
     w = rand(1, 6, 5)
     images = [small(fused_from=side).synthesis(w) for side in (8, 16, 128)]
     assert not torch.allclose(images[0], images[1])
     assert not torch.allclose(images[1], images[2])
 
 
-def test_final_tanh() -> None:
+def test_final_tanh():
     w = rand(2, 6, 5)
     bounded = small(final_tanh=True)
     torch.testing.assert_close(bounded.synthesis(w), small().synthesis(w).tanh())
     assert small().synthesis(w).abs().max() > 1  # else the test shows little
 
 
-def test_style_sets_mean_and_deviation_of_every_map() -> None:
+def test_style_sets_mean_and_deviation_of_every_map():
     layer = awake(Epilogue(3, w_dim=4))
     w = rand(2, 4)
     y = layer(10 * rand(2, 3, 8, 8, seed=1) + 5, w, None)
@@ -89,7 +89,7 @@ def test_style_sets_mean_and_deviation_of_every_map() -> None:
     torch.testing.assert_close(y.std(dim=(2, 3), correction=0), (scale + 1).abs())
 
 
-def test_initial_state() -> None:
+def test_initial_state():
     synthesis = StyleGANGenerator(resolution=8, z_dim=4, w_dim=4, channels=[4, 3]).synthesis
     assert (synthesis.const == 1).all()
     for layer in synthesis.epilogues:
@@ -97,7 +97,7 @@ def test_initial_state() -> None:
     assert synthesis.epilogues[3].noise_weight.shape == (3,)  # one weight a map
 
 
-def test_the_paper_counts_at_256() -> None:
+def test_the_paper_counts_at_256():
     """Sec. 6.3: a code of 14 × 512 = 7,168 numbers; with all noise maps 181,920."""
     with torch.device("meta"):
         generator = StyleGANGenerator(resolution=256, multi_w=True)
@@ -110,7 +110,7 @@ def test_the_paper_counts_at_256() -> None:
     assert widths == [512, 512, 512, 512, 256, 128, 64]
 
 
-def test_image_of_a_state_comes_last() -> None:
+def test_image_of_a_state_comes_last():
     generator, w = small(), rand(1, 6, 5)
     assert all(generator.synthesis(w, stop=k).image is None for k in range(6))
     torch.testing.assert_close(generator.synthesis(w, stop=6).image, generator.synthesis(w))

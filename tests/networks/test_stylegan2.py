@@ -62,13 +62,13 @@ def by_hand(generator: StyleGAN2Generator, w: Tensor) -> Tensor:
     return image
 
 
-def test_synthesis_equals_the_layers_written_out() -> None:
+def test_synthesis_equals_the_layers_written_out():
     generator = small()
     w = rand(2, 6, 5)
     torch.testing.assert_close(generator.synthesis(w).detach(), by_hand(generator, w))
 
 
-def test_clamp_bounds_and_changes_the_image_only_where_it_bites() -> None:
+def test_clamp_bounds_and_changes_the_image_only_where_it_bites():
     w = rand(2, 6, 5)
     plain, loose, tight = small(), small(conv_clamp=256.0), small(conv_clamp=0.1)
     torch.testing.assert_close(loose.synthesis(w), plain.synthesis(w))
@@ -77,7 +77,7 @@ def test_clamp_bounds_and_changes_the_image_only_where_it_bites() -> None:
     assert state.image.abs().max() < 0.3  # two ToRGB of at most 0.1, upsampled
 
 
-def test_parameters_at_full_scale_are_config_f() -> None:
+def test_parameters_at_full_scale_are_config_f():
     """30.37 M parameters at 1024 px, as NVlabs print for config F (noise and w_avg apart)."""
     with torch.device("meta"):
         generator = StyleGAN2Generator(resolution=1024)
@@ -85,7 +85,7 @@ def test_parameters_at_full_scale_are_config_f() -> None:
     assert generator.num_layers == 18
 
 
-def test_images_start_at_unit_scale() -> None:
+def test_images_start_at_unit_scale():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         generator = StyleGAN2Generator(resolution=16, z_dim=32, w_dim=32, channels=[32, 32, 32])
@@ -94,7 +94,7 @@ def test_images_start_at_unit_scale() -> None:
     assert 0.3 < deviation < 3
 
 
-def test_image_of_a_state_holds_what_was_shown() -> None:
+def test_image_of_a_state_holds_what_was_shown():
     generator, w = small(), rand(1, 6, 5)
     assert generator.synthesis(w, stop=1).image is None
     assert generator.synthesis(w, stop=2).image.shape == (1, 3, 4, 4)
@@ -103,7 +103,7 @@ def test_image_of_a_state_holds_what_was_shown() -> None:
 
 
 @pytest.mark.parametrize(("connections", "count"), [("skip", 3), ("resnet", 1), ("orig", 1)])
-def test_layers_of_each_architecture(connections: str, count: int) -> None:
+def test_layers_of_each_architecture(connections, count):
     generator = small(connections=connections)
     assert len(generator.synthesis.to_rgb) == count
     assert len(generator.synthesis.shortcuts) == (2 if connections == "resnet" else 0)
@@ -112,7 +112,7 @@ def test_layers_of_each_architecture(connections: str, count: int) -> None:
     assert (state.shortcut is None) is (connections != "resnet")
 
 
-def test_a_residual_block_keeps_the_scale() -> None:
+def test_a_residual_block_keeps_the_scale():
     """Both branches of a sum are scaled by √½ (NVlabs' order: clamp to the bound times √½)."""
     generator = small(connections="resnet", conv_clamp=0.1)
     state = generator.synthesis(rand(2, 6, 5), stop=4)  # the first convolution of 16 px is done
@@ -122,7 +122,7 @@ def test_a_residual_block_keeps_the_scale() -> None:
     assert after.abs().max().item() == pytest.approx(0.1 * math.sqrt(0.5))
 
 
-def test_labels() -> None:
+def test_labels():
     generator = small(c_dim=3, embed_dim=4, mapping_width=7)
     z, c = rand(2, 6), rand(2, 3, seed=1)
     w = generator.mapping(z, c)
@@ -134,6 +134,6 @@ def test_labels() -> None:
     check_round_trip(generator, z, c)
 
 
-def test_unknown_connections_are_refused() -> None:
+def test_unknown_connections_are_refused():
     with pytest.raises(ValueError, match=r"connections='unet'.*generator\.connections"):
         small(connections="unet")

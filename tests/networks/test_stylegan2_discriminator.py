@@ -56,7 +56,7 @@ def by_hand(network: StyleGAN2Discriminator, x: Tensor, clamp: float | None) -> 
 
 
 @pytest.mark.parametrize("clamp", [None, 0.2])
-def test_logits_equal_the_layers_written_out(clamp: float | None) -> None:
+def test_logits_equal_the_layers_written_out(clamp):
     network = small(mbstd_group=2, conv_clamp=clamp)
     x = rand(4, 3, 16, 16)
     logits = network(x)
@@ -68,7 +68,7 @@ BOTH = pytest.mark.parametrize("kind", ["stylegan", "stylegan2"])
 
 
 @BOTH
-def test_without_minibatch_stddev_images_are_judged_alone(kind: str) -> None:
+def test_without_minibatch_stddev_images_are_judged_alone(kind):
     x = rand(4, 3, 16, 16)
     alone = small_discriminator(kind, mbstd_channels=0)
     together = torch.cat([alone(x[i : i + 1]) for i in range(4)])
@@ -79,24 +79,24 @@ def test_without_minibatch_stddev_images_are_judged_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
-def test_any_batch_size(n: int) -> None:
+def test_any_batch_size(n):
     assert torch.isfinite(small()(rand(n, 3, 16, 16))).all()
 
 
 @BOTH
-def test_double_backward(kind: str) -> None:
+def test_double_backward(kind):
     """R1 differentiates the gradient with respect to the images."""
     network = small_discriminator(kind, resolution=8, channels=[3, 2])
     check_double_backward(network, rand(2, 3, 8, 8))
 
 
-def test_r1_reaches_every_weight_with_the_right_gradient() -> None:
+def test_r1_reaches_every_weight_with_the_right_gradient():
     """The derivative of ‖∇_x D‖² along a direction of all parameters, against differences."""
     network = small(resolution=8, channels=[3, 2])
     x = rand(2, 3, 8, 8).requires_grad_()
     parameters = [p for p in network.parameters() if p is not network.out.bias]
 
-    def penalty() -> Tensor:
+    def penalty():
         (gradient,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
         return gradient.square().sum()
 
@@ -115,7 +115,7 @@ def test_r1_reaches_every_weight_with_the_right_gradient() -> None:
 
 
 @pytest.mark.parametrize("connections", ["skip", "orig"])
-def test_other_architectures(connections: str) -> None:
+def test_other_architectures(connections):
     """The images and gradients of their layers are checked in tests/checkpoints/families."""
     network = small(connections=connections, mbstd_group=None)
     assert all(block.skip is None for block in network.blocks)
@@ -126,14 +126,14 @@ def test_other_architectures(connections: str) -> None:
     )
 
 
-def test_whole_batch_as_one_group() -> None:
+def test_whole_batch_as_one_group():
     x = rand(6, 3, 16, 16)
     torch.testing.assert_close(small(mbstd_group=None)(x), small(mbstd_group=6)(x))
     assert not torch.allclose(small(mbstd_group=None)(x), small(mbstd_group=3)(x))
 
 
 @pytest.mark.parametrize("depth", [0, 2])
-def test_labels_are_projected(depth: int) -> None:
+def test_labels_are_projected(depth):
     network = small(c_dim=3, cmap_dim=4, cmap_depth=depth, cmap_lr_mul=0.5)
     x, c = rand(4, 3, 16, 16), rand(4, 3, seed=1)
     logits = network(x, c)
@@ -159,18 +159,18 @@ def test_labels_are_projected(depth: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "choices"), [("stylegan", {}), ("stylegan2", {"conv_clamp": 256.0})]
 )
-def test_round_trip(kind: str, choices: dict[str, float]) -> None:
+def test_round_trip(kind, choices):
     network = small_discriminator(kind, mbstd_group=2, **choices)
     check_round_trip(network, rand(2, 3, 16, 16))
 
 
-def test_parameters_at_full_scale_are_config_f() -> None:
+def test_parameters_at_full_scale_are_config_f():
     with torch.device("meta"):
         network = StyleGAN2Discriminator(resolution=1024)
     assert sum(p.numel() for p in network.parameters()) == 29_012_513
 
 
 @BOTH
-def test_images_that_do_not_fit_are_refused(kind: str) -> None:
+def test_images_that_do_not_fit_are_refused(kind):
     with pytest.raises(ValueError, match=r"\[N, 3, 16, 16\]"):
         small_discriminator(kind)(rand(1, 3, 8, 8))

@@ -45,7 +45,7 @@ def by_hand(network: StyleGANDiscriminator, x: Tensor) -> Tensor:
     return (x @ weight("out", 1.0).T + p["out.bias"])[:, 0]
 
 
-def test_logits_equal_the_layers_written_out() -> None:
+def test_logits_equal_the_layers_written_out():
     network = small(mbstd_group=2)
     x = rand(4, 3, 16, 16)
     logits = network(x)
@@ -53,7 +53,7 @@ def test_logits_equal_the_layers_written_out() -> None:
     torch.testing.assert_close(logits.detach(), by_hand(network, x))
 
 
-def test_widths_at_256_are_the_papers() -> None:
+def test_widths_at_256_are_the_papers():
     with torch.device("meta"):
         network = StyleGANDiscriminator(resolution=256)
     assert network.from_rgb.weight.shape == (64, 3, 1, 1)

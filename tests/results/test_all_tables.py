@@ -3,7 +3,6 @@
 import copy
 import csv
 import functools
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,13 +47,13 @@ def records_of(table: Table | Curves) -> list[Record]:
     return [record_for(place.where, value=0.5 + index) for index, place in enumerate(places)]
 
 
-def test_all_of_the_papers_tables_and_curves_are_there() -> None:
+def test_all_of_the_papers_tables_and_curves_are_there():
     assert [name.split("_")[0] for name in TABLES] == [f"table{k}" for k in range(1, 8)]
     assert [name.split("_")[0] for name in CURVES] == ["fig03", "fig10", "fig14"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_records_it_says_what_to_do(name: str) -> None:
+def test_without_records_it_says_what_to_do(name):
     for scale in ("miniature", "full"):
         table = table_of(name, scale)
         text = page(filled(table, []))
@@ -67,7 +66,7 @@ def test_without_records_it_says_what_to_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_stored_records_fill_every_cell(name: str, tmp_path: Path) -> None:
+def test_stored_records_fill_every_cell(name, tmp_path):
     table = table_of(name)
     assert isinstance(table, Table)
     for record in records_of(table):
@@ -105,7 +104,7 @@ def test_stored_records_fill_every_cell(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_stored_records_draw_every_line(name: str, tmp_path: Path) -> None:
+def test_stored_records_draw_every_line(name, tmp_path):
     curves = table_of(name)
     for record in records_of(curves):
         append(tmp_path / "records.jsonl", record)
@@ -122,7 +121,7 @@ def test_stored_records_draw_every_line(name: str, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} == {p.name for p in paths}
 
 
-def test_a_new_encoder_is_one_line() -> None:
+def test_a_new_encoder_is_one_line():
     plain = spec("table3_encoders")
     plain["rows"].append({"label": "EffNet", "fill": {"encoder": "effnet"}})
     table = described(plain, scale="miniature")
@@ -137,7 +136,7 @@ def test_a_new_encoder_is_one_line() -> None:
     assert "| Base | — " in page(shown)
 
 
-def test_a_new_data_set_is_one_line() -> None:
+def test_a_new_data_set_is_one_line():
     plain = spec("table1_methods")
     plain["groups"].append({"label": "Cat", "data": {"miniature": "cats_mini"}, "paper_data": "–"})
     table = described(plain, scale="miniature")
@@ -145,7 +144,7 @@ def test_a_new_data_set_is_one_line() -> None:
     assert "## Cat" in page(filled(table, []))
 
 
-def test_another_scale_is_another_table() -> None:
+def test_another_scale_is_another_table():
     table = table_of("table6_noise", "full")
     assert len(table.trainings()) == 8, "all seven blocks and none"
     records = records_of(table_of("table6_noise"))

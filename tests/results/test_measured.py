@@ -23,12 +23,12 @@ def committed(folder: Path, written: Path) -> Path:
     return folder / (f"table{written.suffix}" if folder.name[:5] == "table" else written.name)
 
 
-def test_tables_were_measured() -> None:
+def test_tables_were_measured():
     assert {"table1_methods", "fig10_lambda_dom"} <= {folder.name for folder in MEASURED}
 
 
 @pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: folder.name)
-def test_records_give_the_table_that_stands_there(folder: Path, tmp_path: Path) -> None:
+def test_records_give_the_table_that_stands_there(folder, tmp_path):
     spec = compose_plain("evaluate", [f"table={folder.name}"])["table"]
     table = described(spec, scale="miniature", expected=expected_choices)
     shown = with_training(filled(table, read_records(folder)), tmp_path)
@@ -40,7 +40,7 @@ def test_records_give_the_table_that_stands_there(folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("folder", MEASURED, ids=lambda folder: folder.name)
-def test_records_name_no_place_of_one_machine(folder: Path) -> None:
+def test_records_name_no_place_of_one_machine(folder):
     text = (folder / "records.jsonl").read_text()
     for place in ("/tmp/", "/home/", "/work/", "/root/"):
         assert place not in text

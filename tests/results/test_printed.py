@@ -86,7 +86,7 @@ BOTH = (("StyleGAN", OF_RECONSTRUCTION), ("StyleGAN2", OF_RECONSTRUCTION))
         ("table5_retraining", TABLE5, 4, BOTH),
     ],
 )
-def test_rows_are_the_papers(name, printed, rows, places) -> None:
+def test_rows_are_the_papers(name, printed, rows, places):
     found = table(name).rows
     assert len(found) == rows
     assert {row.label.split(",")[0] for row in found} == set(printed)
@@ -95,7 +95,7 @@ def test_rows_are_the_papers(name, printed, rows, places) -> None:
         assert values == numbers(printed[row.label.split(",")[0]]), row.label
 
 
-def test_table_6() -> None:
+def test_table_6():
     rows = {row.label: row for row in table("table6_noise").rows}
     assert set(rows) == {f"B-{k}" for k in range(8)} and not rows["B-0"].printed
     for column, text in TABLE6.items():
@@ -105,7 +105,7 @@ def test_table_6() -> None:
     assert printed_text(rows["B-5"].printed["Face"]["Reconstruction MSE"], 3) == "0.010"
 
 
-def test_table_7() -> None:
+def test_table_7():
     rows = table("table7_datasets").rows
     assert [row.label.split(", ")[1] for row in rows] == ["encoder", "in-domain inversion"]
     for row in rows:
@@ -115,13 +115,13 @@ def test_table_7() -> None:
             assert found == numbers(text), (row.label, name)
 
 
-def test_figure_10_has_the_weights_and_the_points_of_the_tables() -> None:
+def test_figure_10_has_the_weights_and_the_points_of_the_tables():
     lines = spec("fig10_lambda_dom")["lines"]
     assert [line["values"] for line in lines] == [[0, 0.5, 2, 5, 10, 20, 40]] * 2
     assert [line["printed"] for line in lines] == [[[2, 17.36]], [[2, 100 * 0.053]]]
 
 
-def test_a_file_has_the_name_that_it_says() -> None:
+def test_a_file_has_the_name_that_it_says():
     for path in sorted(GROUPS.glob("*.yaml")):
         assert spec(path.stem)["name"] == path.stem
         assert path.read_text().splitlines()[0] == f"# python evaluate.py table={path.stem}"

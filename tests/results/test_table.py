@@ -42,7 +42,7 @@ def place_of(table: Table, row: int = 0, column: int = 0) -> Place:
     return table.place(table.rows[row], table.groups[0], table.columns[column])
 
 
-def test_a_table_is_fitted_to_its_scale() -> None:
+def test_a_table_is_fitted_to_its_scale():
     small, full = table_of(SPEC), table_of(SPEC, "full")
     assert place_of(small).where == {
         "task": "reconstruction",
@@ -87,14 +87,14 @@ def test_a_table_is_fitted_to_its_scale() -> None:
         (lambda s: s.update(kind="pie"), "table.kind is 'pie': expected table or curve"),
     ],
 )
-def test_mistakes_are_named_with_their_place(change, message) -> None:
+def test_mistakes_are_named_with_their_place(change, message):
     spec = copy.deepcopy(SPEC)
     change(spec)
     with pytest.raises(ConfigError, match=message):
         described(spec, scale="miniature")
 
 
-def test_a_row_selects_what_its_overrides_say() -> None:
+def test_a_row_selects_what_its_overrides_say():
     spec = copy.deepcopy(SPEC)
     spec["rows"][0]["evaluate"] = ["inversion.lr={lr}", "inversion.seed=null"]
     spec["fill"] = {"lr": 0.01}
@@ -106,7 +106,7 @@ def test_a_row_selects_what_its_overrides_say() -> None:
         assert f"inversion.lr={lr}" in place.evaluate
 
 
-def test_what_is_shared_stands_once_and_the_nearest_word_counts() -> None:
+def test_what_is_shared_stands_once_and_the_nearest_word_counts():
     spec = copy.deepcopy(SPEC)
     spec["fill"] = {"generator": "one", "encoder": "base"}
     spec["scales"]["miniature"]["train"] = []
@@ -121,7 +121,7 @@ def test_what_is_shared_stands_once_and_the_nearest_word_counts() -> None:
     assert table.trainings() == [place_of(table).train], "none for what cannot be"
 
 
-def test_a_group_may_have_some_of_the_columns_and_columns_share_a_label() -> None:
+def test_a_group_may_have_some_of_the_columns_and_columns_share_a_label():
     spec = copy.deepcopy(SPEC)
     spec["columns"] += [
         {"part": part, "label": "FID", "metric": "fid", "better": "down", "task": task}
@@ -135,7 +135,7 @@ def test_a_group_may_have_some_of_the_columns_and_columns_share_a_label() -> Non
     assert tasks == ["reconstruction", "interpolation"]
 
 
-def test_as_a_grid_it_has_a_line_a_method_with_measured_beside_printed_values() -> None:
+def test_as_a_grid_it_has_a_line_a_method_with_measured_beside_printed_values():
     spec = copy.deepcopy(SPEC)
     spec["columns"].insert(0, {"label": "FID", "metric": ["fid", "fd_x"], "better": "down"})
     theirs = {"where": {"run": "b"}, "printed": {"Face": {"FID": 18.6}}}
@@ -160,7 +160,7 @@ def test_as_a_grid_it_has_a_line_a_method_with_measured_beside_printed_values() 
     assert records_of(shown) == [mine]
 
 
-def test_the_best_of_a_column_that_aims_at_native_codes_is_the_nearest_to_one() -> None:
+def test_the_best_of_a_column_that_aims_at_native_codes_is_the_nearest_to_one():
     spec = copy.deepcopy(SPEC)
     spec["columns"] = [{"label": "d", "metric": "code_distance", "better": "native", "ours": True}]
     values = {"near": 1.25, "mean": 0.5, "far": 60.0}

@@ -52,7 +52,7 @@ def turned(
         (BEDROOMS, "curtains", LOW_TO_HIGH, {"window": 1.0}, Drawn.shares, "curtain", 0),
     ],
 )
-def test_a_label_moves_a_part(renderer, name, values, others, measure, part, least) -> None:
+def test_a_label_moves_a_part(renderer, name, values, others, measure, part, least):
     found = measure(turned(renderer, name, values, **others), part).double()
     steps = found.diff() if least >= 0 else -found.diff()
     assert (steps > abs(least)).all(), found
@@ -69,7 +69,7 @@ def test_a_label_moves_a_part(renderer, name, values, others, measure, part, lea
         (BEDROOMS, "bed_width", (-1.0, 1.0), {}, "bedding", 1.2),
     ],
 )
-def test_a_label_enlarges_a_part(renderer, name, values, others, part, least) -> None:
+def test_a_label_enlarges_a_part(renderer, name, values, others, part, least):
     areas = turned(renderer, name, values, **others).shares(part)
     assert (areas[1:] > least * areas[:-1]).all() and areas[0] > 0.005
 
@@ -82,7 +82,7 @@ def test_a_label_enlarges_a_part(renderer, name, values, others, part, least) ->
         (BEDROOMS, "lighting", {"window": 1.0}, (30, 30)),
     ],
 )
-def test_light_brightens_everything_but_moves_nothing(renderer, name, others, least) -> None:
+def test_light_brightens_everything_but_moves_nothing(renderer, name, others, least):
     drawn = turned(renderer, name, **others)
     assert drawn.same_masks()
     assert (drawn.brightness.diff() > torch.tensor(least)).all()
@@ -104,7 +104,7 @@ def test_light_brightens_everything_but_moves_nothing(renderer, name, others, le
         (BEDROOMS, dict.fromkeys(("window", "lamp", "rug", "picture")), 96, 64, 0),
     ],
 )
-def test_things_are_there_or_not(renderer, parts, count, resolution, largest) -> None:
+def test_things_are_there_or_not(renderer, parts, count, resolution, largest):
     seed = 5 if renderer is TOWERS else 1
     labels = renderer.sample_labels(torch.arange(count), seed=seed)
     drawn = Drawn(renderer, labels, resolution=resolution)
@@ -120,7 +120,7 @@ def test_things_are_there_or_not(renderer, parts, count, resolution, largest) ->
         assert (area[beard <= 0] == 0).all() and (area[beard > 0.6] > 0.01).all()
 
 
-def test_faces() -> None:
+def test_faces():
     drawn = Drawn(FACES, [{**FACE, "eyeglasses": 1.0, "smile": 1.0}], resolution=128)
     assert drawn.pictures[0][:, drawn.where("glasses")[0]].mean() < 60  # dark
     red, green, blue = drawn.pictures[0][:, drawn.where("skin")[0]].unbind()
@@ -133,7 +133,7 @@ def test_faces() -> None:
     assert abs(Drawn(FACES, [FACE]).middle("mouth") - 31.5) < 0.5
 
 
-def test_clouds_fill_the_sky_and_nothing_else() -> None:
+def test_clouds_fill_the_sky_and_nothing_else():
     drawn = turned(TOWERS, "clouds", (-1.0, 1.0), vegetation=-1.0)
     clouds, sky = drawn.shares("clouds"), drawn.shares("sky")
     assert clouds[0] < 0.01 and clouds[1] > 0.85 * (clouds[1] + sky[1])
@@ -146,7 +146,7 @@ def test_clouds_fill_the_sky_and_nothing_else() -> None:
     assert grove[0] == 0 and grove[4] > 0.12 and (grove.diff() >= 0).all()
 
 
-def test_turrets_dials_and_a_round_foot() -> None:
+def test_turrets_dials_and_a_round_foot():
     roofs = turned(TOWERS, "turrets", (0.0, 1.0), **FLAT).shares("roof")
     assert roofs[0] == 0 and roofs[1] > 0.005
     assert turned(TOWERS, "roof", (-1.0,), **BARE).shares("roof") == 0
@@ -163,7 +163,7 @@ def test_turrets_dials_and_a_round_foot() -> None:
     assert abs(Drawn(TOWERS, [BARE]).middle("door") - 31.5) < 0.5
 
 
-def test_the_lit_side_is_the_brighter_one() -> None:
+def test_the_lit_side_is_the_brighter_one():
     drawn = turned(TOWERS, "sun_side", (-1.0, 1.0), **BARE, round=1.0, sunlight=1.0)
     areas = zip(drawn.pictures.mean(1), drawn.where("tower"), (1, -1), strict=True)
     for picture, area, sign in areas:
@@ -172,7 +172,7 @@ def test_the_lit_side_is_the_brighter_one() -> None:
         assert sign * (picture[left].mean() - picture[right].mean()) > 20
 
 
-def test_churches() -> None:
+def test_churches():
     naves = turned(CHURCHES, "spire", **BARE).top("nave")
     assert (naves == naves[0]).all()
     rows = [{**BARE, "daylight": 0.7, "brick": b, "stone": v} for b in (0, 1) for v in LOW_TO_HIGH]
@@ -192,7 +192,7 @@ def test_churches() -> None:
     assert area[0] == 0 and area[1] > 10
 
 
-def test_wood_browns_floor_and_furniture() -> None:
+def test_wood_browns_floor_and_furniture():
     drawn = turned(BEDROOMS, "wood", lighting=0.5)
     assert torch.equal(drawn.masks[0], drawn.masks[2])
     for part in ("floor", "bed", "nightstand"):
@@ -205,14 +205,14 @@ def test_wood_browns_floor_and_furniture() -> None:
     assert change[:, pillow].mean() < 8  # at the edges, where the board shines through
 
 
-def test_a_mirrored_room_is_the_mirror_image() -> None:
+def test_a_mirrored_room_is_the_mirror_image():
     room = {"window": 1.0, "lamp": 1.0, "bed_place": 0.4, "view": 0.3}
     drawn = turned(BEDROOMS, "mirrored", (0.0, 1.0), **room)
     assert (drawn.pictures[0] - drawn.pictures[1].flip(-1)).abs().mean() < 0.5
     assert (drawn.masks[0] != drawn.masks[1].flip(-1)).float().mean() < 0.01
 
 
-def test_a_lamp_warms_its_corner_of_a_dark_room() -> None:
+def test_a_lamp_warms_its_corner_of_a_dark_room():
     drawn = turned(BEDROOMS, "lamp", (0.0, 1.0), lighting=-0.8)
     lamp = drawn.where("lamp")[1]
     near = torch.nn.functional.max_pool2d(lamp[None].float(), 13, stride=1, padding=6)[0] > 0
@@ -221,7 +221,7 @@ def test_a_lamp_warms_its_corner_of_a_dark_room() -> None:
     assert warmer[0] > 15 and warmer[0] > warmer[2] + 5
 
 
-def test_colours_stay_on_their_things() -> None:
+def test_colours_stay_on_their_things():
     for name, part in (("bed_colour", "bedding"), ("curtain_colour", "curtain"), ("wall", "wall")):
         drawn = turned(BEDROOMS, name, (-1.0, 0.0), resolution=128, window=1.0)
         assert drawn.same_masks()
@@ -230,7 +230,7 @@ def test_colours_stay_on_their_things() -> None:
         assert change[area].mean() > 40 and change[~area].mean() < 4
 
 
-def test_walls_meet_where_they_should() -> None:
+def test_walls_meet_where_they_should():
     """A camera at the left sees more of the right wall; floor below, ceiling above."""
     drawn = turned(BEDROOMS, "view", (-1.0, 1.0))
     for floor, ceiling in zip(drawn.where("floor"), drawn.where("ceiling"), strict=True):

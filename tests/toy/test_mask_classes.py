@@ -1,7 +1,5 @@
 """Domains name the classes of their masks, which are there only where they are asked for."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +14,7 @@ from idinvert.evaluation.networks import open_data
 from idinvert.toy.faces import FACES
 
 
-def test_masks_are_asked_for_and_change_nothing_else(tmp_path: Path) -> None:
+def test_masks_are_asked_for_and_change_nothing_else(tmp_path):
     node = {
         "_target_": "idinvert.toy.miniature.faces_mini", "resolution": 8, "train": 2, "test": 3,
         "val": 1, "cache_dir": str(tmp_path),
@@ -32,7 +30,7 @@ def test_masks_are_asked_for_and_change_nothing_else(tmp_path: Path) -> None:
     assert all((tmp_path / name).read_bytes() == content for name, content in files.items())
 
 
-def test_a_run_of_another_domain_brings_its_segmenter() -> None:
+def test_a_run_of_another_domain_brings_its_segmenter():
     path = find_weights("shipped:towers_mini", role="encoder", key="run")
     run = read_header(path).provenance["run"]
     config = compose_plain("evaluate", [f"run={run}"])
@@ -44,7 +42,7 @@ def test_a_run_of_another_domain_brings_its_segmenter() -> None:
     assert compose_plain("evaluate", folder)["segmenter"]["path"] == ""
 
 
-def test_images_without_masks_train_no_segmenter(tmp_path: Path) -> None:
+def test_images_without_masks_train_no_segmenter(tmp_path):
     for k in range(4):
         Image.new("RGB", (32, 32), (k, k, k)).save(tmp_path / f"{k}.png")
     words = ["experiment=segmenter", "data=folder", f"data.path={tmp_path}", "data.split.test=1"]

@@ -28,7 +28,6 @@ from idinvert.toy.miniature import (
     procedural,
     towers_mini,
 )
-from idinvert.toy.renderer import Renderer
 from idinvert.toy.towers import TOWERS
 from tests.processes import children_of, is_alive
 
@@ -38,7 +37,7 @@ def small(cache: Path, **changes) -> Domain:
     return faces_mini(**{**settings, **changes})
 
 
-def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Path) -> None:
+def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path):
     one, two = small(tmp_path), small(tmp_path, train=10, test=5, val=0)
     assert torch.equal(one.train[7]["image"], two.train[7]["image"])
     assert torch.equal(one.train[12]["image"], two.test[2]["image"])
@@ -49,7 +48,7 @@ def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty", "pixel"])
-def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
+def test_a_broken_cache_is_rebuilt(tmp_path, damage):
     sound = small(tmp_path).train[3]["image"]
     (file,) = tmp_path.glob("*.images.npy")
     data = file.read_bytes()
@@ -65,7 +64,7 @@ def test_a_broken_cache_is_rebuilt(tmp_path: Path, damage: str) -> None:
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
+def test_only_what_is_asked_for_is_rendered(tmp_path):
     domain = small(tmp_path)
     assert not list(tmp_path.iterdir())
     assert domain.test[0]["id"] == 20
@@ -75,7 +74,7 @@ def test_only_what_is_asked_for_is_rendered(tmp_path: Path) -> None:
     assert again.test[0]["id"] == 19 and len(list(tmp_path.glob("*.images.npy"))) == 2
 
 
-def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -88,7 +87,7 @@ def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypa
     assert small(tmp_path).train[19]["id"] == 19
 
 
-def test_two_processes_write_one_cache(tmp_path: Path) -> None:
+def test_two_processes_write_one_cache(tmp_path):
     code = (
         "import torch; torch.set_num_threads(1)\n"
         "from idinvert.toy.miniature import faces_mini\n"
@@ -139,7 +138,7 @@ def render(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("event", [[], ["kill"]], ids=["undisturbed", "a child killed"])
-def test_several_processes_render_the_same_file(tmp_path: Path, event: list[str]) -> None:
+def test_several_processes_render_the_same_file(tmp_path, event):
     process = render(tmp_path, "700", *event)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -153,7 +152,7 @@ def test_several_processes_render_the_same_file(tmp_path: Path, event: list[str]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_all_processes_end_together(tmp_path: Path, how: signal.Signals) -> None:
+def test_all_processes_end_together(tmp_path, how):
     process = render(tmp_path, "60000")
     children: list[int] = []
     deadline = time.monotonic() + 200
@@ -180,7 +179,7 @@ def is_worker(pid: int) -> bool:
     return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
+def test_a_split_travels_to_workers_without_its_pixels(tmp_path):
     split = faces_mini(resolution=64, train=40, test=1, val=0, cache_dir=tmp_path).train
     expected = split[5]["image"]
     packed = pickle.dumps(split)
@@ -188,7 +187,7 @@ def test_a_split_travels_to_workers_without_its_pixels(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(packed)[5]["image"], expected)
 
 
-def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path: Path) -> None:
+def test_skipping_changes_neither_the_test_images_nor_the_ids(tmp_path):
     counts = {"resolution": 16, "train": 12, "test": 4, "val": 2, "cache_dir": tmp_path}
     whole, part = faces_mini(**counts), faces_mini(**counts, skip=9)
     assert len(part.train) == 3
@@ -207,10 +206,10 @@ DRAWN = (towers_mini, bedrooms_mini, churches_mini)
 
 
 @pytest.fixture(params=DRAWN, ids=lambda domain: domain.args[0].name)
-def drawn_domain(request: pytest.FixtureRequest):
+def drawn_domain(request):
     """A domain whose split is a random draw, at 8 px."""
 
-    def make(cache: Path, **changes) -> Domain:
+    def make(cache, **changes):
         settings = {"resolution": 8, "train": 40, "test": 12, "val": 6, "cache_dir": cache}
         return request.param(**{**settings, **changes})
 
@@ -221,7 +220,7 @@ def ids(split) -> list[int]:
     return [split[i]["id"] for i in range(len(split))]
 
 
-def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> None:
+def test_a_draw_leaks_nothing_and_is_no_order(tmp_path, drawn_domain):
     domain = drawn_domain(tmp_path)
     train, test, val = (ids(split) for split in (domain.train, domain.test, domain.val))
     assert len(set(train)) == 40 and len(set(test)) == 12 and len(set(val)) == 6
@@ -232,7 +231,7 @@ def test_a_draw_leaks_nothing_and_is_no_order(tmp_path: Path, drawn_domain) -> N
     assert max(train) - min(train) > 300_000  # all over the first part
 
 
-def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path) -> None:
+def test_whole_draws_are_distinct_and_of_their_own(tmp_path):
     """The default counts, of all three domains, without rendering them."""
     seen: dict[str, list[torch.Tensor]] = {}
     for make in DRAWN:
@@ -246,14 +245,14 @@ def test_whole_draws_are_distinct_and_of_their_own(tmp_path: Path) -> None:
     assert len(set(firsts)) == 3
 
 
-def test_the_stored_draw_is_this_one(tmp_path: Path) -> None:
+def test_the_stored_draw_is_this_one(tmp_path):
     """Another draw would be another benchmark: records of the two could not be compared."""
     domain = towers_mini(resolution=8, train=4, test=4, val=2, cache_dir=tmp_path)
     found = [ids(split) for split in (domain.train, domain.test, domain.val)]
     assert found == STORED
 
 
-def test_more_images_are_the_same_and_others(tmp_path: Path, drawn_domain) -> None:
+def test_more_images_are_the_same_and_others(tmp_path, drawn_domain):
     small, large = drawn_domain(tmp_path), drawn_domain(tmp_path, train=50, test=20, val=9)
     for split in ("train", "test", "val"):
         ours = ids(getattr(small, split))
@@ -270,7 +269,7 @@ def test_more_images_are_the_same_and_others(tmp_path: Path, drawn_domain) -> No
     assert torch.equal(again.test[3]["image"], small.test[3]["image"])
 
 
-def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) -> None:
+def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path):
     domain = faces_mini(resolution=8, train=2, test=1, val=1, cache_dir=tmp_path)
     assert domain.fingerprint == FINGERPRINT
     prepare(domain.train)
@@ -279,7 +278,7 @@ def test_faces_keep_the_fingerprint_that_shipped_networks_carry(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("renderer", [FACES, TOWERS, BEDROOMS, CHURCHES], ids=lambda r: r.name)
-def test_items_are_what_the_renderer_draws(tmp_path: Path, renderer: Renderer) -> None:
+def test_items_are_what_the_renderer_draws(tmp_path, renderer):
     counts = {"train": 20, "test": 6, "val": 4}
     options = {"resolution": 8, "seed": 5, "cache_dir": tmp_path}
     domain = procedural(renderer, masks=True, **counts, **options)
@@ -319,12 +318,12 @@ def test_items_are_what_the_renderer_draws(tmp_path: Path, renderer: Renderer) -
         (churches_mini, {"val": 10_001}, r"data\.val"),
     ],
 )
-def test_errors_name_the_key(tmp_path: Path, make, changes: dict[str, int], key: str) -> None:
+def test_errors_name_the_key(tmp_path, make, changes, key):
     with pytest.raises(DataError, match=key):
         make(**{"resolution": 8, "cache_dir": tmp_path, **changes})
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch) -> None:
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "there"))
     prepare(faces_mini(resolution=8, train=2, test=1, val=0).test)
     assert list((tmp_path / "there").glob("faces_mini*.npy"))
@@ -339,7 +338,7 @@ def half_made(folder: Path) -> tuple[Path, Path]:
     return pixels, sums
 
 
-def test_of_a_split_only_what_is_announced_is_rendered(tmp_path: Path) -> None:
+def test_of_a_split_only_what_is_announced_is_rendered(tmp_path):
     whole = small(tmp_path / "whole").train
     prepare(whole)
     split = small(tmp_path / "part").train
@@ -370,14 +369,14 @@ def test_of_a_split_only_what_is_announced_is_rendered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_training_is_followed_in_its_order(tmp_path: Path, workers: int, monkeypatch) -> None:
+def test_a_training_is_followed_in_its_order(tmp_path, workers, monkeypatch):
     """Each image is rendered before its batch comes, once; others take over what is half made."""
     monkeypatch.setattr(miniature, "_BLOCK", 8)
     whole = small(tmp_path / "whole", train=60).train
     batches = list(islice(StreamSampler(length=60, batch_size=4, seed=1), 40))
     split = small(tmp_path / "part", train=60).train
 
-    def drawn() -> set[int]:
+    def drawn():
         return set(np.flatnonzero(np.load(half_made(tmp_path / "part")[1]).any(axis=1)))
 
     followed = split.follow(iter(batches), workers=workers)
@@ -402,7 +401,7 @@ def test_a_training_is_followed_in_its_order(tmp_path: Path, workers: int, monke
     assert list(small(tmp_path / "part", train=60).train.follow(iter(mine), workers=1)) == mine
 
 
-def test_a_full_disk_under_a_training_is_said(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_under_a_training_is_said(tmp_path, monkeypatch):
     def full(*words):
         raise OSError(28, "No space left on device")
 

@@ -57,7 +57,7 @@ MASK, GOLDEN = (1 << 64) - 1, 0x9E3779B97F4A7C15
 
 
 @pytest.fixture(params=RENDERERS, ids=lambda renderer: renderer.name)
-def renderer(request: pytest.FixtureRequest) -> Renderer:
+def renderer(request):
     return request.param
 
 
@@ -72,7 +72,7 @@ def mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def test_random_numbers_equal_those_of_python_integers() -> None:
+def test_random_numbers_equal_those_of_python_integers():
     indices = (0, 1, 2, 69_999, 2**40)
     for seed in (0, 1, 12345, -7):
         rows = [mix(mix(index * GOLDEN + mix(seed * GOLDEN + 1))) for index in indices]
@@ -80,7 +80,7 @@ def test_random_numbers_equal_those_of_python_integers() -> None:
         assert uniform(torch.tensor(indices), channels=3, seed=seed).tolist() == expected
 
 
-def test_random_numbers_are_uniform_and_uncorrelated() -> None:
+def test_random_numbers_are_uniform_and_uncorrelated():
     drawn = uniform(torch.arange(20_000), channels=4, seed=0)
     assert drawn.min() >= 0 and drawn.max() < 1
     assert (drawn.mean(0) - 0.5).abs().max() < 0.01
@@ -92,14 +92,14 @@ def test_random_numbers_are_uniform_and_uncorrelated() -> None:
     assert len(torch.stack(seeds).unique()) == 400
 
 
-def test_labels_depend_on_index_and_seed_alone(renderer: Renderer) -> None:
+def test_labels_depend_on_index_and_seed_alone(renderer):
     everyone, some = first(renderer, 1000, seed=3), torch.tensor([999, 0, 17, 512])
     assert torch.equal(renderer.sample_labels(some, seed=3), everyone[some])
     assert torch.equal(renderer.sample_labels(torch.tensor([17]), seed=3)[0], everyone[17])
     assert not torch.equal(renderer.sample_labels(some, seed=4), everyone[some])
 
 
-def test_labels_keep_their_ranges_and_are_all_common(renderer: Renderer) -> None:
+def test_labels_keep_their_ranges_and_are_all_common(renderer):
     drawn = first(renderer, 5000)
     assert drawn.dtype == torch.float32
     least, beyond = (0.2, 1.0) if renderer is FACES else (0.45, 0.35)
@@ -113,7 +113,7 @@ def test_labels_keep_their_ranges_and_are_all_common(renderer: Renderer) -> None
             assert column.std() > least and abs(column.mean()) < beyond, name
 
 
-def test_labels_do_not_tell_one_another() -> None:
+def test_labels_do_not_tell_one_another():
     for renderer in (TOWERS, BEDROOMS, CHURCHES):
         names = list(renderer.shares)
         # An attribute network is refused where it knows none of the labels: see evaluate.py.
@@ -130,7 +130,7 @@ def test_labels_do_not_tell_one_another() -> None:
     assert (drawn[bearded, names.index("gender")] > 0).all()
 
 
-def test_a_picture_does_not_depend_on_its_batch(renderer: Renderer) -> None:
+def test_a_picture_does_not_depend_on_its_batch(renderer):
     drawn = first(renderer, 37)
     pictures, masks = renderer.render(drawn, resolution=32)
     assert pictures.shape == (37, 3, 32, 32) and pictures.dtype == torch.uint8
@@ -140,7 +140,7 @@ def test_a_picture_does_not_depend_on_its_batch(renderer: Renderer) -> None:
         assert torch.equal(some, pictures[rows]) and torch.equal(some_masks, masks[rows])
 
 
-def test_every_attribute_changes_the_picture_visibly(renderer: Renderer) -> None:
+def test_every_attribute_changes_the_picture_visibly(renderer):
     rows = []
     for name, share in renderer.shares.items():
         shown = {"beard": -1.0} if renderer is FACES else SHOWS.get(name, {})
@@ -153,7 +153,7 @@ def test_every_attribute_changes_the_picture_visibly(renderer: Renderer) -> None
     assert {n: c for n, c in zip(renderer.shares, moved.tolist(), strict=True) if c < least} == {}
 
 
-def test_small_changes_of_a_label_make_small_changes_of_the_picture(renderer: Renderer) -> None:
+def test_small_changes_of_a_label_make_small_changes_of_the_picture(renderer):
     base = renderer.sample_labels(torch.tensor([11]), seed=0)
     rows = [base]
     for place, share in enumerate(renderer.shares.values()):
@@ -166,14 +166,14 @@ def test_small_changes_of_a_label_make_small_changes_of_the_picture(renderer: Re
     assert {n: c for n, c in zip(renderer.shares, change, strict=True) if c >= 1.0} == {}
 
 
-def test_turning_past_the_front_does_not_jump() -> None:
+def test_turning_past_the_front_does_not_jump():
     for renderer in (TOWERS, CHURCHES):
         labels = [row(renderer, sun_side=0.7, angle=angle) for angle in (-0.002, 0.002)]
         pictures = renderer.render(torch.cat(labels), resolution=64)[0].float()
         assert (pictures[0] - pictures[1]).abs().mean() < 0.5, renderer.name
 
 
-def test_a_higher_resolution_is_the_same_picture(renderer: Renderer) -> None:
+def test_a_higher_resolution_is_the_same_picture(renderer):
     drawn = first(renderer, 8)
     small, small_masks = renderer.render(drawn, resolution=32)
     large, large_masks = renderer.render(drawn, resolution=128)
@@ -187,14 +187,14 @@ def test_a_higher_resolution_is_the_same_picture(renderer: Renderer) -> None:
         assert pictures.float().flatten(1).std(1).min() > 10
 
 
-def test_masks_know_all_classes_and_no_other(renderer: Renderer) -> None:
+def test_masks_know_all_classes_and_no_other(renderer):
     _, masks = renderer.render(first(renderer, 64, seed=1), resolution=64)
     counts = torch.bincount(masks.long().flatten(), minlength=len(renderer.mask_classes))
     assert len(counts) == len(renderer.mask_classes)
     assert counts.min() >= 0.002 * 4096 * 64
 
 
-def test_pictures_differ_as_much_as_faces_do(renderer: Renderer) -> None:
+def test_pictures_differ_as_much_as_faces_do(renderer):
     """A GAN must have something to learn: no two pictures alike, none without contrast."""
     pictures = renderer.render(first(renderer, 96, seed=2), resolution=16)[0]
     flat = pictures.float().flatten(1)
@@ -204,7 +204,7 @@ def test_pictures_differ_as_much_as_faces_do(renderer: Renderer) -> None:
     assert (flat - flat.mean(0)).square().mean().sqrt() > 35
 
 
-def test_wrong_labels_are_refused(renderer: Renderer) -> None:
+def test_wrong_labels_are_refused(renderer):
     count = len(renderer.attributes)
     with pytest.raises(ValueError, match=rf"\[N, {count}\]"):
         renderer.render(torch.zeros(2, 5), resolution=32)
@@ -212,7 +212,7 @@ def test_wrong_labels_are_refused(renderer: Renderer) -> None:
     assert pictures.shape == (0, 3, 32, 32) and masks.shape == (0, 32, 32)
 
 
-def test_pictures_are_those_that_networks_learned(renderer: Renderer) -> None:
+def test_pictures_are_those_that_networks_learned(renderer):
     """Where this fails on purpose, raise the renderer's version and train its networks anew."""
     expected = torch.tensor(MEANS[renderer.name]).double()
     pictures, masks = renderer.render(first(renderer, len(expected)), resolution=32)

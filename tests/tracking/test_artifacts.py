@@ -13,7 +13,7 @@ HASHES = {"generator": "aaaa", "encoder": "bbbb", "perceptual": "cccc", "data": 
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataSet:
+def data(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "one.png").write_bytes(b"pixels")
     return DataSet(
@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> DataSet:
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> list[Weights]:
+def weights(tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"weights")
     return [
@@ -36,7 +36,7 @@ def weights(tmp_path: Path) -> list[Weights]:
     ]
 
 
-def test_a_data_set_is_its_manifest_its_splits_and_a_reference(data: DataSet) -> None:
+def test_a_data_set_is_its_manifest_its_splits_and_a_reference(data):
     artifact = data_artifact(data)
     assert (artifact.name, artifact.type) == ("data-my_photos-32px", "dataset")
     entries = artifact.manifest.entries
@@ -54,9 +54,7 @@ def test_a_data_set_is_its_manifest_its_splits_and_a_reference(data: DataSet) ->
     }
 
 
-def test_online_what_other_runs_logged_becomes_an_input(
-    data: DataSet, weights: list[Weights]
-) -> None:
+def test_online_what_other_runs_logged_becomes_an_input(data, weights):
     known = ("encoder-runid:sha-bbbb", "data-my_photos-32px:fingerprint-ffff")
     run = FakeRun(known=known)
     log_inputs(TrackedRun(run), hashes=HASHES, data=data, weights=weights)
@@ -70,21 +68,19 @@ def test_online_what_other_runs_logged_becomes_an_input(
     assert run.made == {}
 
 
-def test_a_data_set_seen_for_the_first_time_is_logged_as_an_input(data: DataSet) -> None:
+def test_a_data_set_seen_for_the_first_time_is_logged_as_an_input(data):
     run = FakeRun()
     log_inputs(TrackedRun(run), hashes=HASHES, data=data, weights=[])
     ((artifact, aliases),) = run.used
     assert artifact.name == "data-my_photos-32px" and aliases == ["fingerprint-ffff"]
 
 
-def test_offline_the_hashes_stand_in_the_configuration(
-    data: DataSet, weights: list[Weights]
-) -> None:
+def test_offline_the_hashes_stand_in_the_configuration(data, weights):
     run = FakeRun(offline=True)
     log_inputs(TrackedRun(run), hashes=HASHES, data=data, weights=weights)
     assert run.config["inputs"] == HASHES and run.used == []
     assert run.made["data-my_photos-32px"][1] == ["latest", "fingerprint-ffff"]
 
 
-def test_names_are_made_of_what_wandb_takes() -> None:
+def test_names_are_made_of_what_wandb_takes():
     assert plain("data-my photos/é-32px") == "data-my_photos_-32px"

@@ -2,18 +2,17 @@
 
 import csv
 import json
-from pathlib import Path
 
 from idinvert.tracking.loggers import CsvLogger, read_rows
 
 
-def test_rows_are_on_the_disk_as_soon_as_they_are_logged(tmp_path: Path) -> None:
+def test_rows_are_on_the_disk_as_soon_as_they_are_logged(tmp_path):
     logger = CsvLogger(folder=tmp_path)
     logger.log_metrics({"loss/pixel": 0.5, "nimg": 64}, step=64)
     assert read_rows(tmp_path / "metrics.jsonl") == [{"nimg": 64, "loss/pixel": 0.5}]
 
 
-def test_the_csv_has_every_column_of_every_row(tmp_path: Path) -> None:
+def test_the_csv_has_every_column_of_every_row(tmp_path):
     logger = CsvLogger(folder=tmp_path)
     logger.log_metrics({"loss/pixel": 0.5}, step=64)
     logger.log_metrics({"val/mse": 0.25}, step=64)
@@ -27,9 +26,7 @@ def test_the_csv_has_every_column_of_every_row(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_resumed_run_drops_what_lies_after_its_checkpoint_and_nothing_else(
-    tmp_path: Path,
-) -> None:
+def test_a_resumed_run_drops_what_lies_after_its_checkpoint_and_nothing_else(tmp_path):
     first = CsvLogger(folder=tmp_path)
     for nimg in (64, 128, 192):
         first.log_metrics({"x": float(nimg)}, step=nimg)
@@ -41,7 +38,7 @@ def test_a_resumed_run_drops_what_lies_after_its_checkpoint_and_nothing_else(
     assert rows == [(64, 64.0), (128, 128.0), (192, 1.0), (256, 2.0)]
 
 
-def test_a_last_line_torn_by_a_kill_is_left_out_and_cut_off_on_resuming(tmp_path: Path) -> None:
+def test_a_last_line_torn_by_a_kill_is_left_out_and_cut_off_on_resuming(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(json.dumps({"nimg": 64, "x": 1.0}) + '\n{"nimg": 12', encoding="utf-8")
     assert read_rows(path) == [{"nimg": 64, "x": 1.0}]
@@ -49,7 +46,7 @@ def test_a_last_line_torn_by_a_kill_is_left_out_and_cut_off_on_resuming(tmp_path
     assert [row["nimg"] for row in read_rows(path)] == [64, 128]
 
 
-def test_a_run_without_rows_has_no_csv(tmp_path: Path) -> None:
+def test_a_run_without_rows_has_no_csv(tmp_path):
     CsvLogger(folder=tmp_path).finalize("success")
     assert not (tmp_path / "metrics.csv").exists()
     assert read_rows(tmp_path / "metrics.jsonl") == []

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,18 @@ from idinvert.tracking.pictures import log_panel, save_panel
 from idinvert.tracking.run_files import read_status, write_status
 
 
-def test_a_panel_is_a_png_named_by_the_images_seen(tmp_path: Path) -> None:
+def test_a_panel_is_a_png_named_by_the_images_seen(tmp_path):
     picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     path = save_panel(tmp_path, "reconstructions", picture, nimg=12_800)
     assert path == tmp_path / "panels" / "reconstructions" / "nimg-000012800.png"
     assert np.array_equal(np.asarray(Image.open(path)), picture)
 
 
-def test_loggers_that_show_pictures_get_them_in_order_and_others_are_passed_over() -> None:
+def test_loggers_that_show_pictures_get_them_in_order_and_others_are_passed_over():
     calls: list[dict[str, Any]] = []
 
     class Shows:
-        def log_image(self, **call: Any) -> None:
+        def log_image(self, **call):
             calls.append(call)
 
     pictures = {f"image {index}": np.full((2, 2, 3), index, np.uint8) for index in (7, 3)}
@@ -40,14 +39,14 @@ def test_loggers_that_show_pictures_get_them_in_order_and_others_are_passed_over
 
 
 @pytest.mark.parametrize("state", ["running", "finished", "stopped", "diverged", "failed"])
-def test_the_status_of_a_run_is_read_back(tmp_path: Path, state: str) -> None:
+def test_the_status_of_a_run_is_read_back(tmp_path, state):
     assert read_status(tmp_path) == {"state": "unknown", "nimg": 0}
     write_status(tmp_path, state=state, nimg=64)
     assert read_status(tmp_path) == {"state": state, "nimg": 64}
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
 
 
-def test_a_killed_run_is_not_running(tmp_path: Path) -> None:
+def test_a_killed_run_is_not_running(tmp_path):
     write_status(tmp_path, state="running", nimg=64)
     facts = json.loads((tmp_path / "status.json").read_text())
     assert facts["process"] == os.getpid() and facts["host"] and facts["time"].endswith("+00:00")

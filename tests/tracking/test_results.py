@@ -15,7 +15,7 @@ from tests.tracking.fake_wandb import FakeRun
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """Three images in chunks of two; the first two are shown."""
     (tmp_path / "per_image.csv").write_text(
         "index,id,name,mse,loss_start,failed\n"
@@ -47,7 +47,7 @@ def record(**more: Any) -> dict[str, Any]:
     return plain | more
 
 
-def test_single_images_have_their_figures_their_time_and_pictures(folder: Path) -> None:
+def test_single_images_have_their_figures_their_time_and_pictures(folder):
     table = per_image_table(folder, images=1)
     assert table is not None
     columns = ["index", "id", "name", "mse", "loss_start", "failed", "seconds"]
@@ -60,11 +60,11 @@ def test_single_images_have_their_figures_their_time_and_pictures(folder: Path) 
     assert second[7:] == third[7:] == [None, None, None]  # beyond logger.wandb.images
 
 
-def test_a_folder_without_single_images_has_no_such_table(tmp_path: Path) -> None:
+def test_a_folder_without_single_images_has_no_such_table(tmp_path):
     assert per_image_table(tmp_path, images=8) is None
 
 
-def test_a_record_is_a_row_a_line_and_an_artifact(folder: Path) -> None:
+def test_a_record_is_a_row_a_line_and_an_artifact(folder):
     run = FakeRun()
     log_results(TrackedRun(run), [Result(record(), folder)], evaluation="12ab", images=2)
     figures, tables, shown = run.rows
@@ -89,7 +89,7 @@ def test_a_record_is_a_row_a_line_and_an_artifact(folder: Path) -> None:
     assert list(run.made["codes-runid-faces_mini"][0].manifest.entries) == ["codes.safetensors"]
 
 
-def test_several_records_are_told_apart_and_curves_are_a_table() -> None:
+def test_several_records_are_told_apart_and_curves_are_a_table():
     run = FakeRun()
     both = [record(), record(metrics={"mse": 0.5}, series={"pose/recall": [0.0, 1.0]})]
     log_results(TrackedRun(run), [Result(one, None) for one in both], evaluation="1", images=0)
@@ -100,7 +100,7 @@ def test_several_records_are_told_apart_and_curves_are_a_table() -> None:
     assert run.rows[2]["series"].data == [[1, "pose/recall", 0, 0.0], [1, "pose/recall", 1, 1.0]]
 
 
-def test_pictures_without_a_record_are_shown_too(tmp_path: Path) -> None:
+def test_pictures_without_a_record_are_shown_too(tmp_path):
     folder = tmp_path / "fig02"
     folder.mkdir()
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "pictures.png")
@@ -109,7 +109,7 @@ def test_pictures_without_a_record_are_shown_too(tmp_path: Path) -> None:
     assert [sorted(row) for row in run.rows] == [["fig02/pictures", "nimg"]]
 
 
-def test_a_table_names_its_records_as_inputs_and_keeps_its_files(tmp_path: Path) -> None:
+def test_a_table_names_its_records_as_inputs_and_keeps_its_files(tmp_path):
     files = [tmp_path / "table1.miniature.md", tmp_path / "table1.miniature.csv"]
     for file in files:
         file.write_text("rows")

@@ -34,9 +34,7 @@ def opened(
     return open_wandb(folder=folder, offline=offline, **WHAT), calls[0]
 
 
-def test_a_run_goes_on_under_its_own_id_and_touches_no_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_run_goes_on_under_its_own_id_and_touches_no_other(monkeypatch, tmp_path):
     tracked, call = opened(monkeypatch, tmp_path / "new")
     assert (call["id"], call["resume"], call["mode"]) == ("abcdefghij", "allow", "online")
     assert call["reinit"] == "create_new"  # neither takes over an open run nor ends it
@@ -56,9 +54,9 @@ def test_a_run_goes_on_under_its_own_id_and_touches_no_other(
     ],
 )
 def test_without_key_or_network_the_error_names_the_logger_that_needs_none(
-    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def refuse(**call: Any) -> None:
+    error, words, monkeypatch, tmp_path
+):
+    def refuse(**call):
         raise error
 
     monkeypatch.setattr(wandb, "init", refuse)
@@ -67,8 +65,8 @@ def test_without_key_or_network_the_error_names_the_logger_that_needs_none(
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_account_is_noticed_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody() -> None:
+def test_a_missing_account_is_noticed_before_any_work(monkeypatch):
+    def nobody():
         raise wandb.errors.UsageError("No API key configured.")
 
     monkeypatch.setattr(wandb, "login", nobody)
@@ -76,9 +74,7 @@ def test_a_missing_account_is_noticed_before_any_work(monkeypatch: pytest.Monkey
         require_account()
 
 
-def test_when_wandb_fails_the_work_goes_on_and_it_is_told_once(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_when_wandb_fails_the_work_goes_on_and_it_is_told_once(capsys):
     run = FakeRun(broken=("log", "finish"))
     logger = NimgWandbLogger(TrackedRun(run))
     for nimg in (64, 128):
@@ -92,9 +88,7 @@ def test_when_wandb_fails_the_work_goes_on_and_it_is_told_once(
     assert run.ends == [0]
 
 
-def test_an_artifact_that_wandb_refuses_does_not_stop_the_rows(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_artifact_that_wandb_refuses_does_not_stop_the_rows(tmp_path, capsys):
     run = FakeRun(broken=("log_artifact",))
     logger = NimgWandbLogger(TrackedRun(run))
     (tmp_path / "e.safetensors").write_bytes(b"weights")
@@ -104,7 +98,7 @@ def test_an_artifact_that_wandb_refuses_does_not_stop_the_rows(
     assert run.rows == [{"x": 1.0, "nimg": 64}]
 
 
-def test_rows_carry_nimg_and_pictures_their_captions() -> None:
+def test_rows_carry_nimg_and_pictures_their_captions():
     run = FakeRun()
     logger = NimgWandbLogger(TrackedRun(run))
     logger.log_metrics({"loss": torch.tensor(2.0), "nimg": 3}, step=64)
@@ -116,7 +110,7 @@ def test_rows_carry_nimg_and_pictures_their_captions() -> None:
     assert run.rows[1]["nimg"] == 64
 
 
-def test_weights_are_an_artifact_of_the_run_with_their_hash_as_an_alias(tmp_path: Path) -> None:
+def test_weights_are_an_artifact_of_the_run_with_their_hash_as_an_alias(tmp_path):
     run = FakeRun()
     path = tmp_path / "encoder.safetensors"
     path.write_bytes(b"weights")
@@ -132,7 +126,7 @@ def test_weights_are_an_artifact_of_the_run_with_their_hash_as_an_alias(tmp_path
     assert none.run.made == {}
 
 
-def test_a_failed_run_ends_as_one() -> None:
+def test_a_failed_run_ends_as_one():
     run = FakeRun()
     NimgWandbLogger(TrackedRun(run)).finalize("diverged")
     assert run.ends == [1]

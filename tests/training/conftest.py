@@ -1,7 +1,6 @@
 """Tiny networks, and a real Trainer over given batches."""
 
 import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -36,8 +35,8 @@ class Features(nn.Module):
 
 
 @pytest.fixture
-def tiny_generator() -> Callable[..., StyleGAN2Generator]:
-    def make(*, seed: int = 0, **kwargs: Any) -> StyleGAN2Generator:
+def tiny_generator():
+    def make(*, seed=0, **kwargs):
         torch.manual_seed(seed)
         generator = StyleGAN2Generator(
             resolution=RESOLUTION,
@@ -54,8 +53,8 @@ def tiny_generator() -> Callable[..., StyleGAN2Generator]:
 
 
 @pytest.fixture
-def tiny_discriminator() -> Callable[..., StyleGAN2Discriminator]:
-    def make(*, seed: int = 1, mbstd_channels: int = 0) -> StyleGAN2Discriminator:
+def tiny_discriminator():
+    def make(*, seed=1, mbstd_channels=0):
         torch.manual_seed(seed)
         return StyleGAN2Discriminator(
             resolution=RESOLUTION, channels=[WIDTH, WIDTH], mbstd_channels=mbstd_channels
@@ -65,14 +64,10 @@ def tiny_discriminator() -> Callable[..., StyleGAN2Discriminator]:
 
 
 @pytest.fixture
-def gan_training(
-    tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., Any]
-) -> Callable[..., GANTraining]:
+def gan_training(tiny_generator, tiny_discriminator):
     """A GAN's training with R1 in every step, unless its settings are others."""
 
-    def make(
-        *, kind: str = "stylegan2", multi_w: bool = False, mbstd_channels: int = 0, **settings: Any
-    ) -> GANTraining:
+    def make(*, kind="stylegan2", multi_w=False, mbstd_channels=0, **settings):
         generator: Any = tiny_generator(multi_w=multi_w)
         if kind == "stylegan":
             torch.manual_seed(0)
@@ -104,10 +99,8 @@ def gan_training(
 
 
 @pytest.fixture
-def tiny_encoder() -> Callable[..., Encoder]:
-    def make(
-        *, seed: int = 2, norm: str = "batch", num_layers: int = 4, deltas: bool = False
-    ) -> Encoder:
+def tiny_encoder():
+    def make(*, seed=2, norm="batch", num_layers=4, deltas=False):
         torch.manual_seed(seed)
         backbone = BaseBackbone(resolution=RESOLUTION, channels=8, channels_max=16, norm=norm)
         sizes: dict[str, Any] = dict(num_layers=num_layers, w_dim=WIDTH, deltas=deltas)
@@ -122,8 +115,8 @@ def tiny_encoder() -> Callable[..., Encoder]:
 
 
 @pytest.fixture
-def tiny_features() -> Callable[..., Features]:
-    def make(*, seed: int = 3) -> Features:
+def tiny_features():
+    def make(*, seed=3):
         torch.manual_seed(seed)
         return Features()
 
@@ -131,10 +124,10 @@ def tiny_features() -> Callable[..., Features]:
 
 
 @pytest.fixture
-def attribute_training() -> Callable[..., AttributeTraining]:
+def attribute_training():
     """The smallest training there is: three attributes, no noise."""
 
-    def make(**settings: Any) -> AttributeTraining:
+    def make(**settings):
         torch.manual_seed(4)
         network = AttributeNetwork(
             resolution=RESOLUTION,
@@ -149,12 +142,10 @@ def attribute_training() -> Callable[..., AttributeTraining]:
 
 
 @pytest.fixture
-def labelled_batches(
-    image_batches: Callable[..., list[dict[str, Tensor]]],
-) -> Callable[..., list[dict[str, Tensor]]]:
+def labelled_batches(image_batches):
     """Batches of noise with labels for `attribute_training`."""
 
-    def make(*, count: int = 1, size: int = 4) -> list[dict[str, Tensor]]:
+    def make(*, count=1, size=4):
         rng = torch.Generator().manual_seed(1)
         batches = image_batches(count=count, size=size)
         for batch in batches:
@@ -198,16 +189,10 @@ class Recorder(pl.Callback):
 
 
 @pytest.fixture
-def fit() -> Callable[..., Recorder]:
+def fit():
     """Trains a module on a list of batches and returns what was recorded."""
 
-    def run(
-        module: pl.LightningModule,
-        batches: Sequence[dict[str, Tensor]],
-        *,
-        precision: str = "32-true",
-        callbacks: Sequence[pl.Callback] = (),
-    ) -> Recorder:
+    def run(module, batches, *, precision="32-true", callbacks=()):
         recorder = Recorder()
         trainer = pl.Trainer(
             accelerator="cpu",
@@ -231,10 +216,10 @@ def fit() -> Callable[..., Recorder]:
 
 
 @pytest.fixture
-def image_batches() -> Callable[..., list[dict[str, Tensor]]]:
+def image_batches():
     """Batches of uint8 noise, ``count`` of ``size`` images."""
 
-    def make(*, count: int = 1, size: int = 4, seed: int = 5) -> list[dict[str, Tensor]]:
+    def make(*, count=1, size=4, seed=5):
         rng = torch.Generator().manual_seed(seed)
         shape = (size, 3, RESOLUTION, RESOLUTION)
         return [

@@ -21,24 +21,24 @@ def augmented(augment: AdaptiveAugment, x: Tensor, *, nimg: int = 0, rank: int =
 
 
 @pytest.fixture
-def x() -> Tensor:
+def x():
     return torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_p_zero_gives_the_images_back_bit_for_bit(x: Tensor) -> None:
+def test_p_zero_gives_the_images_back_bit_for_bit(x):
     assert torch.equal(augmented(made(), x), x)
     plan = made(p=0.0).draw(6, rng=torch.Generator().manual_seed(0))
     assert torch.equal(made(p=1.0).augmenter(x, plan), x)  # where nothing falls, nothing changes
 
 
-def test_draws_follow_from_seed_images_seen_and_rank_alone(x: Tensor) -> None:
+def test_draws_follow_from_seed_images_seen_and_rank_alone(x):
     augment = made(p=1.0)
     assert torch.equal(augmented(augment, x), augmented(augment, x))
     assert not torch.equal(augmented(augment, x), augmented(augment, x, nimg=6))
     assert not torch.equal(augmented(augment, x), augmented(augment, x, rank=1))
 
 
-def test_p_follows_the_rule() -> None:
+def test_p_follows_the_rule():
     rng = torch.Generator().manual_seed(4)
     signs = torch.rand(60, generator=rng) * 2 - 1
     signs[:20] = 1.0  # up to the top
@@ -59,7 +59,7 @@ def test_p_follows_the_rule() -> None:
     assert {0.0, 1.0} < seen
 
 
-def test_p_rises_from_zero_to_one_in_the_images_of_the_paper() -> None:
+def test_p_rises_from_zero_to_one_in_the_images_of_the_paper():
     augment = made()
     steps = 0
     while augment.p < 1:
@@ -72,14 +72,14 @@ def test_p_rises_from_zero_to_one_in_the_images_of_the_paper() -> None:
     assert augment.p == 0.0  # on the target
 
 
-def test_a_fixed_p_stays() -> None:
+def test_a_fixed_p_stays():
     augment = made(p=0.3, target=None)
     for _ in range(20):
         augment.follow(torch.ones(()), step_images=100_000)
     assert augment.p == 0.3
 
 
-def test_its_state_travels_and_goes_on_in_the_middle_of_a_window() -> None:
+def test_its_state_travels_and_goes_on_in_the_middle_of_a_window():
     one = made(ramp_nimg=100)
     for sign in (1.0, 1.0, 1.0, 0.5, 0.9, 0.1):
         one.follow(torch.tensor(sign), step_images=4)
@@ -107,6 +107,6 @@ def test_its_state_travels_and_goes_on_in_the_middle_of_a_window() -> None:
         ({"pipe": None}, r"augment\.pipe=None"),
     ],
 )
-def test_what_is_out_of_range_is_refused(wrong: dict[str, Any], words: str) -> None:
+def test_what_is_out_of_range_is_refused(wrong, words):
     with pytest.raises(ConfigError, match=words):
         made(**wrong)

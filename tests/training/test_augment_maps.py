@@ -26,7 +26,7 @@ def f64(rows: list[list[float]]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def test_maps_of_the_plane_are_what_they_say() -> None:
+def test_maps_of_the_plane_are_what_they_say():
     one = torch.tensor([0.7], dtype=torch.float64)
     c, s = math.cos(0.7), math.sin(0.7)
     torch.testing.assert_close(maps.rotation(one)[0], f64([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
@@ -43,7 +43,7 @@ def test_maps_of_the_plane_are_what_they_say() -> None:
         assert torch.equal(turns[count], expected), count
 
 
-def test_maps_of_colours_are_those_of_their_definition() -> None:
+def test_maps_of_colours_are_those_of_their_definition():
     """Literal: v is the unit vector of grey; a colour splits into its part along v and the rest."""
     rng = torch.Generator().manual_seed(3)
     colour = torch.randn(3, generator=rng, dtype=torch.float64)
@@ -61,7 +61,7 @@ def test_maps_of_colours_are_those_of_their_definition() -> None:
     torch.testing.assert_close(turned, expected, **TIGHT)
 
 
-def test_nothing_happens_at_p_zero() -> None:
+def test_nothing_happens_at_p_zero():
     for pipe in ("b", "g", "bg", "bgc"):
         drawn, resampled = plane(0.0, pipe)
         assert torch.equal(drawn, torch.eye(3, dtype=torch.float64).expand(COUNT, 3, 3))
@@ -70,7 +70,7 @@ def test_nothing_happens_at_p_zero() -> None:
     torch.testing.assert_close(colours, torch.eye(3, 4, dtype=torch.float64).expand(COUNT, 3, 4))
 
 
-def test_groups_that_are_left_out_change_nothing() -> None:
+def test_groups_that_are_left_out_change_nothing():
     drawn, resampled = plane(1.0, "c")
     assert torch.equal(drawn, torch.eye(3, dtype=torch.float64).expand(COUNT, 3, 3))
     assert not resampled.any()
@@ -81,7 +81,7 @@ def test_groups_that_are_left_out_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("p", [0.25, 1.0])
-def test_blits_take_pixels_to_pixels_as_often_as_they_should(p: float) -> None:
+def test_blits_take_pixels_to_pixels_as_often_as_they_should(p):
     drawn, resampled = plane(p, "b")
     assert not resampled.any()
     assert torch.equal(drawn, drawn.round())
@@ -99,7 +99,7 @@ def test_blits_take_pixels_to_pixels_as_often_as_they_should(p: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.3, 1.0])
-def test_general_maps_are_as_frequent_and_as_strong_as_in_the_paper(p: float) -> None:
+def test_general_maps_are_as_frequent_and_as_strong_as_in_the_paper(p):
     drawn, resampled = plane(p, "g")
     unturned = 1 - p  # the rotations together
     assert (~resampled).double().mean() == pytest.approx(unturned * (1 - p) ** 3, abs=0.03)
@@ -125,7 +125,7 @@ def test_general_maps_are_as_frequent_and_as_strong_as_in_the_paper(p: float) ->
     assert turned.double().mean() == pytest.approx(p, abs=0.03)
 
 
-def test_colours_are_as_frequent_and_as_strong_as_in_the_paper() -> None:
+def test_colours_are_as_frequent_and_as_strong_as_in_the_paper():
     p = 0.4
     colours = draw_colours(draws(), p=p, pipe="c")
     grey = colours[:, :, :3].sum(dim=2)  # where (1, 1, 1) goes: contrast and luma flip
@@ -148,7 +148,7 @@ def test_colours_are_as_frequent_and_as_strong_as_in_the_paper() -> None:
     assert saturation[saturated].std() == pytest.approx(1.0, rel=0.08)
 
 
-def test_the_same_stream_gives_the_same_maps_and_each_image_its_own() -> None:
+def test_the_same_stream_gives_the_same_maps_and_each_image_its_own():
     one, again, other = (plane(1.0, "bg", seed=seed)[0] for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not (one == other).flatten(1).all(1).any()

@@ -46,7 +46,7 @@ def number(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def test_the_filter_is_sym6() -> None:
+def test_the_filter_is_sym6():
     h, k = np.array(SYM6), np.arange(12)
     for shift in range(6):  # orthonormal to its shifts by two
         product = (h[: 12 - 2 * shift] * h[2 * shift :]).sum()
@@ -62,7 +62,7 @@ def test_the_filter_is_sym6() -> None:
     assert pytest.approx((k * h).sum() / h.sum()) == CENTRE
 
 
-def test_mirroring_is_exact() -> None:
+def test_mirroring_is_exact():
     x = images()
     minus, one = -torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
     for plane, expected in (
@@ -74,7 +74,7 @@ def test_mirroring_is_exact() -> None:
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_quarter_turns_are_exact(turns: int) -> None:
+def test_quarter_turns_are_exact(turns):
     x = images()
     plane = maps.quarter_turn(number(turns, turns, turns))
     y = augmenter()(x, shown(plane, resampled=False))
@@ -82,9 +82,7 @@ def test_quarter_turns_are_exact(turns: int) -> None:
 
 
 @pytest.mark.parametrize(("right", "down"), [(1, 0), (0, -2), (3, 2), (-20, 9)])
-def test_translation_by_whole_pixels_is_exact_and_mirrors_at_the_edge(
-    right: int, down: int
-) -> None:
+def test_translation_by_whole_pixels_is_exact_and_mirrors_at_the_edge(right, down):
     x = images()
     plane = maps.translation(number(*[right] * 3), number(*[down] * 3))
     y = augmenter()(x, shown(plane, resampled=False))
@@ -141,7 +139,7 @@ GENERAL = {
 
 
 @pytest.mark.parametrize("what", GENERAL)
-def test_resampling_is_the_literal_pipeline(what: str) -> None:
+def test_resampling_is_the_literal_pipeline(what):
     x = images(1)
     y = augmenter()(x, shown(GENERAL[what], resampled=True))
     inverse = np.linalg.inv(GENERAL[what][0].numpy())
@@ -159,7 +157,7 @@ def wave(resolution: int, turned: float = 0.0) -> Tensor:
 
 
 @pytest.mark.parametrize("angle", [0.3, 2.2, math.pi])
-def test_a_turned_wave_is_the_wave_of_the_turned_plane_not_shifted(angle: float) -> None:
+def test_a_turned_wave_is_the_wave_of_the_turned_plane_not_shifted(angle):
     size = 32
     y = augmenter(size)(wave(size), shown(maps.rotation(number(angle)), resampled=True))
     inner = (..., slice(10, 22), slice(10, 22))
@@ -167,7 +165,7 @@ def test_a_turned_wave_is_the_wave_of_the_turned_plane_not_shifted(angle: float)
     assert error < 0.02  # 0.36 at pi, were the centre that of the taps
 
 
-def test_a_rotation_undone_gives_the_image_back() -> None:
+def test_a_rotation_undone_gives_the_image_back():
     size = 32
     there, back = (shown(maps.rotation(number(a)), resampled=True) for a in (0.7, -0.7))
     y = augmenter(size)(augmenter(size)(wave(size), there), back)
@@ -175,7 +173,7 @@ def test_a_rotation_undone_gives_the_image_back() -> None:
     assert (y - wave(size))[inner].abs().max() < 0.04
 
 
-def test_a_smaller_picture_of_fine_stripes_is_grey_and_not_coarse_stripes() -> None:
+def test_a_smaller_picture_of_fine_stripes_is_grey_and_not_coarse_stripes():
     size = 32
     at = torch.arange(size, dtype=torch.float64)
     stripes = torch.cos(2 * math.pi * 0.4 * at).expand(1, 3, size, size)
@@ -186,7 +184,7 @@ def test_a_smaller_picture_of_fine_stripes_is_grey_and_not_coarse_stripes() -> N
     assert y[..., 8:24].square().mean() < 0.05
 
 
-def test_colours_are_an_affine_map_of_each_pixel() -> None:
+def test_colours_are_an_affine_map_of_each_pixel():
     x = images(2)
     colours = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     still = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
@@ -198,7 +196,7 @@ def test_colours_are_an_affine_map_of_each_pixel() -> None:
             torch.testing.assert_close(y[n, :, i, j], expected)
 
 
-def test_an_image_does_not_depend_on_its_batch_mates() -> None:
+def test_an_image_does_not_depend_on_its_batch_mates():
     x, plan = images(12), drawn(12, p=0.2)
     assert 0 < int(plan.resampled.sum()) < 12
     together = augmenter()(x, plan)
@@ -207,26 +205,26 @@ def test_an_image_does_not_depend_on_its_batch_mates() -> None:
         torch.testing.assert_close(alone[0], together[index], rtol=1e-12, atol=1e-12)
 
 
-def test_single_precision_is_close_and_stays_single() -> None:
+def test_single_precision_is_close_and_stays_single():
     x, plan = images(12), drawn(12, p=0.7)
     y = Augmenter(resolution=R)(x.float(), plan)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y.double(), augmenter()(x, plan), rtol=0, atol=1e-4)
 
 
-def test_gradients_of_first_and_second_order_are_those_of_finite_differences() -> None:
+def test_gradients_of_first_and_second_order_are_those_of_finite_differences():
     plan, net = drawn(2, p=0.8, resolution=4), augmenter(4)
     assert plan.resampled.any()
     x = images(2, resolution=4).requires_grad_(True)
 
-    def squared(values: Tensor) -> Tensor:  # so that there is a second order
+    def squared(values):  # so that there is a second order
         return net(values, plan).square()
 
     assert gradcheck(squared, (x,))
     assert gradgradcheck(squared, (x,))
 
 
-def test_the_bilinear_reading_can_be_differentiated_thrice() -> None:
+def test_the_bilinear_reading_can_be_differentiated_thrice():
     rng = torch.Generator().manual_seed(2)
     grid = torch.rand(2, 3, 3, 2, generator=rng, dtype=torch.float64) * 2 - 1
     x = torch.randn(2, 1, 4, 4, generator=rng, dtype=torch.float64, requires_grad=True)
@@ -238,7 +236,7 @@ def test_the_bilinear_reading_can_be_differentiated_thrice() -> None:
     torch.testing.assert_close(first, reference)
     (second,) = torch.autograd.grad((first**2).sum(), x, create_graph=True)
 
-    def gradient(v: Tensor) -> Tensor:
+    def gradient(v):
         return torch.autograd.grad((Bilinear.apply(v, grid) ** 4).sum(), v, create_graph=True)[0]
 
     assert gradcheck(gradient, (x,))

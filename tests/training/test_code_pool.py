@@ -28,7 +28,7 @@ def by_hand(
     return pool, answers
 
 
-def test_it_exchanges_as_written_out() -> None:
+def test_it_exchanges_as_written_out():
     pool, expected = CodePool(size=5, features=2), []
     for step in range(12):
         codes = numbered(3 * step, 3)
@@ -41,7 +41,7 @@ def test_it_exchanges_as_written_out() -> None:
     assert pool.filled == 5
 
 
-def test_about_half_come_back_as_they_are() -> None:
+def test_about_half_come_back_as_they_are():
     pool = CodePool(size=50, features=2)
     rng = torch.Generator().manual_seed(0)
     pool.exchange(numbered(0, 50), rng=rng)
@@ -50,12 +50,12 @@ def test_about_half_come_back_as_they_are() -> None:
     assert 0.45 < same < 0.55
 
 
-def test_no_pool_gives_back_what_it_is_given() -> None:
+def test_no_pool_gives_back_what_it_is_given():
     pool, codes = CodePool(size=0, features=2), numbered(0, 3)
     assert pool.exchange(codes, rng=torch.Generator()) is codes
 
 
-def test_its_state_travels_and_its_memory_stays() -> None:
+def test_its_state_travels_and_its_memory_stays():
     pool, twin = CodePool(size=4, features=2), CodePool(size=4, features=2)
     memory = pool.codes.data_ptr()
     pool.exchange(numbered(0, 3), rng=torch.Generator().manual_seed(0))

@@ -1,8 +1,5 @@
 """Eq. 1: the loss, its gradients and its images against the formula in float64."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 
@@ -21,10 +18,8 @@ BATCH = 4
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any], tiny_encoder: Callable[..., Any]
-) -> Callable[..., ConventionalTraining]:
-    def training(*, multi_w: bool = False, **settings: Any) -> ConventionalTraining:
+def make(tiny_generator, tiny_encoder):
+    def training(*, multi_w=False, **settings):
         generator = tiny_generator(multi_w=multi_w)
         encoder = tiny_encoder()
         encoder.set_offset(generator.w_avg)
@@ -35,12 +30,7 @@ def make(
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_it_is_the_equation(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    multi_w: bool,
-) -> None:
+def test_it_is_the_equation(make, fit, image_batches, multi_w):
     record = fit(make(multi_w=multi_w), image_batches(count=2), precision="64-true")
 
     reference = make(multi_w=multi_w).double()
@@ -57,27 +47,21 @@ def test_it_is_the_equation(
     assert not torch.equal(record.outputs[0]["loss/code"], record.outputs[1]["loss/code"])
 
 
-def test_the_real_images_change_nothing_but_their_number(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_real_images_change_nothing_but_their_number(make, fit, image_batches):
     outputs = [fit(make(), image_batches(seed=seed)).outputs[0] for seed in (1, 2)]
     assert torch.equal(outputs[0]["loss/code"], outputs[1]["loss/code"])
     (other,) = fit(make(), image_batches(size=6)).outputs
     assert not torch.equal(outputs[0]["loss/code"], other["loss/code"])
 
 
-def test_it_learns_the_codes(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_it_learns_the_codes(make, fit, image_batches):
     batches = image_batches(size=16) * 60
     record = fit(make(lr=1e-2), batches)
     losses = [output["loss/code"].item() for output in record.outputs]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_an_encoder_of_noise_is_refused(
-    make: Callable[..., Any], tiny_generator: Callable[..., Any]
-) -> None:
+def test_an_encoder_of_noise_is_refused(make, tiny_generator):
     generator = tiny_generator()
     encoder = Encoder(
         backbone=BaseBackbone(resolution=8, channels=4, channels_max=8),
@@ -97,7 +81,7 @@ def test_an_encoder_of_noise_is_refused(
         )
 
 
-def test_the_configuration_takes_the_optimiser_of_the_papers_objective() -> None:
+def test_the_configuration_takes_the_optimiser_of_the_papers_objective():
     ours = compose_plain("train", ["experiment=conventional"])["objective"]
     paper = compose_plain("train", ["objective=paper"])["objective"]
     assert ours == {key: paper[key] for key in ours if key != "_target_"} | {

@@ -1,6 +1,5 @@
 """Eq. 2 and 3: each step's loss and gradients against formulas written out in float64."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,13 +28,8 @@ def settings_of(name: str = "paper", **changed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any],
-    tiny_discriminator: Callable[..., Any],
-    tiny_encoder: Callable[..., Any],
-    tiny_features: Callable[..., Any],
-) -> Callable[..., DomainGuidedTraining]:
-    def training(**settings: Any) -> DomainGuidedTraining:
+def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features):
+    def training(**settings):
         generator = tiny_generator()
         encoder = tiny_encoder(norm=settings.pop("norm", "batch"))
         encoder.set_offset(generator.w_avg)
@@ -52,13 +46,7 @@ def make(
 
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])
 @pytest.mark.parametrize("name", ["paper", "authors_code"])
-def test_both_steps_are_the_equations(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    name: str,
-    kind: str,
-) -> None:
+def test_both_steps_are_the_equations(make, fit, image_batches, name, kind):
     settings = settings_of(name, adversarial=kind)
     assert settings["lambda_adv"] == {"paper": 0.1, "authors_code": 0.08}[name]
     assert settings["refresh_fakes"] is (name == "authors_code")
@@ -86,9 +74,7 @@ def test_both_steps_are_the_equations(
     torch.testing.assert_close(record.gradients[1], of_d, **TIGHT)
 
 
-def test_e_and_d_see_the_same_flipped_images(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_e_and_d_see_the_same_flipped_images(make, fit, image_batches):
     settings = settings_of(mirror=True)
     batches = image_batches(size=8)
     (output,) = fit(make(**settings), batches, precision="64-true").outputs
@@ -103,16 +89,14 @@ def test_e_and_d_see_the_same_flipped_images(
     torch.testing.assert_close(output["loss/discriminator"], loss_d.detach(), **TIGHT)
 
 
-def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(make, fit, image_batches):
     settings = settings_of(r1_every=16)
     batches = image_batches(count=3, size=BATCH)
     module = make(**settings)
     module.clock.nimg = 15 * BATCH
     states = []
 
-    def before(batch: Any, batch_idx: int) -> None:
+    def before(batch, batch_idx):
         states.append({k: v.detach().clone().double() for k, v in module.state_dict().items()
                        if k != "clock._extra_state"})  # fmt: skip
 
@@ -132,18 +116,14 @@ def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(
         )
 
 
-def test_without_an_adversarial_weight_there_is_no_discriminator(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_without_an_adversarial_weight_there_is_no_discriminator(make, fit, image_batches):
     module = make(**settings_of(lambda_adv=0.0))
     (output,) = fit(module, image_batches()).outputs
     assert set(output) == {"loss/pixel", "loss/perceptual", "loss/encoder"}
     assert list(module.trained_networks) == ["encoder"]
 
 
-def test_both_learning_rates_follow_the_schedule_of_images(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_both_learning_rates_follow_the_schedule_of_images(make, fit, image_batches):
     decay = ExponentialDecay(factor=0.8, every_nimg=2 * BATCH)
     module = make(**settings_of(schedule=decay, lr=1e-3))
     rates: list[float] = []
@@ -155,10 +135,7 @@ def test_both_learning_rates_follow_the_schedule_of_images(
     assert module.nimg == 3 * BATCH
 
 
-def test_the_encoder_overfits_eight_images(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-) -> None:
+def test_the_encoder_overfits_eight_images(make, fit):
     module = make(**settings_of(lambda_adv=0.0, lambda_vgg=0.0, lr=1e-2, schedule=Constant()))
     rng = torch.Generator().manual_seed(6)
     z = torch.randn(8, module.generator.z_dim, generator=rng)

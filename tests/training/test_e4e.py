@@ -1,6 +1,5 @@
 """e4e: both steps against formulas in float64, the schedule of differences, the pool."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,12 +22,8 @@ def settings_of(*overrides: str, **changed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any],
-    tiny_encoder: Callable[..., Any],
-    tiny_features: Callable[..., Any],
-) -> Callable[..., E4eTraining]:
-    def training(*, multi_w: bool = False, nimg: int = 0, **settings: Any) -> E4eTraining:
+def make(tiny_generator, tiny_encoder, tiny_features):
+    def training(*, multi_w=False, nimg=0, **settings):
         generator = tiny_generator(multi_w=multi_w)
         encoder = tiny_encoder(deltas=True)
         encoder.set_offset(generator.w_avg)
@@ -60,14 +55,7 @@ def encoder_loss(module: Any, x: Tensor, *, layers: int) -> tuple[Tensor, Tensor
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize(("nimg", "layers"), [(0, 1), (60, 2), (68, 3), (400, 4)])
-def test_both_steps_are_the_formulas(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    nimg: int,
-    layers: int,
-    multi_w: bool,
-) -> None:
+def test_both_steps_are_the_formulas(make, fit, image_batches, nimg, layers, multi_w):
     settings = settings_of(delta_start=60, delta_every=8)
     assert (settings["lambda_w"], settings["lambda_delta"]) == (0.1, 2e-4)
     assert (settings["r1_gamma"], settings["r1_every"], settings["pool_size"]) == (10.0, 16, 50)
@@ -97,7 +85,7 @@ def _fit(make: Any, fit: Any, batches: Any, **settings: Any) -> tuple[Any, Any]:
     return record.outputs, record
 
 
-def test_differences_are_let_go_by_images(make: Callable[..., Any]) -> None:
+def test_differences_are_let_go_by_images(make):
     module = make(**settings_of(delta_start=100, delta_every=10))
     stages = {}
     for nimg in (0, 99, 100, 109, 110, 119, 120, 5000):
@@ -106,7 +94,7 @@ def test_differences_are_let_go_by_images(make: Callable[..., Any]) -> None:
     assert stages == {0: 0, 99: 0, 100: 1, 109: 1, 110: 2, 119: 2, 120: 3, 5000: 3}
 
 
-def test_the_scales_give_the_schedule_its_images() -> None:
+def test_the_scales_give_the_schedule_its_images():
     mini = compose_plain("train", ["experiment=e4e"])
     share = [mini["objective"][key] / mini["nimg"] for key in ("delta_start", "delta_every")]
     assert share == [0.1, 0.01]  # as 20,000 and 2,000 of 200,000 steps
@@ -118,9 +106,7 @@ def test_the_scales_give_the_schedule_its_images() -> None:
     assert full["lr"] * full["w_lr_ratio"] == pytest.approx(2e-5)
 
 
-def test_the_encoder_follows_the_stage(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_encoder_follows_the_stage(make, fit, image_batches):
     module = make(**settings_of(delta_start=4, delta_every=4))
     stages: list[int] = []
     module.on_before_optimizer_step = lambda optimizer: stages.append(
@@ -133,7 +119,7 @@ def test_the_encoder_follows_the_stage(
     assert (codes[:, 1:] - codes[:, :1]).abs().amax((0, 2)).min() > 0
 
 
-def test_learning_rates_and_what_is_saved(make: Callable[..., Any]) -> None:
+def test_learning_rates_and_what_is_saved(make):
     module = make(**settings_of(lr=1e-3))
     of_e, of_w = module.configure_optimizers()
     assert of_e.defaults["lr"] == 1e-3 and of_w.defaults["lr"] == pytest.approx(
@@ -144,9 +130,7 @@ def test_learning_rates_and_what_is_saved(make: Callable[..., Any]) -> None:
     assert names == {"network", "real_pool", "fake_pool"}
 
 
-def test_d_w_is_shown_older_codes_once_the_pool_is_full(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_d_w_is_shown_older_codes_once_the_pool_is_full(make, fit, image_batches):
     module = make(**settings_of(pool_size=8))
     fit(module, image_batches(count=6, size=BATCH))
     pools = [module.latent_adversary.real_pool, module.latent_adversary.fake_pool]
@@ -154,9 +138,7 @@ def test_d_w_is_shown_older_codes_once_the_pool_is_full(
     assert all(len(pool.codes.unique(dim=0)) == 8 for pool in pools)
 
 
-def test_the_whole_code_is_the_other_input(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_whole_code_is_the_other_input(make, fit, image_batches):
     settings = settings_of(w_input="whole", pool_size=0)
     module = make(multi_w=True, nimg=10**6 * BATCH, **settings)
     record = fit(module, image_batches(size=BATCH), precision="64-true")
@@ -174,9 +156,7 @@ def test_the_whole_code_is_the_other_input(
     )
 
 
-def test_truncated_codes_are_nearer_to_the_mean(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_truncated_codes_are_nearer_to_the_mean(make, fit, image_batches):
     pools = {}
     for psi in (1.0, 0.5):
         module = make(**settings_of(truncation=psi))
@@ -186,7 +166,7 @@ def test_truncated_codes_are_nearer_to_the_mean(
     torch.testing.assert_close(pools[0.5], 0.5 * pools[1.0])
 
 
-def test_errors(make: Callable[..., Any], tiny_generator: Any, tiny_encoder: Any) -> None:
+def test_errors(make, tiny_generator, tiny_encoder):
     with pytest.raises(ConfigError, match=r"latent=deltas"):
         E4eTraining(
             generator=tiny_generator(), encoder=tiny_encoder(), perceptual=None, **settings_of()

@@ -20,7 +20,7 @@ def pair() -> tuple[nn.Module, nn.Module]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 64])
-def test_after_one_half_life_an_old_weight_counts_half(batch_size: int) -> None:
+def test_after_one_half_life_an_old_weight_counts_half(batch_size):
     average, network = pair()
     half_life = 640
     for nimg in range(0, half_life, batch_size):
@@ -35,7 +35,7 @@ def test_after_one_half_life_an_old_weight_counts_half(batch_size: int) -> None:
     torch.testing.assert_close(average.weight, torch.full((3,), 0.5).double(), rtol=1e-12, atol=0)
 
 
-def test_the_ramp_up_keeps_the_half_life_at_a_share_of_the_images_seen() -> None:
+def test_the_ramp_up_keeps_the_half_life_at_a_share_of_the_images_seen():
     average, network = pair()
     expected = 1.0  # distance of the average from the network
     for nimg in range(0, 4000, 20):
@@ -48,7 +48,7 @@ def test_the_ramp_up_keeps_the_half_life_at_a_share_of_the_images_seen() -> None
     assert 1 - average.weight[0].item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_buffers_are_copied_and_the_network_stays() -> None:
+def test_buffers_are_copied_and_the_network_stays():
     average, network = pair()
     network.running_mean.fill_(7.0)
     update_ema(average, network, batch_size=8, nimg=0, half_life_nimg=1e9, rampup=None)

@@ -1,6 +1,5 @@
 """Domain-guided with D_w: three steps against formulas in float64."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,13 +31,8 @@ def settings_of(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any],
-    tiny_discriminator: Callable[..., Any],
-    tiny_encoder: Callable[..., Any],
-    tiny_features: Callable[..., Any],
-) -> Callable[..., ForceInDomainTraining]:
-    def training(*, multi_w: bool = False, **settings: Any) -> ForceInDomainTraining:
+def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features):
+    def training(*, multi_w=False, **settings):
         generator = tiny_generator(multi_w=multi_w)
         encoder = tiny_encoder()
         encoder.set_offset(generator.w_avg)
@@ -57,13 +51,7 @@ def make(
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])
-def test_the_three_steps_are_the_formulas(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    kind: str,
-    multi_w: bool,
-) -> None:
+def test_the_three_steps_are_the_formulas(make, fit, image_batches, kind, multi_w):
     settings = settings_of(adversarial=kind)
     batches = image_batches(size=BATCH)
     record = fit(make(multi_w=multi_w, **settings), batches, precision="64-true")
@@ -91,9 +79,7 @@ def test_the_three_steps_are_the_formulas(
         torch.testing.assert_close(found, value, **TIGHT)
 
 
-def test_without_d_w_it_is_domain_guided(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_without_d_w_it_is_domain_guided(make, fit, image_batches):
     settings = settings_of(lambda_w=0.0)
     batches = image_batches(count=3)
     ours = make(**settings)
@@ -117,6 +103,6 @@ def test_without_d_w_it_is_domain_guided(
         assert all(torch.equal(one[key], value) for key, value in other.items()), name
 
 
-def test_it_needs_its_image_discriminator(make: Callable[..., Any]) -> None:
+def test_it_needs_its_image_discriminator(make):
     with pytest.raises(ConfigError, match=r"lambda_adv is 0.*objective=e4e"):
         make(**settings_of(lambda_adv=0.0))

@@ -12,7 +12,7 @@ def training() -> EncoderTraining:
     return EncoderTraining(**networks, lr=0.1, betas=(0.9, 0.99), schedule=Constant(), seed=0)
 
 
-def test_gradients_flow_through_a_frozen_network_and_not_into_it() -> None:
+def test_gradients_flow_through_a_frozen_network_and_not_into_it():
     network = freeze(nn.Linear(2, 2))
     x = torch.ones(1, 2, requires_grad=True)
     network(x).sum().backward()
@@ -21,7 +21,7 @@ def test_gradients_flow_through_a_frozen_network_and_not_into_it() -> None:
     assert not network.training
 
 
-def test_a_checkpoint_without_the_frozen_networks_loads_strictly_again() -> None:
+def test_a_checkpoint_without_the_frozen_networks_loads_strictly_again():
     module, other = training(), training()
     checkpoint = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
@@ -34,11 +34,11 @@ def test_a_checkpoint_without_the_frozen_networks_loads_strictly_again() -> None
     assert torch.equal(other.encoder.weight, module.encoder.weight)
 
 
-def test_a_name_that_only_begins_alike_is_not_frozen() -> None:
+def test_a_name_that_only_begins_alike_is_not_frozen():
     assert is_frozen("generator.weight") and not is_frozen("generator_ema.weight")
 
 
-def test_frozen_networks_stay_in_evaluation_mode() -> None:
+def test_frozen_networks_stay_in_evaluation_mode():
     module = training().train()
     assert module.encoder.training
     assert not module.generator.training and not module.perceptual.training

@@ -1,6 +1,5 @@
 """GAN training: both losses and gradients in float64, mixing, the mean code, the average."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,11 +35,8 @@ def _fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]
 
 @pytest.mark.parametrize("multi_w", [False, True])
 def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(
-    gan_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    multi_w: bool,
-) -> None:
+    gan_training, fit, image_batches, multi_w
+):
     batches = image_batches(size=BATCH)
     x = pixels(batches[0])
     reference = gan_training(multi_w=multi_w).double()
@@ -60,8 +56,8 @@ def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_bef
 
 
 def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it(
-    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+    gan_training, fit, image_batches
+):
     module = gan_training(r1_every=16, lr=0.01)
     module.clock.nimg = 15 * BATCH
     record = fit(module, image_batches(count=3, size=BATCH))
@@ -73,9 +69,7 @@ def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it(
     assert module.trainer.optimizers[1].param_groups[0]["lr"] == pytest.approx(0.01 * 16 / 17)
 
 
-def test_mixed_codes_take_their_later_layers_from_a_second_code(
-    tiny_generator: Callable[..., Any],
-) -> None:
+def test_mixed_codes_take_their_later_layers_from_a_second_code(tiny_generator):
     generator = tiny_generator()
     count = 400
     rng = random_stream(purpose="gan", seed=9, nimg=0)
@@ -97,9 +91,7 @@ def test_mixed_codes_take_their_later_layers_from_a_second_code(
     assert crossovers.unique().tolist() == [1, 2, 3]  # L = 4
 
 
-def test_the_mean_code_follows_the_batches_with_its_half_life(
-    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_mean_code_follows_the_batches_with_its_half_life(gan_training, fit, image_batches):
     module = gan_training(w_avg_half_life=float(BATCH), lr=0.0)
     start = module.generator.w_avg.clone()
     reference = gan_training().double()
@@ -112,13 +104,11 @@ def test_the_mean_code_follows_the_batches_with_its_half_life(
     torch.testing.assert_close(module.average.w_avg, expected, **TIGHT)
 
 
-def test_the_average_follows_the_generator_and_is_what_is_kept(
-    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_the_average_follows_the_generator_and_is_what_is_kept(gan_training, fit, image_batches):
     module = gan_training(ema_half_life=float(BATCH))
     history = [{n: p.detach().clone() for n, p in module.generator.named_parameters()}]
 
-    def after(outputs: Any, batch: Any, batch_idx: int) -> None:
+    def after(outputs, batch, batch_idx):
         history.append({n: p.detach().clone() for n, p in module.generator.named_parameters()})
 
     module.on_train_batch_end = after
@@ -134,9 +124,7 @@ def test_the_average_follows_the_generator_and_is_what_is_kept(
     assert all(moved)
 
 
-def test_gradients_of_a_step_stay_in_their_own_network(
-    gan_training: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_gradients_of_a_step_stay_in_their_own_network(gan_training, fit, image_batches):
     record = fit(gan_training(), image_batches(count=2, size=BATCH))
     assert [{name.split(".")[0] for name in step} for step in record.gradients] == [
         {"discriminator"},

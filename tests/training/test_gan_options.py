@@ -1,7 +1,6 @@
 """GAN training with augmentation, path lengths and micro-batches, in float64 where it counts."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ PATHS = dict(path_length_every=2, path_length_weight=3.0, path_length_decay=0.25
 
 
 @pytest.fixture
-def make(gan_training: Callable[..., GANTraining]) -> Callable[..., GANTraining]:
+def make(gan_training):
     return functools.partial(gan_training, style_mixing=0.5, mirror=True)
 
 
@@ -41,9 +40,7 @@ def latents_of(module: GANTraining, purpose: str, count: int) -> tuple[Tensor, l
         torch.set_default_dtype(torch.float32)
 
 
-def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(make, fit, image_batches):
     batches = image_batches(size=BATCH)
     settings = dict(mirror=False, augment=adaptive())
     reference = make(**settings).double()
@@ -74,9 +71,7 @@ def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(
     torch.testing.assert_close(of_g, gradients(loss_g, reference.generator, "generator"), **TIGHT)
 
 
-def test_augmentation_that_stands_at_zero_is_no_augmentation(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_augmentation_that_stands_at_zero_is_no_augmentation(make, fit, image_batches):
     batches = image_batches(count=3, size=BATCH)
     plain, zero = make(), make(augment=adaptive(p=0.0))
     records = [fit(module, batches) for module in (plain, zero)]
@@ -89,9 +84,7 @@ def test_augmentation_that_stands_at_zero_is_no_augmentation(
     assert set(zero.state_dict()) - set(plain.state_dict()) == {"augment._extra_state"}
 
 
-def test_p_moves_with_the_signs_that_the_steps_report(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_p_moves_with_the_signs_that_the_steps_report(make, fit, image_batches):
     module = make(augment=adaptive(p=0.3, target=0.1, ramp_nimg=100, every=2))
     record = fit(module, image_batches(count=6, size=BATCH))
     p = 0.3
@@ -105,13 +98,7 @@ def test_p_moves_with_the_signs_that_the_steps_report(
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan"])
-def test_path_lengths_are_a_lazy_step_of_g_alone(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    kind: str,
-    multi_w: bool,
-) -> None:
+def test_path_lengths_are_a_lazy_step_of_g_alone(make, fit, image_batches, kind, multi_w):
     batches = image_batches(count=3, size=BATCH)
     one = dict(kind=kind, multi_w=multi_w)
     settings = one | dict(lr=0.0) | PATHS  # with networks that stand still
@@ -140,7 +127,7 @@ def test_path_lengths_are_a_lazy_step_of_g_alone(
     assert module.path_length.mean == pytest.approx(0.75 * 0.25 * first + 0.25 * third)
 
 
-def test_adam_of_g_is_corrected_for_the_lazy_penalty(make: Callable[..., Any]) -> None:
+def test_adam_of_g_is_corrected_for_the_lazy_penalty(make):
     of_g, _ = make(path_length_every=4, lr=0.01).configure_optimizers()
     assert of_g.defaults["lr"] == pytest.approx(0.01 * 4 / 5)
     assert of_g.defaults["betas"] == pytest.approx((0.0, 0.99 ** (4 / 5)))
@@ -148,13 +135,7 @@ def test_adam_of_g_is_corrected_for_the_lazy_penalty(make: Callable[..., Any]) -
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan"])
-def test_a_step_in_parts_is_the_step(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    kind: str,
-    count: int,
-) -> None:
+def test_a_step_in_parts_is_the_step(make, fit, image_batches, kind, count):
     batches = image_batches(count=3, size=BATCH)
     records, modules, sizes = [], [], []
     for accumulate in (1, count):
@@ -175,9 +156,7 @@ def test_a_step_in_parts_is_the_step(
         torch.testing.assert_close(parts[name], value, rtol=1e-7, atol=1e-10, msg=name)
 
 
-def test_micro_batches_that_tear_ds_groups_apart_are_refused(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_micro_batches_that_tear_ds_groups_apart_are_refused(make, fit, image_batches):
     words = r"accumulate=2.* 2 images .*groups of 4.*discriminator\.network\.mbstd_group"
     with pytest.raises(ConfigError, match=words):
         fit(make(mbstd_channels=1, accumulate=2), image_batches(size=4))
@@ -199,8 +178,6 @@ def test_micro_batches_that_tear_ds_groups_apart_are_refused(
         (PATHS | {"path_length_shrink": 0}, r"path_length_shrink=0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(
-    make: Callable[..., Any], wrong: dict[str, Any], words: str
-) -> None:
+def test_what_is_out_of_range_is_refused(make, wrong, words):
     with pytest.raises(ConfigError, match=words):
         make(**wrong)

@@ -1,7 +1,6 @@
 """What holds for every objective: who learns, what stays, micro-batches, gradients meet once."""
 
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,16 +29,10 @@ OBJECTIVES = ["domain_guided", "refreshed", "conventional", "e4e", "force_in_dom
 
 
 @pytest.fixture
-def make(
-    tiny_generator: Callable[..., Any],
-    tiny_discriminator: Callable[..., Any],
-    tiny_encoder: Callable[..., Any],
-    tiny_features: Callable[..., Any],
-    attribute_training: Callable[..., Any],
-) -> Callable[..., Any]:
+def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features, attribute_training):
     """Any objective, R1 in every step or every other, no BatchNorm unless asked for."""
 
-    def training(objective: str, *, accumulate: int, norm: str = "none") -> Any:
+    def training(objective, *, accumulate, norm="none"):
         if objective == "attributes":
             return attribute_training(noise=0.1, accumulate=accumulate)
         encoder = tiny_encoder(norm=norm, deltas=objective == "e4e")
@@ -80,11 +73,8 @@ PAID = {
 
 @pytest.mark.parametrize("objective", list(LEARN))
 def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    objective: str,
-) -> None:
+    make, fit, image_batches, objective
+):
     module = make(objective, accumulate=1)
     frozen = {
         name: value.clone()
@@ -96,7 +86,7 @@ def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
     with_gradient: list[set[str]] = []
     of_optimizer: list[set[str]] = []
 
-    def watch(optimizer: Any) -> None:
+    def watch(optimizer):
         named = module.named_parameters()
         with_gradient.append({name.split(".")[0] for name, p in named if p.grad is not None})
         of_optimizer.append(
@@ -124,14 +114,7 @@ def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_step_in_parts_is_the_step(
-    make: Callable[..., Any],
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-    objective: str,
-    count: int,
-) -> None:
+def test_a_step_in_parts_is_the_step(make, fit, image_batches, labelled_batches, objective, count):
     batches = labelled_batches(count=STEPS) if objective == "attributes" else image_batches(
         count=STEPS, size=BATCH
     )  # fmt: skip
@@ -154,9 +137,7 @@ def test_a_step_in_parts_is_the_step(
             torch.testing.assert_close(state[name], value, **TIGHT)
 
 
-def test_batch_norm_sees_one_micro_batch(
-    make: Callable[..., Any], fit: Callable[..., Any], image_batches: Callable[..., Any]
-) -> None:
+def test_batch_norm_sees_one_micro_batch(make, fit, image_batches):
     (batch,) = image_batches(size=BATCH)
     record = fit(make("conventional", accumulate=2, norm="batch"), [batch], precision="64-true")
     reference = make("conventional", accumulate=1, norm="batch").double()
@@ -176,12 +157,12 @@ def test_batch_norm_sees_one_micro_batch(
 
 
 @pytest.mark.parametrize("count", [0, 3, 8])
-def test_parts_that_are_not_equal_are_refused(count: int) -> None:
+def test_parts_that_are_not_equal_are_refused(count):
     with pytest.raises(ConfigError, match=rf"accumulate={count} .* the 4 images .* batch_size"):
         micro_batches(torch.zeros(4, 3), count)
 
 
-def test_parts_keep_the_order() -> None:
+def test_parts_keep_the_order():
     parts = micro_batches(torch.arange(6), 3)
     assert [part.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
 
@@ -203,7 +184,7 @@ class CountExchanges(pl.Callback):
 
 
 @pytest.fixture
-def alone_in_a_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def alone_in_a_group(monkeypatch):
     """Leaves neither a process group nor its variables behind."""
     names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
     for name in names:
@@ -215,12 +196,7 @@ def alone_in_a_group(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_gradients_meet_once_an_optimiser_and_step(
-    make: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    alone_in_a_group: None,
-    count: int,
-) -> None:
+def test_gradients_meet_once_an_optimiser_and_step(make, image_batches, alone_in_a_group, count):
     exchanges = CountExchanges()
     trainer = pl.Trainer(
         accelerator="cpu",

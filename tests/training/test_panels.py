@@ -1,6 +1,5 @@
 """What the panels show, against the formulas written out; networks are left as they were."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,11 +19,7 @@ from idinvert.training.panels import (
 
 
 @pytest.fixture
-def module(
-    tiny_generator: Callable[..., Any],
-    tiny_encoder: Callable[..., Any],
-    tiny_features: Callable[..., Any],
-) -> SimpleNamespace:
+def module(tiny_generator, tiny_encoder, tiny_features):
     """What a panel sees of a training module."""
     generator = tiny_generator().eval().requires_grad_(False)
     features = tiny_features().eval().requires_grad_(False)
@@ -39,14 +34,14 @@ def module(
 
 
 @pytest.fixture
-def dataset() -> list[dict[str, Any]]:
+def dataset():
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 8, 8), generator=rng, dtype=torch.uint8)
     return [{"image": image, "id": 70 + index} for index, image in enumerate(images)]
 
 
 @pytest.fixture
-def fixed(dataset: list[dict[str, Any]]) -> FixedImages:
+def fixed(dataset):
     return FixedImages(dataset, count=3, steps=3, lambda_vgg=0.1)
 
 
@@ -54,9 +49,7 @@ def pixels(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def test_inversions_stand_beside_original_and_encoding(
-    module: SimpleNamespace, fixed: FixedImages, dataset: list[dict[str, Any]]
-) -> None:
+def test_inversions_stand_beside_original_and_encoding(module, fixed, dataset):
     with torch.no_grad():
         rows = inversion_rows(module, fixed)
     assert list(rows) == ["image 70", "image 71", "image 72"]
@@ -74,9 +67,7 @@ def test_inversions_stand_beside_original_and_encoding(
     assert found.terms.keys() == {"pixel", "perceptual", "domain"}
 
 
-def test_images_are_inverted_once_a_round_and_anew_in_the_next(
-    module: SimpleNamespace, fixed: FixedImages
-) -> None:
+def test_images_are_inverted_once_a_round_and_anew_in_the_next(module, fixed):
     first = fixed.inverted(module)
     assert fixed.inverted(module) is first
     module.nimg = 128
@@ -84,9 +75,7 @@ def test_images_are_inverted_once_a_round_and_anew_in_the_next(
     assert again is not first and torch.equal(again.codes, first.codes)  # nothing is drawn
 
 
-def test_an_interpolation_goes_from_original_to_original_through_the_codes(
-    module: SimpleNamespace, fixed: FixedImages
-) -> None:
+def test_an_interpolation_goes_from_original_to_original_through_the_codes(module, fixed):
     with torch.no_grad():
         ((caption, strip),) = interpolation_rows(module, fixed, steps=1).items()
         codes = fixed.inverted(module).codes
@@ -96,9 +85,7 @@ def test_an_interpolation_goes_from_original_to_original_through_the_codes(
     assert (strip[2].int() - pixels(middle)[0].int()).abs().max() <= 1
 
 
-def test_a_manipulation_moves_the_inverted_codes_along_the_direction(
-    module: SimpleNamespace, fixed: FixedImages
-) -> None:
+def test_a_manipulation_moves_the_inverted_codes_along_the_direction(module, fixed):
     vector = torch.zeros(1, 8)
     vector[0, 2] = 1.0
     direction = Direction("smile", vector, (1, 2), {})
@@ -114,9 +101,7 @@ def test_a_manipulation_moves_the_inverted_codes_along_the_direction(
     assert (strip[3].int() - pixels(edited)[0].int()).abs().max() <= 1
 
 
-def test_a_diffusion_shows_target_context_stitched_and_what_comes_of_it(
-    module: SimpleNamespace, fixed: FixedImages
-) -> None:
+def test_a_diffusion_shows_target_context_stitched_and_what_comes_of_it(module, fixed):
     with torch.no_grad():
         rows = diffusion_rows(module, fixed, count=5)
     assert list(rows) == ["image 70 into image 71", "image 71 into image 72"]
@@ -130,9 +115,7 @@ def test_a_diffusion_shows_target_context_stitched_and_what_comes_of_it(
     assert not torch.equal(blend, stitched) and not torch.equal(grown, stitched)
 
 
-def test_noise_maps_of_an_encoder_go_with_their_images(
-    module: SimpleNamespace, fixed: FixedImages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_noise_maps_of_an_encoder_go_with_their_images(module, fixed, monkeypatch):
     import dataclasses
 
     found = fixed.inverted(module)
@@ -153,13 +136,11 @@ def test_noise_maps_of_an_encoder_go_with_their_images(
     assert (last[1].int() - pixels(alone)[0].int()).abs().max() <= 1
 
 
-def test_where_no_memory_is_left_the_panel_gives_up_once_and_training_goes_on(
-    tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_where_no_memory_is_left_the_panel_gives_up_once_and_training_goes_on(tmp_path, capsys):
     network = torch.nn.Linear(2, 2)
     calls = []
 
-    def draw(module: Any) -> dict[str, Tensor]:
+    def draw(module):
         calls.append(module.training)
         raise torch.OutOfMemoryError("out of memory")
 

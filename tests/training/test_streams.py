@@ -1,9 +1,7 @@
 """Random streams follow from images seen; what each rank draws, of its own or as one would."""
 
 import itertools
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -19,12 +17,10 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "t
 
 
 @pytest.fixture
-def codes_of_rank(
-    tiny_generator: Callable[..., Any], tiny_encoder: Callable[..., Any]
-) -> Callable[..., Tensor]:
+def codes_of_rank(tiny_generator, tiny_encoder):
     """What a rank of the conventional encoder's training samples at some images."""
 
-    def draw(rank: int, *, world: int, count: int, nimg: int = 0) -> Tensor:
+    def draw(rank, *, world, count, nimg=0):
         module = ConventionalTraining(
             generator=tiny_generator(),
             encoder=tiny_encoder(),
@@ -43,9 +39,7 @@ def codes_of_rank(
     return draw
 
 
-def test_ranks_of_the_conventional_encoder_share_what_one_would_draw(
-    codes_of_rank: Callable[..., Tensor],
-) -> None:
+def test_ranks_of_the_conventional_encoder_share_what_one_would_draw(codes_of_rank):
     whole = codes_of_rank(0, world=1, count=4)
     parts = [codes_of_rank(rank, world=2, count=2) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat(parts), whole)
@@ -65,14 +59,14 @@ def numbered(count: int) -> Tensor:
     return torch.arange(count * 3 * 2 * 2, dtype=torch.float32).view(count, 3, 2, 2)
 
 
-def test_about_half_of_the_images_are_flipped() -> None:
+def test_about_half_of_the_images_are_flipped():
     images = numbered(2000)
     result = random_flip(images, seed=0, nimg=0, rank=0, world_size=1)
     share = flipped(images, result).double().mean().item()
     assert abs(share - 0.5) < 0.05
 
 
-def test_two_ranks_flip_what_one_would() -> None:
+def test_two_ranks_flip_what_one_would():
     images = numbered(16)
     alone = random_flip(images, seed=4, nimg=320, rank=0, world_size=1)
     together = [
@@ -84,7 +78,7 @@ def test_two_ranks_flip_what_one_would() -> None:
     assert not torch.equal(*thrown)
 
 
-def test_other_places_and_seeds_flip_others() -> None:
+def test_other_places_and_seeds_flip_others():
     images = numbered(64)
     base = random_flip(images, seed=0, nimg=0, rank=0, world_size=1)
     for seed, nimg in ((1, 0), (0, 64)):
@@ -92,20 +86,20 @@ def test_other_places_and_seeds_flip_others() -> None:
         assert not torch.equal(base, other)
 
 
-def test_the_count_travels_in_the_state_dict() -> None:
+def test_the_count_travels_in_the_state_dict():
     here, there = nn.Sequential(ImageClock()), nn.Sequential(ImageClock())
     here[0].nimg = 14_000_000
     there.load_state_dict(here.state_dict())
     assert there[0].nimg == 14_000_000
 
 
-def test_a_stream_is_a_function_of_its_arguments() -> None:
+def test_a_stream_is_a_function_of_its_arguments():
     place = dict(purpose="gan", seed=3, nimg=640, rank=1)
     first = torch.rand(8, generator=random_stream(**place))
     assert torch.equal(first, torch.rand(8, generator=random_stream(**place)))
 
 
-def test_streams_of_other_purposes_seeds_places_and_ranks_share_nothing() -> None:
+def test_streams_of_other_purposes_seeds_places_and_ranks_share_nothing():
     places = [
         dict(purpose=purpose, seed=seed, nimg=nimg, rank=rank)
         for purpose in ("gan", "mirror")
@@ -118,13 +112,13 @@ def test_streams_of_other_purposes_seeds_places_and_ranks_share_nothing() -> Non
         assert (one == other).sum() <= 1
 
 
-def test_a_stream_leaves_the_global_generator_alone() -> None:
+def test_a_stream_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     torch.rand(4, generator=random_stream(purpose="gan", seed=0, nimg=0))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_lightning_never_queues_a_slurm_job_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_never_queues_a_slurm_job_again(monkeypatch):
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     assert cluster_plugins() == []

@@ -1,7 +1,5 @@
 """Native to NVlabs' names and back: exact, for every architecture."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -28,7 +26,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_round_trip_is_exact(case: str, tmp_path: Path) -> None:
+def test_round_trip_is_exact(case, tmp_path):
     g, d = generator(**CASES[case][0]), discriminator(**CASES[case][1])
     write_pt(to_nvlabs(g, discriminator=d), tmp_path / "out.pt")
     assert set(torch.load(tmp_path / "out.pt", weights_only=True)) == {"G_ema", "D", "init_kwargs"}
@@ -45,7 +43,7 @@ def test_round_trip_is_exact(case: str, tmp_path: Path) -> None:
     assert torch.equal(d(x, *c), found.discriminator(x, *c))
 
 
-def test_the_file_holds_what_nvlabs_classes_expect() -> None:
+def test_the_file_holds_what_nvlabs_classes_expect():
     files = NVlabs(c_dim=3)
     choices = {"w_dim": 7, "mapping_depth": 2, "c_dim": 3, "embed_dim": 4, "mapping_width": 8}
     d = discriminator(c_dim=3, cmap_dim=9, cmap_depth=2)
@@ -56,7 +54,7 @@ def test_the_file_holds_what_nvlabs_classes_expect() -> None:
             assert value.shape == expected[name].shape, name
 
 
-def test_arguments_are_nvlabs_own() -> None:
+def test_arguments_are_nvlabs_own():
     content = to_nvlabs(generator(channels=None, channel_base=64, channel_max=8))
     made = content["init_kwargs"]["G_ema"]
     assert made["synthesis_kwargs"] == {
@@ -94,7 +92,7 @@ WITH = {
 
 
 @pytest.mark.parametrize("role", OTHER)
-def test_every_argument_comes_back_or_is_refused_by_name(role: str) -> None:
+def test_every_argument_comes_back_or_is_refused_by_name(role):
     """Nothing that a network was built with is lost on the way out."""
     make = generator if role == "generator" else discriminator
     assert make().architecture.keys() == OTHER[role].keys()
@@ -122,7 +120,7 @@ def test_every_argument_comes_back_or_is_refused_by_name(role: str) -> None:
     assert refused["nvlabs"] == expected and set(expected) < set(refused["rosinality"])
 
 
-def test_a_mean_code_of_every_layer_is_refused() -> None:
+def test_a_mean_code_of_every_layer_is_refused():
     g = generator()
     g.w_avg.copy_(normal(6, 6, seed=3))
     with pytest.raises(CheckpointError, match=r"mean code differs between layers.*safetensors"):

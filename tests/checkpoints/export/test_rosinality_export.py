@@ -1,7 +1,5 @@
 """Native to rosinality and back: exact; and what that layout cannot hold is told."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -34,7 +32,7 @@ def _drawn(network):
     return network
 
 
-def test_round_trip_is_exact(tmp_path: Path) -> None:
+def test_round_trip_is_exact(tmp_path):
     g, d = generator(), discriminator()
     path = tmp_path / "folder" / "out.pt"
     write_pt(to_rosinality(g, discriminator=d), path)
@@ -50,7 +48,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert torch.equal(g(z), found.generator(z)) and torch.equal(d(x), found.discriminator(x))
 
 
-def test_the_file_holds_what_rosinalitys_class_expects() -> None:
+def test_the_file_holds_what_rosinalitys_class_expects():
     files, g = Rosinality(), generator()
     content = to_rosinality(g, discriminator=discriminator())
     for part, expected in (("g_ema", files.g), ("d", files.d)):
@@ -63,13 +61,13 @@ def test_the_file_holds_what_rosinalitys_class_expects() -> None:
     assert (g.double().synthesis(w) - images).abs().max() <= 1e-6 * images.abs().max()
 
 
-def test_torch_reads_the_file_with_weights_only(tmp_path: Path) -> None:
+def test_torch_reads_the_file_with_weights_only(tmp_path):
     write_pt(to_rosinality(generator()), tmp_path / "g.pt")
     found = torch.load(tmp_path / "g.pt", weights_only=True)
     assert set(found) == {"g_ema", "latent_avg"}
 
 
-def test_mean_codes() -> None:
+def test_mean_codes():
     g = generator()
     g.w_avg.copy_(normal(6, 6, seed=3))
     assert torch.equal(to_rosinality(g)["latent_avg"], g.w_avg)
@@ -90,7 +88,7 @@ def test_mean_codes() -> None:
         {"conv_clamp": 256.0},
     ],
 )
-def test_what_the_layout_cannot_hold_is_told(choices: dict) -> None:
+def test_what_the_layout_cannot_hold_is_told(choices):
     (name,) = choices
     with pytest.raises(CheckpointError, match=rf"rosinality.*{name}=.*safetensors"):
         to_rosinality(generator(**choices))
@@ -100,19 +98,19 @@ def test_what_the_layout_cannot_hold_is_told(choices: dict) -> None:
     "choices",
     [{"connections": "skip"}, {"c_dim": 2}, {"mbstd_group": 8}, {"mbstd_channels": 0}],
 )
-def test_what_the_layout_cannot_hold_of_d_is_told(choices: dict) -> None:
+def test_what_the_layout_cannot_hold_of_d_is_told(choices):
     (name,) = choices
     with pytest.raises(CheckpointError, match=rf"{name}="):
         to_rosinality(generator(), discriminator=discriminator(**choices))
 
 
-def test_a_bound_is_dropped_only_when_told_to() -> None:
+def test_a_bound_is_dropped_only_when_told_to():
     g, d = generator(conv_clamp=256.0), discriminator(conv_clamp=256.0)
     content = to_rosinality(g, discriminator=d, drop_clamp=True)
     assert torch.equal(content["g_ema"]["input.input"][0], g.synthesis.const)
 
 
-def test_other_networks_are_refused() -> None:
+def test_other_networks_are_refused():
     other = StyleGANGenerator(resolution=8, z_dim=4, w_dim=4, channels=[2, 2], mapping_depth=1)
     with pytest.raises(CheckpointError, match="got a StyleGANGenerator"):
         to_rosinality(other)
@@ -120,11 +118,11 @@ def test_other_networks_are_refused() -> None:
         to_rosinality(generator(), discriminator=torch.nn.Linear(2, 2))
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "g.pt"
     path.write_bytes(b"old")
 
-    def full(*arguments) -> None:
+    def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)

@@ -36,7 +36,7 @@ def read(found, network: str | None = None):
 
 
 @pytest.mark.parametrize("repeated", [True, False])
-def test_the_decoder_is_the_generator(repeated: bool) -> None:
+def test_the_decoder_is_the_generator(repeated):
     files, found = content(None, mean=repeated)
     networks = read(found)
     g = double(files.g)
@@ -55,7 +55,7 @@ def test_the_decoder_is_the_generator(repeated: bool) -> None:
     ("kind", "made", "whose"),
     [("Encoder4Editing", E4eEncoder, "e4e"), ("GradualStyleEncoder", PspEncoder, "psp")],
 )
-def test_the_encoder_is_read_with_the_mean_code(kind: str, made: type, whose: str) -> None:
+def test_the_encoder_is_read_with_the_mean_code(kind, made, whose):
     files, found = content(kind)
     networks = read(found)
     assert type(networks.encoder) is made and networks.meta["encoder"] == whose
@@ -66,7 +66,7 @@ def test_the_encoder_is_read_with_the_mean_code(kind: str, made: type, whose: st
     assert networks.generator.synthesis(codes).shape == (1, 3, 32, 32)
 
 
-def test_encoders_that_look_at_reconstructions_are_left() -> None:
+def test_encoders_that_look_at_reconstructions_are_left():
     _, found = content()
     first = "encoder.input_layer.0.weight"
     found["state_dict"][first] = found["state_dict"][first].repeat(1, 2, 1, 1)
@@ -81,7 +81,7 @@ def test_encoders_that_look_at_reconstructions_are_left() -> None:
     assert networks.generator is not None
 
 
-def test_what_does_not_fit_is_named_under_its_network() -> None:
+def test_what_does_not_fit_is_named_under_its_network():
     _, found = content()
     del found["state_dict"]["decoder.convs.1.activate.bias"]
     with pytest.raises(
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_named_under_its_network() -> None:
         whole(read(found))
 
 
-def test_there_is_one_generator() -> None:
+def test_there_is_one_generator():
     _, found = content(None)
     assert read(found, "g_ema").meta["network"] == read(found, "decoder").meta["network"]
     with pytest.raises(CheckpointError, match=r"no generator 'g', expected one of \['decoder'\]"):
@@ -106,5 +106,5 @@ def test_there_is_one_generator() -> None:
 
 
 @pytest.mark.parametrize("other", [None, [], {}, {"state_dict": 1}, {"state_dict": {"a": 1}}])
-def test_other_files_are_not_taken(other) -> None:
+def test_other_files_are_not_taken(other):
     assert not encoder4editing.recognise(archive(other))

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import idinvert
@@ -45,7 +44,7 @@ def open_encoder(files: IdinvertEncoder, tensors: Tensors) -> Checkpoint:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_codes_are_the_originals(variant: str) -> None:
+def test_codes_are_the_originals(variant):
     for settings in ({}, {"resolution": 32, "channels_max": 5}, {"resolution": 8}):
         files = IdinvertEncoder(variant, **settings)
         found = open_encoder(files, files.e)
@@ -61,11 +60,11 @@ def test_codes_are_the_originals(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_tensor_counts(variant: str) -> None:
+def test_every_tensor_counts(variant):
     files = IdinvertEncoder(variant, resolution=8)
     x = normal(2, 3, 8, 8, seed=1).double()
 
-    def codes(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    def codes(tensors):
         positive = {name: abs(value) if "var" in name else value for name, value in tensors.items()}
         encoder = open_encoder(files, positive).encoder
         return rebuilt(encoder)(x), files.encode(double(positive), x)
@@ -76,7 +75,7 @@ def test_every_tensor_counts(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_key_is_named(variant: str) -> None:
+def test_every_key_is_named(variant):
     files = IdinvertEncoder(variant, resolution=8)
     counters = tuple(name for name in files.e if name.endswith("tracked"))
     check_every_key_is_named(
@@ -87,14 +86,14 @@ def test_every_key_is_named(variant: str) -> None:
     )
 
 
-def test_a_factor_that_was_trained_after_all_is_refused() -> None:
+def test_a_factor_that_was_trained_after_all_is_refused():
     e = IdinvertEncoder("B").e | {"block1.bn1.bn.weight": torch.full((3,), 1.5)}
     with pytest.raises(CheckpointError, match=r"block1\.bn1\.bn\.weight has other values"):
         open_content(e)
 
 
 @pytest.mark.parametrize("variant", [None, "A", "C"])
-def test_tuples(variant: str | None) -> None:
+def test_tuples(variant):
     found = open_content(tuple_of(variant))
     assert found.generator.multi_w and not found.generator.architecture["final_tanh"]
     assert found.latent_avg is None  # the file's is layer 0's alone
@@ -111,7 +110,7 @@ def test_tuples(variant: str | None) -> None:
     assert not plain.generator.multi_w and plain.latent_avg.shape == (5,)  # type: ignore[union-attr]
 
 
-def test_what_is_not_one_of_them() -> None:
+def test_what_is_not_one_of_them():
     e, g = IdinvertEncoder("A").stored(), TFStyleGAN(repeat_w=False).generator()
     for content in ((e, g), (e, e, e), [], {}, 3, (g, 4, g), None):
         assert not idinvert.TENSORFLOW.recognise(archive(content))

@@ -1,7 +1,6 @@
 """pSp's and e4e's encoders: every tensor's place, and the codes, in float64."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,7 +99,7 @@ def encode(kind: str, state: dict[str, Tensor], x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("settings", [{}, {"input_size": 64, "reduction": 1}])
-def test_codes(kind: str, settings: dict[str, int]) -> None:
+def test_codes(kind, settings):
     state = encoder_state(kind, **settings)
     latent_avg = normal(8, 6, seed=9)
     encoder = open_encoder(kind, state, latent_avg=latent_avg)
@@ -117,7 +116,7 @@ def test_codes(kind: str, settings: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("kind", [E4E, PSP])
 @pytest.mark.parametrize("num_layers", [4, 6, 8, 18])
-def test_any_number_of_styles(kind: str, num_layers: int) -> None:
+def test_any_number_of_styles(kind, num_layers):
     state = encoder_state(kind, num_layers=num_layers)
     encoder = open_encoder(kind, state, latent_avg=torch.zeros(6)).double()
     x = normal(1, 3, 32, 32, seed=0).double()
@@ -128,7 +127,7 @@ def test_any_number_of_styles(kind: str, num_layers: int) -> None:
         torch.testing.assert_close(codes, expected, rtol=0, atol=1e-6)
 
 
-def test_images_of_other_sizes_are_resized_as_pillow_does(tmp_path: Path) -> None:
+def test_images_of_other_sizes_are_resized_as_pillow_does(tmp_path):
     encoder = open_encoder(E4E, encoder_state())
     large = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     small = F.interpolate(large, size=(32, 32), mode="bilinear", antialias=True)
@@ -137,7 +136,7 @@ def test_images_of_other_sizes_are_resized_as_pillow_does(tmp_path: Path) -> Non
         encoder(large[:, :, :64])
 
 
-def test_cars_are_cropped(tmp_path: Path) -> None:
+def test_cars_are_cropped(tmp_path):
     state = encoder_state(input_size=64)
     encoder = open_encoder(
         E4E, state, opts={"dataset_type": "cars_encode"}, latent_avg=torch.ones(6)
@@ -148,7 +147,7 @@ def test_cars_are_cropped(tmp_path: Path) -> None:
     torch.testing.assert_close(encoder.double()(x), expected, rtol=0, atol=1e-6)
 
 
-def test_stages_hold_back_the_later_steps() -> None:
+def test_stages_hold_back_the_later_steps():
     encoder = open_encoder(E4E, encoder_state(), latent_avg=torch.zeros(6)).double()
     x = normal(2, 3, 32, 32, seed=0).double()
     full = encoder(x)
@@ -161,7 +160,7 @@ def test_stages_hold_back_the_later_steps() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mean_code(kind: str) -> None:
+def test_the_mean_code(kind):
     state = encoder_state(kind)
     x = torch.zeros(1, 3, 32, 32)
     plain = open_encoder(kind, state, opts={"start_from_latent_avg": False})
@@ -174,7 +173,7 @@ def test_the_mean_code(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_round_trip_through_the_release_format(tmp_path: Path, kind: str) -> None:
+def test_round_trip_through_the_release_format(tmp_path, kind):
     module = open_encoder(kind, encoder_state(kind))
     save_network(module, tmp_path / "n.safetensors", provenance={})
     again = load_network(tmp_path / "n.safetensors", key="k", expect="encoder")
@@ -184,13 +183,13 @@ def test_round_trip_through_the_release_format(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", [E4E, INTO_W])
-def test_every_key_is_named(kind: str) -> None:
+def test_every_key_is_named(kind):
     whole = encoder_state(kind)
     some = ("input_layer.1", "body.7.res_layer.5", "body.7.shortcut_layer.0", "body.23.res_layer.2")
     some += ("styles.3.linear", "styles.7.convs.4", "latlayer1", "linear")
     rest = (name for name in whole if not name.startswith(some) or name.endswith("tracked"))
 
-    def read(tensors: dict[str, Tensor]) -> Any:
+    def read(tensors):
         mean = torch.zeros(8, 6)
         opts = options(kind)
         return read_encoder(tensors, opts=opts, key=KEY, what="some.file", latent_avg=mean)
@@ -198,7 +197,7 @@ def test_every_key_is_named(kind: str) -> None:
     check_every_key_is_named(whole, read, unused=tuple(rest))
 
 
-def test_which_encoders_are_known() -> None:
+def test_which_encoders_are_known():
     state = encoder_state()
     for kind in KINDS:
         assert encoder_type(encoder_state(kind), opts=options(kind)) == kind
@@ -211,7 +210,7 @@ def test_which_encoders_are_known() -> None:
         open_encoder(E4E, restyle)
 
 
-def test_the_published_width() -> None:
+def test_the_published_width():
     """The sizes of the published files: 24 units, 512 maps, 18 heads, 256 px."""
     with without_memory():
         encoder = E4eEncoder(num_layers=18)
@@ -235,7 +234,7 @@ def test_the_published_width() -> None:
     assert tuple(into_w.linear.weight.shape) == (512, 512)
 
 
-def test_starting_from_a_file(tmp_path: Path) -> None:
+def test_starting_from_a_file(tmp_path):
     choices: dict[str, Any] = {"num_layers": 8, "w_dim": 6, "channels": 4, "reduction": 2}
     choices |= {"input_size": 32, "key": "encoder.path"}
     state = encoder_state()
@@ -272,7 +271,7 @@ def test_starting_from_a_file(tmp_path: Path) -> None:
         start(fresh, tmp_path / "none.pt", key="encoder.path")
 
 
-def test_wrong_choices_are_refused() -> None:
+def test_wrong_choices_are_refused():
     with pytest.raises(ConfigError, match=r"latent=w_plus"):
         E4eEncoder(num_layers=8, latent="w")
     with pytest.raises(ConfigError, match=r"input_size"):

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from idinvert.checkpoints.checkpoint import Checkpoint
 from idinvert.checkpoints.families import genforce, idinvert, tf_stylegan
@@ -102,7 +101,7 @@ def refused(family: Family, content: Any, *words: str, network: str | None = Non
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_images_and_logits_are_the_originals(name: str) -> None:
+def test_images_and_logits_are_the_originals(name):
     layout = LAYOUTS[name]
     for case in CASES[name]:
         files = layout.make(**case)
@@ -135,17 +134,17 @@ def test_images_and_logits_are_the_originals(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "case"), SMALL)
-def test_every_tensor_counts(name: str, case: dict[str, Any]) -> None:
+def test_every_tensor_counts(name, case):
     layout = LAYOUTS[name]
     files = layout.make(**{"channels": (4, 3)} | case)
     z, x = normal(2, 6, seed=2).double(), normal(2, 3, 8, 8, seed=4).double()
 
-    def images(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    def images(tensors):
         native = rebuilt(read(layout.family, layout.content(files, tensors, files.d)).generator)
         p = double(tensors)
         return native(z), files.synthesis(p, files.mapping(p, z))
 
-    def logits(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    def logits(tensors):
         content = layout.content(files, files.g, tensors)
         native = rebuilt(read(layout.family, content).discriminator)
         return native(x), files.judge(double(tensors), x)
@@ -153,7 +152,7 @@ def test_every_tensor_counts(name: str, case: dict[str, Any]) -> None:
     ends = ("kernel", "filter", "lod", "w_avg", "dlatent_avg", "truncation")
     unused = ("synthesis.output0", "G_synthesis/ToRGB_lod1", "input1", "FromRGB_lod1")
 
-    def fixed(tensors: Tensors) -> list[str]:
+    def fixed(tensors):
         return [key for key in tensors if key.endswith(ends) or key.startswith(unused)]
 
     check_every_tensor_counts(files.g, images, fixed=fixed(files.g))
@@ -163,7 +162,7 @@ def test_every_tensor_counts(name: str, case: dict[str, Any]) -> None:
 
 # Without a fused layer's filters, its key cannot be told from that of a plain one.
 @pytest.mark.parametrize(("name", "case"), [case for case in SMALL if "fused_from" not in case[1]])
-def test_every_key_is_named(name: str, case: dict[str, Any]) -> None:
+def test_every_key_is_named(name, case):
     layout = LAYOUTS[name]
     files = layout.make(**{"channels": (4, 3)} | case)
     unused = ("synthesis.output0", "G_synthesis/ToRGB_lod1", "truncation.truncation")
@@ -175,13 +174,13 @@ def test_every_key_is_named(name: str, case: dict[str, Any]) -> None:
     if name == "tensorflow":
         unused += ("G_synthesis/lod",)
 
-    def read_g(tensors: Tensors) -> Checkpoint:
+    def read_g(tensors):
         return read(layout.family, layout.content(files, tensors, files.d))
 
     check_every_key_is_named(files.g, read_g, unused=unused, mark=mark)
 
 
-def test_which_generator() -> None:
+def test_which_generator():
     made, names = Genforce(), ("generator_smooth", "generator")
     for family, content, (ema, g) in (
         (genforce.STYLEGAN, made.content(), names),
@@ -203,7 +202,7 @@ def test_which_generator() -> None:
     assert found.discriminator is None and found.meta["networks"] == ["Gs"]
 
 
-def test_what_hammer_says_of_the_networks() -> None:
+def test_what_hammer_says_of_the_networks():
     files = Genforce(hammer=True, fused_from=16, group=2)
     built: dict[str, Any] = {"final_tanh": True, "fused_scale": "auto", "fused_scale_res": 16}
     built |= {"resolution": 16, "noise_type": "spatial", "filter_kernel": (1, 2, 1)}
@@ -235,11 +234,11 @@ def test_what_hammer_says_of_the_networks() -> None:
         ({"settings": {"fused_scale": "sometimes"}}, "fused_scale"),
     ],
 )
-def test_what_the_native_network_does_not_compute(choices: dict[str, Any], words: str) -> None:
+def test_what_the_native_network_does_not_compute(choices, words):
     refused(tf_stylegan.FAMILY, TFStyleGAN(**choices).content(), words)
 
 
-def test_other_filters_growing_and_labels_are_refused() -> None:
+def test_other_filters_growing_and_labels_are_refused():
     for files, family in (
         (Genforce(), genforce.STYLEGAN),
         (Idinvert(), idinvert.PYTORCH),
@@ -256,7 +255,7 @@ def test_other_filters_growing_and_labels_are_refused() -> None:
     refused(idinvert.PYTORCH, fused, "fuses its layer of 8 px and not that of 16 px")
 
 
-def test_all_that_does_not_fit_is_in_one_message() -> None:
+def test_all_that_does_not_fit_is_in_one_message():
     files = TFStyleGAN()
     g = files.g | {
         "G_synthesis/surprise": np.zeros(2, np.float32),

@@ -127,7 +127,7 @@ def read(name: str, files: Any, g: Tensors, d: Tensors) -> Checkpoint:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_images_and_logits_are_the_originals(name: str) -> None:
+def test_images_and_logits_are_the_originals(name):
     for case in CASES[name]:
         files = LAYOUTS[name].make(**case)
         found = read(name, files, files.g, files.d)
@@ -165,24 +165,24 @@ def test_images_and_logits_are_the_originals(name: str) -> None:
         ("tensorflow", {"arch_g": "grown", "arch_d": "grown"}),
     ],
 )
-def test_every_tensor_counts(name: str, case: dict[str, Any]) -> None:
+def test_every_tensor_counts(name, case):
     files = LAYOUTS[name].make(**{"channels": (4, 3)} | case)
     whole = read(name, files, files.g, files.d).generator
     w, z = normal(2, 4, whole.w_dim, seed=1).double(), normal(2, whole.z_dim, seed=2).double()
     c = (normal(2, whole.c_dim, seed=3).double(),) if whole.c_dim else ()
     x = normal(2, 3, 8, 8, seed=4).double()
 
-    def images(tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    def images(tensors):
         native = rebuilt(read(name, files, tensors, files.d).generator)
         p = double(tensors)
         codes = files.mapping(p, z, *c)[:, None] + w
         return native.synthesis(native.mapping(z, *c) + w), files.synthesis(p, codes)
 
-    def logits(tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    def logits(tensors):
         native = rebuilt(read(name, files, files.g, tensors).discriminator)
         return native(x, *c), files.judge(double(tensors), x, *c)
 
-    def fixed(tensors: Tensors) -> list[str]:
+    def fixed(tensors):
         """Filters and mean codes, and what only growing needed."""
         ends = ("kernel", "filter", "lod", *MEANS)
         return [name for name in tensors if name.endswith(ends) or "_lod1" in name]
@@ -205,7 +205,7 @@ def test_every_tensor_counts(name: str, case: dict[str, Any]) -> None:
         ("tensorflow", {"arch_g": "resnet", "arch_d": "resnet", "channels": (4, 3, 2)}),
     ],
 )
-def test_every_key_is_named(name: str, case: dict[str, Any]) -> None:
+def test_every_key_is_named(name, case):
     files = LAYOUTS[name].make(**{"channels": (4, 3)} | case)
     check_every_key_is_named(files.g, lambda tensors: read(name, files, tensors, files.d))
     check_every_key_is_named(files.d, lambda tensors: read(name, files, files.g, tensors))

@@ -38,7 +38,7 @@ def refused(family: Family, content: Any, match: str, network: str | None = None
     assert "some.file" in str(error.value)
 
 
-def test_which_generator() -> None:
+def test_which_generator():
     """The averaged one by default; both by the family's name, and by g_ema and g."""
     pair = NVlabs()
     live = {name: value + 1 for name, value in pair.g.items() if "filter" not in name}
@@ -62,7 +62,7 @@ def test_which_generator() -> None:
     assert read(ROSINALITY, Rosinality().content()).meta["networks"] == ["g_ema", "g", "d"]
 
 
-def test_files_of_one_network() -> None:
+def test_files_of_one_network():
     files = NVlabs()
     found = read(NVLABS, {"D": files.d, "G": files.g})
     assert found.meta["network"] == "G" and found.discriminator is not None
@@ -81,7 +81,7 @@ def test_files_of_one_network() -> None:
         assert found.generator is None and found.discriminator is not None
 
 
-def test_nested_and_wrapped_files_of_genforce() -> None:
+def test_nested_and_wrapped_files_of_genforce():
     files = Genforce(hammer=False)
     wrapped = {f"module.{name}": value for name, value in files.g.items()}
     for content in (
@@ -104,7 +104,7 @@ def test_nested_and_wrapped_files_of_genforce() -> None:
         *((TENSORFLOW, c) for c in (None, [], (), {}, (1, 2, 3), {"G": 1})),
     ],
 )
-def test_other_files_are_not_taken(family: Family, content: Any) -> None:
+def test_other_files_are_not_taken(family, content):
     assert not family.recognise(archive(content))
 
 
@@ -118,9 +118,7 @@ def test_other_files_are_not_taken(family: Family, content: Any) -> None:
         ("synthesis.b8", "architecture", "unet", "architecture 'unet'"),
     ],
 )
-def test_attributes_of_nvlabs_that_change_the_images(
-    path: str, name: str, value: Any, match: str
-) -> None:
+def test_attributes_of_nvlabs_that_change_the_images(path, name, value, match):
     content = nvlabs_content(NVlabs())
     layer = content["G_ema"]
     for part in path.split("."):
@@ -141,7 +139,7 @@ def test_attributes_of_nvlabs_that_change_the_images(
         ("discriminator", "label_dim", 4),
     ],
 )
-def test_settings_of_hammer_that_change_the_images(part: str, name: str, value: Any) -> None:
+def test_settings_of_hammer_that_change_the_images(part, name, value):
     content = Genforce(hammer=True).content()
     content["model_kwargs_init"][part][name] = value
     refused(GENFORCE, content, r"expected|no native network")
@@ -159,14 +157,14 @@ def test_settings_of_hammer_that_change_the_images(part: str, name: str, value: 
         (1, "label_size", 10),
     ],
 )
-def test_settings_of_tensorflow_that_change_the_images(which: int, name: str, value: Any) -> None:
+def test_settings_of_tensorflow_that_change_the_images(which, name, value):
     content = TFStyleGAN2().content()
     for network in (content[which], *content[which].state["components"].values()):
         network.state["static_kwargs"][name] = value
     refused(TENSORFLOW, content, r"expected|labels")
 
 
-def test_networks_that_the_native_ones_are_not() -> None:
+def test_networks_that_the_native_ones_are_not():
     growing = TFStyleGAN2(ada=False, arch_g="grown", arch_d="grown")
     growing.g["lod"] = np.float32(0.5)
     refused(TENSORFLOW, growing.content(), r"still growing \(lod=0\.5\)")
@@ -181,7 +179,7 @@ def test_networks_that_the_native_ones_are_not() -> None:
     refused(NVLABS, {"G_ema": alias_free}, "StyleGAN3")
 
 
-def test_a_filter_of_other_values_is_named() -> None:
+def test_a_filter_of_other_values_is_named():
     files, name = NVlabs(), "synthesis.b16.conv0.resample_filter"
     files.g[name] = torch.ones(4, 4) / 16
     refused(NVLABS, nvlabs_content(files), rf"{name} has other values")
@@ -191,14 +189,14 @@ def test_a_filter_of_other_values_is_named() -> None:
         refused(ROSINALITY, made.content(), rf"{name} has other values")
 
 
-def test_half_precision_is_told() -> None:
+def test_half_precision_is_told():
     files = NVlabs()
     found = read(NVLABS, nvlabs_content(files))
     assert found.meta["half_precision"] is True  # and runs in float32 all the same
     assert read(NVLABS, files.plain()).meta["half_precision"] is False
 
 
-def test_forms_of_the_mean_code() -> None:
+def test_forms_of_the_mean_code():
     content = Rosinality().content()
     for shape in ((6,), (1, 6), (6, 6)):
         mean = normal(*shape, seed=9)
@@ -218,7 +216,7 @@ def test_forms_of_the_mean_code() -> None:
         assert found.latent_avg is None and not found.generator.w_avg.any()
 
 
-def test_without_constant_noise_a_fixed_one_is_drawn() -> None:
+def test_without_constant_noise_a_fixed_one_is_drawn():
     files = Rosinality()
     files.g = {name: value for name, value in files.g.items() if not name.startswith("noises.")}
     content = files.content()
@@ -231,7 +229,7 @@ def test_without_constant_noise_a_fixed_one_is_drawn() -> None:
     assert 0.5 < noise.std() < 1.5
 
 
-def test_the_multiplier_of_the_usual_widths_is_told() -> None:
+def test_the_multiplier_of_the_usual_widths_is_told():
     for widths, expected in (
         ([512, 512, 512, 512, 512, 256, 128], [2]),
         ([512, 512, 512, 512, 256, 128, 64], [1]),
@@ -241,7 +239,7 @@ def test_the_multiplier_of_the_usual_widths_is_told() -> None:
         assert rosinality.channel_multipliers(widths) == expected
 
 
-def test_what_is_larger_than_the_file_takes_no_memory() -> None:
+def test_what_is_larger_than_the_file_takes_no_memory():
     files = Rosinality()
     for huge in (
         torch.zeros(1, 1).expand(1, 10**9).reshape(1, 10**9, 1, 1, 1)[:, :, :, :, :0],

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ LOCKED = "import sys; from idinvert.checkpoints.formats.child import lock; lock(
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     path = tmp_path / "file.pkl"
     path.write_bytes(a.proto(a.EMPTY_DICT))
     return path
@@ -35,12 +34,12 @@ def file(tmp_path: Path) -> Path:
         ("sys.modules['_io'].open_code('/dev/null')", "open"),
     ],
 )
-def test_the_child_can_do_nothing_but_compute(code: str, event: str) -> None:
+def test_the_child_can_do_nothing_but_compute(code, event):
     ended = subprocess.run([sys.executable, "-c", f"{LOCKED} {code}"], capture_output=True)
     assert ended.returncode == 70 and ended.stderr.decode().split()[0] == event
 
 
-def test_the_child_sees_neither_packages_nor_the_environment() -> None:
+def test_the_child_sees_neither_packages_nor_the_environment():
     """It starts with the standard library alone, which also makes it quick."""
     assert {"-I", "-S"} < set(COMMAND)
     code = "import sys; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'site')))"
@@ -60,9 +59,7 @@ def test_the_child_sees_neither_packages_nor_the_environment() -> None:
         ("import sys; sys.stdout.write('x' * 99)", "far more data"),
     ],
 )
-def test_whatever_ends_the_child_is_one_error(
-    code: str, words: str, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_ends_the_child_is_one_error(code, words, file, monkeypatch):
     limited = "import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 2));"
     monkeypatch.setattr(read, "COMMAND", (sys.executable, "-c", f"{limited} {code}"))
     monkeypatch.setattr(read, "limits", lambda size: Limits(1, 20.0, 1 << 30))
@@ -73,7 +70,7 @@ def test_whatever_ends_the_child_is_one_error(
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_files_are_read_from_several_threads(file: Path) -> None:
+def test_files_are_read_from_several_threads(file):
     found: list[object] = []
     threads = [
         threading.Thread(target=lambda: found.append(read_archive(file, key=KEY).content))

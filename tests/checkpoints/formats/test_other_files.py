@@ -21,7 +21,7 @@ def read(path: Path) -> Archive:
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (1, 14, 512), (0, 4)])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "<i8", "|b1"])
-def test_npy(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_npy(dtype, shape, tmp_path):
     expected = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     for order in (expected, np.asfortranarray(expected)):
         np.save(tmp_path / "a.npy", order)
@@ -30,7 +30,7 @@ def test_npy(dtype: str, shape: tuple[int, ...], tmp_path: Path) -> None:
         assert archive.content.shape == order.shape and archive.content.dtype.isnative
 
 
-def test_npy_as_python_2_wrote_it(tmp_path: Path) -> None:
+def test_npy_as_python_2_wrote_it(tmp_path):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1L, 2L), }".ljust(117) + b"\n"
     body = np.array([1, 2], np.float32).tobytes()
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header + body)
@@ -44,9 +44,7 @@ def test_npy_as_python_2_wrote_it(tmp_path: Path) -> None:
         (b"<U1", b"(1,)", b"\xff\xff\xff\x7f"),  # no Unicode
     ],
 )
-def test_an_npy_that_numpy_cannot_hold(
-    dtype: bytes, shape: bytes, body: bytes, tmp_path: Path
-) -> None:
+def test_an_npy_that_numpy_cannot_hold(dtype, shape, body, tmp_path):
     header = b"{'descr': '%s', 'fortran_order': False, 'shape': %s, }" % (dtype, shape)
     start = b"\x93NUMPY\x01\x00" + bytes([128, 0]) + header.ljust(127) + b"\n"
     (tmp_path / "a.npy").write_bytes(start + body)
@@ -54,7 +52,7 @@ def test_an_npy_that_numpy_cannot_hold(
         read(tmp_path / "a.npy")
 
 
-def test_a_pickled_npy_is_its_object(tmp_path: Path) -> None:
+def test_a_pickled_npy_is_its_object(tmp_path):
     boundary: dict[str, Any] = {"boundary": np.ones((1, 14, 4)), "manipulate_layers": [2, 3]}
     np.save(tmp_path / "a.npy", boundary, allow_pickle=True)  # type: ignore[arg-type]
     found = read(tmp_path / "a.npy").content
@@ -63,7 +61,7 @@ def test_a_pickled_npy_is_its_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
-def test_npz(write: Any, tmp_path: Path) -> None:
+def test_npz(write, tmp_path):
     write(tmp_path / "a.npz", lat_comp=np.ones((80, 1, 8)), names=np.array(["a", "bc"]),
           old=np.array([b"x"]), meta=np.array({"k": 1}, dtype=object))  # fmt: skip
     archive = read(tmp_path / "a.npz")
@@ -74,7 +72,7 @@ def test_npz(write: Any, tmp_path: Path) -> None:
     assert archive.content["meta"] == {"k": 1}
 
 
-def test_safetensors(tmp_path: Path) -> None:
+def test_safetensors(tmp_path):
     types = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
              torch.int16, torch.int8, torch.uint8, torch.bool)  # fmt: skip
     expected = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in types}
@@ -88,7 +86,7 @@ def test_safetensors(tmp_path: Path) -> None:
         assert torch.equal(archive.content[name], tensor), name
 
 
-def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:
+def test_the_name_of_a_file_does_not_matter(tmp_path):
     torch.save({"w": torch.ones(1)}, tmp_path / "a.safetensors")
     np.save(tmp_path / "a.npy", np.ones(1))
     (tmp_path / "a.npy").rename(tmp_path / "a.pt")
@@ -107,7 +105,7 @@ def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:
         (b"hello", "starts with"),
     ],
 )
-def test_what_people_take_for_checkpoints(content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_people_take_for_checkpoints(content, words, tmp_path):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=words) as caught:
         read(tmp_path / "a.pt")
@@ -115,7 +113,7 @@ def test_what_people_take_for_checkpoints(content: bytes, words: str, tmp_path: 
     assert "expected safetensors, a torch file, a pickle, .npy or .npz" in str(caught.value)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_no_file(tmp_path):
     with pytest.raises(CheckpointError, match=f"no such file.*change {KEY}"):
         read(tmp_path / "missing.pt")
     with pytest.raises(CheckpointError, match="is a folder"):

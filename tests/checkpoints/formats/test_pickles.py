@@ -30,7 +30,7 @@ def read(raw: bytes, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_nvlabs_modules(protocol: int, tmp_path: Path) -> None:
+def test_nvlabs_modules(protocol, tmp_path):
     found = read(nvlabs_pickle(protocol=protocol), tmp_path)
     assert found["training_set_kwargs"]["resolution"] == 8 and found["D"] is None
     generator, expected = found["G_ema"], tiny_generator(1)
@@ -47,7 +47,7 @@ def test_nvlabs_modules(protocol: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "python2"), [(2, False), (4, False), (5, False), (2, True)])
-def test_tensorflow_networks(protocol: int, python2: bool, tmp_path: Path) -> None:
+def test_tensorflow_networks(protocol, python2, tmp_path):
     found = read(tensorflow_pickle(4, protocol=protocol, python2=python2), tmp_path)
     assert type(found) is tuple and len(found) == 4
     expected = np.random.default_rng(0)
@@ -66,7 +66,7 @@ def test_tensorflow_networks(protocol: int, python2: bool, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("code", ["<f4", ">f4", "<f8", "<f2", ">i8", "<i4", "|u1", "|b1", "<c8"])
-def test_arrays(code: str, protocol: int, tmp_path: Path) -> None:
+def test_arrays(code, protocol, tmp_path):
     base = np.arange(-4, 8).reshape(3, 4).astype(code)
     for expected in (base, np.asfortranarray(base), base[:, ::2], base[:0], base[0, 0]):
         found = read(pickle.dumps([expected], protocol), tmp_path)[0]
@@ -76,7 +76,7 @@ def test_arrays(code: str, protocol: int, tmp_path: Path) -> None:
         assert np.array_equal(found, expected)
 
 
-def test_arrays_by_the_names_of_numpy_2(tmp_path: Path) -> None:
+def test_arrays_by_the_names_of_numpy_2(tmp_path):
     expected = np.arange(6.0).reshape(2, 3)
     old = pickle.dumps([expected, np.float32(2)], 3).replace(b"numpy._core.", b"numpy.core.")
     new = old.replace(b"numpy.core.", b"numpy._core.")
@@ -85,7 +85,7 @@ def test_arrays_by_the_names_of_numpy_2(tmp_path: Path) -> None:
         assert np.array_equal(array, expected) and number == 2.0
 
 
-def test_objects_in_arrays_are_plain(tmp_path: Path) -> None:
+def test_objects_in_arrays_are_plain(tmp_path):
     content = np.array([[1, "a"], [None, np.ones(2)]], dtype=object)
     found = read(pickle.dumps([content], 4), tmp_path)[0]
     assert found[0] == [1, "a"] and found[1][0] is None and np.array_equal(found[1][1], np.ones(2))
@@ -93,13 +93,13 @@ def test_objects_in_arrays_are_plain(tmp_path: Path) -> None:
         read(pickle.dumps([np.zeros(2, dtype=[("a", "f4")])], 4), tmp_path)
 
 
-def test_what_is_shared_stays_shared(tmp_path: Path) -> None:
+def test_what_is_shared_stays_shared(tmp_path):
     tensor, inner = torch.ones(3), {"a": 1}
     found = read(pickle.dumps([tensor, tensor, inner, inner], 4), tmp_path)
     assert found[0] is found[1] and found[2] is found[3]
 
 
-def test_stored_objects_round_trip(tmp_path: Path) -> None:
+def test_stored_objects_round_trip(tmp_path):
     module = Stored("torch_utils.persistence", "Layer", (1,), {"b": [2]}, {"x": torch.ones(2)})
     network = Stored("dnnlib.tflib.network", "Network", state={"name": "G"})
     found = read(pickled({"m": module, "n": [network]}), tmp_path)
@@ -112,7 +112,7 @@ def stored(**groups: Any) -> Stored:
     return Stored("torch_utils.persistence", "Layer", state={f"_{k}": v for k, v in groups.items()})
 
 
-def test_flat_tensors_names_what_is_wrong() -> None:
+def test_flat_tensors_names_what_is_wrong():
     good = stored(parameters={"w": torch.ones(1), "b": None}, modules={"x": None})
     assert list(flat_tensors(good)) == ["w"]
     for bad, words in (

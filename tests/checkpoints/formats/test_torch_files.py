@@ -23,7 +23,7 @@ KINDS = {"torch_zip": True, "torch_legacy": False}
 
 
 @pytest.fixture(params=list(KINDS))
-def kind(request: pytest.FixtureRequest) -> str:
+def kind(request):
     return request.param
 
 
@@ -40,13 +40,13 @@ def round_trip(content: Any, kind: str, tmp_path: Path) -> Any:
     [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
      torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64],
 )  # fmt: skip
-def test_every_type(dtype: torch.dtype, kind: str, tmp_path: Path) -> None:
+def test_every_type(dtype, kind, tmp_path):
     expected = torch.arange(-3, 9).reshape(3, 4).to(dtype)
     found = round_trip({"w": expected}, kind, tmp_path)["w"]
     assert found.dtype == dtype and torch.equal(found, expected)
 
 
-def test_every_layout_of_a_tensor(kind: str, tmp_path: Path) -> None:
+def test_every_layout_of_a_tensor(kind, tmp_path):
     base = torch.arange(60.0).reshape(3, 4, 5)
     expected = {
         "whole": base,
@@ -66,14 +66,14 @@ def test_every_layout_of_a_tensor(kind: str, tmp_path: Path) -> None:
     assert found["expanded"].sum() == 7 and found["whole"][0, 0, 0] == 0  # … but never overlaps
 
 
-def test_the_content_outlives_its_file(kind: str, tmp_path: Path) -> None:
+def test_the_content_outlives_its_file(kind, tmp_path):
     found = round_trip({"w": torch.ones(1000)}, kind, tmp_path)
     (tmp_path / "file.pt").write_bytes(b"")
     found["w"] += 1
     assert found["w"].sum() == 2000
 
 
-def test_containers_become_plain(kind: str, tmp_path: Path) -> None:
+def test_containers_become_plain(kind, tmp_path):
     layer = nn.Linear(2, 3)
     content = {
         "g": layer.state_dict(),
@@ -109,7 +109,7 @@ def test_containers_become_plain(kind: str, tmp_path: Path) -> None:
     assert found[94_000_000_000_000].startswith("old")
 
 
-def test_a_truncated_file_at_every_length(kind: str, tmp_path: Path) -> None:
+def test_a_truncated_file_at_every_length(kind, tmp_path):
     path = tmp_path / "file.pt"
     torch.save({"w": torch.ones(3)}, path, _use_new_zipfile_serialization=KINDS[kind])
     whole = path.read_bytes()
@@ -119,7 +119,7 @@ def test_a_truncated_file_at_every_length(kind: str, tmp_path: Path) -> None:
             read_archive(path, key=KEY)
 
 
-def test_any_flipped_bit_of_a_zipped_tensor_is_found(tmp_path: Path) -> None:
+def test_any_flipped_bit_of_a_zipped_tensor_is_found(tmp_path):
     path = tmp_path / "file.pt"
     torch.save({"w": torch.full((4,), 1.5)}, path)
     whole = path.read_bytes()
@@ -132,7 +132,7 @@ def test_any_flipped_bit_of_a_zipped_tensor_is_found(tmp_path: Path) -> None:
             read_archive(path, key=KEY)
 
 
-def test_unread_members_do_not_matter_and_zipfile_agrees(tmp_path: Path) -> None:
+def test_unread_members_do_not_matter_and_zipfile_agrees(tmp_path):
     path = tmp_path / "file.pt"
     torch.save({"w": torch.ones(3)}, path)
     with zipfile.ZipFile(path, "a") as file:
@@ -140,7 +140,7 @@ def test_unread_members_do_not_matter_and_zipfile_agrees(tmp_path: Path) -> None
     assert torch.equal(read_archive(path, key=KEY).content["w"], torch.ones(3))
 
 
-def test_sizes_in_64_bits(tmp_path: Path) -> None:
+def test_sizes_in_64_bits(tmp_path):
     """The wide form that files above 4 GB have, put on a small one by hand."""
     source, path = io.BytesIO(), tmp_path / "file.pt"
     torch.save({"w": torch.ones(3)}, source)
@@ -178,7 +178,7 @@ def _grow_directory(whole: bytearray, more: int) -> None:
     struct.pack_into("<Q", whole, locator + 8, wide)
 
 
-def test_a_big_endian_file_is_refused(tmp_path: Path) -> None:
+def test_a_big_endian_file_is_refused(tmp_path):
     source, path = io.BytesIO(), tmp_path / "file.pt"
     torch.save({"w": torch.ones(3)}, source)
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
@@ -188,7 +188,7 @@ def test_a_big_endian_file_is_refused(tmp_path: Path) -> None:
         read_archive(path, key=KEY)
 
 
-def test_an_archive_says_what_it_is() -> None:
+def test_an_archive_says_what_it_is():
     archive = Archive(kind="npy", path=Path("x"), content=1)
     with pytest.raises(AttributeError):
         archive.kind = "npz"  # type: ignore[misc]

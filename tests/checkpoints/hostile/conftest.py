@@ -8,7 +8,7 @@ SECONDS = 2  # of processor time
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch):
     """Three bombs take all the time that they are given."""
     usual = read.limits
     monkeypatch.setattr(read, "limits", lambda size: usual(size)._replace(processor=SECONDS))

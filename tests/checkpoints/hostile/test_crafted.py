@@ -2,7 +2,6 @@
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -22,16 +21,14 @@ SECONDS = 3.0  # of one open; about 1 s on a quiet machine
 
 
 @pytest.fixture
-def warm(tmp_path: Path) -> None:
+def warm(tmp_path):
     """What Python imports on first use is imported before anything is watched."""
     open_all(containers().items(), place=tmp_path / "file")
 
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("kind", ["attacks", "bombs"])
-def test_every_crafted_file_is_refused(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_crafted_file_is_refused(kind, tmp_path, capsys):
     canary = tmp_path / "canary"
     files = list(attacks(canary) if kind == "attacks" else bombs())
     outcome = open_all(files, place=tmp_path / "file")
@@ -52,7 +49,7 @@ def test_every_crafted_file_is_refused(
         assert message.isprintable(), name
 
 
-def test_one_module_many_times_under_long_names(tmp_path: Path) -> None:
+def test_one_module_many_times_under_long_names(tmp_path):
     file = tmp_path / "shared.pkl"
     file.write_bytes(shared_modules("x" * 1_000_000, depth=10))
     begun = time.process_time()
@@ -61,7 +58,7 @@ def test_one_module_many_times_under_long_names(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000 and time.process_time() - begun < SECONDS
 
 
-def test_a_refusal_names_the_global(tmp_path: Path) -> None:
+def test_a_refusal_names_the_global(tmp_path):
     names = ("builtins.eval", "subprocess.Popen", "torch.load", "dnnlib.util.get_obj_by_name")
     others = "os.system, protocol 4", "INST", "EXT of 1", "rebuild with another function"
     files = [file for file in attacks(tmp_path / "canary") if file[0] in (*names, *others)]
@@ -75,7 +72,7 @@ def test_a_refusal_names_the_global(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("warm")
-def test_embedded_source_is_dropped_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_source_is_dropped_unread(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "network.pkl"
     path.write_bytes(nvlabs_pickle())
@@ -86,7 +83,7 @@ def test_embedded_source_is_dropped_unread(tmp_path: Path, monkeypatch: pytest.M
     assert "module_src" not in repr(content) and "SystemExit" not in repr(content)
 
 
-def test_the_watch_sees_what_it_must(tmp_path: Path) -> None:
+def test_the_watch_sees_what_it_must(tmp_path):
     with watched() as events:
         os.system("true")
         exec(compile("1", "here", "exec"))

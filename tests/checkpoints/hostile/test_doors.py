@@ -280,7 +280,7 @@ NAMES = ("native weights", "native headers", "native directions", "foreign direc
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [FEW, pytest.param(ALL, marks=pytest.mark.slow)])
-def test_damaged_files(name: str, count: int, tmp_path: Path, capsys: Any) -> None:
+def test_damaged_files(name, count, tmp_path, capsys):
     cases, door = doors(tmp_path, count)[name]
     place = tmp_path / ("file.mdb" if name == "databases" else "file")
     ended = enter(cases, door, place, capsys, what=f"damaged {name}")
@@ -289,7 +289,7 @@ def test_damaged_files(name: str, count: int, tmp_path: Path, capsys: Any) -> No
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("count", [FEW, pytest.param(ALL, marks=pytest.mark.slow)])
-def test_damaged_files_of_a_run_folder_are_taken_for_missing(count: int, tmp_path: Path) -> None:
+def test_damaged_files_of_a_run_folder_are_taken_for_missing(count, tmp_path):
     status = b'{"state": "running", "nimg": 3, "process": 4, "host": "x"}'
     rows = b'{"nimg": 3, "loss": 0.5}\n{"nimg": 4, "loss": NaN}\n'
     place = tmp_path / "part.safetensors"
@@ -314,14 +314,14 @@ def test_damaged_files_of_a_run_folder_are_taken_for_missing(count: int, tmp_pat
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_a_line_that_is_no_record(text: str, tmp_path: Path) -> None:
+def test_a_line_that_is_no_record(text, tmp_path):
     file = tmp_path / "records.jsonl"
     file.write_text(text + "\n")
     with pytest.raises(DataError, match=r"records\.jsonl, line 1"):
         read_records(file)
 
 
-def test_an_architecture_of_a_hundred_million_layers_ends_soon(tmp_path: Path) -> None:
+def test_an_architecture_of_a_hundred_million_layers_ends_soon(tmp_path):
     content = networks(tmp_path)["generator"]
     header = header_of(content)
     architecture = json.loads(header["__metadata__"]["architecture"])
@@ -342,7 +342,7 @@ def test_an_architecture_of_a_hundred_million_layers_ends_soon(tmp_path: Path) -
     assert time.process_time() - begun < 2 * SECONDS
 
 
-def test_a_mapping_that_no_one_has_gets_no_mean_code(tmp_path: Path) -> None:
+def test_a_mapping_that_no_one_has_gets_no_mean_code(tmp_path):
     from idinvert.checkpoints.mean_code import mean_code
 
     wide = SimpleNamespace(z_dim=500_000, w_dim=4, num_layers=4, mapping=torch.nn.Linear(1, 1))
@@ -364,7 +364,7 @@ def sparse(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [fifo, zero, sparse])
-def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_what_is_no_file_is_refused_at_once(make, tmp_path):
     begun = time.process_time()
     for suffix in ("pt", "safetensors", "npy", "png"):
         make(tmp_path / f"x.{suffix}")
@@ -384,7 +384,7 @@ def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], None], tmp_pa
     assert time.process_time() - begun < SECONDS
 
 
-def test_images_that_unpack_to_far_more(tmp_path: Path) -> None:
+def test_images_that_unpack_to_far_more(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(300 << 20), compresslevel=1)
     source = open_source(tmp_path / "x.zip", key="data.path")
@@ -397,9 +397,7 @@ def test_images_that_unpack_to_far_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [None, {}, [], "x", {"a": 1}])
-def test_an_averaged_generator_that_is_none_is_not_replaced_in_silence(
-    odd: Any, tmp_path: Path
-) -> None:
+def test_an_averaged_generator_that_is_none_is_not_replaced_in_silence(odd, tmp_path):
     file = tiny.rosinality(tmp_path / "x.pt")
     content = torch.load(file, weights_only=True)
     content["g"], content["g_ema"] = content["g_ema"], odd
@@ -413,13 +411,11 @@ def test_an_averaged_generator_that_is_none_is_not_replaced_in_silence(
         assert open_checkpoint(file).generator is not None
 
 
-def test_a_file_that_is_cut_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch):
     file = tmp_path / "generator.safetensors"
     file.write_bytes(networks(tmp_path)["generator"])
 
-    def cut() -> int:  # asked when the header has been read
+    def cut():  # asked when the header has been read
         os.truncate(file, 2_000)
         return 1 << 40
 

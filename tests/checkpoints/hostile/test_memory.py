@@ -35,7 +35,7 @@ def address_space(extra: int) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not STATUS.is_file(), reason="reads Linux's account of the process")
-def test_memory_stays_within_bounds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_stays_within_bounds(tmp_path, capsys):
     open_all(containers().items(), place=tmp_path / "file")  # imports what is imported late
     files = [*bombs(), *damaged(80, tmp_path)]
     with address_space(MEGABYTES << 20):

@@ -62,7 +62,7 @@ def check(
     return outcome
 
 
-def test_every_sample_is_read_and_every_family_is_a_checkpoint(tmp_path: Path) -> None:
+def test_every_sample_is_read_and_every_family_is_a_checkpoint(tmp_path):
     valid = open_all(containers().items(), place=tmp_path / "file")
     assert valid.refused["archive"] == 0, valid.messages
     made = families(tmp_path)
@@ -71,23 +71,23 @@ def test_every_sample_is_read_and_every_family_is_a_checkpoint(tmp_path: Path) -
     assert valid.opened["checkpoint"] == len(made), valid
 
 
-def test_some_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_damaged_files(tmp_path, capsys):
     outcome = check(damaged(FEW, tmp_path), tmp_path, capsys)
     assert FEW // 3 < outcome.refused["archive"] < FEW  # the damage is damage
 
 
-def test_some_lying_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_lying_files(tmp_path, capsys):
     outcome = check(lying(FEW // 2), tmp_path, capsys)
     assert outcome.refused["archive"] == 0 and outcome.refused["checkpoint"] > FEW // 6
 
 
 @pytest.mark.slow
-def test_all_damaged_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_damaged_files(tmp_path, capsys):
     outcome = check(damaged(ALL, tmp_path), tmp_path, capsys)
     assert ALL // 3 < outcome.refused["archive"] < ALL
 
 
 @pytest.mark.slow
-def test_all_lying_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_lying_files(tmp_path, capsys):
     outcome = check(lying(ALL // 2), tmp_path, capsys)
     assert outcome.refused["archive"] == 0 and outcome.refused["checkpoint"] > ALL // 6

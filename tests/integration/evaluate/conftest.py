@@ -1,8 +1,6 @@
 """A tiny world made by the project's own commands: GAN, attribute network, encoder at 16 px."""
 
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +9,6 @@ from idinvert.checkpoints import bundle
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
-from idinvert.results.record import Record
 
 TINY = (
     "scale.resolution=16",
@@ -33,7 +30,7 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def train_one(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def train_one(tmp_path_factory):
     """`train.py` with these overrides: one step; returns the run's folder."""
     root = tmp_path_factory.mktemp("world")
     place = (f"system.outputs={root / 'out'}", f"system.cache={root / 'cache'}")
@@ -41,7 +38,7 @@ def train_one(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def world(train_one: Callable[..., Path]) -> SimpleNamespace:
+def world(train_one):
     """Runs of one step, read-only: `gan`, `attributes` and `run`, an encoder for the GAN."""
     gan = train_one("experiment=gan")
     attributes = train_one("experiment=attributes", "attributes.width=8")
@@ -56,17 +53,17 @@ def world(train_one: Callable[..., Path]) -> SimpleNamespace:
 
 
 @pytest.fixture
-def outputs(world: SimpleNamespace, tmp_path: Path) -> Path:
+def outputs(world, tmp_path):
     """An outputs folder of this test's own, with the tiny encoder's run in it."""
     shutil.copytree(world.run, tmp_path / "out" / "domain_guided" / world.run.name)
     return tmp_path / "out"
 
 
 @pytest.fixture
-def go(world: SimpleNamespace, outputs: Path) -> Callable[..., list[Record]]:
+def go(world, outputs):
     """`evaluate.py` with these overrides, in this process."""
 
-    def run(*overrides: str) -> list[Record]:
+    def run(*overrides):
         place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
         words = [*place, *overrides]
         return evaluate(compose_plain("evaluate", words), given=given_keys(words))
@@ -75,11 +72,11 @@ def go(world: SimpleNamespace, outputs: Path) -> Callable[..., list[Record]]:
 
 
 @pytest.fixture
-def on_run(go: Callable[..., list[Record]], world: SimpleNamespace) -> Callable[..., list[Record]]:
+def on_run(go, world):
     """`evaluate.py run=RUN` on the tiny run: six images in batches of four, two metrics."""
     few = (f"run={world.run.name}", "batch_size=4", "metric.names=[mse,ssim]")
 
-    def run(*overrides: str) -> list[Record]:
+    def run(*overrides):
         some = () if "task=invert" in overrides else ("n=6",)  # it inverts all of images=
         return go(*few, *some, *overrides)
 
@@ -87,6 +84,6 @@ def on_run(go: Callable[..., list[Record]], world: SimpleNamespace) -> Callable[
 
 
 @pytest.fixture
-def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_shipped(tmp_path, monkeypatch):
     """A package without weights: what a test sees are its own runs."""
     monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path / "no assets")

@@ -4,9 +4,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,14 +37,14 @@ def without_time(node: Any) -> Any:
 
 
 @pytest.fixture
-def go(world: SimpleNamespace, tmp_path: Path) -> Callable[..., Path]:
+def go(world, tmp_path):
     """Evaluates as a new process would; each place is an outputs folder with the run in it."""
     images = tmp_path / "images"
     images.mkdir()
     for number in range(3):
         Image.effect_noise((16, 16), 50 + number).convert("RGB").save(images / f"{number}.png")
 
-    def run(task: str, where: str, *more: str) -> Path:
+    def run(task, where, *more):
         durable.sweep.cache_clear()
         outputs = tmp_path / where
         if not outputs.is_dir():
@@ -77,12 +75,10 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_kill_at_each_write(
-    go: Callable[..., Path], at_each_write: Any, tmp_path: Path, task: str
-) -> None:
+def test_a_kill_at_each_write(go, at_each_write, tmp_path, task):
     states: list[Path] = []
 
-    def keep(path: Path) -> None:
+    def keep(path):
         state = tmp_path / f"killed{len(states)}"
         shutil.copytree(tmp_path / "whole", state)
         states.append(state)
@@ -103,10 +99,8 @@ def test_a_kill_at_each_write(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_full_disk_at_each_write(
-    go: Callable[..., Path], at_each_write: Any, tmp_path: Path, task: str
-) -> None:
-    def full(path: Path) -> None:
+def test_a_full_disk_at_each_write(go, at_each_write, tmp_path, task):
+    def full(path):
         written.append(path)
         if len(written) > room:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -135,14 +129,8 @@ def test_a_full_disk_at_each_write(
     ("task", "odd"), [("invert", odd) for odd in ODD] + [("reconstruction", "pipe")]
 )
 def test_what_is_no_file_in_place_of_each_file(
-    go: Callable[..., Path],
-    ends_well: Callable[..., str],
-    world: SimpleNamespace,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    task: str,
-    odd: str,
-) -> None:
+    go, ends_well, world, tmp_path, monkeypatch, task, odd
+):
     cache = shutil.copytree(world.cache, tmp_path / "begun" / "cache")
     monkeypatch.setattr(world, "cache", tmp_path / "again" / "cache")
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "again" / "own"))

@@ -2,13 +2,10 @@
 
 import signal
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from idinvert.results.record import Record, read_records
+from idinvert.results.record import read_records
 from tests.processes import Program
 
 pytestmark = pytest.mark.slow
@@ -18,9 +15,7 @@ WORDS = ("n=8", "batch_size=1", "inversion.steps=100", "metric.names=[mse,ssim]"
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_ended_by_a_signal_and_gone_on_with(
-    go: Callable[..., list[Record]], world: SimpleNamespace, outputs: Path, number: int, code: int
-) -> None:
+def test_ended_by_a_signal_and_gone_on_with(go, world, outputs, number, code):
     place = (f"system.outputs={outputs}", f"system.cache={world.cache}", "trainer=cpu")
     words = (f"run={world.run.name}", *WORDS)
     process = Program("evaluate", [*place, *words])

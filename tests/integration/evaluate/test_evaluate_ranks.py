@@ -1,9 +1,8 @@
 """Evaluations by two processes: every image once, one record, the figures of one process."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from PIL import Image
 
 from idinvert.checkpoints.release import fingerprint
 from idinvert.editing.directions import Direction, save_directions
-from idinvert.results.record import Record
 from tests.processes import Program, finish, interpreter, two_ranks
 
 pytestmark = pytest.mark.slow
@@ -45,7 +43,7 @@ ON_A_RUN = {
 
 
 @pytest.fixture
-def places(world: SimpleNamespace, tmp_path: Path) -> dict[str, str]:
+def places(world, tmp_path):
     """What stands in the words for files: two directions, five photographs."""
     of = {"generator": fingerprint(world.gan / "weights" / "generator.safetensors")}
     rng = torch.Generator().manual_seed(0)
@@ -87,15 +85,7 @@ def files_in(outputs: Path) -> set[str]:
     ("task", "launcher"),
     [*((task, None) for task in ON_A_RUN), ("reconstruction", ()), ("reconstruction", TORCHRUN)],
 )
-def test_two_ranks_measure_what_one_does(
-    go: Callable[..., list[Record]],
-    world: SimpleNamespace,
-    outputs: Path,
-    places: dict[str, str],
-    tmp_path: Path,
-    task: str,
-    launcher: Sequence[str] | None,
-) -> None:
+def test_two_ranks_measure_what_one_does(go, world, outputs, places, tmp_path, task, launcher):
     usual = WORDS[1:] if task == "invert" else WORDS  # it inverts all of images=
     words = [f"run={world.run.name}", *usual, f"task={task}", *ON_A_RUN[task]]
     for name, path in places.items():
@@ -121,9 +111,7 @@ def test_two_ranks_measure_what_one_does(
         assert len(two) >= 3 and "rank 0 of 2" in said
 
 
-def test_tasks_of_the_first_rank_are_not_done_twice(
-    world: SimpleNamespace, tmp_path: Path, places: dict[str, str]
-) -> None:
+def test_tasks_of_the_first_rank_are_not_done_twice(world, tmp_path, places):
     place = [f"system.outputs={tmp_path / 'out'}", f"system.cache={world.cache}"]
     gan = ["generator=checkpoint", f"generator.path={world.gan}"]
     reader = [f"attributes.path={world.attributes}"]

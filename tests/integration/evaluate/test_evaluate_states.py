@@ -1,9 +1,6 @@
 """Methods of features at a layer: kept, read back, refused by what works on codes."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +17,7 @@ METHOD = ("inversion=multi_code", "inversion.steps=2", "inversion.codes=2", "inv
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = torch.Generator().manual_seed(0)
@@ -40,8 +37,8 @@ def kept(folder: Path) -> Codes:
 
 
 def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
-    on_run: Callable[..., Any], outputs: Path, photos: Path, tmp_path: Path
-) -> None:
+    on_run, outputs, photos, tmp_path
+):
     out = tmp_path / "out"
     words = [*METHOD, "task=invert", f"images={photos}", f"task.out={out}"]
     on_run(*words)
@@ -65,9 +62,7 @@ def test_pictures_of_a_file_with_features_are_those_of_the_inversion(
             on_run(f"task={task}", f"images={out / 'codes.safetensors'}")
 
 
-def test_a_call_that_was_stopped_goes_on_to_the_same_features(
-    on_run: Callable[..., Any], outputs: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_a_call_that_was_stopped_goes_on_to_the_same_features(on_run, outputs, photos, tmp_path):
     for method in (METHOD, ("inversion=layers", "inversion.steps=2", "inversion.layer=2")):
         out = tmp_path / method[0]
         words = [*method, "task=invert", f"images={photos}", f"task.out={out}", "batch_size=1"]
@@ -83,9 +78,7 @@ def test_a_call_that_was_stopped_goes_on_to_the_same_features(
         assert first.stat().st_mtime_ns == written
 
 
-def test_tasks_on_codes_refuse_the_method_by_name(
-    on_run: Callable[..., Any], photos: Path, tmp_path: Path
-) -> None:
+def test_tasks_on_codes_refuse_the_method_by_name(on_run, photos, tmp_path):
     told = r"task=\w+ .*works on codes, and inversion=multi_code gives .*: use inversion=in_domain"
     for task in ("interpolation", "mixing", "manipulation", "semantics"):
         with pytest.raises(ConfigError, match=told):
@@ -108,7 +101,7 @@ def test_tasks_on_codes_refuse_the_method_by_name(
             on_run(*METHOD, f"inversion.layer={layer}", "task=reconstruction")
 
 
-def test_a_reconstruction_in_two_calls(go: Callable[..., Any], world: SimpleNamespace) -> None:
+def test_a_reconstruction_in_two_calls(go, world):
     """The same numbers a second time, from the parts; metrics of codes are left out with a line."""
     words = [*METHOD, f"run={world.run.name}", "task=reconstruction", "n=2"]
     with pytest.warns(Note, match="code_distance.*inversion=multi_code gives features at a layer"):
@@ -118,7 +111,7 @@ def test_a_reconstruction_in_two_calls(go: Callable[..., Any], world: SimpleName
     assert first.choices["inversion"]["codes"] == 2
 
 
-def test_python_keeps_the_features_and_refuses_edits(world: SimpleNamespace, photos: Path) -> None:
+def test_python_keeps_the_features_and_refuses_edits(world, photos):
     model = idinvert.open_model(world.run, *METHOD, f"system.cache={world.cache}", device="cpu")
     found = model.invert(photos)
     assert found.state is not None

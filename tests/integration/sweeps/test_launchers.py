@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,7 @@ Sweep = Callable[..., str]
 
 
 @pytest.fixture
-def sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Sweep]:
+def sweep(tmp_path, monkeypatch, capfd):
     """``train.py -m WORDS`` in this process, whose jobs have theirs; returns what was printed.
 
     joblib's workers stay for the next sweep, in the folder in which they began.
@@ -51,7 +49,7 @@ def sweep(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     works: dict[str, Any] = {"train": train, "evaluate": evaluate}
 
-    def go(*words: str, code: int, program: str = "train") -> str:
+    def go(*words, code, program="train"):
         outputs = f"system.outputs={tmp_path / 'outputs'}"
         monkeypatch.setattr(sys, "argv", [f"{program}.py", "-m", *words, outputs])
         status: Any = 0
@@ -68,11 +66,11 @@ def sweep(
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def start(tmp_path):
     """Starts ``train.py -m WORDS`` in a folder of the test's own; no process outlives the test."""
     processes: list[Program] = []
 
-    def go(*words: str) -> Program:
+    def go(*words):
         processes.append(Program("train", ["-m", *words], cwd=tmp_path))
         return processes[-1]
 
@@ -88,7 +86,7 @@ def jobs(folder: Path) -> list[dict[str, Any]]:
     return json.loads(newest.read_text())["jobs"]
 
 
-def test_joblibs_jobs_are_checked_named_and_done_once(sweep: Sweep, tmp_path: Path) -> None:
+def test_joblibs_jobs_are_checked_named_and_done_once(sweep, tmp_path):
     words = (*TINY, "trainer=cpu", "hydra/launcher=joblib", "seed=0,1")
     output = sweep(*words, "run=null,nope", code=1)
     states = {tuple(job["words"][-3:-1]): job["state"] for job in jobs(tmp_path)}
@@ -117,7 +115,7 @@ def test_joblibs_jobs_are_checked_named_and_done_once(sweep: Sweep, tmp_path: Pa
     assert {path: path.stat().st_mtime_ns for path in saved} == saved
 
 
-def test_submitits_job_is_one_run_on_two_ranks(sweep: Sweep, tmp_path: Path) -> None:
+def test_submitits_job_is_one_run_on_two_ranks(sweep, tmp_path):
     words = (*TINY, "trainer=ddp_cpu", "hydra/launcher=submitit_local")
     sweep(*words, "hydra.launcher.tasks_per_node=2", "seed=3", code=0)
     (job,) = jobs(tmp_path)
@@ -133,9 +131,7 @@ def test_submitits_job_is_one_run_on_two_ranks(sweep: Sweep, tmp_path: Path) -> 
     assert "finished at 8 images" in texts[0] and "finished at" not in texts[1]
 
 
-def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(
-    sweep: Sweep, tmp_path: Path
-) -> None:
+def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(sweep, tmp_path):
     words = ("hydra/launcher=joblib", "trainer=cpu", "inversion=encoder", "metric.names=[mse]")
     words += ("data.train=16", "data.val=4", "data.test=8", "n=2,4", "system.num_threads=1")
     sweep(*words, program="evaluate", code=0)
@@ -149,9 +145,7 @@ def test_evaluations_of_one_run_wait_for_each_other_and_are_measured_once(
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_control_c_saves_and_says_what_stands(
-    start: Callable[..., Program], tmp_path: Path, launcher: str
-) -> None:
+def test_control_c_saves_and_says_what_stands(start, tmp_path, launcher):
     words = (*TINY, "trainer=cpu", "nimg=100000000", "seed=0,1", f"hydra/launcher={launcher}")
     words += ("hydra.launcher.n_jobs=1",) if launcher == "joblib" else ()
     process = start(*words)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ SEGMENTER = ("experiment=segmenter", "segmenter.width=8", "segmenter.deep=8")
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def tiny(tmp_path_factory):
     """Overrides that make every experiment tiny, with a cache that the tests share."""
     return (*TINY, f"data.cache_dir={tmp_path_factory.getbasetemp() / 'tiny_cache'}")
 
@@ -51,7 +51,7 @@ def run(overrides: Sequence[str]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bundle(tiny, tmp_path_factory):
     """Runs of two steps that the encoder's training stands on: G with its D, and F."""
     outputs = f"system.outputs={tmp_path_factory.mktemp('bundle')}"
     return {
@@ -81,25 +81,21 @@ def words_of(
 
 
 @pytest.fixture
-def overrides(
-    tiny: tuple[str, ...], bundle: dict[str, Path], tmp_path: Path
-) -> Callable[..., list[str]]:
+def overrides(tiny, bundle, tmp_path):
     """The command line of a tiny run; its outputs go to ``tmp_path / where``."""
 
-    def words(experiment: str, *more: str, where: str = "outputs") -> list[str]:
+    def words(experiment, *more, where="outputs"):
         return words_of(experiment, *more, tiny=tiny, bundle=bundle, outputs=tmp_path / where)
 
     return words
 
 
 @pytest.fixture(scope="session")
-def once(
-    tiny: tuple[str, ...], bundle: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def once(tiny, bundle, tmp_path_factory):
     """A tiny run that tests only look at: the first that asks for it trains it."""
 
     @functools.cache
-    def go(experiment: str, *more: str) -> Path:
+    def go(experiment, *more):
         outputs = tmp_path_factory.mktemp("once")
         return run(words_of(experiment, *more, tiny=tiny, bundle=bundle, outputs=outputs))
 
@@ -107,23 +103,23 @@ def once(
 
 
 @pytest.fixture
-def train_tiny(overrides: Callable[..., list[str]]) -> Callable[..., Path]:
+def train_tiny(overrides):
     """Trains a tiny run in this process and returns its folder."""
 
-    def go(experiment: str, *more: str, where: str = "outputs") -> Path:
+    def go(experiment, *more, where="outputs"):
         return run(overrides(experiment, *more, where=where))
 
     return go
 
 
 @pytest.fixture
-def command() -> Callable[..., Path]:
+def command():
     """``train.py`` in this process, with exactly the words given."""
     return lambda *words: run(words)
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Any]]:
+def start():
     """Starts ``train.py`` as a process of its own; none outlives the test.
 
     A process is forked, with more variables in ``env``; or it is an interpreter that begins
@@ -131,12 +127,7 @@ def start() -> Iterator[Callable[..., Any]]:
     """
     processes: list[Any] = []
 
-    def go(
-        words: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        before: Sequence[str] | None = None,
-    ) -> Any:
+    def go(words, *, env=None, before=None):
         words = [*words, "system.num_threads=1"]
         if before is None:
             process: Any = Program("train", words, env=env)

@@ -1,6 +1,5 @@
 """Two processes on the CPU (gloo) compute what one does with the same global batch."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,7 @@ def assert_same(alone: Path, two: Path, **but: Any) -> None:
 
 
 @pytest.mark.parametrize("experiment", OBJECTIVES)
-def test_three_steps_on_two_ranks_equal_three_on_one(
-    train_tiny: Callable[..., Path], experiment: str
-) -> None:
+def test_three_steps_on_two_ranks_equal_three_on_one(train_tiny, experiment):
     more = [*EXACT, *NO_MBSTD, NO_NORM, "nimg=24", *OBJECTIVES[experiment]]
     alone = train_tiny(experiment, *more, where="alone")
     for parts in ("accumulate=1", "accumulate=2"):
@@ -63,13 +60,8 @@ def test_three_steps_on_two_ranks_equal_three_on_one(
     ids=["lightning", "torchrun"],
 )
 def test_ranks_that_are_processes_of_their_own(
-    train_tiny: Callable[..., Path],
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-    before: list[str],
-    more: list[str],
-) -> None:
+    train_tiny, overrides, start, tmp_path, before, more
+):
     more = [*EXACT, *NO_MBSTD, *more, "nimg=24"]
     alone = train_tiny("domain_guided", *more, where="alone")
     output = finish(start(overrides("domain_guided", *more, TWO, where="two"), before=before))
@@ -79,9 +71,7 @@ def test_ranks_that_are_processes_of_their_own(
     assert_same(alone, only_run(tmp_path / "two"), without=without)
 
 
-def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
-    train_tiny: Callable[..., Path], overrides: Callable[..., list[str]]
-) -> None:
+def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(train_tiny, overrides):
     more = [*EXACT, *NO_MBSTD, "encoder.backbone.norm=batch", "objective.mirror=false", "nimg=8"]
     state = newest(train_tiny("domain_guided", *more, *FORKED))["state_dict"]
 
@@ -128,10 +118,8 @@ def test_batch_norm_of_a_rank_takes_the_statistics_of_each_rank_alone(
 
 
 @pytest.mark.parametrize("experiment", ["domain_guided", "gan", "e4e"])
-def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(
-    train_tiny: Callable[..., Path], experiment: str
-) -> None:
-    def train(where: str, nimg: int) -> Path:
+def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(train_tiny, experiment):
+    def train(where, nimg):
         more = ("batch_size=8", "data.val=0", *FORKED, f"nimg={nimg}")
         return train_tiny(experiment, *more, where=where)
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,7 @@ UNJUDGED = {"e4e": ["data.val=0"]}
 
 
 @pytest.mark.parametrize("experiment", ROLES)
-def test_every_way_of_training_takes_two_steps(
-    train_tiny: Callable[..., Path], experiment: str
-) -> None:
+def test_every_way_of_training_takes_two_steps(train_tiny, experiment):
     folder = train_tiny(experiment, *UNJUDGED.get(experiment, []))
     assert read_status(folder) == {"state": "finished", "nimg": 8}
     assert weights_of(folder) == ROLES[experiment]
@@ -52,7 +49,7 @@ def test_every_way_of_training_takes_two_steps(
     assert not list(folder.rglob("*.partial"))
 
 
-def test_no_way_of_training_is_forgotten() -> None:
+def test_no_way_of_training_is_forgotten():
     targets = {
         compose_plain("train", [f"objective={path.stem}"])["objective"]["_target_"].split(".")[-2]
         for path in (config_dir() / "objective").glob("*.yaml")
@@ -70,9 +67,7 @@ GANS = [
 
 
 @pytest.mark.parametrize("more", GANS, ids="+".join)
-def test_every_kind_of_gan_trains_two_steps(
-    train_tiny: Callable[..., Path], more: Sequence[str]
-) -> None:
+def test_every_kind_of_gan_trains_two_steps(train_tiny, more):
     folder = train_tiny("gan", *more)
     header = read_header(folder / "weights" / "generator.safetensors")
     assert header.architecture["multi_w"] is ("generator.multi_w=true" in more)
@@ -108,9 +103,7 @@ ENCODERS = [
 
 
 @pytest.mark.parametrize("more", ENCODERS, ids="+".join)
-def test_every_kind_of_encoder_trains_two_steps(
-    train_tiny: Callable[..., Path], more: Sequence[str]
-) -> None:
+def test_every_kind_of_encoder_trains_two_steps(train_tiny, more):
     folder = train_tiny("domain_guided", "data.val=0", *more)
     assert read_status(folder) == {"state": "finished", "nimg": 8}
     architecture = read_header(folder / "weights" / "encoder.safetensors").architecture
@@ -121,9 +114,7 @@ def test_every_kind_of_encoder_trains_two_steps(
 
 
 @pytest.mark.parametrize("experiment", ["conventional", "e4e", "force_in_domain"])
-def test_the_rivals_train_in_half_precision_and_on_stylegan(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path], experiment: str
-) -> None:
+def test_the_rivals_train_in_half_precision_and_on_stylegan(train_tiny, bundle, experiment):
     folder = train_tiny(
         experiment, "data.val=0", "trainer.precision=bf16-mixed", "objective.lr=1e-4",
         f"generator.path={bundle['stylegan']}", "latent.offset=w_avg", "discriminator.init=scratch",
@@ -133,17 +124,13 @@ def test_the_rivals_train_in_half_precision_and_on_stylegan(
 
 
 @pytest.mark.parametrize(("kind", "offset"), [("stylegan", False), ("multi_w", True)])
-def test_the_offset_is_for_stylegan2_and_not_for_stylegan(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path], kind: str, offset: bool
-) -> None:
+def test_the_offset_is_for_stylegan2_and_not_for_stylegan(train_tiny, bundle, kind, offset):
     folder = train_tiny("domain_guided", "data.val=0", f"generator.path={bundle[kind]}")
     header = read_header(folder / "weights" / "encoder.safetensors")
     assert header.architecture["offset"] is offset
 
 
-def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_d_starts_from_the_gans_own_and_can_start_from_a_file(train_tiny, bundle, monkeypatch):
     """Each way of starting D gives the weights it says, and another run."""
     from idinvert.checkpoints.release import load_network
     from idinvert.training.domain_guided import DomainGuidedTraining
@@ -152,7 +139,7 @@ def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
     build = DomainGuidedTraining.__init__
 
     @functools.wraps(build)  # its signature says what it is to be given
-    def remember(self: Any, **kwargs: Any) -> None:
+    def remember(self, **kwargs):
         weights = kwargs["discriminator"].state_dict()
         starts[name] = {key: value.clone() for key, value in weights.items()}
         build(self, **kwargs)
@@ -177,9 +164,7 @@ def test_d_starts_from_the_gans_own_and_can_start_from_a_file(
     assert not torch.equal(starts["scratch"]["out.weight"], starts["generator"]["out.weight"])
 
 
-def test_g_and_f_come_out_of_a_whole_run_as_they_went_in(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_g_and_f_come_out_of_a_whole_run_as_they_went_in(train_tiny, bundle, monkeypatch):
     from idinvert.checkpoints.release import load_network
     from idinvert.cli import train as command
 

@@ -2,12 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from idinvert.cli.commands import train as main
 from idinvert.config.run_folder import locked
@@ -19,19 +16,19 @@ from .runs import only_run, same_checkpoints
 
 
 @pytest.fixture
-def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def breaks(monkeypatch):
     """Makes E's loss and G(E(x)) not a number wherever ``when`` is true of the training module."""
     loss_of, reconstruction = DomainGuidedTraining._encoder_loss, DomainGuidedTraining.reconstruct
 
-    def arrange(when: Callable[[Any], bool]) -> None:
-        def factor(module: Any) -> float:
+    def arrange(when):
+        def factor(module):
             return float("nan") if when(module) else 1.0
 
-        def encoder_loss(self: Any, images: torch.Tensor, **kept: Any) -> Any:
+        def encoder_loss(self, images, **kept):
             loss, terms = loss_of(self, images, **kept)
             return loss * factor(self), {name: v * factor(self) for name, v in terms.items()}
 
-        def reconstruct(self: Any, images: torch.Tensor) -> torch.Tensor:
+        def reconstruct(self, images):
             return reconstruction(self, images) * factor(self)
 
         monkeypatch.setattr(DomainGuidedTraining, "_encoder_loss", encoder_loss)
@@ -45,12 +42,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    breaks: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    train_tiny, once, breaks, monkeypatch, tmp_path
+):
     train_tiny("domain_guided", "nimg=16", where="broken")
     run = only_run(tmp_path / "broken")
     before = contents(run / "checkpoints"), contents(run / "weights")
@@ -70,12 +63,8 @@ def test_nan_ends_the_run_names_the_good_checkpoint_and_leaves_it_as_it_was(
 
 @pytest.mark.parametrize("how", ["nan", "worse"])
 def test_a_run_that_ends_worse_than_the_mean_image_has_diverged(
-    train_tiny: Callable[..., Path],
-    breaks: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    how: str,
-) -> None:
+    train_tiny, breaks, tmp_path, monkeypatch, how
+):
     more = []
     if how == "nan":
         breaks(lambda module: not module.encoder.training)
@@ -92,20 +81,15 @@ def test_a_run_that_ends_worse_than_the_mean_image_has_diverged(
     assert read_status(run)["state"] == "diverged"
 
 
-def test_a_run_that_only_stopped_is_not_judged(
-    train_tiny: Callable[..., Path], breaks: Callable[..., None]
-) -> None:
+def test_a_run_that_only_stopped_is_not_judged(train_tiny, breaks):
     breaks(lambda module: not module.encoder.training)
     folder = train_tiny("domain_guided", "max_seconds=0")
     assert read_status(folder) == {"state": "stopped", "nimg": 4}
 
 
 def test_two_processes_in_one_run_folder_are_one_too_many(
-    train_tiny: Callable[..., Path],
-    overrides: Callable[..., list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    train_tiny, overrides, monkeypatch, capsys
+):
     folder = train_tiny("attributes")
     before = (folder / "config.yaml").read_bytes()
     with locked(folder):

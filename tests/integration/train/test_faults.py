@@ -7,7 +7,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,10 +23,10 @@ Compare = Callable[[Path, Path], None]
 
 
 @pytest.fixture
-def same() -> Compare:
+def same():
     """Compares all that two runs left, bit for bit but for speed."""
 
-    def compare(one: Path, other: Path) -> None:
+    def compare(one, other):
         durable.sweep.cache_clear()
         names = [
             sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
@@ -47,10 +46,10 @@ def same() -> Compare:
 
 
 @pytest.fixture
-def go(train_tiny: Callable[..., Path]) -> Callable[..., Path]:
+def go(train_tiny):
     """Trains a tiny run as a new process would."""
 
-    def run(where: str) -> Path:
+    def run(where):
         durable.sweep.cache_clear()
         return train_tiny("domain_guided", *SETTINGS, where=where)
 
@@ -58,12 +57,10 @@ def go(train_tiny: Callable[..., Path]) -> Callable[..., Path]:
 
 
 @pytest.mark.slow
-def test_a_kill_at_each_write(
-    go: Callable[..., Path], at_each_write: Any, same: Compare, tmp_path: Path
-) -> None:
+def test_a_kill_at_each_write(go, at_each_write, same, tmp_path):
     states: list[tuple[Path, Path]] = []
 
-    def keep(path: Path) -> None:
+    def keep(path):
         state = tmp_path / f"killed{len(states)}"
         shutil.copytree(tmp_path / "whole", state)
         states.append((path, state))
@@ -83,10 +80,8 @@ def test_a_kill_at_each_write(
 
 
 @pytest.mark.slow
-def test_a_full_disk_at_each_write(
-    go: Callable[..., Path], at_each_write: Any, same: Compare, tmp_path: Path
-) -> None:
-    def full(path: Path) -> None:
+def test_a_full_disk_at_each_write(go, at_each_write, same, tmp_path):
+    def full(path):
         written.append(path)
         if len(written) > room:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -131,12 +126,7 @@ def _flip(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_cut, _empty, _flip])
 @pytest.mark.parametrize("sums", [True, False], ids=["", "older run"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
-    train_tiny: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-    harm: Callable[[Path], None],
-    sums: bool,
-) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(train_tiny, capsys, harm, sums):
     folder = train_tiny("attributes", "nimg=32")
     before = shutil.copytree(folder, folder.parents[2] / "before")
     first, newest = sorted((folder / "checkpoints").iterdir())
@@ -156,7 +146,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
         train_tiny("attributes", "nimg=32")
 
 
-def test_a_checkpoint_of_other_tensors_is_refused(train_tiny: Callable[..., Path]) -> None:
+def test_a_checkpoint_of_other_tensors_is_refused(train_tiny):
     folder = train_tiny("domain_guided", "nimg=16")
     (newest,) = (folder / "checkpoints").iterdir()
     (folder / durable.SUMS).unlink()  # as a stranger who changes a file would
@@ -181,9 +171,7 @@ def test_a_checkpoint_of_other_tensors_is_refused(train_tiny: Callable[..., Path
 
 
 @pytest.mark.parametrize("harm", [_cut, _empty, _flip, Path.unlink])
-def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(
-    train_tiny: Callable[..., Path], harm: Callable[[Path], None]
-) -> None:
+def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(train_tiny, harm):
     folder = train_tiny("domain_guided", "nimg=16")
     files = [*(folder / "weights").rglob("encoder.safetensors")]
     good = {path: path.read_bytes() for path in files}
@@ -198,13 +186,7 @@ def test_a_finished_run_makes_damaged_weights_from_its_checkpoint(
 @pytest.mark.parametrize(
     "odd", [name if name == "pipe" else pytest.param(name, marks=pytest.mark.slow) for name in ODD]
 )
-def test_what_is_no_file_in_place_of_each_file(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    ends_well: Callable[..., str],
-    tmp_path: Path,
-    odd: str,
-) -> None:
+def test_what_is_no_file_in_place_of_each_file(train_tiny, once, ends_well, tmp_path, odd):
     settings = ("domain_guided", "logging.panel_steps=null")
     whole = once(*settings, "nimg=32")
     begun = once(*settings, "nimg=16")
@@ -229,7 +211,7 @@ def test_what_is_no_file_in_place_of_each_file(
     print(f"{odd}: {len(names)} files, refused: {refused}")
 
 
-def test_odd_files_of_a_run_stop_nothing(train_tiny: Callable[..., Path]) -> None:
+def test_odd_files_of_a_run_stop_nothing(train_tiny):
     folder = train_tiny("attributes", "nimg=32")
     rows = rows_of(folder)
     for content in (b"", b"\xff\xfe", b"[1]", b'{"state": 3}', b"[" * 100_000):

@@ -1,7 +1,6 @@
 """An encoder for somebody else's GAN: two steps on every family, converted and as it is."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ FOLDER = (
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     """Twelve pictures of 16 px."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
@@ -57,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(tmp_path, monkeypatch):
     """A cache of its own, and a mean code from few samples where a file has none."""
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     few = mean_code.compute_mean_code
@@ -65,7 +64,7 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def train_on(command: Callable[..., Path], photos: Path, tmp_path: Path) -> Callable[..., Path]:
+def train_on(command, photos, tmp_path):
     """``python train.py experiment=domain_guided generator=checkpoint generator.path=FILE …``"""
     where = (f"data.path={photos}", f"system.outputs={tmp_path / 'outputs'}")
     return lambda file, *more: command(*FOLDER, *where, f"generator.path={file}", *more)
@@ -81,7 +80,7 @@ def other(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", WITH_G)
-def test_two_steps_on_what_convert_makes(name: str, train_on, tmp_path: Path) -> None:
+def test_two_steps_on_what_convert_makes(name, train_on, tmp_path):
     out = tmp_path / "native" / "gan.safetensors"
     convert(write(name, tmp_path / "in" / "checkpoint"), out)
     before = hashlib.sha256(out.read_bytes()).hexdigest()
@@ -101,7 +100,7 @@ def test_two_steps_on_what_convert_makes(name: str, train_on, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_G)
-def test_two_steps_on_the_file_itself(name: str, train_on, tmp_path: Path) -> None:
+def test_two_steps_on_the_file_itself(name, train_on, tmp_path):
     file = write(name, tmp_path / "in" / "checkpoint")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     stands_on = provenance_of(train_on(file, *other(name)))["stands_on"]
@@ -110,7 +109,7 @@ def test_two_steps_on_the_file_itself(name: str, train_on, tmp_path: Path) -> No
         assert stands_on["discriminator"] == digest
 
 
-def test_the_file_itself_under_another_name_is_the_same_run(train_on, tmp_path: Path) -> None:
+def test_the_file_itself_under_another_name_is_the_same_run(train_on, tmp_path):
     file = write("rosinality", tmp_path / "in" / "checkpoint")
     first = train_on(file)
     moved = file.rename(tmp_path / "in" / "renamed.safetensors")
@@ -118,7 +117,7 @@ def test_the_file_itself_under_another_name_is_the_same_run(train_on, tmp_path: 
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_G if name not in WITH_BOTH])
-def test_without_a_discriminator_the_error_names_the_key(name, train_on, tmp_path) -> None:
+def test_without_a_discriminator_the_error_names_the_key(name, train_on, tmp_path):
     file = write(name, tmp_path / "in" / "checkpoint")
     for path in (file, *convert(file, tmp_path / "gan.safetensors", role=G).values()):
         with pytest.raises(CheckpointError) as caught:
@@ -129,7 +128,7 @@ def test_without_a_discriminator_the_error_names_the_key(name, train_on, tmp_pat
         train_on(file, "discriminator.init=checkpoint", f"discriminator.path={file}")
 
 
-def test_the_discriminator_of_another_file(train_on, tmp_path: Path) -> None:
+def test_the_discriminator_of_another_file(train_on, tmp_path):
     file = write("e4e", tmp_path / "in" / "e4e.pt")
     lender = write("rosinality", tmp_path / "in" / "ffhq.pt")
     run = train_on(file, "discriminator.init=checkpoint", f"discriminator.path={lender}")
@@ -137,20 +136,20 @@ def test_the_discriminator_of_another_file(train_on, tmp_path: Path) -> None:
     assert provenance_of(run)["stands_on"]["discriminator"] == digest
 
 
-def test_a_file_without_a_generator(train_on, tmp_path: Path) -> None:
+def test_a_file_without_a_generator(train_on, tmp_path):
     file = write("idinvert_encoder", tmp_path / "in" / "encoder.pth")
     with pytest.raises(CheckpointError, match=r"holds encoder, but no generator"):
         train_on(file)
 
 
 @pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2]])
-def test_a_file_that_is_no_checkpoint(content: Any, train_on, tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint(content, train_on, tmp_path):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"no checkpoint family.*generator\.path"):
         train_on(tmp_path / "x.pt")
 
 
-def test_a_checkpoint_of_our_own_gan_run(train_gan, train_on, tmp_path: Path) -> None:
+def test_a_checkpoint_of_our_own_gan_run(train_gan, train_on, tmp_path):
     """RUN/checkpoints/*.ckpt gives the averaged G and the D of RUN/weights."""
     run = train_gan()
     (ckpt,) = (run / "checkpoints").glob("*.ckpt")
@@ -163,9 +162,7 @@ def test_a_checkpoint_of_our_own_gan_run(train_gan, train_on, tmp_path: Path) ->
     assert provenance_of(train_on(ckpt))["stands_on"]["generator"] == fingerprint(ckpt)
 
 
-def test_what_a_file_does_not_record_can_be_given(
-    train_on: Callable[..., Path], photos: Path, tmp_path: Path
-) -> None:
+def test_what_a_file_does_not_record_can_be_given(train_on, photos, tmp_path):
     file = write("genforce_stylegan", tmp_path / "in" / "checkpoint")
     scratch = "discriminator.init=scratch"
     assumed = train_on(file, scratch)
@@ -176,7 +173,7 @@ def test_what_a_file_does_not_record_can_be_given(
     assert len(prints) == 3
     assert train_on(file, scratch, "generator.final_tanh=true") == tanh, "finished already"
 
-    def measured(*words: str) -> float:
+    def measured(*words):
         place = (f"system.outputs={tmp_path / 'outputs'}", "trainer=cpu", "batch_size=4")
         more = ("n=2", "metric.names=[mse]", "inversion=encoder", *words)
         given = given_keys([*place, *more])
@@ -196,7 +193,7 @@ def test_what_a_file_does_not_record_can_be_given(
 
 
 @pytest.fixture
-def train_gan(command: Callable[..., Path], photos: Path, tmp_path: Path) -> Callable[[], Path]:
+def train_gan(command, photos, tmp_path):
     """A GAN of this project on the same pictures, two steps."""
     words = [word for word in FOLDER if not word.startswith(("experiment", "generator"))]
     where = (f"data.path={photos}", f"system.outputs={tmp_path / 'outputs'}")

@@ -1,7 +1,6 @@
 """Whole runs of experiment=gan with augmentation, path lengths and micro-batches."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +30,8 @@ def identity(*words: str, without: Callable[[dict[str, Any]], None] | None = Non
     )
 
 
-def test_runs_from_before_there_was_either_keep_their_identity() -> None:
-    def as_before(config: dict[str, Any]) -> None:
+def test_runs_from_before_there_was_either_keep_their_identity():
+    def as_before(config):
         del config["augment"]
         for key in [key for key in config["objective"] if key.startswith("path_length")]:
             del config["objective"][key]
@@ -51,9 +50,7 @@ def test_runs_from_before_there_was_either_keep_their_identity() -> None:
 
 
 @pytest.mark.parametrize("more", [[], STYLEGAN, ["generator.multi_w=true"]], ids="+".join)
-def test_both_train_and_leave_their_figures_and_their_state(
-    train_tiny: Callable[..., Path], more: list[str]
-) -> None:
+def test_both_train_and_leave_their_figures_and_their_state(train_tiny, more):
     folder = train_tiny("gan", *BOTH, *more, "nimg=24")
     assert read_status(folder) == {"state": "finished", "nimg": 24}
     rows = rows_of(folder)
@@ -67,9 +64,7 @@ def test_both_train_and_leave_their_figures_and_their_state(
     assert choices["objective"]["path_length_every"] == 2
 
 
-def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(
-    train_tiny: Callable[..., Path],
-) -> None:
+def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(train_tiny):
     unbroken = train_tiny("gan", "nimg=72", *BOTH, where="unbroken")
     for nimg in (20, 48, 72):
         broken = train_tiny("gan", f"nimg={nimg}", *BOTH, where="broken")
@@ -79,15 +74,13 @@ def test_stopped_in_the_middle_of_a_window_and_gone_on_with_equals_unbroken(
     assert len({row["augment/p"] for row in rows_of(unbroken) if "augment/p" in row}) > 1
 
 
-def test_an_encoder_stands_on_such_a_run(train_tiny: Callable[..., Path]) -> None:
+def test_an_encoder_stands_on_such_a_run(train_tiny):
     folder = train_tiny("gan", *BOTH, where="gan")
     encoder = train_tiny("domain_guided", f"generator.path={folder}", "data.val=0")
     assert read_status(encoder)["state"] == "finished"
 
 
-def test_a_trained_gan_is_trained_further(
-    train_tiny: Callable[..., Path], overrides: Callable[..., list[str]], bundle: dict[str, Path]
-) -> None:
+def test_a_trained_gan_is_trained_further(train_tiny, overrides, bundle):
     words = ["generator=checkpoint", f"generator.path={bundle['multi_w']}"]
     words += ["discriminator=of_generator", "seed=9"]
     parts = assemble(compose_plain("train", overrides("gan", *words)))
@@ -103,15 +96,13 @@ def test_a_trained_gan_is_trained_further(
     assert folder.name != train_tiny("gan", "seed=9", "generator.multi_w=true").name
 
 
-def test_a_new_discriminator_for_a_trained_generator_is_pointed_out(
-    overrides: Callable[..., list[str]], bundle: dict[str, Path]
-) -> None:
+def test_a_new_discriminator_for_a_trained_generator_is_pointed_out(overrides, bundle):
     words = ["generator=checkpoint", f"generator.path={bundle['generator']}"]
     with pytest.warns(UserWarning, match="D starts untrained beside the trained G"):
         assemble(compose_plain("train", overrides("gan", *words)))
 
 
-def test_half_precision_trains(train_tiny: Callable[..., Path]) -> None:
+def test_half_precision_trains(train_tiny):
     more = ["augment=fixed", "augment.p=0.8", "objective.path_length_every=1"]
     folder = train_tiny("gan", *more, "trainer.precision=bf16-mixed")
     assert read_status(folder)["state"] == "finished"
@@ -129,9 +120,7 @@ def test_half_precision_trains(train_tiny: Callable[..., Path]) -> None:
         (["experiment=domain_guided", "augment=ada"], r"augment: .*belongs to experiment=gan"),
     ],
 )
-def test_what_is_wrong_is_refused_before_any_work(
-    overrides: Callable[..., list[str]], words: list[str], message: str
-) -> None:
+def test_what_is_wrong_is_refused_before_any_work(overrides, words, message):
     experiment = "gan"
     if words[0].startswith("experiment="):
         experiment, words = words[0].removeprefix("experiment="), words[1:]
@@ -142,14 +131,14 @@ def test_what_is_wrong_is_refused_before_any_work(
 TWO = [*BOTH, *FORKED, "batch_size=8", "data.val=0"]
 
 
-def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(train_tiny: Callable[..., Path]) -> None:
+def test_two_ranks_stopped_and_gone_on_with_equal_unbroken(train_tiny):
     train_tiny("gan", *TWO, "nimg=24", where="broken")
     whole, broken = (train_tiny("gan", *TWO, "nimg=40", where=w) for w in ("whole", "broken"))
     same_checkpoints(whole, broken)
     assert newest(whole)["state_dict"]["augment._extra_state"]["p"] != 0.4
 
 
-def test_two_ranks_take_a_step_in_parts(train_tiny: Callable[..., Path]) -> None:
+def test_two_ranks_take_a_step_in_parts(train_tiny):
     exact = [*TWO, "trainer.precision=64-true", NO_MBSTD[1], "nimg=32"]
     whole = train_tiny("gan", *exact, where="whole")
     parts = train_tiny("gan", *exact, "accumulate=2", where="parts")

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +45,8 @@ def _works(process: Any, outputs: Path) -> bool:
     ("experiment", "kills"), [("domain_guided", 10), ("gan", 1), ("attributes", 1)]
 )
 def test_killed_at_random_moments_and_started_again_equals_unbroken(
-    train_tiny: Callable[..., Path],
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-    experiment: str,
-    kills: int,
-) -> None:
+    train_tiny, overrides, start, tmp_path, experiment, kills
+):
     words = overrides(experiment, "nimg=1600", *SETTINGS, where="broken")
     for _ in range(kills):
         process = start(words)
@@ -77,12 +71,8 @@ def test_killed_at_random_moments_and_started_again_equals_unbroken(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-    number: signal.Signals,
-    code: int,
-) -> None:
+    overrides, start, tmp_path, number, code
+):
     process = start(overrides("domain_guided", "nimg=1000000", *SETTINGS))
     folder = wait_for_checkpoint(process, tmp_path / "outputs")
     process.send_signal(number)
@@ -99,9 +89,7 @@ def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
     assert read_status(folder) == {"state": "finished", "nimg": nimg + 8}
 
 
-def test_a_second_process_in_the_same_folder_ends_with_code_2(
-    overrides: Callable[..., list[str]], start: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_second_process_in_the_same_folder_ends_with_code_2(overrides, start, tmp_path):
     words = overrides("attributes", "nimg=1000000", *SETTINGS)
     first = start(words)
     folder = wait_for_checkpoint(first, tmp_path / "outputs")

@@ -1,9 +1,5 @@
 """Two machines, played by two torchrun groups on loopback."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from idinvert.tracking.run_files import read_status
@@ -15,12 +11,7 @@ pytestmark = pytest.mark.slow
 MORE = (*EXACT, *NO_MBSTD, "encoder.backbone.norm=none", "nimg=24")
 
 
-def test_two_nodes_equal_one_process(
-    train_tiny: Callable[..., Path],
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-) -> None:
+def test_two_nodes_equal_one_process(train_tiny, overrides, start, tmp_path):
     words = overrides("domain_guided", *MORE, "accumulate=2", where="nodes")
     words += [TWO, "trainer.num_nodes=2", "trainer.devices=1"]
     group = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
@@ -37,9 +28,7 @@ def test_two_nodes_equal_one_process(
         assert other == pytest.approx(one, rel=1e-6)
 
 
-def test_torchrun_with_other_devices_is_refused_before_any_work(
-    overrides: Callable[..., list[str]], start: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_torchrun_with_other_devices_is_refused_before_any_work(overrides, start, tmp_path):
     words = overrides("domain_guided", "batch_size=8")
     output = finish(start(words, env=two_ranks()[0]), code=2)
     assert "error: torchrun started 2 processes" in output

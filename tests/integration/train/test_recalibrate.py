@@ -1,7 +1,5 @@
 """What a run validates and gives away: E with statistics estimated anew; training never knows."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +26,7 @@ LENGTH = ("nimg=32",)  # validated and saved at 16 and at 32
 
 
 @pytest.fixture(autouse=True)
-def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
+def unjudged(monkeypatch):
     """After eight steps E is worse than the mean image: a run of a few steps has not diverged."""
     monkeypatch.setattr("idinvert.cli.train.JUDGED_BY", ())
 
@@ -37,9 +35,7 @@ BEFORE, NOW = "recalibrate=0", "recalibrate=40"
 
 
 @pytest.mark.parametrize("experiment", ENCODERS)
-def test_training_goes_on_as_if_nobody_had_looked(
-    once: Callable[..., Path], experiment: str
-) -> None:
+def test_training_goes_on_as_if_nobody_had_looked(once, experiment):
     more = (*LENGTH, *ENCODERS[experiment])
     plain, folder = once(experiment, *more, BEFORE), once(experiment, *more, NOW)
     assert folder.name != plain.name
@@ -63,8 +59,8 @@ def test_training_goes_on_as_if_nobody_had_looked(
 
 
 def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_validated(
-    once: Callable[..., Path], overrides: Callable[..., Sequence[str]]
-) -> None:
+    once, overrides
+):
     more = (*LENGTH, NOW)
     folder = once("domain_guided", *more)
     parts = assemble(compose_plain("train", list(overrides("domain_guided", *more))))
@@ -79,7 +75,7 @@ def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_
     val = to_float(torch.stack([parts.domain.val[i]["image"] for i in range(8)]))
     generator = parts.module.generator
 
-    def error(network: Any) -> float:
+    def error(network):
         with torch.no_grad():
             y = generator.synthesis(network.eval()(val), noise="const").clamp(-1, 1)
         return float(((val - y) ** 2).mean())
@@ -91,9 +87,7 @@ def test_the_weights_have_the_statistics_of_their_images_and_are_those_that_are_
     assert min(row["val/mse"] for row in rows) == pytest.approx(error(best), rel=1e-5)
 
 
-def test_a_conventional_encoder_has_those_of_its_own_synthetic_images(
-    once: Callable[..., Path], overrides: Callable[..., Sequence[str]]
-) -> None:
+def test_a_conventional_encoder_has_those_of_its_own_synthetic_images(once, overrides):
     more = (*LENGTH, NOW)
     folder = once("conventional", *more)
     encoder: Any = load_network(folder / "weights" / "encoder.safetensors", key="FILE")
@@ -105,9 +99,7 @@ def test_a_conventional_encoder_has_those_of_its_own_synthetic_images(
     torch.testing.assert_close(encoder.backbone.stem.norm.running_mean, stem.mean((0, 2, 3)))
 
 
-def test_the_task_gives_weights_of_before_what_training_gives_them_now(
-    once: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_task_gives_weights_of_before_what_training_gives_them_now(once, tmp_path):
     plain, now = (once("domain_guided", *LENGTH, word) for word in (BEFORE, NOW))
     words = ["task=recalibrate", "task.images=40", f"system.outputs={tmp_path / 'out'}"]
     config = compose_plain("evaluate", [*words, f"run={plain}"])
@@ -121,13 +113,11 @@ def test_the_task_gives_weights_of_before_what_training_gives_them_now(
     assert facts["run"] == plain.name and facts["recalibrated"]["images"] == 40
 
 
-def test_what_cannot_be_recalibrated_is_refused(
-    train_tiny: Callable[..., Path], once: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_what_cannot_be_recalibrated_is_refused(train_tiny, once, tmp_path):
     with pytest.raises(ConfigError, match=r"recalibrate=1.*2 or more"):
         train_tiny("domain_guided", "recalibrate=1")
 
-    def task(run: Path, *words: str) -> None:
+    def task(run, *words):
         place = f"system.outputs={tmp_path / 'out'}"
         config = compose_plain("evaluate", ["task=recalibrate", f"run={run}", place, *words])
         keys = {word.split(".")[0]: [word.split("=")[0]] for word in words}

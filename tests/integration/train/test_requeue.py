@@ -46,11 +46,8 @@ def task_of(outputs: Path) -> int | None:
 
 
 def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_been(
-    train_tiny: Callable[..., Path],
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-) -> None:
+    train_tiny, overrides, start, tmp_path
+):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     outputs = tmp_path / "broken"
     words = overrides("domain_guided", *SETTINGS, where="broken")
@@ -73,11 +70,8 @@ def test_a_submitit_job_is_interrupted_queued_again_and_ends_as_if_it_had_not_be
 
 
 def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    overrides, start, tmp_path, monkeypatch
+):
     """Slurm is its variables, set by hand, and a ``scontrol`` that keeps its words."""
     script, asked = tmp_path / "scontrol", tmp_path / "asked"
     script.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
@@ -89,7 +83,7 @@ def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
 
-    def srun(where: str) -> list[Any]:
+    def srun(where):
         words = overrides("domain_guided", *SETTINGS, "batch_size=8", where=where)
         words += ["trainer=ddp_cpu", "data.val=0"]
         tasks = []
@@ -99,7 +93,7 @@ def test_two_slurm_tasks_are_interrupted_queued_again_once_and_go_on(
             tasks.append(start(words))
         return tasks
 
-    def ended(tasks: list[Any]) -> list[str]:
+    def ended(tasks):
         outputs = [task.communicate(timeout=SECONDS)[0] for task in tasks]
         assert [task.returncode for task in tasks] == [0, 0], outputs
         return outputs

@@ -1,9 +1,5 @@
 """A run that was stopped or killed and goes on equals one that was not, bit for bit."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 import pytorch_lightning as pl
 
@@ -43,13 +39,13 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def kill_at(monkeypatch):
     """Makes a hook of a class die once, at a number of images."""
 
-    def arrange(owner: type, hook: str, nimg: int) -> None:
+    def arrange(owner, hook, nimg):
         original = getattr(owner, hook)
 
-        def dying(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def dying(self, *args, **kwargs):
             module = next((a for a in args if isinstance(a, pl.LightningModule)), self)
             if module.nimg == nimg:
                 monkeypatch.setattr(owner, hook, original)
@@ -62,9 +58,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("experiment", MODULES)
-def test_stopped_twice_and_gone_on_with_equals_unbroken(
-    train_tiny: Callable[..., Path], experiment: str
-) -> None:
+def test_stopped_twice_and_gone_on_with_equals_unbroken(train_tiny, experiment):
     lazy = LAZY.get(experiment, [])
     unbroken = train_tiny(experiment, "nimg=72", *lazy, where="unbroken")
     for nimg in (20, 48, 72):  # in the middle of a tick and of an interval; at both; the end
@@ -97,13 +91,8 @@ def test_stopped_twice_and_gone_on_with_equals_unbroken(
     ],
 )
 def test_killed_anywhere_and_started_again_equals_unbroken(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    kill_at: Callable[..., Any],
-    experiment: str,
-    hook: str,
-    nimg: int,
-) -> None:
+    train_tiny, once, kill_at, experiment, hook, nimg
+):
     unbroken = once(experiment, "nimg=48")
     kill_at(MODULES[experiment], hook, nimg)
     with pytest.raises(Killed):
@@ -113,9 +102,7 @@ def test_killed_anywhere_and_started_again_equals_unbroken(
     assert rows_of(unbroken) == rows_of(broken)
 
 
-def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(
-    train_tiny: Callable[..., Path], kill_at: Callable[..., Any]
-) -> None:
+def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(train_tiny, kill_at):
     kill_at(History, "on_train_batch_end", 40)
     with pytest.raises(Killed):
         train_tiny("domain_guided", "nimg=48", where="broken")
@@ -124,9 +111,7 @@ def test_killed_between_a_row_and_its_checkpoint_counts_no_images_twice(
     assert trained == [12, 24, 36, 48]
 
 
-def test_more_workers_change_nothing(
-    train_tiny: Callable[..., Path], once: Callable[..., Path]
-) -> None:
+def test_more_workers_change_nothing(train_tiny, once):
     alone = once("attributes", "nimg=48")
     helped = train_tiny("attributes", "nimg=48", "system.num_workers=1")
     assert alone.name == helped.name

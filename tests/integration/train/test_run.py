@@ -1,7 +1,6 @@
 """run=RUN and the same command again: what goes on, what is refused, what does nothing."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_the_same_command_on_a_finished_run_does_nothing(
-    train_tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_command_on_a_finished_run_does_nothing(train_tiny, capsys):
     folder = train_tiny("domain_guided", "nimg=16")
     before = snapshot(folder)
     assert any(name.startswith("weights/") for name in before)
@@ -41,11 +38,8 @@ def test_the_same_command_on_a_finished_run_does_nothing(
 
 
 def test_run_goes_on_by_path_and_by_id_with_more_images_as_the_same_command_would(
-    train_tiny: Callable[..., Path],
-    once: Callable[..., Path],
-    command: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
+    train_tiny, once, command, tmp_path
+):
     expected = once("domain_guided", "nimg=48")
     folder = train_tiny("domain_guided", "nimg=16")
     outputs = f"system.outputs={tmp_path / 'outputs'}"
@@ -58,7 +52,7 @@ def test_run_goes_on_by_path_and_by_id_with_more_images_as_the_same_command_woul
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
+def stored(tmp_path):
     """A run that has only its configuration."""
     folder = tmp_path / "outputs" / "gan" / "0123456789"
     words = ["experiment=gan", "trainer.precision=bf16-mixed", "logging.every_nimg=7", "seed=5"]
@@ -80,16 +74,14 @@ def stored(tmp_path: Path) -> Path:
         ("system.tf32=true", "system.tf32"),
     ],
 )
-def test_what_would_make_it_another_run_is_refused_and_named(
-    stored: Path, word: str, named: str
-) -> None:
+def test_what_would_make_it_another_run_is_refused_and_named(stored, word, named):
     words = [f"run={stored}", "nimg=24", word]
     with pytest.raises(ConfigError, match=rf"; {named} cannot change\.") as caught:
         config_of_run(compose_plain("train", words), given=given_keys(words))
     assert "nimg, max_seconds, accumulate, trainer, logger" in str(caught.value)
 
 
-def test_what_belongs_to_the_machine_is_taken_key_by_key(stored: Path) -> None:
+def test_what_belongs_to_the_machine_is_taken_key_by_key(stored):
     words = [
         f"run={stored}",
         "nimg=24",
@@ -113,7 +105,7 @@ def test_what_belongs_to_the_machine_is_taken_key_by_key(stored: Path) -> None:
     assert {key: config[key] for key in science} == {key: before[key] for key in science}
 
 
-def test_a_whole_group_changes_neither_precision_nor_tf32(stored: Path) -> None:
+def test_a_whole_group_changes_neither_precision_nor_tf32(stored):
     config = compose_plain("train", [f"run={stored}", "trainer=cpu"])
     config["system"]["tf32"] = True  # as a system group of the user's own may have it
     found = config_of_run(
@@ -124,8 +116,8 @@ def test_a_whole_group_changes_neither_precision_nor_tf32(stored: Path) -> None:
 
 
 def test_without_a_discriminator_beside_the_generator_the_keys_are_named(
-    train_tiny: Callable[..., Path], bundle: dict[str, Path], tmp_path: Path
-) -> None:
+    train_tiny, bundle, tmp_path
+):
     alone = tmp_path / "generator.safetensors"
     shutil.copy(bundle["generator"] / "weights" / "generator.safetensors", alone)
     with pytest.raises(CheckpointError, match=r"discriminator\.init=checkpoint .*init=scratch"):
@@ -149,13 +141,8 @@ def test_without_a_discriminator_beside_the_generator_the_keys_are_named(
     ],
 )
 def test_what_does_not_fit_is_found_before_any_work(
-    overrides: Callable[..., list[str]],
-    command: Callable[..., Path],
-    bundle: dict[str, Path],
-    tmp_path: Path,
-    words: str,
-    message: str,
-) -> None:
+    overrides, command, bundle, tmp_path, words, message
+):
     given = words.replace("MULTI_W", str(bundle["multi_w"])).split()
     experiment = given.pop(0).split("=")[1] if "experiment" in words else "domain_guided"
     base = overrides(experiment)
@@ -166,9 +153,7 @@ def test_what_does_not_fit_is_found_before_any_work(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_labels_are_needed_to_learn_labels(
-    train_tiny: Callable[..., Path], command: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_labels_are_needed_to_learn_labels(train_tiny, command, tmp_path):
     from PIL import Image
 
     for index in range(12):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ STANDS = {
 
 
 @pytest.fixture
-def go_on(command: Callable[..., Path], tmp_path: Path) -> Callable[[Path], Path]:
+def go_on(command, tmp_path):
     place = f"system.outputs={tmp_path}"
     return lambda folder: command(f"run={folder}", "nimg=12", "max_seconds=0", place)
 
@@ -38,9 +37,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_whatever_a_run_stands_on_must_be_what_it_was(
-    train_tiny: Callable[..., Path], go_on: Callable[[Path], Path], experiment: str
-) -> None:
+def test_whatever_a_run_stands_on_must_be_what_it_was(train_tiny, go_on, experiment):
     folder = train_tiny(experiment, "max_seconds=0")
     hashes = json.loads((folder / STANDS_ON).read_text())
     assert set(hashes) == STANDS[experiment]
@@ -66,12 +63,7 @@ def pictures(folder: Path, names: list[str]) -> None:
         Image.fromarray(pixels).save(folder / name)
 
 
-def test_one_image_more_in_the_folder(
-    command: Callable[..., Path],
-    go_on: Callable[[Path], Path],
-    tmp_path: Path,
-    tiny: tuple[str, ...],
-) -> None:
+def test_one_image_more_in_the_folder(command, go_on, tmp_path, tiny):
     photos = tmp_path / "photos"
     pictures(photos, [f"{index:03d}.png" for index in range(24)])
     words = ["data=folder", f"data.path={photos}", "data.split.test=4", "data.val=4"]
@@ -91,12 +83,8 @@ def test_one_image_more_in_the_folder(
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_its_pictures_and_its_generator_have_moved_to(
-    overrides: Callable[..., list[str]],
-    start: Callable[..., Any],
-    bundle: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    overrides, start, bundle, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)  # all places are typed as below here
     pictures(Path("pics"), [f"{index:03d}.png" for index in range(40)])
     shutil.copytree(bundle["generator"], "gan")
@@ -107,7 +95,7 @@ def test_a_killed_run_goes_on_where_its_pictures_and_its_generator_have_moved_to
     ]
     words += ["data=folder", "data.path=pics", "generator=checkpoint", "generator.path=gan"]
 
-    def ends(*words: str) -> str:
+    def ends(*words):
         process = start(words)
         told = process.communicate(timeout=240)[0]
         return f"{process.returncode}: {told}"
@@ -139,13 +127,7 @@ def test_a_killed_run_goes_on_where_its_pictures_and_its_generator_have_moved_to
         assert told.startswith("0: ") and "continuing domain_guided" in told, told
 
 
-def test_a_gan_that_was_trained_on(
-    train_tiny: Callable[..., Path],
-    go_on: Callable[[Path], Path],
-    bundle: dict[str, Path],
-    command: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
+def test_a_gan_that_was_trained_on(train_tiny, go_on, bundle, command, tmp_path):
     gan = tmp_path / "gan" / bundle["generator"].name
     shutil.copytree(bundle["generator"], gan)
     folder = train_tiny("domain_guided", f"generator.path={gan}", "max_seconds=0")

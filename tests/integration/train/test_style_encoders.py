@@ -1,11 +1,8 @@
 """encoder=e4e and encoder=psp as choices of a run: trained, saved and opened again."""
 
 import contextlib
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
 
 from idinvert.checkpoints.release import load_network, read_header
 from idinvert.errors import DivergenceError
@@ -15,9 +12,7 @@ TINY = ("encoder.channels=2", "encoder.input_size=32", "encoder.reduction=1", "n
 
 
 @pytest.mark.parametrize(("name", "kind"), [("e4e", E4eEncoder), ("psp", PspEncoder)])
-def test_a_run_with_a_style_encoder(
-    train_tiny: Callable[..., Path], tmp_path: Path, name: str, kind: type[torch.nn.Module]
-) -> None:
+def test_a_run_with_a_style_encoder(train_tiny, tmp_path, name, kind):
     with contextlib.suppress(DivergenceError):  # four steps need not lead below G of the mean code
         train_tiny("domain_guided", f"encoder={name}", *TINY)
     (path,) = (tmp_path / "outputs").rglob("weights/encoder.safetensors")

@@ -1,9 +1,7 @@
 """W&B without a network: runs in one process, read back from what they left on the disk."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wandb
@@ -19,7 +17,7 @@ PANELS = ("reconstructions", "inversion", "interpolation", "diffusion")
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))  # else below the home folder
 
@@ -29,9 +27,7 @@ def logged(folder: Path) -> list[Path]:
     return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_runs_of_one_process_are_kept_apart_with_one_without_wandb_between(
-    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_of_one_process_are_kept_apart_with_one_without_wandb_between(train_tiny, monkeypatch):
     # What an earlier program of this shell may have left; the command's own words win.
     for name, value in (("WANDB_MODE", "disabled"), ("WANDB_RUN_ID", "another"),
                         ("WANDB_RUN_GROUP", "another"), ("WANDB_NAME", "another")):  # fmt: skip
@@ -73,9 +69,7 @@ def test_runs_of_one_process_are_kept_apart_with_one_without_wandb_between(
         assert [row["nimg"] for row in rows if "loss/pixel" in row] == [12, 24]
 
 
-def test_panels_are_one_key_each_with_fixed_ids_at_every_step(
-    train_tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_panels_are_one_key_each_with_fixed_ids_at_every_step(train_tiny, capsys):
     more = ("nimg=24", "logging.panel_every_nimg=16", "logging.panel_steps=2")
     folder = train_tiny("domain_guided", "logger=wandb_offline", "logging.panel_images=3", *more)
     assert capsys.readouterr().out.count("no panel of manipulation: there are no edit") == 1
@@ -98,7 +92,7 @@ def test_panels_are_one_key_each_with_fixed_ids_at_every_step(
         assert copies == ["nimg-000000016.png", "nimg-000000024.png"]
 
 
-def test_panels_change_nothing_of_a_training(train_tiny: Callable[..., Path]) -> None:
+def test_panels_change_nothing_of_a_training(train_tiny):
     more = ("nimg=24", "logging.panel_every_nimg=8")
     with_them = train_tiny("domain_guided", "logging.panel_steps=2", *more, where="with")
     without = train_tiny("domain_guided", "logging.panel_steps=null", *more, where="without")
@@ -107,7 +101,7 @@ def test_panels_change_nothing_of_a_training(train_tiny: Callable[..., Path]) ->
     same_checkpoints(with_them, without)
 
 
-def test_weights_and_the_data_sets_manifest_are_artifacts(train_tiny: Callable[..., Path]) -> None:
+def test_weights_and_the_data_sets_manifest_are_artifacts(train_tiny):
     folder = train_tiny("domain_guided", "logger=wandb_offline", "logging.panel_steps=null")
     found = artifacts_of(logged(folder)[0])
     assert set(found) == {f"encoder-{folder.name}", "data-faces_mini-8px"}
@@ -116,9 +110,7 @@ def test_weights_and_the_data_sets_manifest_are_artifacts(train_tiny: Callable[.
     assert f"sha-{sha}" in weights.aliases and {"latest", "last"} <= set(weights.aliases)
 
 
-def test_an_offline_run_that_goes_on_keeps_id_name_and_group(
-    train_tiny: Callable[..., Path],
-) -> None:
+def test_an_offline_run_that_goes_on_keeps_id_name_and_group(train_tiny):
     one = train_tiny("attributes", "nimg=12", "logger=wandb_offline", "logger.wandb.group=first")
     folder = train_tiny("attributes", "nimg=24", "logger=wandb_offline")
     assert folder == one
@@ -133,12 +125,10 @@ def test_an_offline_run_that_goes_on_keeps_id_name_and_group(
     assert both == read_rows(folder / "metrics.jsonl")
 
 
-def test_a_failed_run_is_ended_as_failed(
-    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_run_is_ended_as_failed(train_tiny, monkeypatch, tmp_path):
     from idinvert.training.attributes import AttributeTraining
 
-    def broken(self: Any, batch: Any, batch_idx: int) -> None:
+    def broken(self, batch, batch_idx):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(AttributeTraining, "training_step", broken)
@@ -149,18 +139,14 @@ def test_a_failed_run_is_ended_as_failed(
     assert end.exit_code == 1
 
 
-def test_a_trainer_that_cannot_be_built_leaves_no_open_run(
-    train_tiny: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_trainer_that_cannot_be_built_leaves_no_open_run(train_tiny, tmp_path):
     with pytest.raises((IdinvertError, Exception)):
         train_tiny("attributes", "logger=wandb_offline", "trainer.precision=17-odd")
     assert not list(tmp_path.rglob("*.wandb"))
 
 
-def test_without_an_account_nothing_is_begun(
-    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def nobody() -> None:
+def test_without_an_account_nothing_is_begun(train_tiny, monkeypatch, tmp_path):
+    def nobody():
         raise wandb.errors.UsageError("No API key configured. Use `wandb login` to log in.")
 
     monkeypatch.setattr(wandb, "login", nobody)
@@ -169,12 +155,8 @@ def test_without_an_account_nothing_is_begun(
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_service_that_dies_costs_no_checkpoint(
-    train_tiny: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def gone(self: Any, *args: Any, **kwargs: Any) -> None:
+def test_a_service_that_dies_costs_no_checkpoint(train_tiny, monkeypatch, capsys):
+    def gone(self, *args, **kwargs):
         raise BrokenPipeError("the service has gone")
 
     monkeypatch.setattr(wandb.Run, "log", gone)

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,10 @@ class At(pl.Callback):
 
 
 @pytest.fixture
-def train(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-    tmp_path: Path,
-) -> Callable[..., Any]:
+def train(attribute_training, fit, labelled_batches, tmp_path):
     """Trains ``steps`` batches of 4 images with a checkpoint every ``every`` images."""
 
-    def run(*, steps: int, every: int = 8, keep: int = 2, first: Sequence[Any] = ()) -> Any:
+    def run(*, steps, every=8, keep=2, first=()):
         module = attribute_training()
         weights = RunWeights(folder=tmp_path, provenance={"seed": 4})
         checkpoint = NimgCheckpoint(folder=tmp_path, every_nimg=every, keep=keep, weights=weights)
@@ -60,9 +55,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
-def test_they_come_every_so_many_images_and_at_the_end_and_the_newest_stay(
-    train: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_they_come_every_so_many_images_and_at_the_end_and_the_newest_stay(train, tmp_path):
     train(steps=3)
     assert names(tmp_path) == ["nimg-000000008.ckpt", "nimg-000000012.ckpt"]
     train(steps=9, every=12, keep=9)
@@ -72,9 +65,7 @@ def test_they_come_every_so_many_images_and_at_the_end_and_the_newest_stay(
     assert nimg_of(None) == 0
 
 
-def test_the_file_is_plain_and_holds_weights_optimisers_and_the_count(
-    train: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_file_is_plain_and_holds_weights_optimisers_and_the_count(train, tmp_path):
     module = train(steps=2)
     stored = torch.load(tmp_path / "checkpoints" / "nimg-000000008.ckpt", weights_only=True)
     for name, value in module.network.state_dict().items():
@@ -83,9 +74,7 @@ def test_the_file_is_plain_and_holds_weights_optimisers_and_the_count(
     assert len(stored["optimizer_states"]) == 1
 
 
-def test_the_weights_lie_beside_it_with_where_they_come_from(
-    train: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_the_weights_lie_beside_it_with_where_they_come_from(train, tmp_path):
     module = train(steps=2)
     path = tmp_path / "weights" / "attributes.safetensors"
     loaded = load_network(path, key="test", expect="attributes")
@@ -94,9 +83,7 @@ def test_the_weights_lie_beside_it_with_where_they_come_from(
     assert read_header(path).provenance == {"seed": 4, "nimg": 8}
 
 
-def test_what_a_killed_process_left_half_written_is_cleared_and_never_loaded(
-    train: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_what_a_killed_process_left_half_written_is_cleared_and_never_loaded(train, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     torn = tmp_path / "checkpoints" / ".nimg-000000099.ckpt.left.tmp"
     torn.write_bytes(b"half")
@@ -110,12 +97,10 @@ def disk_full(*args: Any, **kwargs: Any) -> None:
 
 
 @pytest.mark.parametrize("place", ["rename", "write", "flush"])
-def test_a_full_disk_costs_none_of_the_earlier_checkpoints(
-    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+def test_a_full_disk_costs_none_of_the_earlier_checkpoints(train, tmp_path, monkeypatch, place):
     before: dict[str, bytes] = {}
 
-    def fill_the_disk(module: Any) -> None:
+    def fill_the_disk(module):
         folder = tmp_path / "checkpoints"
         before.update({path.name: path.read_bytes() for path in checkpoints_in(folder)})
         target, name = {
@@ -134,10 +119,8 @@ def test_a_full_disk_costs_none_of_the_earlier_checkpoints(
     assert after == before["nimg-000000008.ckpt"]
 
 
-def test_weights_that_are_not_finite_are_not_written_over_good_ones(
-    train: Callable[..., Any], tmp_path: Path
-) -> None:
-    def break_a_weight(module: Any) -> None:
+def test_weights_that_are_not_finite_are_not_written_over_good_ones(train, tmp_path):
+    def break_a_weight(module):
         module.network.heads.weight.data[0, 0] = float("nan")
 
     with pytest.raises(DivergenceError, match=r"weights of the attributes.*nimg-000000008\.ckpt"):

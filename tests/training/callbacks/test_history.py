@@ -1,9 +1,5 @@
 """Rows: averages over a tick, the images seen as x-axis, and nothing lost by a stop in between."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from idinvert.tracking.loggers import CsvLogger, read_rows
@@ -11,20 +7,15 @@ from idinvert.training.callbacks.history import History
 
 
 @pytest.fixture
-def train(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-    tmp_path: Path,
-) -> Callable[..., Any]:
+def train(attribute_training, fit, labelled_batches, tmp_path):
     """Trains batches ``first`` to ``last`` of a fixed list, 4 images each, into metrics.jsonl."""
 
     class Attach(History):
-        def on_train_start(self, trainer: Any, module: Any) -> None:
+        def on_train_start(self, trainer, module):
             trainer.loggers = [CsvLogger(folder=tmp_path, resume_nimg=module.nimg)]
             super().on_train_start(trainer, module)
 
-    def run(first: int, last: int, *, state: Any = None, module: Any = None) -> Any:
+    def run(first, last, *, state=None, module=None):
         module = module or attribute_training()
         history = Attach(every_nimg=12)
         if state is not None:
@@ -36,7 +27,7 @@ def train(
     return run
 
 
-def test_a_row_averages_its_tick(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_row_averages_its_tick(train, tmp_path):
     _, _, record = train(0, 7)
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["nimg"] for row in rows] == [12, 24]
@@ -49,7 +40,7 @@ def test_a_row_averages_its_tick(train: Callable[..., Any], tmp_path: Path) -> N
         assert row["images_per_second"] > 0
 
 
-def test_a_half_filled_tick_goes_on_after_a_stop(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_half_filled_tick_goes_on_after_a_stop(train, tmp_path):
     train(0, 6)
     unbroken = read_rows(tmp_path / "metrics.jsonl")
     (tmp_path / "metrics.jsonl").unlink()

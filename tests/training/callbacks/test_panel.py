@@ -1,8 +1,6 @@
 """Panels: the same images under the same key, PNG copies, and networks left as they were."""
 
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,7 @@ class Shown:
 
 
 @pytest.fixture
-def gan(tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., Any]) -> GANTraining:
+def gan(tiny_generator, tiny_discriminator):
     return GANTraining(
         generator=tiny_generator(),
         discriminator=tiny_discriminator(),
@@ -46,11 +44,8 @@ def gan(tiny_generator: Callable[..., Any], tiny_discriminator: Callable[..., An
 
 
 def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(
-    gan: GANTraining,
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    tmp_path: Path,
-) -> None:
+    gan, fit, image_batches, tmp_path
+):
     draw = partial(sample_rows, count=6)
     first, again = draw(gan), draw(gan)
     (caption,) = first
@@ -64,12 +59,7 @@ def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(
     assert Image.open(files[0]).size == (2 * (3 * 9 + 1), 2 * (2 * 9 + 1))
 
 
-def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(
-    gan: GANTraining,
-    fit: Callable[..., Any],
-    image_batches: Callable[..., Any],
-    tmp_path: Path,
-) -> None:
+def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(gan, fit, image_batches, tmp_path):
     panel = Panel(
         key="samples",
         draw=partial(sample_rows, count=2),
@@ -83,11 +73,11 @@ def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(
     assert all(part.training for part in gan.generator.modules())
 
 
-def test_reconstructions_stand_beside_their_images_named_by_id(tmp_path: Path) -> None:
+def test_reconstructions_stand_beside_their_images_named_by_id(tmp_path):
     class Negative:
         device, dtype = torch.device("cpu"), torch.float32
 
-        def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        def reconstruct(self, images):
             return -images
 
     rng = torch.Generator().manual_seed(0)
@@ -100,9 +90,7 @@ def test_reconstructions_stand_beside_their_images_named_by_id(tmp_path: Path) -
         assert torch.equal(pair[1], 255 - images[index])
 
 
-def test_loggers_get_the_key_the_captions_and_the_images_seen(
-    gan: GANTraining, tmp_path: Path
-) -> None:
+def test_loggers_get_the_key_the_captions_and_the_images_seen(gan, tmp_path):
     class Trainer:
         is_global_zero = True
         loggers = (object(), shown := Shown())

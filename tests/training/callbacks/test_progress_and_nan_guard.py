@@ -1,9 +1,7 @@
 """The bar a user watches, and the look at the losses that ends a diverged run."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -16,11 +14,8 @@ from idinvert.training.callbacks.stop import StopWhenNotFinite, require_finite
 
 
 def test_the_bar_counts_images_from_where_the_run_stands(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    attribute_training, fit, labelled_batches, capsys
+):
     module = attribute_training()
     module.clock.nimg = 8
     history = History(every_nimg=4)
@@ -32,7 +27,7 @@ def test_the_bar_counts_images_from_where_the_run_stands(
     assert bar._bar is None
 
 
-def test_the_bar_ends_where_the_time_limit_will_end_training() -> None:
+def test_the_bar_ends_where_the_time_limit_will_end_training():
     bar = Progress(nimg=10_000, history=History(every_nimg=4), max_seconds=60)
     bar._started, bar._first = time.monotonic() - 15, 100
     assert bar._expected(250, limit=60) == pytest.approx(700, abs=2)  # 10 images/s for 60 s
@@ -41,13 +36,9 @@ def test_the_bar_ends_where_the_time_limit_will_end_training() -> None:
     assert bar._expected(250, limit=60) == 250, "the limit has passed"
 
 
-def test_the_bar_is_closed_after_an_error(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-) -> None:
+def test_the_bar_is_closed_after_an_error(attribute_training, fit, labelled_batches):
     class Fail(pl.Callback):
-        def on_train_batch_end(self, *args: Any) -> None:
+        def on_train_batch_end(self, *args):
             raise RuntimeError("broken")
 
     bar = Progress(nimg=16, history=History(every_nimg=4))
@@ -56,7 +47,7 @@ def test_the_bar_is_closed_after_an_error(
     assert bar._bar is None
 
 
-def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too() -> None:
+def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too():
     outputs = {name: torch.tensor(1.0) for name in ("loss/pixel", "loss/r1", "logit/real")}
     require_finite(outputs, nimg=64, newest=None)
     outputs["loss/r1"], outputs["logit/real"] = torch.tensor(torch.inf), torch.tensor(torch.nan)
@@ -67,13 +58,8 @@ def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too() ->
 
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (4, 5)])
 def test_it_looks_every_so_many_batches(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-    tmp_path: Path,
-    every: int,
-    steps: int,
-) -> None:
+    attribute_training, fit, labelled_batches, tmp_path, every, steps
+):
     module = attribute_training()
     batches = labelled_batches(count=8, size=4)
     batches[2]["attributes"] = batches[2]["attributes"] * float("nan")

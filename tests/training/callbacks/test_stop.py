@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +11,8 @@ from idinvert.training.callbacks.stop import PEOPLE, SIGNALS, StopAtNimg
 
 
 @pytest.fixture
-def train(
-    attribute_training: Callable[..., Any],
-    fit: Callable[..., Any],
-    labelled_batches: Callable[..., Any],
-) -> Callable[..., Any]:
-    def run(stop: StopAtNimg, *others: pl.Callback, start: int = 0) -> Any:
+def train(attribute_training, fit, labelled_batches):
+    def run(stop, *others, start=0):
         module = attribute_training()
         module.clock.nimg = start
         fit(module, labelled_batches(count=8, size=4), callbacks=[stop, *others])
@@ -40,37 +35,35 @@ class Send(pl.Callback):
 
 
 @pytest.fixture(autouse=True)
-def handlers_are_given_back() -> Any:
+def handlers_are_given_back():
     before = [signal.getsignal(number) for number in SIGNALS]
     yield
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 @pytest.mark.parametrize(("nimg", "seen"), [(12, 12), (13, 16), (1, 4)])
-def test_training_ends_with_the_step_that_reaches_the_images(
-    train: Callable[..., Any], nimg: int, seen: int
-) -> None:
+def test_training_ends_with_the_step_that_reaches_the_images(train, nimg, seen):
     assert train(StopAtNimg(nimg=nimg)).nimg == seen
 
 
-def test_a_run_that_has_its_images_takes_no_step(train: Callable[..., Any]) -> None:
+def test_a_run_that_has_its_images_takes_no_step(train):
     assert train(StopAtNimg(nimg=12), start=12).nimg == 12
 
 
-def test_a_limit_in_time_stops_after_a_step(train: Callable[..., Any]) -> None:
+def test_a_limit_in_time_stops_after_a_step(train):
     assert train(StopAtNimg(nimg=1000, max_seconds=0.0)).nimg == 4
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_finishes_the_step_and_a_persons_second_would_end_the_process(
-    train: Callable[..., Any], number: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+    train, number, capsys
+):
     before = signal.getsignal(number)
     stop, send = StopAtNimg(nimg=1000), Send(number)
     ended: list[str] = []
 
     class End(pl.Callback):
-        def on_train_end(self, trainer: Any, module: Any) -> None:
+        def on_train_end(self, trainer, module):
             ended.append("normally")
 
     assert train(stop, send, End()).nimg == 8
@@ -80,21 +73,21 @@ def test_the_first_signal_finishes_the_step_and_a_persons_second_would_end_the_p
     assert "finishing this step and saving" in capsys.readouterr().out
 
 
-def test_of_two_signals_the_first_counts(train: Callable[..., Any]) -> None:
+def test_of_two_signals_the_first_counts(train):
     stop = StopAtNimg(nimg=1000)
     train(stop, Send(signal.SIGUSR1), Send(signal.SIGTERM), Send(signal.SIGUSR1))
     assert stop.interrupted_by == "SIGUSR1"
 
 
-def test_images_and_time_are_no_signals(train: Callable[..., Any]) -> None:
+def test_images_and_time_are_no_signals(train):
     for stop in (StopAtNimg(nimg=4), StopAtNimg(nimg=1000, max_seconds=0.0)):
         train(stop)
         assert stop.interrupted_by is None
 
 
-def test_the_signals_are_given_back_after_an_error(train: Callable[..., Any]) -> None:
+def test_the_signals_are_given_back_after_an_error(train):
     class Fail(pl.Callback):
-        def on_train_batch_end(self, *args: Any) -> None:
+        def on_train_batch_end(self, *args):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):

@@ -21,7 +21,7 @@ class Keeps:
 
 
 @pytest.fixture
-def run(tmp_path: Path, tiny_encoder: Any) -> Any:
+def run(tmp_path, tiny_encoder):
     """Writes the weights at so many images, validated with this error or not."""
     module = SimpleNamespace(trained_networks={"encoder": tiny_encoder()}, nimg=0)
     trainer: Any = SimpleNamespace(
@@ -31,14 +31,7 @@ def run(tmp_path: Path, tiny_encoder: Any) -> Any:
     )
     folder = tmp_path / "weights"
 
-    def step(
-        nimg: int,
-        error: float | None = None,
-        *,
-        weights: RunWeights | None = None,
-        fresh: bool = True,
-        damaged: tuple[Path, ...] = (),
-    ) -> RunWeights:
+    def step(nimg, error=None, *, weights=None, fresh=True, damaged=()):
         weights = weights or found.weights
         module.nimg = nimg
         if error is not None:
@@ -46,7 +39,7 @@ def run(tmp_path: Path, tiny_encoder: Any) -> Any:
         weights.write(trainer, module, fresh=fresh, damaged=set(damaged))
         return weights
 
-    def end() -> list[dict[str, Any]]:
+    def end():
         found.weights.hand_on(trainer, module)
         return logger.calls
 
@@ -59,7 +52,7 @@ def best(run: Any) -> int:
     return read_header(run.folder / "best" / "encoder.safetensors").provenance["nimg"]
 
 
-def test_the_least_error_is_kept_also_by_a_process_that_goes_on(run: Any, tmp_path: Path) -> None:
+def test_the_least_error_is_kept_also_by_a_process_that_goes_on(run, tmp_path):
     for nimg, error, kept in ((4, 0.5, 4), (8, 0.3, 8), (12, 0.4, 8)):
         run.step(nimg, error)
         assert best(run) == kept
@@ -69,7 +62,7 @@ def test_the_least_error_is_kept_also_by_a_process_that_goes_on(run: Any, tmp_pa
         assert best(run) == kept
 
 
-def test_of_older_runs_the_least_error_stands_beside_the_file(run: Any) -> None:
+def test_of_older_runs_the_least_error_stands_beside_the_file(run):
     run.step(4, None)
     (run.folder / "best").mkdir()
     (run.folder / "encoder.safetensors").rename(run.folder / "best" / "encoder.safetensors")
@@ -81,7 +74,7 @@ def test_of_older_runs_the_least_error_stands_beside_the_file(run: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", ["missing", "cut off", "earlier", "damaged", None])
-def test_only_what_is_not_as_it_should_be_is_written_again(run: Any, fault: str | None) -> None:
+def test_only_what_is_not_as_it_should_be_is_written_again(run, fault):
     run.step(8, 0.3)
     path = run.folder / "encoder.safetensors"
     good, old = path.read_bytes(), path.stat().st_ino
@@ -99,16 +92,14 @@ def test_only_what_is_not_as_it_should_be_is_written_again(run: Any, fault: str 
     assert (path.stat().st_ino == old) is (fault is None)
 
 
-def test_damaged_best_weights_are_replaced_and_said(
-    run: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_best_weights_are_replaced_and_said(run, capsys):
     run.step(4, 0.1)
     run.step(8, 0.3, damaged=(run.folder / "best" / "encoder.safetensors",))
     assert best(run) == 8
     assert "best/encoder.safetensors is damaged" in capsys.readouterr().out
 
 
-def test_loggers_get_last_and_best_with_their_hashes(run: Any) -> None:
+def test_loggers_get_last_and_best_with_their_hashes(run):
     run.step(4, 0.3)
     run.step(8, 0.5)
     calls = run.end()
@@ -120,15 +111,13 @@ def test_loggers_get_last_and_best_with_their_hashes(run: Any) -> None:
     assert [call["sha"] for call in calls] == [fingerprint(call["path"]) for call in calls]
 
 
-def test_where_the_last_is_the_best_it_is_one_upload(run: Any) -> None:
+def test_where_the_last_is_the_best_it_is_one_upload(run):
     run.step(4, 0.5)
     run.step(8, 0.3)
     assert [call["aliases"] for call in run.end()] == [["best", "last"]]
 
 
-def test_a_gan_hands_on_its_networks_as_they_are_last(
-    run: Any, tiny_generator: Any, tiny_discriminator: Any
-) -> None:
+def test_a_gan_hands_on_its_networks_as_they_are_last(run, tiny_generator, tiny_discriminator):
     run.module.trained_networks = {
         "generator": tiny_generator(),
         "discriminator": tiny_discriminator(),
