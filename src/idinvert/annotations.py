@@ -43,16 +43,18 @@ class Written:
 
     Args:
         pattern: A regular expression for the whole text.
+        words: The same for a reader, after "expected".
     """
 
-    def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
+    def __init__(self, pattern: str, words: str) -> None:
+        self.pattern, self.words = pattern, words
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """What pydantic checks."""
         from pydantic_core import core_schema
 
-        return core_schema.str_schema(pattern=f"^(?:{self.pattern})$")
+        text = core_schema.str_schema(pattern=f"^(?:{self.pattern})$")
+        return core_schema.custom_error_schema(text, "written", custom_error_message=self.words)
 
 
 PositiveInt = Annotated[int, Ge(1)]

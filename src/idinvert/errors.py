@@ -135,8 +135,8 @@ class Note(UserWarning):
 
 def show_notes_plainly() -> None:
     """Makes a program print notes as single lines, each once; other warnings stay as they are."""
-    warnings.simplefilter("once", Note)
-    usual = warnings.formatwarning
+    warnings.simplefilter("always", Note)  # "once" forgets whenever a library sets a filter
+    usual, told = warnings.formatwarning, set[str]()
 
     def formatted(
         message: Warning | str,
@@ -146,7 +146,10 @@ def show_notes_plainly() -> None:
         line: str | None = None,
     ) -> str:
         if issubclass(category, Note):
-            return f"note: {message}\n"
+            note = f"note: {message}\n"
+            known = note in told
+            told.add(note)
+            return "" if known else note
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = formatted

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -19,9 +20,22 @@ import torch
 import idinvert.__main__ as start
 from idinvert.cli import commands
 from idinvert.cli.endings import ends_in_words, explained
-from idinvert.errors import ConfigError, as_typed, exit_status
+from idinvert.errors import ConfigError, Note, as_typed, exit_status, show_notes_plainly
 from idinvert.tracking.run_files import write_status
 from tests.processes import REPOSITORY, interpreter
+
+
+def test_a_note_is_printed_once_whatever_sets_a_filter_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings(record=True) as caught:
+        show_notes_plainly()
+        for text in ("two files", "one file", "two files"):
+            warnings.filterwarnings("ignore", "of a library")
+            warnings.warn(text, Note, stacklevel=1)
+        told = [warnings.formatwarning(one.message, Note, "file.py", 1) for one in caught]
+    assert told == ["note: two files\n", "note: one file\n", ""]
 
 
 @pytest.mark.parametrize(

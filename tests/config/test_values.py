@@ -210,6 +210,7 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program):
         ("train", "nimg=many", "got nimg=many, expected a whole number"),
         ("train", "system.num_workers=-1", "got system.num_workers=-1, expected at least 0"),
         ("train", "trainer.devices=0", "got trainer.devices=0, expected "),
+        ("train", "trainer.devices=all", "or a list or numbers such as 0,1; change"),
         ("train", "trainer.accelerator=tpu", "expected 'auto', 'cpu', 'gpu', 'cuda' or 'mps'"),
         ("train", "+trainer.gradient_clip_val=0.5", "two optimisers"),
         ("train", "+trainer.max_epochs=3", "nimg="),

@@ -199,6 +199,8 @@ def _check_images(config: dict[str, Any]) -> None:
             f"task={', '.join(OWN_IMAGES[:-1])} or {OWN_IMAGES[-1]}, or set data=folder "
             f"data.path={images}."
         )
+    if not Path(images).expanduser().exists():
+        _images_hash(config)  # finds a list or a pattern, or says what is missing
 
 
 def _check_observe(config: dict[str, Any]) -> None:

@@ -267,7 +267,7 @@ class Trainer:
         Literal["auto", -1, "-1"]
         | PositiveInt
         | Annotated[list[Count], Len(1)]
-        | Annotated[str, Written(r"\d+(,\d+)*,?")]
+        | Annotated[str, Written(r"\d+(,\d+)*,?", "numbers such as 0,1")]
     )
     num_nodes: PositiveInt
     strategy: Name

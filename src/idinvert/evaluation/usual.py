@@ -79,7 +79,9 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
     there, least = len(context.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
     half = there // 2 if context.reference == "disjoint" else there
     if min(context.count, half) < least:
-        return f"{there} images of the {context.split} split are too few for a distance of sets"
+        few = f"{there} image{'s' * (there != 1)} of the {context.split} split"
+        few = f"n={context.count}" if context.count < min(least, half) else few
+        return f"{few}: too few for a distance of sets"
     return ""
 
 

@@ -47,7 +47,7 @@ class AdaptiveAugment(nn.Module):
         target: Annotated[float, Ge(-1), Le(1)] | None = 0.6,
         ramp_nimg: PositiveInt = 500_000,
         every: PositiveInt = 4,
-        pipe: Annotated[str, Written("[bgc]+")] = "bgc",
+        pipe: Annotated[str, Written("[bgc]+", "letters of bgc")] = "bgc",
     ) -> None:
         super().__init__()
         require_number("augment.p", p, low=0, high=1)

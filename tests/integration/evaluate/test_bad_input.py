@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 
 from idinvert.checkpoints import tensor_file
 from idinvert.checkpoints.release import load_network, save_network
+from idinvert.cli.evaluate import evaluate
+from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import locked
 from idinvert.errors import (
     CheckpointError,
@@ -34,6 +36,13 @@ def photo(tmp_path):
     folder.mkdir()
     Image.new("RGB", (20, 20), (200, 40, 40)).save(folder / "a.png")
     return folder
+
+
+def test_images_that_are_not_there_are_told_of_before_any_network_is_opened(photo):
+    words = ["task=invert", "generator=checkpoint", "generator.path=none.pkl"]
+    for images in ("nowhere", f"[{photo}/a.png,{photo}/b.png]", f"{photo}/*.jpg"):
+        with pytest.raises(DataError, match=r"no such file|no file matches"):
+            evaluate(compose_plain("evaluate", [*words, f"images={images}"]))
 
 
 def test_images_are_given_where_they_are_read_and_nowhere_else(invert, on_run, photo):
