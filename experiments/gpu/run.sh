@@ -39,7 +39,7 @@ stage() { # NAME SECONDS COMMAND...: runs it within its time, unless it is done
 tests() {
     IDINVERT_GPU_TESTS_ON=$DEVICE IDINVERT_GPU_RECORD=$RESULTS/tests.jsonl \
         stage tests "${TESTS_SECONDS:-600}" "$PYTHON" -m pytest tests/gpu -n "${TEST_PROCESSES:-6}" \
-        -p no:cacheprovider --show-capture=no ${SMALL:+-k "recorded or metric or replayed or own_photographs"}
+        -p no:cacheprovider --show-capture=no ${SMALL:+-k "recorded or metric or replayed or own_photographs or checkpointed_inversion"}
 }
 
 speed() { # NAME WORDS...: one benchmark
@@ -54,14 +54,19 @@ speeds() {
     if [ -n "$SMALL" ]; then
         full=(scale.resolution=16 "scale.channels=[8,8,8]" scale.encoder_channels=8 scale.encoder_channels_max=16)
         full+=(--steps 1 --repeats 1 --batch 2 --train-steps 1 --pairs 4 --side 32)
-        speed inversion --stages matmul,inversion --variants eager,graphs "${full[@]}"
+        speed inversion --stages matmul,inversion --variants usual,eager,graphs "${full[@]}"
         speed training --stages encoder,gan --variants graphs "${full[@]}"
         return
     fi
-    speed inversion --stages matmul,inversion --variants eager,graphs --batch 1,4,16,64
+    speed inversion --stages matmul,inversion --variants usual,eager,graphs --batch 1,4,16,64
+    speed checkpoint --stages inversion,encoder --variants eager,checkpoint --precision tf32,bf16 --batch 1,16,32
+    for memory in 8 24; do # GiB: what fits at 1,024 px
+        speed 1024px-$memory --stages inversion --variants eager,checkpoint --precision fp32,bf16 --batch 1,2,4 \
+            --memory $memory scale.resolution=1024 generator=stylegan2 discriminator=stylegan2
+    done
     speed compiled --stages matmul,inversion --variants compile,compile+graphs --precision bf16 --batch 16,64
-    speed inversion64 --stages matmul,inversion --variants eager,graphs --batch 1,4,16,64 scale.resolution=64
-    speed encoder --stages encoder --variants eager,graphs --batch 16,32
+    speed inversion64 --stages matmul,inversion --variants usual,eager,graphs --batch 1,4,16,64 scale.resolution=64
+    speed encoder --stages encoder --variants eager,graphs,compile --precision tf32,bf16,bf16+tf32 --batch 16,32
     speed gan256 --stages gan --variants eager,graphs --batch 32
     speed gan64 --stages gan --variants eager,graphs --precision tf32,bf16 --batch 32,64,256 --train-steps 64 "${mini[@]}"
     speed metrics --stages metrics

@@ -5,11 +5,12 @@
     python experiments/speed/full_scale.py --device cuda --stages gan --batch 64 scale=miniature
 
 Networks are untrained: their speed is that of trained ones, and no file is needed. On a GPU it
-measures float32, TF32 and bfloat16. Each line of the record is one figure: what was run, how often,
-seconds, images a second, FLOPs and their share of the machine's own matrix products, peak memory.
+measures float32, TF32 and bfloat16 (``bf16+tf32``: what stays float32 in TF32). Each line of the
+record is one figure: what was run, how often, seconds, images a second, FLOPs and their share of
+the machine's own matrix products, peak memory.
 
-The usual way (``as usual``) is that of the field's inversion programs: one image at a time, weights
-that require gradients, the target's features computed anew at every step.
+The usual way (``--variants usual``) is that of the field's inversion programs: one image at a time,
+weights that require gradients, the target's features computed anew at every step.
 """
 
 import argparse
@@ -44,7 +45,7 @@ from idinvert.training.domain_guided import DomainGuidedTraining
 
 STAGES = ("matmul", "inversion", "encoder", "gan", "metrics")
 PRECISIONS = ("fp32", "tf32", "bf16")
-WORDS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed"}
+GIB = 2**30
 SIDE = 8192
 """Of the matrices whose product gives the machine's rate; an eighth of it on a CPU."""
 
@@ -87,6 +88,7 @@ class Bench:
         flops: float | None = None,
         worth: float = 1.0,
         repeats: int | None = None,
+        warm_up: Callable[[], Any] | None = None,
         **facts: Any,
     ) -> float | None:
         """Times calls of `work` after one to warm up; keeps a line; gives median seconds.
@@ -99,6 +101,7 @@ class Bench:
             flops: Of one call.
             worth: Steps of one call; figures are of one step.
             repeats: Timed calls; None for the option's.
+            warm_up: What is called first, in place of `work`.
             facts: What else the line says.
         """
         if time.monotonic() > self.deadline:
@@ -107,7 +110,7 @@ class Bench:
         row: dict[str, Any] = {"what": what, "precision": precision, "images": images, **facts}
         try:
             with arithmetic(precision, self.device):
-                work()
+                (warm_up or work)()
                 if self.device == "cuda":
                     torch.cuda.reset_peak_memory_stats()
                 seconds = []
@@ -129,7 +132,7 @@ class Bench:
             if precision in self.rates:
                 row["share_of_matmul"] = flops / worth / median / self.rates[precision]
         if self.device == "cuda":
-            row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+            row["peak_gib"] = torch.cuda.max_memory_allocated() / GIB
         self.keep(row)
         return median
 
@@ -137,14 +140,15 @@ class Bench:
         """Prints a figure, and appends it to the record."""
         shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
         print(" ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
-        keep(row, self.options)
+        limit = self.options.memory
+        keep(row if limit is None else row | {"memory_limit_gib": limit}, self.options)
 
 
 @contextlib.contextmanager
 def arithmetic(precision: str, device: str) -> Any:
     """The arithmetic of a precision, as the programs set it up."""
-    use_tf32(precision == "tf32")
-    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+    use_tf32("tf32" in precision)
+    with torch.autocast(device, torch.bfloat16, enabled="bf16" in precision):
         yield
     use_tf32(False)
 
@@ -181,7 +185,8 @@ class Networks:
             noise_shapes=self.generator.noise_shapes,
         ).to(device)
         with torch.no_grad():  # activations of an untrained VGG16 would fade
-            self.perceptual = VGG16Features(resize=None).eval().to(device)
+            resize = None if self.generator.resolution <= 256 else 256  # as trained ones shrink
+            self.perceptual = VGG16Features(resize=resize).eval().to(device)
             for layer in self.perceptual.features:
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight)
@@ -218,7 +223,7 @@ def measure_matmul(bench: Bench) -> None:
     """The rate of a large product of two square matrices of random numbers."""
     side = SIDE if bench.device == "cuda" else SIDE // 8
     for precision in bench.options.precision:
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if "bf16" in precision else torch.float32
         a, b = (torch.randn(side, side, device=bench.device, dtype=dtype) for _ in range(2))
         count = 2 if precision == "fp32" else 10
         seconds = bench.measure(
@@ -242,20 +247,27 @@ def measure_inversion(bench: Bench) -> None:
         for network in (networks.generator, networks.encoder.eval(), networks.perceptual):
             network.requires_grad_(True)
         facts: dict[str, Any] = {"precision": precision, "resolution": networks.images(1).shape[-1]}
-        x = networks.images(1)
-        flops = flops_of(lambda n=networks, x=x: as_usual(n, x, steps=1))
-        bench.measure(
-            "inversion, as usual",
-            lambda n=networks, x=x: as_usual(n, x, steps=steps),
-            images=1,
-            flops=flops * steps,
-            worth=steps,
-            **facts,
-        )
+        facts |= {"generator": type(networks.generator).__name__}
+        if "usual" in bench.options.variants:
+            x = networks.images(1)
+            flops = flops_of(lambda n=networks, x=x: as_usual(n, x, steps=1))
+            bench.measure(
+                "inversion, as usual",
+                lambda n=networks, x=x: as_usual(n, x, steps=steps),
+                images=1,
+                flops=flops * steps,
+                worth=steps,
+                **facts,
+            )
         for network in (networks.generator, networks.encoder, networks.perceptual):
             network.requires_grad_(False)
-        for variant in bench.options.variants:
+        for variant in ours(bench):
             _measure_ours(bench, networks, variant, facts)
+
+
+def ours(bench: Bench) -> list[str]:
+    """The variants that are not the usual way."""
+    return [variant for variant in bench.options.variants if variant != "usual"]
 
 
 def flops_of_a_step(networks: Networks) -> float:
@@ -276,7 +288,10 @@ def flops_of_a_step(networks: Networks) -> float:
 
 
 def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[str, Any]) -> None:
+    synthesis = networks.generator.synthesis
+    synthesis.checkpoint_activations = False
     steps, flops = bench.options.steps, flops_of_a_step(networks)
+    synthesis.checkpoint_activations = "checkpoint" in variant
     if "compile" in variant:
         compile_networks(
             (networks.encoder.backbone, networks.perceptual, networks.generator.synthesis)
@@ -304,7 +319,7 @@ def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[st
 def measure_encoder(bench: Bench) -> None:
     """Training steps of E against D (Eq. 2 and 3), optimisers and all."""
     for precision in bench.options.precision:
-        for variant in bench.options.variants:
+        for variant in ours(bench):
             for count in bench.options.batch:
                 networks = Networks(bench.options.overrides, device="cpu")
                 config = compose_plain("train", _of_training(bench, precision, variant, count))
@@ -325,7 +340,7 @@ def measure_encoder(bench: Bench) -> None:
 def measure_gan(bench: Bench) -> None:
     """Training steps of G and D."""
     for precision in bench.options.precision:
-        for variant in bench.options.variants:
+        for variant in ours(bench):
             if "compile" in variant:  # D is differentiated twice, and G is the smaller part
                 continue
             for count in bench.options.batch:
@@ -347,9 +362,10 @@ def _of_training(bench: Bench, precision: str, variant: str, count: int) -> list
     return [
         *bench.options.overrides,
         f"batch_size={count}",
-        f"trainer.precision={WORDS[precision]}",
+        f"trainer.precision={'bf16-mixed' if 'bf16' in precision else '32-true'}",
         f"system.compile={'compile' in variant}",
         f"system.cuda_graphs={'graphs' in variant}",
+        f"system.checkpoint_activations={'checkpoint' in variant}",
     ]
 
 
@@ -372,7 +388,7 @@ def _measure_training(
     if bench.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     clock = Span(bench.device, warm_up=warm_up, steps=steps)
-    use_tf32(precision == "tf32")
+    use_tf32("tf32" in precision)
     try:
         fit(module, images, config["trainer"], clock, device=bench.device, steps=warm_up + steps)
     except RuntimeError as error:
@@ -381,7 +397,7 @@ def _measure_training(
     seconds = clock.seconds / steps
     row |= {"seconds": seconds, "repeats": steps, "images_per_second": count / seconds}
     if bench.device == "cuda":
-        row["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        row["peak_gib"] = torch.cuda.max_memory_allocated() / GIB
     bench.keep(row)
 
 
@@ -396,18 +412,19 @@ def measure_metrics(bench: Bench) -> None:
         "SWD",
         lambda: swd(sets[0], sets[1], device=torch.device(bench.device)),
         images=count,
+        warm_up=lambda: swd(sets[0][:64], sets[1][:64], device=torch.device(bench.device)),
         **where,
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inception.pth"
         _untrained_inception(path)
         fidelity.INCEPTION_SHA256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        fid = InceptionDistance(["fid"], path=path, cuda=bench.device == "cuda")
         bench.measure(
             "FID",
-            lambda: InceptionDistance(["fid"], path=path, cuda=bench.device == "cuda").between(
-                *sets
-            ),
+            lambda: fid.between(*sets),
             images=count,
+            warm_up=lambda: fid.embed(sets[0][:64]),
             **where,
         )
 
@@ -434,20 +451,31 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     words = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("--stages", type=words, default=list(STAGES))
-    parser.add_argument("--precision", type=words, help="of fp32,tf32,bf16; fp32 on a CPU")
-    parser.add_argument("--variants", type=words, default=["eager"], help="eager,graphs,compile")
+    parser.add_argument(
+        "--precision", type=words, help="of fp32,tf32,bf16,bf16+tf32; fp32 on a CPU"
+    )
+    parser.add_argument(
+        "--variants",
+        type=words,
+        default=["usual", "eager"],
+        help="usual, or of eager,graphs,compile,checkpoint, several joined by +; compile last",
+    )
     parser.add_argument("--batch", type=numbers, default=[1, 4, 16], help="images together")
     parser.add_argument("--steps", type=int, default=4, help="inversion steps of one turn")
     parser.add_argument("--train-steps", type=int, default=16, help="training steps that count")
     parser.add_argument("--pairs", type=int, default=5000, help="images of a set, for metrics")
     parser.add_argument("--side", type=int, default=256, help="their pixels")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds; the rest is left out")
+    parser.add_argument("--memory", type=float, help="GiB of a GPU's memory that may be used")
     options = parser.parse_args()
     if not any(word.startswith("scale=") for word in options.overrides):
         options.overrides.insert(0, "scale=full")
     on_gpu = options.device == "cuda"
     options.precision = options.precision or (list(PRECISIONS) if on_gpu else ["fp32"])
     prepare(options)
+    if on_gpu and options.memory is not None:
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(options.memory * GIB / whole)
     quieten_lightning()
     bench = Bench(options)
     stages = {

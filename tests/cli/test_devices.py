@@ -1,11 +1,15 @@
 """Devices that are there, one process each, and a batch that they can share."""
 
+from types import SimpleNamespace
+
 import pytest
+import pytorch_lightning  # noqa: F401  # before the tests replace parts of torch.cuda
 import torch
 
-from idinvert.cli.devices import check_batch, check_devices, devices_of, ranks_of
+from idinvert.cli.devices import accelerate, check_batch, check_devices, devices_of, ranks_of
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
+from idinvert.evaluation.context import EvaluationContext
 
 OUTSIDE = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "NODE_RANK")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2",
@@ -103,3 +107,15 @@ def test_devices_are_counted_as_lightning_means_them_and_ranks_are_those_of_all_
     for devices, count in counts:
         trainer = {"devices": devices, "accelerator": "cpu", "num_nodes": 3}
         assert devices_of(trainer) == count and ranks_of(trainer) == 3 * count
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_g_checkpoints_its_activations_where_asked_in_training_and_evaluation(asked):
+    word = f"system.checkpoint_activations={asked}"
+    synthesis = SimpleNamespace(checkpoint_activations=False)
+    module = SimpleNamespace(generator=SimpleNamespace(synthesis=synthesis))
+    accelerate(module, compose_plain("train", [word]))
+    assert synthesis.checkpoint_activations is asked
+    accelerate(SimpleNamespace(), compose_plain("train", [word]))  # a network without G
+    generator = EvaluationContext(compose_plain("evaluate", [word])).generator
+    assert generator.synthesis.checkpoint_activations is asked

@@ -175,6 +175,27 @@ def test_replayed_inversion_is_the_eager_one(measured, monkeypatch, name):
     measured("codes", difference(found[2].codes, found[0].codes), bound=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpointed_inversion_is_the_plain_one(measured, monkeypatch, precision):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    images = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found, peaks = [], []
+    for again in ("false", "true"):
+        words = ["inversion=in_domain", "inversion.steps=5"]
+        words += [f"system.checkpoint_activations={again}"]
+        setup = EvaluationContext(compose_plain("evaluate", words))
+        for network in (setup.generator, *setup.inverter.networks):
+            network.to(DEVICE)
+        with mixed(precision):
+            if DEVICE == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            found.append(setup.inverter.invert(images.to(DEVICE), generator=setup.generator))
+            peaks.append(torch.cuda.max_memory_allocated() if DEVICE == "cuda" else 0)
+    measured("losses", difference(found[1].losses, found[0].losses), bound=1e-5)
+    measured("codes", difference(found[1].codes, found[0].codes), bound=1e-4)
+    measured("peak memory, a share", peaks[1] / max(peaks[0], 1), bound=1.0)
+
+
 @pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "swd", "fd_attributes", "kd_attributes"])
 def test_metric(measured, name):
     setup = EvaluationContext(compose_plain("evaluate", []))

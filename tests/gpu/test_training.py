@@ -143,6 +143,20 @@ def test_compiled_networks_compute_the_same(world, tmp_path, measured):
 
 @pytest.mark.parametrize("graphs", ["false", "true"])
 @pytest.mark.parametrize("name", ["stylegan2", "domain_guided"])
+def test_checkpointed_activations_change_no_step(
+    world, tmp_path, measured, monkeypatch, name, graphs
+):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    words = words_of(name, world, "trainer=auto", f"system.cuda_graphs={graphs}", "nimg=24")
+    plain = trained(words, f"system.outputs={tmp_path / 'plain'}")
+    again = ("system.checkpoint_activations=true", f"system.outputs={tmp_path / 'again'}")
+    found = trained(words, *again)
+    bound = 0.0 if DEVICE == "cpu" else 1e-4
+    measured("all steps", difference(losses(found), losses(plain)), bound=bound)
+
+
+@pytest.mark.parametrize("graphs", ["false", "true"])
+@pytest.mark.parametrize("name", ["stylegan2", "domain_guided"])
 def test_a_resumed_run_is_the_unbroken_one(world, tmp_path, measured, monkeypatch, name, graphs):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     words = words_of(name, world, "trainer=auto", f"system.cuda_graphs={graphs}")

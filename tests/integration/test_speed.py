@@ -81,7 +81,8 @@ def test_full_scale_measures_every_stage(tmp_path, monkeypatch, capsys):
     record = tmp_path / "records.jsonl"
     words = [
         *("--repeats", "1", "--steps", "4", "--train-steps", "1", "--batch", "2"),
-        *("--pairs", "4", "--side", "32", "--variants", "eager,graphs", "--record", str(record)),
+        *("--variants", "usual,eager,graphs+checkpoint", "--pairs", "4", "--side", "32"),
+        *("--record", str(record)),
         *("scale.resolution=16", "scale.channels=[8,8,8]"),
         *("scale.encoder_channels=8", "scale.encoder_channels_max=16"),
     ]
@@ -92,7 +93,7 @@ def test_full_scale_measures_every_stage(tmp_path, monkeypatch, capsys):
     of_both = {
         f"{what}, {way}"
         for what in ("inversion", "encoder training", "GAN training")
-        for way in ("eager", "graphs")
+        for way in ("eager", "graphs+checkpoint")
     }
     assert seen == {"matmul", "inversion, as usual", *of_both, "SWD", "FID"}
     assert all(row["seconds"] > 0 and row["torch"] and row["commit"] for row in rows)

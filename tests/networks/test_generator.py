@@ -1,7 +1,11 @@
 """What holds for any generator: widths, noise, cuts, truncation, the average w."""
 
+import weakref
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from idinvert.networks.generator import (
     SynthesisState,
@@ -185,6 +189,52 @@ def test_double_backward(kind):
     """Path-length regularisation differentiates the gradient with respect to w."""
     network = generator(kind, resolution=8, channels=[3, 2])
     check_double_backward(lambda w: network.synthesis(w), rand(2, 4, 5))
+
+
+class LiveMemory(TorchDispatchMode):
+    """Bytes of the tensors made inside that live at a time, at their most."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = self.most = 0
+        self.known = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for storage in (t.untyped_storage() for t in tree_leaves(found) if hasattr(t, "data_ptr")):
+            if storage not in self.known:
+                self.known.add(storage)
+                self._count(storage.nbytes())
+                weakref.finalize(storage, self._count, -storage.nbytes())
+        return found
+
+    def _count(self, change):
+        self.bytes += change
+        self.most = max(self.most, self.bytes)
+
+
+@pytest.mark.parametrize(("kind", "choices"), VARIANTS, ids=str)
+def test_checkpointing_saves_memory_and_changes_nothing(kind, choices):
+    network = generator(kind, resolution=32, channels=[8, 8, 8, 8], **choices)
+    w = rand(2, network.num_layers, network.w_dim).requires_grad_()
+    inputs = [w, *network.synthesis.parameters()]
+    found, most = [], []
+    for again in (False, True):
+        network.synthesis.checkpoint_activations = again
+        with LiveMemory() as memory:
+            images = network.synthesis(w)
+            gradients = torch.autograd.grad(images.square().mean(), inputs, allow_unused=True)
+            del images
+        most.append(memory.most)
+        images = network.synthesis(w)
+        (slope,) = torch.autograd.grad(images.square().mean(), w, create_graph=True)
+        (second,) = torch.autograd.grad(slope.square().sum(), w)  # as path lengths need it
+        with torch.no_grad():
+            plain = network.synthesis(w)
+        found.append([images, plain, second, *(each for each in gradients if each is not None)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert most[1] < 0.75 * most[0]
 
 
 def test_codes_that_do_not_fit(network):

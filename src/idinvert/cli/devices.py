@@ -33,8 +33,9 @@ KEPT = 2**30
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 NEEDS_LESS = {
     "train": "accumulate=4 takes a step in four parts, batch_size=… takes fewer images a step, "
-    "eval_batch_size=… fewer in validation",
-    "evaluate": "batch_size=… inverts fewer images together and changes no result",
+    "eval_batch_size=… fewer in validation, system.checkpoint_activations=true keeps less of G",
+    "evaluate": "batch_size=… inverts fewer images together and changes no result, nor does "
+    "system.checkpoint_activations=true, which keeps less of G",
 }
 """Program to what makes it need less memory."""
 
@@ -144,11 +145,13 @@ def set_up(system: dict[str, Any]) -> None:
 
 
 def accelerate(module: Any, config: dict[str, Any]) -> None:
-    """Compiles an objective's networks, and lets CUDA graphs replay its steps, where asked.
+    """Checkpoints and compiles an objective's networks, and replays its steps, where asked.
 
     One without ``graphs`` steps eagerly.
     """
     system = config["system"]
+    if system.get("checkpoint_activations") and hasattr(module, "generator"):
+        module.generator.synthesis.checkpoint_activations = True
     if system.get("compile"):
         generator, encoder, perceptual = (
             getattr(module, name, None) for name in ("generator", "encoder", "perceptual")

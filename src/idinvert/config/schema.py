@@ -228,6 +228,7 @@ class System:
     tf32: bool
     compile: bool
     cuda_graphs: bool
+    checkpoint_activations: bool
 
 
 @dataclass

@@ -99,7 +99,10 @@ class EvaluationContext:
     @cached_property
     def generator(self) -> Any:
         """Frozen G."""
-        return wire.loaded_generator(self.config["generator"], self.checkpoints)
+        generator = wire.loaded_generator(self.config["generator"], self.checkpoints)
+        again = bool(self.config["system"].get("checkpoint_activations"))
+        generator.synthesis.checkpoint_activations = again
+        return generator
 
     @cached_property
     def encoder(self) -> nn.Module | None:

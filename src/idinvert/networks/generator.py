@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from idinvert.networks.mapping import MappingNetwork
 
@@ -61,10 +62,13 @@ class Synthesis(nn.Module):
     Attributes:
         num_layers: L = 2·log2(R) − 2.
         noise_shapes: Sizes (h, w), one a noise input.
+        checkpoint_activations: Keep each layer's input alone for the backward pass, which then
+            runs the layer again: gradient checkpointing. No result depends on it.
     """
 
     def __init__(self, *, resolution: int, w_dim: int, const: Tensor) -> None:
         super().__init__()
+        self.checkpoint_activations = False
         self.resolution, self.w_dim = resolution, w_dim
         self.num_layers = 2 * len(resolutions(resolution))
         self.const = nn.Parameter(const)
@@ -129,7 +133,12 @@ class Synthesis(nn.Module):
             if i < len(self.noise_shapes):
                 stored = self.get_buffer(f"noise_{i}")
                 maps = noise_map(noise, i, stored=stored, batch=len(w), rng=rng)
-            state = self.layer(state, w, maps)
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                # A layer draws no random numbers: there is no state of theirs to restore.
+                options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+                state = checkpoint(self.layer, state, w, maps, **options)
+            else:
+                state = self.layer(state, w, maps)
         if stop is not None:
             return state
         assert state.image is not None  # layer L − 1 was run, now or before
