@@ -1,7 +1,7 @@
 """Speed on a GPU, on demand: TF32, compiled networks, and steps replayed as CUDA graphs."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,25 @@ def compile_networks(networks: Iterable[nn.Module]) -> None:
     torch._dynamo.config.suppress_errors = True
     for network in networks:
         network.compile(dynamic=False)
+
+
+def accelerate_networks(
+    system: Mapping[str, Any], generator: Any, encoder: Any, perceptual: Any
+) -> None:
+    """Checkpoints and compiles what a step of an inversion, or of a training, runs through.
+
+    Args:
+        system: The switches; older runs do not have all of them.
+        generator: G, whose synthesis keeps fewer activations and is compiled; or None.
+        encoder: E, whose backbone is compiled; or None.
+        perceptual: F, which is; or None.
+    """
+    synthesis = getattr(generator, "synthesis", None)
+    if synthesis is not None:
+        synthesis.checkpoint_activations = bool(system.get("checkpoint_activations"))
+    if system.get("compile"):
+        parts = (getattr(encoder, "backbone", None), perceptual, synthesis)
+        compile_networks(part for part in parts if part is not None)
 
 
 @dataclass(frozen=True)

@@ -117,5 +117,5 @@ def test_g_checkpoints_its_activations_where_asked_in_training_and_evaluation(as
     accelerate(module, compose_plain("train", [word]))
     assert synthesis.checkpoint_activations is asked
     accelerate(SimpleNamespace(), compose_plain("train", [word]))  # a network without G
-    generator = EvaluationContext(compose_plain("evaluate", [word])).generator
-    assert generator.synthesis.checkpoint_activations is asked
+    setup = EvaluationContext(compose_plain("evaluate", [word]))
+    assert setup.inverter and setup.generator.synthesis.checkpoint_activations is asked

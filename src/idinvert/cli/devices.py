@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import distributed
 
-from idinvert.acceleration import use_tf32
+from idinvert.acceleration import accelerate_networks, use_tf32
 from idinvert.config.compose import register
 from idinvert.errors import ConfigError, show_notes_plainly
-from idinvert.evaluation.networks import compile_inversion
 
 _log = logging.getLogger(__name__)
 
@@ -150,15 +149,10 @@ def accelerate(module: Any, config: dict[str, Any]) -> None:
     One without ``graphs`` steps eagerly.
     """
     system = config["system"]
-    if system.get("checkpoint_activations") and hasattr(module, "generator"):
-        module.generator.synthesis.checkpoint_activations = True
-    if system.get("compile"):
-        generator, encoder, perceptual = (
-            getattr(module, name, None) for name in ("generator", "encoder", "perceptual")
-        )
-        if getattr(module, "path_length", None) is not None:
-            generator = None  # its gradient is differentiated, which compiled code cannot be
-        compile_inversion(generator, encoder, perceptual)
+    networks = [getattr(module, name, None) for name in ("generator", "encoder", "perceptual")]
+    if getattr(module, "path_length", None) is not None:
+        system = system | {"compile": False}  # G is differentiated twice, compiled code is not
+    accelerate_networks(system, *networks)
     if system.get("cuda_graphs") and hasattr(module, "graphs"):
         module.graphs.enabled = ranks_of(config["trainer"]) == 1
         if not module.graphs.enabled:

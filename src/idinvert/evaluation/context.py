@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from idinvert.acceleration import accelerate_networks
 from idinvert.config.identity import digest_of, inversion_identity, mark_of
 from idinvert.config.run_folder import find_run, is_first_process, locked
 from idinvert.data.content import content_hash
@@ -99,10 +100,7 @@ class EvaluationContext:
     @cached_property
     def generator(self) -> Any:
         """Frozen G."""
-        generator = wire.loaded_generator(self.config["generator"], self.checkpoints)
-        again = bool(self.config["system"].get("checkpoint_activations"))
-        generator.synthesis.checkpoint_activations = again
-        return generator
+        return wire.loaded_generator(self.config["generator"], self.checkpoints)
 
     @cached_property
     def encoder(self) -> nn.Module | None:
@@ -139,8 +137,7 @@ class EvaluationContext:
     def inverter(self) -> Inverter:
         """The method, on its networks."""
         generator, encoder, perceptual = self.generator, self.encoder, self.perceptual
-        if self.config["system"].get("compile"):
-            wire.compile_inversion(generator, encoder, perceptual)
+        accelerate_networks(self.config["system"], generator, encoder, perceptual)
         return self.build_inverter()
 
     def build_inverter(self, **choices: Any) -> Inverter:

@@ -12,7 +12,6 @@ import torch
 from hydra.utils import get_object
 from torch import nn
 
-from idinvert.acceleration import compile_networks
 from idinvert.checkpoints.bundle import find_weights, open_network
 from idinvert.checkpoints.release import fingerprint, load_network, read_header
 from idinvert.config.compose import compose_plain
@@ -158,22 +157,6 @@ def reader(node: dict[str, Any] | None, hashes: Hashes, *, key: str) -> Any:
     network = build(node, key=key)
     hashes[key] = state_hash(network)
     return network
-
-
-def compile_inversion(generator: Any, encoder: Any, perceptual: Any) -> None:
-    """Compiles what each step of an inversion, or of E's training, runs through.
-
-    Args:
-        generator: G, whose synthesis is compiled; or None.
-        encoder: E, whose backbone is; or None.
-        perceptual: F; or None.
-    """
-    parts = (
-        getattr(encoder, "backbone", None),
-        perceptual,
-        getattr(generator, "synthesis", None),
-    )
-    compile_networks(part for part in parts if part is not None)
 
 
 def build_method(
