@@ -2,10 +2,10 @@
 
 import torch
 
+from .tiny import attribute_training, fit, labelled_batches
 
-def test_the_loss_is_cross_entropy_of_the_binary_and_squared_error_of_the_others(
-    attribute_training, fit, labelled_batches
-):
+
+def test_the_loss_is_cross_entropy_of_the_binary_and_squared_error_of_the_others():
     (batch,) = labelled_batches(size=8)
     (output,) = fit(attribute_training(), [batch], precision="64-true").outputs
     x = (batch["image"].float() / 127.5 - 1).double()
@@ -19,7 +19,7 @@ def test_the_loss_is_cross_entropy_of_the_binary_and_squared_error_of_the_others
     torch.testing.assert_close(output["loss/total"], on_binary + on_value, rtol=1e-9, atol=0)
 
 
-def test_noise_changes_the_loss_and_follows_the_seed(attribute_training, fit, labelled_batches):
+def test_noise_changes_the_loss_and_follows_the_seed():
     def loss(**settings):
         record = fit(attribute_training(**settings), labelled_batches())
         return record.outputs[0]["loss/total"].item()
@@ -29,7 +29,7 @@ def test_noise_changes_the_loss_and_follows_the_seed(attribute_training, fit, la
     assert loss(noise=0.5) != loss(noise=0.5, seed=5)
 
 
-def test_eight_images_are_learned_by_heart(attribute_training, fit, labelled_batches):
+def test_eight_images_are_learned_by_heart():
     module = attribute_training()
     record = fit(module, labelled_batches(size=8) * 40)
     losses = [output["loss/total"].item() for output in record.outputs]

@@ -12,25 +12,22 @@ from idinvert.training.conventional import ConventionalTraining
 from idinvert.training.schedules import Constant
 
 from .equations import gradients
+from .tiny import fit, image_batches, tiny_encoder, tiny_generator
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
 
 
-@pytest.fixture
-def make(tiny_generator, tiny_encoder):
-    def training(*, multi_w=False, **settings):
-        generator = tiny_generator(multi_w=multi_w)
-        encoder = tiny_encoder()
-        encoder.set_offset(generator.w_avg)
-        defaults = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
-        return ConventionalTraining(generator=generator, encoder=encoder, **(defaults | settings))
-
-    return training
+def make(*, multi_w=False, **settings):
+    generator = tiny_generator(multi_w=multi_w)
+    encoder = tiny_encoder()
+    encoder.set_offset(generator.w_avg)
+    defaults = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
+    return ConventionalTraining(generator=generator, encoder=encoder, **(defaults | settings))
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_it_is_the_equation(make, fit, image_batches, multi_w):
+def test_it_is_the_equation(multi_w):
     record = fit(make(multi_w=multi_w), image_batches(count=2), precision="64-true")
 
     reference = make(multi_w=multi_w).double()
@@ -47,21 +44,21 @@ def test_it_is_the_equation(make, fit, image_batches, multi_w):
     assert not torch.equal(record.outputs[0]["loss/code"], record.outputs[1]["loss/code"])
 
 
-def test_the_real_images_change_nothing_but_their_number(make, fit, image_batches):
+def test_the_real_images_change_nothing_but_their_number():
     outputs = [fit(make(), image_batches(seed=seed)).outputs[0] for seed in (1, 2)]
     assert torch.equal(outputs[0]["loss/code"], outputs[1]["loss/code"])
     (other,) = fit(make(), image_batches(size=6)).outputs
     assert not torch.equal(outputs[0]["loss/code"], other["loss/code"])
 
 
-def test_it_learns_the_codes(make, fit, image_batches):
+def test_it_learns_the_codes():
     batches = image_batches(size=16) * 60
     record = fit(make(lr=1e-2), batches)
     losses = [output["loss/code"].item() for output in record.outputs]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
 
 
-def test_an_encoder_of_noise_is_refused(make, tiny_generator):
+def test_an_encoder_of_noise_is_refused():
     generator = tiny_generator()
     encoder = Encoder(
         backbone=BaseBackbone(resolution=8, channels=4, channels_max=8),

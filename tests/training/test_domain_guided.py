@@ -17,6 +17,14 @@ from .equations import (
     pixels,
     preset,
 )
+from .tiny import (
+    fit,
+    image_batches,
+    tiny_discriminator,
+    tiny_encoder,
+    tiny_features,
+    tiny_generator,
+)
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
@@ -27,26 +35,22 @@ def settings_of(name: str = "paper", **changed: Any) -> dict[str, Any]:
     return preset(f"objective={name}", target="DomainGuidedTraining", seed=0, **changed)
 
 
-@pytest.fixture
-def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features):
-    def training(**settings):
-        generator = tiny_generator()
-        encoder = tiny_encoder(norm=settings.pop("norm", "batch"))
-        encoder.set_offset(generator.w_avg)
-        return DomainGuidedTraining(
-            generator=generator,
-            discriminator=tiny_discriminator(mbstd_channels=settings.pop("mbstd_channels", 0)),
-            encoder=encoder,
-            perceptual=tiny_features(),
-            **settings,
-        )
-
-    return training
+def make(**settings):
+    generator = tiny_generator()
+    encoder = tiny_encoder(norm=settings.pop("norm", "batch"))
+    encoder.set_offset(generator.w_avg)
+    return DomainGuidedTraining(
+        generator=generator,
+        discriminator=tiny_discriminator(mbstd_channels=settings.pop("mbstd_channels", 0)),
+        encoder=encoder,
+        perceptual=tiny_features(),
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])
 @pytest.mark.parametrize("name", ["paper", "authors_code"])
-def test_both_steps_are_the_equations(make, fit, image_batches, name, kind):
+def test_both_steps_are_the_equations(name, kind):
     settings = settings_of(name, adversarial=kind)
     assert settings["lambda_adv"] == {"paper": 0.1, "authors_code": 0.08}[name]
     assert settings["refresh_fakes"] is (name == "authors_code")
@@ -74,7 +78,7 @@ def test_both_steps_are_the_equations(make, fit, image_batches, name, kind):
     torch.testing.assert_close(record.gradients[1], of_d, **TIGHT)
 
 
-def test_e_and_d_see_the_same_flipped_images(make, fit, image_batches):
+def test_e_and_d_see_the_same_flipped_images():
     settings = settings_of(mirror=True)
     batches = image_batches(size=8)
     (output,) = fit(make(**settings), batches, precision="64-true").outputs
@@ -89,7 +93,7 @@ def test_e_and_d_see_the_same_flipped_images(make, fit, image_batches):
     torch.testing.assert_close(output["loss/discriminator"], loss_d.detach(), **TIGHT)
 
 
-def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(make, fit, image_batches):
+def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times():
     settings = settings_of(r1_every=16)
     batches = image_batches(count=3, size=BATCH)
     module = make(**settings)
@@ -116,14 +120,14 @@ def test_the_lazy_penalty_is_due_every_16_steps_and_counts_16_times(make, fit, i
         )
 
 
-def test_without_an_adversarial_weight_there_is_no_discriminator(make, fit, image_batches):
+def test_without_an_adversarial_weight_there_is_no_discriminator():
     module = make(**settings_of(lambda_adv=0.0))
     (output,) = fit(module, image_batches()).outputs
     assert set(output) == {"loss/pixel", "loss/perceptual", "loss/encoder"}
     assert list(module.trained_networks) == ["encoder"]
 
 
-def test_both_learning_rates_follow_the_schedule_of_images(make, fit, image_batches):
+def test_both_learning_rates_follow_the_schedule_of_images():
     decay = ExponentialDecay(factor=0.8, every_nimg=2 * BATCH)
     module = make(**settings_of(schedule=decay, lr=1e-3))
     rates: list[float] = []
@@ -135,7 +139,7 @@ def test_both_learning_rates_follow_the_schedule_of_images(make, fit, image_batc
     assert module.nimg == 3 * BATCH
 
 
-def test_the_encoder_overfits_eight_images(make, fit):
+def test_the_encoder_overfits_eight_images():
     module = make(**settings_of(lambda_adv=0.0, lambda_vgg=0.0, lr=1e-2, schedule=Constant()))
     rng = torch.Generator().manual_seed(6)
     z = torch.randn(8, module.generator.z_dim, generator=rng)

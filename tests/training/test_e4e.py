@@ -11,6 +11,7 @@ from idinvert.errors import ConfigError
 from idinvert.training.e4e import E4eTraining
 
 from .equations import drawn_codes, gradients, latent_loss, latent_term, of_layer, pixels, preset
+from .tiny import fit, image_batches, tiny_encoder, tiny_features, tiny_generator
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH, LAYERS, WIDTH = 4, 4, 8
@@ -21,20 +22,16 @@ def settings_of(*overrides: str, **changed: Any) -> dict[str, Any]:
     return preset("experiment=e4e", *overrides, target="E4eTraining", seed=3, **changed)
 
 
-@pytest.fixture
-def make(tiny_generator, tiny_encoder, tiny_features):
-    def training(*, multi_w=False, nimg=0, **settings):
-        generator = tiny_generator(multi_w=multi_w)
-        encoder = tiny_encoder(deltas=True)
-        encoder.set_offset(generator.w_avg)
-        torch.manual_seed(7)
-        module = E4eTraining(
-            generator=generator, encoder=encoder, perceptual=tiny_features(), **settings
-        )
-        module.clock.nimg = nimg
-        return module
-
-    return training
+def make(*, multi_w=False, nimg=0, **settings):
+    generator = tiny_generator(multi_w=multi_w)
+    encoder = tiny_encoder(deltas=True)
+    encoder.set_offset(generator.w_avg)
+    torch.manual_seed(7)
+    module = E4eTraining(
+        generator=generator, encoder=encoder, perceptual=tiny_features(), **settings
+    )
+    module.clock.nimg = nimg
+    return module
 
 
 def encoder_loss(module: Any, x: Tensor, *, layers: int) -> tuple[Tensor, Tensor]:
@@ -55,7 +52,7 @@ def encoder_loss(module: Any, x: Tensor, *, layers: int) -> tuple[Tensor, Tensor
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize(("nimg", "layers"), [(0, 1), (60, 2), (68, 3), (400, 4)])
-def test_both_steps_are_the_formulas(make, fit, image_batches, nimg, layers, multi_w):
+def test_both_steps_are_the_formulas(nimg, layers, multi_w):
     settings = settings_of(delta_start=60, delta_every=8)
     assert (settings["lambda_w"], settings["lambda_delta"]) == (0.1, 2e-4)
     assert (settings["r1_gamma"], settings["r1_every"], settings["pool_size"]) == (10.0, 16, 50)
@@ -85,7 +82,7 @@ def _fit(make: Any, fit: Any, batches: Any, **settings: Any) -> tuple[Any, Any]:
     return record.outputs, record
 
 
-def test_differences_are_let_go_by_images(make):
+def test_differences_are_let_go_by_images():
     module = make(**settings_of(delta_start=100, delta_every=10))
     stages = {}
     for nimg in (0, 99, 100, 109, 110, 119, 120, 5000):
@@ -106,7 +103,7 @@ def test_the_scales_give_the_schedule_its_images():
     assert full["lr"] * full["w_lr_ratio"] == pytest.approx(2e-5)
 
 
-def test_the_encoder_follows_the_stage(make, fit, image_batches):
+def test_the_encoder_follows_the_stage():
     module = make(**settings_of(delta_start=4, delta_every=4))
     stages: list[int] = []
     module.on_before_optimizer_step = lambda optimizer: stages.append(
@@ -119,7 +116,7 @@ def test_the_encoder_follows_the_stage(make, fit, image_batches):
     assert (codes[:, 1:] - codes[:, :1]).abs().amax((0, 2)).min() > 0
 
 
-def test_learning_rates_and_what_is_saved(make):
+def test_learning_rates_and_what_is_saved():
     module = make(**settings_of(lr=1e-3))
     of_e, of_w = module.configure_optimizers()
     assert of_e.defaults["lr"] == 1e-3 and of_w.defaults["lr"] == pytest.approx(
@@ -130,7 +127,7 @@ def test_learning_rates_and_what_is_saved(make):
     assert names == {"network", "real_pool", "fake_pool"}
 
 
-def test_d_w_is_shown_older_codes_once_the_pool_is_full(make, fit, image_batches):
+def test_d_w_is_shown_older_codes_once_the_pool_is_full():
     module = make(**settings_of(pool_size=8))
     fit(module, image_batches(count=6, size=BATCH))
     pools = [module.latent_adversary.real_pool, module.latent_adversary.fake_pool]
@@ -138,7 +135,7 @@ def test_d_w_is_shown_older_codes_once_the_pool_is_full(make, fit, image_batches
     assert all(len(pool.codes.unique(dim=0)) == 8 for pool in pools)
 
 
-def test_the_whole_code_is_the_other_input(make, fit, image_batches):
+def test_the_whole_code_is_the_other_input():
     settings = settings_of(w_input="whole", pool_size=0)
     module = make(multi_w=True, nimg=10**6 * BATCH, **settings)
     record = fit(module, image_batches(size=BATCH), precision="64-true")
@@ -156,7 +153,7 @@ def test_the_whole_code_is_the_other_input(make, fit, image_batches):
     )
 
 
-def test_truncated_codes_are_nearer_to_the_mean(make, fit, image_batches):
+def test_truncated_codes_are_nearer_to_the_mean():
     pools = {}
     for psi in (1.0, 0.5):
         module = make(**settings_of(truncation=psi))
@@ -166,7 +163,7 @@ def test_truncated_codes_are_nearer_to_the_mean(make, fit, image_batches):
     torch.testing.assert_close(pools[0.5], 0.5 * pools[1.0])
 
 
-def test_errors(make, tiny_generator, tiny_encoder):
+def test_errors():
     with pytest.raises(ConfigError, match=r"latent=deltas"):
         E4eTraining(
             generator=tiny_generator(), encoder=tiny_encoder(), perceptual=None, **settings_of()

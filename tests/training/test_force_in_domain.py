@@ -20,6 +20,14 @@ from .equations import (
     pixels,
     preset,
 )
+from .tiny import (
+    fit,
+    image_batches,
+    tiny_discriminator,
+    tiny_encoder,
+    tiny_features,
+    tiny_generator,
+)
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
@@ -30,28 +38,24 @@ def settings_of(**changed: Any) -> dict[str, Any]:
     return preset("experiment=force_in_domain", target="ForceInDomainTraining", seed=3, **changed)
 
 
-@pytest.fixture
-def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features):
-    def training(*, multi_w=False, **settings):
-        generator = tiny_generator(multi_w=multi_w)
-        encoder = tiny_encoder()
-        encoder.set_offset(generator.w_avg)
-        discriminator = tiny_discriminator() if settings["lambda_adv"] > 0 else None
-        torch.manual_seed(7)
-        return ForceInDomainTraining(
-            generator=generator,
-            discriminator=discriminator,
-            encoder=encoder,
-            perceptual=tiny_features(),
-            **settings,
-        )
-
-    return training
+def make(*, multi_w=False, **settings):
+    generator = tiny_generator(multi_w=multi_w)
+    encoder = tiny_encoder()
+    encoder.set_offset(generator.w_avg)
+    discriminator = tiny_discriminator() if settings["lambda_adv"] > 0 else None
+    torch.manual_seed(7)
+    return ForceInDomainTraining(
+        generator=generator,
+        discriminator=discriminator,
+        encoder=encoder,
+        perceptual=tiny_features(),
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize("kind", ["logistic", "wgan"])
-def test_the_three_steps_are_the_formulas(make, fit, image_batches, kind, multi_w):
+def test_the_three_steps_are_the_formulas(kind, multi_w):
     settings = settings_of(adversarial=kind)
     batches = image_batches(size=BATCH)
     record = fit(make(multi_w=multi_w, **settings), batches, precision="64-true")
@@ -79,7 +83,7 @@ def test_the_three_steps_are_the_formulas(make, fit, image_batches, kind, multi_
         torch.testing.assert_close(found, value, **TIGHT)
 
 
-def test_without_d_w_it_is_domain_guided(make, fit, image_batches):
+def test_without_d_w_it_is_domain_guided():
     settings = settings_of(lambda_w=0.0)
     batches = image_batches(count=3)
     ours = make(**settings)
@@ -103,6 +107,6 @@ def test_without_d_w_it_is_domain_guided(make, fit, image_batches):
         assert all(torch.equal(one[key], value) for key, value in other.items()), name
 
 
-def test_it_needs_its_image_discriminator(make):
+def test_it_needs_its_image_discriminator():
     with pytest.raises(ConfigError, match=r"lambda_adv is 0.*objective=e4e"):
         make(**settings_of(lambda_adv=0.0))

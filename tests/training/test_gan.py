@@ -10,6 +10,7 @@ from idinvert.training.clock import random_stream
 from idinvert.training.latents import draw_latents, mixed_codes
 
 from .equations import gradients, log_one_plus_exp, penalty, pixels
+from .tiny import fit, gan_training, image_batches, tiny_generator
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
@@ -34,9 +35,7 @@ def _fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]
 
 
 @pytest.mark.parametrize("multi_w", [False, True])
-def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(
-    gan_training, fit, image_batches, multi_w
-):
+def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(multi_w):
     batches = image_batches(size=BATCH)
     x = pixels(batches[0])
     reference = gan_training(multi_w=multi_w).double()
@@ -55,9 +54,7 @@ def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_bef
     torch.testing.assert_close(of_g, gradients(loss_g, reference.generator, "generator"), **TIGHT)
 
 
-def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it(
-    gan_training, fit, image_batches
-):
+def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it():
     module = gan_training(r1_every=16, lr=0.01)
     module.clock.nimg = 15 * BATCH
     record = fit(module, image_batches(count=3, size=BATCH))
@@ -69,7 +66,7 @@ def test_the_lazy_penalty_comes_every_16_steps_with_adams_corrected_for_it(
     assert module.trainer.optimizers[1].param_groups[0]["lr"] == pytest.approx(0.01 * 16 / 17)
 
 
-def test_mixed_codes_take_their_later_layers_from_a_second_code(tiny_generator):
+def test_mixed_codes_take_their_later_layers_from_a_second_code():
     generator = tiny_generator()
     count = 400
     rng = random_stream(purpose="gan", seed=9, nimg=0)
@@ -91,7 +88,7 @@ def test_mixed_codes_take_their_later_layers_from_a_second_code(tiny_generator):
     assert crossovers.unique().tolist() == [1, 2, 3]  # L = 4
 
 
-def test_the_mean_code_follows_the_batches_with_its_half_life(gan_training, fit, image_batches):
+def test_the_mean_code_follows_the_batches_with_its_half_life():
     module = gan_training(w_avg_half_life=float(BATCH), lr=0.0)
     start = module.generator.w_avg.clone()
     reference = gan_training().double()
@@ -104,7 +101,7 @@ def test_the_mean_code_follows_the_batches_with_its_half_life(gan_training, fit,
     torch.testing.assert_close(module.average.w_avg, expected, **TIGHT)
 
 
-def test_the_average_follows_the_generator_and_is_what_is_kept(gan_training, fit, image_batches):
+def test_the_average_follows_the_generator_and_is_what_is_kept():
     module = gan_training(ema_half_life=float(BATCH))
     history = [{n: p.detach().clone() for n, p in module.generator.named_parameters()}]
 
@@ -124,7 +121,7 @@ def test_the_average_follows_the_generator_and_is_what_is_kept(gan_training, fit
     assert all(moved)
 
 
-def test_gradients_of_a_step_stay_in_their_own_network(gan_training, fit, image_batches):
+def test_gradients_of_a_step_stay_in_their_own_network():
     record = fit(gan_training(), image_batches(count=2, size=BATCH))
     assert [{name.split(".")[0] for name in step} for step in record.gradients] == [
         {"discriminator"},

@@ -14,6 +14,7 @@ from idinvert.training.gan import GANTraining
 from idinvert.training.latents import draw_latents, mixed_codes
 
 from .equations import gradients, log_one_plus_exp, pixels
+from .tiny import fit, gan_training, image_batches
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
@@ -21,7 +22,7 @@ PATHS = dict(path_length_every=2, path_length_weight=3.0, path_length_decay=0.25
 
 
 @pytest.fixture
-def make(gan_training):
+def make():
     return functools.partial(gan_training, style_mixing=0.5, mirror=True)
 
 
@@ -40,7 +41,7 @@ def latents_of(module: GANTraining, purpose: str, count: int) -> tuple[Tensor, l
         torch.set_default_dtype(torch.float32)
 
 
-def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(make, fit, image_batches):
+def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(make):
     batches = image_batches(size=BATCH)
     settings = dict(mirror=False, augment=adaptive())
     reference = make(**settings).double()
@@ -71,7 +72,7 @@ def test_d_sees_nothing_but_augmented_images_and_both_learn_through_them(make, f
     torch.testing.assert_close(of_g, gradients(loss_g, reference.generator, "generator"), **TIGHT)
 
 
-def test_augmentation_that_stands_at_zero_is_no_augmentation(make, fit, image_batches):
+def test_augmentation_that_stands_at_zero_is_no_augmentation(make):
     batches = image_batches(count=3, size=BATCH)
     plain, zero = make(), make(augment=adaptive(p=0.0))
     records = [fit(module, batches) for module in (plain, zero)]
@@ -84,7 +85,7 @@ def test_augmentation_that_stands_at_zero_is_no_augmentation(make, fit, image_ba
     assert set(zero.state_dict()) - set(plain.state_dict()) == {"augment._extra_state"}
 
 
-def test_p_moves_with_the_signs_that_the_steps_report(make, fit, image_batches):
+def test_p_moves_with_the_signs_that_the_steps_report(make):
     module = make(augment=adaptive(p=0.3, target=0.1, ramp_nimg=100, every=2))
     record = fit(module, image_batches(count=6, size=BATCH))
     p = 0.3
@@ -98,7 +99,7 @@ def test_p_moves_with_the_signs_that_the_steps_report(make, fit, image_batches):
 
 @pytest.mark.parametrize("multi_w", [False, True])
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan"])
-def test_path_lengths_are_a_lazy_step_of_g_alone(make, fit, image_batches, kind, multi_w):
+def test_path_lengths_are_a_lazy_step_of_g_alone(make, kind, multi_w):
     batches = image_batches(count=3, size=BATCH)
     one = dict(kind=kind, multi_w=multi_w)
     settings = one | dict(lr=0.0) | PATHS  # with networks that stand still
@@ -135,7 +136,7 @@ def test_adam_of_g_is_corrected_for_the_lazy_penalty(make):
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["stylegan2", "stylegan"])
-def test_a_step_in_parts_is_the_step(make, fit, image_batches, kind, count):
+def test_a_step_in_parts_is_the_step(make, kind, count):
     batches = image_batches(count=3, size=BATCH)
     records, modules, sizes = [], [], []
     for accumulate in (1, count):
@@ -156,7 +157,7 @@ def test_a_step_in_parts_is_the_step(make, fit, image_batches, kind, count):
         torch.testing.assert_close(parts[name], value, rtol=1e-7, atol=1e-10, msg=name)
 
 
-def test_micro_batches_that_tear_ds_groups_apart_are_refused(make, fit, image_batches):
+def test_micro_batches_that_tear_ds_groups_apart_are_refused(make):
     words = r"accumulate=2.* 2 images .*groups of 4.*discriminator\.network\.mbstd_group"
     with pytest.raises(ConfigError, match=words):
         fit(make(mbstd_channels=1, accumulate=2), image_batches(size=4))

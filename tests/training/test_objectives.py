@@ -20,6 +20,17 @@ from idinvert.training.force_in_domain import ForceInDomainTraining
 from idinvert.training.objective import micro_batches
 from idinvert.training.schedules import Constant
 
+from .tiny import (
+    attribute_training,
+    fit,
+    image_batches,
+    labelled_batches,
+    tiny_discriminator,
+    tiny_encoder,
+    tiny_features,
+    tiny_generator,
+)
+
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH, STEPS = 4, 3
 COMMON = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
@@ -28,31 +39,26 @@ CODES = dict(lambda_w=0.1, w_input="layer", pool_size=6, truncation=1.0, w_lr_ra
 OBJECTIVES = ["domain_guided", "refreshed", "conventional", "e4e", "force_in_domain", "attributes"]
 
 
-@pytest.fixture
-def make(tiny_generator, tiny_discriminator, tiny_encoder, tiny_features, attribute_training):
+def make(objective, *, accumulate, norm="none"):
     """Any objective, R1 in every step or every other, no BatchNorm unless asked for."""
-
-    def training(objective, *, accumulate, norm="none"):
-        if objective == "attributes":
-            return attribute_training(noise=0.1, accumulate=accumulate)
-        encoder = tiny_encoder(norm=norm, deltas=objective == "e4e")
-        networks = dict(generator=tiny_generator(), encoder=encoder)
-        networks["encoder"].set_offset(networks["generator"].w_avg)
-        torch.manual_seed(7)
-        if objective == "conventional":
-            return ConventionalTraining(**networks, **COMMON, accumulate=accumulate)
-        shown = dict(perceptual=tiny_features(), mirror=True, accumulate=accumulate) | COMMON
-        if objective == "e4e":
-            stages = dict(lambda_delta=2e-4, delta_start=BATCH, delta_every=BATCH)
-            r1 = dict(r1_gamma=10.0, r1_every=2, lambda_vgg=0.3)
-            return E4eTraining(**networks, **shown, **CODES, **stages, **r1)
-        networks["discriminator"] = tiny_discriminator()  # without minibatch deviation
-        if objective == "force_in_domain":
-            return ForceInDomainTraining(**networks, **shown, **IMAGES, **CODES, w_r1_every=2)
-        again = objective == "refreshed"
-        return DomainGuidedTraining(**networks, **shown, **IMAGES, refresh_fakes=again)
-
-    return training
+    if objective == "attributes":
+        return attribute_training(noise=0.1, accumulate=accumulate)
+    encoder = tiny_encoder(norm=norm, deltas=objective == "e4e")
+    networks = dict(generator=tiny_generator(), encoder=encoder)
+    networks["encoder"].set_offset(networks["generator"].w_avg)
+    torch.manual_seed(7)
+    if objective == "conventional":
+        return ConventionalTraining(**networks, **COMMON, accumulate=accumulate)
+    shown = dict(perceptual=tiny_features(), mirror=True, accumulate=accumulate) | COMMON
+    if objective == "e4e":
+        stages = dict(lambda_delta=2e-4, delta_start=BATCH, delta_every=BATCH)
+        r1 = dict(r1_gamma=10.0, r1_every=2, lambda_vgg=0.3)
+        return E4eTraining(**networks, **shown, **CODES, **stages, **r1)
+    networks["discriminator"] = tiny_discriminator()  # without minibatch deviation
+    if objective == "force_in_domain":
+        return ForceInDomainTraining(**networks, **shown, **IMAGES, **CODES, w_r1_every=2)
+    again = objective == "refreshed"
+    return DomainGuidedTraining(**networks, **shown, **IMAGES, refresh_fakes=again)
 
 
 LEARN = {
@@ -72,9 +78,7 @@ PAID = {
 
 
 @pytest.mark.parametrize("objective", list(LEARN))
-def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
-    make, fit, image_batches, objective
-):
+def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(objective):
     module = make(objective, accumulate=1)
     frozen = {
         name: value.clone()
@@ -114,7 +118,7 @@ def test_each_optimiser_moves_its_own_network_and_the_frozen_ones_stay(
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_step_in_parts_is_the_step(make, fit, image_batches, labelled_batches, objective, count):
+def test_a_step_in_parts_is_the_step(objective, count):
     batches = labelled_batches(count=STEPS) if objective == "attributes" else image_batches(
         count=STEPS, size=BATCH
     )  # fmt: skip
@@ -137,7 +141,7 @@ def test_a_step_in_parts_is_the_step(make, fit, image_batches, labelled_batches,
             torch.testing.assert_close(state[name], value, **TIGHT)
 
 
-def test_batch_norm_sees_one_micro_batch(make, fit, image_batches):
+def test_batch_norm_sees_one_micro_batch():
     (batch,) = image_batches(size=BATCH)
     record = fit(make("conventional", accumulate=2, norm="batch"), [batch], precision="64-true")
     reference = make("conventional", accumulate=1, norm="batch").double()
@@ -196,7 +200,7 @@ def alone_in_a_group(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_gradients_meet_once_an_optimiser_and_step(make, image_batches, alone_in_a_group, count):
+def test_gradients_meet_once_an_optimiser_and_step(alone_in_a_group, count):
     exchanges = CountExchanges()
     trainer = pl.Trainer(
         accelerator="cpu",

@@ -17,9 +17,11 @@ from idinvert.training.panels import (
     manipulation_rows,
 )
 
+from .tiny import tiny_encoder, tiny_features, tiny_generator
+
 
 @pytest.fixture
-def module(tiny_generator, tiny_encoder, tiny_features):
+def module():
     """What a panel sees of a training module."""
     generator = tiny_generator().eval().requires_grad_(False)
     features = tiny_features().eval().requires_grad_(False)

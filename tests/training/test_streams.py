@@ -3,7 +3,6 @@
 import itertools
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -13,33 +12,30 @@ from idinvert.training.conventional import ConventionalTraining
 from idinvert.training.objective import ImageClock, random_flip
 from idinvert.training.schedules import Constant
 
+from .tiny import tiny_encoder, tiny_generator
+
 SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train"}
 
 
-@pytest.fixture
-def codes_of_rank(tiny_generator, tiny_encoder):
+def codes_of_rank(rank, *, world, count, nimg=0):
     """What a rank of the conventional encoder's training samples at some images."""
-
-    def draw(rank, *, world, count, nimg=0):
-        module = ConventionalTraining(
-            generator=tiny_generator(),
-            encoder=tiny_encoder(),
-            lr=1e-3,
-            betas=(0.9, 0.99),
-            schedule=Constant(),
-            seed=3,
-        )
-        module._trainer = SimpleNamespace(world_size=world, global_rank=rank)  # type: ignore
-        module._fabric = None
-        strategy = SimpleNamespace(global_rank=rank)
-        module._trainer.strategy = strategy  # type: ignore
-        module.clock.nimg = nimg
-        return module.sample_codes(count)
-
-    return draw
+    module = ConventionalTraining(
+        generator=tiny_generator(),
+        encoder=tiny_encoder(),
+        lr=1e-3,
+        betas=(0.9, 0.99),
+        schedule=Constant(),
+        seed=3,
+    )
+    module._trainer = SimpleNamespace(world_size=world, global_rank=rank)  # type: ignore
+    module._fabric = None
+    strategy = SimpleNamespace(global_rank=rank)
+    module._trainer.strategy = strategy  # type: ignore
+    module.clock.nimg = nimg
+    return module.sample_codes(count)
 
 
-def test_ranks_of_the_conventional_encoder_share_what_one_would_draw(codes_of_rank):
+def test_ranks_of_the_conventional_encoder_share_what_one_would_draw():
     whole = codes_of_rank(0, world=1, count=4)
     parts = [codes_of_rank(rank, world=2, count=2) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat(parts), whole)

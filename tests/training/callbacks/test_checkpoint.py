@@ -20,6 +20,8 @@ from idinvert.training.callbacks.checkpoint import (
 )
 from idinvert.training.callbacks.weights import RunWeights
 
+from ..tiny import attribute_training, fit, labelled_batches
+
 SIZE = 4
 
 
@@ -37,7 +39,7 @@ class At(pl.Callback):
 
 
 @pytest.fixture
-def train(attribute_training, fit, labelled_batches, tmp_path):
+def train(tmp_path):
     """Trains ``steps`` batches of 4 images with a checkpoint every ``every`` images."""
 
     def run(*, steps, every=8, keep=2, first=()):

@@ -5,9 +5,11 @@ import pytest
 from idinvert.tracking.loggers import CsvLogger, read_rows
 from idinvert.training.callbacks.history import History
 
+from ..tiny import attribute_training, fit, labelled_batches
+
 
 @pytest.fixture
-def train(attribute_training, fit, labelled_batches, tmp_path):
+def train(tmp_path):
     """Trains batches ``first`` to ``last`` of a fixed list, 4 images each, into metrics.jsonl."""
 
     class Attach(History):

@@ -13,6 +13,8 @@ from idinvert.training.gan import GANTraining
 from idinvert.training.panels import FixedImages, reconstruction_rows, sample_rows
 from idinvert.training.schedules import Constant
 
+from ..tiny import fit, image_batches, tiny_discriminator, tiny_generator
+
 
 class Shown:
     """A logger that keeps pictures."""
@@ -25,7 +27,7 @@ class Shown:
 
 
 @pytest.fixture
-def gan(tiny_generator, tiny_discriminator):
+def gan():
     return GANTraining(
         generator=tiny_generator(),
         discriminator=tiny_discriminator(),
@@ -43,9 +45,7 @@ def gan(tiny_generator, tiny_discriminator):
     )
 
 
-def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(
-    gan, fit, image_batches, tmp_path
-):
+def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(gan, tmp_path):
     draw = partial(sample_rows, count=6)
     first, again = draw(gan), draw(gan)
     (caption,) = first
@@ -59,7 +59,7 @@ def test_samples_are_drawn_when_due_and_at_the_end_from_the_same_codes(
     assert Image.open(files[0]).size == (2 * (3 * 9 + 1), 2 * (2 * 9 + 1))
 
 
-def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(gan, fit, image_batches, tmp_path):
+def test_frozen_parts_stay_in_evaluation_mode_after_a_picture(gan, tmp_path):
     panel = Panel(
         key="samples",
         draw=partial(sample_rows, count=2),

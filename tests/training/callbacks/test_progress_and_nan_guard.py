@@ -12,10 +12,10 @@ from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.stop import StopWhenNotFinite, require_finite
 
+from ..tiny import attribute_training, fit, labelled_batches
 
-def test_the_bar_counts_images_from_where_the_run_stands(
-    attribute_training, fit, labelled_batches, capsys
-):
+
+def test_the_bar_counts_images_from_where_the_run_stands(capsys):
     module = attribute_training()
     module.clock.nimg = 8
     history = History(every_nimg=4)
@@ -36,7 +36,7 @@ def test_the_bar_ends_where_the_time_limit_will_end_training():
     assert bar._expected(250, limit=60) == 250, "the limit has passed"
 
 
-def test_the_bar_is_closed_after_an_error(attribute_training, fit, labelled_batches):
+def test_the_bar_is_closed_after_an_error():
     class Fail(pl.Callback):
         def on_train_batch_end(self, *args):
             raise RuntimeError("broken")
@@ -57,9 +57,7 @@ def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too():
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (4, 5)])
-def test_it_looks_every_so_many_batches(
-    attribute_training, fit, labelled_batches, tmp_path, every, steps
-):
+def test_it_looks_every_so_many_batches(tmp_path, every, steps):
     module = attribute_training()
     batches = labelled_batches(count=8, size=4)
     batches[2]["attributes"] = batches[2]["attributes"] * float("nan")

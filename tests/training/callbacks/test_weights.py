@@ -9,6 +9,8 @@ import pytest
 from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.training.callbacks.weights import RunWeights
 
+from ..tiny import tiny_discriminator, tiny_encoder, tiny_generator
+
 
 class Keeps:
     """A logger that takes weights."""
@@ -21,7 +23,7 @@ class Keeps:
 
 
 @pytest.fixture
-def run(tmp_path, tiny_encoder):
+def run(tmp_path):
     """Writes the weights at so many images, validated with this error or not."""
     module = SimpleNamespace(trained_networks={"encoder": tiny_encoder()}, nimg=0)
     trainer: Any = SimpleNamespace(
@@ -117,7 +119,7 @@ def test_where_the_last_is_the_best_it_is_one_upload(run):
     assert [call["aliases"] for call in run.end()] == [["best", "last"]]
 
 
-def test_a_gan_hands_on_its_networks_as_they_are_last(run, tiny_generator, tiny_discriminator):
+def test_a_gan_hands_on_its_networks_as_they_are_last(run):
     run.module.trained_networks = {
         "generator": tiny_generator(),
         "discriminator": tiny_discriminator(),
