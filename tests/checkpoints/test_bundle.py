@@ -116,7 +116,7 @@ def test_a_crash_leaves_nothing_half_written(foreign, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opened, "write_native", full)
+    monkeypatch.setattr(opened, "write_networks", full)
     with pytest.raises(CheckpointError, match="No space left"):
         find_weights(str(foreign), role="generator", key=KEY)
     assert list(opened_folder().iterdir()) == []

@@ -66,7 +66,8 @@ def native_copies(
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial.", dir=folder.parent))
         try:
-            files = write_native(checkpoint, partial, source=path, fingerprint=digest[:16])
+            files = {role: partial / f"{role}.safetensors" for role in checkpoint.networks}
+            write_networks(checkpoint, files, source=path, fingerprint=digest[:16])
             kept = list(files.values())
             if checkpoint.failed:
                 kept.append(partial / NOT_READ)
@@ -87,25 +88,6 @@ def native_copies(
     return folder
 
 
-def write_native(
-    checkpoint: Checkpoint, folder: Path, *, source: Path, fingerprint: str | None
-) -> dict[str, Path]:
-    """Writes a bundle: one release file a network.
-
-    Args:
-        checkpoint: What to write.
-        folder: Where to.
-        source: The file it came from, for the provenance.
-        fingerprint: How the generator is known to what stands on it; None for that of the file
-            that is written here.
-
-    Returns:
-        The files, by role.
-    """
-    files = {role: folder / f"{role}.safetensors" for role in checkpoint.networks}
-    return write_networks(checkpoint, files, source=source, fingerprint=fingerprint)
-
-
 def write_networks(
     checkpoint: Checkpoint,
     files: Mapping[str, Path],
@@ -114,13 +96,14 @@ def write_networks(
     fingerprint: str | None,
     half: bool = False,
 ) -> dict[str, Path]:
-    """As `write_native`, to the files given by role; roles without a file are left out.
+    """Writes one release file a network, which make a bundle; roles without a file are left out.
 
     Args:
-        checkpoint: As in `write_native`.
+        checkpoint: What to write.
         files: Where to, by role.
-        source: As in `write_native`.
-        fingerprint: As in `write_native`.
+        source: The file it came from, for the provenance.
+        fingerprint: How the generator is known to what stands on it; None for that of the file
+            that is written here.
         half: Round to float16, see `save_network`.
     """
     known = checkpoint.meta.get("provenance", {})

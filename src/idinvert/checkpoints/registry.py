@@ -189,18 +189,7 @@ CHECKPOINTS = (
         "stylegan2-ada-{}.pkl",
         _NVIDIA,
         "{}: StyleGAN2 G, D and G_ema (NVlabs/stylegan2-ada-pytorch)",
-        {
-            data: f"{_ADA}{data}.pkl"
-            for data in (
-                "ffhq",
-                "metfaces",
-                "afhqcat",
-                "afhqdog",
-                "afhqwild",
-                "brecahad",
-                "cifar10",
-            )
-        },
+        {data: f"{_ADA}{data}.pkl" for data in _ADA_DATA},
     )
     | _published(
         "stylegan2_ffhq_{0}",

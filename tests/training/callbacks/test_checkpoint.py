@@ -19,8 +19,7 @@ from idinvert.training.callbacks.checkpoint import (
     nimg_of,
 )
 from idinvert.training.callbacks.weights import RunWeights
-
-from ..tiny import attribute_training, fit, labelled_batches
+from tests.training.tiny import attribute_training, fit, labelled_batches
 
 SIZE = 4
 

@@ -4,8 +4,7 @@ import pytest
 
 from idinvert.tracking.loggers import CsvLogger, read_rows
 from idinvert.training.callbacks.history import History
-
-from ..tiny import attribute_training, fit, labelled_batches
+from tests.training.tiny import attribute_training, fit, labelled_batches
 
 
 @pytest.fixture

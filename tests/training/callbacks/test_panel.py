@@ -12,8 +12,7 @@ from idinvert.training.callbacks.panel import Panel
 from idinvert.training.gan import GANTraining
 from idinvert.training.panels import FixedImages, reconstruction_rows, sample_rows
 from idinvert.training.schedules import Constant
-
-from ..tiny import fit, image_batches, tiny_discriminator, tiny_generator
+from tests.training.tiny import fit, image_batches, tiny_discriminator, tiny_generator
 
 
 class Shown:

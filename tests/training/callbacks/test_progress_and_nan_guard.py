@@ -11,8 +11,7 @@ from idinvert.errors import DivergenceError
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.stop import StopWhenNotFinite, require_finite
-
-from ..tiny import attribute_training, fit, labelled_batches
+from tests.training.tiny import attribute_training, fit, labelled_batches
 
 
 def test_the_bar_counts_images_from_where_the_run_stands(capsys):

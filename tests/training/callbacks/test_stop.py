@@ -8,8 +8,7 @@ import pytest
 import pytorch_lightning as pl
 
 from idinvert.training.callbacks.stop import PEOPLE, SIGNALS, StopAtNimg
-
-from ..tiny import attribute_training, fit, labelled_batches
+from tests.training.tiny import attribute_training, fit, labelled_batches
 
 
 def train(stop, *others, start=0):

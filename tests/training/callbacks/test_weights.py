@@ -8,8 +8,7 @@ import pytest
 
 from idinvert.checkpoints.release import fingerprint, read_header
 from idinvert.training.callbacks.weights import RunWeights
-
-from ..tiny import tiny_discriminator, tiny_encoder, tiny_generator
+from tests.training.tiny import tiny_discriminator, tiny_encoder, tiny_generator
 
 
 class Keeps:
