@@ -1,7 +1,5 @@
 """Content hashes of files and folders, remembered while a file stays as it is."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

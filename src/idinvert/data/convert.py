@@ -1,7 +1,5 @@
 """The one place where uint8 pixels become floats in [-1, 1], and back."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Feeds the splits of a domain to a Trainer: an exact stream to training, shards to evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """Bytes of an image file in, square uint8 tensors out: the only place that decodes pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

@@ -1,7 +1,5 @@
 """What every image source is to the rest of the house: three splits of one domain."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Images people own: a folder, zip archive or LMDB as a domain, or as a plain list to invert."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -146,7 +144,7 @@ def read_images(
     megapixels: float | None = None,
     key: str = "images",
     without: Sequence[Path] = (),
-) -> ImageFiles:
+) -> "ImageFiles":
     """All images of a file, several, a folder or zip archive, in order of names, or as listed.
 
     Args:

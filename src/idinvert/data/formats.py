@@ -1,7 +1,5 @@
 """The kinds of image files by suffix: what is read here, advice on the others, names of copies."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """``python -m idinvert.data inspect``: what a pile of images holds before any work on it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

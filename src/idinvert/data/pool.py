@@ -1,7 +1,5 @@
 """Work on many items in several processes: results in order, and no process outlives its parent."""
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import os

@@ -5,8 +5,6 @@ the images so far. Images are put on the disk before their lines, so that after 
 moment the journal says how far the work is, and what lies behind is done again.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """One image of a data set in the making, and the journal of those that are done."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """A prepared data set: how its images are called, its report, and the archive or folder itself."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,10 +1,8 @@
 """How far a long piece of work on images is: a bar on a terminal, plain lines in a file."""
 
-from __future__ import annotations
-
 import sys
 import time
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -67,7 +65,7 @@ class Progress:
             self._ended = True
             self._write(time.monotonic())
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

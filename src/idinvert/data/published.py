@@ -1,7 +1,5 @@
 """The data sets of the paper with the paper's splits: FFHQ; LSUN tower, bedroom, church."""
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Sequence

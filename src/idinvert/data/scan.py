@@ -1,7 +1,5 @@
 """Decodes and hashes every file once, before any work: content, size, damage; keeps an index."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

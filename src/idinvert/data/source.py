@@ -1,7 +1,5 @@
 """Where files come from: a folder, a zip archive, an LMDB, one file; one small interface."""
 
-from __future__ import annotations
-
 import glob
 import os
 import subprocess
@@ -44,7 +42,7 @@ _OPENING = threading.Lock()
 """A process may open a database once only: all who read it share what is open."""
 
 
-def open_source(path: str | Path, *, key: str, megapixels: float | None = None) -> ImageSource:
+def open_source(path: str | Path, *, key: str, megapixels: float | None = None) -> "ImageSource":
     """Lists the image files of `path`.
 
     Args:
@@ -66,7 +64,7 @@ def open_source(path: str | Path, *, key: str, megapixels: float | None = None) 
     return source
 
 
-def _open(path: Path, *, key: str) -> ImageSource:
+def _open(path: Path, *, key: str) -> "ImageSource":
     try:
         if _is_lmdb(path):
             source: ImageSource = LmdbSource(path=path, key=key)
@@ -118,7 +116,7 @@ def chosen(path: Path) -> list[Path] | None:
     return None
 
 
-def _several(files: Sequence[Path], given: Path, *, key: str) -> FolderSource:
+def _several(files: Sequence[Path], given: Path, *, key: str) -> "FolderSource":
     """Chosen files, below the folder that all of them lie in."""
     listed = str(given).startswith("[")
     for file in files if listed else ():

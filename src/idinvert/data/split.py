@@ -1,7 +1,5 @@
 """Which images train, which validate, which test: by order, by lists of names, or at random."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ World: X to the right, Y down (the floor is at 1), Z away from the camera. A poi
 `x = vanish_x + F (X - eye_x) / Z`, `y = vanish_y + F (Y - eye_y) / Z`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

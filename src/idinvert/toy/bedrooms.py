@@ -4,8 +4,6 @@ A room in one-point perspective (see `bedroom_parts`); everything in it is a box
 back wall.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

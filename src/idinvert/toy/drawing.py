@@ -1,7 +1,5 @@
 """A batched canvas: layers of antialiased coverage painted over one another, with a class map."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ turn of the head moves and foreshortens it without any further work. Parts that 
 drawn once, in `|u|`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

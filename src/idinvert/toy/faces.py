@@ -3,8 +3,6 @@
 All geometry is in units of half the picture: x to the right, y down, both in [-1, 1].
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -3,8 +3,6 @@
 Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +78,7 @@ class Landscape:
         sun: Tensor,
         bright: Tensor,
         air: tuple[Colour, Colour],
-    ) -> Landscape:
+    ) -> "Landscape":
         """The landscape of a picture of `size` samples a side.
 
         Args:

@@ -5,8 +5,6 @@ coordinates of their faces, so that a turn moves and foreshortens it. Where the 
 the view is mirrored: the second face is always to the right.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -5,8 +5,6 @@ the paper (Sec. 4.1): training images are drawn at random from the first 600,000
 likes exist), test images from the rest. The draw follows from the domain's name alone.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import itertools

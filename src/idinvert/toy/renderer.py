@@ -1,7 +1,5 @@
 """What every procedural domain is: labels by index, and pictures and masks by labels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -3,8 +3,6 @@
 Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What an evaluation shows in W&B: its metrics, its images one by one, its pictures."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re
@@ -78,7 +76,7 @@ def log_results(
             _log_folder(tracked, result, images=images)
 
 
-def records_table(records: Sequence[Mapping[str, Any]]) -> wandb.Table:
+def records_table(records: Sequence[Mapping[str, Any]]) -> "wandb.Table":
     """A line a record: what was measured, on what, by which method."""
     import wandb
 
@@ -95,7 +93,7 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> wandb.Table:
     return table
 
 
-def _series(records: Sequence[Mapping[str, Any]]) -> dict[str, wandb.Table]:
+def _series(records: Sequence[Mapping[str, Any]]) -> "dict[str, wandb.Table]":
     """The records' curves, a line a number."""
     import wandb
 
@@ -165,7 +163,7 @@ def log_table(
     )
 
 
-def per_image_table(folder: Path, *, images: int) -> wandb.Table | None:
+def per_image_table(folder: Path, *, images: int) -> "wandb.Table | None":
     """A line an image, from ``per_image.csv``, ``parts/`` and ``shown.safetensors``.
 
     Args:
