@@ -34,6 +34,7 @@ from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import NO_CODES
 from idinvert.evaluation.pictures import to_image
+from idinvert.inversion.initialization import mapped
 from idinvert.networks.generator import SynthesisState
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -71,7 +72,7 @@ def open_model(
     if not shipped and _is_run(name, config):
         config["run"] = name
     elif not shipped:
-        config["generator"] = {"path": name}
+        config["generator"] = {**(config["generator"] or {}), "path": name}
         config["encoder"] = {**config["encoder"], "path": _encoder_beside(name)}
     if encoder is not None:
         config["encoder"] = {**(config["encoder"] or {}), "path": str(encoder)}
@@ -201,10 +202,9 @@ class Model:
             truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
             seed: Of the draw.
         """
-        rng = torch.Generator().manual_seed(seed)
-        z = torch.randn(n, self.generator.z_dim, generator=rng).to(self.device)
-        mean = self.generator.w_avg
-        return self.synthesize(torch.lerp(mean, self.generator.mapping(z), truncation))
+        z = torch.randn(n, self.generator.z_dim, generator=torch.Generator().manual_seed(seed))
+        mean, codes = self.generator.w_avg, mapped(self.generator, z.to(self.device))
+        return self.synthesize(torch.lerp(mean, codes, truncation))
 
     def load(self, path: str | Path) -> "Images":
         """Reads codes that `Images.save` or ``task=invert`` wrote, and generates their images.

@@ -243,10 +243,31 @@ def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained):
 
 
 @pytest.mark.parametrize("init", ["generator", "checkpoint"])
-def test_a_discriminator_that_wants_labels_is_refused(tmp_path, init):
+def test_labels_must_be_the_classes_of_the_images(tmp_path, init):
     path = tmp_path / "discriminator.safetensors"
     save_network(generator(), tmp_path / "generator.safetensors", provenance={})
     save_network(StyleGAN2Discriminator(**SIZES, c_dim=3), path, provenance={})
     node = {"init": init, "path": str(tmp_path)}
-    with pytest.raises(ConfigError, match=r"labels of 3 numbers.*discriminator\.init=scratch"):
-        starting_discriminator(node, generator_path=str(tmp_path), hashes={})
+    given = dict(generator_path=str(tmp_path), hashes={})
+    with pytest.raises(ConfigError, match="labels of 3 classes, and the images are of no classes"):
+        starting_discriminator(node, **given)
+    with pytest.raises(ConfigError, match=r"images are of 2 classes.*generator\.label=0"):
+        starting_discriminator(node, **given, classes=["a", "b"])
+    assert starting_discriminator(node, **given, classes=["a", "b", "c"]).c_dim == 3
+    assert starting_discriminator(node, **given, label=2).c_dim == 0
+
+
+def test_a_new_gan_is_conditional_where_the_images_are_of_classes():
+    words = ["experiment=gan", "data=all_mini"]
+
+    def labels(*more):
+        module = assemble(composed(*words, *more)).module
+        return [getattr(net, "c_dim", 0) for net in (module.generator, module.discriminator)]
+
+    assert labels() == [4, 4]
+    assert labels("+generator.c_dim=0", "+discriminator.network.c_dim=0") == [0, 0]
+    assert labels("generator=stylegan", "discriminator=stylegan") == [0, 0]
+    with pytest.raises(ConfigError, match="G takes labels of 0 classes and D of 4"):
+        labels("+generator.c_dim=0")
+    with pytest.raises(ConfigError, match="generator is conditional: it takes labels of 3 classes"):
+        labels("+generator.c_dim=3")

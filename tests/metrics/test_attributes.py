@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from idinvert.errors import DataError
-from idinvert.metrics.attributes import attribute_agreement
+from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 
 KINDS = ["binary", "continuous", "continuous", "binary"]
 NAMES = ["glasses", "pose", "age", "beard"]
@@ -31,6 +31,23 @@ def test_accuracy_and_pearson_correlation():
     assert got["correlation"] == pytest.approx(
         (got["correlation_pose"] + got["correlation_age"]) / 2
     )
+
+
+def test_labels_that_an_image_does_not_have_do_not_count():
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.rand(30, 4, generator=rng).round(decimals=2)
+    labels[:, [0, 3]] = labels[:, [0, 3]].round()
+    predictions = torch.rand(30, 4, generator=rng)
+    options = {"kinds": KINDS, "names": NAMES}
+    expected = attribute_agreement(predictions[:20], labels[:20], **options)
+    some = labels.clone()
+    some[20:] = torch.nan
+    assert attribute_agreement(predictions, some, **options) == pytest.approx(expected)
+    spread = attribute_replicates(predictions, some, **options, seed=0)
+    assert spread["correlation_pose"].isfinite().all()
+    some[:, 0] = torch.nan
+    found = attribute_agreement(predictions, some, **options)
+    assert "agreement_glasses" not in found and found["agreement"] == found["agreement_beard"]
 
 
 def test_a_correlation_with_a_constant_is_left_out():

@@ -19,6 +19,26 @@ def test_the_loss_is_cross_entropy_of_the_binary_and_squared_error_of_the_others
     torch.testing.assert_close(output["loss/total"], on_binary + on_value, rtol=1e-9, atol=0)
 
 
+def test_labels_that_an_image_does_not_have_are_not_learned_from():
+    (batch,) = labelled_batches(size=8)
+    known = torch.ones(8, 3, dtype=torch.bool)
+    known[:3, 0], known[3:, 1] = False, False  # columns 0 and 2 are values
+    whole = batch["attributes"].double()
+    batch["attributes"][~known] = torch.nan
+    record = fit(attribute_training(), [batch], precision="64-true")
+    x = (batch["image"].float() / 127.5 - 1).double()
+    network = attribute_training().network.double()
+    y = network(x)
+    p = 1 / (1 + torch.exp(-y[:3, 1]))
+    on_binary = -(whole[:3, 1] * p.log() + (1 - whole[:3, 1]) * (1 - p).log()).mean()
+    squares = (y - whole).square()
+    on_value = (squares[3:, 0].sum() + squares[:, 2].sum()) / 13
+    torch.testing.assert_close(record.outputs[0]["loss/total"], (on_binary + on_value).detach())
+    (on_binary + on_value).backward()
+    (gradients,) = record.gradients
+    torch.testing.assert_close(gradients["network.heads.weight"], network.heads.weight.grad)
+
+
 def test_noise_changes_the_loss_and_follows_the_seed():
     def loss(**settings):
         record = fit(attribute_training(**settings), labelled_batches())

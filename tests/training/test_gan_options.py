@@ -35,7 +35,7 @@ def latents_of(module: GANTraining, purpose: str, count: int) -> tuple[Tensor, l
     torch.set_default_dtype(torch.float64)
     try:
         rng = random_stream(purpose=purpose, seed=9, nimg=0)
-        latents = draw_latents(module.generator, count, style_mixing=0.5, rng=rng)
+        latents = draw_latents(module.generator, torch.zeros(count, 0), style_mixing=0.5, rng=rng)
         return mixed_codes(module.generator, latents)[0], list(latents.noise)
     finally:
         torch.set_default_dtype(torch.float32)
@@ -112,7 +112,7 @@ def test_path_lengths_are_a_lazy_step_of_g_alone(make, kind, multi_w):
     images = reference.generator.synthesis(codes, noise=noise)
     rng = random_stream(purpose="path length", seed=9, nimg=0)
     torch.set_default_dtype(torch.float64)
-    draw_latents(reference.generator, BATCH // 2, style_mixing=0.5, rng=rng)
+    draw_latents(reference.generator, torch.zeros(BATCH // 2, 0), style_mixing=0.5, rng=rng)
     y = torch.randn(images.shape, generator=rng)
     torch.set_default_dtype(torch.float32)
     (step,) = torch.autograd.grad((images * y / 8).sum(), codes, create_graph=True)

@@ -47,16 +47,15 @@ def tiny_generator(*, seed=0, **kwargs):
     return generator
 
 
-def tiny_discriminator(*, seed=1, mbstd_channels=0):
+def tiny_discriminator(*, seed=1, mbstd_channels=0, c_dim=0):
     torch.manual_seed(seed)
-    return StyleGAN2Discriminator(
-        resolution=RESOLUTION, channels=[WIDTH, WIDTH], mbstd_channels=mbstd_channels
-    )
+    sizes: dict[str, Any] = dict(resolution=RESOLUTION, channels=[WIDTH, WIDTH], c_dim=c_dim)
+    return StyleGAN2Discriminator(mbstd_channels=mbstd_channels, **sizes)
 
 
-def gan_training(*, kind="stylegan2", multi_w=False, mbstd_channels=0, **settings):
+def gan_training(*, kind="stylegan2", multi_w=False, mbstd_channels=0, c_dim=0, **settings):
     """A GAN's training with R1 in every step, unless its settings are others."""
-    generator: Any = tiny_generator(multi_w=multi_w)
+    generator: Any = tiny_generator(multi_w=multi_w, c_dim=c_dim)
     if kind == "stylegan":
         torch.manual_seed(0)
         generator = StyleGANGenerator(
@@ -78,7 +77,7 @@ def gan_training(*, kind="stylegan2", multi_w=False, mbstd_channels=0, **setting
         mirror=False,
         seed=9,
     )
-    discriminator = tiny_discriminator(mbstd_channels=mbstd_channels)
+    discriminator = tiny_discriminator(mbstd_channels=mbstd_channels, c_dim=c_dim)
     return GANTraining(generator=generator, discriminator=discriminator, **(defaults | settings))
 
 

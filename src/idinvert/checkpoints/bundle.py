@@ -6,9 +6,11 @@ from typing import Any
 
 import idinvert
 from idinvert.annotations import PathString
-from idinvert.checkpoints.release import load_network
+from idinvert.checkpoints.registry import cache_folder
+from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
+from idinvert.config.identity import digest_of
 from idinvert.errors import CheckpointError
-from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork
+from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork, JoinedAttributes
 from idinvert.untrusted import open_regular, parse_json, read_bounded
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
@@ -16,6 +18,8 @@ FOREIGN_ROLES = ("generator", "discriminator", "encoder")
 ROLES = ("generator", "discriminator", "attributes", "encoder", "segmenter")
 """What a bundle of this project holds, that which others stand on first."""
 SHIPPED = "shipped:"
+JOINED = {"all_mini": ("faces_mini", "towers_mini", "bedrooms_mini", "churches_mini")}
+"""Data whose attribute network is those of several shipped bundles side by side."""
 NOT_READ = "not_read.json"
 """Beside the copies of a foreign file: its roles that could not be read, with the reason."""
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
@@ -108,6 +112,8 @@ def find_weights(
 
 def _shipped(name: str, *, role: str, key: str) -> Path:
     file = f"{name}/{role}.safetensors"
+    if name in JOINED and role == "attributes":
+        return _joined_attributes(name, key=key)
     if (assets_folder() / file).is_file() or not name.endswith("_mini"):
         return asset(file)
     experiment = role if role in ("attributes", "segmenter") else "gan"
@@ -117,6 +123,22 @@ def _shipped(name: str, *, role: str, key: str) -> Path:
         f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"
         + ("; perceptual=none goes without F." if role == "attributes" else ".")
     )
+
+
+def _joined_attributes(name: str, *, key: str) -> Path:
+    """A file, in the cache, of the attribute networks of several shipped bundles as one."""
+    files = {part: asset(f"{part}/attributes.safetensors") for part in JOINED[name]}
+    mark = digest_of([fingerprint(file) for file in files.values()])[:16]
+    path = cache_folder() / "joined" / f"{name}-{mark}.safetensors"
+    if not path.is_file():
+        joined = JoinedAttributes(
+            parts=[read_header(file, key=key).architecture for file in files.values()],
+            prefixes=[part.removesuffix("_mini") for part in files],
+        )
+        for network, file in zip(joined.networks, files.values(), strict=True):
+            network.load_state_dict(load_network(file, key=key).state_dict())
+        save_network(joined, path, provenance={"run": f"{SHIPPED}{name}"})
+    return path
 
 
 def open_network(
@@ -130,7 +152,7 @@ def open_network(
 def open_features(path: PathString, *, key: str) -> Any:
     """The attribute network of a bundle as F of the perceptual term."""
     network = open_network(path, role="attributes", key=key)
-    assert isinstance(network, AttributeNetwork)
+    assert isinstance(network, AttributeNetwork | JoinedAttributes)
     return AttributeFeatures(network=network).eval().requires_grad_(False)
 
 

@@ -36,6 +36,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "E4eEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "PspEncoder": ("encoder", "idinvert.networks.psp_encoder"),
     "AttributeNetwork": ("attributes", "idinvert.networks.attributes"),
+    "JoinedAttributes": ("attributes", "idinvert.networks.attributes"),
     "Segmenter": ("segmenter", "idinvert.networks.segmenter"),
 }
 

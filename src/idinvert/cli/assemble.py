@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from idinvert.evaluation.networks import (
     room_name,
 )
 from idinvert.networks.batch_norm import batch_norms
+from idinvert.networks.one_class import discriminator_of_class
 
 NETWORKS = ("generator", "discriminator", "encoder", "perceptual", "segmenter")
 
@@ -125,7 +127,7 @@ def _arguments(
     found: dict[str, Any] = {"seed": config["seed"], "accumulate": accumulate_of(config)}
     if asked & {"generator", "encoder"}:
         found["generator"] = generator = starting_generator(
-            config["generator"], hashes, fresh="encoder" not in asked
+            config["generator"], hashes, fresh="encoder" not in asked, classes=domain.classes
         )
         wire.require_resolution(data=domain.resolution, generator=generator.resolution)
     if "discriminator" in asked:
@@ -137,8 +139,14 @@ def _arguments(
                 "gradients damage G. discriminator=of_generator starts from the D beside G.",
                 stacklevel=2,
             )
-        node = config["discriminator"]
-        found["discriminator"] = starting_discriminator(node, path, hashes) if weighs else None
+        found["discriminator"] = None
+        if weighs:
+            label = config["generator"].get("label")
+            found["discriminator"] = starting_discriminator(
+                config["discriminator"], path, hashes, classes=domain.classes, label=label
+            )
+        if "encoder" not in asked:
+            _require_same_labels(generator, found["discriminator"])
     if "encoder" in asked:
         found["encoder"] = wire.fresh_encoder(
             config["encoder"], config["latent"], generator=generator, hashes=hashes
@@ -222,30 +230,71 @@ def _with_counts(node: dict[str, Any], domain: Domain) -> dict[str, Any]:
     return node | {"split": split | {"test": test}, "val": 100 if val is None else val}
 
 
-def starting_generator(node: dict[str, Any], hashes: wire.Hashes, *, fresh: bool) -> Any:
+def _fresh(node: dict[str, Any], key: str, classes: Sequence[str]) -> Any:
+    """A new G or D: conditional on the classes of the data unless its ``c_dim`` says otherwise."""
+    more = {"c_dim": len(classes)} if wire.takes(node, "c_dim") else {}
+    return _fitting(build(node, key=key, **more), key, classes)
+
+
+def _fitting(network: Any, what: str, classes: Sequence[str]) -> Any:
+    """The network, whose labels must be the classes of the data.
+
+    Raises:
+        ConfigError: It is conditional, and the data has other classes or none.
+    """
+    labels = getattr(network, "c_dim", 0)
+    if labels not in (0, len(classes)):
+        raise ConfigError(
+            f"{what} is conditional: it takes labels of {labels} classes, and the images are of "
+            f"{len(classes) or 'no'} classes. Choose data of {labels} classes (data=all_mini, "
+            "data=folder data.classes=true), one class of a trained generator (generator.label=0), "
+            "or networks without labels."
+        )
+    return network
+
+
+def _require_same_labels(generator: Any, discriminator: Any) -> None:
+    """A GAN is conditional as a whole.
+
+    Raises:
+        ConfigError: Only one of G and D is.
+    """
+    ours, theirs = (getattr(network, "c_dim", 0) for network in (generator, discriminator))
+    if ours != theirs:
+        raise ConfigError(
+            f"G takes labels of {ours} classes and D of {theirs}: give both networks of one kind "
+            "(StyleGAN2 is conditional where the data has classes; +generator.c_dim=0 "
+            "+discriminator.network.c_dim=0 trains without labels)."
+        )
+
+
+def starting_generator(
+    node: dict[str, Any], hashes: wire.Hashes, *, fresh: bool, classes: Sequence[str] = ()
+) -> Any:
     """G as training starts from it.
 
     Args:
         node: The configuration's ``generator``.
         hashes: Takes the hash of G's file.
         fresh: Whether G is trained, so that it may be new; else it is one that is inverted.
+        classes: Of the images; a new StyleGAN2 takes them as labels.
 
     Raises:
-        ConfigError: A new G where a trained one is needed, or one to be trained that wants labels.
+        ConfigError: A new G where a trained one is needed, or labels that are not those classes.
     """
     if fresh and "_target_" in node:
-        return build(node, key="generator")
+        return _fresh(node, "generator", classes)
     generator = wire.loaded_generator(node, hashes)
-    if fresh and (labels := getattr(generator, "c_dim", 0)):
-        raise ConfigError(
-            f"generator.path={node['path']} is conditional: it wants labels of {labels} numbers, "
-            "and training here is on images alone. Choose an unconditional generator."
-        )
-    return generator
+    return _fitting(generator, f"generator.path={node['path']}", classes) if fresh else generator
 
 
 def starting_discriminator(
-    node: dict[str, Any], generator_path: str | None, hashes: wire.Hashes
+    node: dict[str, Any],
+    generator_path: str | None,
+    hashes: wire.Hashes,
+    *,
+    classes: Sequence[str] = (),
+    label: int | None = None,
 ) -> nn.Module:
     """D as training starts from it (``discriminator.init``).
 
@@ -253,20 +302,16 @@ def starting_discriminator(
         node: The configuration's ``discriminator``.
         generator_path: Where a trained G is, beside which D may lie.
         hashes: Takes the hash of D's file.
+        classes: Of the images; a new StyleGAN2 discriminator takes them as labels.
+        label: The class to which G is bound (``generator.label``), and a conditional D with it.
 
     Raises:
         CheckpointError: ``init=generator`` and there is no D beside the generator.
-        ConfigError: An unknown ``init``, or a D that wants labels.
+        ConfigError: An unknown ``init``, or labels that are not the classes of the images.
     """
     place, key = node.get("path") or "", "discriminator.path"
     if node["init"] == "scratch":
-        fresh = build(node["network"], key="discriminator.network")
-        if getattr(fresh, "c_dim", 0):
-            raise ConfigError(
-                f"discriminator.network.c_dim={fresh.c_dim} makes a conditional discriminator, and "
-                "training here is on images alone, without labels. Leave it out."
-            )
-        return fresh
+        return _fresh(node["network"], "discriminator.network", classes)
     if node["init"] == "checkpoint":
         hashes["discriminator"] = fingerprint(find_weights(place, role="discriminator", key=key))
         network: Any = open_network(place, role="discriminator", key=key)
@@ -292,13 +337,9 @@ def starting_discriminator(
             f"discriminator.init={node['init']} is unknown; it takes generator, checkpoint or "
             "scratch."
         )
-    if labels := getattr(network, "c_dim", 0):
-        raise ConfigError(
-            f"the discriminator of {place} is conditional: it wants labels of {labels} numbers, "
-            "and training here is on images alone. Start an untrained one with "
-            "discriminator.init=scratch."
-        )
-    return network
+    if label is not None and getattr(network, "c_dim", 0):
+        return discriminator_of_class(network, label)
+    return _fitting(network, f"the discriminator of {place}", classes)
 
 
 def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[str, Any]:

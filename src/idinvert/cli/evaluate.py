@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
+from idinvert.checkpoints.one_class import generator_hash
 from idinvert.checkpoints.release import fingerprint
 from idinvert.cli import run_defaults
 from idinvert.cli.devices import check_devices, set_up
@@ -126,7 +127,7 @@ def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
         path = config[top]["path"]
         now = open_data(config["data"]).fingerprint if top == "data" else None
         if now is None:
-            now = fingerprint(find_weights(path, role="generator", key="generator.path"))
+            now = generator_hash(config["generator"])
         if before.get(top) not in (None, now):
             other = {
                 "data": f"To measure other images: data=folder data.path={path}.",

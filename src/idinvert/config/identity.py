@@ -122,8 +122,13 @@ LATER = (
         "task.lr",
         "metric.prc_vgg16_path",
         *(f"generator.{name}" for name in BUILT_WITH),
+        "generator.label",
     ),
-    *("data.megapixels", *(f"data.split.{name}" for name in ("train", "test", "seed", "val"))),
+    *(
+        "data.megapixels",
+        "data.classes",
+        *(f"data.split.{name}" for name in ("train", "test", "seed", "val")),
+    ),
 )
 """Keys that came later: without a value they leave evaluations from before them their identity."""
 SEGMENTED = ("segmentation", "dissection", "intervention", "paint")

@@ -170,6 +170,7 @@ class StoredGenerator(StoredNetwork):
     final_tanh: bool | None
     conv_clamp: PositiveFloat | Literal["none"] | None
     mapping_lr_mul: PositiveFloat | None
+    label: Count | None
 
 
 @dataclass

@@ -28,8 +28,9 @@ class Domain:
     """Train, validation and test images of one domain at one resolution.
 
     An item of a split is a dict: `image` uint8 `[3, R, R]`, `id` int (the same image has the same
-    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled. Where
-    masks were asked for, it also has `mask` uint8 `[R, R]`, indices into `mask_classes`.
+    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled (NaN: a
+    label that the image does not have). Of a domain of classes it also has `class` int, and where
+    masks were asked for `mask` uint8 `[R, R]`, indices into `mask_classes`.
 
     Attributes:
         name: Short name, for instance `faces_mini`.
@@ -40,6 +41,7 @@ class Domain:
         fingerprint: 16 hex digits that change when any image or split changes.
         attributes: The A labels in the order of the label vector; empty if unlabelled.
         mask_classes: Names of the classes of the masks; empty if there are none to ask for.
+        classes: Names of the classes that images are of; empty if they are of none.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Domain:
     fingerprint: str
     attributes: tuple[Attribute, ...] = ()
     mask_classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = None) -> None:

@@ -37,6 +37,7 @@ def image_folder(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
     name: Name = "folder",
+    classes: bool | None = None,
     cache_dir: str | Path | None = None,
 ) -> Domain:
     """A domain made of image files.
@@ -54,6 +55,8 @@ def image_folder(
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         megapixels: The largest image that is decoded; None: 134.
         name: The domain's name.
+        classes: Whether each folder directly below `path` is a class, which a conditional GAN is
+            trained with; in the order of their names.
         cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
 
     Raises:
@@ -70,6 +73,7 @@ def image_folder(
         on_corrupt=on_corrupt,
         allow_upscale=allow_upscale,
         name=name,
+        classes=_classes(source) if classes else (),
         cache_dir=cache_dir,
         key="data.split",
     )
@@ -84,6 +88,7 @@ def assemble(
     on_corrupt: OnCorrupt,
     allow_upscale: bool,
     name: str,
+    classes: tuple[str, ...] = (),
     cache_dir: str | Path | None,
     key: str,
 ) -> Domain:
@@ -96,6 +101,7 @@ def assemble(
         places: Which of the source's names train, validate and test.
         looked_at: Names to decode and hash before any work; those of `places` at least.
         resolution, on_corrupt, allow_upscale, name, cache_dir: As of `image_folder`.
+        classes: Names of the folders that are classes; empty if they are none.
         key: The config key of the split, to blame.
 
     Raises:
@@ -124,15 +130,39 @@ def assemble(
         # The decoder's version counts for the files that it reads otherwise than version 1.
         marks = {f: f"/{found[f].decoder}" if found[f].decoder > 1 else "" for f in part}
         digest.update("".join(f"{found[f].sha256}{marks[f]}\n" for f in part).encode() + b"\n")
+        if classes:
+            digest.update("".join(f"{classes.index(_class(f))}\n" for f in part).encode())
 
-    return Domain(
-        name=name,
-        resolution=resolution,
-        train=ImageFiles(source=source, names=train, **options),
-        val=ImageFiles(source=source, names=held, **options),
-        test=ImageFiles(source=source, names=test, **options),
-        fingerprint=digest.hexdigest()[:16],
-    )
+    splits: dict[str, Any] = {
+        key: ImageFiles(source=source, names=part, classes=classes, **options)
+        for key, part in (("train", train), ("val", held), ("test", test))
+    }
+    digits = digest.hexdigest()[:16]
+    return Domain(name=name, resolution=resolution, fingerprint=digits, classes=classes, **splits)
+
+
+def _class(name: str) -> str:
+    """The folder directly below the source in which a file lies; empty for one in none."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
+def _classes(source: ImageSource) -> tuple[str, ...]:
+    """The classes of a source's files.
+
+    Raises:
+        DataError: A file lies in no folder, all lie in one, or the folders are numbered as tools
+            that prepare images number them.
+    """
+    found = {_class(name) for name in source.names}
+    numbered = all(len(name) == 5 and name.isdecimal() for name in found)
+    if "" in found or len(found) < 2 or numbered:
+        what = "images beside its folders" if "" in found else "one folder of images"
+        what = "numbered folders, as prepared images have them" if numbered else what
+        raise DataError(
+            f"{source.where()} has {what}, expected two or more folders, one a class, and nothing "
+            "beside them; change `data.path` or `data.classes`"
+        )
+    return tuple(sorted(found))
 
 
 def read_images(
@@ -209,12 +239,21 @@ def _without_results(root: Path, names: Sequence[str], without: Sequence[Path]) 
 
 
 class ImageFiles(Dataset[dict[str, Any]]):
-    """Some files of a source; an item's id is its file's place among all names of the source."""
+    """Some files of a source; an item's id is its file's place among all names of the source.
+
+    With classes, an item has its folder's place among them as `class`.
+    """
 
     def __init__(
-        self, *, source: ImageSource, names: list[str], resolution: int, allow_upscale: bool
+        self,
+        *,
+        source: ImageSource,
+        names: list[str],
+        resolution: int,
+        allow_upscale: bool,
+        classes: Sequence[str] = (),
     ) -> None:
-        self.source, self.names = source, names
+        self.source, self.names, self.classes = source, names, classes
         self.resolution, self.allow_upscale = resolution, allow_upscale
         place = {name: i for i, name in enumerate(source.names)}
         self.ids = [place[name] for name in names]
@@ -229,7 +268,8 @@ class ImageFiles(Dataset[dict[str, Any]]):
         data, where = self.source.read(name), self.source.where()
         image = decode(data, name=f"{name} in {where}", most=self.source.most_pixels)
         pixels = fit(image, resolution=self.resolution, name=name, allow_upscale=self.allow_upscale)
-        return {"image": pixels, "id": self.ids[index], "name": name}
+        item = {"image": pixels, "id": self.ids[index], "name": name}
+        return item | ({"class": self.classes.index(_class(name))} if self.classes else {})
 
 
 def _usable(

@@ -12,7 +12,8 @@ import torch
 from hydra.utils import get_object
 from torch import nn
 
-from idinvert.checkpoints.bundle import find_weights, open_network
+from idinvert.checkpoints.bundle import find_weights
+from idinvert.checkpoints.one_class import generator_hash, open_generator
 from idinvert.checkpoints.release import fingerprint, load_network, read_header
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import digest_of
@@ -32,18 +33,16 @@ def loaded_generator(node: dict[str, Any] | None, hashes: Hashes) -> Any:
     """The frozen generator of a node with a ``path``; adds its hash.
 
     Raises:
-        ConfigError: The node describes an untrained one.
+        ConfigError: The node describes an untrained one, or there is no such class.
     """
-    path = (node or {}).get("path")
-    if path is None:
+    if not node or node.get("path") is None:
         raise ConfigError(
             "this needs a trained generator, and the one chosen is fresh (generator=stylegan2 "
             "and generator=stylegan are for experiment=gan). Use generator=shipped, or "
             "generator=checkpoint generator.path=FILE."
         )
-    place: dict[str, Any] = {"role": "generator", "key": "generator.path", "settings": node}
-    hashes["generator"] = fingerprint(find_weights(path, **place))
-    return open_network(path, **place)
+    hashes["generator"] = generator_hash(node)
+    return open_generator(node)
 
 
 def fresh_encoder(
@@ -242,7 +241,8 @@ def fitting_encoder(
         )
     here = hashes["generator"]
     trained_for = provenance.get("stands_on", {}).get("generator", here)
-    if trained_for != here:
+    # One that was trained for all classes of a conditional generator knows each of them.
+    if trained_for not in (here, generator_hash(config["generator"] | {"label": None})):
         raise ConfigError(
             f"the encoder was trained for generator {trained_for} and this is {here}: codes do not "
             "carry over between generators of the same shape. Give its generator "

@@ -79,7 +79,8 @@ def _check_metrics(context: EvaluationContext) -> None:
     if of_codes and conditional:
         raise ConfigError(
             f"metric.names asks for {', '.join(of_codes)}, and the generator is conditional: "
-            "native codes are drawn without labels; leave these metrics out"
+            "native codes are those of a class; choose one (generator.label=0) or leave these "
+            "metrics out"
         )
     if EDITABILITY in context.metric_names and (reason := why_not_editable(context)):
         raise ConfigError(

@@ -93,7 +93,7 @@ def _why_not_codes(name: str, context: "EvaluationContext") -> str:
     if gives_state(context.inverter):
         return f"inversion={context.method} gives features at a layer, which no code stands for"
     if getattr(context.generator, "c_dim", 0):
-        return "the generator is conditional, and native codes are drawn without labels"
+        return "the generator is conditional, and native codes are of a class (generator.label=0)"
     if name != EDITABILITY:
         return ""
     if context.attributes is None:

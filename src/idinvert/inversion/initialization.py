@@ -93,19 +93,26 @@ def native_space(space: str | None, *, generator: Any) -> str:
     return space or ("w_plus" if generator.multi_w else "w")
 
 
-def mapped(generator: Any, z: Tensor) -> Tensor:
-    """M(z), [N, z_dim] to [N, L, w_dim].
+def mapped(generator: Any, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    """M(z), [N, z_dim] to [N, L, w_dim]; of a conditional M, M(z, c).
+
+    Args:
+        generator: G with its M.
+        z: latent codes.
+        labels: c, [N, c_dim]; not read where M takes none.
 
     Raises:
-        ConfigError: M is conditional: it needs labels, and nobody says which.
+        ConfigError: M is conditional, and nobody says which labels.
     """
-    if getattr(generator, "c_dim", 0):
+    classes = getattr(generator, "c_dim", 0)
+    if classes and labels is None:
         raise ConfigError(
-            f"this generator is conditional (labels of {generator.c_dim} numbers), and codes are "
-            "drawn without labels here; give an unconditional one (generator.path; for a fresh "
-            "one leave generator.c_dim out), or start from what needs no draw (inversion.init=mean)"
+            f"this generator is conditional (labels of {classes} numbers), and codes are drawn "
+            f"without labels here; choose one of its classes with generator.label=0 to "
+            f"{classes - 1}, give an unconditional one (generator.path), or start from what needs "
+            "no draw (inversion.init=mean)"
         )
-    return generator.mapping(z)
+    return generator.mapping(z, labels) if classes else generator.mapping(z)
 
 
 def codes_in(space: str, moving: Tensor, *, generator: Any) -> Tensor:

@@ -10,6 +10,7 @@ from idinvert.losses.terms import (
     pixel_loss,
     r1,
 )
+from idinvert.networks.mapping import with_labels
 
 
 def encoder_loss(
@@ -21,6 +22,7 @@ def encoder_loss(
     discriminator: nn.Module | None = None,
     lambda_adv: float = 0.0,
     adversarial: str = "logistic",
+    labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The terms of Eq. (2), weighted, each a mean over the batch; E's loss is their sum.
 
@@ -34,6 +36,7 @@ def encoder_loss(
         discriminator: D; None leaves the third term out. No gradient goes into D.
         lambda_adv: Weight of the third term.
         adversarial: See `losses.terms.KINDS`.
+        labels: Of the images, ``[N, c_dim]``, for a conditional D.
 
     Returns:
         ``loss/pixel`` and, where they count, ``loss/perceptual`` and ``loss/adversarial``.
@@ -48,16 +51,18 @@ def encoder_loss(
         terms["loss/perceptual"] = lambda_vgg * feature_loss(f_x, perceptual(y)).mean()
     if discriminator is not None:
         terms["loss/adversarial"] = lambda_adv * adversarial_term(
-            discriminator, y, kind=adversarial
+            discriminator, y, kind=adversarial, labels=labels
         )
     return terms
 
 
-def adversarial_term(discriminator: nn.Module, fakes: Tensor, *, kind: str) -> Tensor:
+def adversarial_term(
+    discriminator: nn.Module, fakes: Tensor, *, kind: str, labels: Tensor | None = None
+) -> Tensor:
     """The third term of Eq. (2), unweighted: a mean over what E made, ``[N, ...]``."""
     discriminator.requires_grad_(False)
     with torch.autocast(fakes.device.type, enabled=False):  # D's logits need float32
-        logits = discriminator(fakes.to(dtype_of(discriminator)))
+        logits = with_labels(discriminator, fakes.to(dtype_of(discriminator)), labels)
     return encoder_adversarial(logits, kind=kind).mean()
 
 
@@ -70,6 +75,7 @@ def discriminator_loss(
     r1_gamma: float,
     r1_every: int,
     step: int,
+    labels: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """D's loss of one step, Eq. (3), and its parts.
 
@@ -84,6 +90,7 @@ def discriminator_loss(
         r1_every: Steps between two penalties; each counts so many times.
         step: Steps done before this one: images seen by images a step, so that a resumed run
             penalises where an unbroken one does.
+        labels: Of the images, ``[N, c_dim]``, for a conditional D.
 
     Returns:
         The loss, and ``logit/real``, ``logit/fake``, ``loss/r1`` (where due) and
@@ -98,8 +105,8 @@ def discriminator_loss(
     dtype = dtype_of(discriminator)
     with torch.autocast(x.device.type, enabled=False):  # R1 needs float32
         x = x.detach().to(dtype).requires_grad_(penalised)
-        real_logits = discriminator(x)
-        fake_logits = discriminator(y.to(dtype))
+        real_logits = with_labels(discriminator, x, labels)
+        fake_logits = with_labels(discriminator, y.to(dtype), labels)
         on_real, on_fake = discriminator_adversarial(real_logits, fake_logits, kind=kind)
         loss = on_real.mean() + on_fake.mean()
         terms = {"logit/real": real_logits.mean(), "logit/fake": fake_logits.mean()}

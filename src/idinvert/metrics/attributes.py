@@ -17,7 +17,8 @@ def attribute_agreement(
     Args:
         predictions: float `[N, A]` on the labels' scale (probability in [0, 1], or value); an
             attribute network's `predict` of the outputs.
-        labels: float `[N, A]`: 0 or 1 for binary attributes, values for continuous ones.
+        labels: float `[N, A]`: 0 or 1 for binary attributes, values for continuous ones; NaN where
+            an image does not have one, which then does not count.
         kinds: `binary` or `continuous`, one an attribute.
         names: one an attribute.
 
@@ -70,11 +71,15 @@ def _weighted(
     """The values [B] with each image counted `counts` [B, N] times."""
     results: dict[str, Tensor] = {}
     for index, (kind, name) in enumerate(zip(kinds, names, strict=True)):
-        prediction, label = predictions[:, index].double(), labels[:, index].double()
+        known = ~labels[:, index].isnan()
+        prediction, label = predictions[known, index].double(), labels[known, index].double()
+        mine = counts[:, known]
+        if not len(label):
+            continue
         if kind == "binary":
             agree = ((prediction > 0.5) == (label > 0.5)).double()
-            results[f"agreement_{name}"] = counts @ agree / counts.sum(dim=1)
-        elif (values := _correlation(prediction, label, counts)) is not None:
+            results[f"agreement_{name}"] = mine @ agree / mine.sum(dim=1)
+        elif (values := _correlation(prediction, label, mine)) is not None:
             results[f"correlation_{name}"] = values
     for kind in ("agreement", "correlation"):
         rows = [values for name, values in results.items() if name.startswith(f"{kind}_")]

@@ -1,6 +1,7 @@
 """The attribute network: it reads labels, serves as F, and embeds for a Fréchet distance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +140,52 @@ class AttributeNetwork(nn.Module):
         return torch.where(self.is_binary, outputs.sigmoid(), outputs)
 
 
+class JoinedAttributes(nn.Module):
+    """The attribute networks of several domains side by side: each reads every image.
+
+    An image has labels of its own domain alone; what the other networks read of it is compared
+    with nothing, and their features are as good as any.
+
+    Args:
+        parts: What each network is built with.
+        prefixes: A word for each, before the names of its attributes: ``<prefix>_<name>``.
+    """
+
+    def __init__(self, *, parts: Sequence[Mapping[str, Any]], prefixes: Sequence[str]) -> None:
+        super().__init__()
+        self.architecture = {"parts": list(map(dict, parts)), "prefixes": list(prefixes)}
+        networks = [AttributeNetwork(**part) for part in parts]
+        self.networks = nn.ModuleList(networks)
+        self.resolution = networks[0].resolution
+        each = list(zip(prefixes, networks, strict=True))
+        self.names = tuple(f"{prefix}_{name}" for prefix, one in each for name in one.names)
+        self.kinds = tuple(kind for one in networks for kind in one.kinds)
+
+    def _joined(self, method: str, images: Tensor) -> Tensor:
+        return torch.cat([getattr(one, method)(images) for one in self.networks], dim=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """As of `AttributeNetwork`, the maps of all networks one after the other."""
+        return self._joined("features", images)
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """As of `AttributeNetwork`, block by block the maps of all networks."""
+        found: Any = zip(*(one.taps(images) for one in self.networks), strict=True)  # type: ignore[operator]
+        return [torch.cat(maps, dim=1) for maps in found]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images to the vectors of all networks, ``[N, sum of embeddings]``."""
+        return self._joined("embed", images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images to ``[N, A]``: logits where binary, else values."""
+        return self._joined("forward", images)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Images to ``[N, A]`` on the labels' scale."""
+        return self._joined("predict", images)
+
+
 class AttributeFeatures(nn.Module):
     """The attribute network as F: called on images, it returns features.
 
@@ -146,10 +193,10 @@ class AttributeFeatures(nn.Module):
         network: The trained attribute network.
     """
 
-    def __init__(self, *, network: AttributeNetwork) -> None:
+    def __init__(self, *, network: AttributeNetwork | JoinedAttributes) -> None:
         super().__init__()
         self.network = network
-        self.architecture = {"network": {"class": "AttributeNetwork", **network.architecture}}
+        self.architecture = {"network": {"class": type(network).__name__, **network.architecture}}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, C, R / 4, R / 4]``."""

@@ -1,5 +1,7 @@
 """The mapping network M: z → w, one w for all layers or one w a layer (the paper's multi-w)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -117,3 +119,15 @@ def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:
             f"this network is conditional: labels c have shape {found}, expected [{batch}, {c_dim}]"
         )
     return c
+
+
+def one_hot(classes: Tensor, width: int) -> Tensor:
+    """Labels of classes: int64 [N] to float32 [N, width]; [N, 0] of a network without labels."""
+    if not width:
+        return torch.zeros(len(classes), 0, device=classes.device)
+    return nn.functional.one_hot(classes, width).float()
+
+
+def with_labels(network: Any, x: Tensor, c: Tensor | None) -> Tensor:
+    """What M or D makes of x; labels c [N, c_dim] go to a conditional one alone."""
+    return network(x, c) if getattr(network, "c_dim", 0) else network(x)

@@ -269,7 +269,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
         def blocks() -> Iterator[list[int]]:
             for first in batches if not known.all() else ():
-                some = [first, *itertools.islice(batches, max(0, _BLOCK // len(first) - 1))]
+                some = [first, *itertools.islice(batches, max(0, _BLOCK // max(1, len(first)) - 1))]
                 taken.append(some)
                 todo = [i for i in dict.fromkeys(itertools.chain(*some)) if not known[i]]
                 known[todo] = True

@@ -1,5 +1,7 @@
 """Training of the attribute network that reads labels, and serves as F in miniature."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
@@ -14,6 +16,7 @@ from idinvert.training.schedules import Schedule
 class AttributeTraining(Objective):
     """Supervised training on exact labels: cross-entropy for binary, squared error for the rest.
 
+    A label that is NaN is not learned from: images of several domains have labels of their own.
     Images are never mirrored: pose and light have a left and a right.
 
     Args:
@@ -68,8 +71,10 @@ class AttributeTraining(Objective):
 
     def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         outputs, binary, values = self.network(images), self.binary, self.values
-        on_binary = binary_cross_entropy_with_logits(outputs[:, binary], labels[:, binary])
-        on_value = mse_loss(outputs[:, values], labels[:, values])
+        on_binary = mean_of_known(
+            binary_cross_entropy_with_logits, outputs[:, binary], labels[:, binary]
+        )
+        on_value = mean_of_known(mse_loss, outputs[:, values], labels[:, values])
         loss = on_binary + on_value
         return loss, {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
 
@@ -77,6 +82,7 @@ class AttributeTraining(Objective):
         """Accuracy of the binary labels and squared error of the others, named by attribute."""
         predicted = self.network.predict(to_float(batch["image"]).to(self.dtype))
         labels = batch["attributes"]
+        known = ~labels.isnan()
         right = ((predicted > 0.5) == (labels > 0.5)).float()
         error = (predicted - labels) ** 2
         values = {}
@@ -84,5 +90,12 @@ class AttributeTraining(Objective):
             zip(self.network.names, self.network.kinds, strict=True)
         ):
             measure, value = ("accuracy", right) if kind == "binary" else ("mse", error)
-            values[f"val/{measure}_{name}"] = value[:, index]
+            values[f"val/{measure}_{name}"] = value[known[:, index], index]
         self.log_means(values)
+
+
+def mean_of_known(loss: Callable[..., Tensor], outputs: Tensor, labels: Tensor) -> Tensor:
+    """A loss's mean over labels ``[N, A]`` that are not NaN; no data decides what is computed."""
+    known = ~labels.isnan()
+    each = loss(outputs, labels.nan_to_num(), reduction="none")
+    return (each * known).sum() / known.sum()

@@ -10,6 +10,7 @@ from idinvert.inversion.initialization import image_rng, mapped
 from idinvert.losses.terms import code_loss
 from idinvert.training.clock import random_stream
 from idinvert.training.encoder_training import EncoderTraining
+from idinvert.training.latents import draw_labels
 from idinvert.training.objective import adam
 
 
@@ -20,7 +21,8 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
     images G(w), and pulls E(G(w)) towards w. No gradient goes through G. Real images only say how
     many there are, and serve the validation, which is that of the other objectives.
 
-    Arguments are those of `EncoderTraining`; ``seed`` is that of z.
+    Arguments are those of `EncoderTraining`; ``seed`` is that of z, and of the classes of a
+    conditional G, which are drawn evenly.
 
     Raises:
         ConfigError: The encoder gives noise maps, about which Eq. (1) says nothing.
@@ -60,15 +62,17 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
         rng = random_stream(purpose="synthetic images", seed=self.seed, nimg=self.nimg)
         shape = (count * self.trainer.world_size, self.generator.z_dim)
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
-        mine = z[self.global_rank * count :][:count]
-        return mapped(self.generator, mine.to(self.generator.w_avg))
+        labels = draw_labels(self.generator, len(z), rng=rng)
+        mine = slice(self.global_rank * count, (self.global_rank + 1) * count)
+        return mapped(self.generator, z[mine].to(self.generator.w_avg), labels[mine])
 
     @torch.no_grad()
     def codes_by_id(self, ids: Tensor) -> Tensor:
         """Codes w = M(z), ``[N, L, w_dim]``, one for each image id: the same on whichever rank."""
         draws = [image_rng(self.seed, int(i), purpose="synthetic image") for i in ids]
         z = torch.stack([torch.randn(self.generator.z_dim, generator=rng) for rng in draws])
-        return mapped(self.generator, z.to(self.generator.w_avg))
+        labels = torch.cat([draw_labels(self.generator, 1, rng=rng) for rng in draws])
+        return mapped(self.generator, z.to(self.generator.w_avg), labels)
 
     def synthetic_images(self, ids: Tensor) -> Tensor:
         """Images of `codes_by_id`, ``[N, 3, R, R]``: what E learns from."""

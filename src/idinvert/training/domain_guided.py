@@ -11,6 +11,7 @@ from idinvert.losses.domain_guided import discriminator_loss, encoder_loss
 from idinvert.losses.terms import check_kind
 from idinvert.networks.encoder import decode
 from idinvert.training.encoder_training import EncoderTraining
+from idinvert.training.latents import labels_of
 from idinvert.training.objective import adam, lazy_ratio, total
 
 
@@ -20,7 +21,8 @@ class DomainGuidedTraining(EncoderTraining):
     Arguments that are not listed here are those of `EncoderTraining`.
 
     Args:
-        discriminator: D, as it came out of the GAN's training; it goes on learning here.
+        discriminator: D, as it came out of the GAN's training; it goes on learning here. A
+            conditional one takes the classes of the images.
         lambda_vgg: Weight of the perceptual term; 0 where there is no F.
         lambda_adv: Weight of the adversarial term; 0 leaves D out altogether.
         r1_gamma: The gamma of Eq. 3.
@@ -76,7 +78,7 @@ class DomainGuidedTraining(EncoderTraining):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """One step of E down Eq. (2) and one of D down Eq. (3); the detached mean of every term."""
         optimizers = self.scheduled_optimizers()
-        images = self.training_images(batch)
+        images, labels = self.training_images(batch), labels_of(batch, self.discriminator)
         step_images = len(images) * self.trainer.world_size
         fakes: list[Tensor] = []  # G(E(x)) of each micro-batch
         codes: list[Tensor] = []  # and E(x)
@@ -84,6 +86,7 @@ class DomainGuidedTraining(EncoderTraining):
             optimizers[0],
             partial(self._encoder_loss, fakes=fakes, codes=codes),
             images,
+            labels,
             parts=self.accumulate,
             kept=[fakes, codes],
             graph=("E", self.layers),
@@ -94,6 +97,7 @@ class DomainGuidedTraining(EncoderTraining):
                 optimizers[1],
                 partial(self._discriminator_loss, step=step),
                 images,
+                labels,
                 torch.cat(fakes),
                 parts=self.accumulate,
                 graph=("D", step % self.r1_every == 0),
@@ -103,7 +107,7 @@ class DomainGuidedTraining(EncoderTraining):
         return terms
 
     def _encoder_loss(
-        self, images: Tensor, *, fakes: list[Tensor], codes: list[Tensor]
+        self, images: Tensor, labels: Tensor, *, fakes: list[Tensor], codes: list[Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         encoding = self.encoder.encode(images)
         reconstructions = decode(self.generator, encoding)
@@ -117,13 +121,14 @@ class DomainGuidedTraining(EncoderTraining):
             discriminator=self.discriminator,
             lambda_adv=self.lambda_adv,
             adversarial=self.adversarial,
+            labels=labels,
         )
         terms |= self.code_terms(encoding.codes)
         loss = total(terms)  # Eq. (2)
         return loss, terms | {"loss/encoder": loss}
 
     def _discriminator_loss(
-        self, images: Tensor, reconstructions: Tensor, *, step: int
+        self, images: Tensor, labels: Tensor, reconstructions: Tensor, *, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         assert self.discriminator is not None
         if self.refresh_fakes:
@@ -137,6 +142,7 @@ class DomainGuidedTraining(EncoderTraining):
             r1_gamma=self.r1_gamma,
             r1_every=self.r1_every,
             step=step,
+            labels=labels,
         )  # Eq. (3)
 
     # What a subclass adds (`training.latent_adversary`).

@@ -11,11 +11,12 @@ from torch.nn.functional import softplus
 from idinvert.annotations import Betas, Count, PositiveFloat, PositiveInt, Share, Weight
 from idinvert.errors import ConfigError
 from idinvert.losses.terms import path_length_penalty, path_lengths, r1
+from idinvert.networks.mapping import with_labels
 from idinvert.training.augment import AdaptiveAugment
 from idinvert.training.augment_maps import Augmentations
 from idinvert.training.averages import PathLength, update_ema
 from idinvert.training.clock import random_stream
-from idinvert.training.latents import Latents, draw_latents, mixed_codes
+from idinvert.training.latents import Latents, draw_latents, labels_of, mixed_codes
 from idinvert.training.objective import Objective, adam, add_means, lazy_ratio, micro_batches
 from idinvert.training.schedules import Schedule
 
@@ -25,11 +26,12 @@ class GANTraining(Objective):
 
     G and D learn from one shared forward pass: D sees each fake once; the gradient of G's loss
     with respect to the fakes is kept, D learns, then that gradient goes on into G. Both so learn
-    against the D of before the step, and a forward pass of G and of D is saved.
+    against the D of before the step, and a forward pass of G and of D is saved. Conditional
+    networks take the classes of the images: each fake is of the class of a real one.
 
     Args:
         generator: G (`networks.generator.Generator`), new, or trained and to be trained further.
-        discriminator: D, likewise.
+        discriminator: D, likewise; conditional where G is.
         r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``), its gradient that of D behind the
             augmentation, with respect to the images before it.
         r1_every: Steps between two penalties; each counts ``r1_every`` times.
@@ -121,9 +123,10 @@ class GANTraining(Objective):
         real = self.training_images(batch)
         step_images = len(real) * self.trainer.world_size
         step = self.nimg // step_images
-        terms = self._adversarial_step(real, optimizers, step=step)
+        labels = labels_of(batch, self.generator)
+        terms = self._adversarial_step(real, labels, optimizers, step=step)
         if self.path_length is not None and step % self.path_length.every == 0:
-            terms |= self._path_length_step(self.path_length, len(real), optimizers[0])
+            terms |= self._path_length_step(self.path_length, labels, optimizers[0])
         if self.augment is not None:
             terms["augment/p"] = torch.tensor(self.augment.p, device=real.device)
             self.augment.follow(self._of_all_ranks(terms["augment/sign"]), step_images=step_images)
@@ -139,11 +142,11 @@ class GANTraining(Objective):
         return terms
 
     def _adversarial_step(
-        self, real: Tensor, optimizers: list[Any], *, step: int
+        self, real: Tensor, labels: Tensor, optimizers: list[Any], *, step: int
     ) -> dict[str, Tensor]:
         check_groups(self.discriminator, len(real) // self.accumulate, accumulate=self.accumulate)
         rng = self._stream("gan", device=real.device)
-        latents = draw_latents(self.generator, len(real), style_mixing=self.style_mixing, rng=rng)
+        latents = draw_latents(self.generator, labels, style_mixing=self.style_mixing, rng=rng)
         penalised = self.r1_gamma > 0 and step % self.r1_every == 0
         optimizer_g, optimizer_d = optimizers
         optimizer_d.zero_grad()
@@ -180,7 +183,12 @@ class GANTraining(Objective):
             mean_codes.append(first.detach().to(self.generator.w_avg.dtype).mean(dim=0))
             fakes = self.generator.synthesis(codes, noise=parts[index].noise)
             terms, gradient = self._discriminator_step(
-                reals[index], fakes, augmentations, penalised=penalised, last=last
+                reals[index],
+                fakes,
+                parts[index].labels,
+                augmentations,
+                penalised=penalised,
+                last=last,
             )
             with self.gradient_sync(last=last):
                 self.manual_backward(fakes, gradient=gradient.to(fakes.dtype) / count)
@@ -192,6 +200,7 @@ class GANTraining(Objective):
         self,
         real: Tensor,
         fakes: Tensor,
+        labels: Tensor,
         augmentations: tuple[Augmentations, Augmentations] | None,
         *,
         penalised: bool,
@@ -200,11 +209,13 @@ class GANTraining(Objective):
         """D's gradients of a micro-batch; its terms, and G's gradient with respect to the fakes."""
         with torch.autocast(real.device.type, enabled=False):  # R1 needs float32
             shown = fakes.detach().to(self.dtype).requires_grad_(True)
-            fake_logits = self.discriminator(self._augmented(shown, augmentations, which=0))
+            seen = self._augmented(shown, augmentations, which=0)
+            fake_logits = with_labels(self.discriminator, seen, labels)
             loss_g = softplus(-fake_logits).mean()
             (gradient,) = torch.autograd.grad(loss_g, shown, retain_graph=True)
             real = real.detach().requires_grad_(penalised)
-            real_logits = self.discriminator(self._augmented(real, augmentations, which=1))
+            seen = self._augmented(real, augmentations, which=1)
+            real_logits = with_labels(self.discriminator, seen, labels)
             loss_d = softplus(fake_logits).mean() + softplus(-real_logits).mean()
             terms = {
                 "loss/generator": loss_g,
@@ -223,11 +234,11 @@ class GANTraining(Objective):
         return terms, gradient
 
     def _path_length_step(
-        self, settings: PathLength, images: int, optimizer: Any
+        self, settings: PathLength, labels: Tensor, optimizer: Any
     ) -> dict[str, Tensor]:
-        count = max(1, images // settings.shrink)
-        rng = self._stream("path length", device=self.device)
-        latents = draw_latents(self.generator, count, style_mixing=self.style_mixing, rng=rng)
+        labels = labels[: max(1, len(labels) // settings.shrink)]
+        count, rng = len(labels), self._stream("path length", device=self.device)
+        latents = draw_latents(self.generator, labels, style_mixing=self.style_mixing, rng=rng)
         side, dtype = self.generator.resolution, latents.noise[0].dtype
         y = torch.randn(count, 3, side, side, generator=rng, device=rng.device, dtype=dtype)
         optimizer.zero_grad()

@@ -13,6 +13,7 @@ from idinvert.networks.generator import truncate
 from idinvert.networks.latent_discriminator import LatentDiscriminator
 from idinvert.training.clock import random_stream
 from idinvert.training.domain_guided import DomainGuidedTraining
+from idinvert.training.latents import draw_labels
 from idinvert.training.objective import adam, lazy_ratio
 
 INPUTS = ("layer", "whole")
@@ -127,7 +128,8 @@ class LatentAdversary(nn.Module):
         shape = (count * ranks, generator.z_dim)
         z = torch.randn(shape, generator=rng, dtype=torch.float32)  # whatever the precision
         layer = torch.randint(0, layers, (len(z),), generator=rng).to(codes.device)
-        w = mapped(generator, z.to(codes.device, dtype))  # [N * ranks, L, w_dim]
+        labels = draw_labels(generator, len(z), rng=rng).to(codes.device, dtype)
+        w = mapped(generator, z.to(codes.device, dtype), labels)  # [N * ranks, L, w_dim]
         w = truncate(w, generator.w_avg, self.truncation)
         real = self.real_pool.exchange(self._shown(w, layer), rng=rng)
         codes = codes.to(dtype)

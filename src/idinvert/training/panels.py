@@ -12,8 +12,10 @@ from idinvert.editing.diffusion import DiffusionInverter
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import inner_steps, interpolate, manipulate
 from idinvert.editing.masks import paste
+from idinvert.inversion.initialization import mapped
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.optimize_codes import InDomainInverter
+from idinvert.networks.mapping import one_hot
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 Noise = list[Tensor] | None
@@ -80,10 +82,15 @@ def reconstruction_rows(module: Any, fixed: FixedImages) -> dict[str, Tensor]:
 
 
 def sample_rows(module: Any, *, count: int = 32, seed: int = 0) -> dict[str, Tensor]:
-    """What the averaged generator makes of ``count`` fixed codes: uint8 ``[count, 3, R, R]``."""
+    """What the averaged generator makes of ``count`` fixed codes: uint8 ``[count, 3, R, R]``.
+
+    Classes of a conditional one take turns.
+    """
     rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(count, module.average.z_dim, generator=rng)
-    codes = module.average.mapping(z.to(module.device, module.dtype))
+    z = torch.randn(count, module.average.z_dim, generator=rng).to(module.device, module.dtype)
+    classes = module.average.c_dim
+    labels = one_hot(torch.arange(count, device=z.device) % max(1, classes), classes)
+    codes = mapped(module.average, z, labels.to(z))
     images = module.average.synthesis(codes, noise="const")
     return {f"{count} samples, seed {seed}": to_uint8(images).cpu()}
 
