@@ -125,9 +125,8 @@ def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     for top in moved:
         require_file(stored, f"{top}.path", run=config["run"])
         path = config[top]["path"]
-        now = open_data(config["data"]).fingerprint if top == "data" else None
-        if now is None:
-            now = generator_hash(config["generator"])
+        here = config[top]
+        now = open_data(here).fingerprint if top == "data" else generator_hash(here)
         if before.get(top) not in (None, now):
             other = {
                 "data": f"To measure other images: data=folder data.path={path}.",
