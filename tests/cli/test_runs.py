@@ -67,6 +67,18 @@ def test_a_name_says_what_differs():
     assert words == ["data=towers_mini", "objective.lr=1e-4"]
     assert name_of(words, data="towers_mini") == "towers_mini-lr_1e_4"
     assert name_of(choices_of(None), data="faces_mini") == "faces_mini"
+    quoted = "train.py 'data.path=My Photos (1)' 'data.split={kind: seed, test: 2}'"
+    assert choices_of(quoted) == ["data.path=My Photos (1)", "data.split={kind: seed, test: 2}"]
+    assert choices_of("train.py seed=1 data.path=it's") == ["seed=1", "data.path=it's"]
+
+
+def test_a_run_is_listed_under_the_name_that_it_was_given(runs, capsys):
+    config = runs / "outputs/domain_guided/aa/config.yaml"
+    config.write_text(config.read_text().replace("train.py ", "train.py 'name=first try' "))
+    assert main([]) == 0 and "name=first try" in " ".join(capsys.readouterr().out.split())
+    assert main(["--json", "first try"]) == 0
+    (found,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert found["name"] == "first try" and found["choices"][0] == "name=first try"
 
 
 def test_completion_of_run_leaves_out_what_never_started(runs, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import datetime
 import functools
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,11 +42,11 @@ class Run:
 
     Attributes:
         id: Of the run, the name of its folder.
-        name: What differs from the default, in a word for people.
+        name: As the user calls it, else what differs from the default, in a word for people.
         folder: Where it lies.
         date: When its status was written last, in UTC.
         experiment: Its objective.
-        choices: Overrides of the command that started it which make it another run.
+        choices: Overrides of the command that started it which name it or make it another run.
         nimg: Images seen.
         state: One of `STATES`.
         figure: The last value of a validation metric, else of a loss.
@@ -68,8 +69,16 @@ def choices_of(command: str | None) -> list[str]:
     Args:
         command: As the run's configuration is headed; ``None`` where nobody knows.
     """
-    words = [word for word in (command or "").split()[1:] if re.match(r"[+~]*\w[\w./@]*=", word)]
+    words = [word for word in _words(command) if re.match(r"[+~]*\w[\w./@]*=", word)]
     return [word for word in words if key_of(word).split(".", 1)[0] not in NO_CHOICE]
+
+
+def _words(command: str | None) -> list[str]:
+    """Of a command as it is pasted into a shell, without the program."""
+    try:
+        return shlex.split(command or "")[1:]
+    except ValueError:  # of an older version, or edited
+        return (command or "").split()[1:]
 
 
 def name_of(choices: Sequence[str], *, data: str) -> str:
@@ -111,13 +120,15 @@ def _run(folder: Path) -> Run:
     written = datetime.datetime.fromtimestamp((folder / CONFIG).stat().st_mtime, datetime.UTC)
     date = str(facts.get("time") or written.isoformat(timespec="seconds"))
     choices = choices_of(first_command(folder))
+    called = [word for word in _words(first_command(folder)) if word.startswith("name=")][-1:]
+    name = called[0].removeprefix("name=") if called else name_of(choices, data=_data_of(folder))
     return Run(
         id=folder.name,
-        name=name_of(choices, data=_data_of(folder)),
+        name=name,
         folder=str(folder),
         date=date,
         experiment=folder.parent.name,
-        choices=choices,
+        choices=[*called, *choices],
         nimg=int(status["nimg"]),
         state=state,
         figure=_figure(last),
