@@ -71,7 +71,7 @@ def in_words(content: Any) -> str:
 
 def _hint(content: Any) -> str:
     """What a file is that holds no generator and no encoder, where that can be told."""
-    if encoder := foreign_encoder(content, what="it"):
+    if encoder := foreign_encoder(content, what="It"):
         return f" {encoder['encoder']}."
     arrays = not isinstance(content, dict | list | tuple | Stored) and hasattr(content, "shape")
     names = content if isinstance(content, dict) else {}

@@ -184,7 +184,7 @@ def foreign_encoder(content: Any, *, what: str) -> dict[str, str]:
         if isinstance(found, Mapping) and found:
             names = ", ".join(shown(str(name)[:40]) for name in list(found)[:3])
             reason = (
-                f"{what}: has an encoder of {len(found)} tensors ({names}, …), such as genforce's "
+                f"{what} has an encoder of {len(found)} tensors ({names}, …), such as genforce's "
                 "EncoderRunner (GH-Feat) saves; no encoder here has that architecture"
             )
             return {"encoder": reason}
