@@ -66,6 +66,19 @@ def test_the_optimisers_are_compared_and_recorded(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
+def test_two_processes_share_a_batch(tmp_path, monkeypatch, capsys):
+    record = tmp_path / "records.jsonl"
+    words = ["--images", "24", "--repeats", "1", "--record", str(record), "batch_size=4"]
+    words += ["data.train=24", "scale.encoder_channels=8", "scale.encoder_channels_max=16"]
+    run("ranks.py", [*words, f"system.cache={tmp_path / 'cache'}"], monkeypatch, capsys)
+    alone, strong, weak = (json.loads(line) for line in record.read_text().splitlines())
+    assert [row["ranks"] for row in (alone, strong, weak)] == [1, 2, 2]
+    assert (alone["images"], strong["images"], weak["images"]) == (4, 4, 8)
+    assert alone["speedup"] == 1 and min(strong["speedup"], weak["speedup"]) > 0
+    assert strong["first_losses_apart"] < 1e-4
+
+
+@pytest.mark.slow
 def test_shares_name_every_network_and_add_up(monkeypatch, capsys):
     words = ["--repeats", "1", "--batch", "2", "--steps", "1", "inversion=in_domain"]
     printed = run("inversion.py", words, monkeypatch, capsys)
