@@ -26,7 +26,7 @@ from unittest import mock
 
 import pytorch_lightning as pl
 import torch
-from bench import arguments, keep, numbers, prepare, wait
+from bench import arguments, keep, numbers, prepare, timed, wait
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
@@ -55,19 +55,20 @@ class Span(pl.Callback):
 
     def __init__(self, device: str, *, warm_up: int, steps: int) -> None:
         self.device, self.warm_up, self.steps = device, warm_up, steps
-        self.seconds = 0.0
+        self.seconds = self.cpu = 0.0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
         """Begins once it is warm."""
         if index == self.warm_up:
             wait(self.device)
-            self.begin = time.perf_counter()
+            self.begin, self.began = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, trainer: Any, module: Any, *given: Any) -> None:
         """Ends with the last step."""
         if given[-1] == self.warm_up + self.steps - 1:
             wait(self.device)
             self.seconds = time.perf_counter() - self.begin
+            self.cpu = time.process_time() - self.began
 
 
 class Bench:
@@ -113,20 +114,19 @@ class Bench:
                 (warm_up or work)()
                 if self.device == "cuda":
                     torch.cuda.reset_peak_memory_stats()
-                seconds = []
+                seconds, cpu = [], []
                 for _ in range(repeats or self.options.repeats):
-                    wait(self.device)
-                    begin = time.perf_counter()
-                    work()
-                    wait(self.device)
-                    seconds.append((time.perf_counter() - begin) / worth)
+                    took = timed(work, self.device)
+                    seconds.append(took[0] / worth)
+                    cpu.append(took[1] / worth)
         except RuntimeError as error:  # out of memory belongs in the table
             row["error"] = str(error).strip().splitlines()[0][:200]
             self.keep(row)
             return None
         median = statistics.median(seconds)
         row |= {"seconds": median, "fastest": min(seconds), "slowest": max(seconds)}
-        row |= {"repeats": len(seconds), "images_per_second": images / median}
+        row |= {"cpu_seconds": statistics.median(cpu), "repeats": len(seconds)}
+        row["images_per_second"] = images / median
         if flops is not None:
             row |= {"gflop": flops / worth / 1e9, "tflops": flops / worth / median / 1e12}
             if precision in self.rates:
@@ -378,7 +378,9 @@ def _measure_training(
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, side, side), generator=rng, dtype=torch.uint8)
     steps = bench.options.train_steps
-    warm_up = 20 if getattr(module, "r1_every", 1) > 1 else 5
+    warm_up = 1
+    if bench.device == "cuda":  # until kernels are chosen, and every kind of step is recorded
+        warm_up = 20 if getattr(module, "r1_every", 1) > 1 else 5
 
     if time.monotonic() > bench.deadline:
         print(f"{what} {variant} {precision}: left out, --limit has passed", flush=True)
@@ -395,7 +397,8 @@ def _measure_training(
         bench.keep(row | {"error": str(error).strip().splitlines()[0][:200]})
         return
     seconds = clock.seconds / steps
-    row |= {"seconds": seconds, "repeats": steps, "images_per_second": count / seconds}
+    row |= {"seconds": seconds, "cpu_seconds": clock.cpu / steps, "repeats": steps}
+    row["images_per_second"] = count / seconds
     if bench.device == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated() / GIB
     bench.keep(row)

@@ -50,6 +50,7 @@ TABLE = "evaluate_missing=false"
         (["evaluate.py", "--version"], TORCH),
         (["train.py", "experiment=domain_guided", "--cfg", "job"], TORCH),
         (["evaluate.py", "task=manipulation", "--cfg", "job"], TORCH),
+        (["checkpoints", "list"], TORCH),
         (["evaluate.py", "table=table1_methods", TABLE], LIGHTNING | {"matplotlib", "wandb"}),
         (["evaluate.py", "table=table2_editing", "scale=full", TABLE], LIGHTNING),
         (["evaluate.py", "table=fig10_lambda_dom", TABLE], LIGHTNING),

@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, MissingWeightsError
 
@@ -249,6 +247,8 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
         if not local.is_file():
             raise MissingWeightsError(_missing(entry, f"{local} (from {key}) is no file", key=key))
         return local
+    import torch  # to list what there is does not need it
+
     folders = (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints")
     for folder in folders:
         candidate = folder / entry.filename
