@@ -286,3 +286,33 @@ def test_unusable_places_are_named(tmp_path):
 def test_wrong_splits_name_their_key(photos, split, error, key):
     with pytest.raises(error, match=key):
         make(photos, split=split)
+
+
+def test_folders_may_be_classes(tmp_path):
+    root = tmp_path / "photos"
+    for i in range(8):
+        file = root / ("cats" if i < 5 else "dogs/big") / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(i))
+    split = {"kind": "seed", "train": 4, "test": 2, "seed": 0}
+    domain = make(root, split=split, classes=True)
+    assert domain.classes == ("cats", "dogs")
+    for part in (domain.train, domain.val, domain.test):
+        for item in (part[i] for i in range(len(part))):
+            assert item["class"] == item["name"].startswith("dogs")
+    plain = make(root, split=split)
+    assert plain.classes == () and "class" not in plain.train[0]
+    assert plain.fingerprint != domain.fingerprint
+    (root / "dogs" / "big").rename(root / "ants")
+    assert make(root, split=split, classes=True).classes == ("ants", "cats")
+    for files, message in (
+        (["a/1.png", "a/2.png"], "one folder of images"),
+        (["a/1.png", "b/2.png", "3.png"], "images beside its folders"),
+        (["00000/1.png", "00001/2.png"], "numbered folders"),
+    ):
+        other = tmp_path / message
+        for k, name in enumerate(files):
+            (other / name).parent.mkdir(parents=True, exist_ok=True)
+            (other / name).write_bytes(picture(k))
+        with pytest.raises(DataError, match=f"{message}.*data.classes"):
+            make(other, split={"kind": "order"}, val=None, classes=True)

@@ -18,24 +18,26 @@ TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
 
 
-def make(*, multi_w=False, **settings):
-    generator = tiny_generator(multi_w=multi_w)
+def make(*, multi_w=False, c_dim=0, **settings):
+    generator = tiny_generator(multi_w=multi_w, c_dim=c_dim)
     encoder = tiny_encoder()
     encoder.set_offset(generator.w_avg)
     defaults = dict(lr=1e-3, betas=(0.9, 0.99), schedule=Constant(), seed=3)
     return ConventionalTraining(generator=generator, encoder=encoder, **(defaults | settings))
 
 
-@pytest.mark.parametrize("multi_w", [False, True])
-def test_it_is_the_equation(multi_w):
-    record = fit(make(multi_w=multi_w), image_batches(count=2), precision="64-true")
+@pytest.mark.parametrize(("multi_w", "c_dim"), [(False, 0), (True, 0), (True, 3)])
+def test_it_is_the_equation(multi_w, c_dim):
+    networks = dict(multi_w=multi_w, c_dim=c_dim)
+    record = fit(make(**networks), image_batches(count=2), precision="64-true")
 
-    reference = make(multi_w=multi_w).double()
+    reference = make(**networks).double()
     g, e = reference.generator, reference.encoder.train()
     rng = random_stream(purpose="synthetic images", seed=3, nimg=0)
     z = torch.randn(BATCH, g.z_dim, generator=rng).double()
+    classes = torch.randint(0, 3, (BATCH,), generator=rng) if c_dim else torch.arange(BATCH) % 3
     with torch.no_grad():
-        w = g.mapping(z)
+        w = g.mapping(z, torch.eye(3, dtype=torch.float64)[classes])
         x = g.synthesis(w, noise="const")
     guess = e(x)
     loss = sum(((w[n] - guess[n]) ** 2).sum() / w[n].numel() for n in range(BATCH)) / BATCH

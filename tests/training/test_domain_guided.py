@@ -1,5 +1,6 @@
 """Eq. 2 and 3: each step's loss and gradients against formulas written out in float64."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from .equations import (
     discriminator_loss,
     encoder_loss,
     gradients,
+    penalty,
     pixels,
     preset,
 )
 from .tiny import (
     fit,
     image_batches,
+    labels_like,
     tiny_discriminator,
     tiny_encoder,
     tiny_features,
@@ -41,7 +44,9 @@ def make(**settings):
     encoder.set_offset(generator.w_avg)
     return DomainGuidedTraining(
         generator=generator,
-        discriminator=tiny_discriminator(mbstd_channels=settings.pop("mbstd_channels", 0)),
+        discriminator=tiny_discriminator(
+            mbstd_channels=settings.pop("mbstd_channels", 0), c_dim=settings.pop("c_dim", 0)
+        ),
         encoder=encoder,
         perceptual=tiny_features(),
         **settings,
@@ -75,6 +80,36 @@ def test_both_steps_are_the_equations(name, kind):
     torch.testing.assert_close(output["loss/encoder"], loss_e.detach(), **TIGHT)
     torch.testing.assert_close(output["loss/discriminator"], loss_d.detach(), **TIGHT)
     torch.testing.assert_close(record.gradients[0], of_e, **TIGHT)
+    torch.testing.assert_close(record.gradients[1], of_d, **TIGHT)
+
+
+@pytest.mark.parametrize("name", ["paper", "authors_code"])
+def test_a_conditional_d_is_shown_the_class_of_each_image(name):
+    """Both steps are those of D with its labels bound, as an unconditional one."""
+    settings = settings_of(name)
+    batches = image_batches(size=BATCH)
+    record = fit(make(**settings, c_dim=3), batches, precision="64-true")
+    reference = make(**settings, c_dim=3).double()
+    x, d = pixels(batches[0]), reference.discriminator
+    bound = SimpleNamespace(
+        generator=reference.generator,
+        encoder=reference.encoder,
+        perceptual=reference.perceptual,
+        discriminator=lambda images: d(images, labels_like(x, 3)),
+    )
+    d.requires_grad_(True)
+    weights = dict(lambda_vgg=0.3, lambda_adv=settings["lambda_adv"], kind="logistic")
+    loss_e, y = encoder_loss(bound, x, **weights)
+    of_e = gradients(loss_e, reference.encoder, "encoder")
+    if name == "authors_code":
+        adam_first_step(reference.encoder, of_e, "encoder", lr=settings["lr"])
+        y = reference.generator.synthesis(reference.encoder(x), noise="const").detach()
+    loss_d = discriminator_loss(bound, x, y, gamma=0, kind="logistic")
+    for image, c in zip(x.split(1), labels_like(x, 3).split(1), strict=True):
+        loss_d = loss_d + 10.0 / 2 * penalty(lambda one, c=c: d(one, c), image) / BATCH
+    torch.testing.assert_close(record.outputs[0]["loss/encoder"], loss_e.detach(), **TIGHT)
+    torch.testing.assert_close(record.gradients[0], of_e, **TIGHT)
+    of_d = gradients(loss_d, d, "discriminator")
     torch.testing.assert_close(record.gradients[1], of_d, **TIGHT)
 
 

@@ -10,7 +10,7 @@ from idinvert.training.clock import random_stream
 from idinvert.training.latents import draw_latents, mixed_codes
 
 from .equations import gradients, log_one_plus_exp, penalty, pixels
-from .tiny import fit, gan_training, image_batches, tiny_generator
+from .tiny import fit, gan_training, image_batches, labels_like, tiny_generator
 
 TIGHT = dict(rtol=1e-9, atol=1e-12)
 BATCH = 4
@@ -28,23 +28,29 @@ def fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]:
 def _fakes_of(generator: Any, *, nimg: int, count: int) -> tuple[Tensor, Tensor]:
     rng = random_stream(purpose="gan", seed=9, nimg=nimg)
     z = torch.randn(2 * count, generator.z_dim, generator=rng)
-    w = generator.mapping(z)[:count]
+    labels = labels_like(z[:count], generator.c_dim).repeat(2, 1)
+    w = generator.mapping(z, labels)[:count]
     torch.rand(count, generator=rng)  # coins
     torch.randint(1, generator.num_layers, (count,), generator=rng)  # crossover layers
     return w, generator.synthesis(w, noise="random", rng=rng)
 
 
-@pytest.mark.parametrize("multi_w", [False, True])
-def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(multi_w):
+@pytest.mark.parametrize(("multi_w", "c_dim"), [(False, 0), (True, 0), (True, 3)])
+def test_a_step_is_the_non_saturating_loss_with_r1_both_against_the_networks_before_it(
+    multi_w, c_dim
+):
     batches = image_batches(size=BATCH)
     x = pixels(batches[0])
-    reference = gan_training(multi_w=multi_w).double()
+    networks = dict(multi_w=multi_w, c_dim=c_dim)
+    reference = gan_training(**networks).double()
     _, fakes = fakes_of(reference.generator, nimg=0, count=BATCH)
-    record = fit(gan_training(multi_w=multi_w), batches, precision="64-true")
-    d = reference.discriminator
-    loss_g = log_one_plus_exp(-d(fakes)).mean()
-    adversarial = log_one_plus_exp(d(fakes.detach())).mean() + log_one_plus_exp(-d(x)).mean()
-    paid = penalty(d, x)
+    record = fit(gan_training(**networks), batches, precision="64-true")
+    d, labels = reference.discriminator, labels_like(x, c_dim)
+    loss_g = log_one_plus_exp(-d(fakes, labels)).mean()
+    on_fakes, on_reals = d(fakes.detach(), labels), d(x, labels)
+    adversarial = log_one_plus_exp(on_fakes).mean() + log_one_plus_exp(-on_reals).mean()
+    each = zip(x.split(1), labels.split(1), strict=True)
+    paid = sum(penalty(lambda one, c=c: d(one, c), image) for image, c in each) / BATCH
     (output,) = record.outputs
     torch.testing.assert_close(output["loss/generator"], loss_g.detach(), **TIGHT)
     torch.testing.assert_close(output["loss/discriminator"], adversarial.detach(), **TIGHT)

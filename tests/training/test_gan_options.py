@@ -135,13 +135,14 @@ def test_adam_of_g_is_corrected_for_the_lazy_penalty(make):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("kind", ["stylegan2", "stylegan"])
-def test_a_step_in_parts_is_the_step(make, kind, count):
+@pytest.mark.parametrize(("kind", "c_dim"), [("stylegan2", 0), ("stylegan2", 3), ("stylegan", 0)])
+def test_a_step_in_parts_is_the_step(make, kind, c_dim, count):
     batches = image_batches(count=3, size=BATCH)
     records, modules, sizes = [], [], []
     for accumulate in (1, count):
         ada = adaptive(p=0.3, target=0.1, ramp_nimg=100, every=2)
-        module = make(kind=kind, accumulate=accumulate, augment=ada, r1_every=2, **PATHS)
+        networks = dict(kind=kind, c_dim=c_dim)
+        module = make(**networks, accumulate=accumulate, augment=ada, r1_every=2, **PATHS)
         module.discriminator.register_forward_hook(
             lambda _, inputs, output, n=accumulate: sizes.append((n, len(inputs[0])))
         )

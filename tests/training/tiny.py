@@ -111,6 +111,11 @@ def attribute_training(**settings):
     return AttributeTraining(network=network, **(defaults | settings))
 
 
+def labels_like(x, c_dim):
+    """One-hot rows of the classes of `image_batches`, in float64; empty rows without classes."""
+    return torch.eye(3, dtype=torch.float64)[torch.arange(len(x)) % 3][:, :c_dim]
+
+
 def labelled_batches(*, count=1, size=4):
     """Batches of noise with labels for `attribute_training`."""
     rng = torch.Generator().manual_seed(1)
@@ -176,10 +181,13 @@ def fit(module, batches, *, precision="32-true", callbacks=()):
 
 
 def image_batches(*, count=1, size=4, seed=5):
-    """Batches of uint8 noise, ``count`` of ``size`` images."""
+    """Batches of uint8 noise, ``count`` of ``size`` images, of three classes in turn."""
     rng = torch.Generator().manual_seed(seed)
     shape = (size, 3, RESOLUTION, RESOLUTION)
     return [
-        {"image": torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)}
+        {
+            "image": torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8),
+            "class": torch.arange(size) % 3,
+        }
         for _ in range(count)
     ]
