@@ -1,0 +1,175 @@
+"""The paper's claims, judged by the rule of experiments/CLAIMS.md: prints that page's tables.
+
+python experiments/claims/judge.py
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+HERE = Path(__file__).parent
+
+MIDPOINTS = ("interpolation", 1)
+EDITS = ("manipulation", None)
+REBUILT = ("reconstruction", None)
+GUIDED, CONVENTIONAL, NO_OFFSET, IN_DOMAIN, I2S = (
+    ("domain_guided", "w_avg", "encoder"),
+    ("conventional", "w_avg", "encoder"),
+    ("domain_guided", "none", "encoder"),
+    ("domain_guided", "w_avg", "in_domain"),
+    ("gan", None, "image2stylegan"),
+)
+"""A method: the objective that trained its encoder (of G where there is none), offset, inversion."""
+DIGITS = {"mse": 4, "ssim": 3, "moved": 3, "leaked": 3, "code_radius_beyond": 3}
+NAMES = {"mse": "MSE", "ssim": "SSIM", "swd": "SWD"} | {
+    "code_radius_beyond": "share of codes beyond the furthest native sample"
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one method is ahead of another by one quantity.
+
+    Attributes:
+        words: The claim; empty where it goes on from the line above.
+        where: In the paper.
+        task: The task that measures it, and its steps.
+        metric: The record's name of the quantity.
+        better: The direction that is claimed: -1 smaller, 1 larger.
+        first: The method that is claimed to be ahead.
+        second: The other one.
+    """
+
+    words: str
+    where: str
+    task: tuple[str, int | None]
+    metric: str
+    better: int
+    first: tuple[str, str | None, str]
+    second: tuple[str, str | None, str]
+
+
+CLAIMS = [
+    Claim(words, where, task, metric, better, first, second)
+    for words, where, task, first, second, metrics in (
+        ("the domain-guided encoder reconstructs better than the conventional one", "Table 1", REBUILT, GUIDED, CONVENTIONAL, {"mse": -1, "ssim": 1}),
+        ("and its images are closer to real ones", "Table 1", REBUILT, GUIDED, CONVENTIONAL, {"fd_attributes": -1, "swd": -1}),
+        ("in-domain inversion reconstructs better than its encoder", "Table 1", REBUILT, IN_DOMAIN, GUIDED, {"mse": -1, "ssim": 1}),
+        ("Image2StyleGAN has the lowest pixel error", "Table 1", REBUILT, I2S, IN_DOMAIN, {"mse": -1}),
+        ("but in-domain reconstructions are closer to real images than Image2StyleGAN's", "Table 1", REBUILT, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
+        ("in-domain interpolations are closer to real images, α = 1/2", "Table 2", MIDPOINTS, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
+        ("in-domain manipulations are closer to real images", "Table 2", EDITS, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
+        ("in-domain codes can be edited: the attribute moves", "Sec. 4.3", EDITS, IN_DOMAIN, I2S, {"moved": 1}),
+        ("and the others stay", "Sec. 4.3", EDITS, IN_DOMAIN, I2S, {"leaked": -1}),
+        ("in-domain codes lie in the domain, Image2StyleGAN's do not", "Sec. 3", REBUILT, IN_DOMAIN, I2S, {"code_radius_beyond": -1, "code_distance": -1}),
+        ("the mean code helps the encoder (Eq. 6)", "Table 4", REBUILT, GUIDED, NO_OFFSET, {"mse": -1, "fd_attributes": -1}),
+    )  # fmt: skip
+    for metric, better in metrics.items()
+]
+
+
+def find(records: Sequence[Record], claim: Claim, method: tuple[Any, ...]) -> dict[Any, Record]:
+    """The records of a method for a claim, by G and by the seed of its encoder."""
+    found = {}
+    for record in records:
+        choices = record["choices"]
+        latent, task = choices.get("latent") or {}, choices.get("task") or {}
+        of = (choices["objective"]["name"], latent.get("offset"), choices["inversion"]["name"])
+        steps = task.get("steps") if record["task"] == "interpolation" else None
+        if of == method and (record["task"], steps) == claim.task:
+            found[record["checkpoints"]["generator"], record["seed"]] = record
+    return found
+
+
+def pairs(records: Sequence[Record], claim: Claim) -> Iterator[tuple[Record, Record]]:
+    """The first method's records, each with the second's of the same G, and of the same seed."""
+    first, second = find(records, claim, claim.first), find(records, claim, claim.second)
+    without_encoder = {g: r for (g, _), r in second.items() if "encoder" not in r["checkpoints"]}
+    without_encoder |= {g: r for (g, _), r in first.items() if "encoder" not in r["checkpoints"]}
+    for generator, seed in sorted({*first, *second}, key=lambda key: key[1]):
+        alone = without_encoder.get(generator)
+        one = first.get((generator, seed)) or alone
+        other = second.get((generator, seed)) or alone
+        if one and other and one is not other:
+            yield one, other
+
+
+def interval(record: Record, metric: str) -> float:
+    """Half the width of the figure's 95 % interval over images."""
+    low, high = record["intervals"][metric]
+    return (high - low) / 2
+
+
+def verdict(found: Sequence[tuple[Record, Record]], claim: Claim) -> str:
+    """What the rule says of a claim's pairs."""
+    signs = []
+    for one, other in found:
+        ahead = claim.better * (one["metrics"][claim.metric] - other["metrics"][claim.metric])
+        half = math.hypot(interval(one, claim.metric), interval(other, claim.metric))
+        signs.append(0 if abs(ahead) <= half else math.copysign(1, ahead))
+    if len(signs) >= 3 and len(set(signs)) == 1 and signs[0]:
+        return "shown" if signs[0] > 0 else "refuted"
+    if len(signs) == 1 and signs[0]:
+        return ("supported" if signs[0] > 0 else "contradicted") + ", one seed"
+    counts = (sum(sign > 0 for sign in signs), sum(sign < 0 for sign in signs))
+    if len(signs) == 1 or not any(counts):
+        return "undecided"
+    return f"undecided ({counts[0]} of {len(signs)} for it, {counts[1]} against)"
+
+
+def figures(found: Sequence[Record], metric: str) -> str:
+    """A method's figures, one a pair, or one where all pairs have the same."""
+    texts = [f"{record['metrics'][metric]:.{DIGITS.get(metric, 1)}f}" for record in found]
+    return texts[0] if len({id(record) for record in found}) == 1 else " / ".join(texts)
+
+
+def table(records: Sequence[Record]) -> str:
+    """The claims that the records can judge, as a Markdown table."""
+    lines = ["| claim | where | quantity | first | second | verdict |", "|---|---|---|---|---|---|"]
+    said = ""
+    for claim in CLAIMS:
+        if found := list(pairs(records, claim)):
+            first, second = zip(*found, strict=True)
+            metric = claim.metric
+            quantity = f"{NAMES.get(metric, metric)} {'↑' if claim.better > 0 else '↓'}"
+            native = {one["metrics"].get(f"{metric}_native") for one in first} - {None}
+            if native:
+                quantity += " (native " + " / ".join(f"{x:.{DIGITS.get(metric, 1)}f}" for x in sorted(native)) + ")"
+            new = claim.words != said
+            words, where = (claim.words, claim.where) if new else ("", "")
+            said = claim.words
+            cells = (words, where, quantity, figures(first, metric), figures(second, metric))
+            lines.append(f"| {' | '.join(cells)} | {verdict(found, claim)} |".replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def tables(records: Sequence[Record]) -> dict[str, str]:
+    """A table for each domain and set of encoders, by its name."""
+    judged = [record for record in records if record["data"]["split"] == "test"]
+    return {name: table(chosen) for name, chosen in groups(judged)}
+
+
+def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """The records of each table: the first G of a domain with all its encoders, and all its Gs."""
+    for domain in dict.fromkeys(record["data"]["name"] for record in records):
+        of_domain = [record for record in records if record["data"]["name"] == domain]
+        generators = list(dict.fromkeys(r["checkpoints"]["generator"] for r in of_domain))
+        own = {(g, i) for i, g in enumerate(generators)}
+        yield domain, [r for r in of_domain if r["checkpoints"]["generator"] == generators[0]]
+        if len(generators) > 1:  # the encoder of seed i is that of the G of seed i
+            yield f"{domain}, {len(generators)} generators", [
+                record
+                for record in of_domain
+                if (record["checkpoints"]["generator"], record["seed"]) in own
+                or "encoder" not in record["checkpoints"]
+            ]
+
+
+if __name__ == "__main__":
+    lines = (HERE / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    for name, text in tables([json.loads(line) for line in lines]).items():
+        print(f"{name}\n\n{text}\n")
