@@ -9,7 +9,7 @@ import torch
 
 import idinvert.evaluation
 from idinvert.editing.diffusion import DiffusionInverter
-from idinvert.errors import DataError
+from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.diffusion import diffuse
 from idinvert.evaluation.interpolation import interpolate
 from idinvert.evaluation.manipulation import manipulate
@@ -124,3 +124,15 @@ def test_how_many_are_compared():
     assert compared(5000, there=5000, reference="same") == (5000, None)
     assert compared(500, there=5000, reference="same") == (500, (500, 1000))
     assert compared(1, there=1, reference="disjoint") == (0, None)
+
+
+def test_a_distance_of_single_images_is_refused(subject, domain):
+    def made(name, reference):
+        metric = {"names": [name], "lpips_path": None}
+        images = replace(domain, test=Smooth(3))
+        return reconstruct(subject(domain=images, n=3, reference=reference, metric=metric))
+
+    for name in ("fd_attributes", "kd_attributes"):
+        with pytest.raises(ConfigError, match=f"asks for {name}, but 3 images .* too few"):
+            made(name, "disjoint")
+    assert made("swd", "disjoint") and made("fd_attributes", "same")

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
+from idinvert.data.convert import to_uint8
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import samples as task
-from idinvert.evaluation.samples import sample, sampled
+from idinvert.evaluation.samples import inputs_of, sample, sampled
 from idinvert.metrics.swd import swd
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from tests.evaluation.conftest import grid_size, only
@@ -71,6 +72,20 @@ def test_the_set_is_measured_against_the_first_images(subject, by_hand, networks
     assert "seed 3, ψ = 0.7" in record.protocol["swd"]
     assert grid_size(tmp_path / "pictures.png")[0] == 5
     assert (tmp_path / "pictures.pdf").is_file()
+
+
+def test_midpoints_are_of_the_means_of_two_samples_codes(noisy, subject, tmp_path):
+    codes, noise = inputs_of(noisy, torch.arange(6), seed=4)
+    images = noisy.synthesis((codes[::2] + codes[1::2]) / 2, noise=[maps[::2] for maps in noise])
+    found = sampled(noisy, torch.arange(3), seed=4, midpoints=True)
+    assert (found.int() - to_uint8(images).int()).abs().max() <= 1
+    plain, means = (
+        only(sample(subject(out=tmp_path / str(each)), shown=0, midpoints=each))
+        for each in (False, True)
+    )
+    assert plain.metrics["swd"] != means.metrics["swd"]
+    assert "midpoints" not in plain.choices["task"] and means.choices["task"]["midpoints"]
+    assert "samples 2i and 2i + 1" in means.protocol["swd"]
 
 
 def test_samples_that_are_there_are_kept(subject, tmp_path, monkeypatch):

@@ -27,11 +27,16 @@ from idinvert.inversion.initialization import image_rng, mapped
 from idinvert.results.record import Record
 
 PROTOCOL = "n samples (seed {seed}, ψ = {truncation:g}, noise drawn)"
+MIDPOINTS = "; image i is of the mean of the codes of samples 2i and 2i + 1"
 COLUMNS = 8
 
 
 def sample(
-    context: EvaluationContext, *, truncation: float = 1.0, shown: Count = 32
+    context: EvaluationContext,
+    *,
+    truncation: float = 1.0,
+    midpoints: bool = False,
+    shown: Count = 32,
 ) -> list[Record]:
     """Draw as many images from G as there are real ones, and compare the two sets.
 
@@ -41,6 +46,8 @@ def sample(
     Args:
         context: its seed is that of codes and noise.
         truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
+        midpoints: images of the means of two samples' codes: what an interpolation at α = 1/2 of
+            codes that no inversion has spoilt would give (the ceiling of Table 2's).
         shown: samples in the picture.
 
     Raises:
@@ -56,12 +63,13 @@ def sample(
     require_set_metrics(context, task="samples")
     prepare(context.dataset, range(min(2 * context.count, len(context.dataset))))  # type: ignore[arg-type]
     options = {"truncation": float(truncation), "seed": seed}
-    with context.task_folder("samples", truncation=truncation, seed=seed) as out:
+    options |= {"midpoints": True} if midpoints else {}
+    with context.task_folder("samples", **options) as out:
         device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device
         generator = context.generator.to(device).eval()
 
         def drawn(index: Tensor) -> Tensor:
-            return sampled(generator, index, truncation=truncation, seed=seed)
+            return sampled(generator, index, **options)
 
         chunks = spans(context.count, size=context.batch_size)
         paths = make_outputs(
@@ -79,7 +87,7 @@ def sample(
             write_sheet(Sheet(rows=[list(row) for row in images.split(COLUMNS)]), out)
         record = context.record(
             "samples",
-            measured.with_detail(PROTOCOL.format(**options)),
+            measured.with_detail(PROTOCOL.format(**options) + MIDPOINTS * midpoints),
             n=context.count,
             device=device_in_words(device),
             options=options,
@@ -90,8 +98,17 @@ def sample(
 
 
 @torch.no_grad()
-def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int = 0) -> Tensor:
+def sampled(
+    generator: Any,
+    index: Tensor,
+    *,
+    truncation: float = 1.0,
+    seed: int = 0,
+    midpoints: bool = False,
+) -> Tensor:
     """Samples of G by number, int64 [m], the same in any company; `seed` is of codes and noise.
+
+    With `midpoints`, image i is of the mean of the codes of samples 2i and 2i + 1.
 
     Returns:
         uint8 [m, 3, R, R], on the CPU.
@@ -99,7 +116,11 @@ def sampled(generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int
     Raises:
         ConfigError: G is conditional.
     """
-    codes, noise = inputs_of(generator, index, truncation=truncation, seed=seed)
+    first = 2 * index if midpoints else index
+    codes, noise = inputs_of(generator, first, truncation=truncation, seed=seed)
+    if midpoints:
+        second, _ = inputs_of(generator, first + 1, truncation=truncation, seed=seed)
+        codes = (codes + second) / 2
     return to_uint8(generator.synthesis(codes, noise=noise).float(), finite="the generator").cpu()
 
 

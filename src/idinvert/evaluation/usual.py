@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import Dataset
 
-from idinvert.errors import DataError, Note
+from idinvert.errors import ConfigError, DataError, Note
 from idinvert.evaluation.chunk_store import limit
 from idinvert.inversion.inversion import gives_state
 from idinvert.metrics.laplacian import pyramid_resolutions
@@ -44,8 +44,17 @@ def not_measured(context: "EvaluationContext") -> dict[str, str]:
 
     Returns:
         Name to reason; empty where ``metric.names`` was asked for.
+
+    Raises:
+        ConfigError: ``metric.names`` asks for a distance of sets of which one has a single image.
     """
     if "metric.names" not in context.config.get("usual", ()):
+        for name in context.config["metric"]["names"]:
+            if _of_sets(name) and (reason := _too_few(name, context)):
+                raise ConfigError(
+                    f"metric.names asks for {name}, but {reason}: change n or the split's size "
+                    "(data), or reference=same, or leave this metric out"
+                )
         return {}
     reasons = {name: _why_not(name, context) for name in context.config["metric"]["names"]}
     found = {name: reason for name, reason in reasons.items() if reason}
@@ -57,7 +66,7 @@ def not_measured(context: "EvaluationContext") -> dict[str, str]:
 
 def _why_not(name: str, context: "EvaluationContext") -> str:
     """The reason, or nothing."""
-    if name in (SECONDS, *ALWAYS) or name.startswith("lpips_"):
+    if name == SECONDS or name in ALWAYS or name.startswith("lpips_"):
         return ""
     if name in OF_CODES:
         return _why_not_codes(name, context)
@@ -76,6 +85,16 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
             pyramid_resolutions(resolution)
         except DataError as error:
             return str(error)
+    return _too_few(name, context)
+
+
+def _of_sets(name: str) -> bool:
+    """Whether a metric compares sets of images."""
+    return not (name in (*ALWAYS, *ELSEWHERE) or name.startswith("lpips_"))
+
+
+def _too_few(name: str, context: "EvaluationContext") -> str:
+    """Why a distance of sets cannot be had of so few images, or nothing."""
     there, least = len(context.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
     half = there // 2 if context.reference == "disjoint" else there
     if min(context.count, half) < least:
