@@ -25,9 +25,9 @@ from idinvert.checkpoints.registry import (
     Entry,
     cache_folder,
     digest_in_words,
+    require_digest,
     size_in_words,
 )
-from idinvert.data.content import file_hash
 from idinvert.data.progress import Progress
 from idinvert.durable import move, write
 from idinvert.errors import CheckpointError, MissingWeightsError
@@ -36,6 +36,7 @@ from idinvert.untrusted import read_json, regular
 MIRROR = "IDINVERT_MIRROR"
 """Addresses of folders that hold the same files by their names, asked before the publisher."""
 
+_AGAIN = "fetch it anew (--from FILE for a local copy)"
 _CHUNK = 1 << 20  # bytes
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers that may be another one next time."""
@@ -82,7 +83,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
     entry = entry_of(name)
     target = cache_folder() / entry.filename
     if target.is_file() and source is None:
-        _require_digest(target, entry, of="the file in the cache", advice="Delete it")
+        require_digest(target, entry, advice=f"It lies in the cache: delete it and {_AGAIN}")
         return target
     partial = target.with_name(f"{target.name}.partial")
     try:
@@ -92,7 +93,11 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
             shutil.copyfile(_local(entry, Path(source).expanduser()), partial)
         else:
             _from_addresses(entry, partial, attempts=attempts)
-        _require_digest(partial, entry, of="what came", advice="It was deleted", delete=True)
+        try:
+            require_digest(partial, entry, advice=f"It was deleted: {_AGAIN}")
+        except CheckpointError:
+            partial.unlink(missing_ok=True)
+            raise
         move(partial, target)
     except OSError as error:
         raise MissingWeightsError(
@@ -136,20 +141,6 @@ def _local(entry: Entry, source: Path) -> Path:
             f"folder that holds {entry.filename}"
         )
     return file
-
-
-def _require_digest(
-    path: Path, entry: Entry, *, of: str, advice: str, delete: bool = False
-) -> None:
-    found = file_hash(path)
-    if found.startswith(entry.sha256):
-        return
-    if delete:
-        path.unlink(missing_ok=True)
-    raise CheckpointError(
-        f"{path}: {of} has sha256 {found[:16]}…, expected {entry.sha256[:16]}…; it is damaged or "
-        f"another file than {entry.name}. {advice} and fetch it anew (--from FILE for a local copy)"
-    )
 
 
 class DownloadError(MissingWeightsError):

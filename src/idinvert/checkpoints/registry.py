@@ -253,24 +253,24 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
     for folder in folders:
         candidate = folder / entry.filename
         if candidate.is_file():
-            verify(candidate, entry=entry, key=key)
+            again = f"Delete it and fetch it anew from {entry.url}"
+            require_digest(candidate, entry, advice=f"{again}, or set {key} to a local file")
             return candidate
     tried = " or ".join(str(folder) for folder in folders)
     raise MissingWeightsError(_missing(entry, f"{entry.filename} is not in {tried}", key=key))
 
 
-def verify(path: Path, *, entry: Entry, key: str) -> None:
+def require_digest(path: Path, entry: Entry, *, advice: str) -> None:
     """Compare a file's sha256 with the digits that are known, if any are.
 
     Raises:
-        CheckpointError: They differ.
+        CheckpointError: They differ; the advice is what to do.
     """
     found = file_hash(path)
     if not found.startswith(entry.sha256):  # of no digits, any file is the right one
         raise CheckpointError(
-            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file "
-            f"is damaged or another one. Delete it and fetch it anew from {entry.url}, or set "
-            f"{key} to a local file"
+            f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file is "
+            f"damaged or another one than {entry.name}. {advice}"
         )
 
 

@@ -110,7 +110,6 @@ def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | No
     if source == "inverted":
         require_codes(context, task="dissection")
         domain = masked_images(context)
-        require_codes(context, task="dissection")
         images = split_of(domain, context.split)
         found = invert_images(context)
         if found is None:

@@ -131,21 +131,11 @@ class ProjectorInverter(Descent, Method):
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
-        return {
-            "method": self.name,
-            **super().settings,
-            "lambda_pixel": self.lambda_pixel,
-            "lambda_vgg": self.lambda_vgg,
-            "lambda_noise": self.lambda_noise,
-            "init": self.init,
-            "space": self.space or "native",
-            "noise": self.noise,
-            "noise_factor": self.noise_factor,
-            "noise_ramp": self.noise_ramp,
-            "samples": self.samples,
-            "samples_seed": self.samples_seed,
-            **seed_of(self.seed, drawn=drawn),
-        }
+        named = ("lambda_pixel", "lambda_vgg", "lambda_noise", "init", "space", "noise")
+        named = (*named, "noise_factor", "noise_ramp", "samples", "samples_seed")
+        found = {"method": self.name, **super().settings}
+        found |= {name: getattr(self, name) for name in named}
+        return found | {"space": self.space or "native"} | seed_of(self.seed, drawn=drawn)
 
     def check(self, generator: Any) -> None:
         """Refuse a generator without the space that moves."""
