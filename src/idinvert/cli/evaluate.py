@@ -26,6 +26,7 @@ from idinvert.cli.wandb_reporting import (
     track_evaluation,
     track_table,
 )
+from idinvert.config import run_folder
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import (
     digest_of,
@@ -34,13 +35,6 @@ from idinvert.config.identity import (
     has_no_effect,
 )
 from idinvert.config.instantiate import bind, check_signatures, targets
-from idinvert.config.run_folder import (
-    find_run,
-    is_first_process,
-    read_config,
-    read_contents,
-    require_file,
-)
 from idinvert.config.words import from_shell
 from idinvert.data.content import computed_anew, content_hash, file_hash
 from idinvert.data.domain import ids_of
@@ -117,13 +111,13 @@ def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     if config["run"] is None or not moved:
         return
     try:
-        folder = find_run(config["run"], outputs=config["system"]["outputs"])
+        folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
     except ConfigError:
         return  # a shipped one, which reads no files of the user's
-    stored = read_config(folder, classes=config["classes"])
-    before = read_contents(folder) or {}
+    stored = run_folder.read_config(folder, classes=config["classes"])
+    before = run_folder.read_contents(folder) or {}
     for top in moved:
-        require_file(stored, f"{top}.path", run=config["run"])
+        run_folder.require_file(stored, f"{top}.path", run=config["run"])
         path = config[top]["path"]
         here = config[top]
         now = open_data(here).fingerprint if top == "data" else generator_hash(here)
@@ -169,7 +163,7 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         dataclasses.replace(record, evaluation=identity)
         for record in bind(config["task"], key="task")(context)
     ]
-    for record in records if is_first_process() else ():  # some tasks are every rank's
+    for record in records if run_folder.is_first_process() else ():  # some tasks are every rank's
         append(records_path(config), record)
     track_evaluation(config, records, context.results, evaluation=identity)
     return records
@@ -363,7 +357,7 @@ def _rows_hash(config: dict[str, Any]) -> str | None:
     """The losses that a run has logged so far."""
     if config["run"] is None:
         return None
-    folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
     return file_hash(folder / "metrics.jsonl")
 
 

@@ -17,20 +17,9 @@ from idinvert.cli.run_defaults import stored_config, with_trained_generator
 from idinvert.cli.run_log import kept_in, print_tree
 from idinvert.cli.slurm import queue_again, requeued_on_signal
 from idinvert.cli.wandb_reporting import check_account, track_training
+from idinvert.config import run_folder
 from idinvert.config.compose import usual_targets
 from idinvert.config.instantiate import build, check_signatures, named_words, own_targets
-from idinvert.config.run_folder import (
-    MAY_MOVE,
-    find_run,
-    first_command,
-    is_first_process,
-    locked,
-    read_contents,
-    require_file,
-    take_keys,
-    write_config,
-    write_contents,
-)
 from idinvert.data.datamodule import ImageDataModule, permutation
 from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError, DivergenceError, OutputError, as_typed
@@ -94,14 +83,14 @@ def _train(
     accelerate(parts.module, config)
     folder = Path(config["system"]["outputs"]) / parts.experiment / parts.identity
     if config["run"] is not None:
-        folder = find_run(config["run"], outputs=config["system"]["outputs"])
+        folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
         stored = stored_config(folder, classes=config["classes"])
         _require_same_statistics(parts, stored=stored)
         require_same_contents(config, parts.contents, folder=folder, stored=stored)
-    with locked(folder):
-        if is_first_process():
-            write_config(folder, config | NOT_STORED, command=command())
-            write_contents(folder, parts.contents)
+    with run_folder.locked(folder):
+        if run_folder.is_first_process():
+            run_folder.write_config(folder, config | NOT_STORED, command=command())
+            run_folder.write_contents(folder, parts.contents)
         with kept_in(folder):
             stopped_by = _fit(parts, folder=folder)
     return folder, stopped_by
@@ -188,7 +177,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
 def _checkpoint_of(folder: Path) -> Path | None:
     """What a run goes on from; damaged checkpoints are said aloud and renamed."""
     checkpoint, damaged = undamaged_checkpoint(folder)
-    for path in damaged if is_first_process() else ():
+    for path in damaged if run_folder.is_first_process() else ():
         print(
             f"{path} is damaged: training goes on from {checkpoint}. It is kept as "
             f"{path.with_suffix('.damaged').name}.",
@@ -236,7 +225,7 @@ def _require_no_divergence(parts: Parts, *, folder: Path, nimg: int) -> None:
 
 def _report_done(parts: Parts, *, folder: Path, nimg: int) -> None:
     """Says that all images were seen before, by a run that may have been killed at its end."""
-    if is_first_process():
+    if run_folder.is_first_process():
         if not (folder / "metrics.csv").is_file():
             CsvLogger(folder=folder).finalize("success")
         _require_no_divergence(parts, folder=folder, nimg=nimg)
@@ -270,10 +259,10 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     Raises:
         ConfigError: No such run, or a key that would make it another one.
     """
-    folder = find_run(config["run"], outputs=config["system"]["outputs"])
+    folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
     stored = stored_config(folder, classes=config["classes"])
     words = {word for below in given.values() for word in below}
-    moved = words & set(MAY_MOVE)
+    moved = words & set(run_folder.MAY_MOVE)
     others = {top for top, below in given.items() if set(below) - moved}
     refused = sorted(others - set(MAY_CHANGE) | words & set(SCIENCE))
     if refused:
@@ -281,12 +270,12 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
             f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "
             f"Leave that out, or start another run without run=. May change: "
             f"{', '.join(MAY_CHANGE[1:])}; and the places of the same files: "
-            f"{', '.join(MAY_MOVE)}."
+            f"{', '.join(run_folder.MAY_MOVE)}."
         )
     precision, tf32 = stored["trainer"]["precision"], stored["system"].get("tf32", False)
     for key in moved:
-        require_file(stored, key, run=config["run"])
-    take_keys(stored, config, words)
+        run_folder.require_file(stored, key, run=config["run"])
+    run_folder.take_keys(stored, config, words)
     # A whole group (trainer=ddp, system=mine) would set these two as well.
     stored["trainer"]["precision"], stored["system"]["tf32"] = precision, tf32
     return stored | {key: config[key] for key in ("run", "classes")}
@@ -310,7 +299,7 @@ def require_same_contents(
     Raises:
         ConfigError: Names what has changed, and the command that starts another run.
     """
-    before = read_contents(folder) or _contents_of_weights(folder)
+    before = run_folder.read_contents(folder) or _contents_of_weights(folder)
     changed = [key for key in {**before, **contents} if before.get(key) != contents.get(key)]
     if not before or not changed:
         return
@@ -319,7 +308,7 @@ def require_same_contents(
         f"{contents.get(key, 'not there')}{_before(key, config, stored)}"
         for key in changed
     )
-    words = shlex.split(first_command(folder) or "train.py")
+    words = shlex.split(run_folder.first_command(folder) or "train.py")
     for key in ("data", "generator"):  # where this command looks for them
         words = [_place(key, config) if w.startswith(f"{key}.path=") else w for w in words]
     first = shlex.join(words)

@@ -17,14 +17,7 @@ from idinvert.annotations import Count, PositiveInt, Share
 from idinvert.data.progress import Progress
 from idinvert.durable import write, written_whole
 from idinvert.errors import DataError
-from idinvert.evaluation.chunk_store import (
-    Span,
-    has_part,
-    part_path,
-    read_tensor,
-    spans,
-    write_part,
-)
+from idinvert.evaluation import chunk_store
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.pictures import DPI, Entry, to_image, write_contact_sheet
 from idinvert.evaluation.provenance import device_in_words
@@ -91,8 +84,8 @@ def dissect(
     with context.task_folder("dissection", n=count, **made, **networks) as folder:
         half = count // 2
         size = context.batch_size
-        chunks = [*spans(half, size=size), *(
-            (half + a, half + b) for a, b in spans(count - half, size=size)
+        chunks = [*chunk_store.spans(half, size=size), *(
+            (half + a, half + b) for a, b in chunk_store.spans(count - half, size=size)
         )]  # fmt: skip
         identity = {"networks": networks, "dissection": made, "n": count}
         identity |= {} if source == "samples" else {"inversions": context.identity}
@@ -131,7 +124,7 @@ def dissect(
 def _counted(
     subject: Subject,
     layers: Sequence[int],
-    chunks: Sequence[Span],
+    chunks: Sequence[chunk_store.Span],
     *,
     half: int,
     folder: Path,
@@ -146,7 +139,7 @@ def _counted(
     places: dict[str, Any] = {"names": [], "identity": identity, "device": device_in_words(device)}
     at = folder / "part-levels.safetensors"
     with Progress("thresholds of units", half) as line:
-        if not has_part(at, identity=identity, needs=set()):
+        if not chunk_store.has_part(at, identity=identity, needs=set()):
             begin, values = time.monotonic(), dict[int, list[Tensor]]()
             for first, last in [span for span in chunks if span[1] <= half]:
                 seen = subject.look(torch.arange(first, last))
@@ -157,12 +150,12 @@ def _counted(
                     values.setdefault(k, []).append(flat[:, :, where].transpose(0, 1).flatten(1))
                 line.update(last)
             found = {f"levels.{k}": thresholds(torch.cat(v, 1).float()) for k, v in values.items()}
-            write_part(at, found, seconds=time.monotonic() - begin, **places)
-    levels = {k: read_tensor(at, f"levels.{k}") for k in layers}
-    paths = [part_path(folder, *chunk) for chunk in chunks]
+            chunk_store.write_part(at, found, seconds=time.monotonic() - begin, **places)
+    levels = {k: chunk_store.read_tensor(at, f"levels.{k}") for k in layers}
+    paths = [chunk_store.part_path(folder, *chunk) for chunk in chunks]
     with Progress("dissecting", total) as line:
         for (first, last), path in zip(chunks, paths, strict=True):
-            if not has_part(path, identity=identity, needs={"there"}):
+            if not chunk_store.has_part(path, identity=identity, needs={"there"}):
                 begin, seen = time.monotonic(), subject.look(torch.arange(first, last))
                 concepts = subject.shown(seen).to(device)
                 found = {"there": concepts.sum((0, 2, 3)).double()}
@@ -171,7 +164,7 @@ def _counted(
                     both, active = overlaps(state.features, levels[k].to(device), concepts)
                     found |= {f"both.{k}": both, f"active.{k}": active}
                     found[f"peak.{k}"] = state.features.float().amax((2, 3))
-                write_part(path, found, seconds=time.monotonic() - begin, **places)
+                chunk_store.write_part(path, found, seconds=time.monotonic() - begin, **places)
             line.update(last)
     return paths
 
@@ -183,7 +176,7 @@ def _scored(paths: Sequence[Path], layer: int, *, half: int, threshold: str) -> 
     firsts = [int(path.stem.split("-")[1]) for path in paths]
     for side in (False, True):
         some = [path for path, first in zip(paths, firsts, strict=True) if (first >= half) is side]
-        sums.append([sum(read_tensor(path, name) for path in some) for name in names])  # type: ignore[misc]
+        sums.append([sum(chunk_store.read_tensor(path, name) for path in some) for name in names])  # type: ignore[misc]
     chosen = torch.zeros(sums[0][0].shape[1:], dtype=torch.int64)  # [U, K]
     if threshold == "iqr":
         both, active, there, pixels = sums[0]
@@ -194,8 +187,10 @@ def _scored(paths: Sequence[Path], layer: int, *, half: int, threshold: str) -> 
         "iqr": information_quality(both, active, there, pixels=int(pixels)),
     }
     at = {name: each.gather(0, chosen[None])[0] for name, each in scores.items()}  # [U, K]
-    peaks = torch.cat([read_tensor(path, f"peak.{layer}") for path in paths])  # [n, U]
-    levels = read_tensor(paths[0].with_name("part-levels.safetensors"), f"levels.{layer}")
+    peaks = torch.cat([chunk_store.read_tensor(path, f"peak.{layer}") for path in paths])  # [n, U]
+    levels = chunk_store.read_tensor(
+        paths[0].with_name("part-levels.safetensors"), f"levels.{layer}"
+    )
     return {**at, "area": there / pixels, "chosen": chosen, "peaks": peaks, "levels": levels}
 
 
@@ -311,7 +306,7 @@ def _write_page(
     out: Path,
     *,
     shown: int,
-    chunks: Sequence[Span],
+    chunks: Sequence[chunk_store.Span],
 ) -> None:
     """The best units of each layer, with their top images; dimmed where they are not active."""
     best = {

@@ -13,6 +13,7 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
+from idinvert.evaluation import own_edits
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, Noise, invert_images, require_codes
 from idinvert.evaluation.outputs import (
@@ -20,16 +21,6 @@ from idinvert.evaluation.outputs import (
     partners_of,
     require_set_metrics,
     write_csv,
-)
-from idinvert.evaluation.own_edits import (
-    FRAMES,
-    Edit,
-    Row,
-    check_film,
-    of_inversions,
-    pairs_of,
-    pictures_of,
-    write_edits,
 )
 from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
@@ -81,18 +72,19 @@ def interpolate(
     if steps < 1:
         raise ConfigError(f"task.steps is {steps}: expected 1 or more")
     if context.config["images"] is not None:
-        check_film(video)
+        own_edits.check_film(video)
         context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
-        places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=False)
+        places = own_edits.pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=False)
         found = invert_own(context, known)
         if found is None:
             return []
         headers = headers_of(steps)
-        return write_edits(
+        return own_edits.write_edits(
             context, found, _rows(context, found, places, steps=steps, video=video),
             task="interpolation", out=out, video=video, shown=shown, begin=begin,
             headers=headers if known is None else headers[1:-1],
-            options={"steps": steps, "pairs": places}, measured=of_inversions(context, found),
+            options={"steps": steps, "pairs": places},
+            measured=own_edits.of_inversions(context, found),
         )  # fmt: skip
     require_set_metrics(context, task="interpolation")
     partner, within = partners_of(context)
@@ -137,7 +129,7 @@ def _rows(
     *,
     steps: int,
     video: str | None,
-) -> Iterator[Row]:
+) -> Iterator[own_edits.Row]:
     """The pairs of one's own pictures at all weights."""
     names = found.names()
     stems = stems_of(names)
@@ -148,17 +140,19 @@ def _rows(
         for weight, code in zip(inner_steps(steps), codes, strict=True):
             noise = _noise(found, torch.tensor([a]), torch.tensor([b]), torch.tensor([weight]))
             words = f"{weight:.3g}"
-            edits.append(Edit(stem=f"{at}_{words}", caption=words, code=code, noise=noise))
+            edits.append(
+                own_edits.Edit(stem=f"{at}_{words}", caption=words, code=code, noise=noise)
+            )
         films = {}
         if video is not None:
-            weights = torch.linspace(0, 1, FRAMES)
+            weights = torch.linspace(0, 1, own_edits.FRAMES)
             films[at] = between(found.codes[a : a + 1], found.codes[b : b + 1], weights)[0]
-        yield Row(
+        yield own_edits.Row(
             names=[names[a], names[b]],
             joint="to",
-            before=pictures_of(context, found, stems[a], a),
+            before=own_edits.pictures_of(context, found, stems[a], a),
             edits=edits,
-            after=pictures_of(context, found, stems[b], b)[::-1],
+            after=own_edits.pictures_of(context, found, stems[b], b)[::-1],
             films=films,
         )
 

@@ -12,18 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import ids_of
 from idinvert.data.progress import Progress
-from idinvert.evaluation.chunk_store import (
-    Chunks,
-    Row,
-    Span,
-    has_part,
-    joined,
-    known_rows,
-    part_path,
-    read_row,
-    row_of,
-    write_part,
-)
+from idinvert.evaluation import chunk_store
 from idinvert.evaluation.codes_file import state_tensors
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
@@ -48,7 +37,7 @@ class InversionModule(pl.LightningModule):
         context: EvaluationContext,
         *,
         dataset: Dataset,
-        chunks: Sequence[Span],
+        chunks: Sequence[chunk_store.Span],
         folder: Path,
         identity: Mapping[str, Any],
         paired: bool,
@@ -66,17 +55,17 @@ class InversionModule(pl.LightningModule):
         self.identity, self.paired = identity, context.paired_names if paired else []
         self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
-        self.contents, self.known = contents, dict[int, Row]()
+        self.contents, self.known = contents, dict[int, chunk_store.Row]()
         self.keep_start, self.recompute, self.label = keep_start, recompute, label
         self.progress_line: Progress | None = None
 
-    def missing(self, chunks: Sequence[Span]) -> list[Span]:
+    def missing(self, chunks: Sequence[chunk_store.Span]) -> list[chunk_store.Span]:
         """Those of the chunks that have no part yet."""
         return [
             chunk
             for chunk in chunks
-            if not has_part(
-                part_path(self.folder, *chunk), identity=self.identity, needs=self.needs
+            if not chunk_store.has_part(
+                chunk_store.part_path(self.folder, *chunk), identity=self.identity, needs=self.needs
             )
         ]
 
@@ -88,7 +77,7 @@ class InversionModule(pl.LightningModule):
         self.trainer.strategy.barrier()
         if self.contents and not self.recompute:
             parts = self.context.run_folder.glob("invert-*/parts/part-*.safetensors")
-            self.known = known_rows(
+            self.known = chunk_store.known_rows(
                 [path for path in sorted(parts) if path.parent != self.folder],
                 contents=self.contents,
                 ids=ids_of(self.dataset) or [],
@@ -111,7 +100,9 @@ class InversionModule(pl.LightningModule):
             shown=self.trainer.is_global_zero,
         )
         workers = self.context.num_workers
-        return DataLoader(Chunks(self.dataset, todo), batch_size=None, num_workers=workers)
+        return DataLoader(
+            chunk_store.Chunks(self.dataset, todo), batch_size=None, num_workers=workers
+        )
 
     def on_predict_start(self) -> None:
         """Put the metrics' own networks on the device."""
@@ -127,17 +118,17 @@ class InversionModule(pl.LightningModule):
         index, line = batch["index"], self.progress_line
         assert line is not None, "predict_dataloader comes first"
         places, before = index.tolist(), line.done
-        found = [read_row(*self.known[i]) if i in self.known else None for i in places]
+        found = [chunk_store.read_row(*self.known[i]) if i in self.known else None for i in places]
         if fresh := [j for j, row in enumerate(found) if row is None]:
             images, ids = batch["image"][fresh], batch["id"][fresh]
             done = before + len(places) - len(fresh)
             tensors, seconds = self._invert(images, ids, line=line, before=done)
             for k, j in enumerate(fresh):
-                found[j] = row_of(tensors, k), seconds, device_in_words(self.device)
+                found[j] = chunk_store.row_of(tensors, k), seconds, device_in_words(self.device)
         rows, times, devices = zip(*(row for row in found if row is not None), strict=True)
-        write_part(
-            part_path(self.folder, places[0], places[-1] + 1),
-            {**joined(rows), "index": index, "ids": batch["id"]},
+        chunk_store.write_part(
+            chunk_store.part_path(self.folder, places[0], places[-1] + 1),
+            {**chunk_store.joined(rows), "index": index, "ids": batch["id"]},
             names=list(batch["name"]),
             identity=self.identity,
             seconds=sum(times),

@@ -17,19 +17,7 @@ from idinvert.checkpoints.tensor_file import write_tensors
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import names_of, prepare
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.chunk_store import (
-    Chunks,
-    Part,
-    Span,
-    limit,
-    part_path,
-    read_device,
-    read_part,
-    read_rows,
-    read_seconds,
-    read_tensor,
-    spans,
-)
+from idinvert.evaluation import chunk_store
 from idinvert.evaluation.codes_file import state_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import InversionModule
@@ -69,7 +57,7 @@ class Inversions:
     """
 
     folder: Path
-    chunks: list[Span]
+    chunks: list[chunk_store.Span]
     device: torch.device
     dataset: Dataset
     generator: Any = None
@@ -81,15 +69,15 @@ class Inversions:
     @property
     def paths(self) -> list[Path]:
         """The parts' files, in order."""
-        return [part_path(self.folder, *chunk) for chunk in self.chunks]
+        return [chunk_store.part_path(self.folder, *chunk) for chunk in self.chunks]
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[chunk_store.Part]:
         """One part after the other, so that not all images are in memory."""
-        return map(read_part, self.paths)
+        return map(chunk_store.read_part, self.paths)
 
     def gather(self, name: str, *, dim: int = 0) -> Tensor:
         """One tensor of all parts, images in order: "codes", "value.mse", …; losses along dim 1."""
-        return torch.cat([read_tensor(path, name) for path in self.paths], dim=dim)
+        return torch.cat([chunk_store.read_tensor(path, name) for path in self.paths], dim=dim)
 
     @cached_property
     def codes(self) -> Tensor:
@@ -107,8 +95,10 @@ class Inversions:
             n; the device, in words, of parts kept from earlier too; seconds since `begin` and those
             of the inversions, summed over parts (and so over devices).
         """
-        known = [read_device(path) or device_in_words(self.device) for path in self.paths]
-        seconds = sum(map(read_seconds, self.paths)) + time.monotonic() - begin
+        known = [
+            chunk_store.read_device(path) or device_in_words(self.device) for path in self.paths
+        ]
+        seconds = sum(map(chunk_store.read_seconds, self.paths)) + time.monotonic() - begin
         return {"n": len(self), "device": " and ".join(dict.fromkeys(known)), "seconds": seconds}
 
     def noise(self, index: Tensor) -> Noise:
@@ -155,7 +145,7 @@ class Inversions:
             places.setdefault(chunk, []).append((k, i - self.chunks[chunk][0]))
         rows: list[Tensor] = [torch.empty(0)] * len(index)
         for chunk, wanted in places.items():
-            found = read_rows(self.paths[chunk], name, [row for _, row in wanted])
+            found = chunk_store.read_rows(self.paths[chunk], name, [row for _, row in wanted])
             if found is None:
                 return None
             for (k, _), row in zip(wanted, found, strict=True):
@@ -224,9 +214,9 @@ def predict(
         DataError: fewer than n images, or results that do not add up.
         ConfigError: `out` holds results of something else.
     """
-    count = context.count if dataset is None else limit(dataset, None)
+    count = context.count if dataset is None else chunk_store.limit(dataset, None)
     dataset = context.dataset if dataset is None else dataset
-    chunks = spans(count, size=context.batch_size)
+    chunks = chunk_store.spans(count, size=context.batch_size)
     # As many again are the real images that outputs are compared with.
     prepare(dataset, range(min(2 * count, len(dataset))))  # type: ignore[arg-type]
     runner = make_trainer(context.trainer, out=out)
@@ -310,7 +300,7 @@ def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContex
         context: their method; its `shown_tensors` is how many images at most.
     """
     some = torch.arange(min(context.shown_tensors, len(found)))
-    batch = Chunks(found.dataset, [(0, len(some))])[0]
+    batch = chunk_store.Chunks(found.dataset, [(0, len(some))])[0]
     columns = {"target": batch["image"], "inverted": found.images(some)}
     first = encoded(context, batch["image"], device=found.device, ids=batch["id"])
     if first is not None:

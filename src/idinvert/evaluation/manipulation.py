@@ -14,6 +14,7 @@ from idinvert.editing.directions import Direction, check_direction
 from idinvert.editing.edits import UNITS, sigma_of
 from idinvert.editing.edits import manipulate as moved_codes
 from idinvert.errors import ConfigError
+from idinvert.evaluation import own_edits
 from idinvert.evaluation.code_metrics import STEPS, measured_movement
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
@@ -23,15 +24,6 @@ from idinvert.evaluation.outputs import (
     measured_outputs,
     require_set_metrics,
     write_csv,
-)
-from idinvert.evaluation.own_edits import (
-    FRAMES,
-    Edit,
-    Row,
-    check_film,
-    of_inversions,
-    pictures_of,
-    write_edits,
 )
 from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
@@ -154,7 +146,7 @@ def manipulate(
     moves = Moves(steps, layers, unit)
     moves.check(context, chosen)
     if context.config["images"] is not None:
-        check_film(video)
+        own_edits.check_film(video)
         context, codes = open_own(context, out, on_corrupt, allow_upscale, megapixels)
         found = invert_own(context, codes)
         if found is None:
@@ -164,12 +156,12 @@ def manipulate(
         on_sheet = list(ends) if len(chosen) > 1 else moves.steps
         by = ", ".join(f"{step:+g}" for step in on_sheet)
         contents = {name: direction.content for name, direction in chosen.items()}
-        return write_edits(
+        return own_edits.write_edits(
             context, found, _rows(context, found, chosen, moves=moves, ends=on_sheet, video=video),
             task="manipulation", out=out, video=video, shown=shown, begin=begin,
             headers=_headers(codes is None, [(f"{name}: {by}", len(on_sheet)) for name in chosen]),
             options={"steps": list(steps), "layers": layers, "unit": unit, "marks": contents},
-            measured=of_inversions(context, found), directions=chosen,
+            measured=own_edits.of_inversions(context, found), directions=chosen,
         )  # fmt: skip
     require_set_metrics(context, task="manipulation")
     marks = {name: direction.content for name, direction in chosen.items()}
@@ -249,25 +241,25 @@ def _rows(
     moves: Moves,
     ends: Sequence[float],
     video: str | None,
-) -> Iterator[Row]:
+) -> Iterator[own_edits.Row]:
     """Every one of one's own pictures at every step of every direction, `ends` on the sheet."""
     names = found.names()
     low, high = min(0.0, *moves.steps), max(0.0, *moves.steps)
     for i, stem in enumerate(stems_of(names)):
         code, noise = found.codes[i], found.noise(torch.tensor([i]))
-        edits, films = list[Edit](), dict[str, Tensor]()
+        edits, films = list[own_edits.Edit](), dict[str, Tensor]()
         for name, direction in directions.items():
             at = f"{stem}_{safe(name)}"
             for step, moved in zip(moves.steps, moves.codes(code, direction), strict=True):
                 words, on_sheet = f"{name} {step:+g}", step in ends
                 edits.append(
-                    Edit(
+                    own_edits.Edit(
                         stem=f"{at}{step:+g}", caption=words, code=moved, noise=noise,
                         on_sheet=on_sheet,
                     )
                 )  # fmt: skip
             if video is not None:
-                steps = torch.linspace(low, high, FRAMES).tolist()
+                steps = torch.linspace(low, high, own_edits.FRAMES).tolist()
                 films[at] = moves.codes(code, direction, steps)
-        before = pictures_of(context, found, stem, i)
-        yield Row(names=[names[i]], before=before, edits=edits, films=films)
+        before = own_edits.pictures_of(context, found, stem, i)
+        yield own_edits.Row(names=[names[i]], before=before, edits=edits, films=films)

@@ -14,6 +14,7 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.edits import first_style_layer, mix_styles
 from idinvert.editing.style import Statistics, StyleTransfer
 from idinvert.errors import ConfigError
+from idinvert.evaluation import own_edits
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.outputs import (
@@ -22,14 +23,6 @@ from idinvert.evaluation.outputs import (
     partners_of,
     require_set_metrics,
     write_csv,
-)
-from idinvert.evaluation.own_edits import (
-    Edit,
-    Row,
-    of_inversions,
-    pairs_of,
-    pictures_of,
-    write_edits,
 )
 from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
@@ -95,16 +88,16 @@ def mix(
     style, chosen = _style(context, statistics, start, steps=steps, lr=lr)
     if context.config["images"] is not None:
         context, known = open_own(context, out, on_corrupt, allow_upscale, megapixels)
-        places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
+        places = own_edits.pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
         found = invert_own(context, known)
         if found is None:
             return []
         inverted = [("Inversion", 1), ("Mixed", 1), ("Inversion", 1)]
         headers = [("Content", 1), *inverted, ("Style", 1)] if known is None else inverted
-        return write_edits(
+        return own_edits.write_edits(
             context, found, _rows(context, found, places, start, style), task="mixing", out=out,
             shown=shown, headers=headers, options={"first": start, **chosen, "pairs": places},
-            measured=of_inversions(context, found), begin=begin,
+            measured=own_edits.of_inversions(context, found), begin=begin,
         )  # fmt: skip
     require_set_metrics(context, task="mixing")
     partner, within = partners_of(context)
@@ -185,7 +178,7 @@ def _rows(
     pairs: Sequence[tuple[int, int]],
     first: int,
     style: StyleTransfer | None,
-) -> Iterator[Row]:
+) -> Iterator[own_edits.Row]:
     """The pairs of one's own pictures, content and style."""
     names = found.names()
     stems = stems_of(names)
@@ -196,12 +189,12 @@ def _rows(
             of = torch.tensor([a]), torch.tensor([b])
             code = transferred(context, found, *of, style)[0]
         stem, noise = f"{stems[a]}_style_{stems[b]}", found.noise(torch.tensor([a]))
-        yield Row(
+        yield own_edits.Row(
             names=[names[a], names[b]],
             joint="in the style of",
-            before=pictures_of(context, found, stems[a], a),
-            edits=[Edit(stem=stem, caption="mixed", code=code, noise=noise)],
-            after=pictures_of(context, found, stems[b], b)[::-1],
+            before=own_edits.pictures_of(context, found, stems[a], a),
+            edits=[own_edits.Edit(stem=stem, caption="mixed", code=code, noise=noise)],
+            after=own_edits.pictures_of(context, found, stems[b], b)[::-1],
         )
 
 

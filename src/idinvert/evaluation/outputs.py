@@ -14,15 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from idinvert.data.convert import to_float
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError, DataError
-from idinvert.evaluation.chunk_store import (
-    Chunks,
-    Span,
-    has_part,
-    part_path,
-    read_tensor,
-    spans,
-    write_part,
-)
+from idinvert.evaluation import chunk_store
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import Progress
 from idinvert.evaluation.inversions import Inversions
@@ -33,7 +25,7 @@ from idinvert.metrics.protocol import MetricValues
 def make_outputs(
     make: Callable[[Tensor], Tensor | Mapping[str, Tensor]],
     *,
-    chunks: list[Span],
+    chunks: list[chunk_store.Span],
     folder: Path,
     identity: Mapping[str, Any],
     label: str,
@@ -65,7 +57,9 @@ def make_outputs(
     todo = [
         chunk
         for chunk in chunks
-        if not has_part(part_path(folder, *chunk), identity=identity, needs={"images"})
+        if not chunk_store.has_part(
+            chunk_store.part_path(folder, *chunk), identity=identity, needs={"images"}
+        )
     ]
     total = sum(last - first for first, last in chunks)
     done = total - sum(last - first for first, last in todo)
@@ -75,8 +69,8 @@ def make_outputs(
             index = torch.arange(first, last)
             made = make(index)
             tensors = {"images": made} if isinstance(made, Tensor) else made
-            write_part(
-                part_path(folder, first, last),
+            chunk_store.write_part(
+                chunk_store.part_path(folder, first, last),
                 {"index": index, **tensors},
                 names=[],
                 identity=identity,
@@ -85,12 +79,12 @@ def make_outputs(
             )
             done += last - first
             line.update(done)
-    return [part_path(folder, *chunk) for chunk in chunks]
+    return [chunk_store.part_path(folder, *chunk) for chunk in chunks]
 
 
 def images_of(paths: Iterable[Path]) -> Iterator[Tensor]:
     """Chunk after chunk of outputs, uint8 [m, 3, R, R]."""
-    return (read_tensor(path, "images") for path in paths)
+    return (chunk_store.read_tensor(path, "images") for path in paths)
 
 
 def require_set_metrics(context: EvaluationContext, *, task: str) -> None:
@@ -147,7 +141,7 @@ def measured_outputs(
     return paths, measured.with_detail(detail)
 
 
-def compared(n: int, *, there: int, reference: str) -> tuple[int, Span | None]:
+def compared(n: int, *, there: int, reference: str) -> tuple[int, chunk_store.Span | None]:
     """How many outputs are compared, and the other real images.
 
     Output i is made of image i, or of images among the first n. The other images are those behind
@@ -170,7 +164,7 @@ def measure_sets(
     outputs: Iterable[Tensor],
     context: EvaluationContext,
     *,
-    chunks: list[Span],
+    chunks: list[chunk_store.Span],
     device: torch.device,
     failed: float = 0,
 ) -> MetricValues:
@@ -205,15 +199,15 @@ def measure_sets(
         suite.update(to_float(images), to_float(batch["image"]))
     if others is not None:
         begin, size = others[0], max(last - first for first, last in chunks)
-        behind = [(begin + first, begin + last) for first, last in spans(m, size=size)]
+        behind = [(begin + first, begin + last) for first, last in chunk_store.spans(m, size=size)]
         for batch in loader(dataset, behind, context.num_workers):
             suite.refer(batch["image"])
     return suite.values()
 
 
-def loader(dataset: Dataset, chunks: list[Span], num_workers: int) -> DataLoader:
+def loader(dataset: Dataset, chunks: list[chunk_store.Span], num_workers: int) -> DataLoader:
     """Chunk after chunk of a data set."""
-    return DataLoader(Chunks(dataset, chunks), batch_size=None, num_workers=num_workers)
+    return DataLoader(chunk_store.Chunks(dataset, chunks), batch_size=None, num_workers=num_workers)
 
 
 def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:

@@ -131,8 +131,8 @@ class ProjectorInverter(Descent, Method):
     def settings(self) -> dict[str, Any]:
         """The choices that a record keeps."""
         drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
-        named = ("lambda_pixel", "lambda_vgg", "lambda_noise", "init", "space", "noise")
-        named = (*named, "noise_factor", "noise_ramp", "samples", "samples_seed")
+        named = ["lambda_pixel", "lambda_vgg", "lambda_noise", "init", "space", "noise"]
+        named += ["noise_factor", "noise_ramp", "samples", "samples_seed"]
         found = {"method": self.name, **super().settings}
         found |= {name: getattr(self, name) for name in named}
         return found | {"space": self.space or "native"} | seed_of(self.seed, drawn=drawn)

@@ -17,23 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families import stylegan
-from idinvert.checkpoints.families.family import (
-    Family,
-    Part,
-    group_setting,
-    pair_reader,
-    positive_setting,
-    require_settings,
-    unwrapped,
-)
-from idinvert.checkpoints.families.stylegan2 import (
-    Layer,
-    Layout,
-    read_discriminator,
-    read_generator,
-    smooth_filter,
-)
+from idinvert.checkpoints.families import family, stylegan, stylegan2
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import (
     Constant,
@@ -106,14 +90,14 @@ def recognise_stylegan2(archive: Archive) -> bool:
     return list(held) == [NETWORKS[2]] and _is_d(judge) and "lod" not in judge
 
 
-def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
+def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
     """StyleGAN's G, its mean code, and no facts.
 
     Where neither the file nor the user says whether upsampling layers are fused and whether tanh
     bounds images, the defaults are assumed: fused from 128 px on, and no tanh.
     """
     state, built = part.state, _built(part)
-    require_settings(state, built, _REQUIRED_GENERATOR)
+    family.require_settings(state, built, _REQUIRED_GENERATOR)
     if "mapping.label_weight" in state or "mapping.embedding" in state:
         stylegan.refuse_labels(state)
     tanh = part.setting("final_tanh", built, False)
@@ -121,7 +105,7 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
         state.fail(f"was built with final_tanh={tanh!r:.60}, expected a bool")
     hammer = "w_avg" in state
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         if layer.kind != "conv":
             place = "mapping.dense" if layer.kind == "dense" else "synthesis.output"
             return affine(f"{place}{layer.index}")
@@ -157,12 +141,12 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
     return generator, latent_avg, {}
 
 
-def _discriminator(part: Part) -> StyleGANDiscriminator:
+def _discriminator(part: family.Part) -> StyleGANDiscriminator:
     state, built = part.state, _built(part)
-    require_settings(state, built, _REQUIRED)
+    family.require_settings(state, built, _REQUIRED)
     hammer = "output.weight" in state
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         name = _discriminator_name(layer, hammer=hammer)
         if layer.kind != "conv1":
             return affine(name)
@@ -178,31 +162,31 @@ def _discriminator(part: Part) -> StyleGANDiscriminator:
     )
 
 
-def _generator_2(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
+def _generator_2(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
     """StyleGAN2's G, its mean code, and who wrote it."""
     state, built = part.state, _built(part)
     if "mapping.label_weight" in state:
         state.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
-    require_settings(state, built, _REQUIRED_GENERATOR_2)
+    family.require_settings(state, built, _REQUIRED_GENERATOR_2)
     hammer = _is_hammer(
         state,
         ("w_avg", "synthesis.layer1.filter", "synthesis.filter"),
         ("truncation.w_avg", "synthesis.layer1.filter.kernel", "synthesis.upsample.kernel"),
     )
-    generator = read_generator(
+    generator = stylegan2.read_generator(
         state,
         generator_layout(hammer=hammer),
         w_avg="w_avg" if hammer else "truncation.w_avg",
-        conv_clamp=positive_setting(state, built, "conv_clamp", None),
-        mapping_lr_mul=positive_setting(state, built, "mapping_lr_mul", 0.01),
+        conv_clamp=family.positive_setting(state, built, "conv_clamp", None),
+        mapping_lr_mul=family.positive_setting(state, built, "mapping_lr_mul", 0.01),
     )
     latent_avg = generator.w_avg if generator.multi_w else generator.w_avg[0]
     return generator, latent_avg.clone(), {"dialect": "hammer" if hammer else "genforce"}
 
 
-def _discriminator_2(part: Part) -> StyleGAN2Discriminator:
+def _discriminator_2(part: family.Part) -> StyleGAN2Discriminator:
     state, built = part.state, _built(part)
-    require_settings(state, built, _REQUIRED_DISCRIMINATOR_2)
+    family.require_settings(state, built, _REQUIRED_DISCRIMINATOR_2)
     count = 0
     while state.holds(affine(f"layer{count}")):
         count += 1
@@ -214,20 +198,20 @@ def _discriminator_2(part: Part) -> StyleGAN2Discriminator:
     )
     if built.get("label_dim") and not state.holds(affine("embedding")):
         state.fail("takes labels without an embedding, which no native network does")
-    return read_discriminator(
+    return stylegan2.read_discriminator(
         state,
         discriminator_layout(hammer=hammer),
         blocks=blocks,
-        mbstd_group=group_setting(state, built, "mbstd_groups"),
-        conv_clamp=positive_setting(state, built, "conv_clamp", None),
-        cmap_lr_mul=positive_setting(state, built, "mapping_lr_mul", 0.1),
+        mbstd_group=family.group_setting(state, built, "mbstd_groups"),
+        conv_clamp=family.positive_setting(state, built, "conv_clamp", None),
+        cmap_lr_mul=family.positive_setting(state, built, "mapping_lr_mul", 0.1),
     )
 
 
-def generator_layout(*, hammer: bool) -> Layout:
+def generator_layout(*, hammer: bool) -> stylegan2.Layout:
     """Where the tensors of StyleGAN2's G are stored."""
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         i = layer.index
         match layer.kind:
             case "dense":
@@ -258,10 +242,10 @@ def generator_layout(*, hammer: bool) -> Layout:
     return layout
 
 
-def discriminator_layout(*, hammer: bool) -> Layout:
+def discriminator_layout(*, hammer: bool) -> stylegan2.Layout:
     """Where the tensors of StyleGAN2's D are stored."""
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         name = _discriminator_name(layer, hammer=hammer)
         if layer.kind == "shortcut":
             return {"weight": Source(f"{name}.weight"), **_filter(f"{name}.filter", hammer=hammer)}
@@ -274,7 +258,7 @@ def discriminator_layout(*, hammer: bool) -> Layout:
     return layout
 
 
-def _discriminator_name(layer: Layer, *, hammer: bool) -> str:
+def _discriminator_name(layer: stylegan2.Layer, *, hammer: bool) -> str:
     i = layer.index
     return {
         "from_rgb": f"input{i}",
@@ -300,8 +284,8 @@ def _style(name: str, *, hammer: bool) -> Table:
 def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> Table:
     """StyleGAN2's filter, to which Hammer applies the gain at run time."""
     if hammer:
-        return {"filter": Constant(key, smooth_filter())}
-    return {"filter": Constant(f"{key}.kernel", smooth_filter(gain=gain)[None, None])}
+        return {"filter": Constant(key, stylegan2.smooth_filter())}
+    return {"filter": Constant(f"{key}.kernel", stylegan2.smooth_filter(gain=gain)[None, None])}
 
 
 def _blur(state: StrictStateDict, layer: str, *, bias: str, hammer: bool) -> Constant:
@@ -316,7 +300,7 @@ def _is_hammer(state: StrictStateDict, own: Sequence[str], genforce: Sequence[st
     return sum(name in state for name in own) > sum(name in state for name in genforce)
 
 
-def _built(part: Part) -> dict[str, Any]:
+def _built(part: family.Part) -> dict[str, Any]:
     """What a network was built with, as far as the file says."""
     return text_keys(text_keys(text_keys(part.content).get("model_kwargs_init")).get(part.name))
 
@@ -342,16 +326,16 @@ def _networks(content: Any) -> dict[str, dict[str, Any]]:
     top = text_keys(content)
     top = text_keys(top.get("models")) or top
     for i, marks in ((1, lambda s: "synthesis.layer0.const" in s or _is_stylegan2(s)), (2, _is_d)):
-        if (alone := unwrapped(top, marks)) is not None:
+        if (alone := family.unwrapped(top, marks)) is not None:
             return {NETWORKS[i]: alone}
     held = {name: text_keys(top.get(name)) for name in NETWORKS}
-    return {name: unwrapped(state, bool) or {} for name, state in held.items() if state}
+    return {name: family.unwrapped(state, bool) or {} for name, state in held.items() if state}
 
 
-STYLEGAN = Family(
+STYLEGAN = family.Family(
     "genforce-stylegan",
     recognise_stylegan,
-    pair_reader(
+    family.pair_reader(
         "genforce-stylegan",
         NETWORKS,
         members=_networks,
@@ -361,10 +345,10 @@ STYLEGAN = Family(
     "MIT (genforce/genforce)",
     settings=("fused_scale", "final_tanh"),
 )
-STYLEGAN2 = Family(
+STYLEGAN2 = family.Family(
     "genforce-stylegan2",
     recognise_stylegan2,
-    pair_reader(
+    family.pair_reader(
         "genforce",
         NETWORKS,
         members=_networks,

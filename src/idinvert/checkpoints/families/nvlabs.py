@@ -15,23 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import (
-    NVIDIA,
-    Family,
-    Part,
-    group_setting,
-    pair_reader,
-    positive_setting,
-    unwrapped,
-)
-from idinvert.checkpoints.families.stylegan2 import (
-    NOISE,
-    Layer,
-    read_discriminator,
-    read_generator,
-    smooth_filter,
-    stylegan2_settings,
-)
+from idinvert.checkpoints.families import family, stylegan2
 from idinvert.checkpoints.formats.archive import Archive, Stored, flat_tensors
 from idinvert.checkpoints.strict_loading import Constant, Source, Table, affine, text_keys
 from idinvert.errors import CheckpointError
@@ -44,7 +28,7 @@ _MARKS = {"synthesis.b4.const", "b4.conv.weight", "synthesis.input.weight"}
 _LINEAR = ("affine", "embed", "out", "skip", "torgb")  # layers without an activation
 
 
-def generator_layout(layer: Layer) -> Table:
+def generator_layout(layer: stylegan2.Layer) -> Table:
     """Where the tensors of a layer of G are stored."""
     block = f"synthesis.b{layer.side}"
     match layer.kind:
@@ -69,7 +53,7 @@ def generator_layout(layer: Layer) -> Table:
     return {"weight": Source(f"{block}.skip.weight"), "filter": _filter(f"{block}.skip")}
 
 
-def discriminator_layout(layer: Layer) -> Table:
+def discriminator_layout(layer: stylegan2.Layer) -> Table:
     """Where the tensors of a layer of D are stored."""
     block = f"b{layer.side}"
     match layer.kind:
@@ -94,7 +78,7 @@ def _modulated(name: str) -> Table:
 
 
 def _filter(name: str) -> Constant:
-    return Constant(f"{name}.resample_filter", smooth_filter())
+    return Constant(f"{name}.resample_filter", stylegan2.smooth_filter())
 
 
 def recognise(archive: Archive) -> bool:
@@ -104,19 +88,19 @@ def recognise(archive: Archive) -> bool:
 
 def _members(content: Any) -> dict[str, Any]:
     """Networks by name. One saved alone is called ``G``, as in PTI's files of one image."""
-    alone = content if isinstance(content, Stored) else unwrapped(content, _is_ours)
+    alone = content if isinstance(content, Stored) else family.unwrapped(content, _is_ours)
     if alone is not None:
         generator = _is_generator(alone)
         return {"G" if generator else "D": alone} if generator or _is_ours(alone) else {}
     held = text_keys(content)
     return {
-        name: unwrapped(held[name], bool) if isinstance(held[name], dict) else held[name]
+        name: family.unwrapped(held[name], bool) if isinstance(held[name], dict) else held[name]
         for name in NETWORKS
         if held.get(name) is not None
     }
 
 
-def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
+def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
     """G, its mean code where the file holds one, and whether it ran in half precision."""
     state = part.state
     if any(name.startswith("synthesis.input.") for name in state.names()):
@@ -126,32 +110,32 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str,
         )
     built = _built(part, block="synthesis.b8", conv="synthesis.b4.conv1")
     tracked = built.get("w_avg_beta", 0.995) is not None
-    generator = read_generator(
+    generator = stylegan2.read_generator(
         state,
         generator_layout,
         w_avg=W_AVG if tracked else None,
-        optional=NOISE,
+        optional=stylegan2.NOISE,
         connections=built.get("architecture"),
-        **stylegan2_settings(part, built, lr_mul="lr_multiplier"),
+        **stylegan2.stylegan2_settings(part, built, lr_mul="lr_multiplier"),
     )
     facts = {"half_precision": built["half_precision"]}
     return generator, generator.w_avg[0].clone() if tracked else None, facts
 
 
-def _discriminator(part: Part) -> StyleGAN2Discriminator:
+def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
     built = _built(part, block="b8", conv="b4.conv")
     clamp = {"conv_clamp": part.setting("conv_clamp", built, None)}
-    return read_discriminator(
+    return stylegan2.read_discriminator(
         part.state,
         discriminator_layout,
         connections=built.get("architecture"),
-        mbstd_group=group_setting(part.state, built, "mbstd_group_size"),
-        conv_clamp=positive_setting(part.state, clamp, "conv_clamp", None),
-        cmap_lr_mul=positive_setting(part.state, built, "lr_multiplier", 0.01),
+        mbstd_group=family.group_setting(part.state, built, "mbstd_group_size"),
+        conv_clamp=family.positive_setting(part.state, clamp, "conv_clamp", None),
+        cmap_lr_mul=family.positive_setting(part.state, built, "lr_multiplier", 0.01),
     )
 
 
-def _built(part: Part, *, block: str, conv: str) -> dict[str, Any]:
+def _built(part: family.Part, *, block: str, conv: str) -> dict[str, Any]:
     """What a network was built with: attributes of a pickled module, or keyword arguments.
 
     Arguments stand beside plain state dicts under ``init_kwargs``, nested as NVlabs nest them.
@@ -240,10 +224,10 @@ def _tensors(found: Any) -> Mapping[str, Any]:
     return found
 
 
-FAMILY = Family(
+FAMILY = family.Family(
     "nvlabs",
     recognise,
-    pair_reader(
+    family.pair_reader(
         "NVlabs",
         NETWORKS,
         members=_members,
@@ -251,6 +235,6 @@ FAMILY = Family(
         discriminator=_discriminator,
         tensors=_tensors,
     ),
-    f"{NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
+    f"{family.NVIDIA} (NVlabs/stylegan2-ada-pytorch, NVlabs/stylegan3)",
     settings=("conv_clamp", "mapping_lr_mul"),
 )

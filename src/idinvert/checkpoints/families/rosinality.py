@@ -16,14 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
+from idinvert.checkpoints.families import stylegan2
 from idinvert.checkpoints.families.family import NVIDIA, Family, Part, pair_reader, unwrapped
-from idinvert.checkpoints.families.stylegan2 import (
-    NOISE_MAPS,
-    Layer,
-    read_discriminator,
-    smooth_filter,
-)
-from idinvert.checkpoints.families.stylegan2 import read_generator as read_stylegan2
 from idinvert.checkpoints.formats.archive import Archive
 from idinvert.checkpoints.strict_loading import (
     Constant,
@@ -46,7 +40,7 @@ _MARKS = {
 }
 
 
-def generator_layout(layer: Layer) -> Table:
+def generator_layout(layer: stylegan2.Layer) -> Table:
     """Where the tensors of a layer of G are stored; the mean code lies beside them."""
     i = layer.index
     match layer.kind:
@@ -56,7 +50,7 @@ def generator_layout(layer: Layer) -> Table:
             return {"": unsqueezed("input.input", before=1)}
         case "conv":  # two of convs a resolution, from 8 px on
             name = f"convs.{i - 1}" if i else "conv1"
-            blur = Constant(f"{name}.conv.blur.kernel", smooth_filter(gain=4))
+            blur = Constant(f"{name}.conv.blur.kernel", stylegan2.smooth_filter(gain=4))
             return {
                 **_modulated(name),
                 "bias": Source(f"{name}.activate.bias"),
@@ -66,7 +60,7 @@ def generator_layout(layer: Layer) -> Table:
             }
         case "rgb":
             name = f"to_rgbs.{i - 1}" if i else "to_rgb1"
-            upsample = Constant(f"{name}.upsample.kernel", smooth_filter(gain=4))
+            upsample = Constant(f"{name}.upsample.kernel", stylegan2.smooth_filter(gain=4))
             return {
                 **_modulated(name),
                 "bias": unsqueezed(f"{name}.bias", before=1, after=2),
@@ -75,7 +69,7 @@ def generator_layout(layer: Layer) -> Table:
     return {}
 
 
-def discriminator_layout(layer: Layer) -> Table:
+def discriminator_layout(layer: stylegan2.Layer) -> Table:
     """Where the tensors of a layer of D are stored."""
     block = f"convs.{layer.index + 1}"
     match layer.kind:
@@ -84,10 +78,10 @@ def discriminator_layout(layer: Layer) -> Table:
         case "conv0":
             return _pair(f"{block}.conv1.0", f"{block}.conv1.1")
         case "conv1":
-            blur = Constant(f"{block}.conv2.0.kernel", smooth_filter())
+            blur = Constant(f"{block}.conv2.0.kernel", stylegan2.smooth_filter())
             return _pair(f"{block}.conv2.1", f"{block}.conv2.2") | {"filter": blur}
         case "shortcut":
-            blur = Constant(f"{block}.skip.0.kernel", smooth_filter())
+            blur = Constant(f"{block}.skip.0.kernel", stylegan2.smooth_filter())
             return {"weight": Source(f"{block}.skip.1.weight"), "filter": blur}
         case "conv":
             return _pair("final_conv.0", "final_conv.1")
@@ -137,7 +131,9 @@ def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str,
 
 
 def _discriminator(part: Part) -> StyleGAN2Discriminator:
-    return read_discriminator(part.state, discriminator_layout, connections="resnet", mbstd_group=4)
+    return stylegan2.read_discriminator(
+        part.state, discriminator_layout, connections="resnet", mbstd_group=4
+    )
 
 
 FAMILY = Family(
@@ -171,8 +167,13 @@ def read_generator(
         CheckpointError: It does not fit.
     """
     noise = any(name.startswith("noises.") for name in state.names())
-    generator = read_stylegan2(
-        state, generator_layout, w_avg=None, optional=NOISE_MAPS, connections="skip", **settings
+    generator = stylegan2.read_generator(
+        state,
+        generator_layout,
+        w_avg=None,
+        optional=stylegan2.NOISE_MAPS,
+        connections="skip",
+        **settings,
     )
     facts: dict[str, Any] = {"constant_noise": noise}
     if len(multipliers := channel_multipliers(generator.architecture["channels"])) == 1:

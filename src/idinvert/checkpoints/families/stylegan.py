@@ -11,21 +11,14 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
+from idinvert.checkpoints.families import stylegan2
 from idinvert.checkpoints.families.family import require_colours
-from idinvert.checkpoints.families.stylegan2 import (
-    LARGEST,
-    Layer,
-    Layout,
-    discriminator_layers,
-    table_of,
-    w_avg_table,
-)
 from idinvert.checkpoints.strict_loading import Constant, Source, StrictStateDict, load
 from idinvert.networks.resample import fir_kernel
 from idinvert.networks.stylegan import FUSED_FROM, StyleGANGenerator
 from idinvert.networks.stylegan_discriminator import StyleGANDiscriminator
 
-NEVER_FUSED = 2 * LARGEST
+NEVER_FUSED = 2 * stylegan2.LARGEST
 _DEEPEST = 64
 
 
@@ -41,7 +34,7 @@ def blur(key: str, *, channels: int = 1) -> Constant:
 
 def read_generator(
     state: StrictStateDict,
-    layout: Layout,
+    layout: stylegan2.Layout,
     *,
     num_layers: int,
     depth: int,
@@ -71,12 +64,12 @@ def read_generator(
     _require_layers(state, num_layers, depth=depth)
     top = num_layers // 2 - 1
     for b in range(top):  # a grown network no longer looks at the heads of lower resolutions
-        state.drop(source.key for source in layout(Layer("rgb", b, 4 << b)).values())
-    layers = [Layer("dense", i, native=f"mapping.layers.{i}") for i in range(depth)]
-    layers.append(Layer("rgb", top, 4 << top, "synthesis.to_rgb"))
-    table = table_of(layout, layers)
+        state.drop(source.key for source in layout(stylegan2.Layer("rgb", b, 4 << b)).values())
+    layers = [stylegan2.Layer("dense", i, native=f"mapping.layers.{i}") for i in range(depth)]
+    layers.append(stylegan2.Layer("rgb", top, 4 << top, "synthesis.to_rgb"))
+    table = stylegan2.table_of(layout, layers)
     for i in range(num_layers):
-        for name, source in layout(Layer("conv", i, layer_side(i))).items():
+        for name, source in layout(stylegan2.Layer("conv", i, layer_side(i))).items():
             table[_native(name, i)] = source
     w_dim = state.native_shape(table["synthesis.epilogues.0.affine.weight"], ndim=2)[1]
     weights = [table[f"mapping.layers.{i}.weight"] for i in range(depth)]
@@ -97,7 +90,7 @@ def read_generator(
     if depth > 1 and widths[0][0] != w_dim:
         made["mapping_width"] = widths[0][0]
     each = w_avg in state and state.shape(w_avg, ndim=1)[0] != w_dim
-    table |= w_avg_table(w_avg, num_layers=num_layers, w_dim=w_dim, each_layer=each)
+    table |= stylegan2.w_avg_table(w_avg, num_layers=num_layers, w_dim=w_dim, each_layer=each)
     level = state.take(lod, shape=())
     generator = load(lambda: StyleGANGenerator(**made), table, state)
     _require_grown(state, level)
@@ -107,7 +100,7 @@ def read_generator(
 
 
 def read_discriminator(
-    state: StrictStateDict, layout: Layout, *, blocks: int, lod: str, mbstd_group: Any = 4
+    state: StrictStateDict, layout: stylegan2.Layout, *, blocks: int, lod: str, mbstd_group: Any = 4
 ) -> StyleGANDiscriminator:
     """Reads a discriminator that halves the image so many times; see `read_generator`.
 
@@ -120,8 +113,11 @@ def read_discriminator(
     if not isinstance(mbstd_group, int) or not 0 <= mbstd_group <= 1024:
         state.fail(f"has a minibatch deviation over {mbstd_group!r:.60}, expected a number")
     for i in range(1, blocks + 1):  # see `read_generator`
-        state.drop(source.key for source in layout(Layer("from_rgb", i, 4 << blocks - i)).values())
-    table = table_of(layout, discriminator_layers({"resolution": 4 << blocks}))
+        state.drop(
+            source.key
+            for source in layout(stylegan2.Layer("from_rgb", i, 4 << blocks - i)).values()
+        )
+    table = stylegan2.table_of(layout, stylegan2.discriminator_layers({"resolution": 4 << blocks}))
     if table["from_rgb.weight"].key in state:
         require_colours(state, state.native_shape(table["from_rgb.weight"], ndim=4)[1])
     width, seen = state.native_shape(table["conv.weight"], ndim=4)[:2]
@@ -185,9 +181,10 @@ def _width(state: StrictStateDict, table: Mapping[str, Source | Constant], i: in
 
 def _require_layers(state: StrictStateDict, num_layers: int, *, depth: int) -> None:
     """Refuses a count of layers that is no StyleGAN's."""
-    if not 4 <= num_layers <= 2 * (LARGEST.bit_length() - 2) or num_layers % 2:
+    if not 4 <= num_layers <= 2 * (stylegan2.LARGEST.bit_length() - 2) or num_layers % 2:
         state.fail(
-            f"has {num_layers} layers, expected two for each of 4, 8, … up to 8 … {LARGEST} px"
+            f"has {num_layers} layers, expected two for each of 4, 8, … up to 8 … "
+            f"{stylegan2.LARGEST} px"
         )
     if not 1 <= depth <= _DEEPEST:
         state.fail(f"has {depth} mapping layers, expected 1 … {_DEEPEST}")

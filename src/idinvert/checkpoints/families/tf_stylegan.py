@@ -10,16 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from idinvert.checkpoints.families import stylegan
-from idinvert.checkpoints.families.family import (
-    Family,
-    Part,
-    Reader,
-    pair_reader,
-    plain_number,
-    require_settings,
-    same_setting,
-)
+from idinvert.checkpoints.families import family, stylegan
 from idinvert.checkpoints.families.stylegan2 import LARGEST, Layer
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.checkpoints.strict_loading import (
@@ -123,12 +114,12 @@ def is_multi_w(network: Stored) -> bool:
     return len(last) == 1 and len(w_dim) == 2 and last[0] != w_dim[0]
 
 
-def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
+def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
     """G or Gs, and its mean code; see `stylegan.read_generator`."""
     state, made = part.state, settings(part.stored)
     if "G_mapping/LabelConcat/weight" in state or _takes_labels(made):
         stylegan.refuse_labels(state)
-    require_settings(state, made, _REQUIRED_GENERATOR)
+    family.require_settings(state, made, _REQUIRED_GENERATOR)
     num_layers = 2 * _largest_side(state, "G_synthesis/").bit_length() - 4
     top = num_layers // 2 - 1
 
@@ -164,12 +155,12 @@ def _generator(part: Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, 
     return generator, latent_avg, {}
 
 
-def _discriminator(part: Part) -> StyleGANDiscriminator:
+def _discriminator(part: family.Part) -> StyleGANDiscriminator:
     """D. Its fused layers compute what the others do, so ``fused_scale`` has no bearing."""
     state, made = part.state, settings(part.stored)
     if _takes_labels(made):
         stylegan.refuse_labels(state)
-    require_settings(state, made, _REQUIRED)
+    family.require_settings(state, made, _REQUIRED)
 
     def layout(layer: Layer) -> Table:
         name = {
@@ -232,13 +223,13 @@ def _largest_side(state: StrictStateDict, prefix: str = "") -> int:
 
 def _takes_labels(made: Mapping[str, Any]) -> bool:
     """Whether a network was built for labels, or for something that is no number of them."""
-    size = plain_number(made.get("label_size"))
-    return size is not None and not same_setting(size, 0)
+    size = family.plain_number(made.get("label_size"))
+    return size is not None and not family.same_setting(size, 0)
 
 
-def reader(title: str) -> Reader:
+def reader(title: str) -> family.Reader:
     """Reads G and D of a file's (G, D, Gs); the title is the family's, for messages."""
-    return pair_reader(
+    return family.pair_reader(
         title,
         NETWORKS,
         members=members,
@@ -248,4 +239,6 @@ def reader(title: str) -> Reader:
     )
 
 
-FAMILY = Family("tf-stylegan", recognise, reader("tf-stylegan"), "CC BY-NC 4.0 (NVlabs/stylegan)")
+FAMILY = family.Family(
+    "tf-stylegan", recognise, reader("tf-stylegan"), "CC BY-NC 4.0 (NVlabs/stylegan)"
+)

@@ -16,23 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families.family import (
-    NVIDIA,
-    Family,
-    Part,
-    group_setting,
-    pair_reader,
-    positive_setting,
-    require_settings,
-)
-from idinvert.checkpoints.families.stylegan2 import (
-    LARGEST,
-    NOISE,
-    Layer,
-    Layout,
-    read_discriminator,
-    read_generator,
-)
+from idinvert.checkpoints.families import family, stylegan2
 from idinvert.checkpoints.families.tf_stylegan import (
     NETWORKS,
     conv,
@@ -66,10 +50,10 @@ _REQUIRED_DISCRIMINATOR = _REQUIRED | {
 _OLD_LABELS = "takes labels as StyleGAN2 of 2019 does, which no native network does"
 
 
-def generator_layout(*, grown: bool) -> Layout:
+def generator_layout(*, grown: bool) -> stylegan2.Layout:
     """Where the variables of G are stored; of one that grew, the colours are ``ToRGB_lod0``."""
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         i, scope = layer.index, f"{G}{layer.side}x{layer.side}"
         match layer.kind:
             case "dense":
@@ -98,10 +82,10 @@ def generator_layout(*, grown: bool) -> Layout:
     return layout
 
 
-def discriminator_layout(*, grown: bool) -> Layout:
+def discriminator_layout(*, grown: bool) -> stylegan2.Layout:
     """Where the variables of D are stored; of one that grew, the first layer is FromRGB_lod0."""
 
-    def layout(layer: Layer) -> Table:
+    def layout(layer: stylegan2.Layer) -> Table:
         scope = f"{layer.side}x{layer.side}"
         match layer.kind:
             case "from_rgb":
@@ -148,44 +132,44 @@ def recognise(archive: Archive) -> bool:
     return bool(held) and {"Skip", "FromRGB"} & _scopes(held["D"]) != set()
 
 
-def _generator(part: Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
+def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
     """G or Gs, its mean code, and no facts."""
     state, made = part.state, settings(part.stored)
     if f"{M}LabelConcat/weight" in state:
         state.fail(_OLD_LABELS)
-    require_settings(state, made, _REQUIRED_GENERATOR)
+    family.require_settings(state, made, _REQUIRED_GENERATOR)
     grown = state.holds(_modulated(f"{G}ToRGB_lod0"))
     _take_lod(state, grown=grown, colours=f"{G}ToRGB_lod")
-    generator = read_generator(
+    generator = stylegan2.read_generator(
         state,
         generator_layout(grown=grown),
         w_avg="dlatent_avg",
-        optional=NOISE,
+        optional=stylegan2.NOISE,
         connections="orig" if grown else None,
-        conv_clamp=positive_setting(state, made, "conv_clamp", None),
-        mapping_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.01),
+        conv_clamp=family.positive_setting(state, made, "conv_clamp", None),
+        mapping_lr_mul=family.positive_setting(state, made, "mapping_lrmul", 0.01),
     )
     return generator, generator.w_avg[0].clone(), {}
 
 
-def _discriminator(part: Part) -> StyleGAN2Discriminator:
+def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
     default = None if part.stored.state.get("build_func_name") == "D_main" else 4
     state, made = part.state, {"mbstd_group_size": default} | settings(part.stored)
-    require_settings(state, made, _REQUIRED_DISCRIMINATOR)
+    family.require_settings(state, made, _REQUIRED_DISCRIMINATOR)
     if made.get("label_size") and not state.holds(_dense("LabelEmbed")):
         state.fail(_OLD_LABELS)
     grown = state.holds(_conv("FromRGB_lod0"))
     _take_lod(state, grown=grown, colours="FromRGB_lod")
     group: int | None = 1  # of the minibatch deviation; 0 or 1 left it out in 2019
     if made["mbstd_group_size"] not in (0, 1):
-        group = group_setting(state, made, "mbstd_group_size", None)
-    return read_discriminator(
+        group = family.group_setting(state, made, "mbstd_group_size", None)
+    return stylegan2.read_discriminator(
         state,
         discriminator_layout(grown=grown),
         connections="orig" if grown else None,
         mbstd_group=group,
-        conv_clamp=positive_setting(state, made, "conv_clamp", None),
-        cmap_lr_mul=positive_setting(state, made, "mapping_lrmul", 0.1),
+        conv_clamp=family.positive_setting(state, made, "conv_clamp", None),
+        cmap_lr_mul=family.positive_setting(state, made, "mapping_lrmul", 0.1),
     )
 
 
@@ -213,15 +197,15 @@ def _take_lod(state: StrictStateDict, *, grown: bool, colours: str) -> None:
         lod = state.take(name, shape=())
         if grown and not lod.is_meta and float(lod) != 0:
             state.fail(f"is still growing ({name}={float(lod):.3g}), expected a grown network")
-    for level in range(1, LARGEST.bit_length() - 2 if grown else 0):
+    for level in range(1, stylegan2.LARGEST.bit_length() - 2 if grown else 0):
         parts = ("weight", "bias", "mod_weight", "mod_bias")
         state.drop(f"{colours}{level}/{part}" for part in parts)
 
 
-FAMILY = Family(
+FAMILY = family.Family(
     "tf-stylegan2",
     recognise,
-    pair_reader(
+    family.pair_reader(
         "tf-stylegan2",
         NETWORKS,
         members=_members,
@@ -229,5 +213,5 @@ FAMILY = Family(
         discriminator=_discriminator,
         tensors=variables,
     ),
-    f"{NVIDIA} (NVlabs/stylegan2)",
+    f"{family.NVIDIA} (NVlabs/stylegan2)",
 )

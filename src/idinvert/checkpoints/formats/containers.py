@@ -8,16 +8,8 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, Any
 
+from idinvert.checkpoints.formats import records
 from idinvert.checkpoints.formats.names import NAMES, STORAGES
-from idinvert.checkpoints.formats.records import (
-    ITEM_BYTES,
-    Array,
-    DType,
-    Module,
-    Name,
-    Storage,
-    budget,
-)
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
@@ -97,9 +89,9 @@ class _Unpickler(pickle.Unpickler):
         """The table's entry, or an inert class of that name; nothing is imported."""
         found = self.names.get((module, name))
         if found is None:
-            budget.spend_classes(1)
+            records.budget.spend_classes(1)
             own = {"module": module, "name": name, "path": f"{module}.{name}"}
-            found = type("Module", (Module,), own)
+            found = type("Module", (records.Module,), own)
             self.names = {**self.names, (module, name): found}
         return found
 
@@ -109,14 +101,18 @@ class _Unpickler(pickle.Unpickler):
             raise CheckpointError("refers to an object outside its pickle, expected none here")
         if isinstance(identity, tuple) and 5 <= len(identity) <= 6:
             what, kind, key, _, count = identity[:5]
-            known = isinstance(kind, Name) and "Storage" in kind.path and kind.value in ITEM_BYTES
+            known = (
+                isinstance(kind, records.Name)
+                and "Storage" in kind.path
+                and kind.value in records.ITEM_BYTES
+            )
             if what == "storage" and known and isinstance(key, str):
                 if identity[5:] not in ((), (None,)):
                     raise CheckpointError("has a storage that is part of another")
                 return self.storages.find(key, count, kind.value)
         if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
             kind = identity[1]  # a class, with its source file and text
-            if isinstance(kind, type) and issubclass(kind, Module):
+            if isinstance(kind, type) and issubclass(kind, records.Module):
                 return kind
         raise CheckpointError(
             "refers to an object outside its pickle that is no storage; not followed"
@@ -134,11 +130,11 @@ class _Stream:
     """The storages of torch's stream: named in its pickle, their bytes behind it."""
 
     def __init__(self) -> None:
-        self.named: dict[str, Storage] = {}
+        self.named: dict[str, records.Storage] = {}
 
-    def find(self, key: str, count: Any, dtype: str) -> Storage:
+    def find(self, key: str, count: Any, dtype: str) -> records.Storage:
         """The storage of a key, which keeps its size and type."""
-        found = self.named.setdefault(key, Storage(count, dtype))
+        found = self.named.setdefault(key, records.Storage(count, dtype))
         if (found.count, found.dtype) != (count, dtype):
             raise CheckpointError(f"gives its storage {shown(key)} two sizes or types (damaged)")
         return found
@@ -177,19 +173,19 @@ def _read_stream(file: Any, names: Mapping[tuple[str, str], Any]) -> Any:
     return value
 
 
-def _load_from_bytes(raw: Any) -> Storage:
+def _load_from_bytes(raw: Any) -> records.Storage:
     """In place of ``torch.storage._load_from_bytes``, which unpickles anything: one storage."""
     if not isinstance(raw, bytes):
         raise CheckpointError("has a nested storage that is not given by its bytes (damaged)")
-    names = {key: Name(*key, value=value) for key, value in STORAGES.items()}
+    names = {key: records.Name(*key, value=value) for key, value in STORAGES.items()}
     value = _read_stream(io.BytesIO(raw), names)
-    if not isinstance(value, Storage):
+    if not isinstance(value, records.Storage):
         raise CheckpointError(f"has {shown(value)} where a nested storage is expected")
     return value
 
 
 _NESTED = {
-    ("torch.storage", "_load_from_bytes"): Name(
+    ("torch.storage", "_load_from_bytes"): records.Name(
         "torch.storage", "_load_from_bytes", call=_load_from_bytes
     )
 }
@@ -237,7 +233,7 @@ def _members(archive: zipfile.ZipFile, file: IO[bytes]) -> dict[str, zipfile.Zip
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """A member's bytes, unpacked within bounds; `zipfile` compares the checksum."""
-    budget.spend_bytes(entry.file_size)
+    records.budget.spend_bytes(entry.file_size)
     try:
         with archive.open(entry) as member:
             found = member.read(entry.file_size + 1)
@@ -260,19 +256,19 @@ class _Members:
         self.archive, self.members, self.root = archive, members, f"{root}data/"
         self.read: dict[str, bytes] = {}
 
-    def find(self, key: str, count: Any, dtype: str) -> Storage:
+    def find(self, key: str, count: Any, dtype: str) -> records.Storage:
         """The storage of a key; a file may give its bytes several types."""
         member = self.members.get(self.root + key)
         if member is None or member.compress_type != zipfile.ZIP_STORED:
             raise CheckpointError(f"has no stored data for its storage {shown(key)}")
-        if type(count) is not int or count * ITEM_BYTES[dtype] != member.file_size:
+        if type(count) is not int or count * records.ITEM_BYTES[dtype] != member.file_size:
             raise CheckpointError(
                 f"declares {shown(str(count))} elements of {dtype} for a storage of "
                 f"{member.file_size:,} bytes"
             )
         if key not in self.read:
             self.read[key] = _content(self.archive, member)
-        return Storage(count, dtype, self.read[key])
+        return records.Storage(count, dtype, self.read[key])
 
 
 def _read_torch_zip(
@@ -312,11 +308,11 @@ def _read_npy(file: Any) -> Any:
     descr, fortran, sizes = header.groups()
     parts = [_NPY_SIZE.fullmatch(size.strip()) for size in sizes.split(",") if size.strip()]
     shape = tuple(int(part[1]) if part else -1 for part in parts)
-    dtype = DType(descr)
+    dtype = records.DType(descr)
     if not dtype.objects:
-        return Array().fill(file.read(), dtype, shape, "F" if fortran == "True" else "C")
+        return records.Array().fill(file.read(), dtype, shape, "F" if fortran == "True" else "C")
     value = _Unpickler(file, NAMES | _NESTED).load()
-    if not isinstance(value, Array) or value.dtype is None or value.shape != shape:
+    if not isinstance(value, records.Array) or value.dtype is None or value.shape != shape:
         raise CheckpointError(f"has {shown(value)} pickled where its header says an object array")
     _require_end(file)
     return value

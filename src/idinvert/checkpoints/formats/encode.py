@@ -12,16 +12,7 @@ them, and what is shared is one node. A node is a list whose first entry says wh
 import sys
 from typing import Any
 
-from idinvert.checkpoints.formats.records import (
-    Array,
-    DType,
-    Module,
-    Name,
-    Object,
-    Storage,
-    Tensor,
-    budget,
-)
+from idinvert.checkpoints.formats import records
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
@@ -58,7 +49,7 @@ class Encoder:
             CheckpointError: The tree contains itself, is too deep, or unpacks to too many values.
         """
         value, count = self._visit(root, 0)
-        budget.spend_values(count)
+        records.budget.spend_values(count)
         return {"root": value, "nodes": self.nodes, "blobs": [len(blob) for blob in self.blobs]}
 
     def _visit(self, value: Any, depth: int) -> tuple[Any, int]:
@@ -70,9 +61,9 @@ class Encoder:
                 raise CheckpointError(f"has an integer of more than {_BITS} bits")
             return value, 1
         if isinstance(value, str):
-            budget.spend_bytes(len(value))
+            records.budget.spend_bytes(len(value))
             return value if value.isascii() else _printable(value), 1
-        if isinstance(value, Name):
+        if isinstance(value, records.Name):
             return value.path, 1
         if id(value) in self.done:
             return self.done[id(value)]
@@ -97,30 +88,30 @@ class Encoder:
             return self._node("l" if isinstance(value, list) else "t", value, depth)
         if isinstance(value, set | frozenset):
             return self._node("s", [self._key(part) for part in value], depth)
-        foreign = isinstance(value, type) and issubclass(value, Module)
-        if foreign or (isinstance(value, Module) and value.state is None):
+        foreign = isinstance(value, type) and issubclass(value, records.Module)
+        if foreign or (isinstance(value, records.Module) and value.state is None):
             value.refuse()
-        if isinstance(value, Object):
+        if isinstance(value, records.Object):
             given = [_without_source(part) for part in (value.keywords or {}, value.state)]
             self.alive += given
             return self._node("O", [value.module, value.name, value.arguments, *given], depth)
-        if isinstance(value, Array):
+        if isinstance(value, records.Array):
             return self._array(value, depth)
         if isinstance(value, complex):
             return self._add(["c", value.real, value.imag]), 1
         if isinstance(value, bytes | bytearray | memoryview):
-            budget.spend_bytes(len(value))
+            records.budget.spend_bytes(len(value))
             return self._add(["b", self._blob(value)]), 1
-        if isinstance(value, Storage):
-            value = Tensor(value, value.dtype, 0, (value.count,), (1,))
-        if isinstance(value, Tensor):
+        if isinstance(value, records.Storage):
+            value = records.Tensor(value, value.dtype, 0, (value.count,), (1,))
+        if isinstance(value, records.Tensor):
             place = [self._blob(value.storage), value.dtype]
             return self._add(["T", *place, value.offset, value.size, value.stride]), 1
-        if isinstance(value, DType):
+        if isinstance(value, records.DType):
             return value.code, 1
         raise CheckpointError(f"holds {shown(value)}, expected tensors, arrays and plain data")
 
-    def _array(self, value: Array, depth: int) -> tuple[Any, int]:
+    def _array(self, value: records.Array, depth: int) -> tuple[Any, int]:
         if value.dtype is None:
             raise CheckpointError("has an array that was never filled (damaged)")
         if value.dtype.objects:
@@ -136,8 +127,8 @@ class Encoder:
             made, count = self._visit(part, depth)
             node.append(made)
             total += count
-            if total > budget.values:
-                budget.spend_values(total)
+            if total > records.budget.values:
+                records.budget.spend_values(total)
         return self._add(node), total
 
     def _add(self, node: list[Any]) -> list[int]:
@@ -146,7 +137,7 @@ class Encoder:
 
     def _blob(self, source: Any) -> int:
         """The index of some bytes; those of a storage are sent once."""
-        data = source.data if isinstance(source, Storage) else source
+        data = source.data if isinstance(source, records.Storage) else source
         if data is None:
             raise CheckpointError("has a storage without its data (truncated)")
         if id(data) not in self.sent:
@@ -158,7 +149,7 @@ class Encoder:
         """A dict key or set member: text, or a number, or a short tuple of these."""
         if type(value) is str:
             return sys.intern(value)
-        budget.spend_number_keys(1)
+        records.budget.spend_number_keys(1)
         parts = value if type(value) is tuple else (value,)
         if len(parts) <= _KEY_PARTS and all(type(part) in _KEY_TYPES for part in parts):
             return value

@@ -7,22 +7,7 @@ REDUCE, NEWOBJ and BUILD reach this package's functions and classes only. They c
 from collections.abc import Callable
 from typing import Any
 
-from idinvert.checkpoints.formats.records import (
-    ITEM_BYTES,
-    Array,
-    Attributes,
-    Buffer,
-    Default,
-    DType,
-    Name,
-    Object,
-    Ordered,
-    Record,
-    Storage,
-    Tensor,
-    budget,
-    latin_bytes,
-)
+from idinvert.checkpoints.formats import records
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
@@ -37,7 +22,7 @@ _STORAGES = {
 }  # fmt: skip
 
 
-def _persistent_object(meta: Any) -> Object:
+def _persistent_object(meta: Any) -> records.Object:
     """NVlabs' modules carry their source text; the state is kept, the source is not looked at."""
     state = meta.get("state") if isinstance(meta, dict) else None
     name = meta.get("class_name") if isinstance(meta, dict) else None
@@ -45,30 +30,32 @@ def _persistent_object(meta: Any) -> Object:
         raise CheckpointError(
             "has a persistent object without a class's name and a state, expected NVlabs' layout"
         )
-    found = Object()
+    found = records.Object()
     found.name, found.state = name, dict(state)
     found.arguments = found.state.pop("_init_args", ())
     found.keywords = found.state.pop("_init_kwargs", {})
     if not isinstance(found.arguments, tuple | list) or not isinstance(found.keywords, dict):
         raise CheckpointError("has a persistent object's arguments that are none (damaged)")
-    budget.spend_values(4 + len(state) + len(found.arguments))
+    records.budget.spend_values(4 + len(state) + len(found.arguments))
     found.arguments = tuple(found.arguments)
     return found
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *more: Any) -> Tensor:
-    if not isinstance(storage, Storage) or len(more) > 4:
+def _rebuild_tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, *more: Any
+) -> records.Tensor:
+    if not isinstance(storage, records.Storage) or len(more) > 4:
         raise CheckpointError("has a tensor that is not rebuilt as torch writes it (damaged)")
     dtype = storage.dtype
-    if len(more) > 2 and isinstance(more[2], Name):  # version 3 brings a type
+    if len(more) > 2 and isinstance(more[2], records.Name):  # version 3 brings a type
         dtype = more[2].value
-    if dtype not in ITEM_BYTES:
+    if dtype not in records.ITEM_BYTES:
         raise CheckpointError("has a tensor of a type that is none of torch's (damaged)")
-    return Tensor(storage, dtype, offset, size, stride)
+    return records.Tensor(storage, dtype, offset, size, stride)
 
 
-def _parameter(tensor: Any, *_: Any) -> Tensor:
-    if not isinstance(tensor, Tensor):
+def _parameter(tensor: Any, *_: Any) -> records.Tensor:
+    if not isinstance(tensor, records.Tensor):
         raise CheckpointError("has a parameter that is not a tensor (damaged)")
     return tensor
 
@@ -76,7 +63,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 def _typed(rebuild: Any, kind: Any, arguments: Any, _state: Any) -> Any:
     """A tensor with attributes; only the tensor is kept."""
     names = [str(getattr(part, "path", "")) for part in (rebuild, kind)]
-    if isinstance(rebuild, Name) and isinstance(kind, Name):
+    if isinstance(rebuild, records.Name) and isinstance(kind, records.Name):
         plain = names[1].rpartition(".")[2] in ("Tensor", "Parameter", "Buffer")
         if plain and rebuild.call in (_rebuild_tensor, _parameter):
             return rebuild(*arguments)
@@ -86,25 +73,25 @@ def _typed(rebuild: Any, kind: Any, arguments: Any, _state: Any) -> Any:
     )
 
 
-def _scalar(dtype: Any, data: Any) -> Array:
+def _scalar(dtype: Any, data: Any) -> records.Array:
     """A NumPy scalar, which becomes Python's number or text."""
-    fits = isinstance(dtype, DType) and isinstance(data, str | Buffer)
+    fits = isinstance(dtype, records.DType) and isinstance(data, str | records.Buffer)
     if not fits or len(data) > _SCALAR_BYTES:
         raise CheckpointError("has a NumPy number that is not as NumPy writes it (damaged)")
-    found = Array().fill(data, dtype, (), "C")
+    found = records.Array().fill(data, dtype, (), "C")
     found.scalar = True
     return found
 
 
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> records.Array:
     """How protocol 5 writes arrays."""
-    return Array().fill(data, dtype, shape, order)
+    return records.Array().fill(data, dtype, shape, order)
 
 
 def _bytes(*arguments: Any) -> Any:
     if arguments and isinstance(arguments[0], str):
-        return latin_bytes(*arguments)
-    if len(arguments) > 1 or not all(isinstance(part, Buffer) for part in arguments):
+        return records.latin_bytes(*arguments)
+    if len(arguments) > 1 or not all(isinstance(part, records.Buffer) for part in arguments):
         raise CheckpointError("has bytes that are not given as bytes (damaged)")
     return arguments[0] if arguments else b""
 
@@ -113,7 +100,7 @@ def _members(kind: type) -> Callable[..., Any]:
     def make(members: Any = (), *_: Any) -> Any:
         if not isinstance(members, list | tuple | set | frozenset):
             raise CheckpointError(f"has a {kind.__name__} of {shown(members)} (damaged)")
-        budget.spend_values(2 + len(members))
+        records.budget.spend_values(2 + len(members))
         return kind(members)
 
     return make
@@ -128,7 +115,7 @@ def _complex(real: Any, imaginary: Any) -> complex:
 def _path(*parts: Any) -> str:
     if not all(isinstance(part, str) for part in parts):
         raise CheckpointError("has a path that is not made of text (damaged)")
-    budget.spend_bytes(sum(map(len, parts)))
+    records.budget.spend_bytes(sum(map(len, parts)))
     return "/".join(parts).replace("//", "/", 1)
 
 
@@ -140,14 +127,14 @@ def _device(name: Any, index: Any = None) -> str:
 
 def _new_object(what: Any, *arguments: Any) -> Any:
     """``copyreg.__newobj__``, by which old protocols call ``__new__``."""
-    if not isinstance(what, type) or not issubclass(what, Record):
+    if not isinstance(what, type) or not issubclass(what, records.Record):
         raise CheckpointError("asks to construct something that is not on the list of names")
     return what(*arguments)
 
 
 def _reconstruct(what: Any, base: Any, value: Any) -> Any:
     """``copyreg._reconstructor``: how protocols 0 and 1 write an object, with its base's value."""
-    if not isinstance(base, Name) or base.path.rpartition(".")[2] not in ("object", "dict"):
+    if not isinstance(base, records.Name) or base.path.rpartition(".")[2] not in ("object", "dict"):
         raise CheckpointError("asks to construct something that is not on the list of names")
     return _new_object(what, *([value] if isinstance(value, dict) else []))
 
@@ -161,16 +148,16 @@ def _table() -> dict[tuple[str, str], Any]:
         "lightning_fabric.utilities.data": ("AttributeDict",),
     }  # fmt: skip
     found: dict[tuple[str, str], Any] = {
-        (module, name): Ordered for module, names in ordered.items() for name in names
+        (module, name): records.Ordered for module, names in ordered.items() for name in names
     }
-    found["collections", "defaultdict"] = Default
-    found["argparse", "Namespace"] = Attributes
+    found["collections", "defaultdict"] = records.Default
+    found["argparse", "Namespace"] = records.Attributes
     for module in ("dnnlib.tflib.network", "dnnlib.tflib", "tfutil"):
         network = {"module": module, "name": "Network"}
-        found[module, "Network"] = type("Network", (Object,), network)
+        found[module, "Network"] = type("Network", (records.Object,), network)
     calls: dict[str, Callable[..., Any]] = {
         "collections.deque": _members(list),
-        "_codecs.encode": latin_bytes,
+        "_codecs.encode": records.latin_bytes,
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
         "torch._utils._rebuild_tensor": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -180,7 +167,7 @@ def _table() -> dict[tuple[str, str], Any]:
         "torch._tensor._rebuild_from_type_v2": _typed,
         "torch.Size": _members(tuple),
         "torch.device": _device,
-        "numpy.dtype": DType,
+        "numpy.dtype": records.DType,
     }
     for module in ("builtins", "__builtin__"):
         calls |= {f"{module}.{name}": _members(set) for name in ("set", "frozenset")}
@@ -193,18 +180,18 @@ def _table() -> dict[tuple[str, str], Any]:
         for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"):
             calls[f"{module}.{name}"] = _path
     for core in ("numpy.core", "numpy._core"):
-        calls[f"{core}.multiarray._reconstruct"] = Array
+        calls[f"{core}.multiarray._reconstruct"] = records.Array
         calls[f"{core}.multiarray.scalar"] = _scalar
         calls[f"{core}.numeric._frombuffer"] = _from_buffer
     for path, call in calls.items():
         module, _, name = path.rpartition(".")
-        found[module, name] = Name(module, name, call=call)
-    values = {("torch", dtype): dtype for dtype in ITEM_BYTES} | STORAGES
+        found[module, name] = records.Name(module, name, call=call)
+    values = {("torch", dtype): dtype for dtype in records.ITEM_BYTES} | STORAGES
     inert = ["object", "dict", "list", "tuple", "str", "int", "float", "bool", "unicode", "long"]
     values |= {(module, name): "" for module in ("builtins", "__builtin__") for name in inert}
     values |= {("torch", "Tensor"): "", ("torch._tensor", "Tensor"): "", ("numpy", "ndarray"): ""}
     values |= {("torch.nn.parameter", name): "" for name in ("Parameter", "Buffer")}
-    return found | {key: Name(*key, value=value) for key, value in values.items()}
+    return found | {key: records.Name(*key, value=value) for key, value in values.items()}
 
 
 STORAGES = {
