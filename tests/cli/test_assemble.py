@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from idinvert.checkpoints.release import save_network
-from idinvert.cli.assemble import (
-    _with_counts,
-    assemble,
-    batch_norm_group,
-    choices_of,
-    starting_discriminator,
-)
+from idinvert.cli import assemble
 from idinvert.config.compose import compose_plain
 from idinvert.errors import ConfigError
 from idinvert.evaluation.networks import fresh_encoder
@@ -73,7 +67,7 @@ ASKED = {
 def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(trained, experiment):
     words = [f"experiment={experiment}", "generator=checkpoint", trained]
     words += ["perceptual=none"] if "perceptual" in ASKED[experiment] else []
-    parts = assemble(composed(*words))
+    parts = assemble.assemble(composed(*words))
     networks = {"generator", "discriminator", "encoder", "perceptual", "segmenter"}
     assert set(parts.unused) == networks - ASKED[experiment]
     assert not parts.module.generator.training
@@ -86,20 +80,20 @@ def test_an_objective_is_given_what_it_asks_for_and_stands_on_no_more(trained, e
 
 def test_what_an_objective_does_not_read_makes_no_other_run(trained):
     words = ["experiment=conventional", "generator=checkpoint", trained]
-    one = assemble(composed(*words))
+    one = assemble.assemble(composed(*words))
     others = [
-        assemble(composed(*words, more))
+        assemble.assemble(composed(*words, more))
         for more in ("perceptual=none", "discriminator.init=scratch")
     ]
     assert {other.identity for other in others} == {one.identity}
-    assert assemble(composed(*words, "objective.lr=0.1")).identity != one.identity
+    assert assemble.assemble(composed(*words, "objective.lr=0.1")).identity != one.identity
 
 
 def test_a_gan_is_fresh_and_an_encoder_needs_a_trained_one():
-    module = assemble(composed("experiment=gan")).module
+    module = assemble.assemble(composed("experiment=gan")).module
     assert module.generator.training and module.discriminator.training
     with pytest.raises(ConfigError, match=r"needs a trained generator"):
-        assemble(composed("experiment=conventional", "generator=stylegan2"))
+        assemble.assemble(composed("experiment=conventional", "generator=stylegan2"))
 
 
 @pytest.mark.parametrize("kind", [StyleGANGenerator, StyleGAN2Generator])
@@ -141,7 +135,7 @@ WORDS = [
 @pytest.mark.parametrize(("words", "encoder", "latent"), WORDS, ids=lambda w: "+".join(w))
 def test_the_words_that_tables_select_by(words, encoder, latent):
     config, g = composed(*words), generator()
-    choices = choices_of(config, generator=g, encoder=made(words, g))
+    choices = assemble.choices_of(config, generator=g, encoder=made(words, g))
     assert choices["encoder"].items() >= encoder.items()
     assert choices["latent"].items() >= latent.items()
     assert choices["generator"]["name"] == "stylegan2"
@@ -165,7 +159,7 @@ def test_adam_is_corrected_for_every_lazy_penalty(trained, experiment, key):
 
     def adams(*more):
         lazily = [f"objective.{other}=1" for name, other in LAZY if name == experiment]
-        module = assemble(composed(*words, *lazily, *more)).module
+        module = assemble.assemble(composed(*words, *lazily, *more)).module
         return [(a.defaults["lr"], a.defaults["betas"][1]) for a in module.configure_optimizers()]
 
     each, lazy = adams(), adams(f"objective.{key}=16")
@@ -195,7 +189,7 @@ def test_batch_norm_groups(words, group):
     class Module:
         encoder = fresh_encoder(config["encoder"], config["latent"], generator=generator())
 
-    assert batch_norm_group(config, Module()) == group
+    assert assemble.batch_norm_group(config, Module()) == group
 
 
 def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained):
@@ -203,7 +197,7 @@ def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained):
     norm = "encoder.backbone.norm="
 
     def identity(*more):
-        return assemble(composed(*words, *more)).identity
+        return assemble.assemble(composed(*words, *more)).identity
 
     one = {identity(), identity(f"{norm}batch"), identity(f"{norm}sync")}
     one.add(identity("trainer=ddp_cpu"))  # v2's default is over all ranks
@@ -212,14 +206,14 @@ def test_a_run_is_known_by_what_its_statistics_are_of_and_not_by_how(trained):
     assert len(others | one) == 3
     config = composed("encoder.backbone.norm=sync")
     made = fresh_encoder(config["encoder"], config["latent"], generator=generator())
-    choices = choices_of(config, generator=generator(), encoder=made)
+    choices = assemble.choices_of(config, generator=generator(), encoder=made)
     assert choices["encoder"]["norm"] == "batch"
 
 
 def test_a_large_folder_has_the_counts_that_were_defaults():
     def counted(images, **node):
         parts = {"train": range(images), "val": range(0), "test": range(0)}
-        return _with_counts({"split": {"kind": "order", "test": None}, "val": None} | node,
+        return assemble._with_counts({"split": {"kind": "order", "test": None}, "val": None} | node,
                             SimpleNamespace(**parts))  # type: ignore[arg-type]  # fmt: skip
 
     assert counted(2_500) == {"split": {"kind": "order", "test": 500}, "val": 100}
@@ -234,7 +228,7 @@ def test_the_images_of_its_statistics_make_a_run_where_it_has_any(trained):
     def identities(*more):
         configs = [composed(*more, f"recalibrate={count}") for count in (0, 50, 60)]
         old = {key: value for key, value in configs[0].items() if key != "recalibrate"}
-        return [assemble(config).identity for config in (old, *configs)]
+        return [assemble.assemble(config).identity for config in (old, *configs)]
 
     of_before, *counts = identities(*words)
     assert of_before == counts[0] and len(set(counts)) == 3
@@ -250,18 +244,18 @@ def test_labels_must_be_the_classes_of_the_images(tmp_path, init):
     node = {"init": init, "path": str(tmp_path)}
     given = dict(generator_path=str(tmp_path), hashes={})
     with pytest.raises(ConfigError, match="labels of 3 classes, and the images are of no classes"):
-        starting_discriminator(node, **given)
+        assemble.starting_discriminator(node, **given)
     with pytest.raises(ConfigError, match=r"images are of 2 classes.*generator\.label=0"):
-        starting_discriminator(node, **given, classes=["a", "b"])
-    assert starting_discriminator(node, **given, classes=["a", "b", "c"]).c_dim == 3
-    assert starting_discriminator(node, **given, label=2).c_dim == 0
+        assemble.starting_discriminator(node, **given, classes=["a", "b"])
+    assert assemble.starting_discriminator(node, **given, classes=["a", "b", "c"]).c_dim == 3
+    assert assemble.starting_discriminator(node, **given, label=2).c_dim == 0
 
 
 def test_a_new_gan_is_conditional_where_the_images_are_of_classes():
     words = ["experiment=gan", "data=all_mini"]
 
     def labels(*more):
-        module = assemble(composed(*words, *more)).module
+        module = assemble.assemble(composed(*words, *more)).module
         return [getattr(net, "c_dim", 0) for net in (module.generator, module.discriminator)]
 
     assert labels() == [4, 4]

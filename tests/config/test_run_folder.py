@@ -5,37 +5,30 @@ from pathlib import Path
 
 import pytest
 
-from idinvert.config.run_folder import (
-    find_run,
-    first_command,
-    is_first_process,
-    locked,
-    read_config,
-    write_config,
-)
+from idinvert.config import run_folder
 from idinvert.errors import ConfigError, RunLockedError
 
 
 def test_a_run_is_found_by_path_and_by_the_start_of_its_id(tmp_path):
     for name in ("aa11", "ab22"):
-        write_config(tmp_path / "gan" / name, {"seed": 0})
-    assert find_run("aa", outputs=tmp_path) == tmp_path / "gan" / "aa11"
-    assert find_run(str(tmp_path / "gan" / "ab22"), outputs=tmp_path).name == "ab22"
-    assert read_config(tmp_path / "gan" / "aa11") == {"seed": 0}
+        run_folder.write_config(tmp_path / "gan" / name, {"seed": 0})
+    assert run_folder.find_run("aa", outputs=tmp_path) == tmp_path / "gan" / "aa11"
+    assert run_folder.find_run(str(tmp_path / "gan" / "ab22"), outputs=tmp_path).name == "ab22"
+    assert run_folder.read_config(tmp_path / "gan" / "aa11") == {"seed": 0}
     with pytest.raises(ConfigError, match="2 runs"):
-        find_run("a", outputs=tmp_path)
+        run_folder.find_run("a", outputs=tmp_path)
     with pytest.raises(ConfigError, match="aa11"):
-        find_run("aa12", outputs=tmp_path)
+        run_folder.find_run("aa12", outputs=tmp_path)
 
 
 def test_no_runs_at_all_names_the_key(tmp_path):
     with pytest.raises(ConfigError, match=r"system\.outputs"):
-        find_run("x", outputs=tmp_path)
+        run_folder.find_run("x", outputs=tmp_path)
 
 
 def _try(folder: Path, answers: "multiprocessing.Queue[str]") -> None:
     try:
-        with locked(folder):
+        with run_folder.locked(folder):
             answers.put("entered")
     except RunLockedError as error:
         answers.put(str(error))
@@ -47,7 +40,7 @@ def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path):
     for inside in (True, False):
         process = context.Process(target=_try, args=(tmp_path, answers))
         if inside:
-            with locked(tmp_path):
+            with run_folder.locked(tmp_path):
                 process.start()
                 process.join()
         else:
@@ -58,31 +51,31 @@ def test_a_second_process_is_kept_out_and_let_in_afterwards(tmp_path):
 
 
 def test_the_command_that_started_a_run_heads_its_configuration_for_good(tmp_path):
-    write_config(tmp_path, {"seed": 0}, command="train.py experiment=gan")
-    write_config(tmp_path, {"seed": 0, "nimg": 8}, command="train.py run=abc nimg=8")
-    assert first_command(tmp_path) == "train.py experiment=gan"
-    assert read_config(tmp_path) == {"seed": 0, "nimg": 8}
+    run_folder.write_config(tmp_path, {"seed": 0}, command="train.py experiment=gan")
+    run_folder.write_config(tmp_path, {"seed": 0, "nimg": 8}, command="train.py run=abc nimg=8")
+    assert run_folder.first_command(tmp_path) == "train.py experiment=gan"
+    assert run_folder.read_config(tmp_path) == {"seed": 0, "nimg": 8}
 
 
 def test_a_configuration_without_a_heading_has_no_first_command(tmp_path):
-    write_config(tmp_path, {"seed": 0})
-    assert first_command(tmp_path) is None
-    assert first_command(tmp_path / "nowhere") is None
+    run_folder.write_config(tmp_path, {"seed": 0})
+    assert run_folder.first_command(tmp_path) is None
+    assert run_folder.first_command(tmp_path / "nowhere") is None
 
 
 def test_a_stored_configuration_names_classes_where_they_are_now(tmp_path):
     node = {"_target_": "idinvert.data.miniature.faces_mini", "path": "idinvert.weights."}
-    write_config(tmp_path, {"data": node})
+    run_folder.write_config(tmp_path, {"data": node})
     name = "idinvert.toy.miniature.faces_mini"
-    assert read_config(tmp_path) == {"data": node | {"_target_": name}}
+    assert run_folder.read_config(tmp_path) == {"data": node | {"_target_": name}}
 
 
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
 def test_only_the_first_process_of_several_locks_and_writes(tmp_path, monkeypatch, variable):
     monkeypatch.setenv(variable, "0")
-    assert is_first_process()
-    with locked(tmp_path):
+    assert run_folder.is_first_process()
+    with run_folder.locked(tmp_path):
         monkeypatch.setenv(variable, "1")
-        assert not is_first_process()
-        with locked(tmp_path):  # a rank beside the first is let in
+        assert not run_folder.is_first_process()
+        with run_folder.locked(tmp_path):  # a rank beside the first is let in
             pass

@@ -14,22 +14,9 @@ import pytest
 from hydra.utils import get_object
 
 from idinvert.annotations import Among, FilledIn, Written
-from idinvert.config.compose import (
-    compose_plain,
-    compose_with_hydra,
-    config_dir,
-    usual_targets,
-)
+from idinvert.config import compose, values
 from idinvert.config.instantiate import check_signatures
 from idinvert.config.schema import Precision
-from idinvert.config.values import (
-    UNTOLD,
-    _annotations,
-    _in_source,
-    check_values,
-    expectations,
-    problem,
-)
 from idinvert.errors import ConfigError
 
 ANY = {"data.split"}
@@ -46,9 +33,9 @@ def configurations(*programs: str) -> list[tuple[list[str], dict[str, Any]]]:
     """Every choice of every group, several groups at once: its words and what they compose."""
     found = []
     for program in programs or PROGRAMS:
-        text = (config_dir() / f"{program}.yaml").read_text(encoding="utf-8")
+        text = (compose.config_dir() / f"{program}.yaml").read_text(encoding="utf-8")
         columns: dict[str, list[Path]] = {}
-        for path in sorted(config_dir().glob("*/*.yaml")):
+        for path in sorted(compose.config_dir().glob("*/*.yaml")):
             group = path.parent.name
             below = group in ("perceptual", "attributes", "metric")
             if group not in SETS_OTHERS and (below or re.search(rf"^  - {group}: ", text, re.M)):
@@ -59,7 +46,7 @@ def configurations(*programs: str) -> list[tuple[list[str], dict[str, Any]]]:
             words += ["data.path=FOLDER" for path in paths if path.stem in GIVEN]
             given = [path.parent.name for path in paths if path.stem == "checkpoint"]
             words += [f"{group}.path=FILE" for group in given]
-            found.append((words, compose_with_hydra(program, words)[0]))
+            found.append((words, compose.compose_with_hydra(program, words)[0]))
     return found
 
 
@@ -122,17 +109,17 @@ def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones():
     seen: set[tuple[str, Any]] = set()
     unconstrained: set[str] = set()
     for _, config in configurations():
-        check_values(config)
-        for key, value, takes in list(expectations(config)):
+        values.check_values(config)
+        for key, value, takes in list(values.expectations(config)):
             if (key, takes) in seen or takes is Any:
                 continue
             seen.add((key, takes))
-            assert problem(value, takes) is None, (key, value, takes)
+            assert values.problem(value, takes) is None, (key, value, takes)
             refused = list(bad_values(takes))
             if not refused:
                 unconstrained.add(key)
             for bad in refused:
-                assert problem(bad, takes), (key, bad, takes)
+                assert values.problem(bad, takes), (key, bad, takes)
     assert len({key for key, _ in seen}) > 200
     assert unconstrained <= ANY
 
@@ -140,7 +127,7 @@ def test_every_key_of_every_choice_takes_its_value_and_refuses_bad_ones():
 def test_every_leaf_is_described():
     """So a key that is added with no annotation is found here."""
     for _, config in configurations():
-        described = {key for key, _, _ in expectations(config)}
+        described = {key for key, _, _ in values.expectations(config)}
         for key in leaves(config):
             if "." not in key:
                 continue  # a group that is off
@@ -159,12 +146,12 @@ def leaves(node: Mapping[str, Any], at: str = "") -> Iterator[str]:
 def test_what_the_source_says_of_a_parameter_is_what_its_import_says():
     """So that a wrong value of most keys is refused before torch and Lightning are imported."""
     told = 0
-    for name in {name for names in usual_targets().values() for name in names}:
-        read, real = _in_source(name), _annotations(get_object(name))
+    for name in {name for names in compose.usual_targets().values() for name in names}:
+        read, real = values._in_source(name), values._annotations(get_object(name))
         takes = inspect.signature(get_object(name)).parameters
         hands_on = any(one.kind is one.VAR_KEYWORD for one in takes.values())
         assert hands_on or read.keys() <= takes.keys(), name
-        both = {key for key in read.keys() & real.keys() if read[key] is not UNTOLD}
+        both = {key for key in read.keys() & real.keys() if read[key] is not values.UNTOLD}
         for key in both:
             said = [re.sub(r" at 0x\w+", "", repr(takes[key])) for takes in (read, real)]
             assert said[0] == said[1], (name, key)
@@ -173,20 +160,20 @@ def test_what_the_source_says_of_a_parameter_is_what_its_import_says():
     lightnings = get_object(f"{CONNECTOR}._PRECISION_INPUT")
     literals = [set(typing.get_args(one)) for one in (*typing.get_args(lightnings), Precision)]
     assert set.union(*literals[:-1]) == literals[-1], "as Lightning's own annotation"
-    assert {"lr", "betas", "adversarial", "r1_gamma"} <= _in_source(OBJECTIVE).keys()
+    assert {"lr", "betas", "adversarial", "r1_gamma"} <= values._in_source(OBJECTIVE).keys()
 
 
 @pytest.mark.parametrize("word", ["objective.lr=abc", "objective.betas=[0.9]", "nimg=-5"])
 def test_it_is_refused_before_anything_is_imported(word, monkeypatch):
     monkeypatch.setattr("idinvert.config.values._of_signature", lambda node, at: pytest.fail(at))
     with pytest.raises(ConfigError, match=word.partition("=")[0]):
-        compose_plain("train", [word])
+        compose.compose_plain("train", [word])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_bad_value_is_refused_where_the_command_line_sets_it(program):
-    config = compose_plain(program, [])
-    for key, _, takes in list(expectations(config)):
+    config = compose.compose_plain(program, [])
+    for key, _, takes in list(values.expectations(config)):
         *path, last = key.split(".")
         node: Any = config
         for name in path:
@@ -226,5 +213,5 @@ def test_a_bad_value_is_refused_where_the_command_line_sets_it(program):
 )
 def test_what_a_user_types_wrong(program, word, said):
     with pytest.raises(ConfigError) as caught:
-        compose_plain(program, [word])
+        compose.compose_plain(program, [word])
     assert said in str(caught.value)

@@ -11,15 +11,6 @@ from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 from idinvert.data import published
 from idinvert.data.prepare import prepare
-from idinvert.data.published import (
-    BEDROOM,
-    CHURCH,
-    FFHQ,
-    PUBLISHED,
-    TOWER,
-    digest_of,
-    paper_data,
-)  # fmt: skip
 from idinvert.data.split import draw
 from idinvert.errors import ConfigError, DataError
 from tests.data.pictures import picture, write_folder, write_lmdb, write_zip
@@ -37,7 +28,7 @@ def whole(split, *, val: int = 500):
     return split.places(images=split.images, train=split.train, test=split.test, val=val)
 
 
-@pytest.mark.parametrize("split", PUBLISHED.values(), ids=PUBLISHED)
+@pytest.mark.parametrize("split", published.PUBLISHED.values(), ids=published.PUBLISHED)
 def test_the_papers_splits(split):
     train, val, test = whole(split)
     assert (len(train), len(val), len(test)) == (split.train, 500, 5_000)
@@ -50,24 +41,24 @@ def test_the_papers_splits(split):
 
 
 def test_ffhq_is_divided_by_order():
-    train, val, test = whole(FFHQ)
+    train, val, test = whole(published.FFHQ)
     assert train == list(range(65_000)) and test == list(range(65_000, 70_000))
     assert val == list(range(64_500, 65_000))  # nothing is left over
-    held_out = FFHQ.places(images=70_000, train=64_500, test=5_000, val=500)
+    held_out = published.FFHQ.places(images=70_000, train=64_500, test=5_000, val=500)
     assert held_out.train == list(range(64_500)) and held_out.val == val
-    assert whole(FFHQ, val=0).val == []
+    assert whole(published.FFHQ, val=0).val == []
 
 
 def test_lsun_validates_on_what_was_not_drawn():
-    for split in (TOWER, BEDROOM, CHURCH):
+    for split in (published.TOWER, published.BEDROOM, published.CHURCH):
         train, val, _ = whole(split)
         assert not set(train) & set(val) and max(val) < split.first
         assert whole(split, val=0).train == train
 
 
 def test_a_smaller_draw_is_part_of_the_papers():
-    train, _, test = whole(TOWER)
-    some = TOWER.places(images=TOWER.images, train=1_000, test=5_000, val=10)
+    train, _, test = whole(published.TOWER)
+    some = published.TOWER.places(images=published.TOWER.images, train=1_000, test=5_000, val=10)
     assert set(some.train) < set(train) and some.test == test
     assert len(some.train) == 1_000 and max(some.train) > 590_000
 
@@ -89,7 +80,7 @@ def test_the_draw_follows_its_words():
 
 
 def test_a_machine_that_draws_otherwise_is_refused():
-    other = dataclasses.replace(CHURCH, digest="0" * 64)
+    other = dataclasses.replace(published.CHURCH, digest="0" * 64)
     with pytest.raises(DataError, match="another split than the stored one"):
         whole(other)
 
@@ -108,17 +99,17 @@ def expected(split) -> tuple[list[int], list[int]]:
 @pytest.fixture
 def small(monkeypatch):
     """Data sets of 40 pictures, divided by the same rules."""
-    ffhq = dataclasses.replace(FFHQ, images=40, first=36, train=36, test=4)
-    ffhq = dataclasses.replace(ffhq, digest=digest_of(range(36), range(36, 40)))
-    tower = dataclasses.replace(TOWER, **SIZES)
-    tower = dataclasses.replace(tower, digest=digest_of(*expected(tower)))
+    ffhq = dataclasses.replace(published.FFHQ, images=40, first=36, train=36, test=4)
+    ffhq = dataclasses.replace(ffhq, digest=published.digest_of(range(36), range(36, 40)))
+    tower = dataclasses.replace(published.TOWER, **SIZES)
+    tower = dataclasses.replace(tower, digest=published.digest_of(*expected(tower)))
     for key, split in (("FFHQ", ffhq), ("TOWER", tower)):
         monkeypatch.setattr(published, key, split)
         monkeypatch.setitem(published.PUBLISHED, split.name, split)
 
 
 def faces(path: Path, **changes):
-    return paper_data(
+    return published.paper_data(
         published.FFHQ,
         **{"path": path, "resolution": 16, "train": 36, "test": 4, "val": 3, **changes},
     )
@@ -126,7 +117,7 @@ def faces(path: Path, **changes):
 
 def towers(path: Path, **changes):
     settings = {"path": path, "resolution": 16, "train": 12, "test": 4, "val": 3}
-    return paper_data(published.TOWER, **{**settings, **changes})
+    return published.paper_data(published.TOWER, **{**settings, **changes})
 
 
 def places(part) -> list[int]:
@@ -242,12 +233,12 @@ def test_only_the_images_of_a_split_are_prepared(small, tmp_path):
         prepare(short, tmp_path / "x.zip", resolution=16, only="lsun_tower256")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", published.PUBLISHED)
 def test_the_configuration_is_the_papers(name, tmp_path):
     root = write_folder(tmp_path / "few", dict(list(FILES.items())[:9]))
     words = [f"data={name}", f"data.path={root}", "data.resolution=8"]
     node = compose_plain("train", words)["data"]
-    split = PUBLISHED[name]
+    split = published.PUBLISHED[name]
     assert (node["train"], node["test"], node["val"]) == (split.train, split.test, 500)
     with pytest.raises(DataError, match=rf"got 9 images.*expected the {split.images:,} of"):
         build(node, key="data")
@@ -257,5 +248,8 @@ def test_the_configuration_is_the_papers(name, tmp_path):
 
 
 def test_church_has_a_boundary_of_its_own():
-    assert CHURCH.images == 126_227 < TOWER.first == 600_000 and CHURCH.first == 120_000
-    assert "Differs from the paper" in str(paper_data.__doc__)
+    assert (
+        published.CHURCH.images == 126_227 < published.TOWER.first == 600_000
+        and published.CHURCH.first == 120_000
+    )
+    assert "Differs from the paper" in str(published.paper_data.__doc__)

@@ -5,14 +5,7 @@ import math
 import pytest
 import torch
 
-from idinvert.editing.units import (
-    causal_objective,
-    causal_units,
-    class_share,
-    forced,
-    only,
-    region_of,
-)
+from idinvert.editing import units
 from idinvert.networks.generator import SynthesisState
 from idinvert.networks.segmenter import Segmenter
 from idinvert.networks.stylegan import StyleGANGenerator
@@ -32,7 +25,7 @@ def test_units_are_moved_in_the_region_and_nothing_else():
     alpha, value = torch.tensor([1.0, 0.0, 0.25]).double(), torch.tensor([5.0, 6.0, 7.0]).double()
     region = torch.zeros(2, 1, 4, 4).double()
     region[0, 0, 1, 2], region[1, 0, 3, 3] = 1.0, 0.5
-    found = forced(state, alpha=alpha, value=value, region=region).features
+    found = units.forced(state, alpha=alpha, value=value, region=region).features
     expected = state.features.clone()
     for n, y, x, share in ((0, 1, 2, 1.0), (1, 3, 3, 0.5)):
         for u in range(3):
@@ -44,7 +37,7 @@ def test_units_are_moved_in_the_region_and_nothing_else():
 def test_a_region_is_the_share_of_each_place_that_the_mask_covers():
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :2, :3] = 1.0
-    found = region_of(mask, random_state(1, 2, 4, 4))
+    found = units.region_of(mask, random_state(1, 2, 4, 4))
     assert found.dtype == torch.float64 and found[0, 0, 0].tolist() == [1.0, 0.5, 0.0, 0.0]
     assert found.sum() == 1.5
 
@@ -54,7 +47,7 @@ def test_the_share_of_a_class_is_its_mean_probability_in_the_region():
     region = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     region[..., 1:3, 2] = 1.0
     chance = logits.exp()[:, 1] / logits.exp().sum(1)
-    torch.testing.assert_close(class_share(logits, 1, region), chance[:, 1:3, 2].mean(1))
+    torch.testing.assert_close(units.class_share(logits, 1, region), chance[:, 1:3, 2].mean(1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,11 +61,11 @@ def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind):
     value = torch.randn(8, dtype=torch.float64)
 
     def score(one):
-        return class_share(network(generator.synthesis(codes, resume=one)), 1, area)
+        return units.class_share(network(generator.synthesis(codes, resume=one)), 1, area)
 
     def objective(alpha):
-        region = region_of(area, state)
-        return causal_objective(
+        region = units.region_of(area, state)
+        return units.causal_objective(
             alpha, state=state, value=value, region=region, score=score, penalty=0.005
         )
 
@@ -82,8 +75,8 @@ def test_the_gradient_of_the_objective_is_that_of_finite_differences(kind):
     assert objective(zero).item() == pytest.approx(0, abs=1e-12), "nothing moved, nothing caused"
     with torch.no_grad():
         lam = [
-            causal_objective(
-                alpha, state=state, value=value, region=region_of(area, state), score=score,
+            units.causal_objective(
+                alpha, state=state, value=value, region=units.region_of(area, state), score=score,
                 penalty=penalty,
             )
             for penalty in (0.0, 1.0)
@@ -103,11 +96,11 @@ def test_alpha_stays_between_0_and_1_and_finds_the_unit_that_shows():
         }
 
     options = {"value": value, "penalty": 0.05, "steps": 60, "lr": 0.1}
-    alpha, pull = causal_units(torch.full((5,), 0.5).double(), batch, **options)
+    alpha, pull = units.causal_units(torch.full((5,), 0.5).double(), batch, **options)
     assert alpha.min() >= 0 and alpha.max() <= 1
     assert alpha.argmax() == 3 == pull.argmax() and alpha[3] == 1
     assert alpha[[0, 1, 2, 4]].max() < 0.05
 
 
 def test_only_some_units():
-    assert only(torch.tensor([3, 1]), 5).tolist() == [0, 1, 0, 1, 0]
+    assert units.only(torch.tensor([3, 1]), 5).tolist() == [0, 1, 0, 1, 0]

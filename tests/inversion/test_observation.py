@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
+from idinvert.inversion import optimize_codes
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.multi_code import MultiCodeInverter
 from idinvert.inversion.observation import (
@@ -18,11 +19,6 @@ from idinvert.inversion.observation import (
     Restoring,
     hadamard,
     least_variation,
-)
-from idinvert.inversion.optimize_codes import (
-    FreeInverter,
-    Image2StyleGANInverter,
-    InDomainInverter,
 )
 
 R = 8
@@ -129,9 +125,9 @@ def methods(world, **changes):
     shared = {"perceptual": world.features, "lambda_vgg": 0.3, **changes}
     return {
         "encoder": EncoderInverter(encoder=world.encoder),
-        "in_domain": InDomainInverter(encoder=world.encoder, steps=2, **shared),
-        "image2stylegan": Image2StyleGANInverter(steps=2, **shared),
-        "free": FreeInverter(steps=2, **shared),
+        "in_domain": optimize_codes.InDomainInverter(encoder=world.encoder, steps=2, **shared),
+        "image2stylegan": optimize_codes.Image2StyleGANInverter(steps=2, **shared),
+        "free": optimize_codes.FreeInverter(steps=2, **shared),
     }
 
 

@@ -12,12 +12,6 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from idinvert.data.content import file_hash
 from idinvert.errors import CheckpointError, DataError, MissingWeightsError
 from idinvert.metrics import fidelity
-from idinvert.metrics.fidelity import (
-    InceptionDistance,
-    PrecisionRecall,
-    inception_weights,
-    prc_weights,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +52,17 @@ def inception_file(tmp_path_factory):
 
 def test_missing_weights_name_file_url_sha256_and_key():
     with pytest.raises(MissingWeightsError) as caught:
-        InceptionDistance(["fid"], path=None).between(images(4, seed=0), images(4, seed=1))
+        fidelity.InceptionDistance(["fid"], path=None).between(images(4, seed=0), images(4, seed=1))
     for part in ("weights-inception-2015-12-05-6726825d.pth", "https://", "sha256", "6726825d"):
         assert part in str(caught.value)
     assert "metric.inception_path" in str(caught.value)
     with pytest.raises(MissingWeightsError, match=r"metric\.prc_vgg16_path"):
-        PrecisionRecall().between(images(4, seed=0), images(4, seed=1))
+        fidelity.PrecisionRecall().between(images(4, seed=0), images(4, seed=1))
 
 
 def test_another_file_is_not_called_fid(inception_file):
     with pytest.raises(CheckpointError, match=r"not the Inception of FID.*metric\.inception_path"):
-        inception_weights(inception_file)
+        fidelity.inception_weights(inception_file)
 
 
 def test_a_file_that_runs_code_is_refused(tmp_path):
@@ -79,23 +73,23 @@ def test_a_file_that_runs_code_is_refused(tmp_path):
     path = tmp_path / "vgg16.pth"
     path.write_bytes(pickle.dumps({"weight": Harm()}, protocol=2))
     with pytest.raises(CheckpointError, match=r"__builtin__\.print.*prc_vgg16_path"):
-        prc_weights(path)
+        fidelity.prc_weights(path)
 
 
 def test_a_damaged_copy_of_weights_is_made_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
     torch.save({"weight": torch.ones(3)}, tmp_path / "vgg16.pth")
-    whole = prc_weights(tmp_path / "vgg16.pth").read_bytes()
+    whole = fidelity.prc_weights(tmp_path / "vgg16.pth").read_bytes()
     for damage in (whole[:-1], whole[:-1] + b"x"):
-        prc_weights(tmp_path / "vgg16.pth").write_bytes(damage)
-        made = torch.load(prc_weights(tmp_path / "vgg16.pth"), weights_only=True)
+        fidelity.prc_weights(tmp_path / "vgg16.pth").write_bytes(damage)
+        made = torch.load(fidelity.prc_weights(tmp_path / "vgg16.pth"), weights_only=True)
         assert torch.equal(made["weight"], torch.ones(3))
 
 
 def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkeypatch):
     monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(3, seed=2), images(3, seed=3) // 3
-    got = InceptionDistance(["kid"], path=inception_file).between(a, b)
+    got = fidelity.InceptionDistance(["kid"], path=inception_file).between(a, b)
     network = FeatureExtractorInceptionV3(
         "inception", ["2048"], feature_extractor_weights_path=str(inception_file)
     )
@@ -116,7 +110,7 @@ def test_kid_through_inception_is_the_mmd_of_its_features(inception_file, monkey
 def test_fid_and_inception_score_are_their_formulas(inception_file, monkeypatch):
     monkeypatch.setattr(fidelity, "INCEPTION_SHA256", file_hash(inception_file))
     a, b = images(10, seed=5), images(10, seed=6) // 2
-    got = InceptionDistance(["fid", "isc"], path=inception_file).between(a, b)
+    got = fidelity.InceptionDistance(["fid", "isc"], path=inception_file).between(a, b)
     network = FeatureExtractorInceptionV3(
         "inception",
         ["2048", "logits_unbiased"],
@@ -136,7 +130,7 @@ def test_fid_and_inception_score_are_their_formulas(inception_file, monkeypatch)
 
 def test_counts_are_checked_before_weights():
     with pytest.raises(DataError, match="3 outputs and 4 real"):
-        InceptionDistance(["fid"], path=None).between(images(3, seed=0), images(4, seed=1))
+        fidelity.InceptionDistance(["fid"], path=None).between(images(3, seed=0), images(4, seed=1))
 
 
 @pytest.mark.slow
@@ -146,7 +140,7 @@ def test_precision_and_recall_of_a_set_with_itself_are_one(tmp_path):
         state = torchvision.models.vgg16().state_dict()
     torch.save(state, tmp_path / "vgg16.pth")
     a = images(6, seed=4)
-    got = PrecisionRecall(path=tmp_path / "vgg16.pth").between(a, a)
+    got = fidelity.PrecisionRecall(path=tmp_path / "vgg16.pth").between(a, a)
     assert got["prc_precision"] == 1
     assert got["prc_recall"] == 1
     assert got["prc_f_score"] == pytest.approx(1)

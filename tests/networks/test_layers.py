@@ -6,13 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idinvert.networks.layers import (
-    EqualConv2d,
-    EqualLinear,
-    lrelu,
-    minibatch_stddev,
-    pixel_norm,
-)
+from idinvert.networks import layers
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -21,7 +15,7 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_equal_linear_scales_weight_and_bias_at_run_time():
-    layer = EqualLinear(5, 3, lr_mul=0.01, bias_init=2.0, gain=1.5).double()
+    layer = layers.EqualLinear(5, 3, lr_mul=0.01, bias_init=2.0, gain=1.5).double()
     assert torch.equal(layer.bias.detach(), torch.full((3,), 2.0, dtype=torch.float64))
     x = rand(4, 5)
     expected = torch.zeros(4, 3, dtype=torch.float64)
@@ -35,8 +29,8 @@ def test_equal_linear_scales_weight_and_bias_at_run_time():
 def test_equal_layers_start_with_unit_effective_variance_whatever_lr_mul():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        slow = EqualLinear(400, 300, lr_mul=0.01)
-        conv = EqualConv2d(64, 64, kernel_size=3)
+        slow = layers.EqualLinear(400, 300, lr_mul=0.01)
+        conv = layers.EqualConv2d(64, 64, kernel_size=3)
     assert slow.weight.std().item() == pytest.approx(100, rel=0.02)
     assert conv.weight.std().item() == pytest.approx(1, rel=0.02)
     x = rand(50, 400).float()
@@ -50,7 +44,7 @@ def test_lr_mul_slows_the_effective_weight():
     x = rand(1, 4)
     moved = []
     for lr_mul in (1.0, 0.1):
-        layer = EqualLinear(4, 1, lr_mul=lr_mul).double()
+        layer = layers.EqualLinear(4, 1, lr_mul=lr_mul).double()
         before = layer.weight.detach() * layer.weight_gain
         layer(x).sum().backward()
         assert layer.weight.grad is not None
@@ -61,7 +55,7 @@ def test_lr_mul_slows_the_effective_weight():
 
 @pytest.mark.parametrize(("size", "bias"), [(1, True), (3, False)])
 def test_equal_conv_scales_by_the_fan_in(size, bias):
-    layer = EqualConv2d(2, 3, kernel_size=size, bias=bias, gain=1.25).double()
+    layer = layers.EqualConv2d(2, 3, kernel_size=size, bias=bias, gain=1.25).double()
     if bias:
         torch.nn.init.normal_(layer.bias)
     x = rand(1, 2, 4, 4)
@@ -78,16 +72,16 @@ def test_equal_conv_scales_by_the_fan_in(size, bias):
 
 def test_lrelu():
     x = torch.tensor([-2.0, 0.0, 3.0])
-    torch.testing.assert_close(lrelu(x), torch.tensor([-0.4, 0.0, 3.0]))
-    torch.testing.assert_close(lrelu(x, gain=2.0), torch.tensor([-0.8, 0.0, 6.0]))
+    torch.testing.assert_close(layers.lrelu(x), torch.tensor([-0.4, 0.0, 3.0]))
+    torch.testing.assert_close(layers.lrelu(x, gain=2.0), torch.tensor([-0.8, 0.0, 6.0]))
 
 
 def test_pixel_norm_gives_unit_mean_square():
     x = rand(3, 6) * 10
-    y = pixel_norm(x)
+    y = layers.pixel_norm(x)
     torch.testing.assert_close(y.square().mean(dim=1), torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(y[1] / y[1, 0], x[1] / x[1, 0])
-    assert torch.equal(pixel_norm(torch.zeros(1, 4)), torch.zeros(1, 4))
+    assert torch.equal(layers.pixel_norm(torch.zeros(1, 4)), torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +89,7 @@ def test_pixel_norm_gives_unit_mean_square():
 )
 def test_minibatch_stddev(n, group, used, channels):
     x = rand(n, 4, 2, 3)
-    y = minibatch_stddev(x, group=group, channels=channels)
+    y = layers.minibatch_stddev(x, group=group, channels=channels)
     assert y.shape == (n, 4 + channels, 2, 3)
     assert torch.equal(y[:, :4], x)
     per = 4 // channels
@@ -111,7 +105,7 @@ def test_minibatch_stddev(n, group, used, channels):
 
 def test_minibatch_stddev_of_one_image_is_almost_zero_and_has_gradients():
     x = rand(1, 2, 2, 2).requires_grad_()
-    y = minibatch_stddev(x)
+    y = layers.minibatch_stddev(x)
     assert y[:, 2].max().item() == pytest.approx(1e-4)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert torch.isfinite(gradient).all()
@@ -119,11 +113,11 @@ def test_minibatch_stddev_of_one_image_is_almost_zero_and_has_gradients():
 
 def test_minibatch_stddev_double_backward():
     x = rand(4, 2, 2, 1).requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda x: minibatch_stddev(x, group=2), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: layers.minibatch_stddev(x, group=2), (x,))
 
 
 def test_pixel_norm_is_differentiated_through_the_norm():
     x = rand(2, 3).requires_grad_()
-    assert torch.autograd.gradcheck(pixel_norm, (x,))
-    (gradient,) = torch.autograd.grad(pixel_norm(x).square().sum(), x)
+    assert torch.autograd.gradcheck(layers.pixel_norm, (x,))
+    (gradient,) = torch.autograd.grad(layers.pixel_norm(x).square().sum(), x)
     assert gradient.abs().max() < 1e-6  # the norm is fixed, so nothing pulls on it

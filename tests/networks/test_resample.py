@@ -9,17 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from idinvert.networks import resample
-from idinvert.networks.resample import (
-    blur,
-    box_conv_down,
-    box_conv_up,
-    conv_down,
-    conv_up,
-    downsample,
-    fir,
-    fir_kernel,
-    upsample,
-)
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -29,7 +18,7 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
 
 def smooth() -> Tensor:
     """The 4 × 4 filter of StyleGAN2."""
-    return fir_kernel((1, 3, 3, 1)).double()
+    return resample.fir_kernel((1, 3, 3, 1)).double()
 
 
 def slow_convolution(x: Tensor, weight: Tensor) -> Tensor:
@@ -59,46 +48,46 @@ def zeros_between(x: Tensor) -> Tensor:
 
 
 def test_kernel_sums_to_one_and_is_the_outer_product():
-    kernel = fir_kernel((1, 2, 1))
+    kernel = resample.fir_kernel((1, 2, 1))
     expected = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     assert torch.equal(kernel, expected)
-    assert fir_kernel((1, 3, 3, 1)).sum() == 1
+    assert resample.fir_kernel((1, 3, 3, 1)).sum() == 1
 
 
 def test_fir_with_padding_stride_and_gain():
     x, kernel = rand(2, 3, 7, 6), smooth()
     full = slow_convolution(x, each_channel(kernel, 3))
     # "full" equals padding by k − 1 = 3; padding 2 loses one sample on every side.
-    torch.testing.assert_close(fir(x, kernel, padding=2), full[:, :, 1:-1, 1:-1])
+    torch.testing.assert_close(resample.fir(x, kernel, padding=2), full[:, :, 1:-1, 1:-1])
     torch.testing.assert_close(
-        fir(x, kernel, padding=1, stride=2, gain=3.0), 3 * full[:, :, 2:-2:2, 2:-2:2]
+        resample.fir(x, kernel, padding=1, stride=2, gain=3.0), 3 * full[:, :, 2:-2:2, 2:-2:2]
     )
 
 
 def test_blur_keeps_the_size():
-    x, kernel = rand(2, 2, 5, 4), fir_kernel((1, 2, 1)).double()
+    x, kernel = rand(2, 2, 5, 4), resample.fir_kernel((1, 2, 1)).double()
     full = slow_convolution(x, each_channel(kernel, 2))
-    torch.testing.assert_close(blur(x, kernel), full[:, :, 1:-1, 1:-1])
+    torch.testing.assert_close(resample.blur(x, kernel), full[:, :, 1:-1, 1:-1])
     with pytest.raises(ValueError, match="4 taps"):
-        blur(x, smooth())
+        resample.blur(x, smooth())
 
 
 def test_upsample_is_zeros_between_then_the_filter():
     x = rand(2, 3, 4, 5)
     full = slow_convolution(zeros_between(x), each_channel(4 * smooth(), 3))
     # NVlabs pad by (2, 1) before the filter: of the "full" output, samples 1 … 2H.
-    torch.testing.assert_close(upsample(x, smooth()), full[:, :, 1:9, 1:11])
+    torch.testing.assert_close(resample.upsample(x, smooth()), full[:, :, 1:9, 1:11])
 
 
 def test_upsample_keeps_a_constant_inside():
-    y = upsample(torch.ones(1, 1, 6, 6), fir_kernel((1, 3, 3, 1)))
+    y = resample.upsample(torch.ones(1, 1, 6, 6), resample.fir_kernel((1, 3, 3, 1)))
     torch.testing.assert_close(y[:, :, 2:-2, 2:-2], torch.ones(1, 1, 8, 8))
 
 
 def test_downsample_is_the_filter_then_every_second_sample():
     x = rand(2, 3, 8, 6)
     full = slow_convolution(x, each_channel(smooth(), 3))
-    torch.testing.assert_close(downsample(x, smooth()), full[:, :, 2:-2:2, 2:-2:2])
+    torch.testing.assert_close(resample.downsample(x, smooth()), full[:, :, 2:-2:2, 2:-2:2])
 
 
 def test_conv_up_is_zeros_between_then_convolution_then_the_filter():
@@ -106,7 +95,7 @@ def test_conv_up_is_zeros_between_then_convolution_then_the_filter():
     full = slow_convolution(zeros_between(x), weight)[:, :, :-1, :-1]  # the last zeros add nothing
     full = slow_convolution(full, each_channel(4 * smooth(), 5))
     # conv_transpose2d spans 2H + 1, the filter with padding 1 makes 2H of it: "full" less 2 a side.
-    torch.testing.assert_close(conv_up(x, weight, smooth()), full[:, :, 2:-2, 2:-2])
+    torch.testing.assert_close(resample.conv_up(x, weight, smooth()), full[:, :, 2:-2, 2:-2])
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -117,16 +106,16 @@ def test_conv_down_is_the_filter_then_every_second_convolution(size):
     # Output (i, j) is centred between samples 2i and 2i + 1.
     edge = 2 + size // 2
     expected = full[:, :, edge : edge + 8 : 2, edge : edge + 6 : 2] + bias[:, None, None]
-    torch.testing.assert_close(conv_down(x, weight, smooth(), bias=bias), expected)
+    torch.testing.assert_close(resample.conv_down(x, weight, smooth(), bias=bias), expected)
 
 
 def test_box_conv_up_is_nearest_upsampling_then_convolution():
     x, weight = rand(2, 3, 4, 5), rand(4, 3, 3, 3, seed=1)
     nearest = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     expected = F.conv2d(nearest, weight, padding=1)
-    torch.testing.assert_close(box_conv_up(x, weight, flip=True), expected)
+    torch.testing.assert_close(resample.box_conv_up(x, weight, flip=True), expected)
     mirrored = F.conv2d(nearest, weight.flip((2, 3)), padding=1)
-    torch.testing.assert_close(box_conv_up(x, weight, flip=False), mirrored)
+    torch.testing.assert_close(resample.box_conv_up(x, weight, flip=False), mirrored)
     assert not torch.allclose(expected, mirrored)
 
 
@@ -139,27 +128,27 @@ def test_box_conv_up_unflipped_is_the_fused_layer_written_out():
             wide += padded[:, :, di : di + 4, dj : dj + 4]
     full = slow_convolution(zeros_between(x), torch.from_numpy(wide))
     # TensorFlow's "SAME" cuts one sample before and one after: 2(H − 1) + 4 → 2H.
-    torch.testing.assert_close(box_conv_up(x, weight, flip=False), full[:, :, 1:7, 1:7])
+    torch.testing.assert_close(resample.box_conv_up(x, weight, flip=False), full[:, :, 1:7, 1:7])
 
 
 def test_box_conv_down_is_convolution_then_the_mean_of_four():
     x, weight, bias = rand(2, 3, 6, 8), rand(4, 3, 3, 3, seed=1), rand(4, seed=2)
     expected = F.avg_pool2d(F.conv2d(x, weight, bias, padding=1), 2)
-    torch.testing.assert_close(box_conv_down(x, weight, bias=bias), expected)
+    torch.testing.assert_close(resample.box_conv_down(x, weight, bias=bias), expected)
 
 
 @pytest.mark.parametrize("name", ["upsample", "conv_up", "conv_down", "box_up", "box_down", "blur"])
 def test_double_backward(name):
     x = rand(1, 2, 4, 4).requires_grad_()
     weight = rand(2, 2, 3, 3, seed=1).requires_grad_()
-    odd = fir_kernel((1, 2, 1)).double()
+    odd = resample.fir_kernel((1, 2, 1)).double()
     function, inputs = {
-        "upsample": (lambda x: upsample(x, smooth()), (x,)),
-        "conv_up": (lambda x, w: conv_up(x, w, smooth()), (x, weight)),
-        "conv_down": (lambda x, w: conv_down(x, w, smooth()), (x, weight)),
-        "box_up": (lambda x, w: box_conv_up(x, w, flip=True), (x, weight)),
-        "box_down": (lambda x, w: box_conv_down(x, w), (x, weight)),
-        "blur": (lambda x: blur(x, odd), (x,)),
+        "upsample": (lambda x: resample.upsample(x, smooth()), (x,)),
+        "conv_up": (lambda x, w: resample.conv_up(x, w, smooth()), (x, weight)),
+        "conv_down": (lambda x, w: resample.conv_down(x, w, smooth()), (x, weight)),
+        "box_up": (lambda x, w: resample.box_conv_up(x, w, flip=True), (x, weight)),
+        "box_down": (lambda x, w: resample.box_conv_down(x, w), (x, weight)),
+        "blur": (lambda x: resample.blur(x, odd), (x,)),
     }[name]
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
@@ -167,9 +156,9 @@ def test_double_backward(name):
 
 def filters(kind: str) -> Callable[..., Tensor]:
     return {
-        "up": lambda x, w: conv_up(x, w, smooth()),
-        "down": lambda x, w: conv_down(x, w, smooth(), bias=rand(3, seed=5)),
-        "shortcut": lambda x, w: conv_down(x, w[..., 1:2, 1:2], smooth(), twice=True),
+        "up": lambda x, w: resample.conv_up(x, w, smooth()),
+        "down": lambda x, w: resample.conv_down(x, w, smooth(), bias=rand(3, seed=5)),
+        "shortcut": lambda x, w: resample.conv_down(x, w[..., 1:2, 1:2], smooth(), twice=True),
     }[kind]
 
 

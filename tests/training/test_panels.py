@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from idinvert.editing.directions import Direction
+from idinvert.training import panels
 from idinvert.training.callbacks.panel import Panel
-from idinvert.training.panels import (
-    FixedImages,
-    diffusion_rows,
-    interpolation_rows,
-    inversion_rows,
-    manipulation_rows,
-)
 
 from .tiny import tiny_encoder, tiny_features, tiny_generator
 
@@ -44,7 +38,7 @@ def dataset():
 
 @pytest.fixture
 def fixed(dataset):
-    return FixedImages(dataset, count=3, steps=3, lambda_vgg=0.1)
+    return panels.FixedImages(dataset, count=3, steps=3, lambda_vgg=0.1)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -53,7 +47,7 @@ def pixels(images: Tensor) -> Tensor:
 
 def test_inversions_stand_beside_original_and_encoding(module, fixed, dataset):
     with torch.no_grad():
-        rows = inversion_rows(module, fixed)
+        rows = panels.inversion_rows(module, fixed)
     assert list(rows) == ["image 70", "image 71", "image 72"]
     images = torch.stack([item["image"] for item in dataset[:3]])
     x = images.float() / 127.5 - 1
@@ -79,7 +73,7 @@ def test_images_are_inverted_once_a_round_and_anew_in_the_next(module, fixed):
 
 def test_an_interpolation_goes_from_original_to_original_through_the_codes(module, fixed):
     with torch.no_grad():
-        ((caption, strip),) = interpolation_rows(module, fixed, steps=1).items()
+        ((caption, strip),) = panels.interpolation_rows(module, fixed, steps=1).items()
         codes = fixed.inverted(module).codes
         middle = module.generator.synthesis((codes[:1] + codes[1:2]) / 2, noise="const")
     assert caption == "image 70 to image 71" and strip.shape == (5, 3, 8, 8)
@@ -92,7 +86,7 @@ def test_a_manipulation_moves_the_inverted_codes_along_the_direction(module, fix
     vector[0, 2] = 1.0
     direction = Direction("smile", vector, (1, 2), {})
     with torch.no_grad():
-        rows = manipulation_rows(module, fixed, direction, steps=(-3, 3), count=2)
+        rows = panels.manipulation_rows(module, fixed, direction, steps=(-3, 3), count=2)
         moved = fixed.inverted(module).codes[1:2].clone()
         moved[:, 1:3, 2] += 3.0  # Eq. (5) on the direction's layers
         edited = module.generator.synthesis(moved, noise="const")
@@ -105,7 +99,7 @@ def test_a_manipulation_moves_the_inverted_codes_along_the_direction(module, fix
 
 def test_a_diffusion_shows_target_context_stitched_and_what_comes_of_it(module, fixed):
     with torch.no_grad():
-        rows = diffusion_rows(module, fixed, count=5)
+        rows = panels.diffusion_rows(module, fixed, count=5)
     assert list(rows) == ["image 70 into image 71", "image 71 into image 72"]
     target, context, stitched, blend, grown = rows["image 70 into image 71"]
     assert torch.equal(target, fixed.images[0]) and torch.equal(context, fixed.images[1])
@@ -126,12 +120,12 @@ def test_noise_maps_of_an_encoder_go_with_their_images(module, fixed, monkeypatc
              for k, shape in enumerate(shapes)]  # fmt: skip
     monkeypatch.setattr(fixed, "_made", (64, dataclasses.replace(found, noise=noise)))
     with torch.no_grad():
-        (strip,) = interpolation_rows(module, fixed, steps=1).values()
+        (strip,) = panels.interpolation_rows(module, fixed, steps=1).values()
         codes = (found.codes[:1] + found.codes[1:2]) / 2
         mixed = [(maps[:1] + maps[1:2]) / 2 for maps in noise]
         middle = module.generator.synthesis(codes, noise=mixed)
         direction = Direction("smile", torch.eye(8)[:1], None, {})
-        rows = manipulation_rows(module, fixed, direction, steps=(1,), count=3)
+        rows = panels.manipulation_rows(module, fixed, direction, steps=(1,), count=3)
         alone = module.generator.synthesis(found.codes[2:], noise=[maps[2:] for maps in noise])
     assert (strip[2].int() - pixels(middle)[0].int()).abs().max() <= 1
     last = list(rows.values())[2]

@@ -8,20 +8,12 @@ import pytest
 from PIL import Image
 from safetensors import SafetensorError
 
+from idinvert import errors
 from idinvert.checkpoints import tensor_file
 from idinvert.checkpoints.release import load_network, save_network
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain
 from idinvert.config.run_folder import locked
-from idinvert.errors import (
-    CheckpointError,
-    ConfigError,
-    CorruptImageError,
-    DataError,
-    IdinvertError,
-    OutputError,
-    RunLockedError,
-)
 from idinvert.networks.attributes import AttributeNetwork
 
 
@@ -41,15 +33,15 @@ def photo(tmp_path):
 def test_images_that_are_not_there_are_told_of_before_any_network_is_opened(photo):
     words = ["task=invert", "generator=checkpoint", "generator.path=none.pkl"]
     for images in ("nowhere", f"[{photo}/a.png,{photo}/b.png]", f"{photo}/*.jpg"):
-        with pytest.raises(DataError, match=r"no such file|no file matches"):
+        with pytest.raises(errors.DataError, match=r"no such file|no file matches"):
             evaluate(compose_plain("evaluate", [*words, f"images={images}"]))
 
 
 def test_images_are_given_where_they_are_read_and_nowhere_else(invert, on_run, photo):
-    with pytest.raises(ConfigError, match="images=FOLDER"):
+    with pytest.raises(errors.ConfigError, match="images=FOLDER"):
         invert()
     for task in ("reconstruction", "out_of_domain", "gallery", "initial"):
-        with pytest.raises(ConfigError, match="does not read images="):
+        with pytest.raises(errors.ConfigError, match="does not read images="):
             on_run(f"task={task}", f"images={photo}")
 
 
@@ -69,7 +61,7 @@ def test_images_that_are_none(invert, tmp_path, name, content, message):
     if content is not None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"{message}.*`images`"):
+    with pytest.raises(errors.DataError, match=rf"{message}.*`images`"):
         invert(f"images={path.parent if name.startswith('papers') else path}")
 
 
@@ -82,19 +74,21 @@ def test_a_folder_that_may_not_be_read(invert, photo, monkeypatch):
         return look(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(DataError, match=r"cannot read .*photos.*Permission.*`images`"):
+    with pytest.raises(errors.DataError, match=r"cannot read .*photos.*Permission.*`images`"):
         invert(f"images={photo}")
 
 
 def test_damaged_and_small_images(invert, photo, tmp_path):
-    with pytest.raises(ConfigError, match=r"task\.on_corrupt=ignore.*'skip'"):
+    with pytest.raises(errors.ConfigError, match=r"task\.on_corrupt=ignore.*'skip'"):
         invert(f"images={photo}", "task.on_corrupt=ignore")
     Image.new("RGB", (300, 12)).save(photo / "small.png")
-    with pytest.raises(DataError, match=r"small\.png.*300x12.*at least 16.*task\.allow_upscale"):
+    with pytest.raises(
+        errors.DataError, match=r"small\.png.*300x12.*at least 16.*task\.allow_upscale"
+    ):
         invert(f"images={photo}", "task.on_corrupt=error")
     assert invert(f"images={photo}", "task.allow_upscale=true")[0].n == 2
     (photo / "empty.jpg").write_bytes(b"")
-    with pytest.raises(CorruptImageError, match=r"empty\.jpg.*task\.on_corrupt=skip"):
+    with pytest.raises(errors.CorruptImageError, match=r"empty\.jpg.*task\.on_corrupt=skip"):
         invert(f"images={photo}", "task.allow_upscale=true", "task.on_corrupt=error")
     with pytest.warns(UserWarning, match=r"left out 1 damaged file and 1 small file of .*empty"):
         assert invert(f"images={photo}")[0].n == 1
@@ -102,7 +96,7 @@ def test_damaged_and_small_images(invert, photo, tmp_path):
     with (
         pytest.warns(UserWarning, match="left out 1 damaged"),
         pytest.raises(
-            DataError, match=r"every image of .*bad\.jpg is damaged or too small.*`images`"
+            errors.DataError, match=r"every image of .*bad\.jpg is damaged or too small.*`images`"
         ),
     ):
         invert(f"images={tmp_path / 'bad.jpg'}", "task.on_corrupt=skip")
@@ -123,25 +117,27 @@ def test_weights_that_do_not_fit(on_run, outputs, world, tmp_path):
     """Cut off, of another role or resolution; without provenance they go by their content hash."""
     file = outputs / "domain_guided" / world.run.name / "weights" / "encoder.safetensors"
     other = world.gan / "weights" / "discriminator.safetensors"
-    with pytest.raises(CheckpointError, match=r"'discriminator'.*'encoder'.*encoder\.path"):
+    with pytest.raises(errors.CheckpointError, match=r"'discriminator'.*'encoder'.*encoder\.path"):
         on_run(f"encoder.path={other}")
     network = AttributeNetwork(resolution=32, kinds=["continuous"], names=["pose"], width=8)
     save_network(network, tmp_path / "attributes.safetensors", provenance={})
-    with pytest.raises(IdinvertError, match="images of 32 px, and these have 16 px"):
+    with pytest.raises(errors.IdinvertError, match="images of 32 px, and these have 16 px"):
         path = tmp_path / "attributes.safetensors"
         on_run("inversion.steps=1", f"perceptual.network.path={path}")
     save_network(load_network(file, key="path"), file, provenance={})
     (record,) = on_run("inversion=encoder")
     assert record.run == record.checkpoints["encoder"] and record.nimg == 0
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"encoder\.safetensors.*truncated.*encoder\.path"):
+    with pytest.raises(
+        errors.CheckpointError, match=r"encoder\.safetensors.*truncated.*encoder\.path"
+    ):
         on_run()
 
 
 def test_two_processes_in_one_evaluation(on_run, outputs, world):
     on_run("inversion=encoder")
     (folder,) = (outputs / "evaluations" / world.run.name).iterdir()
-    with locked(folder), pytest.raises(RunLockedError, match="in use by process"):
+    with locked(folder), pytest.raises(errors.RunLockedError, match="in use by process"):
         on_run("inversion=encoder")
     assert len(on_run("inversion=encoder")) == 1
 
@@ -158,7 +154,7 @@ def test_a_full_disk_loses_nothing_that_was_done(on_run, outputs, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(tensor_file, "save_file", full)
-        with pytest.raises(OutputError, match=r"No space left.*system\.outputs"):
+        with pytest.raises(errors.OutputError, match=r"No space left.*system\.outputs"):
             on_run("inversion.steps=1")
     assert not (outputs / "records.jsonl").exists()
     (folder,) = outputs.rglob("parts")
