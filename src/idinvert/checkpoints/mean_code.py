@@ -8,13 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from idinvert.checkpoints import tensor_file
 from idinvert.checkpoints.registry import cache_folder
-from idinvert.checkpoints.tensor_file import (
-    TensorFileError,
-    read_tensors,
-    tensors_hash,
-    write_tensors,
-)
 from idinvert.data.progress import Progress
 from idinvert.errors import CheckpointError, OutputError
 
@@ -53,8 +48,8 @@ def mean_code(generator: Any) -> Tensor:
     average = compute_mean_code(generator)
     # A cache that cannot be written costs time, not the result.
     with contextlib.suppress(OutputError):
-        metadata = {"samples": str(SAMPLES), "sha256": tensors_hash({"w_avg": average})}
-        write_tensors(path, {"w_avg": average}, metadata=metadata)
+        metadata = {"samples": str(SAMPLES), "sha256": tensor_file.tensors_hash({"w_avg": average})}
+        tensor_file.write_tensors(path, {"w_avg": average}, metadata=metadata)
     return average
 
 
@@ -88,10 +83,10 @@ def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEE
 def _read(path: Path) -> Tensor | None:
     """w̄ as it was written; None where it is missing or damaged."""
     try:
-        found = read_tensors(path)
-    except (OSError, TensorFileError):
+        found = tensor_file.read_tensors(path)
+    except (OSError, tensor_file.TensorFileError):
         return None
-    whole = found.metadata.get("sha256") == tensors_hash(found.tensors)
+    whole = found.metadata.get("sha256") == tensor_file.tensors_hash(found.tensors)
     return found.tensors.get("w_avg") if whole else None
 
 

@@ -17,13 +17,8 @@ from idinvert.config.identity import run_identity, scientific_config
 from idinvert.config.instantiate import build
 from idinvert.data.domain import Domain
 from idinvert.errors import CheckpointError, ConfigError
+from idinvert.evaluation import networks
 from idinvert.evaluation import networks as wire
-from idinvert.evaluation.networks import (
-    network_choices,
-    perceptual_name,
-    plain_settings,
-    room_name,
-)
 from idinvert.networks.batch_norm import batch_norms
 from idinvert.networks.one_class import discriminator_of_class
 
@@ -51,7 +46,7 @@ class Parts:
     @property
     def experiment(self) -> str:
         """What is trained, as its folder is named."""
-        return room_name(self.config["objective"]["_target_"])
+        return networks.room_name(self.config["objective"]["_target_"])
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -362,21 +357,21 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
     file = objective["_target_"].rsplit(".", 2)[-2]  # its class is not imported: Lightning is slow
     choices: dict[str, Any] = {
         "scale": config["scale"]["name"],
-        "objective": {"name": file} | plain_settings(objective),
+        "objective": {"name": file} | networks.plain_settings(objective),
         "batch_size": config["batch_size"],
         "precision": (config["trainer"] or {}).get("precision"),
     }
     if "schedule" in objective:
         schedule = objective["schedule"]
         name = schedule["_target_"].rsplit(".", 1)[-1]
-        choices["objective"]["schedule"] = {"name": name} | plain_settings(schedule)
+        choices["objective"]["schedule"] = {"name": name} | networks.plain_settings(schedule)
     if config.get("discriminator"):
         choices["discriminator"] = config["discriminator"]["init"]
     if generator is not None:
-        choices["generator"] = network_choices(generator)
+        choices["generator"] = networks.network_choices(generator)
     if encoder is not None:
         noise = {key: encoder.architecture.get(key) for key in ("noise_blocks", "noise_std")}
-        made = network_choices(encoder.backbone)
+        made = networks.network_choices(encoder.backbone)
         if made.get("norm") == "sync":  # over how many images is the devices' matter
             made["norm"] = "batch"
         choices["encoder"] = made | {
@@ -388,8 +383,8 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
             "offset": "w_avg" if encoder.architecture["offset"] else "none",
             "deltas": getattr(encoder, "deltas", False),
         }
-        choices["perceptual"] = perceptual_name(config["perceptual"])
+        choices["perceptual"] = networks.perceptual_name(config["perceptual"])
     elif (augment := augmentation(config)) is not None:
         name = augment["_target_"].rsplit(".", 1)[-1]
-        choices["augment"] = {"name": name} | plain_settings(augment)
+        choices["augment"] = {"name": name} | networks.plain_settings(augment)
     return choices

@@ -15,6 +15,7 @@ from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError, as_typed, nearest
 from idinvert.evaluation.provenance import command, commit, device_name, versions
+from idinvert.training import panels
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
 from idinvert.training.callbacks.panel import Draw, Panel
@@ -22,15 +23,6 @@ from idinvert.training.callbacks.progress import Progress
 from idinvert.training.callbacks.recalibrate import Recalibration
 from idinvert.training.callbacks.stop import StopAtNimg, StopWhenNotFinite
 from idinvert.training.callbacks.weights import RunWeights
-from idinvert.training.panels import (
-    FixedImages,
-    diffusion_rows,
-    interpolation_rows,
-    inversion_rows,
-    manipulation_rows,
-    reconstruction_rows,
-    sample_rows,
-)
 
 
 def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
@@ -109,28 +101,28 @@ def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
     }
     count = min(images, len(parts.domain.val))  # type: ignore[arg-type]
     if hasattr(module, "average"):
-        return [Panel(key="samples", draw=sample_rows, per_row=8, **panel)]
+        return [Panel(key="samples", draw=panels.sample_rows, per_row=8, **panel)]
     if not hasattr(module, "reconstruct") or count == 0:
         return []
-    fixed = FixedImages(
+    fixed = panels.FixedImages(
         parts.domain.val,
         count=count,
         steps=steps or 0,
         lambda_vgg=(parts.config["perceptual"] or {}).get("lambda_vgg", 0.0),
     )
     draws: dict[str, tuple[Draw, int]] = {
-        "reconstructions": (partial(reconstruction_rows, fixed=fixed), 8)
+        "reconstructions": (partial(panels.reconstruction_rows, fixed=fixed), 8)
     }
     if steps is not None:
-        draws["inversion"] = (partial(inversion_rows, fixed=fixed), 3)
+        draws["inversion"] = (partial(panels.inversion_rows, fixed=fixed), 3)
         if count > 1:
-            draws["interpolation"] = (partial(interpolation_rows, fixed=fixed), 9)
+            draws["interpolation"] = (partial(panels.interpolation_rows, fixed=fixed), 9)
         direction = _direction(parts, options)
         if direction is not None:
-            draw = partial(manipulation_rows, fixed=fixed, direction=direction)
+            draw = partial(panels.manipulation_rows, fixed=fixed, direction=direction)
             draws["manipulation"] = (draw, 8)
         if count > 1:
-            draws["diffusion"] = (partial(diffusion_rows, fixed=fixed), 5)
+            draws["diffusion"] = (partial(panels.diffusion_rows, fixed=fixed), 5)
     return [
         Panel(key=key, draw=draw, per_row=width, **panel) for key, (draw, width) in draws.items()
     ]

@@ -14,18 +14,11 @@ from hydra.types import RunMode
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.one_class import generator_hash
 from idinvert.checkpoints.release import fingerprint
-from idinvert.cli import run_defaults
+from idinvert.cli import run_defaults, wandb_reporting
 from idinvert.cli.devices import check_devices, set_up
 from idinvert.cli.run_defaults import changed, with_run, with_trained_generator
 from idinvert.cli.slurm import requeued_on_signal
 from idinvert.cli.tables import render_table
-from idinvert.cli.wandb_reporting import (
-    as_table,
-    check_account,
-    pictures_wanted,
-    track_evaluation,
-    track_table,
-)
 from idinvert.config import run_folder
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import (
@@ -89,8 +82,8 @@ def evaluate(
     _check_observe(config)
     if config["table"] is not None:
         once = functools.partial(run_task, once=True)
-        config = as_table(config)
-        track = functools.partial(track_table, config)
+        config = wandb_reporting.as_table(config)
+        track = functools.partial(wandb_reporting.track_table, config)
         return render_table(config, evaluate=once, given=given or {}, track=track)
     config = with_run(config, given=given or {})
     require_moved(config, given=given or {})
@@ -139,7 +132,7 @@ def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
         config: With the values of its run.
         once: Whether records that are there already will do, unless ``recompute`` is set.
     """
-    check_account(config)
+    wandb_reporting.check_account(config)
     _check_images(config)
     _require_sets(config)
     config = with_trained_generator(config)
@@ -154,18 +147,20 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
     found = cached_records(identity, records_path(config)) if once else []
     if found and not config["recompute"]:
         print(f"measured before ({found[-1].created[:10]}); recompute=true measures again")
-        track_evaluation(config, found, [], evaluation=identity)
+        wandb_reporting.track_evaluation(config, found, [], evaluation=identity)
         return found
     if records_path(config).exists():
         open_regular(records_path(config)).close()  # or the work would be for nothing
-    context = EvaluationContext(config, entries=run_defaults, shown_tensors=pictures_wanted(config))
+    context = EvaluationContext(
+        config, entries=run_defaults, shown_tensors=wandb_reporting.pictures_wanted(config)
+    )
     records = [
         dataclasses.replace(record, evaluation=identity)
         for record in bind(config["task"], key="task")(context)
     ]
     for record in records if run_folder.is_first_process() else ():  # some tasks are every rank's
         append(records_path(config), record)
-    track_evaluation(config, records, context.results, evaluation=identity)
+    wandb_reporting.track_evaluation(config, records, context.results, evaluation=identity)
     return records
 
 

@@ -8,18 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from idinvert.cli import run_defaults
 from idinvert.cli.assemble import choices_of
-from idinvert.cli.run_defaults import (
-    KINDS,
-    TRAINED,
-    best_fitting,
-    gan_command,
-    run_id,
-    trained_runs,
-    with_run,
-    with_trained_generator,
-    word_for,
-)
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import build
 from idinvert.errors import ConfigError, IdinvertError, as_typed
@@ -85,14 +75,14 @@ def render_table(
         config["table"], scale=scale, expected=expected_choices, reference=config["reference"]
     )
     table = replace(table, classes=config["classes"])
-    only = None if config["run"] is None else run_id(config["run"], outputs)
+    only = None if config["run"] is None else run_defaults.run_id(config["run"], outputs)
     made: list[Record] = []
     if config["evaluate_missing"]:
         known = _records(places, only)
         shown = filled(table, known)
-        runs = [run for run in trained_runs(outputs) if only in (None, run.run)]
+        runs = [run for run in run_defaults.trained_runs(outputs) if only in (None, run.run)]
         for place in evaluations(shown, everything=config["recompute"]):
-            run = best_fitting(runs, of_the_run(place.where))
+            run = run_defaults.best_fitting(runs, of_the_run(place.where))
             if run is None:
                 continue
             if _is_look(config, given) and (steps := _steps(place)) >= LONG:
@@ -151,24 +141,24 @@ def with_training(shown: Shown, outputs: Path) -> Shown:
         shown: Its reasons may name runs of records from elsewhere.
         outputs: Where runs lie, besides those that are shipped.
     """
-    runs = list(trained_runs(outputs))
+    runs = list(run_defaults.trained_runs(outputs))
     here = {run.run for run in runs}
 
     @functools.cache
     def gan(*train: str) -> tuple[str, ...]:
         config = _composed("train", train)
         try:
-            with_trained_generator({**config, "system": {"outputs": outputs}})
+            run_defaults.with_trained_generator({**config, "system": {"outputs": outputs}})
         except ConfigError:
-            kind = config["generator"]["path"].removeprefix(TRAINED)
-            return (as_typed(gan_command(kind, config)),)
+            kind = config["generator"]["path"].removeprefix(run_defaults.TRAINED)
+            return (as_typed(run_defaults.gan_command(kind, config)),)
         return ()
 
     def mended(cell: Any) -> Any:
         missing = cell.missing
         if missing is None or not missing.commands or missing.run in here:
             return cell
-        run = best_fitting(runs, of_the_run(cell.place.where))
+        run = run_defaults.best_fitting(runs, of_the_run(cell.place.where))
         if run is not None:
             told = replace(missing, commands=cell.place.commands(run.run), run=run.run)
         else:
@@ -215,12 +205,12 @@ def _evaluation(
     given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """The configuration of the evaluation that a table's row describes."""
-    overrides = [*place.evaluate, word_for(run)]
+    overrides = [*place.evaluate, run_defaults.word_for(run)]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
     for key in (*OF_THE_COMMAND, *handed_on):
         chosen[key] = config[key]
-    return with_run(chosen, given=given_keys(overrides) | handed_on)
+    return run_defaults.with_run(chosen, given=given_keys(overrides) | handed_on)
 
 
 def expected_choices(train: Sequence[str], evaluate: Sequence[str]) -> dict[str, Any]:
@@ -277,7 +267,7 @@ def _trained(words: tuple[str, ...], kind: str) -> tuple[dict[str, Any], Any, di
 @functools.lru_cache(maxsize=16)
 def _generator(kind: str, scale: tuple[str, ...]) -> Any:
     """A generator like the one that ``experiment=gan`` trains for a kind at a scale."""
-    architecture, multi_w = kind.split("_")[0], KINDS[kind][1]
+    architecture, multi_w = kind.split("_")[0], run_defaults.KINDS[kind][1]
     words = (f"generator={architecture}", f"generator.multi_w={multi_w}", *scale)
     config = _composed("train", ("experiment=gan", *words))
     return build(config["generator"], key="generator")

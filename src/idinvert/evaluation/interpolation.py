@@ -13,15 +13,9 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.edits import inner_steps
 from idinvert.editing.edits import interpolate as between
 from idinvert.errors import ConfigError
-from idinvert.evaluation import own_edits
+from idinvert.evaluation import outputs, own_edits
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, Noise, invert_images, require_codes
-from idinvert.evaluation.outputs import (
-    measured_outputs,
-    partners_of,
-    require_set_metrics,
-    write_csv,
-)
 from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
@@ -86,8 +80,8 @@ def interpolate(
             options={"steps": steps, "pairs": places},
             measured=own_edits.of_inversions(context, found),
         )  # fmt: skip
-    require_set_metrics(context, task="interpolation")
-    partner, within = partners_of(context)
+    outputs.require_set_metrics(context, task="interpolation")
+    partner, within = outputs.partners_of(context)
     options: dict[str, Any] = {"steps": steps, "seed": context.seed}
     with context.task_folder("interpolation", **options, n=context.count) as folder:
         found = invert_images(context)
@@ -102,8 +96,8 @@ def interpolate(
             "name": names,
             "partner_name": [names[j] for j in partner.tolist()],
         }
-        write_csv(folder / "pairs.csv", columns)
-        _, measured = measured_outputs(
+        outputs.write_csv(folder / "pairs.csv", columns)
+        _, measured = outputs.measured_outputs(
             lambda index: blend(found, index, partner[index], alpha[index]),
             context=context,
             found=found,

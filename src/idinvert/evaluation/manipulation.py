@@ -14,17 +14,11 @@ from idinvert.editing.directions import Direction, check_direction
 from idinvert.editing.edits import UNITS, sigma_of
 from idinvert.editing.edits import manipulate as moved_codes
 from idinvert.errors import ConfigError
-from idinvert.evaluation import own_edits
+from idinvert.evaluation import outputs, own_edits
 from idinvert.evaluation.code_metrics import STEPS, measured_movement
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
-from idinvert.evaluation.outputs import (
-    images_of,
-    measured_outputs,
-    require_set_metrics,
-    write_csv,
-)
 from idinvert.evaluation.own_images import invert_own, open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.results.record import Record
@@ -163,7 +157,7 @@ def manipulate(
             options={"steps": list(steps), "layers": layers, "unit": unit, "marks": contents},
             measured=own_edits.of_inversions(context, found), directions=chosen,
         )  # fmt: skip
-    require_set_metrics(context, task="manipulation")
+    outputs.require_set_metrics(context, task="manipulation")
     marks = {name: direction.content for name, direction in chosen.items()}
     settings = {"steps": steps, "layers": layers, "unit": unit, "directions": marks}
     with context.task_folder("manipulation", **settings) as folder:
@@ -179,7 +173,7 @@ def manipulate(
             "direction": aimed,
             "alpha": alpha,
         }
-        write_csv(folder / "edits.csv", columns)
+        outputs.write_csv(folder / "edits.csv", columns)
 
         def edited(places: Tensor) -> Tensor:
             codes = [
@@ -190,7 +184,7 @@ def manipulate(
         options = {"directions": known, "steps": list(steps), "layers": layers and list(layers)}
         if unit != "length":
             options["unit"] = unit
-        paths, measured = measured_outputs(
+        paths, measured = outputs.measured_outputs(
             edited,
             context=context,
             found=found,
@@ -210,7 +204,7 @@ def manipulate(
             return torch.cat([moves.codes(c, chosen[aimed[i]], [alpha[i]]) for c, i in rows])
 
         moved = measured_movement(
-            context, found, images_of(paths), move=move, aimed=aimed, alpha=alpha
+            context, found, outputs.images_of(paths), move=move, aimed=aimed, alpha=alpha
         )
         if shown:
             far = Moves((min(steps), max(steps)), layers, unit)

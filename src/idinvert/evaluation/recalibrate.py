@@ -13,13 +13,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, commit
-from idinvert.networks.batch_norm import (
-    batch_norms,
-    batches,
-    mean_of,
-    set_statistics,
-    sum_of_statistics,
-)
+from idinvert.networks import batch_norm
 from idinvert.results.record import Record
 
 
@@ -44,13 +38,13 @@ def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> l
     domain = context.open_images()
     _require_images(encoder, provenance, domain)
     order = permutation(len(domain.train), seed=provenance.get("seed", 0), epoch=0)  # type: ignore[arg-type]
-    order, parts = order[:images], batches(min(images, len(order)))
+    order, parts = order[:images], batch_norm.batches(min(images, len(order)))
     inputs = (
         to_float(collate([domain.train[int(order[i])] for i in part])["image"]) for part in parts
     )
     with torch.no_grad():
-        sums = sum_of_statistics(encoder, encoder, inputs)
-    set_statistics(encoder, mean_of(sums, len(parts)))
+        sums = batch_norm.sum_of_statistics(encoder, encoder, inputs)
+    batch_norm.set_statistics(encoder, batch_norm.mean_of(sums, len(parts)))
     run = provenance.get("run", "encoder")
     out = context.outputs / "evaluations" / run / "recalibrated"
     out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +61,7 @@ def _require_images(encoder: Any, provenance: dict[str, Any], domain: Domain) ->
     Raises:
         ConfigError: Says what to give instead.
     """
-    if not batch_norms(encoder):
+    if not batch_norm.batch_norms(encoder):
         raise ConfigError("the encoder has no BatchNorm, and so no statistics; give another one.")
     objective = provenance.get("choices", {}).get("objective", {})
     if objective.get("name") == "conventional":

@@ -12,15 +12,10 @@ from torch import Tensor
 
 from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError
+from idinvert.evaluation import code_metrics
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.attributes import measure_attributes
 from idinvert.evaluation.chunk_store import Chunks, Part
-from idinvert.evaluation.code_metrics import (
-    COLUMNS,
-    invert_known,
-    measure_codes,
-    why_not_editable,
-)
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversions import Inversions, predict, require_codes, write_shown_tensors
 from idinvert.evaluation.outputs import loader, measure_sets, write_csv
@@ -60,7 +55,7 @@ def reconstruct(context: EvaluationContext) -> list[Record]:
         found = predict(context, out=out, identity=context.identity, recompute=context.recompute)
         known = None
         if CODE_ERROR in context.metric_names:
-            known = invert_known(context, found)
+            known = code_metrics.invert_known(context, found)
         if found is None:
             return []
         record = _measure(context, found, known, out=out)
@@ -82,7 +77,7 @@ def _check_metrics(context: EvaluationContext) -> None:
             "native codes are those of a class; choose one (generator.label=0) or leave these "
             "metrics out"
         )
-    if EDITABILITY in context.metric_names and (reason := why_not_editable(context)):
+    if EDITABILITY in context.metric_names and (reason := code_metrics.why_not_editable(context)):
         raise ConfigError(
             f"metric.names asks for {EDITABILITY}, but {reason}; or leave this metric out"
         )
@@ -119,9 +114,9 @@ def _measure(
         place: dict[str, Any] = {"chunks": found.chunks, "device": found.device}
         measured = measured | measure_sets(images, context, **place, failed=failed)
     for metric, reason in context.not_measured.items():
-        for name in COLUMNS.get(metric, (metric,)):
+        for name in code_metrics.COLUMNS.get(metric, (metric,)):
             measured.add(name, math.nan, f"not measured: {reason}")
-    measured = measured | measure_codes(context, found, known)
+    measured = measured | code_metrics.measure_codes(context, found, known)
     if ATTRIBUTES in names:
         pairs = ((part.images, batch["attributes"]) for part, batch in _pairs(context, found))
         measured = measured | measure_attributes(

@@ -20,13 +20,7 @@ from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, invert_images, require_codes
 from idinvert.evaluation.manipulation import Moves
 from idinvert.evaluation.outputs import write_csv
-from idinvert.metrics.precision_recall import (
-    Curve,
-    area_under_roc,
-    average_precision,
-    precision_recall_curve,
-    thinned,
-)
+from idinvert.metrics import precision_recall
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 
@@ -81,7 +75,7 @@ def classify(
         _write_curves(out / "curves.csv", curves)
         series: dict[str, list[float]] = {}
         for name, curve in curves.items():
-            few = thinned(curve, POINTS)
+            few = precision_recall.thinned(curve, POINTS)
             series[f"{name}/recall"] = [round(r, 6) for r in few.recall.tolist()]
             series[f"{name}/precision"] = [round(p, 6) for p in few.precision.tolist()]
         record = context.record(
@@ -100,10 +94,10 @@ def _measure(
     found: Inversions,
     directions: Mapping[str, Direction],
     sources: Mapping[str, str],
-) -> tuple[MetricValues, dict[str, Curve]]:
+) -> tuple[MetricValues, dict[str, precision_recall.Curve]]:
     """The metrics of each attribute and their means, and the curves of those with both classes."""
     positive = _truth(context, found, sources)  # [n] an attribute
-    measured, curves = MetricValues(), dict[str, Curve]()
+    measured, curves = MetricValues(), dict[str, precision_recall.Curve]()
     for name, direction in directions.items():
         there, source = positive[name], sources[name]
         share, ap, auc = (f"{kind}_{name}" for kind in ("positives", "ap", "auc"))
@@ -114,11 +108,11 @@ def _measure(
             measured.add(auc, math.nan, words)
             continue
         scores = boundary_scores(found.codes, direction)
-        curves[name] = precision_recall_curve(scores, there)
+        curves[name] = precision_recall.precision_recall_curve(scores, there)
         words = f"average precision of {name}; score: {SCORE}; {source}"
-        measured.add(ap, average_precision(scores, there), words)
+        measured.add(ap, precision_recall.average_precision(scores, there), words)
         words = f"area under the ROC curve of {name}; as {ap}"
-        measured.add(auc, area_under_roc(scores, there), words)
+        measured.add(auc, precision_recall.area_under_roc(scores, there), words)
     if not curves:
         raise DataError(
             f"of {len(found)} images each has or none has {', '.join(directions)}: both kinds "
@@ -191,7 +185,7 @@ def _truth(
     return {name: torch.cat(parts) for name, parts in columns.items()}
 
 
-def _write_curves(path: Path, curves: Mapping[str, Curve]) -> None:
+def _write_curves(path: Path, curves: Mapping[str, precision_recall.Curve]) -> None:
     rows = []
     for name, (precision, recall, thresholds) in curves.items():
         ends = [*thresholds.tolist(), float("inf")]

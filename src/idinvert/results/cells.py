@@ -5,17 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from idinvert.results import select
 from idinvert.results.record import Record
-from idinvert.results.select import (
-    Default,
-    Within,
-    matching,
-    nearest,
-    of_an_evaluation,
-    of_the_run,
-    other_reference,
-    preferred,
-)
 from idinvert.results.spec import Column, Curves, Group, Line, Panel, Place, Row, Table
 
 
@@ -200,13 +191,13 @@ def _fill(
 
     `wanted` says what a record lacks that has none of the metrics; empty: their names do.
     """
-    found = [[] if place.absent else matching(records, place.where) for place in places]
+    found = [[] if place.absent else select.matching(records, place.where) for place in places]
     counts = {name: sum(any(name in r.metrics for r in of) for of in found) for name in metrics}
     best = max(metrics, key=lambda name: counts[name])  # the first of several
     cells = []
     for place, of_place in zip(places, found, strict=True):
         metric = best if counts[best] else None
-        having = preferred(of_place, metric, place.table.reference) if metric else []
+        having = select.preferred(of_place, metric, place.table.reference) if metric else []
         missing = None
         if not having:
             lacks = wanted or metric or " or ".join(metrics)
@@ -225,7 +216,7 @@ def _fill(
                 matched=len(having),
                 seeds=tuple(sorted({r.seed for r in having if r.seed is not None})),
                 missing=missing,
-                reference=other_reference(record, str(metric), place.table.reference)
+                reference=select.other_reference(record, str(metric), place.table.reference)
                 if record
                 else "",
             )
@@ -248,7 +239,7 @@ def _series(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) 
     """A line that is a series of one record."""
     place = table.place(line, panel)
     x, y = place.filled(line.x), place.filled(line.y)
-    having = [] if place.absent else matching(records, place.where)
+    having = [] if place.absent else select.matching(records, place.where)
     having = [r for r in having if r.series.get(x) and r.series.get(y)]
     if not having:
         missing = why_missing(place, records, wanted=f"the series {y}")
@@ -279,23 +270,27 @@ def why_missing(place: Place, records: Iterable[Record], *, wanted: str) -> Miss
     if place.absent:
         return Missing(reason=place.absent)
     where, records = place.where, list(records)
-    others = matching(records, where)
+    others = select.matching(records, where)
     # Records of methods without an encoder are of the generator's run, which is not evaluated.
-    runs = [r for r in matching(records, of_the_run(where)) if "encoder" in r.choices]
+    runs = [r for r in select.matching(records, select.of_the_run(where)) if "encoder" in r.choices]
     if not others and not runs:
         return Missing(reason=_why_none(where, records), commands=place.commands())
     if others:  # the run is there; it lacks this metric, or the evaluation
         reason = f"run {others[0].run} was evaluated without {wanted}"
     else:
-        asked = {path: value for path, value in where.items() if of_an_evaluation(path)}
-        words = [f"{path} {v}" for path, v in asked.items() if not isinstance(v, Default | Within)]
+        asked = {path: value for path, value in where.items() if select.of_an_evaluation(path)}
+        words = [
+            f"{path} {v}"
+            for path, v in asked.items()
+            if not isinstance(v, select.Default | select.Within)
+        ]
         reason = f"no record of run {runs[0].run} with {', '.join(words)}"
     command = place.commands(runs[0].run if runs else "RUN")
     return Missing(reason=reason, commands=command, run=(others or runs)[0].run)
 
 
 def _why_none(where: Mapping[str, Any], records: Sequence[Record]) -> str:
-    closest = nearest(records, where)
+    closest = select.nearest(records, where)
     if closest is None:
         return "there are no records"
     record, failed = closest

@@ -16,15 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from idinvert.checkpoints.families import family, stylegan2
-from idinvert.checkpoints.families.tf_stylegan import (
-    NETWORKS,
-    conv,
-    dense,
-    networks,
-    settings,
-    variables,
-)
+from idinvert.checkpoints.families import family, stylegan2, tf_stylegan
 from idinvert.checkpoints.formats.archive import Archive, Stored
 from idinvert.checkpoints.strict_loading import (
     Source,
@@ -65,13 +57,13 @@ def generator_layout(*, grown: bool) -> stylegan2.Layout:
             case "rgb":
                 return _modulated(f"{G}ToRGB_lod0" if grown else f"{scope}/ToRGB")
             case "shortcut":
-                return {"weight": conv(f"{scope}/Skip/weight")}
+                return {"weight": tf_stylegan.conv(f"{scope}/Skip/weight")}
         name = f"{scope}/Conv" if i == 0 else f"{scope}/{'Conv0_up' if i % 2 else 'Conv1'}"
         found = _modulated(name)
         found["noise_strength"] = Source(f"{name}/noise_strength")
         found["noise"] = Source(f"{G}noise{i}")
         if i % 2:
-            plain = conv(f"{name}/weight")
+            plain = tf_stylegan.conv(f"{name}/weight")
             found["weight"] = Source(
                 plain.key,
                 lambda filters: half_turn(plain.read(filters)),
@@ -91,7 +83,7 @@ def discriminator_layout(*, grown: bool) -> stylegan2.Layout:
             case "from_rgb":
                 return _conv("FromRGB_lod0" if grown else f"{scope}/FromRGB")
             case "shortcut":
-                return {"weight": conv(f"{scope}/Skip/weight")}
+                return {"weight": tf_stylegan.conv(f"{scope}/Skip/weight")}
             case "fc":
                 return _dense("4x4/Dense0")
             case "out":
@@ -107,17 +99,17 @@ def discriminator_layout(*, grown: bool) -> stylegan2.Layout:
 
 
 def _dense(name: str) -> Table:
-    return {"weight": dense(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+    return {"weight": tf_stylegan.dense(f"{name}/weight"), "bias": Source(f"{name}/bias")}
 
 
 def _conv(name: str) -> Table:
-    return {"weight": conv(f"{name}/weight"), "bias": Source(f"{name}/bias")}
+    return {"weight": tf_stylegan.conv(f"{name}/weight"), "bias": Source(f"{name}/bias")}
 
 
 def _modulated(name: str) -> Table:
     return {
         **_conv(name),
-        "affine.weight": dense(f"{name}/mod_weight"),
+        "affine.weight": tf_stylegan.dense(f"{name}/mod_weight"),
         "affine.bias": shifted(f"{name}/mod_bias", 1),
     }
 
@@ -127,14 +119,14 @@ def recognise(archive: Archive) -> bool:
     held = _members(archive.content)
     generators = [held[name] for name in ("G", "Gs") if name in held]
     if generators:
-        return all(not _MARKS.isdisjoint(variables(network)) for network in generators)
+        return all(not _MARKS.isdisjoint(tf_stylegan.variables(network)) for network in generators)
     # StyleGAN's discriminator has neither; nor has the grown one of configurations B to D.
     return bool(held) and {"Skip", "FromRGB"} & _scopes(held["D"]) != set()
 
 
 def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
     """G or Gs, its mean code, and no facts."""
-    state, made = part.state, settings(part.stored)
+    state, made = part.state, tf_stylegan.settings(part.stored)
     if f"{M}LabelConcat/weight" in state:
         state.fail(_OLD_LABELS)
     family.require_settings(state, made, _REQUIRED_GENERATOR)
@@ -154,7 +146,7 @@ def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str,
 
 def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
     default = None if part.stored.state.get("build_func_name") == "D_main" else 4
-    state, made = part.state, {"mbstd_group_size": default} | settings(part.stored)
+    state, made = part.state, {"mbstd_group_size": default} | tf_stylegan.settings(part.stored)
     family.require_settings(state, made, _REQUIRED_DISCRIMINATOR)
     if made.get("label_size") and not state.holds(_dense("LabelEmbed")):
         state.fail(_OLD_LABELS)
@@ -175,9 +167,9 @@ def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
 
 def _members(content: Any) -> dict[str, Stored]:
     """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
-    found = networks(content)
+    found = tf_stylegan.networks(content)
     if len(found) == 1:
-        return {"D" if "Output/weight" in variables(found[0]) else "Gs": found[0]}
+        return {"D" if "Output/weight" in tf_stylegan.variables(found[0]) else "Gs": found[0]}
     if len(found) != 3:
         return {}
     g, d, gs = found
@@ -186,7 +178,7 @@ def _members(content: Any) -> dict[str, Stored]:
 
 def _scopes(network: Stored) -> set[str]:
     """The last scopes of its variables: ``"Skip"`` of ``"8x8/Skip/weight"``."""
-    return {name.split("/")[-2] for name in variables(network) if name.count("/") > 1}
+    return {name.split("/")[-2] for name in tf_stylegan.variables(network) if name.count("/") > 1}
 
 
 def _take_lod(state: StrictStateDict, *, grown: bool, colours: str) -> None:
@@ -207,11 +199,11 @@ FAMILY = family.Family(
     recognise,
     family.pair_reader(
         "tf-stylegan2",
-        NETWORKS,
+        tf_stylegan.NETWORKS,
         members=_members,
         generator=_generator,
         discriminator=_discriminator,
-        tensors=variables,
+        tensors=tf_stylegan.variables,
     ),
     f"{family.NVIDIA} (NVlabs/stylegan2)",
 )

@@ -13,15 +13,7 @@ from torch.utils.data import Dataset
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate, permutation
 from idinvert.errors import ConfigError
-from idinvert.networks.batch_norm import (
-    Statistics,
-    batch_norms,
-    batches,
-    mean_of,
-    running_statistics,
-    set_statistics,
-    sum_of_statistics,
-)
+from idinvert.networks import batch_norm
 
 
 class Recalibration(Callback):
@@ -50,24 +42,24 @@ class Recalibration(Callback):
         length = len(images)  # type: ignore[arg-type]
         self.images, self.count = images, min(count, length)
         self.order = permutation(length, seed=seed, epoch=0)[: self.count].tolist()
-        self._found: tuple[int, Statistics] | None = None  # for so many images seen
-        self._kept: Statistics | None = None  # training's own, while a validation lasts
+        self._found: tuple[int, batch_norm.Statistics] | None = None  # for so many images seen
+        self._kept: batch_norm.Statistics | None = None  # training's own, while a validation lasts
 
     def acts_on(self, module: Any) -> bool:
         """Whether the module has an encoder with statistics to estimate."""
         encoder = getattr(module, "encoder", None)
-        return self.count > 1 and encoder is not None and bool(batch_norms(encoder))
+        return self.count > 1 and encoder is not None and bool(batch_norm.batch_norms(encoder))
 
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Validates E as it would be given away."""
         if self.acts_on(module):
-            self._kept = running_statistics(module.encoder)
-            set_statistics(module.encoder, self._statistics(trainer, module))
+            self._kept = batch_norm.running_statistics(module.encoder)
+            batch_norm.set_statistics(module.encoder, self._statistics(trainer, module))
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Puts training's own statistics back, before a checkpoint is written."""
         if self._kept is not None:
-            set_statistics(module.encoder, self._kept)
+            batch_norm.set_statistics(module.encoder, self._kept)
             self._kept = None
 
     @contextmanager
@@ -76,25 +68,25 @@ class Recalibration(Callback):
         if not self.acts_on(module):
             yield
             return
-        kept = running_statistics(module.encoder)
-        set_statistics(module.encoder, self._statistics(trainer, module))
+        kept = batch_norm.running_statistics(module.encoder)
+        batch_norm.set_statistics(module.encoder, self._statistics(trainer, module))
         try:
             yield
         finally:
-            set_statistics(module.encoder, kept)
+            batch_norm.set_statistics(module.encoder, kept)
 
     @torch.no_grad()
-    def _statistics(self, trainer: pl.Trainer, module: Any) -> Statistics:
+    def _statistics(self, trainer: pl.Trainer, module: Any) -> batch_norm.Statistics:
         """The mean over all batches of all ranks; estimated once for the weights of a moment."""
         if self._found is None or self._found[0] != module.nimg:
-            parts = batches(self.count)
+            parts = batch_norm.batches(self.count)
             mine = parts[trainer.global_rank :: trainer.world_size]
             inputs = (self._encoder_images(module, part) for part in mine)
             with trainer.precision_plugin.forward_context():
-                sums = sum_of_statistics(module.encoder, module.encoder, inputs)
+                sums = batch_norm.sum_of_statistics(module.encoder, module.encoder, inputs)
             if trainer.world_size > 1:
                 sums = {name: _over_ranks(value) for name, value in sums.items()}
-            self._found = module.nimg, mean_of(sums, len(parts))
+            self._found = module.nimg, batch_norm.mean_of(sums, len(parts))
         return self._found[1]
 
     def _encoder_images(self, module: Any, part: range) -> Tensor:
