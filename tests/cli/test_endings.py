@@ -25,9 +25,7 @@ from idinvert.tracking.run_files import write_status
 from tests.processes import REPOSITORY, interpreter
 
 
-def test_a_note_is_printed_once_whatever_sets_a_filter_in_between(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_note_is_printed_once_whatever_sets_a_filter_in_between(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with warnings.catch_warnings(record=True) as caught:
         show_notes_plainly()
