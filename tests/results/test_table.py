@@ -1,6 +1,7 @@
 """The description of a table is checked, and fitted to a scale."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from idinvert.errors import ConfigError
 from idinvert.results.cells import filled, records_of
 from idinvert.results.parse import described
 from idinvert.results.record import Record
-from idinvert.results.render import page, to_grid
+from idinvert.results.render import page, tell, to_grid
 from idinvert.results.spec import Place, Table
 
 SPEC: dict[str, Any] = {
@@ -178,3 +179,21 @@ def test_the_best_of_a_column_that_aims_at_native_codes_is_the_nearest_to_one():
         and "**0.5" not in text
         and "code_distance → 1, ours" in text
     )
+
+
+def test_on_a_terminal_a_table_is_aligned_within_its_width(monkeypatch, capsys):
+    head = "| Method | MSE ↓ (faces) | paper (FFHQ, MSE) ↓ | SSIM ↑ (faces) | device |"
+    rows = ["| Base | 0.0269 ± 0.0035 | 0.119 | **0.633 ± 0.025** | cpu |"] * 2
+    command = f"- `python train.py {'data.name=x ' * 9}`"
+    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: |", *rows, "", command, ""])
+    tell(text)
+    assert capsys.readouterr().out == f"{text}\n", "as it is, where it is written to a file"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "50")
+    tell(text)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert command in said, "whole, to be pasted"
+    assert all(len(line) <= 50 for line in said if line != command)
+    assert len([line for line in said if line.startswith("Method")]) == 2, "its second half below"
+    assert len([line for line in said if line.startswith("Base")]) == 4
+    assert " ".join(said).count("0.633 ± 0.025") == 2 and "**" not in " ".join(said)

@@ -91,10 +91,8 @@ def chosen_row(program: str, overrides: list[str]) -> list[str]:
         return overrides
     named = f"experiment={_experiment(overrides)}"
     if given is None:
-        raise ConfigError(
-            f"{named} is a sweep of {len(rows)}: add -m, or choose one with row=0 to "
-            f"row={len(rows) - 1}."
-        )
+        last = f" to row={len(rows) - 1}" if len(rows) > 1 else ""
+        raise ConfigError(f"{named} is a sweep of {len(rows)}: add -m, or give row=0{last}.")
     if not given.isdigit() or int(given) >= len(rows):
         raise ConfigError(f"row={given}: {named} has rows 0 to {len(rows) - 1}.")
     return [*rows[int(given)], f"{ROW}={given}"]

@@ -18,7 +18,7 @@ from idinvert.evaluation.networks import room_name
 from idinvert.results.cells import FilledCurves, FilledTable, evaluations, filled, records_of
 from idinvert.results.parse import described
 from idinvert.results.record import FILE, Record, read_records
-from idinvert.results.render import page, write
+from idinvert.results.render import page, tell, write
 from idinvert.results.select import leaves, of_the_run
 from idinvert.results.spec import ANY, NO_CHOICES, Place
 
@@ -102,7 +102,7 @@ def render_table(
         if known:
             shown = filled(replace(table, notes=[*table.notes, whose(known)]), known)
     shown = with_training(shown, outputs)
-    print(page(shown))
+    tell(page(shown))
     files = write(shown, outputs / "tables")
     for path in files:
         print(f"written: {path}")

@@ -4,9 +4,16 @@ import csv
 import io
 import itertools
 import json
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from idinvert import durable
 from idinvert.results.cells import Curve, FilledCurves, FilledTable, Missing
@@ -29,6 +36,52 @@ FEW = 20
 def page(shown: FilledTable | FilledCurves) -> str:
     """It in Markdown."""
     return curves_to_markdown(shown) if isinstance(shown, FilledCurves) else to_markdown(shown)
+
+
+def tell(text: str) -> None:
+    """Prints a page; on a terminal, its tables in aligned columns that fit.
+
+    A table that is too wide goes on below, with its first column again. Lines of words stay as
+    they are, so that commands can be pasted.
+    """
+    if not sys.stdout.isatty():
+        print(text)
+        return
+    console = Console(highlight=False)
+    for is_table, lines in itertools.groupby(text.split("\n"), lambda line: line.startswith("| ")):
+        if not is_table:
+            print("\n".join(lines))
+            continue
+        rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in lines]
+        columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)]
+        for k, some in enumerate(_that_fit(columns, console.width)):
+            console.print(*[""] * bool(k), _aligned(some), sep="\n")
+
+
+def _that_fit(columns: list[list[str]], width: int) -> Iterable[list[list[str]]]:
+    """The columns of a table in groups as wide as the terminal; the first stands in each."""
+
+    def least(column: list[str]) -> int:
+        return max(map(len, [*column[0].split(), *column[2:], ""])) + 3  # padding and a line
+
+    left = columns[1:]
+    while left:
+        count, room = 0, width - least(columns[0])
+        while count < len(left) and (room := room - least(left[count])) >= 0:
+            count += 1
+        yield [columns[0], *left[: max(1, count)]]
+        left = left[max(1, count) :]
+
+
+def _aligned(columns: list[list[str]]) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), show_edge=False)
+    for head, how, *_ in columns:
+        table.add_column(Text(head), justify="right" if how.endswith(":") else "left")
+    for cells in zip(*(column[2:] for column in columns), strict=True):
+        bold = {True: "bold", False: ""}
+        styled = [Text(cell.strip("*"), style=bold[cell.startswith("**")]) for cell in cells]
+        table.add_row(*styled)
+    return table
 
 
 def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
