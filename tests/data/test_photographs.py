@@ -149,6 +149,9 @@ def test_a_heic_named_jpg_says_so(tmp_path, monkeypatch):
     with pytest.raises(CorruptImageError, match=said):
         read_images(tmp_path, resolution=16)
     assert inspection.inspect(tmp_path)["damage"][0].count("it is a HEIC file") == 1
+    (tmp_path / "whole.png").write_bytes(encoded(Image.fromarray(pattern())))
+    with pytest.warns(UserWarning, match=r"phone\.jpg \(it is a HEIC .*'idinvert\[photos\]'\)$"):
+        read_images(tmp_path, resolution=16, on_corrupt="skip")
 
 
 def test_profiles_are_converted_to_srgb(tmp_path):
@@ -236,7 +239,8 @@ def test_prepare_and_invert_leave_out_the_same_files(tmp_path, capsys):
             "t.png": good[:90],
         },
     )
-    with pytest.warns(UserWarning, match="left out 1 damaged file and 1 small file"):
+    said = r"left out 1 damaged file and 1 small file of .*: t\.png \(.+\), s\.png \(9x30 pixels\)$"
+    with pytest.warns(UserWarning, match=said):
         assert len(read_images(folder, resolution=16, on_corrupt="skip")) == 2
     assert main(["prepare", str(folder), str(tmp_path / "o"), "--resolution", "16"]) == 0
     assert "left out  1 damaged file and 1 small file" in capsys.readouterr().out

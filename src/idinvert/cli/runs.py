@@ -115,7 +115,7 @@ def _run(folder: Path) -> Run:
     with contextlib.suppress(OSError):  # one odd run does not hide the others
         last = last_values(folder / "metrics.jsonl")
     begun = bool(last) or any((folder / "checkpoints").glob("*.ckpt"))
-    if not begun and state not in ("running", "stopped", "finished"):
+    if not begun and not status["nimg"] and state not in ("running", "stopped", "finished"):
         state = "failed to start"
     written = datetime.datetime.fromtimestamp((folder / CONFIG).stat().st_mtime, datetime.UTC)
     date = str(facts.get("time") or written.isoformat(timespec="seconds"))

@@ -13,7 +13,7 @@ from idinvert.data.content import default_cache_dir, files_below
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
 from idinvert.data.formats import left_out
-from idinvert.data.scan import Finding, left_out_words, scan
+from idinvert.data.scan import Finding, left_out_words, reason, scan
 from idinvert.data.source import FolderSource, ImageSource, open_source
 from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError, Note
@@ -307,7 +307,9 @@ def _usable(
             raise CorruptImageError(f"{source.where()}: {findings[damaged[0]].damage}{more}")
         name = f"{small[0]} in {source.where()}"
         raise DataError(too_small(*sizes[small[0]], resolution=resolution, name=name) + more)
-    files = f"{_some([*damaged, *small])}"
+    why = {name: reason(name, findings[name].damage) for name in damaged}
+    why |= {name: "{}x{} pixels".format(*sizes[name]) for name in small}
+    files = _some([f"{name} ({told})" for name, told in why.items()])
     warnings.warn(f"left out {words} of {source.where()}: {files}", category=Note, stacklevel=3)
     return {name: found for name, found in whole.items() if name not in set(small)}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,12 @@ def left_out_words(damaged: int, small: int) -> str:
     words = [f"{damaged:,} damaged file{'s' * (damaged > 1)}"] if damaged else []
     words += [f"{small:,} small file{'s' * (small > 1)}"] if small else []
     return " and ".join(words)
+
+
+def reason(name: str, damage: str) -> str:
+    """Why a file is left out, without what may be done about any such file."""
+    told = damage.removeprefix(f"cannot decode {name}: ")
+    return re.split("; expected a whole file|, or leave it out with", told)[0]
 
 
 def _look(source: ImageSource, name: str, stamp: str) -> Finding:

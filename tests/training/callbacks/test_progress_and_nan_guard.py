@@ -53,6 +53,8 @@ def test_every_term_that_is_not_finite_is_named_and_the_good_checkpoint_too():
     with pytest.raises(DivergenceError, match=r"at 64 images: loss/r1, logit/real") as caught:
         require_finite(outputs, nimg=64, newest=Path("nimg-000000032.ckpt"))
     assert "nimg-000000032.ckpt" in str(caught.value) and "objective.lr" in str(caught.value)
+    with pytest.raises(DivergenceError, match="There is no checkpoint yet"):
+        require_finite(outputs, nimg=64, newest=None)
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, 3), (4, 5)])

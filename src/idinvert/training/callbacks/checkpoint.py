@@ -222,8 +222,9 @@ def require_finite_weights(
 
 def diverged(what: str, *, nimg: int, newest: Path | None) -> DivergenceError:
     """The error for a loss or weight that is not finite: what, when, what to try."""
+    there = f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
     return DivergenceError(
-        f"training diverged at {nimg:,} images: {what} not finite. The last good checkpoint is "
-        f"{newest}. Try a smaller objective.lr (a tenth), encoder.backbone.variant=v2, a larger "
-        "batch_size, or trainer.precision=32-true."
+        f"training diverged at {nimg:,} images: {what} not finite. {there} Try a smaller "
+        "objective.lr (a tenth), encoder.backbone.variant=v2, a larger batch_size, or "
+        "trainer.precision=32-true."
     )
