@@ -99,7 +99,7 @@ def test_help_says_what_the_program_does_with_five_examples(program, capsys, mon
         said = capsys.readouterr().out
         assert said.count(f"  python {program}.py ") == 5
         assert max(map(len, said.splitlines())) <= 80
-    assert ("  task=" in said) is (program == "evaluate") and "data=bedrooms_mini" in said
+    assert ("  task=" in said) is (program == "evaluate") and "| bedrooms_mini |" in said
     monkeypatch.setattr("sys.argv", [f"{program}.py", "--version"])
     getattr(commands, program)()
     assert capsys.readouterr().out == "idinvert 0.1.0\n"
