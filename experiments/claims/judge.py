@@ -13,20 +13,28 @@ from typing import Any
 Record = dict[str, Any]
 HERE = Path(__file__).parent
 
-MIDPOINTS = ("interpolation", 1)
+MIDPOINTS, WEIGHTS = ("interpolation", 1), ("interpolation", 5)
 EDITS = ("manipulation", None)
 REBUILT = ("reconstruction", None)
-GUIDED, CONVENTIONAL, NO_OFFSET, IN_DOMAIN, I2S = (
-    ("domain_guided", "w_avg", "encoder"),
-    ("conventional", "w_avg", "encoder"),
-    ("domain_guided", "none", "encoder"),
-    ("domain_guided", "w_avg", "in_domain"),
-    ("gan", None, "image2stylegan"),
-)
-"""A method: the objective that trained its encoder (of G where there is none), offset, inversion."""
+GUIDED = ("domain_guided", "w_avg", "encoder")
+CONVENTIONAL = ("conventional", "w_avg", "encoder")
+NO_OFFSET = ("domain_guided", "none", "encoder")
+IN_DOMAIN = ("domain_guided", "w_avg", "in_domain")
+I2S = ("gan", None, "image2stylegan")
+LABELS = {
+    GUIDED: "domain-guided",
+    CONVENTIONAL: "conventional",
+    NO_OFFSET: "without it",
+    IN_DOMAIN: "in-domain",
+    I2S: "Image2StyleGAN",
+}
+"""A method: the objective that trained its encoder (or G, without one), offset, inversion."""
 DIGITS = {"mse": 4, "ssim": 3, "moved": 3, "leaked": 3, "code_radius_beyond": 3}
-NAMES = {"mse": "MSE", "ssim": "SSIM", "swd": "SWD"} | {
-    "code_radius_beyond": "share of codes beyond the furthest native sample"
+NAMES = {
+    "mse": "MSE",
+    "ssim": "SSIM",
+    "swd": "SWD",
+    "code_radius_beyond": "share of codes beyond the furthest native sample",
 }
 
 
@@ -53,23 +61,60 @@ class Claim:
     second: tuple[str, str | None, str]
 
 
+PIXELS, SETS = {"mse": -1, "ssim": 1}, {"fd_attributes": -1, "swd": -1}
+CODES = {"code_radius_beyond": -1, "code_distance": -1}
 CLAIMS = [
     Claim(words, where, task, metric, better, first, second)
     for words, where, task, first, second, metrics in (
-        ("the domain-guided encoder reconstructs better than the conventional one", "Table 1", REBUILT, GUIDED, CONVENTIONAL, {"mse": -1, "ssim": 1}),
-        ("and its images are closer to real ones", "Table 1", REBUILT, GUIDED, CONVENTIONAL, {"fd_attributes": -1, "swd": -1}),
-        ("in-domain inversion reconstructs better than its encoder", "Table 1", REBUILT, IN_DOMAIN, GUIDED, {"mse": -1, "ssim": 1}),
-        ("Image2StyleGAN has the lowest pixel error", "Table 1", REBUILT, I2S, IN_DOMAIN, {"mse": -1}),
-        ("but in-domain reconstructions are closer to real images than Image2StyleGAN's", "Table 1", REBUILT, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
-        ("in-domain interpolations are closer to real images, α = 1/2", "Table 2", MIDPOINTS, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
-        ("in-domain manipulations are closer to real images", "Table 2", EDITS, IN_DOMAIN, I2S, {"fd_attributes": -1, "swd": -1}),
-        ("in-domain codes can be edited: the attribute moves", "Sec. 4.3", EDITS, IN_DOMAIN, I2S, {"moved": 1}),
+        (
+            "the domain-guided encoder reconstructs better than the conventional one",
+            *("Table 1", REBUILT, GUIDED, CONVENTIONAL, PIXELS),
+        ),
+        (
+            "and its images are closer to real ones",
+            *("Table 1", REBUILT, GUIDED, CONVENTIONAL, SETS),
+        ),
+        (
+            "in-domain inversion reconstructs better than its encoder",
+            *("Table 1", REBUILT, IN_DOMAIN, GUIDED, PIXELS),
+        ),
+        (
+            "Image2StyleGAN has the lowest pixel error",
+            *("Table 1", REBUILT, I2S, IN_DOMAIN, {"mse": -1}),
+        ),
+        (
+            "but in-domain reconstructions are closer to real images",
+            *("Table 1", REBUILT, IN_DOMAIN, I2S, SETS),
+        ),
+        (
+            "in-domain interpolations are closer to real images, α = 1/2",
+            *("Table 2", MIDPOINTS, IN_DOMAIN, I2S, SETS),
+        ),
+        (
+            "the same, α from 1/6 to 5/6 as in the paper",
+            *("Table 2", WEIGHTS, IN_DOMAIN, I2S, SETS),
+        ),
+        (
+            "in-domain manipulations are closer to real images",
+            *("Table 2", EDITS, IN_DOMAIN, I2S, SETS),
+        ),
+        (
+            "in-domain codes can be edited: the attribute moves",
+            *("Sec. 4.3", EDITS, IN_DOMAIN, I2S, {"moved": 1}),
+        ),
         ("and the others stay", "Sec. 4.3", EDITS, IN_DOMAIN, I2S, {"leaked": -1}),
-        ("in-domain codes lie in the domain, Image2StyleGAN's do not", "Sec. 3", REBUILT, IN_DOMAIN, I2S, {"code_radius_beyond": -1, "code_distance": -1}),
-        ("the mean code helps the encoder (Eq. 6)", "Table 4", REBUILT, GUIDED, NO_OFFSET, {"mse": -1, "fd_attributes": -1}),
-    )  # fmt: skip
+        (
+            "in-domain codes lie in the domain, Image2StyleGAN's do not",
+            *("Sec. 3", REBUILT, IN_DOMAIN, I2S, CODES),
+        ),
+        (
+            "the mean code helps the encoder (Eq. 6)",
+            *("Table 4", REBUILT, GUIDED, NO_OFFSET, PIXELS | SETS),
+        ),
+    )
     for metric, better in metrics.items()
 ]
+"""In the order of the page."""
 
 
 def find(records: Sequence[Record], claim: Claim, method: tuple[Any, ...]) -> dict[Any, Record]:
@@ -121,29 +166,45 @@ def verdict(found: Sequence[tuple[Record, Record]], claim: Claim) -> str:
     return f"undecided ({counts[0]} of {len(signs)} for it, {counts[1]} against)"
 
 
+def rounded(value: float, metric: str) -> str:
+    """A figure with the decimals of its quantity."""
+    return f"{value:.{DIGITS.get(metric, 1)}f}"
+
+
 def figures(found: Sequence[Record], metric: str) -> str:
     """A method's figures, one a pair, or one where all pairs have the same."""
-    texts = [f"{record['metrics'][metric]:.{DIGITS.get(metric, 1)}f}" for record in found]
+    texts = [rounded(record["metrics"][metric], metric) for record in found]
     return texts[0] if len({id(record) for record in found}) == 1 else " / ".join(texts)
+
+
+def quantity(claim: Claim, found: Sequence[Record]) -> str:
+    """The quantity with its direction, and what native codes have where that is measured."""
+    metric = claim.metric
+    text = f"{NAMES.get(metric, metric)} {'↑' if claim.better > 0 else '↓'}"
+    native = [record["metrics"].get(f"{metric}_native") for record in found]
+    if None in native:
+        return text
+    values = dict.fromkeys(rounded(value, metric) for value in native)
+    return f"{text} (native {' / '.join(values)})"
 
 
 def table(records: Sequence[Record]) -> str:
     """The claims that the records can judge, as a Markdown table."""
-    lines = ["| claim | where | quantity | first | second | verdict |", "|---|---|---|---|---|---|"]
+    lines = ["| claim | where | quantity | figures | against | verdict |", "|---" * 6 + "|"]
     said = ""
     for claim in CLAIMS:
-        if found := list(pairs(records, claim)):
-            first, second = zip(*found, strict=True)
-            metric = claim.metric
-            quantity = f"{NAMES.get(metric, metric)} {'↑' if claim.better > 0 else '↓'}"
-            native = {one["metrics"].get(f"{metric}_native") for one in first} - {None}
-            if native:
-                quantity += " (native " + " / ".join(f"{x:.{DIGITS.get(metric, 1)}f}" for x in sorted(native)) + ")"
-            new = claim.words != said
-            words, where = (claim.words, claim.where) if new else ("", "")
-            said = claim.words
-            cells = (words, where, quantity, figures(first, metric), figures(second, metric))
-            lines.append(f"| {' | '.join(cells)} | {verdict(found, claim)} |".replace("|  |", "| |"))
+        if not (found := list(pairs(records, claim))):
+            continue
+        first, second = zip(*found, strict=True)
+        head = f"| {claim.words} | {claim.where} |" if claim.words != said else "| | |"
+        said = claim.words
+        ours, theirs = (
+            f"{LABELS[method]}: {figures(of, claim.metric)}"
+            for method, of in ((claim.first, first), (claim.second, second))
+        )
+        lines.append(
+            f"{head} {quantity(claim, first)} | {ours} | {theirs} | {verdict(found, claim)} |"
+        )
     return "\n".join(lines)
 
 
@@ -161,12 +222,15 @@ def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
         own = {(g, i) for i, g in enumerate(generators)}
         yield domain, [r for r in of_domain if r["checkpoints"]["generator"] == generators[0]]
         if len(generators) > 1:  # the encoder of seed i is that of the G of seed i
-            yield f"{domain}, {len(generators)} generators", [
-                record
-                for record in of_domain
-                if (record["checkpoints"]["generator"], record["seed"]) in own
-                or "encoder" not in record["checkpoints"]
-            ]
+            yield (
+                f"{domain}, {len(generators)} generators",
+                [
+                    record
+                    for record in of_domain
+                    if (record["checkpoints"]["generator"], record["seed"]) in own
+                    or "encoder" not in record["checkpoints"]
+                ],
+            )
 
 
 if __name__ == "__main__":

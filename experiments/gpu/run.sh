@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in one command: bash experiments/gpu/run.sh RESULTS [tests] [speed] [trainings]
+# What only a GPU can show, in one command: bash experiments/gpu/run.sh RESULTS [tests] [speed] [trainings] [evaluations]
 #
-# RESULTS gets tests.jsonl, speed.jsonl, the runs of trainings.txt below runs/, and a log of each. A stage that
+# RESULTS gets tests.jsonl, speed.jsonl, the runs of trainings.txt below runs/, the records of evaluations.txt, and a log of each. A stage that
 # is done is left out the next time, one that was broken off goes on; nothing is fetched. Knobs, with their defaults:
 #   PYTHON=python3          the interpreter that has torch and this project's dependencies
 #   DEVICE=cuda             cpu tries the script itself where there is no GPU
 #   SMALL=                  1: everything in its smallest form (what the project's tests run)
-#   TESTS_SECONDS=600 SPEED_SECONDS=900 TRAININGS_SECONDS=3600
-#   ONLY=                   a pattern for the names of trainings.txt
-#   SIDE_BY_SIDE=4          trainings on the card at a time
+#   TESTS_SECONDS=600 SPEED_SECONDS=900 TRAININGS_SECONDS=3600 EVALUATIONS_SECONDS=3600
+#   ONLY=                   a pattern for the names of trainings.txt and evaluations.txt
+#   SIDE_BY_SIDE=4          trainings or evaluations on the card at a time
 set -u
 cd "$(dirname "$0")/../.."
-RESULTS=${1:?usage: bash experiments/gpu/run.sh RESULTS [tests] [speed] [trainings]}
+RESULTS=${1:?usage: bash experiments/gpu/run.sh RESULTS [tests] [speed] [trainings] [evaluations]}
 shift
-STAGES=${*:-tests speed trainings}
+STAGES=${*:-tests speed trainings evaluations}
 PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} SMALL=${SMALL:-} ONLY=${ONLY:-}
 mkdir -p "$RESULTS"
 RESULTS=$(cd "$RESULTS" && pwd)
@@ -83,20 +83,28 @@ training() { # NAME SECONDS WORDS...: one run of trainings.txt; the same command
         ${SMALL:+nimg=4 batch_size=4 data.train=8 data.val=2 data.test=2}
 }
 
-trainings() { # all that the time allows, in the order of the file
-    local running=0 began=$SECONDS name words left
+evaluation() { # NAME SECONDS WORDS...: one line of evaluations.txt
+    local name=$1 seconds=$2
+    shift 2
+    eval "set -- $*"
+    stage "evaluation-$name" "$seconds" "$PYTHON" evaluate.py -m "$@" "system.outputs=$RESULTS/evaluations" \
+        system.cuda_graphs=true batch_size=500 ${SMALL:+n=4 batch_size=4 data.test=8}
+}
+
+listed() { # KIND SECONDS: all lines of KINDs.txt that the time allows, in order
+    local kind=$1 running=0 began=$SECONDS name words left
     while read -r name words; do
         case $name in '' | '#'*) continue ;; esac
         [[ -n $ONLY && ! $name =~ $ONLY ]] && continue
-        left=$((${TRAININGS_SECONDS:-3600} - SECONDS + began))
-        [ "$left" -le 0 ] && echo "training-$name: no time is left" && failed=1 && continue
-        training "$name" "$left" "$words" &
+        left=$(($2 - SECONDS + began))
+        [ "$left" -le 0 ] && echo "$kind-$name: no time is left" && failed=1 && continue
+        "$kind" "$name" "$left" "$words" &
         running=$((running + 1))
         if [ "$running" -ge "${SIDE_BY_SIDE:-4}" ]; then
             wait -n
             running=$((running - 1))
         fi
-    done <experiments/gpu/trainings.txt
+    done <"experiments/gpu/${kind}s.txt"
     wait
 }
 
@@ -104,8 +112,9 @@ for each in $STAGES; do
     case $each in
     tests) tests ;;
     speed) speeds ;;
-    trainings) trainings ;;
-    *) echo "unknown stage $each: tests, speed or trainings" >&2 && exit 2 ;;
+    trainings) listed training "${TRAININGS_SECONDS:-3600}" ;;
+    evaluations) listed evaluation "${EVALUATIONS_SECONDS:-3600}" ;;
+    *) echo "unknown stage $each: tests, speed, trainings or evaluations" >&2 && exit 2 ;;
     esac
 done
 exit $failed

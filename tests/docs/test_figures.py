@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def unbacked(page: Path) -> list[str]:
         if not any(abs(value - figure) <= 0.5001 * 10**-decimals for value in values):
             missing.append(word)
     return missing
+
+
+def test_claims_are_as_they_are_judged() -> None:
+    judge = runpy.run_path(str(EXPERIMENTS / "claims" / "judge.py"))
+    lines = (EXPERIMENTS / "claims" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    page = (EXPERIMENTS / "CLAIMS.md").read_text(encoding="utf-8")
+    tables = judge["tables"]([json.loads(line) for line in lines])
+    assert {name for name, text in tables.items() if text not in page} == set()
+    judged = {line for text in tables.values() for line in text.splitlines()}
+    verdicts = ("shown", "refuted", "supported", "contradicted", "undecided")
+    assert [
+        line for line in page.splitlines()
+        if line.endswith("|") and any(word in line for word in verdicts) and line not in judged
+    ] == []  # fmt: skip
 
 
 def test_every_figure_has_a_record():

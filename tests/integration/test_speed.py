@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from idinvert.config.compose import compose_plain, config_dir
+from idinvert.config.compose import compose_plain, config_dir, expand_sweep
 from idinvert.inversion.optimizers import OPTIMIZERS
 
 FOLDER = config_dir().parent / "experiments" / "speed"
@@ -115,22 +115,33 @@ def test_full_scale_measures_every_stage(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_the_script_for_a_gpu_runs_on_a_cpu_in_its_smallest_form(tmp_path):
     script = config_dir().parent / "experiments" / "gpu" / "run.sh"
-    knobs = {"DEVICE": "cpu", "SMALL": "1", "ONLY": "gan-faces64-stylegan2", "TEST_PROCESSES": "1"}
+    knobs = {"DEVICE": "cpu", "SMALL": "1", "TEST_PROCESSES": "1"}
+    knobs["ONLY"] = "gan-faces64-stylegan2|towers-ceiling"
     environment = os.environ | knobs | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     command = ["bash", str(script), str(tmp_path)]
     for word in ("done in", "done before"):  # the second call finds all stages done
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         lines = ended.stdout.splitlines()
-        assert len(lines) == 4 and all(word in line for line in lines), ended.stdout
+        assert len(lines) == 5 and all(word in line for line in lines), ended.stdout
     assert (tmp_path / "speed.jsonl").is_file() and list(tmp_path.rglob("generator.safetensors"))
     wrong = subprocess.run([*command, "test"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and "unknown stage test" in wrong.stderr
 
 
-def test_every_training_for_a_gpu_composes():
-    lines = (config_dir().parent / "experiments" / "gpu" / "trainings.txt").read_text().splitlines()
+def lines_for_a_gpu(kind):
+    lines = (config_dir().parent / "experiments" / "gpu" / f"{kind}.txt").read_text().splitlines()
     named = [shlex.split(line) for line in lines if line and not line.startswith("#")]
     assert len({name for name, *_ in named}) == len(named) >= 5
-    for name, *words in named:
-        least = 2_000_000 if name.startswith("gan-") else 200_000
-        assert compose_plain("train", words)["nimg"] == least
+    return named
+
+
+def test_every_training_for_a_gpu_composes():
+    for name, *words in lines_for_a_gpu("trainings"):
+        from_scratch = 1_200_000 if "-seed" in name else 2_000_000
+        nimg = from_scratch if name.startswith("gan-") else 200_000
+        assert compose_plain("train", words)["nimg"] == nimg
+
+
+def test_every_evaluation_for_a_gpu_composes():
+    for _, *words in lines_for_a_gpu("evaluations"):
+        assert compose_plain("evaluate", expand_sweep(words)[-1])["n"] == 5000
