@@ -332,7 +332,7 @@ def starting_discriminator(
             f"discriminator.init={node['init']} is unknown; it takes generator, checkpoint or "
             "scratch."
         )
-    if label is not None and getattr(network, "c_dim", 0):
+    if label is not None and getattr(network, "c_dim", False):
         return discriminator_of_class(network, label)
     return _fitting(network, f"the discriminator of {place}", classes)
 

@@ -62,7 +62,7 @@ def sample(
     context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
     require_set_metrics(context, task="samples")
     prepare(context.dataset, range(min(2 * context.count, len(context.dataset))))  # type: ignore[arg-type]
-    options = {"truncation": float(truncation), "seed": seed}
+    options: dict[str, Any] = {"truncation": float(truncation), "seed": seed}
     options |= {"midpoints": True} if midpoints else {}
     with context.task_folder("samples", **options) as out:
         device = make_trainer(context.trainer, out=out, alone=True).strategy.root_device

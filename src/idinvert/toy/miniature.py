@@ -109,13 +109,17 @@ def procedural(
     identity += f"/{train}/{test}/{val}" + (f"/{skip}" if skip or renderer.drawn else "")
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     options: dict[str, Any] = {"resolution": resolution, "seed": seed, "masks": masks}
+    splits: dict[str, Any] = {
+        key: RenderedSplit(renderer, ids=numbers, folder=folder, **options)
+        for key, numbers in ids.items()
+    }
     return Domain(
         name=name,
         resolution=resolution,
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
         attributes=renderer.attributes,
         mask_classes=renderer.mask_classes,
-        **{k: RenderedSplit(renderer, ids=v, folder=folder, **options) for k, v in ids.items()},
+        **splits,
     )
 
 
