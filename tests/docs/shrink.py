@@ -125,7 +125,7 @@ def tiny(
         small |= _of_evaluation(words, config) if config["table"] is None else {}
     if not goes_on and not (program == "evaluate" and value_of("run", words)):
         target = config["data"]["_target_"]
-        small |= MINIATURE if "miniature" in target else FOLDER
+        small |= MINIATURE if ".toy." in target else FOLDER
     dropped = {*small, "data.skip", "trainer.devices", "trainer.num_nodes"}
     kept = [word for word in words if key_of(word) not in dropped]
     return [*kept, *(f"{key}={value}" for key, value in small.items())]
