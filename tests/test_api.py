@@ -14,7 +14,8 @@ from PIL import Image
 import idinvert
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.editing.edits import interpolate, manipulate, mix_styles
-from idinvert.errors import CheckpointError, ConfigError, DataError
+from idinvert.errors import CheckpointError, ConfigError, CorruptImageError, DataError, Note
+from idinvert.evaluation.pictures import to_image
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.toy.faces import FACES
 
@@ -160,6 +161,20 @@ def test_a_checkpoint_without_an_encoder(model, faces):
 def test_what_is_no_image_is_refused(model, images, message):
     with pytest.raises(DataError, match=message):
         model.invert(images)
+
+
+def test_files_that_cannot_be_used_are_left_out_if_asked(model, faces, tmp_path):
+    for place, face in enumerate(faces):
+        to_image(face).save(tmp_path / f"{place}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:200])
+    Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
+    with pytest.raises(CorruptImageError, match="in Python `on_corrupt='skip'`"):
+        model.invert(tmp_path)
+    with pytest.warns(Note, match="left out 1 damaged file and 1 small file"):
+        found = model.invert(tmp_path, on_corrupt="skip")
+    assert found.names == ["0", "2"]
+    with pytest.raises(ConfigError, match="expected error or skip"):
+        model.invert(tmp_path, on_corrupt="ignore")
 
 
 def test_mistakes_are_named(model, inverted):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from idinvert.annotations import Unit
+from idinvert.annotations import OnCorrupt, Unit
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import read_header
 from idinvert.cli.run_defaults import with_run, with_trained_generator
@@ -65,8 +65,7 @@ def open_model(
             method that takes one.
         CheckpointError: A file cannot be read, or networks that do not belong together.
     """
-    given = given_keys(overrides)
-    name = str(source)
+    given, name = given_keys(overrides), str(source)
     shipped = [f"data={name.removeprefix(SHIPPED)}"] if name.startswith(SHIPPED) else []
     config = compose_plain("evaluate", [*shipped, *overrides])
     if not shipped and _is_run(name, config):
@@ -121,6 +120,7 @@ class Model:
         self,
         images: Picture | Sequence[Picture],
         *,
+        on_corrupt: OnCorrupt = "error",
         allow_upscale: bool = False,
         progress: Progress | None = None,
     ) -> "Images":
@@ -128,6 +128,7 @@ class Model:
 
         Args:
             images: One or several.
+            on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
             allow_upscale: Whether images smaller than R are enlarged rather than refused.
             progress: Called after each batch.
 
@@ -135,9 +136,10 @@ class Model:
             The reconstructions, with their codes.
 
         Raises:
+            ConfigError: `on_corrupt` is neither.
             DataError: There are no images, or one is damaged, too small or of another type.
         """
-        names, targets = self._read(images, allow_upscale=allow_upscale)
+        names, targets = self._read(images, on_corrupt=on_corrupt, allow_upscale=allow_upscale)
         codes, noise, states, size = [], [], [], self._context.batch_size
         for begin in range(0, len(targets), size):
             batch = to_float(targets[begin : begin + size]).to(self.device)
@@ -148,9 +150,8 @@ class Model:
             states.append(found.state)
             if progress is not None:
                 progress(begin + len(batch), len(targets))
-        maps = None
-        if noise[0] is not None:
-            maps = [torch.cat([one.cpu() for one in rows]) for rows in zip(*noise, strict=True)]
+        rows = [] if noise[0] is None else zip(*noise, strict=True)
+        maps = [torch.cat([one.cpu() for one in row]) for row in rows] or None
         state = None if states[0] is None else SynthesisState.joined(states).each(Tensor.cpu)
         return self.synthesize(torch.cat(codes), names=names, noise=maps, state=state)
 
@@ -235,11 +236,10 @@ class Model:
 
     @property
     def _plain_noise(self) -> str:
-        method = self._context.config["inversion"]
-        return "none" if method.get("noise") == "none" else "const"
+        return "none" if self._context.config["inversion"].get("noise") == "none" else "const"
 
     def _read(
-        self, images: Picture | Sequence[Picture], *, allow_upscale: bool
+        self, images: Picture | Sequence[Picture], *, on_corrupt: OnCorrupt, allow_upscale: bool
     ) -> tuple[list[str], Tensor]:
         """Names, and uint8 [N, 3, R, R]."""
         several = images if isinstance(images, list | tuple) else [images]
@@ -248,7 +248,7 @@ class Model:
         size: Any = {"resolution": self.resolution, "allow_upscale": allow_upscale}
         for place, one in enumerate(several):
             if isinstance(one, str | Path):
-                files = read_images(Path(one).expanduser(), key="images", **size)
+                files = read_images(one, key="images", on_corrupt=on_corrupt, **size)
                 names += files.names
                 tensors += [files[i]["image"] for i in range(len(files))]
                 continue

@@ -15,6 +15,11 @@ from torch import Tensor
 from idinvert.data.formats import FORMATS, HAVE_HEIF, WORDS, advice, true_form
 from idinvert.errors import CorruptImageError, DataError
 
+LEFT_OUT = (
+    "`data.on_corrupt=skip` (with task=invert `task.on_corrupt=skip`, in Python "
+    "`on_corrupt='skip'`)"
+)
+"""How a file that cannot be used is left out."""
 LARGEST = 1 << 27
 """Pixels of an image at most, unless `megapixels` raises it; phones have up to 200 million."""
 _LARGE = 1 << 24
@@ -114,13 +119,11 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
             kind = true.replace("HEIF", "HEIC")
             raise CorruptImageError(
                 f"cannot decode {name}: it is a {kind} file, whatever its name; {advice(true)}, or "
-                "leave it out with `data.on_corrupt=skip` (with task=invert: "
-                "`task.on_corrupt=skip`)"
+                f"leave it out with {LEFT_OUT}"
             ) from error
         raise CorruptImageError(
             f"cannot decode {name}: {error or type(error).__name__}; expected a whole file of "
-            f"{WORDS}; mend or remove it, or set `data.on_corrupt=skip` (with task=invert: "
-            "`task.on_corrupt=skip`)"
+            f"{WORDS}; mend or remove it, or set {LEFT_OUT}"
         ) from error
 
 
@@ -190,7 +193,8 @@ def too_small(width: int, height: int, *, resolution: int, name: str) -> str:
     return (
         f"{name} has {width}x{height} pixels, expected at least {resolution} on the shorter "
         "side; enlarge it with `data.allow_upscale=true`, or leave it out with "
-        "`data.on_corrupt=skip` (with task=invert: `task.allow_upscale`, `task.on_corrupt`)"
+        "`data.on_corrupt=skip` (with task=invert: `task.allow_upscale`, `task.on_corrupt`; in "
+        "Python `allow_upscale=True`, `on_corrupt='skip'`)"
     )
 
 

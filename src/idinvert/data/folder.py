@@ -285,7 +285,7 @@ def _usable(
     if on_corrupt not in ("error", "skip"):
         raise ConfigError(
             f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt` (with "
-            "task=invert: `task.on_corrupt`)"
+            "task=invert: `task.on_corrupt`, in Python: on_corrupt)"
         )
     if source.left_out:
         warnings.warn(
