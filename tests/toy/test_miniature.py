@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Subset
 
 from idinvert.data.datamodule import StreamSampler
 from idinvert.data.domain import Domain, prepare
@@ -45,6 +46,14 @@ def test_other_counts_give_the_same_images_but_another_fingerprint(tmp_path):
     prints = {small(tmp_path, **c).fingerprint for c in ({}, {"train": 19, "test": 7}, {"seed": 1})}
     assert len(prints) == 3 and one.fingerprint in prints
     assert "mask" not in one.train[0]
+
+
+def test_of_a_part_of_a_split_its_own_images_alone_are_rendered(tmp_path):
+    split = small(tmp_path).test
+    prepare(Subset(Subset(split, [5, 1, 3]), [2, 0]), [1])
+    assert [split._is_drawn(place) for place in range(6)] == [place == 5 for place in range(6)]
+    prepare(Subset(split, [1, 3]))
+    assert [place for place in range(6) if split._is_drawn(place)] == [1, 3, 5]
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "garbage", "shape", "dtype", "empty", "pixel"])

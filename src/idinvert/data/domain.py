@@ -65,8 +65,11 @@ def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = Non
     Raises:
         DataError: It cannot be made.
     """
-    if hasattr(split, "prepare_part"):
-        split.prepare_part(range(len(split)) if places is None else places)  # type: ignore[arg-type]
+    chosen = range(len(split)) if places is None else places  # type: ignore[arg-type]
+    if isinstance(split, Subset):
+        prepare(split.dataset, [split.indices[place] for place in chosen])
+    elif hasattr(split, "prepare_part"):
+        split.prepare_part(chosen)
 
 
 def names_of(split: Dataset[dict[str, Any]]) -> list[str]:
