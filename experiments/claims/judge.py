@@ -123,7 +123,11 @@ def find(records: Sequence[Record], claim: Claim, method: tuple[Any, ...]) -> di
     for record in records:
         choices = record["choices"]
         latent, task = choices.get("latent") or {}, choices.get("task") or {}
-        of = (choices["objective"]["name"], latent.get("offset"), choices["inversion"]["name"])
+        of = (
+            choices["objective"]["name"],
+            latent.get("offset"),
+            choices.get("inversion", {}).get("name"),
+        )
         steps = task.get("steps") if record["task"] == "interpolation" else None
         if of == method and (record["task"], steps) == claim.task:
             found[record["checkpoints"]["generator"], record["seed"]] = record
