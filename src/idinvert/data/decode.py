@@ -15,11 +15,8 @@ from torch import Tensor
 from idinvert.data.formats import FORMATS, HAVE_HEIF, WORDS, advice, true_form
 from idinvert.errors import CorruptImageError, DataError
 
-LEFT_OUT = (
-    "`data.on_corrupt=skip` (with task=invert `task.on_corrupt=skip`, in Python "
-    "`on_corrupt='skip'`)"
-)
-"""How a file that cannot be used is left out."""
+LIKEWISE = "(with task=invert `task.on_corrupt=skip`, in Python `on_corrupt='skip'`)"
+"""What leaves out a file that cannot be used, where `data.on_corrupt` does not."""
 LARGEST = 1 << 27
 """Pixels of an image at most, unless `megapixels` raises it; phones have up to 200 million."""
 _LARGE = 1 << 24
@@ -119,11 +116,11 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
             kind = true.replace("HEIF", "HEIC")
             raise CorruptImageError(
                 f"cannot decode {name}: it is a {kind} file, whatever its name; {advice(true)}, or "
-                f"leave it out with {LEFT_OUT}"
+                f"leave it out with `data.on_corrupt=skip` {LIKEWISE}"
             ) from error
         raise CorruptImageError(
             f"cannot decode {name}: {error or type(error).__name__}; expected a whole file of "
-            f"{WORDS}; mend or remove it, or set {LEFT_OUT}"
+            f"{WORDS}; mend or remove it, or set `data.on_corrupt=skip` {LIKEWISE}"
         ) from error
 
 
