@@ -128,7 +128,7 @@ def test_a_few_photographs_are_measured_as_far_as_they_can_be(go, world, tmp_pat
         Image.new("RGB", (20, 16), (20 * i, 90, 9)).save(folder / f"{i}.png")
     words = (f"run={world.run.name}", "data=folder", f"data.path={folder}", "inversion=encoder")
     words += ("data.resolution=16",)
-    asked = "metric.names=[mse,attributes,fd_attributes]"
+    asked = "metric.names=[mse,attributes]"
     with pytest.warns(UserWarning) as warned:
         (record,) = go(*words)
     said = "\n".join(str(one.message) for one in warned)
