@@ -54,7 +54,7 @@ def bases(directions):
             {"statistics": "gram", "steps": 2},
             {"first": [2], "seed": [1], "statistics": ["moments"], "steps": [3], "lr": [0.1]},
         ),
-        sample: ({}, {"truncation": [0.5], "seed": [1]}),
+        sample: ({}, {"truncation": [0.5], "midpoints": [True], "seed": [1]}),
         manipulate: (
             {"directions": {"light": light}, "unit": "sigma"},
             {
