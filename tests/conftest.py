@@ -47,3 +47,10 @@ def own_cache(tmp_path_factory, monkeypatch):
     """Rendered images go to a folder of this test process, not to the user's cache."""
     base = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("IDINVERT_CACHE", str(base))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """The cache is an empty folder of this test alone, and no mirror is named."""
+    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("IDINVERT_MIRROR", raising=False)

@@ -9,18 +9,14 @@ import torch
 
 from idinvert.checkpoints import bundle, opened
 from idinvert.checkpoints.bundle import find_weights, open_features, open_network, sibling
-from idinvert.checkpoints.registry import opened_folder
-from idinvert.checkpoints.release import fingerprint, read_header, save_network
+from idinvert.checkpoints.release import fingerprint, opened_folder, read_header, save_network
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeNetwork
 from tests.checkpoints import tiny
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 KEY = "generator.path"
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -14,20 +14,17 @@ import idinvert.checkpoints
 from idinvert.checkpoints import families, mean_code
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.families import FAMILIES
-from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.release import save_network
+from idinvert.data.content import weights_cache_dir
 from idinvert.editing.directions import Direction, save_directions
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeNetwork
 from idinvert.networks.latent_discriminator import LatentDiscriminator
 from tests.checkpoints import tiny
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 KEY = "generator.path"
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 def settled(network: torch.nn.Module) -> bool:
@@ -128,7 +125,7 @@ def test_a_damaged_mean_code_in_the_cache_is_computed_anew(tmp_path, monkeypatch
     monkeypatch.setattr(mean_code, "compute_mean_code", lambda generator: made)
     file = tiny.rosinality(tmp_path / "x.pt", with_mean=False)
     open_checkpoint(file)
-    (kept,) = (cache_folder() / "mean_codes").iterdir()
+    (kept,) = (weights_cache_dir() / "mean_codes").iterdir()
     whole = kept.read_bytes()
     for content in (b"", b"no tensors", whole[:-4], whole[:-1] + bytes([whole[-1] ^ 1])):
         kept.write_bytes(content)

@@ -21,19 +21,16 @@ from idinvert.checkpoints.fetch import (
     entry_of,
     fetch,
 )
-from idinvert.checkpoints.registry import CHECKPOINTS, ENTRIES, cache_folder
+from idinvert.checkpoints.registry import CHECKPOINTS, ENTRIES
+from idinvert.data.content import weights_cache_dir
 from idinvert.errors import CheckpointError, MissingWeightsError
 from tests.checkpoints.range_server import Behaviour, serving
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 CONTENT = bytes(range(256)) * 40  # 10,240 bytes
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NAME = "squeezenet"
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(MIRROR, raising=False)
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def entry(monkeypatch):
 def test_a_download_arrives_whole_and_leaves_nothing_beside_it(server, entry):
     entry(url=server.url, sha256=DIGEST)
     path = fetch(NAME)
-    assert path == cache_folder() / ENTRIES[NAME].filename
+    assert path == weights_cache_dir() / ENTRIES[NAME].filename
     assert path.read_bytes() == CONTENT
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert fetch(NAME) == path
@@ -161,13 +158,13 @@ def test_another_sha256_is_refused_and_not_kept(server, entry):
     entry(url=server.url, sha256="0" * 64)
     with pytest.raises(CheckpointError, match=DIGEST[:16]):
         fetch(NAME)
-    assert not list(cache_folder().iterdir())
+    assert not list(weights_cache_dir().iterdir())
 
 
 def test_a_file_in_the_cache_with_another_sha256_is_refused(entry):
     entry(sha256="0" * 64)
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / ENTRIES[NAME].filename).write_bytes(CONTENT)
+    weights_cache_dir().mkdir(parents=True)
+    (weights_cache_dir() / ENTRIES[NAME].filename).write_bytes(CONTENT)
     with pytest.raises(CheckpointError, match="in the cache"):
         fetch(NAME)
 
@@ -232,7 +229,7 @@ def test_from_a_local_file_or_folder(entry, tmp_path, folder):
     file = tmp_path / "usb" / changed.filename
     file.write_bytes(CONTENT)
     path = fetch(NAME, source=file.parent if folder else file)
-    assert path.parent == cache_folder() and path.read_bytes() == CONTENT
+    assert path.parent == weights_cache_dir() and path.read_bytes() == CONTENT
     assert file.is_file()
 
 
@@ -243,7 +240,7 @@ def test_from_a_wrong_local_file(entry, tmp_path):
         fetch(NAME, source=tmp_path / "x")
     with pytest.raises(MissingWeightsError, match="is no file"):
         fetch(NAME, source=tmp_path / "absent")
-    assert not list(cache_folder().iterdir())
+    assert not list(weights_cache_dir().iterdir())
 
 
 def test_without_a_known_sha256_any_content_is_taken(tmp_path):

@@ -14,10 +14,12 @@ from idinvert.checkpoints.bundle import sibling
 from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.families import FAMILIES
 from idinvert.checkpoints.fetch import all_entries
-from idinvert.checkpoints.registry import cache_folder
 from idinvert.checkpoints.release import fingerprint, read_header, save_network
+from idinvert.data.content import weights_cache_dir
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.checkpoints import tiny
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 FACTS = {
     "family",
@@ -31,12 +33,6 @@ FACTS = {
     "licence",
     "networks",
 }
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("IDINVERT_MIRROR", raising=False)
 
 
 @pytest.fixture
@@ -77,7 +73,7 @@ def test_inspect_computes_and_writes_nothing(tmp_path, capsys, monkeypatch):
     )
     assert run("inspect", file) == 0
     assert "mean code     not in the file" in capsys.readouterr().out
-    assert not cache_folder().exists()
+    assert not weights_cache_dir().exists()
 
 
 @pytest.mark.parametrize("kind", ["bundle", "encoder", "lightning", "shipped"])
@@ -292,7 +288,7 @@ def test_fetch_from_a_file(foreign, capsys):
     assert run("fetch", "e4e_ffhq", "--from", foreign) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "states no sha256" in lines[0]
-    assert lines[-1] == str(cache_folder() / "e4e_ffhq_encode.pt")
+    assert lines[-1] == str(weights_cache_dir() / "e4e_ffhq_encode.pt")
     assert run("list") == 0
     assert "e4e_ffhq  (in the cache)" in capsys.readouterr().out
 

@@ -8,7 +8,8 @@ import pytest
 from torchvision.models import AlexNet_Weights, SqueezeNet1_1_Weights, VGG16_Weights
 
 from idinvert.checkpoints import registry
-from idinvert.checkpoints.registry import ENTRIES, cache_folder, locate
+from idinvert.checkpoints.registry import ENTRIES, locate
+from idinvert.data.content import weights_cache_dir
 from idinvert.errors import CheckpointError, MissingWeightsError
 
 KEY = "perceptual.path"
@@ -42,8 +43,9 @@ def test_missing_weights_say_how_to_get_them(name):
     with pytest.raises(MissingWeightsError) as caught:
         locate(name, key=KEY)
     message, entry = str(caught.value), ENTRIES[name]
-    for word in (entry.filename, entry.url, entry.sha256, KEY, str(cache_folder()), entry.licence):
+    for word in (entry.filename, entry.url, entry.sha256, KEY, entry.licence):
         assert word in message
+    assert str(weights_cache_dir()) in message
 
 
 def test_a_missing_local_file_is_named(tmp_path):
@@ -66,7 +68,7 @@ def test_the_caches_are_searched_and_checked(place, tmp_path, monkeypatch):
     digest = hashlib.sha256(content).hexdigest()
     entry = dataclasses.replace(ENTRIES["squeezenet"], sha256=digest[:8])
     monkeypatch.setitem(registry.ENTRIES, "squeezenet", entry)
-    folder = cache_folder() if place == "own" else tmp_path / "torch" / "hub" / "checkpoints"
+    folder = weights_cache_dir() if place == "own" else tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / entry.filename).write_bytes(content)
     assert locate("squeezenet", key=KEY) == folder / entry.filename

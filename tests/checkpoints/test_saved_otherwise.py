@@ -28,12 +28,9 @@ from tests.checkpoints.families.stylegan_files import Genforce, Idinvert
 from tests.checkpoints.families.tf_stylegan2_files import TFStyleGAN2
 from tests.checkpoints.hostile.foreign import pickled
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 KEY = "generator.path"
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 def images_are(found: Any, files: Any, made: dict[str, Any]) -> None:

@@ -120,10 +120,11 @@ def _convert(given: argparse.Namespace) -> None:
 
 def _list(given: argparse.Namespace) -> None:
     from idinvert.checkpoints.fetch import all_entries
-    from idinvert.checkpoints.registry import cache_folder, digest_in_words, size_in_words
+    from idinvert.checkpoints.registry import digest_in_words, size_in_words
+    from idinvert.data.content import weights_cache_dir
 
     entries = all_entries().values()
-    here = {entry.name: (cache_folder() / entry.filename).is_file() for entry in entries}
+    here = {entry.name: (weights_cache_dir() / entry.filename).is_file() for entry in entries}
     if given.json:
         rows = [
             asdict(entry) | {"sha256": entry.sha256 or None, "here": here[entry.name]}
@@ -137,7 +138,7 @@ def _list(given: argparse.Namespace) -> None:
         print(f"  {entry.filename}, {size_in_words(entry)}, {entry.licence}")
         print(f"  sha256 {digest_in_words(entry)}")
         print(f"  {entry.url}")
-    print(f"cache folder: {cache_folder()}")
+    print(f"cache folder: {weights_cache_dir()}")
 
 
 def _fetch(given: argparse.Namespace) -> None:

@@ -1,16 +1,20 @@
 """Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
 
+import contextlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import idinvert
 from idinvert.annotations import PathString
-from idinvert.checkpoints.registry import cache_folder
+from idinvert.checkpoints.mean_code import mean_code
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.config.identity import digest_of
+from idinvert.data.content import weights_cache_dir
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork, JoinedAttributes
+from idinvert.networks.one_class import generator_of_class
 from idinvert.untrusted import open_regular, parse_json, read_bounded
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
@@ -20,6 +24,9 @@ ROLES = ("generator", "discriminator", "attributes", "encoder", "segmenter")
 SHIPPED = "shipped:"
 JOINED = {"all_mini": ("faces_mini", "towers_mini", "bedrooms_mini", "churches_mini")}
 """Data whose attribute network is those of several shipped bundles side by side."""
+SETTINGS = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
+"""What a generator may have been built with that its file may not say."""
+_PLACE: Any = {"role": "generator", "key": "generator.path"}
 NOT_READ = "not_read.json"
 """Beside the copies of a foreign file: its roles that could not be read, with the reason."""
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
@@ -71,6 +78,44 @@ def native_files(folder: Path) -> dict[str, Path]:
     return {}
 
 
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are given, as readers take them; see `open_checkpoint`.
+
+    Raises:
+        CheckpointError: One has a value that it cannot have.
+    """
+    found: dict[str, Any] = {}
+    for name in SETTINGS:
+        if (value := settings.get(name)) is None:
+            continue
+        word = str(value).lower()
+        if name in ("fused_scale", "final_tanh"):
+            words: dict[str, Any] = {"true": True, "false": False}
+            words |= {"auto": "auto"} if name == "fused_scale" else {}
+            expected = ", ".join(words)
+        else:
+            words = {"none": None} if name == "conv_clamp" else {}
+            expected = "a number above 0" + " or none" * bool(words)
+            with contextlib.suppress(ValueError):
+                number = float(word)
+                words |= {word: number} if 0 < number < math.inf else {}
+        if word not in words:
+            raise CheckpointError(f"{name}={value}: expected {expected}; change {name}")
+        found[name] = words[word]
+    return found
+
+
+def refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuses settings that a file of this kind says itself, or that no such network has."""
+    for name in given:
+        if name not in known:
+            takes = f"only {', '.join(known)} can be given" if known else "none can be given"
+            raise CheckpointError(
+                f"{what}: {name} is told by the file or fixed for its family ({takes}); leave "
+                f"{name} out"
+            )
+
+
 def find_weights(
     path: str, *, role: str, key: str, settings: Mapping[str, Any] | None = None
 ) -> Path:
@@ -90,8 +135,6 @@ def find_weights(
         CheckpointError: Nothing of that role is there, a foreign file cannot be read, or settings
             are given for a file that tells them itself.
     """
-    from idinvert.checkpoints.checkpoint import checked_settings, refuse_settings
-
     given, shipped = Path(path).expanduser(), path.startswith(SHIPPED)
     if role in FOREIGN_ROLES and not shipped and given.is_file() and not is_native(given):
         return _foreign(given, role, key=key, settings=settings)
@@ -129,7 +172,7 @@ def _joined_attributes(name: str, *, key: str) -> Path:
     """A file, in the cache, of the attribute networks of several shipped bundles as one."""
     files = {part: asset(f"{part}/attributes.safetensors") for part in JOINED[name]}
     mark = digest_of([fingerprint(file) for file in files.values()])[:16]
-    path = cache_folder() / "joined" / f"{name}-{mark}.safetensors"
+    path = weights_cache_dir() / "joined" / f"{name}-{mark}.safetensors"
     if not path.is_file():
         joined = JoinedAttributes(
             parts=[read_header(file, key=key).architecture for file in files.values()],
@@ -220,3 +263,26 @@ def _foreign(given: Path, role: str, *, key: str, settings: Mapping[str, Any] | 
         "encoder": "Give an encoder's own file",
     }[role]
     raise CheckpointError(f"{key}={given} holds {there}, but no {role}. {advice} ({key}).")
+
+
+def open_generator(node: Mapping[str, Any]) -> Any:
+    """The frozen generator of a node with a ``path``.
+
+    With a ``label`` it is that class of a conditional one, and its mean code is the class's own.
+
+    Raises:
+        CheckpointError: See `find_weights`.
+        ConfigError: There is no such class.
+    """
+    generator = open_network(node["path"], settings=node, **_PLACE)
+    if node.get("label") is not None:
+        generator = generator_of_class(generator, node["label"])
+        generator.w_avg.copy_(mean_code(generator))
+    return generator
+
+
+def generator_hash(node: Mapping[str, Any]) -> str:
+    """The content hash of that generator; each class of a file has one of its own."""
+    digest = fingerprint(find_weights(node["path"], settings=node, **_PLACE))
+    label = node.get("label")
+    return digest if label is None else digest_of([digest, label])[:16]

@@ -1,7 +1,6 @@
 """The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,15 +8,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from idinvert.checkpoints.bundle import ROLES, SHIPPED, assets_folder, is_native, native_files
+from idinvert.checkpoints.bundle import (
+    ROLES,
+    SHIPPED,
+    assets_folder,
+    checked_settings,
+    is_native,
+    native_files,
+    refuse_settings,
+)
 from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
 from idinvert.errors import CheckpointError, IdinvertError
 from idinvert.untrusted import shown
 
 NATIVE = "idinvert"
-SETTINGS = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
-"""What a generator may have been built with that its file may not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +92,8 @@ def open_checkpoint(
             ``"g"``.
         role: The network that is needed; None means the generator. Others that do not fit are
             left out, with the reason in ``failed``.
-        settings: Some of `SETTINGS`, where the generator was built otherwise than its file says or
-            than is assumed: ``fused_scale`` (bool or ``"auto"``), ``final_tanh`` (bool),
+        settings: Some of `bundle.SETTINGS`, where the generator was built otherwise than its file
+            says or than is assumed: ``fused_scale`` (bool or ``"auto"``), ``final_tanh`` (bool),
             ``conv_clamp`` (above 0, or ``"none"``), ``mapping_lr_mul`` (above 0).
 
     Raises:
@@ -140,44 +145,6 @@ def one_error(place: Path, *, key: str) -> Iterator[None]:
             f"{place}: cannot be read ({type(error).__name__}: {shown(str(error))}); the file is "
             f"damaged or not what it seems; change {key}"
         ) from error
-
-
-def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are given, as readers take them; see `open_checkpoint`.
-
-    Raises:
-        CheckpointError: One has a value that it cannot have.
-    """
-    found: dict[str, Any] = {}
-    for name in SETTINGS:
-        if (value := settings.get(name)) is None:
-            continue
-        word = str(value).lower()
-        if name in ("fused_scale", "final_tanh"):
-            words: dict[str, Any] = {"true": True, "false": False}
-            words |= {"auto": "auto"} if name == "fused_scale" else {}
-            expected = ", ".join(words)
-        else:
-            words = {"none": None} if name == "conv_clamp" else {}
-            expected = "a number above 0" + " or none" * bool(words)
-            with contextlib.suppress(ValueError):
-                number = float(word)
-                words |= {word: number} if 0 < number < math.inf else {}
-        if word not in words:
-            raise CheckpointError(f"{name}={value}: expected {expected}; change {name}")
-        found[name] = words[word]
-    return found
-
-
-def refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
-    """Refuses settings that a file of this kind says itself, or that no such network has."""
-    for name in given:
-        if name not in known:
-            takes = f"only {', '.join(known)} can be given" if known else "none can be given"
-            raise CheckpointError(
-                f"{what}: {name} is told by the file or fixed for its family ({takes}); leave "
-                f"{name} out"
-            )
 
 
 def _open_native(place: Path, *, key: str, network: str | None) -> Checkpoint:

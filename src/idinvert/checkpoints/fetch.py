@@ -23,11 +23,11 @@ from idinvert.checkpoints.registry import (
     CHECKPOINTS,
     ENTRIES,
     Entry,
-    cache_folder,
     digest_in_words,
     require_digest,
     size_in_words,
 )
+from idinvert.data.content import weights_cache_dir
 from idinvert.data.progress import Progress
 from idinvert.durable import move, write
 from idinvert.errors import CheckpointError, MissingWeightsError
@@ -81,7 +81,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
         CheckpointError: Unknown name, or a file with another sha256; it is not kept.
     """
     entry = entry_of(name)
-    target = cache_folder() / entry.filename
+    target = weights_cache_dir() / entry.filename
     if target.is_file() and source is None:
         require_digest(target, entry, advice=f"It lies in the cache: delete it and {_AGAIN}")
         return target

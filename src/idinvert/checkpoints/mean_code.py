@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idinvert.checkpoints import tensor_file
-from idinvert.checkpoints.registry import cache_folder
+from idinvert.data.content import weights_cache_dir
 from idinvert.data.progress import Progress
 from idinvert.errors import CheckpointError, OutputError
 
@@ -40,7 +40,7 @@ def mean_code(generator: Any) -> Tensor:
             f"{codes:,} numbers of w, {numbers:,} weights) is far larger than any known one, so "
             "none is computed; give a file that holds it"
         )
-    path = cache_folder() / "mean_codes" / f"{_mapping_hash(generator)}.safetensors"
+    path = weights_cache_dir() / "mean_codes" / f"{_mapping_hash(generator)}.safetensors"
     shape = (generator.num_layers, generator.w_dim)
     kept = _read(path)
     if kept is not None and kept.shape == shape:

@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from idinvert.checkpoints.bundle import NOT_READ, not_read
-from idinvert.checkpoints.checkpoint import Checkpoint, checked_settings, open_checkpoint
+from idinvert.checkpoints.bundle import NOT_READ, checked_settings, not_read
+from idinvert.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from idinvert.checkpoints.families import FAMILIES
-from idinvert.checkpoints.registry import opened_folder
-from idinvert.checkpoints.release import FORMAT, save_network
+from idinvert.checkpoints.release import FORMAT, opened_folder, save_network
 from idinvert.data.content import file_hash
 from idinvert.durable import damaged, write_sums
 from idinvert.errors import CheckpointError

@@ -1,10 +1,9 @@
 """Where weights by others come from: name, URL, sha256, licence; and where they lie here."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from idinvert.data.content import file_hash
+from idinvert.data.content import file_hash, weights_cache_dir
 from idinvert.errors import CheckpointError, MissingWeightsError
 
 
@@ -212,18 +211,6 @@ until somebody who has the file tells. Nothing is guessed.
 """
 
 
-def cache_folder() -> Path:
-    """``$IDINVERT_CACHE/weights``, or ``~/.cache/idinvert/weights``."""
-    root = os.environ.get("IDINVERT_CACHE")
-    base = Path(root).expanduser() if root else Path.home() / ".cache" / "idinvert"
-    return base / "weights"
-
-
-def opened_folder() -> Path:
-    """Where native copies of foreign checkpoints are kept, each folder named by a sha256."""
-    return cache_folder() / "opened"
-
-
 def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
     """Find a file of weights on this machine; nothing is ever downloaded here.
 
@@ -249,7 +236,7 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
         return local
     import torch  # to list what there is does not need it
 
-    folders = (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints")
+    folders = (weights_cache_dir(), Path(torch.hub.get_dir()) / "checkpoints")
     for folder in folders:
         candidate = folder / entry.filename
         if candidate.is_file():
@@ -281,7 +268,7 @@ def _missing(entry: Entry, reason: str, *, key: str) -> str:
         f"  url:     {entry.url}\n"
         f"  sha256:  {digest_in_words(entry)}\n"
         f"Fetch it (python -m idinvert.checkpoints fetch {entry.name}), put the file into "
-        f"{cache_folder()}, or set {key} to where it lies."
+        f"{weights_cache_dir()}, or set {key} to where it lies."
     )
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idinvert.checkpoints.registry import opened_folder
 from idinvert.checkpoints.strict_loading import BUILD_ERRORS, StrictStateDict, load
 from idinvert.checkpoints.tensor_file import TensorFileError, read_tensors, write_tensors
-from idinvert.data.content import file_hash
+from idinvert.data.content import file_hash, weights_cache_dir
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import parse_json, shown
 
@@ -181,6 +180,11 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"is {shown(found)}, expected names and values")
     return found
+
+
+def opened_folder() -> Path:
+    """Where native copies of foreign checkpoints are kept, each folder named by a sha256."""
+    return weights_cache_dir() / "opened"
 
 
 def fingerprint(path: str | Path) -> str:

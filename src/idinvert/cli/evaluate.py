@@ -11,8 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from idinvert.checkpoints.bundle import SHIPPED, find_weights
-from idinvert.checkpoints.one_class import generator_hash
+from idinvert.checkpoints.bundle import SHIPPED, find_weights, generator_hash
 from idinvert.checkpoints.release import fingerprint
 from idinvert.cli import run_defaults, wandb_reporting
 from idinvert.cli.devices import check_devices, set_up

@@ -32,6 +32,11 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert").expanduser()
 
 
+def weights_cache_dir() -> Path:
+    """Where weights of others and copies of them are kept: `weights` in that folder."""
+    return default_cache_dir() / "weights"
+
+
 @contextmanager
 def computed_anew(wanted: bool) -> Iterator[None]:
     """Meanwhile what is remembered of files counts for nothing, if that is wanted (verify=true).

@@ -12,8 +12,7 @@ import torch
 from hydra.utils import get_object
 from torch import nn
 
-from idinvert.checkpoints.bundle import find_weights
-from idinvert.checkpoints.one_class import generator_hash, open_generator
+from idinvert.checkpoints.bundle import find_weights, generator_hash, open_generator
 from idinvert.checkpoints.release import fingerprint, load_network, read_header
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import digest_of

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from idinvert.checkpoints.formats.read import read_state_dict
-from idinvert.checkpoints.registry import cache_folder, locate
-from idinvert.data.content import file_hash
+from idinvert.checkpoints.registry import locate
+from idinvert.data.content import file_hash, weights_cache_dir
 from idinvert.durable import hash_of, read_sums, write_sums, written_whole
 from idinvert.errors import CheckpointError
 from idinvert.metrics.distance import Distance, ImageSet, check_sets
@@ -187,7 +187,7 @@ def prc_weights(path: str | Path | None = None) -> Path:
     """
     found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
     # torch-fidelity unpickles anything, so it is given a file of plain tensors that is ours.
-    copy = cache_folder() / "plain" / f"{file_hash(found)}.pth"
+    copy = weights_cache_dir() / "plain" / f"{file_hash(found)}.pth"
     if not copy.is_file() or read_sums(copy.parent).get(copy.name) != hash_of(copy):
         tensors = read_state_dict(found, key=PRC_KEY)
         with written_whole(copy) as temporary:

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from idinvert.checkpoints.bundle import find_weights, open_network
+from idinvert.checkpoints.bundle import find_weights, generator_hash, open_generator, open_network
 from idinvert.checkpoints.mean_code import compute_mean_code
-from idinvert.checkpoints.one_class import generator_hash, open_generator
 from idinvert.checkpoints.release import fingerprint, save_network
 from idinvert.cli.assemble import assemble
 from idinvert.cli.evaluate import evaluate
@@ -15,13 +14,10 @@ from idinvert.evaluation.networks import fresh_encoder
 from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 SIZES = {"resolution": 16, "channels": [6, 6, 4]}
 FEW = ("scale.resolution=16", "data.train=8", "data.val=2", "data.test=4")
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

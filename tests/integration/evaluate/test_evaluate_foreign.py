@@ -13,6 +13,8 @@ from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import CheckpointError, ConfigError
 from tests.checkpoints.every_family import write
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 FEW = (
     "data=folder",
     "data.split.test=4",
@@ -26,11 +28,6 @@ FEW = (
     "trainer=cpu",
     "generator=checkpoint",
 )
-
-
-@pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("IDINVERT_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
