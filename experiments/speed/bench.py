@@ -57,9 +57,10 @@ class Variant:
     steps: Callable[[], Sequence[tuple[float, float]]]
 
 
-def arguments(description: str, *, repeats: int) -> argparse.ArgumentParser:
+def arguments(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
     """The options of every benchmark."""
-    parser = argparse.ArgumentParser(description=description)
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=layout)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1, help="of torch, on the CPU")
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds; each is one turn")

@@ -6,7 +6,6 @@
 The ratio says whether the loader or the network is the slower one: compare with train_step.py.
 """
 
-import argparse
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -34,8 +33,7 @@ def loading(domain: Any, *, batch_size: int, workers: int, batches: int) -> Call
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=5)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=5)
     parser.add_argument("--images", type=int, default=2_048, help="of a miniature, to render")
     parser.add_argument("--batches", type=int, default=20, help="batches of one turn")
     parser.add_argument("--workers", type=numbers, default=[0, 2], help="loader processes")

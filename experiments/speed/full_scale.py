@@ -450,8 +450,7 @@ def _untrained_inception(path: Path) -> None:
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=3)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=3)
     words = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("--stages", type=words, default=list(STAGES))
     parser.add_argument(

@@ -7,7 +7,6 @@ A step is one evaluation of the objective with its gradient; the last look, with
 half. A method without ``steps`` (inversion=encoder) is timed whole.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,8 +55,7 @@ def networks_of(setup: EvaluationContext) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=5)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=5)
     parser.add_argument("--steps", type=int, default=2, help="optimisation steps of one turn")
     parser.add_argument("--batch", type=numbers, default=[1, 8, 50], help="images together")
     options = parser.parse_args()

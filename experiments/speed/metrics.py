@@ -6,7 +6,6 @@
 Metrics that need networks which are not at hand are left out, and why stands in their line.
 """
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +44,7 @@ def measuring(
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=3)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=3)
     parser.add_argument("--pairs", type=int, default=500, help="pairs of images")
     options = parser.parse_args()
     prepare(options)

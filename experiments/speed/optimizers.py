@@ -162,8 +162,7 @@ def _in_words(line: dict[str, Any]) -> str:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=1)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=1)
     parser.add_argument("--n", type=int, default=64, help="test images")
     parser.add_argument("--batch", type=int, default=32, help="images together")
     parser.add_argument("--steps", type=int, default=100, help="of the Adam that sets the goal")

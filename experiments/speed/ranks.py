@@ -9,7 +9,6 @@ the logged steps, so neither start nor validation counts. Losses agree but for w
 deviation sees: the images of one process.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -46,8 +45,7 @@ def apart(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[floa
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=2)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=2)
     parser.add_argument("--images", type=int, default=2048, help="that a run sees")
     options = parser.parse_args()
     prepare(options)

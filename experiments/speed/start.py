@@ -3,7 +3,6 @@
 python experiments/speed/start.py --repeats 3
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -45,8 +44,7 @@ def process(words: list[str]) -> Callable[[], list[tuple[float, float]]]:
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=3)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=3)
     parser.add_argument("--only", choices=COMMANDS, action="append", help="one of them")
     options = parser.parse_args()
     variants = [Variant(name, 1, process(COMMANDS[name])) for name in options.only or COMMANDS]

@@ -7,7 +7,6 @@ Several ways to do it take turns in one process: the configuration as given, the
 (further overrides in one string; the word ``compile`` compiles E, F and G's synthesis).
 """
 
-import argparse
 import tempfile
 import time
 import warnings
@@ -127,8 +126,7 @@ def few_images(data: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    parser = arguments(__doc__ or "", repeats=8)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = arguments(__doc__, repeats=8)
     parser.add_argument("--steps", type=int, default=2, help="steps that count in one turn")
     parser.add_argument("--versus", action="append", help="overrides of one more variant")
     options = parser.parse_args()

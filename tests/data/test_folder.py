@@ -4,6 +4,7 @@ import io
 import pickle
 import warnings
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,20 @@ def picture(seed: int, size: int = 16, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+def written(root: Path, names: Iterable[str]) -> Path:
+    """A folder with a picture of each name."""
+    for i, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(picture(i))
+    return root
+
+
 @pytest.fixture
 def photos(tmp_path):
     """Ten images in nested folders, with litter."""
-    root = tmp_path / "photos"
-    for i in range(10):
-        file = root / ("a" if i < 4 else "b/c") / f"{i:02d}.{'PNG' if i % 2 else 'png'}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture(i))
+    names = [f"{i:02d}.{'PNG' if i % 2 else 'png'}" for i in range(10)]
+    places = [("a/" if i < 4 else "b/c/") + name for i, name in enumerate(names)]
+    root = written(tmp_path / "photos", places)
     (root / "readme.txt").write_text("no image")
     (root / "a" / "._00.png").write_bytes(b"litter")
     return root
@@ -290,11 +297,8 @@ def test_wrong_splits_name_their_key(photos, split, error, key):
 
 
 def test_folders_may_be_classes(tmp_path):
-    root = tmp_path / "photos"
-    for i in range(8):
-        file = root / ("cats" if i < 5 else "dogs/big") / f"{i}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture(i))
+    names = [("cats/" if i < 5 else "dogs/big/") + f"{i}.png" for i in range(8)]
+    root = written(tmp_path / "photos", names)
     split = {"kind": "seed", "train": 4, "test": 2, "seed": 0}
     domain = make(root, split=split, classes=True)
     assert domain.classes == ("cats", "dogs")
@@ -311,9 +315,6 @@ def test_folders_may_be_classes(tmp_path):
         (["a/1.png", "b/2.png", "3.png"], "images beside its folders"),
         (["00000/1.png", "00001/2.png"], "numbered folders"),
     ):
-        other = tmp_path / message
-        for k, name in enumerate(files):
-            (other / name).parent.mkdir(parents=True, exist_ok=True)
-            (other / name).write_bytes(picture(k))
+        other = written(tmp_path / message, files)
         with pytest.raises(DataError, match=f"{message}.*data.classes"):
             make(other, split={"kind": "order"}, val=None, classes=True)

@@ -111,21 +111,15 @@ class DiffusionInverter(OptimizeCodes):
         progress: Progress | None = None,
         masks: Tensor | None = None,
     ) -> Inversion:
-        """Diffuse a batch of stitched images; see `Inverter.invert`.
+        """Diffuse a batch of pasted images; see `Inverter.invert`.
 
         Args:
             images: what `masks.paste` gave, float [N, 3, R, R] in [-1, 1].
-            generator: frozen G in eval mode.
-            ids: image ids, int64 [N]; needed where noise is drawn.
-            progress: called with (steps done, steps in all).
+            generator, ids, progress: see `Inverter.invert`.
             masks: masks of their own for these images, [N, 1, R, R]; None for `mask_for`.
 
         Returns:
             The kept iterate of every image; its start is E's blend.
-
-        Raises:
-            ConfigError: if images, masks, encoder and generator do not fit, or a network is in
-                training mode.
         """
         check_images(images, generator=generator)
         side = generator.resolution

@@ -16,19 +16,12 @@ from torch import Tensor
 from idinvert.data.formats import stems_of
 from idinvert.durable import written_whole
 from idinvert.errors import ConfigError, DataError, nearest
+from idinvert.evaluation import pictures
 from idinvert.evaluation.codes_file import Codes
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
 from idinvert.evaluation.inversions import Inversions, Noise
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.own_images import KnownCodes
-from idinvert.evaluation.pictures import (
-    Entry,
-    Sheet,
-    label_of,
-    to_image,
-    write_contact_sheet,
-    write_sheet,
-)
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
@@ -90,7 +83,7 @@ class Row:
     @property
     def label(self) -> str:
         """On the sheet: without folders, a line for each picture."""
-        return f"\n{self.joint} ".join(label_of(Path(name).name) for name in self.names)
+        return f"\n{self.joint} ".join(pictures.label_of(Path(name).name) for name in self.names)
 
 
 def check_film(video: str | None) -> None:
@@ -194,7 +187,7 @@ def write_edits(
     folder = folder if out is None else Path(out).expanduser()
     with context.locked(folder):
         _remove_old(folder)
-        entries, edits = list[Entry](), list[Edit]()
+        entries, edits = list[pictures.Entry](), list[Edit]()
         sheet, labels = list[list[Tensor]](), list[str]()
         lines: list[tuple[str, str, str]] = []
         taken, written = set[str](), set[Path]()
@@ -206,7 +199,7 @@ def write_edits(
             for stem, caption, picture, on_sheet in (*before, *made, *after):
                 file = folder / f"{stem}.png"
                 if file not in written:
-                    save_picture(file, to_image(picture))
+                    save_picture(file, pictures.to_image(picture))
                 written.add(file)
                 files.append((caption, file))
                 of_row += [picture] if on_sheet else []
@@ -216,7 +209,7 @@ def write_edits(
                 of_frames = noise and [one.expand(len(frames), -1, -1, -1) for one in noise]
                 write_film(file, found.synthesise(frames, of_frames))
                 files.append(("film", file))
-            entries.append(Entry(row.name, "", files))
+            entries.append(pictures.Entry(row.name, "", files))
             lines += [(file.name, row.name, caption) for caption, file in files]
             edits += of_edits
             if len(sheet) < shown:
@@ -231,10 +224,10 @@ def write_edits(
         state = found.state(torch.arange(len(found)))  # of task=invert alone: edits refuse it
         Codes(codes, stems, generator, maps, state=state).write(folder)
         if sheet:
-            write_sheet(Sheet(rows=sheet, headers=headers, labels=labels), folder)
+            pictures.write_sheet(pictures.Sheet(rows=sheet, headers=headers, labels=labels), folder)
         facts = f"inversion {context.method}, run {context.provenance['run']}"
         title = f"{task} of {context.domain.name}"
-        write_contact_sheet(folder, entries, title=title, facts=facts)
+        pictures.write_contact_sheet(folder, entries, title=title, facts=facts)
     told = {**options, "images": "own"}
     if measured_edits is None:
         told["metrics"] = NO_METRICS
@@ -295,7 +288,7 @@ def write_film(path: Path, frames: Tensor) -> None:
         frames: uint8 [F, 3, R, R].
     """
     side = frames.shape[-1] * max(1, SIDE // frames.shape[-1])
-    images = [to_image(frame, side=side) for frame in (*frames, *frames.flip(0)[1:-1])]
+    images = [pictures.to_image(frame, side=side) for frame in (*frames, *frames.flip(0)[1:-1])]
     with written_whole(path) as whole:
         if path.suffix == ".mp4":
             _write_mp4(whole, images)

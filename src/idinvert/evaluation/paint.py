@@ -23,18 +23,11 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.masks import fit_mask, read_mask
 from idinvert.editing.units import forced, only, region_of
 from idinvert.errors import ConfigError
+from idinvert.evaluation import pictures
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.intervention import Search, causes_of, layer_of, require_units
 from idinvert.evaluation.inversions import require_codes
 from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
-from idinvert.evaluation.pictures import (
-    Entry,
-    Sheet,
-    label_of,
-    to_image,
-    write_contact_sheet,
-    write_sheet,
-)
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.segmentation import named
 from idinvert.evaluation.units import Seen, states, subject_of
@@ -201,7 +194,7 @@ def _write(
     edge = area[0, 0].bool()
     inner = torch.nn.functional.max_pool2d(1 - area, 3, stride=1, padding=1)[0, 0] < 0.5
     line = edge & ~inner
-    entries, rows = list[Entry](), list[list[Tensor | None]]()
+    entries, rows = list[pictures.Entry](), list[list[Tensor | None]]()
     for name, stem, image, one, painted in zip(names, stems, inputs, before, after, strict=True):
         region = one.clone()
         region[:, line] = torch.tensor(MARK, dtype=torch.uint8)[:, None]
@@ -211,14 +204,16 @@ def _write(
         for what, picture in made.items():
             if picture is not None:
                 file = folder / f"{stem}_{what}.png"
-                save_picture(file, to_image(picture))
+                save_picture(file, pictures.to_image(picture))
                 files.append((what, file))
-        entries.append(Entry(name, "", files))
+        entries.append(pictures.Entry(name, "", files))
         rows.append([picture for picture in made.values() if picture is not None])
-    labels = [label_of(name) for name in names[:8]]
+    labels = [pictures.label_of(name) for name in names[:8]]
     headers = [(what.capitalize(), 1) for what, _ in entries[0].pictures]
-    write_sheet(Sheet(rows=rows[:8], headers=headers, labels=labels), folder)
-    write_contact_sheet(folder, entries, title=title, facts="before and after, with the region")
+    pictures.write_sheet(pictures.Sheet(rows=rows[:8], headers=headers, labels=labels), folder)
+    pictures.write_contact_sheet(
+        folder, entries, title=title, facts="before and after, with the region"
+    )
 
 
 def _measured(

@@ -79,6 +79,13 @@ class Inverter(Protocol):
             generator: frozen G in eval mode (`networks.generator.Generator`).
             ids: stable id of every image, int64 [N]; noise that is drawn is drawn by id.
             progress: called with (steps done, steps in all).
+
+        Returns:
+            The kept iterate of every image; its terms, those whose weight is not 0, are weighted.
+
+        Raises:
+            ConfigError: images and networks do not fit; a network is in training mode; or noise is
+                drawn and there are no ids.
         """
         ...
 
@@ -126,15 +133,7 @@ class Method:
         ids: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Inversion:
-        """Invert a batch, see `Inverter.invert`; works under `no_grad` and `inference_mode`.
-
-        Returns:
-            The kept iterate of every image; its terms, those whose weight is not 0, are weighted.
-
-        Raises:
-            ConfigError: images and networks do not fit, see also `check`; a network is in training
-                mode; or something is drawn and there are no ids.
-        """
+        """See `Inverter.invert` and `check`; works under `no_grad` and `inference_mode`."""
         return self._invert(Request(images, generator, ids, progress))
 
     def _invert(self, asked: Request) -> Inversion:

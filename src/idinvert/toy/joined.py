@@ -39,17 +39,7 @@ def all_mini(
     of class i mod 4. Attributes are those of all four, named ``<class>_<attribute>``; the labels
     that an image's class does not have are NaN.
 
-    Args:
-        resolution: R, pixels; any from 8 on.
-        train: Images to train on, of each class.
-        test: Images the tables are measured on, of each class.
-        val: Images watched during training, of each class.
-        skip: The first images to train on that are left out, of each class.
-        seed: Of the labels.
-        cache_dir: Where rendered images are kept; None: see `content.default_cache_dir`.
-
-    Raises:
-        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
+    Arguments and errors are those of `miniature.procedural`; counts are of each class.
     """
     options: Any = {"resolution": resolution, "train": train, "test": test, "val": val}
     options |= {"skip": skip, "seed": seed, "cache_dir": cache_dir}
