@@ -22,15 +22,15 @@ STARTED = "IDINVERT_PROGRAM"
 """Tells the ranks that Lightning starts, without the first word, which program they belong to."""
 OVERVIEW = """\
 idinvert {version}: in-domain GAN inversion. Train an encoder for a GAN, invert
-images with it, edit them, measure it, and make the paper's tables.
+images with it, edit them, and reproduce the tables of the paper.
 
   python train.py            train an encoder, a GAN, or a sweep of them
   python evaluate.py         invert and edit images, evaluate a run, show a table
-  python -m idinvert runs            list the runs: choices, state, last figure
-  python -m idinvert data            prepare a data set, or look at one
+  python -m idinvert runs            list the runs: choices, state, last metric
+  python -m idinvert data            prepare or inspect a data set
   python -m idinvert checkpoints     inspect, convert, list and fetch checkpoints
 
-To begin:
+First commands:
   python evaluate.py task=invert images=FOLDER
   python train.py experiment=domain_guided max_seconds=300
   python train.py --help
@@ -62,7 +62,7 @@ def start(name: str) -> None:
         if not caught and not isinstance(error, KeyboardInterrupt):
             raise
         # Whatever it is: a module that is interrupted while it is imported may raise another error.
-        print("\nstopped; the same command goes on", file=sys.stderr)
+        print("\nstopped; give the same command again to continue", file=sys.stderr)
         status = 130
     finally:
         if hears:

@@ -182,10 +182,10 @@ def exit_status(work: Callable[[], int | None]) -> int:
             told = f"{error}. Free some space, or give a folder that can be written"
         else:
             raise
-        print(f"error: {told}; the same command goes on", file=sys.stderr)
+        print(f"error: {told}; give the same command again to continue", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
+        print("\nstopped; give the same command again to continue", file=sys.stderr)
         return 130
 
 

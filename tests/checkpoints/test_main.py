@@ -309,7 +309,7 @@ def test_interrupted(monkeypatch, capsys):
 
     monkeypatch.setattr("idinvert.checkpoints.fetch.fetch", stop)
     assert run("fetch", "e4e_ffhq") == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "again to continue" in capsys.readouterr().err
 
 
 def test_a_command_is_needed(capsys):

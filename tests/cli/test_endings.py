@@ -87,7 +87,7 @@ def test_ctrl_c_while_programs_are_imported_is_one_line(capsys, monkeypatch):
             getattr(start, name)()
         assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
         assert caught.value.code == 130
-        assert capsys.readouterr().err == "\nstopped; the same command goes on\n"
+        assert capsys.readouterr().err == "\nstopped; give the same command again to continue\n"
     script = "import sys, idinvert.__main__; print({'hydra', 'torch', 'rich'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "set()\n", "what takes long comes after Ctrl-C is listened for"
@@ -169,7 +169,7 @@ def test_a_signal_ends_the_work_whatever_a_library_makes_of_it(number, code, cap
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     err = capsys.readouterr().err
     assert f"{number.name}: stopping; once more to quit now." in err
-    assert "To go on: python evaluate.py 'run=a b' n=3" in err
+    assert "To continue: python evaluate.py 'run=a b' n=3" in err
 
 
 @pytest.mark.parametrize(

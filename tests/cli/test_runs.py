@@ -45,7 +45,7 @@ def test_runs_are_listed_filtered_and_as_json(runs, capsys, monkeypatch):
     assert main([]) == 0
     table = capsys.readouterr().out
     assert all(len(line) <= 80 for line in table.splitlines())
-    assert all(word in table for word in ("id", "last figure", "aa", "0.25", "encoder=resnet18"))
+    assert all(word in table for word in ("id", "last metric", "aa", "0.25", "encoder=resnet18"))
     assert main(["--json", "resnet18"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {run["id"]: run["state"] for run in found} == {

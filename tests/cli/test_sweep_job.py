@@ -72,7 +72,7 @@ def test_control_c_ends_the_sweep_with_what_stands(command, table, trained, caps
     assert command(work, "-m", "seed=0,1,2", "objective.lr=1e-3") == 130
     assert states(table) == ["ran", "interrupted", "not started"]
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "to go on: python train.py -m seed=0,1,2 objective.lr=1e-3"
+    assert last == "to continue: python train.py -m seed=0,1,2 objective.lr=1e-3"
 
 
 @pytest.mark.parametrize(("limit", "code"), [("null", 130), ("100", 130), ("0", 0)])

@@ -415,7 +415,9 @@ def test_a_full_disk_is_said_and_gone_on_from(photos, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(DataError, match=r"cannot write .*out\.zip.*No space left.*goes on"):
+        with pytest.raises(
+            DataError, match=r"cannot write .*out\.zip.*No space left.*again to continue"
+        ):
             prepare(photos, tmp_path / "out.zip", resolution=8)
     assert prepare(photos, tmp_path / "out.zip", resolution=8)["kept"] == 12
 

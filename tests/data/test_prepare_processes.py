@@ -57,7 +57,7 @@ def test_errors_end_without_a_traceback(photos, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("idinvert.data.prepare_journal.decode", stopped)
     assert main([*words, "--resolution", "8"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "give the same command again to continue" in capsys.readouterr().err
 
 
 def test_inspect_tells_what_is_there(photos, tmp_path, capsys):

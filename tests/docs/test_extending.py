@@ -151,8 +151,8 @@ def test_the_printed_command_continues_a_stopped_run_and_names_its_classes(mine,
     words.append("nimg=8")
     folder = train(compose_plain("train", words), given=given_keys(words))
     printed = capsys.readouterr().out.splitlines()
-    (line,) = [line for line in printed if line.startswith("to go on: ")]
-    start, program, *typed = shlex.split(line.removeprefix("to go on: "))
+    (line,) = [line for line in printed if line.startswith("to continue: ")]
+    start, program, *typed = shlex.split(line.removeprefix("to continue: "))
     assert (start, program) == ("python", "train.py")
     assert typed == [f"run={folder}", f"classes=[{OWN_CLASS}]"], "nothing else is needed"
     for left_out in ([typed[0]], [typed[0], "classes=[my_encoder.Other]"]):

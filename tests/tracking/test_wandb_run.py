@@ -83,7 +83,7 @@ def test_when_wandb_fails_the_work_goes_on_and_it_is_told_once(capsys):
     logger.finalize("success")
     logger.finalize("success")  # Lightning and the program both do
     said = capsys.readouterr().err
-    assert said.count("log: the service is gone); the work goes on") == 1
+    assert said.count("log: the service is gone); the work continues.") == 1
     assert "W&B has not got all of this: ConnectionError: log" in said
     assert run.ends == [0]
 

@@ -126,7 +126,7 @@ def _from_addresses(entry: Entry, partial: Path, *, attempts: int) -> None:
         f"weights {entry.name!r} could not be downloaded:\n  {tried}\n"
         f"  file:    {entry.filename} ({size_in_words(entry)}, {entry.licence})\n"
         f"  sha256:  {digest_in_words(entry)}\n"
-        f"Give the same command again to go on; or bring the file here by other means and run "
+        f"Give the same command again to continue; or copy the file to this machine and run "
         f"python -m idinvert.checkpoints fetch {entry.name} --from FILE; or name a folder that "
         f"holds it on a server with {MIRROR}=https://…"
     )

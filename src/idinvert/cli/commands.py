@@ -51,9 +51,9 @@ EXPLAINS = ("-h", "--help", "--hydra-help", "--version", *COMPLETES)
 """Flags that look at no job."""
 HELP = {
     "train": """\
-Trains an encoder for a GAN's images (or a GAN, or a sweep of runs), or goes on
-with a run. A run's id is a hash of what changes its numbers: the same command
-finds its own run and continues it.
+Trains an encoder for the images of a GAN, or a GAN, or a sweep of runs. A run's
+id is a hash of its scientific configuration, so the same command finds its own
+run and continues it.
 
   python train.py experiment=domain_guided
   python train.py encoder=resnet18 latent.offset=none seed=1
@@ -63,7 +63,7 @@ finds its own run and continues it.
 """,
     "evaluate": """\
 Inverts and edits images, evaluates a run, or shows a table. Without run=RUN it
-uses the networks that come with this package.
+uses the networks that are shipped with this package.
 
   python evaluate.py task=invert images=FOLDER
   python evaluate.py run=RUN task=reconstruction inversion=in_domain
@@ -72,13 +72,13 @@ uses the networks that come with this package.
   python evaluate.py -m run=RUN inversion.lambda_dom=0,0.5,1,2,4
 """,
 }
-CHOICES = "Choose with GROUP=NAME, change a key with KEY=VALUE:"
+CHOICES = "Choose from a group with GROUP=NAME. Set a key with KEY=VALUE. The groups:"
 FLAGS = """\
-  --cfg job            print every key with its value, and do nothing
+  --cfg job            print every key with its value, and run nothing
   -m                   run a sweep: several values of a key, or an experiment
   --config-dir DIR     a folder with groups of your own
   --version, --hydra-help, -sc install=bash (completion)
-The runs there are: python -m idinvert runs"""
+To list the runs: python -m idinvert runs"""
 OTHER_CONFIG = ("-cd", "-cn", "-cp", "--config-")
 """Beginnings of flags that choose another primary configuration, which Hydra alone checks."""
 

@@ -37,17 +37,18 @@ def explained(error: BaseException, *, program: str) -> IdinvertError | None:
     if isinstance(error, BrokenProcessPool) or "DataLoader worker (pid" in words:
         return DataError(
             f"a process that loads images was killed ({words}), most likely because the main or "
-            "shared memory was full. Use system.num_workers=0; the same command goes on."
+            "shared memory was full. Use system.num_workers=0; give the same command again to "
+            "continue."
         )
     full = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if full or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in words):
         return out_of_memory(error, program=program)  # type: ignore[arg-type]
     if isinstance(error, IrregularError | IsADirectoryError):
-        return OutputError(f"{words}. Move it away; the same command goes on.")
+        return OutputError(f"{words}. Move it away and give the same command again.")
     if isinstance(error, OSError) and error.errno in PLACES:
         return OutputError(
             f"{words}. Free some space, or give a folder that can be written (system.outputs; "
-            "IDINVERT_CACHE for the cache); the same command goes on."
+            "IDINVERT_CACHE for the cache); give the same command again to continue."
         )
     return None
 
@@ -117,7 +118,7 @@ def ends_in_words(program: str) -> Iterator[None]:
         if caught or isinstance(error, KeyboardInterrupt):
             if is_first_process():
                 again = as_typed(f"python {program}.py {shlex.join(sys.argv[1:])}")
-                print(f"stopped; what was finished is kept. To go on: {again}", file=sys.stderr)
+                print(f"stopped; finished work is kept. To continue: {again}", file=sys.stderr)
             raise SystemExit(128 + (caught or [signal.SIGINT])[0]) from None
         if known is None:
             raise

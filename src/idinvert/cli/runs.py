@@ -1,7 +1,6 @@
-"""``python -m idinvert runs``: what has been trained here, what each run is, and how it stands.
+"""``python -m idinvert runs``: lists the runs of this machine with their settings and state."""
 
-Nothing here imports torch: it answers within a second, and a shell asks it for ``run=``.
-"""
+# Nothing here imports torch: shell completion asks it for run=, and it answers within a second.
 
 import argparse
 import contextlib
@@ -167,7 +166,10 @@ def offered(line: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m idinvert runs", description=__doc__)
     parser.add_argument(
-        "words", nargs="*", metavar="WORD", help="only runs in which each of these words stands"
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="only runs whose entry contains each of these words",
     )
     parser.add_argument("--state", choices=STATES, help="only runs of this state")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
@@ -202,7 +204,7 @@ def _table(found: list[Run]) -> Table:
         "experiment, choices": {"overflow": "fold"},
         "nimg": {"justify": "right", "no_wrap": True},
         "state": {"overflow": "fold"},
-        "last figure": {"overflow": "fold"},
+        "last metric": {"overflow": "fold"},
     }
     for name, look in columns.items():
         table.add_column(name, **look)

@@ -205,7 +205,7 @@ def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: int) 
     if interrupted:
         if elsewhere:
             print("Jobs that were handed to submitit may still be at work.")
-        print(f"to go on: {command}", flush=True)
+        print(f"to continue: {command}", flush=True)
         sys.exit(interrupted)
     if trouble or not all(status.good for status in jobs):
         sys.exit(1)

@@ -179,7 +179,7 @@ def _checkpoint_of(folder: Path) -> Path | None:
     checkpoint, damaged = undamaged_checkpoint(folder)
     for path in damaged if run_folder.is_first_process() else ():
         print(
-            f"{path} is damaged: training goes on from {checkpoint}. It is kept as "
+            f"{path} is damaged: training continues from {checkpoint}. It is kept as "
             f"{path.with_suffix('.damaged').name}.",
             flush=True,
         )
@@ -230,7 +230,7 @@ def _report_done(parts: Parts, *, folder: Path, nimg: int) -> None:
             CsvLogger(folder=folder).finalize("success")
         _require_no_divergence(parts, folder=folder, nimg=nimg)
         write_status(folder, state="finished", nimg=nimg)
-        print(f"finished already, at {nimg:,} images: {folder} (a larger nimg goes on)")
+        print(f"finished already, at {nimg:,} images: {folder} (a larger nimg continues it)")
 
 
 def _report(trainer: pl.Trainer, parts: Parts, *, folder: Path, state: str) -> None:
@@ -243,7 +243,7 @@ def _report(trainer: pl.Trainer, parts: Parts, *, folder: Path, state: str) -> N
     if state == "stopped":
         own = named_words(own_targets(parts.config | NOT_STORED, usual=usual_targets()))
         run = shlex.quote(f"run={folder}")
-        print(as_typed(f"to go on: python train.py {run} {own}").rstrip())
+        print(as_typed(f"to continue: python train.py {run} {own}").rstrip())
     for name, value in trainer.callback_metrics.items():
         if not name.endswith("_squared"):
             print(f"  {name} {float(value):.4f}")
@@ -267,7 +267,7 @@ def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     refused = sorted(others - set(MAY_CHANGE) | words & set(SCIENCE))
     if refused:
         raise ConfigError(
-            f"run={config['run']} goes on as it was started; {', '.join(refused)} cannot change. "
+            f"run={config['run']} continues as it was started; {', '.join(refused)} cannot change. "
             f"Leave that out, or start another run without run=. May change: "
             f"{', '.join(MAY_CHANGE[1:])}; and the places of the same files: "
             f"{', '.join(run_folder.MAY_MOVE)}."
@@ -313,8 +313,8 @@ def require_same_contents(
         words = [_place(key, config) if w.startswith(f"{key}.path=") else w for w in words]
     first = shlex.join(words)
     raise ConfigError(
-        f"run={folder} stands on something else now: {told}. A run goes on with what it started "
-        "with: put that back. To train with what is there now, start another run: "
+        f"the inputs of run={folder} have changed: {told}. A run continues with the inputs that it "
+        "started with: restore them. To train with the present ones, start another run: "
         f"{'' if first.startswith('idinvert-') else 'python '}{first}"
     )
 

@@ -218,8 +218,8 @@ def read_contents(folder: Path) -> dict[str, str] | None:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"{folder / STANDS_ON}: cannot be read ({error}); delete it to go on without a check "
-            "of the images and networks that the run started with"
+            f"{folder / STANDS_ON}: cannot be read ({error}); delete it to continue without a "
+            "check of the images and networks that the run started with"
         ) from error
 
 

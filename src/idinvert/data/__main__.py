@@ -1,4 +1,4 @@
-"""``python -m idinvert.data``: prepare a data set, and look at one."""
+"""``python -m idinvert.data``: prepare or inspect a data set."""
 
 import argparse
 import functools
@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser(
         "prepare",
-        help="crop, resize and store images once; the same command goes on where it was stopped",
+        help="crop, resize and store images once; the same command continues where it was stopped",
     )
     prepare.add_argument("source", metavar="SRC", help="a folder, a .zip archive or an LMDB")
     prepare.add_argument("out", metavar="OUT", help="OUT.zip, or a folder")

@@ -126,7 +126,9 @@ def prepare(
             )  # fmt: skip
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        raise DataError(f"cannot write {out}: {error}; the same command goes on") from error
+        raise DataError(
+            f"cannot write {out}: {error}; give the same command again to continue"
+        ) from error
     return report
 
 
@@ -209,8 +211,8 @@ def _work(
         output.finish(out)
     except BrokenProcessPool as error:
         raise DataError(
-            "a worker was killed, most likely for want of memory; the same command goes on, and "
-            "needs less with a smaller --workers"
+            "a worker was killed, most likely because memory ran out; give the same command again "
+            "to continue, with a smaller --workers"
         ) from error
     finally:
         output.close()

@@ -47,7 +47,7 @@ _BLOCK = 128  # images rendered at once
 _WORTH = 5e6  # pixels from which on it pays to start more processes: 15 seconds of one
 _MOST = 32  # processes
 _MANY = 5_000  # images, of which a user is told
-_MEANWHILE = "note: the images of {} are rendered while training goes on, once for all runs"
+_MEANWHILE = "note: the images of {} are rendered during training, once for all runs"
 
 
 def procedural(

@@ -88,7 +88,7 @@ class TrackedRun:
             if words not in self._said:
                 self._said.add(words)
                 print(
-                    f"W&B failed ({words}); the work goes on, and its metrics and pictures are in "
+                    f"W&B failed ({words}); the work continues. Metrics and pictures are in "
                     "its folder.",
                     file=sys.stderr,
                     flush=True,

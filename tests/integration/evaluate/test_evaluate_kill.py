@@ -29,7 +29,7 @@ def test_ended_by_a_signal_and_gone_on_with(go, world, outputs, number, code):
     assert process.wait() == code, process.output()
     if code > 0:
         assert "Traceback" not in process.output()
-        assert f"To go on: python evaluate.py system.outputs={outputs}" in process.output()
+        assert f"To continue: python evaluate.py system.outputs={outputs}" in process.output()
     done = list(outputs.rglob("part-*.safetensors"))
     assert not (outputs / "records.jsonl").exists()
 

@@ -157,7 +157,7 @@ def test_control_c_saves_and_says_what_stands(start, tmp_path, launcher):
     output = finish(process, code=130)
     assert [job["state"] for job in jobs(tmp_path)] == ["interrupted", "not started"]
     last = output.strip().splitlines()[-1]
-    assert last.startswith("to go on: python train.py -m experiment=attributes ")
+    assert last.startswith("to continue: python train.py -m experiment=attributes ")
     assert last.endswith(" ".join(words[len(TINY) :]))
     if launcher == "basic":
         (run,) = (tmp_path / "outputs" / "attributes").iterdir()

@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(train_tiny, ca
         (folder / durable.SUMS).unlink()
     train_tiny("attributes", "nimg=32")
     out = capsys.readouterr().out
-    assert f"{newest} is damaged: training goes on from {first}" in out
+    assert f"{newest} is damaged: training continues from {first}" in out
     assert newest.with_suffix(".damaged").is_file()
     same_checkpoints(folder, before)
     assert durable.damaged(folder) == []

@@ -78,7 +78,7 @@ def test_asked_to_stop_a_run_saves_says_how_to_go_on_and_does(
     process.send_signal(number)
     output = finish(process, code=code)
     assert f"{number.name}: finishing this step and saving" in output
-    assert f"to go on: python train.py run={folder}" in output
+    assert f"to continue: python train.py run={folder}" in output
     status = read_status(folder)
     assert status["state"] == "stopped"
     nimg = int(status["nimg"])

@@ -187,7 +187,7 @@ class NimgCheckpoint(Callback):
             raise CheckpointError(
                 f"could not write {target}: {error}. The newest complete checkpoint is "
                 f"{latest_checkpoint(self.checkpoints)}. Free some space "
-                f"(checkpoint.keep={self.keep}) and give the same command again to go on."
+                f"(checkpoint.keep={self.keep}) and give the same command again to continue."
             ) from error
         self._due, self._written, self._damaged = False, module.nimg, set()
         return target

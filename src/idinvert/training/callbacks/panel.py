@@ -78,7 +78,7 @@ class Panel(Callback):
         except torch.OutOfMemoryError:
             self._given_up = True
             print(
-                f"no memory is left to draw the panel {self.key}; training goes on without it. "
+                f"no memory is left to draw the panel {self.key}; training continues without it. "
                 "Fewer images need less (logging.panel_images); logging.panel_steps=null draws no "
                 "inversions.",
                 flush=True,
