@@ -35,6 +35,7 @@ from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import NO_CODES
 from idinvert.evaluation.pictures import to_image
 from idinvert.inversion.initialization import mapped
+from idinvert.inversion.inversion import in_turns
 from idinvert.networks.generator import SynthesisState
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -140,7 +141,8 @@ class Model:
             DataError: There are no images, or one is damaged, too small or of another type.
         """
         names, targets = self._read(images, on_corrupt=on_corrupt, allow_upscale=allow_upscale)
-        codes, noise, states, size = [], [], [], self._context.batch_size
+        codes, noise, states = [], [], []
+        size = self._context.batch_size * in_turns(self.inverter, slots=self._context.batch_size)
         for begin in range(0, len(targets), size):
             batch = to_float(targets[begin : begin + size]).to(self.device)
             ids = torch.arange(begin, begin + len(batch))
@@ -326,8 +328,7 @@ class Images:
         between = interpolate(self._edited, other._edited, [weight])[:, 0]
         noise = None
         if self.noise is not None and other.noise is not None:
-            pairs = zip(self.noise, other.noise, strict=True)
-            noise = [torch.lerp(a, b, weight) for a, b in pairs]
+            noise = [torch.lerp(a, b, weight) for a, b in zip(self.noise, other.noise, strict=True)]
         return self.model.synthesize(between, names=self.names, noise=noise)
 
     def mix_styles(self, style: "Images", *, first: int | None = None) -> "Images":
@@ -371,7 +372,6 @@ class Images:
                 raise DataError(f"the image name {name!r} leads out of {folder}")
             if times > 1:
                 raise DataError(f"several images are called {name!r}: invert them apart")
-        folder.mkdir(parents=True, exist_ok=True)
         for file, image in zip(files, self.images, strict=True):
             file.parent.mkdir(parents=True, exist_ok=True)
             to_image(image).save(file)

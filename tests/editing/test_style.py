@@ -56,6 +56,9 @@ def test_the_upper_layers_alone_move_and_reach_a_style_that_can_be_reached(stati
     assert (after < 0.01 * before).all()
     alone = style.transfer(codes[1:2], styles[1:2], generator=Painter(), noise="const")
     torch.testing.assert_close(alone, made[1:2], rtol=1e-8, atol=1e-10)
+    style.slots = 1
+    turns = style.transfer(codes, styles, generator=Painter(), noise="const")
+    torch.testing.assert_close(turns, made, rtol=1e-8, atol=1e-10)
 
 
 def test_the_loss_is_relative_to_the_target(maps):

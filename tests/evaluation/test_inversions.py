@@ -91,6 +91,36 @@ def test_the_bytes_are_the_same_however_it_is_broken_off_or_shared(run, in_domai
     assert digests(run(in_domain(), folder="c", trainer=ranks)) == whole
 
 
+def test_batches_of_which_images_stop_early_are_inverted_together(run, in_domain):
+    """The parts stay those of a batch, and what is there already is left out."""
+    early = dict(steps=12, early_stop=2, early_stop_gain=0.05)
+    calls = []
+
+    class Counts(InDomainInverter):
+        def invert(self, images, **kw):
+            calls.append((len(images), self.slots))
+            return super().invert(images, **kw)
+
+    found = run(in_domain(Counts, **early))
+    assert calls == [(8, 2), (2, 2)] and found.chunks == [(k, k + 2) for k in range(0, 10, 2)]
+    steps = (found.gather("losses", dim=1).diff(dim=0) != 0).sum(0)
+    assert len(steps.unique()) > 1, "the images stop together"
+    plain = run(in_domain(**early), folder="b", batch_size=10)
+    near = dict(rtol=1e-3, atol=1e-5)
+    for name in ("codes", "value.mse"):
+        torch.testing.assert_close(found.gather(name), plain.gather(name), **near)
+    for path in (found.paths[1], found.paths[4]):
+        path.unlink()
+    calls.clear()
+    again = run(in_domain(Counts, **early))
+    assert calls == [(2, 2), (2, 2)]
+    torch.testing.assert_close(again.gather("codes"), plain.gather("codes"), **near)
+    assert again.gather("index").tolist() == list(range(10)) and again.names() == plain.names()
+    ranks = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_fork"}
+    shared = run(in_domain(**early), folder="c", trainer=ranks)
+    assert digests(shared) == digests(run(in_domain(**early), folder="d"))
+
+
 def test_more_images_reuse_the_parts(run, in_domain):
     run(in_domain(), n=5)
     more = in_domain(Dies)

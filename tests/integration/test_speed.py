@@ -66,6 +66,18 @@ def test_the_optimisers_are_compared_and_recorded(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
+def test_images_that_stop_early_are_counted(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "early_stop.jsonl"
+    words = ["--batch", "3", "--batches", "2", "--record", str(path), "inversion.steps=12"]
+    words += ["inversion.early_stop=2", "inversion.early_stop_gain=0.05"]
+    run("early_stop.py", words, monkeypatch, capsys)
+    last, leave, enter = (json.loads(line) for line in path.read_text().splitlines())
+    assert last["evaluations"] > leave["evaluations"] == enter["evaluations"] >= 6 * 3
+    assert last["evaluations_ratio"] == 1 > enter["evaluations_ratio"] and enter["commit"]
+    assert leave["loss_mean"] == pytest.approx(enter["loss_mean"], rel=1e-3)
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_batch(tmp_path, monkeypatch, capsys):
     record = tmp_path / "records.jsonl"
     words = ["--images", "24", "--repeats", "1", "--record", str(record), "batch_size=4"]

@@ -1,5 +1,6 @@
 """A tiny literal world: G, E and F of a few lines each, float64, with curvature in every part."""
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -13,10 +14,20 @@ from idinvert.networks.generator import SynthesisState
 PROBLEM = ("start", "synthesise", "objective", "preconditioner", "perturb", "project", "progress")
 
 
-def optimise(**given) -> Optimised:
-    """Minimise a problem with the settings of `Descent`, both given by keyword."""
+def optimise(slots=None, **given) -> Optimised:
+    """Minimise a problem with the settings of `Descent`, both given by keyword.
+
+    What the problem computes takes `rows` first where it knows images apart.
+    """
     problem = {key: given.pop(key) for key in PROBLEM if key in given}
-    return Descent(**given).minimise(**problem)
+    for key in {"synthesise", "objective"} & problem.keys():
+        if next(iter(inspect.signature(problem[key]).parameters)) != "rows":
+            problem[key] = lambda rows, *given, of=problem[key]: of(*given)
+    if "perturb" in problem:
+        problem["perturb"] = lambda t, places, *v, of=problem["perturb"]: of(t, *v)
+    descent = Descent(**given)
+    descent.slots = slots
+    return descent.minimise(**problem)
 
 
 def mean_square(a, b):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from idinvert.inversion import optimizers
+from idinvert.inversion import optimizers, working_set
+from idinvert.inversion.working_set import at
 
 from .conftest import optimise
 
@@ -13,7 +14,7 @@ def as_images(v):
 
 
 def quadratic(target):
-    return lambda images, v: {"q": (v - target).square().mean(1)}
+    return lambda rows, images, v: {"q": (v - at(target, rows)).square().mean(1)}
 
 
 def test_adam_path_equals_adam_written_out():
@@ -223,3 +224,96 @@ def test_a_frozen_image_shows_its_kept_row_whatever_its_batch_mates_do():
     assert torch.equal(both.losses[stop:, 0], both.losses[stop, 0].expand(13 - stop))
     assert torch.equal(alone.losses[:, 0], both.losses[:, 0])
     assert torch.equal(alone.terms["q"][:, 0], both.terms["q"][:, 0])
+
+
+def stopping(images=23, **changes):
+    """Images that stop after different steps, one that breaks, one that gains to the end."""
+    far = torch.linspace(0.02, 1.2, images, dtype=torch.float64)[torch.randperm(
+        images, generator=torch.Generator().manual_seed(0)
+    )][:, None]  # fmt: skip
+    far[4], wall = 9.0, torch.full_like(far, 99.0)
+    wall[7] = far[7] / 2
+
+    def objective(rows, images, v):
+        broken = 0 * (at(wall, rows) - v).log()
+        return {"q": ((v - at(far, rows)).square() + broken).mean(1), "none": 0 * v[:, 0]}
+
+    start = torch.zeros(images, 1, dtype=torch.float64)
+    kw = dict(steps=25, lr=0.1, early_stop=3, early_stop_gain=0.001, start=[start])
+    return kw | dict(synthesise=as_images, objective=objective) | changes
+
+
+def check_same(one, other, **near):
+    for name in ("images", "start_images", "losses", "best_step", "failed"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), **near, equal_nan=True)
+    for name in ("variables", "terms"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), **near, equal_nan=True)
+
+
+@pytest.mark.parametrize("optimizer", optimizers.PLAIN)
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_results_do_not_depend_on_the_slots(optimizer, keep_best):
+    lr = 0.4 if optimizer == "sgd" else 0.1
+    for more in ({}, {"early_stop": None}, {"schedule": "cosine"}, {"steps": 0}):
+        given = stopping(optimizer=optimizer, keep_best=keep_best, lr=lr, **more)
+        whole = optimise(**given)
+        assert whole.failed.sum() == (more.get("steps") != 0)
+        for slots in (1, 2, 9, 22, 40):
+            check_same(optimise(slots=slots, **given), whole, rtol=1e-12, atol=1e-15)
+
+
+def test_nothing_is_computed_for_images_that_have_stopped():
+    """Each image is evaluated until it has ended, and the slots are full while images wait."""
+    sizes, calls = [], []
+    given = stopping(progress=lambda done, steps: calls.append(done))
+    objective = given.pop("objective")
+    found = optimise(
+        slots=8, objective=lambda rows, *v: (sizes.append(len(rows)), objective(rows, *v))[1],
+        **given,
+    )  # fmt: skip
+    alone = 0
+    for n in range(23):
+        one = {**given, "start": [given["start"][0][n : n + 1]], "progress": None}
+        looks = []
+        optimise(**one, objective=lambda rows, images, v, n=n, looks=looks: (
+            looks.append(1), objective(torch.tensor([n]), images, v))[1])  # fmt: skip
+        alone += len(looks)
+    assert sum(sizes) == alone < 23 * 26 / 2
+    assert found.failed.sum() == 1 and sizes[0] == 8 and sizes == sorted(sizes, reverse=True)
+    assert calls == sorted(set(calls)) and calls[-1] == 25 and calls[0] >= 1
+
+
+def test_the_slots_change_in_eighths():
+    sizes = []
+    given = stopping(images=200)
+    objective = given.pop("objective")
+    optimise(
+        slots=40, objective=lambda rows, *v: (sizes.append(len(rows)), objective(rows, *v))[1],
+        **given,
+    )  # fmt: skip
+    waiting = len(sizes) - sizes[::-1].index(40)
+    assert max(sizes) == 40 and min(sizes[:waiting]) > 40 - 40 // working_set.PARTS
+    work = working_set.WorkingSet(None, images=200, slots=42, cuda_graphs=False)
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    rooms = [(work._room(count, on=gpu), work._room(count, on=cpu)) for count in (1, 5, 6, 41, 42)]
+    assert rooms == [(5, 1), (5, 5), (10, 6), (42, 41), (42, 42)], "few shapes on a GPU"
+
+
+def test_rows_that_fill_up_the_last_part_change_nothing(monkeypatch):
+    """As on a GPU: an image stands in for those that have left."""
+    room = working_set.WorkingSet._room
+    given = stopping()
+    whole = optimise(**given)
+    monkeypatch.setattr(
+        working_set.WorkingSet, "_room", lambda self, n, on: room(self, n, on=torch.device("cuda"))
+    )
+    check_same(optimise(slots=17, **given), whole, rtol=1e-12, atol=1e-15)
+
+
+def test_all_at_once_are_computed_as_they_lie():
+    """Without an early stop no row is ever picked, so a batch is what it always was."""
+    seen = []
+    given = stopping(early_stop=None)
+    objective = given.pop("objective")
+    optimise(objective=lambda rows, *v: (seen.append(rows), objective(rows, *v))[1], **given)
+    assert seen == [None] * 26

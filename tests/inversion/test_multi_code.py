@@ -219,8 +219,8 @@ def test_another_optimiser_of_torch_may_move_the_variables():
     start = [torch.randn(3, 2, generator=torch.Generator().manual_seed(k)).double() for k in (0, 1)]
     found = Other(steps=6, lr=1.0, schedule="cosine", keep_best=False).minimise(
         start=start,
-        synthesise=lambda a, b: a[:, :, None, None],
-        objective=lambda _, a, b: {"q": (a * b - 1).square().sum(1) + b.square().sum(1)},
+        synthesise=lambda rows, a, b: a[:, :, None, None],
+        objective=lambda rows, _, a, b: {"q": (a * b - 1).square().sum(1) + b.square().sum(1)},
     )
     for n in range(3):
         parts = [v[n : n + 1].clone().requires_grad_() for v in start]

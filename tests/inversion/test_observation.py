@@ -9,6 +9,7 @@ import torch
 
 from idinvert.inversion import optimize_codes
 from idinvert.inversion.encoder import EncoderInverter
+from idinvert.inversion.inversion import in_turns
 from idinvert.inversion.multi_code import MultiCodeInverter
 from idinvert.inversion.observation import (
     LowResolution,
@@ -170,6 +171,9 @@ def test_methods_see_nothing_but_the_observation(name, world):
         given = {"generator": world.generator, "ids": IDS}
         one, two = (restoring.invert(x, **given) for x in (world.images, other))
         torch.testing.assert_close(one.codes, two.codes, rtol=0, atol=1e-6)
+        in_turns(restoring, slots=4)
+        turns = restoring.invert(world.images, **given)
+        torch.testing.assert_close(turns.losses, one.losses, rtol=1e-8, atol=1e-12)
         if method_name != "free":
             continue
         g = one.start_images

@@ -4,6 +4,7 @@ Walks the keys of every file of ``conf/inversion``; a method or key that comes l
 """
 
 import copy
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from idinvert.config.compose import compose_plain, config_dir
 from idinvert.evaluation.networks import build_method
+from idinvert.inversion.inversion import BATCHES, in_turns
 
 FILES = sorted((config_dir() / "inversion").glob("*.yaml"))
 SHORT = {"steps": 3, "samples": 50, "lambda_vgg": 0.2, "codes": 2}
@@ -81,3 +83,30 @@ def test_another_result_has_other_settings(path, world, mask):
                 same = all(map(torch.equal, result, outcome))
                 assert theirs != settings or same, f"inversion.{key}={other} stands nowhere"
             assert tried, f"no other value of inversion.{key} was found to try"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_images_that_wait_are_inverted_alike(path, world):
+    """Two at once, each new one with the targets, features, masks and draws of its own."""
+    config = compose_plain("evaluate", [f"inversion={path.stem}"])
+    networks = {"encoder": world.encoder, "perceptual": world.features}
+    apart = path.stem == "encoder"
+    for node, gain in itertools.product(bases(config["inversion"]), (0.1, 0.2)):
+        if "early_stop" not in node:
+            continue
+        node |= {"steps": 9, "early_stop": 2, "early_stop_gain": gain, "lr": 0.05}
+        whole, turns = (build_method(dict(node), config, **networks) for _ in range(2))
+        assert in_turns(turns, slots=2) == BATCHES
+        given = dict(generator=world.generator, ids=torch.arange(6))
+        if path.stem == "diffusion":
+            given["masks"] = (torch.arange(6) + 8).view(6, 1, 1, 1) > torch.arange(64).view(
+                8, 8
+            ) / 4
+        one, other = (method.invert(world.images, **given) for method in (whole, turns))
+        steps = (one.losses[1:] != one.losses[:-1]).sum(0).tolist()
+        apart = apart or len(set(steps)) > 1
+        for name, value in vars(one).items():
+            if name != "seconds":
+                near = dict(rtol=1e-8, atol=1e-12)
+                torch.testing.assert_close(getattr(other, name), value, **near)
+    assert apart, "the images always stop together"

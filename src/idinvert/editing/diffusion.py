@@ -13,10 +13,10 @@ from idinvert.editing.masks import crop_mask, fit_mask, read_mask
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import Init, check_choice
 from idinvert.inversion.inversion import Inversion, Progress, Request, check_images
-from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.observation import Region
 from idinvert.inversion.optimize_codes import OptimizeCodes
 from idinvert.inversion.optimizers import PLAIN
+from idinvert.inversion.working_set import gradients, plain
 
 FILLS = {"grey": 0.0, "black": -1.0}
 AVERAGES = ("image", "mask")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from idinvert.annotations import PositiveFloat, PositiveInt
 from idinvert.errors import ConfigError
-from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.loop import Descent
 from idinvert.inversion.perceptual import all_taps
+from idinvert.inversion.working_set import at, gradients, plain
 
 Statistics = Literal["moments", "gram"]
 
@@ -75,10 +76,12 @@ class StyleTransfer(Descent):
                 targets = self.of(plain(styles))
             found = self.minimise(
                 start=[plain(codes)[:, self.first :]],
-                synthesise=lambda upper: generator.synthesis(
-                    torch.cat([lower, upper], dim=1), noise=noise
+                synthesise=lambda rows, upper: generator.synthesis(
+                    torch.cat([at(lower, rows), upper], dim=1), noise=at(noise, rows)
                 ),
-                objective=lambda images, upper: {"style": self.distance(images, targets)},
+                objective=lambda rows, images, upper: {
+                    "style": self.distance(images, at(targets, rows))
+                },
             )
         return torch.cat([lower, found.variables[0]], dim=1)
 

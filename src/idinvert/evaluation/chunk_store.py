@@ -31,6 +31,15 @@ def spans(count: int, *, size: int) -> list[Span]:
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
+def runs(chunks: Sequence[Span]) -> list[Span]:
+    """Chunks in order as spans without gaps: those that follow one another become one."""
+    found: list[Span] = []
+    for first, last in chunks:
+        begin = found.pop()[0] if found and found[-1][1] == first else first
+        found.append((begin, last))
+    return found
+
+
 def limit(dataset: Dataset, n: int | None) -> int:
     """How many images to take.
 

@@ -16,6 +16,7 @@ from idinvert.evaluation import chunk_store
 from idinvert.evaluation.codes_file import state_tensors
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
+from idinvert.inversion.inversion import in_turns
 
 
 class InversionModule(pl.LightningModule):
@@ -24,6 +25,9 @@ class InversionModule(pl.LightningModule):
     Chunk c belongs to rank c mod W, and a chunk's images are inverted together on whatever rank, so
     results do not depend on the number of ranks, bit for bit on equal devices. Chunks whose part is
     there already are left out. The Trainer must have `inference_mode=False`.
+
+    Where images may stop early, that is true of `inversion.BATCHES` chunks at a time: the method is
+    given all of them, so that those that wait take the place of those that have stopped.
 
     Args:
         context, dataset, identity, paired, keep_start, recompute, label: see `inversions.predict`.
@@ -52,6 +56,7 @@ class InversionModule(pl.LightningModule):
         self.context, self.inverter, self.generator = context, context.inverter, context.generator
         self.networks = nn.ModuleList(self.inverter.networks)  # so that the Trainer moves them
         self.dataset, self.chunks, self.folder = dataset, list(chunks), folder
+        self.batches = in_turns(self.inverter, slots=context.batch_size)
         self.identity, self.paired = identity, context.paired_names if paired else []
         self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
@@ -90,9 +95,11 @@ class InversionModule(pl.LightningModule):
     def predict_dataloader(self) -> DataLoader:
         """This rank's share of the chunks, less those that are done."""
         ranks = self.trainer.world_size
-        share = self.chunks[self.trainer.global_rank :: ranks]
-        todo = self.missing(share)
-        images, left = (sum(last - first for first, last in some) for some in (share, todo))
+        starts = range(0, len(self.chunks), self.batches)[self.trainer.global_rank :: ranks]
+        share = [self.chunks[k : k + self.batches] for k in starts]
+        todo = [run for some in share for run in chunk_store.runs(self.missing(some))]
+        left = sum(last - first for first, last in todo)
+        images = sum(last - first for some in share for first, last in some)
         self.progress_line = Progress(
             self.label + (f" (rank 0 of {ranks})" if ranks > 1 else ""),
             images,
@@ -114,7 +121,7 @@ class InversionModule(pl.LightningModule):
             self.progress_line.close()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Invert what is not known of a chunk and write its part; returns which images it were."""
+        """Invert what is not known of some chunks and write their parts; returns which images."""
         index, line = batch["index"], self.progress_line
         assert line is not None, "predict_dataloader comes first"
         places, before = index.tolist(), line.done
@@ -125,16 +132,19 @@ class InversionModule(pl.LightningModule):
             tensors, seconds = self._invert(images, ids, line=line, before=done)
             for k, j in enumerate(fresh):
                 found[j] = chunk_store.row_of(tensors, k), seconds, device_in_words(self.device)
-        rows, times, devices = zip(*(row for row in found if row is not None), strict=True)
-        chunk_store.write_part(
-            chunk_store.part_path(self.folder, places[0], places[-1] + 1),
-            {**chunk_store.joined(rows), "index": index, "ids": batch["id"]},
-            names=list(batch["name"]),
-            identity=self.identity,
-            seconds=sum(times),
-            device=" and ".join(dict.fromkeys(devices)),
-            contents=[self.contents[i] for i in places] if self.contents else (),
-        )
+        for chunk in self.chunks:
+            if chunk[0] in places:
+                here = slice(chunk[0] - places[0], chunk[1] - places[0])
+                rows, times, devices = zip(*(row for row in found[here] if row), strict=True)
+                chunk_store.write_part(
+                    chunk_store.part_path(self.folder, *chunk),
+                    {**chunk_store.joined(rows), "index": index[here], "ids": batch["id"][here]},
+                    names=list(batch["name"][here]),
+                    identity=self.identity,
+                    seconds=sum(times),
+                    device=" and ".join(dict.fromkeys(devices)),
+                    contents=self.contents[slice(*chunk)],
+                )
         line.update(before + len(places))
         return index
 

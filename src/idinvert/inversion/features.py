@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from idinvert.annotations import PositiveInt, Seed, Weight, WeightOfF
 from idinvert.inversion.initialization import seed_of
 from idinvert.inversion.inversion import check_layer
-from idinvert.inversion.loop import Descent, Objective
+from idinvert.inversion.loop import Descent
 from idinvert.inversion.noise import NoiseKind
 from idinvert.inversion.observation import Observation, Restorer
 from idinvert.inversion.optimizers import PLAIN
 from idinvert.inversion.perceptual import PerceptualTerm, check_weights, one_layer
+from idinvert.inversion.working_set import Objective, Rows, at
 from idinvert.losses.terms import absolute_loss, pixel_loss
 
 
@@ -108,13 +109,13 @@ class FeatureInverter(Descent, Restorer):
                 distance=absolute_loss,
             )
 
-        def of(g: Tensor, *variables: Tensor) -> dict[str, Tensor]:
-            y = phi.seen(g)
+        def of(rows: Rows, g: Tensor, *variables: Tensor) -> dict[str, Tensor]:
+            y, part = phi.at(rows).seen(g), at(share, rows)
             found = {}
             if self.lambda_pixel:
-                found["pixel"] = self.lambda_pixel * self.pixels(x, y) / share
+                found["pixel"] = self.lambda_pixel * self.pixels(at(x, rows), y) / part
             if perceptual is not None:
-                found["perceptual"] = perceptual(phi.picture(y)) / share
+                found["perceptual"] = perceptual(phi.picture(y), rows) / part
             return found
 
         return of

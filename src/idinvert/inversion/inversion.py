@@ -12,6 +12,8 @@ from idinvert.errors import ConfigError
 from idinvert.inversion.noise import noise_for
 from idinvert.networks.generator import SynthesisState
 
+BATCHES = 4
+"""That a method is given at once where images that stop early make room for others."""
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) while a batch is inverted."""
 
@@ -157,6 +159,19 @@ class Method:
 def gives_state(inverter: Inverter) -> bool:
     """Whether a method's images come from features at a layer, which codes alone do not give."""
     return bool(getattr(inverter, "of_features", False))
+
+
+def in_turns(inverter: Inverter, *, slots: int) -> int:
+    """Let a method optimise so many images at once, however many it is given.
+
+    Returns:
+        How many such batches to give it: several where images may stop early, for one that has
+        stopped makes room for the next; else each batch takes the same number of steps.
+    """
+    method: Any = getattr(inverter, "method", inverter)  # of a restoration
+    if hasattr(method, "slots"):
+        method.slots = slots
+    return BATCHES if inverter.settings.get("early_stop") else 1
 
 
 def check_images(images: Tensor, *, generator: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from idinvert.annotations import Count, PositiveFloat, PositiveInt, ScheduleName, Weight
 from idinvert.inversion.features import FeatureInverter
 from idinvert.inversion.inversion import Inversion, Request, check_codes, now
-from idinvert.inversion.loop import gradients, plain
+from idinvert.inversion.working_set import Rows, at, gradients, plain
 from idinvert.losses.terms import absolute_loss
 from idinvert.networks.generator import SynthesisState
 
@@ -65,30 +65,34 @@ class LayersInverter(FeatureInverter):
                 encoded = encoding.codes.to(images.dtype)  # [N, L, w_dim]
             noise, maps = self._given_noise(asked, like=images, encoded=encoding.noise)
 
-            def states(w: Tensor, deltas: Sequence[Tensor | float]) -> list[SynthesisState]:
+            def states(
+                rows: Rows, w: Tensor, deltas: Sequence[Tensor | float]
+            ) -> list[SynthesisState]:
                 """r_1 … r_n, with what goes with each."""
                 found: list[SynthesisState] = []
+                given = at(noise, rows)
                 for i, delta in enumerate(deltas):
                     before = found[-1] if found else None
-                    state = generator.synthesis(w, noise=noise, stop=i + 1, resume=before)
+                    state = generator.synthesis(w, noise=given, stop=i + 1, resume=before)
                     found.append(state._replace(features=state.features + delta))
                 return found
 
-            def synthesise(code: Tensor, *deltas: Tensor) -> Tensor:
-                w = encoded + code
-                return generator.synthesis(w, noise=noise, resume=states(w, deltas)[-1])
+            def synthesise(rows: Rows, code: Tensor, *deltas: Tensor) -> Tensor:
+                w = at(encoded, rows) + code
+                state = states(rows, w, deltas)[-1]
+                return generator.synthesis(w, noise=at(noise, rows), resume=state)
 
             of_images = self.terms(images, observation=asked.observation)
 
-            def objective(g: Tensor, *deltas: Tensor) -> dict[str, Tensor]:
-                found = of_images(g)
+            def objective(rows: Rows, g: Tensor, *deltas: Tensor) -> dict[str, Tensor]:
+                found = of_images(rows, g)
                 if self.lambda_reg:
                     powers = [delta.square().flatten(1).mean(1) for delta in deltas]
                     found["residuals"] = self.lambda_reg * torch.stack(powers).sum(0)
                 return found
 
             with torch.no_grad():
-                first = [state.features for state in states(encoded, [0.0] * self.layer)]
+                first = [state.features for state in states(None, encoded, [0.0] * self.layer)]
             found = self.minimise(
                 start=[torch.zeros_like(each) for each in (encoded, *first)],
                 synthesise=synthesise,
@@ -97,7 +101,7 @@ class LayersInverter(FeatureInverter):
             )
             with torch.no_grad():
                 w = encoded + found.variables[0]
-                state = states(w, found.variables[1:])[-1]
+                state = states(None, w, found.variables[1:])[-1]
         return replace(found, variables=(w,)).as_inversion(
             space="w_plus", generator=generator, noise=maps, begin=begin, state=state
         )

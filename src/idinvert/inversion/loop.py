@@ -1,15 +1,12 @@
 """The one batched optimisation loop of every method that optimises, and its settings."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from idinvert.acceleration import StepGraphs
 from idinvert.annotations import Betas, Count, PositiveFloat, PositiveInt, ScheduleName, Weight
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import check_choice, codes_in
@@ -22,11 +19,22 @@ from idinvert.inversion.optimizers import (
     Preconditioner,
     TorchOptimizer,
 )
+from idinvert.inversion.working_set import (
+    Answer,
+    Asked,
+    Evaluation,
+    Objective,
+    Rows,
+    Synthesise,
+    WorkingSet,
+    at,
+    gradients,
+    plain,
+)
 from idinvert.networks.generator import SynthesisState
 
-Synthesise = Callable[..., Tensor]
-Objective = Callable[..., dict[str, Tensor]]
 Change = Callable[..., Sequence[Tensor]]
+JOINED = ("images", "start_images", "best_step", "failed")
 
 
 @dataclass(frozen=True)
@@ -90,18 +98,6 @@ class Optimised:
         )
 
 
-@contextmanager
-def gradients() -> Iterator[None]:
-    """Turn gradients on, whatever the caller turned off: `no_grad` or `inference_mode`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def plain(tensor: Tensor) -> Tensor:
-    """A detached tensor that autograd may save: a copy where it was made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor.detach()
-
-
 @dataclass(kw_only=True)
 class Descent:
     """The settings of the optimiser, which all optimising methods share, and the loop.
@@ -119,6 +115,8 @@ class Descent:
 
     Attributes:
         cuda_graphs: replay the objective and its gradient as CUDA graphs; no result depends on it.
+        slots: how many images are optimised at once, None for all that are given; results depend on
+            it by rounding alone.
 
     Raises:
         ConfigError: a value makes no sense.
@@ -135,6 +133,7 @@ class Descent:
     early_stop_gain: Weight = 0.01
     keep_best: bool = True
     cuda_graphs: bool = field(default=False, init=False)
+    slots: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.lr <= 0:
@@ -187,140 +186,179 @@ class Descent:
         project: Change | None = None,
         progress: Progress | None = None,
     ) -> Optimised:
-        """Minimise a per-image objective over per-image variables, N images at once.
+        """Minimise a per-image objective over per-image variables, N images, `slots` at once.
 
         The losses are summed over images and the optimiser keeps images apart, so an image's path
         is the one it would take alone. An image whose objective leaves the finite numbers is frozen
         at its kept iterate and reported; one that gains no more is frozen there too; the others go
         on. Nothing but what moves gets a gradient.
 
+        Where images stop early, those that have stopped are not computed any more, and images that
+        wait take their place, an eighth of the slots at a time.
+
         Args:
             start: the starting point of each variable, each float [N, ...].
-            synthesise: called with the variables, gives images [N, 3, R, R].
-            objective: called with (images, *variables), gives weighted terms by name, each [N].
+            synthesise: called with (rows, *variables), gives images [m, 3, R, R]; rows are the
+                places of these images among the N, see `working_set.Rows`.
+            objective: called with (rows, images, *variables), gives weighted terms by name, each
+                [m].
             preconditioner: of L-BFGS, see there.
-            perturb: called with (progress in [0, 1], *variables) before each evaluation, gives what
-                is evaluated, and kept, in their stead, shifted by what does not depend on them;
-                progress 1 is the last look.
+            perturb: called with (progress in [0, 1], places, *variables) before each evaluation,
+                gives what is evaluated, and kept, in their stead, shifted by what does not depend
+                on them; progress 1 is the last look.
             project: called with the variables after each step, gives their new values.
-            progress: called with (steps done, steps in all).
+            progress: called with (steps done, steps in all), the mean over images.
 
         Raises:
             ValueError: if the objective's terms are not [N].
         """
-        steps, schedule = self.steps, SCHEDULES[self.schedule]
+        evaluate, n, done = Evaluation(synthesise, objective), len(start[0]), 0
+        slots = min(n, self.slots or n)
+        work = WorkingSet(evaluate, images=n, slots=slots, cuda_graphs=self.cuda_graphs)
         with gradients():
-            variables = [plain(v).clone() for v in start]
-            n, device = variables[0].shape[0], variables[0].device
-            evaluate = Evaluation(synthesise, objective)
-            graphs = StepGraphs(enabled=self.cuda_graphs)
-            stepping = self.stepping(variables, preconditioner)
-            history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
-            failed = torch.zeros(n, dtype=torch.bool, device=device)
-            frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
-            best_step = torch.zeros_like(idle)
-            best = [v.detach().clone() for v in variables]
-
-            for step in range(steps + 1):
-                with torch.no_grad():
-                    seen: Sequence[Tensor] = variables
-                    if perturb is not None:
-                        seen = perturb(step / max(steps, 1), *variables)
-                # The last iterate is only looked at.
-                asked = step < steps
-                rows, images, slopes = graphs(asked, partial(evaluate, gradients=asked), *seen)
-                with torch.no_grad():
-                    if step == 0:
-                        start_images = best_images = images.clone()
-                        least = milestone = torch.full_like(rows[0], torch.inf)
-                        kept_rows = rows
-                    history.append(torch.where(frozen, kept_rows, rows))
-                    failed = failed | ~frozen & ~torch.isfinite(rows[0])
-                    frozen = frozen | failed
-                    kept = ~frozen & (rows[0] < least) if self.keep_best else ~frozen
-                    least = torch.where(kept, rows[0], least)
-                    kept_rows = torch.where(kept, rows, kept_rows)
-                    best_step = torch.where(kept, step, best_step)
-                    best_images = torch.where(_over(kept, images), images, best_images)
-                    for b, v in zip(best, seen, strict=True):
-                        b.copy_(torch.where(_over(kept, v), v, b))
-                    if self.early_stop is not None:
-                        gained = rows[0] < milestone * (1 - self.early_stop_gain)
-                        milestone = torch.where(gained, rows[0], milestone)
-                        idle = torch.where(gained, 0, idle + 1)
-                        frozen = frozen | (idle >= self.early_stop)
-                if step == steps or (self.early_stop is not None and bool(frozen.all())):
+            start = [plain(v) for v in start]
+            known: Any = (start, evaluate, preconditioner, perturb, project)
+            groups: list[_Group] = []
+            while True:
+                active = [group for group in groups if group.found is None]
+                vacant = slots - sum(len(group.asked.rows) for group in active)
+                first = sum(group.count for group in groups)
+                if 0 < min(n - first, work.part) <= vacant:
+                    places = range(first, min(n, first + vacant))
+                    groups.append(_Group(self._path(places, *known), places, self.steps))
+                    active.append(groups[-1])
+                if not active:
                     break
-                factor = 1.0 if schedule is None else schedule(step / steps)
-                with torch.no_grad():
-                    slopes = [torch.where(_over(frozen, g), 0.0, g) for g in slopes]
-                    stepping.step(slopes, rows[0], factor=factor)
-                    moved = variables if project is None else project(*variables)
-                    for v, m, b in zip(variables, moved, best, strict=True):
-                        v.copy_(torch.where(_over(frozen, v), b, m))
-                if progress is not None:
-                    progress(step + 1, steps)
+                answers = work([group.asked for group in active])
+                for group, answer in zip(active, answers, strict=True):
+                    group.go_on(answer)
+                before, done = done, sum(group.done for group in groups) // n
+                if progress is not None and done > before:
+                    progress(done, self.steps)
+        return _joined([group.found for group in groups if group.found])
 
-        if len(history) <= steps:  # all images stopped early
-            history += [kept_rows] * (steps + 1 - len(history))
-            if progress is not None:
-                progress(steps, steps)
+    def _path(
+        self,
+        places: range,
+        start: Sequence[Tensor],
+        evaluate: Evaluation,
+        preconditioner: Preconditioner | None,
+        perturb: Change | None,
+        project: Change | None,
+    ) -> Generator[Asked, Answer, Optimised]:
+        """The descent of images that start together: asks for evaluations, returns where it ended.
+
+        Args:
+            places: of these images among all.
+            start, preconditioner, perturb, project: see `minimise`.
+            evaluate: knows the names of the terms.
+        """
+        steps, schedule, n = self.steps, SCHEDULES[self.schedule], len(places)
+        variables = [v[places.start : places.stop].clone() for v in start]
+        device = variables[0].device
+        rows_of_all = torch.arange(places.start, places.stop, device=device)
+        stepping = self.stepping(variables, preconditioner)
+        history: list[Tensor] = []  # each [1 + terms, N]: the total, then its terms
+        failed = torch.zeros(n, dtype=torch.bool, device=device)
+        frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
+        best_step = torch.zeros_like(idle)
+        best = [v.clone() for v in variables]
+        left: Rows = None  # those of the images that are still computed; None for all
+
+        for step in range(steps + 1):
+            with torch.no_grad():
+                seen: Sequence[Tensor] = variables
+                if perturb is not None:
+                    seen = perturb(step / max(steps, 1), places, *variables)
+            # The last iterate is only looked at.
+            point, asked = [at(v, left) for v in seen], step < steps
+            rows, images, slopes = yield Asked(at(rows_of_all, left), point, gradients=asked)
+            with torch.no_grad():
+                if step == 0:
+                    start_images = best_images = images.clone()
+                    least = milestone = torch.full_like(rows[0], torch.inf)
+                    kept_rows = rows
+                if left is not None:  # the others stay what they were
+                    rows = kept_rows.index_copy(1, left, rows)
+                    images = best_images.index_copy(0, left, images)
+                    pairs = zip(variables, slopes, strict=asked)  # none at the last look
+                    slopes = [torch.zeros_like(v).index_copy(0, left, g) for v, g in pairs]
+                history.append(torch.where(frozen, kept_rows, rows))
+                failed = failed | ~frozen & ~torch.isfinite(rows[0])
+                frozen = frozen | failed
+                kept = ~frozen & (rows[0] < least) if self.keep_best else ~frozen
+                least = torch.where(kept, rows[0], least)
+                kept_rows = torch.where(kept, rows, kept_rows)
+                best_step = torch.where(kept, step, best_step)
+                best_images = torch.where(_over(kept, images), images, best_images)
+                for b, v in zip(best, seen, strict=True):
+                    b.copy_(torch.where(_over(kept, v), v, b))
+                if self.early_stop is not None:
+                    gained = rows[0] < milestone * (1 - self.early_stop_gain)
+                    milestone = torch.where(gained, rows[0], milestone)
+                    idle = torch.where(gained, 0, idle + 1)
+                    frozen = frozen | (idle >= self.early_stop)
+                    left = (~frozen).nonzero()[:, 0]
+            if step == steps or (left is not None and not len(left)):
+                break
+            left = None if left is not None and len(left) == n else left
+            factor = 1.0 if schedule is None else schedule(step / steps)
+            with torch.no_grad():
+                slopes = [torch.where(_over(frozen, g), 0.0, g) for g in slopes]
+                stepping.step(slopes, rows[0], factor=factor)
+                moved = variables if project is None else project(*variables)
+                for v, m, b in zip(variables, moved, best, strict=True):
+                    v.copy_(torch.where(_over(frozen, v), b, m))
+
+        history += [kept_rows] * (steps + 1 - len(history))  # where all stopped early
         table = torch.stack(history, dim=1)  # [1 + terms, steps + 1, N]
         return Optimised(
             variables=tuple(best),
             images=best_images,
             start_images=start_images,
             losses=table[0],
-            terms={name: table[1 + k] for k, name in enumerate(evaluate.names)},
+            terms=dict(zip(evaluate.names, table[1:], strict=True)),
             best_step=best_step,
             failed=failed,
         )
 
 
-class Evaluation:
-    """The objective and its gradient at a point: all that a step asks of the networks.
+class _Group:
+    """Images that started together, and what they ask for next.
 
-    Tensors of fixed shapes go in and come out, and nothing of a step before is needed.
-
-    Args:
-        synthesise: variables to images [N, 3, R, R].
-        objective: images and variables to weighted terms by name, each [N].
+    Attributes:
+        asked: their next evaluation.
+        found: where they ended; None until then.
+        count: how many they are.
+        done: steps done, summed over them; those of images that ended count in full.
     """
 
-    def __init__(self, synthesise: Synthesise, objective: Objective) -> None:
-        self.synthesise, self.objective = synthesise, objective
-        self.names: tuple[str, ...] = ()  # of the terms, known after the first call
+    def __init__(
+        self, path: Generator[Asked, Answer, Optimised], places: range, steps: int
+    ) -> None:
+        self.path, self.count, self.steps = path, len(places), steps
+        self.asked, self.step, self.done = next(path), 0, 0
+        self.found: Optimised | None = None
 
-    def __call__(
-        self, *point: Tensor, gradients: bool
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Evaluate at a point.
-
-        Args:
-            point: the value of every variable, each [N, ...].
-            gradients: whether they are asked for.
-
-        Returns:
-            The total and its terms [1 + terms, N], the images [N, 3, R, R], and the gradient of
-            the summed totals by each variable; all detached.
-        """
-        with torch.set_grad_enabled(gradients):
-            here = [v.detach().requires_grad_(gradients) for v in point]
-            images = self.synthesise(*here)
-            terms = self.objective(images, *here)
-            total = _total(terms, len(images))
-            # Summing keeps images apart: the gradient of image n's loss is zero elsewhere.
-            slopes = torch.autograd.grad(total.sum(), here) if gradients else ()
-        self.names = tuple(terms)
-        return torch.stack([total, *terms.values()]).detach(), images.detach(), slopes
+    def go_on(self, answer: Answer) -> None:
+        """A step with what was asked for."""
+        try:
+            self.asked = self.path.send(answer)
+            self.step += 1
+            left = len(self.asked.rows)
+        except StopIteration as end:
+            self.found, left = end.value, 0
+        self.done = left * self.step + (self.count - left) * self.steps
 
 
-def _total(terms: dict[str, Tensor], n: int) -> Tensor:
-    """Add the terms up, image by image: [N]."""
-    for name, term in terms.items():
-        if term.shape != (n,):
-            raise ValueError(f"objective term {name!r} has shape {list(term.shape)}, not [{n}]")
-    return torch.stack(list(terms.values())).sum(0)
+def _joined(found: Sequence[Optimised]) -> Optimised:
+    """Groups of images as one, in order."""
+    rows = {name: torch.cat([getattr(each, name) for each in found]) for name in JOINED}
+    columns = [{"losses": each.losses} | each.terms for each in found]
+    terms = {name: torch.cat([each[name] for each in columns], dim=1) for name in columns[0]}
+    several = zip(*(each.variables for each in found), strict=True)
+    variables = tuple(torch.cat(each) for each in several)
+    return Optimised(variables=variables, losses=terms.pop("losses"), terms=terms, **rows)
 
 
 def _over(mask: Tensor, like: Tensor) -> Tensor:

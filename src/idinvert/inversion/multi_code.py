@@ -21,8 +21,8 @@ from idinvert.inversion.initialization import (
     start_codes,
 )
 from idinvert.inversion.inversion import Inversion, Request, now
-from idinvert.inversion.loop import gradients, plain
 from idinvert.inversion.optimizers import OptimizerName
+from idinvert.inversion.working_set import Rows, at, gradients, plain
 from idinvert.networks.generator import SynthesisState
 
 BLENDS = ("features", "images")
@@ -117,19 +117,20 @@ class MultiCodeInverter(FeatureInverter):
         with gradients():
             images = plain(asked.images)
             given, maps = self._given_noise(asked, like=images)
-            of_codes = given if maps is None else [each.repeat_interleave(n, 0) for each in maps]
 
-            def blended(codes: Tensor, alpha: Tensor) -> tuple[Tensor, SynthesisState]:
+            def blended(rows: Rows, codes: Tensor, alpha: Tensor) -> tuple[Tensor, SynthesisState]:
                 """All codes as w [B, N + 1, L, w_dim], and what the rest of G goes on from."""
                 w = codes_in(space, codes.flatten(0, 1), generator=generator)
                 w = w.unflatten(0, codes.shape[:2])
-                first = w[:, :n].flatten(0, 1)
-                state = generator.synthesis(first, noise=of_codes, stop=layer)
+                noise: Any = given
+                if maps is not None:
+                    noise = [each.repeat_interleave(n, 0) for each in at(maps, rows)]
+                state = generator.synthesis(w[:, :n].flatten(0, 1), noise=noise, stop=layer)
                 return w, blend(state, alpha)
 
-            def synthesise(codes: Tensor, alpha: Tensor) -> Tensor:
-                w, state = blended(codes, alpha)
-                return generator.synthesis(w[:, n], noise=given, resume=state)
+            def synthesise(rows: Rows, codes: Tensor, alpha: Tensor) -> Tensor:
+                w, state = blended(rows, codes, alpha)
+                return generator.synthesis(w[:, n], noise=at(given, rows), resume=state)
 
             start = [
                 start_codes(
@@ -150,7 +151,7 @@ class MultiCodeInverter(FeatureInverter):
                 progress=asked.progress,
             )
             with torch.no_grad():
-                w, state = blended(*found.variables)
+                w, state = blended(None, *found.variables)
                 kept = torch.cat([w[:, :n].mean(1)[:, :layer], w[:, n, layer:]], dim=1)
         return replace(found, variables=(kept,)).as_inversion(
             space="w_plus", generator=generator, noise=maps, begin=begin, state=state

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from idinvert.inversion.inversion import Inversion, Method, Request
-from idinvert.inversion.loop import gradients, plain
+from idinvert.inversion.working_set import Rows, at, gradients, plain
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G and B in Y (ITU-R BT.601)."""
@@ -40,6 +40,10 @@ class Observation:
         other = copy.copy(self)
         vars(other).update(moved)
         return other
+
+    def at(self, rows: Rows) -> "Observation":
+        """The same of some of the images."""
+        return self
 
     def seen(self, images: Tensor) -> Tensor:
         """φ(x).
@@ -82,6 +86,12 @@ class Region(Observation):
     mask: Tensor
     fill: float
     share: Tensor | float
+
+    def at(self, rows: Rows) -> "Observation":
+        """With their masks, where they have some of their own."""
+        if rows is None or len(self.mask) == 1:
+            return self
+        return Region(at(self.mask, rows), self.fill, at(self.share, rows))
 
     def seen(self, images: Tensor) -> Tensor:
         """Images as they are where the mask is 1, and of one colour where it is 0."""

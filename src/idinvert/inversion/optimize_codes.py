@@ -24,10 +24,11 @@ from idinvert.inversion.initialization import (
     start_codes,
 )
 from idinvert.inversion.inversion import Inversion, Request, check_codes, now
-from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.loop import Descent
 from idinvert.inversion.noise import NoiseKind
 from idinvert.inversion.observation import Observation, Restorer
 from idinvert.inversion.perceptual import PerceptualTerm, all_taps, check_weights, one_layer
+from idinvert.inversion.working_set import Rows, at, gradients, plain
 from idinvert.losses.terms import code_loss, pixel_loss
 
 WEIGHTS = ("lambda_pixel", "lambda_vgg", "lambda_dom")
@@ -143,17 +144,18 @@ class OptimizeCodes(Descent, Restorer):
             # E in the space that moves: [N, L, w_dim], or z [N, z_dim].
             encoder: Any = getattr(self.encoder, "z", None) if space == "z" else self.encoder
 
-            def synthesise(w: Tensor) -> Tensor:
-                return generator.synthesis(codes_in(space, w, generator=generator), noise=noise)
+            def synthesise(rows: Rows, w: Tensor) -> Tensor:
+                codes = codes_in(space, w, generator=generator)
+                return generator.synthesis(codes, noise=at(noise, rows))
 
-            def objective(g: Tensor, w: Tensor) -> dict[str, Tensor]:
+            def objective(rows: Rows, g: Tensor, w: Tensor) -> dict[str, Tensor]:
                 """Eq. (4): ‖x − G(w)‖² + λ_vgg ‖F(x) − F(G(w))‖² + λ_dom ‖w − E(G(w))‖²."""
-                y = phi.seen(g)
+                y, part = phi.at(rows).seen(g), at(share, rows)
                 terms = {}
                 if self.lambda_pixel:
-                    terms["pixel"] = self.lambda_pixel * pixel_loss(x, y) / share
+                    terms["pixel"] = self.lambda_pixel * pixel_loss(at(x, rows), y) / part
                 if perceptual is not None:
-                    terms["perceptual"] = perceptual(phi.picture(y)) / share
+                    terms["perceptual"] = perceptual(phi.picture(y), rows) / part
                 if self.lambda_dom:
                     d = code_loss(*torch.broadcast_tensors(w, encoder(g).to(x.dtype)))
                     terms["domain"] = self.lambda_dom * d

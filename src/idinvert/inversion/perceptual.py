@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from idinvert.errors import ConfigError
+from idinvert.inversion.working_set import Rows, at
 from idinvert.losses.terms import feature_loss
 
 Features = Callable[[Tensor], list[Tensor]]
@@ -76,9 +77,9 @@ class PerceptualTerm:
         with torch.no_grad():
             self.targets = [f.to(target.dtype) for f in features(target)]
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """G(w) [N, 3, R, R] to the weighted term [N]."""
-        pairs = zip(self.targets, self.features(images), strict=True)
+    def __call__(self, images: Tensor, rows: Rows = None) -> Tensor:
+        """G(w) [m, 3, R, R] of some of the images to the weighted term [m]."""
+        pairs = zip(at(self.targets, rows), self.features(images), strict=True)
         losses = [self.distance(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
         return self.weight * torch.stack(losses).sum(0)
 

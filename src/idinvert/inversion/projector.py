@@ -33,10 +33,11 @@ from idinvert.inversion.initialization import (
     start_codes,
 )
 from idinvert.inversion.inversion import Inversion, Method, Request, now
-from idinvert.inversion.loop import Descent, gradients, plain
+from idinvert.inversion.loop import Descent
 from idinvert.inversion.noise import NoiseKind, draw_noise, noise_regulariser, normalised
 from idinvert.inversion.optimizers import PLAIN
 from idinvert.inversion.perceptual import Features, PerceptualTerm, all_taps, check_weights
+from idinvert.inversion.working_set import Rows, at, gradients, plain
 from idinvert.losses.terms import pixel_loss
 
 NOISES = ("optimise", "const", "random", "none")
@@ -166,22 +167,23 @@ class ProjectorInverter(Descent, Method):
                 perceptual = PerceptualTerm(features, weight=self.lambda_vgg, target=x)
             rngs = self._rngs(ids)
 
-            def perturb(t: float, w: Tensor, *free: Tensor) -> Sequence[Tensor]:
+            def perturb(t: float, places: range, w: Tensor, *free: Tensor) -> Sequence[Tensor]:
                 size = self.noise_factor * max(0.0, 1 - t / self.noise_ramp) ** 2
                 if size == 0:
                     return (w, *free)
-                drawn = [torch.randn(w.shape[1:], generator=rng) for rng in rngs]
+                drawn = [torch.randn(w.shape[1:], generator=rngs[i]) for i in places]
                 return (w + size * deviation * torch.stack(drawn).to(w), *free)
 
-            def synthesise(w: Tensor, *free: Tensor) -> Tensor:
-                return generator.synthesis(w.expand(-1, layers, -1), noise=list(free) or fixed)
+            def synthesise(rows: Rows, w: Tensor, *free: Tensor) -> Tensor:
+                noise = list(free) or at(fixed, rows)
+                return generator.synthesis(w.expand(-1, layers, -1), noise=noise)
 
-            def objective(g: Tensor, w: Tensor, *free: Tensor) -> dict[str, Tensor]:
+            def objective(rows: Rows, g: Tensor, w: Tensor, *free: Tensor) -> dict[str, Tensor]:
                 terms = {}
                 if self.lambda_pixel:
-                    terms["pixel"] = self.lambda_pixel * pixel_loss(x, g)
+                    terms["pixel"] = self.lambda_pixel * pixel_loss(at(x, rows), g)
                 if perceptual is not None:
-                    terms["perceptual"] = perceptual(g)
+                    terms["perceptual"] = perceptual(g, rows)
                 if free and self.lambda_noise:
                     terms["noise"] = self.lambda_noise * noise_regulariser(free)
                 return terms
