@@ -13,6 +13,7 @@ from idinvert.cli.run_defaults import KINDS, trained_runs, with_trained_generato
 from idinvert.cli.tables import (
     LONG,
     _is_look,
+    _not_done,
     _steps,
     expected_choices,
     render_table,
@@ -77,7 +78,7 @@ def with_one_changed(record: Record) -> Iterator[tuple[str, Record]]:
 def places_of(name: str, scale: str = "miniature") -> list[Place]:
     spec = compose_plain("evaluate", [f"table={name}"])["table"]
     table = described(spec, scale=scale, expected=expected_choices)
-    return evaluations(filled(table, []), everything=True)
+    return [place for place, _ in evaluations(filled(table, []))]
 
 
 @pytest.mark.parametrize("scale", ["miniature", "full"])
@@ -259,9 +260,26 @@ def test_a_look_at_table_1_starts_no_row_of_1000_steps(tmp_path):
     assert max(config["inversion"].get("steps", 0) for config in asked) == LONG
 
 
+def test_each_seed_that_was_trained_is_evaluated_where_it_is_missing():
+    places = {place.label: place for place in places_of("table1_methods")}
+    ours = places["Domain-Guided Encoder (Ours), Face"]
+    theirs = places["Image2StyleGAN [16], Face"]
+    runs = [
+        record_for(of_the_run(ours.where), value=1, run=f"{seed}-{nimg}", seed=seed, nimg=nimg)
+        for seed, nimg in ((0, 9), (0, 5), (1, 9), (2, 5), (3, 9))
+    ]
+
+    def runs_of(place: Place, *done: int) -> list[str]:
+        return [run.run for run in _not_done(place, runs, frozenset(done))]
+
+    assert sorted(runs_of(ours)) == ["0-9", "1-9", "3-9"], "the longest, one a seed"
+    assert sorted(runs_of(ours, 0, 3)) == ["1-9"]
+    assert len(runs_of(theirs)) == 1 and runs_of(theirs, 0) == [], "its G is the same for all"
+
+
 def test_a_look_starts_no_long_row():
     shown = filled(places_of("table1_methods")[0].table, [])
-    long = [place for place in evaluations(shown, everything=True) if _steps(place) >= LONG]
+    long = [place for place, _ in evaluations(shown) if _steps(place) >= LONG]
     assert long, "table 1 has rows of 1,000 steps"
     config = {"n": 32, "scale": {"n_test": 500}, "recompute": False}
     assert _is_look(config, {"n": ["n"]}) and not _is_look(config, {})

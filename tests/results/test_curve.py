@@ -1,6 +1,8 @@
 """Plots of curves: their description is checked, records become lines, gaps say why."""
 
 import copy
+import csv
+import io
 import math
 
 import pytest
@@ -9,7 +11,7 @@ from idinvert.errors import ConfigError
 from idinvert.results.cells import Curve, FilledCurves, evaluations, filled, records_of
 from idinvert.results.parse import described
 from idinvert.results.record import Record
-from idinvert.results.render import page, to_csv, to_grid
+from idinvert.results.render import draw_curves, page, to_csv, to_grid
 
 SPEC = {
     "kind": "curve",
@@ -124,11 +126,31 @@ def test_the_page_and_the_points_say_where_they_come_from():
     assert len(rows) == 1 + 2 + 1 and ",paper," in rows[-1]
 
 
+def test_points_of_several_seeds_are_means_with_their_deviation():
+    seeds = {0: (1.0, 3.0), 1: (3.0, 3.5)}
+    records = [
+        record(weight, run=f"r{seed}", seed=seed, metrics={"mse": values[k]})
+        for seed, values in seeds.items()
+        for k, weight in enumerate((0, 2))
+    ]
+    shown = plot(*records)
+    (error, *_) = shown.curves
+    assert [y for _, y in error.points] == [200.0, 325.0], "times 100"
+    assert error.spreads == pytest.approx([100 * 2**0.5, 25 * 2**0.5])
+    text = page(shown)
+    assert "0: 200 ± 1.4e+02, 2: 325 ± 35" in text and "**Caution**" not in text
+    assert "run r0 (nimg 10, n 5, seed 0" in text and "run r1 (nimg 10, n 5, seed 1" in text
+    rows = list(csv.DictReader(io.StringIO(to_csv(shown))))
+    assert [one["seeds"] for one in rows] == ["2", "2", ""]
+    assert float(rows[0]["deviation"]) == pytest.approx(100 * 2**0.5)
+    assert draw_curves(shown, "png") != draw_curves(plot(*records[:2]), "png")
+
+
 def test_evaluations_are_of_the_missing_points_or_all():
     shown = plot(record(0))
-    missing = evaluations(shown, everything=False)
+    missing = [place for place, done in evaluations(shown) if not done]
     assert [place.label for place in missing] == ["Error at 0.5", "Error at 2"]
-    assert len(evaluations(shown, everything=True)) == 3, "L has no command"
+    assert len(evaluations(shown)) == 3, "L has no command"
     assert len(to_csv(plot()).splitlines()) == 2, "columns and the paper's point"
 
 

@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 
 from idinvert.cli.tables import expected_choices
 from idinvert.results.cells import FilledTable, TableCell, evaluations, filled
+from idinvert.results.latex import escape, to_latex
 from idinvert.results.parse import described
 from idinvert.results.record import Record
 from idinvert.results.render import to_csv, write
 from idinvert.results.spec import Table
-from idinvert.results.tables import escape, to_latex, to_markdown
+from idinvert.results.tables import to_markdown
 
 GROUPS = Path(__file__).parents[2] / "conf" / "table"
 
@@ -224,7 +225,7 @@ def test_the_caption_says_what_was_measured_how_and_by_which_run():
         "100",
         "1",
         "500",
-        "2 (seeds 0, 1)",
+        "2",
     ]
     assert line_of(provenance, "Conventional Encoder [9]")[2:4] == ["200,000", "0"]
 
@@ -366,12 +367,50 @@ def test_intervals_and_the_reference_stand_beside_the_figures():
     assert lines[labels[0], "FID"]["reference"] == "same"
     text = to_latex(shown)
     assert r"0.0400 $\pm$ 0.0025" in text and r"0.0100$^\dagger$" in text
-    needs = [place.label for place in evaluations(shown, everything=False)]
+    needs = [place.label for place, done in evaluations(shown) if not done]
     assert f"{labels[0]}, Face" in needs, "measured again where its run is at hand"
     assert f"{labels[1]}, Face" not in needs
     asked = table(reference="same")
     face = section(to_markdown(fill(asked, [old, new])), "Face")
     assert line_of(face, labels[0])[1] == "0.0100" and line_of(face, labels[1])[1] == "0.500†"
+
+
+def test_several_seeds_are_a_mean_with_its_deviation():
+    label = "Domain-Guided Encoder (Ours)"
+    of_seeds = [
+        record(label, run=f"r{seed}", seed=seed, metrics={"mse": mse, **more}, intervals=wide)
+        for seed, mse, more in ((1, 0.06, {}), (0, 0.03, {"ssim": 0.7}), (2, 0.06, {}))
+        for wide in [{"mse": (mse - 0.001, mse + 0.001)}]
+    ]
+    elsewhere = {**record(label).data, "fingerprint": "x"}
+    other = [
+        record(label, seed=3, metrics={"mse": 9.0}, nimg=1_000),
+        record(label, seed=4, metrics={"mse": 9.0}, n=100),
+        record(label, seed=0, metrics={"mse": 9.0}, created="2020"),
+        record(label, seed=5, metrics={"mse": 9.0}, data=elsewhere),
+    ]
+    shown = fill(table(), [*other, *of_seeds])
+    cell = value(shown, label, "MSE")
+    assert cell.values == [0.03, 0.06, 0.06], "of equal training and images, in the order of seeds"
+    assert cell.value == pytest.approx(0.05)
+    assert cell.deviation == pytest.approx(0.03 / 3**0.5)
+    face = section(to_markdown(shown), "Face")
+    assert line_of(face, label)[-2 - OURS] == "0.0500 ± 0.0173‡"
+    assert line_of(face, label)[5] == "0.700", "one seed alone has it"
+    assert "- ‡: mean over the seeds" in to_markdown(shown)
+    runs = face[face.index("| Method | run |") :]
+    assert line_of(runs, label)[1:6] == ["r0", "200,000", "0", "0", "500"]
+    assert "| r0, r1, r2 | 200,000 | 0 | 0, 1, 2 | 500 |" in runs
+    assert r"0.0500 $\pm$ 0.0173$^\ddagger$" in to_latex(shown)
+    assert "runs r0, r1, r2, nimg 200,000, steps 0, seeds 0, 1, 2, n 500" in to_latex(shown)
+    lines = [one for one in csv.DictReader(io.StringIO(to_csv(shown))) if one["measured"]]
+    assert {(one["column"], one["seeds"], one["deviation"][:6]) for one in lines} == {
+        ("MSE", "3", "0.0173"),
+        ("SSIM", "1", ""),
+    }
+    broken = record(label, run="bad", seed=6, metrics={"mse": float("nan")})
+    cell = value(fill(table(), [*of_seeds, broken]), label, "MSE")
+    assert cell.value is None and cell.missing.reason == "mse is not a finite number in run bad"
 
 
 def test_a_record_with_the_reference_comes_before_one_without():

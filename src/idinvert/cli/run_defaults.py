@@ -282,6 +282,14 @@ def best_fitting(runs: Sequence[Record], where: Where) -> Record | None:
     return max(fitting, key=lambda run: run.nimg, default=None)
 
 
+def one_a_seed(runs: Sequence[Record], where: Where) -> list[Record]:
+    """Of the runs that meet some clauses and have seen the most images, the first of each seed."""
+    fitting = [run for run in runs if not failures(run, where)]
+    most = max((run.nimg for run in fitting), default=0)
+    by_seed = {run.seed: run for run in reversed(fitting) if run.nimg == most}
+    return [by_seed[seed] for seed in sorted(by_seed, key=lambda one: (one is not None, one))]
+
+
 def word_for(run: Record) -> str:
     """The override ``run=…`` that chooses one of `trained_runs`."""
     folder = str(run.extra["folder"])

@@ -81,20 +81,19 @@ def render_table(
         known = _records(places, only)
         shown = filled(table, known)
         runs = [run for run in run_defaults.trained_runs(outputs) if only in (None, run.run)]
-        for place in evaluations(shown, everything=config["recompute"]):
-            run = run_defaults.best_fitting(runs, of_the_run(place.where))
-            if run is None:
-                continue
-            if _is_look(config, given) and (steps := _steps(place)) >= LONG:
+        for place, done in evaluations(shown):
+            todo = _not_done(place, runs, frozenset() if config["recompute"] else done)
+            if todo and _is_look(config, given) and (steps := _steps(place)) >= LONG:
                 print(f"{table.name}: {place.label} takes {steps:,} steps: not started for a look")
                 continue
-            print(f"{table.name}: evaluating {place.label}, run {run.run}")
-            try:
-                found = evaluate(_evaluation(config, place, run, given=given))
-            except IdinvertError as error:
-                print(f"  not done: {error}")
-                continue
-            made += [record for record in found if record not in known]
+            for run in todo:
+                print(f"{table.name}: evaluating {place.label}, run {run.run}")
+                try:
+                    found = evaluate(_evaluation(config, place, run, given=given))
+                except IdinvertError as error:
+                    print(f"  not done: {error}")
+                    continue
+                made += [record for record in found if record not in known]
     records = _records(places, only)
     shown = filled(table, records)
     if not (config["evaluate_missing"] or config["records"] or only or records_of(shown)):
@@ -120,6 +119,16 @@ def whose(records: Sequence[Record]) -> str:
     }
     told = "; ".join(f"{key} {', '.join(sorted(map(str, of)))}" for key, of in facts.items())
     return f"No record of yours stands here yet: all figures come with idinvert ({told})."
+
+
+def _not_done(
+    place: Place, runs: Sequence[Record], done: frozenset[int | None]
+) -> Sequence[Record]:
+    """The runs whose evaluation a place lacks: of each seed that was trained, the longest."""
+    fitting = run_defaults.one_a_seed(runs, of_the_run(place.where))
+    if any(path.startswith("choices.encoder") for path in place.where):
+        return [run for run in fitting if run.seed not in done]
+    return [] if done else fitting[:1]  # of the generator, whichever encoder a run has
 
 
 def _is_look(config: dict[str, Any], given: Mapping[str, Sequence[str]]) -> bool:

@@ -7,7 +7,7 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import command, versions
 from idinvert.results.record import Record
-from idinvert.tracking.run_files import read_rows
+from idinvert.tracking.run_files import read_rows, read_status
 
 
 def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[Record]:
@@ -19,8 +19,8 @@ def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[R
             not have are left out.
 
     Returns:
-        A record with `series` `<term>/nimg` (images seen) and `<term>/value`, and the last value
-        of each term as a metric of its name.
+        A record with `series` `<term>/nimg` (images seen) and `<term>/value`, the last value of
+        each term as a metric of its name, and `diverged`: 1 if training judged itself so, else 0.
 
     Raises:
         ConfigError: no `run=RUN`, or one that has no weights yet.
@@ -50,12 +50,15 @@ def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[R
             f"run {folder.name} logged none of {', '.join(terms)}; it has "
             f"{', '.join(there) or 'no rows yet'} (key task.terms)"
         )
+    protocol = {term: "as logged in training, the last row" for term in metrics}
+    metrics["diverged"] = float(read_status(folder)["state"] == "diverged")
+    protocol["diverged"] = "1: not finite, or a validation error above the mean image's; else 0"
     record = Record(
         run=folder.name,
         task="training_curves",
         choices={**header["choices"], "task": {"terms": list(terms)}},
         metrics=metrics,
-        protocol={term: "as logged in training, the last row" for term in metrics},
+        protocol=protocol,
         n=max(len(values) for values in series.values()),
         nimg=int(max(max(values) for name, values in series.items() if name.endswith("/nimg"))),
         data={

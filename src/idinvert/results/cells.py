@@ -1,6 +1,7 @@
 """Records in the places of a table or plot, and of each missing value why it is missing."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Cell:
     Attributes:
         place: in the table or plot.
         metric: name in records of what is shown here; None if no row of the column has any.
-        record: whose value is shown.
+        records: what is shown, one for each seed in the order of seeds: the mean of their values.
         matched: how many records stood for choice.
         seeds: of these.
         missing: why there is no value; None if there is one.
@@ -42,23 +43,40 @@ class Cell:
 
     place: Place
     metric: str | None
-    record: Record | None = None
+    records: Sequence[Record] = ()
     matched: int = 0
-    seeds: tuple[int, ...] = ()
+    seeds: Sequence[int | None] = ()
     missing: Missing | None = None
     reference: str = ""
 
     @property
+    def record(self) -> Record | None:
+        """The record shown; of several seeds the first."""
+        return self.records[0] if self.records else None
+
+    @property
+    def values(self) -> list[float]:
+        """The measured value of each seed; empty if there is none."""
+        name = str(self.metric)
+        found = [] if self.missing is not None else self.records
+        return [record.metrics[name] for record in found if name in record.metrics]
+
+    @property
     def value(self) -> float | None:
-        """The measured value, None if there is none."""
-        if self.missing is not None or self.record is None:
-            return None
-        return self.record.metrics.get(str(self.metric))
+        """The measured value, the mean over seeds; None if there is none."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation over seeds (n - 1); None with fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The low and high end of the value's 95 % interval, where its record has one."""
-        ends = self.record.intervals.get(str(self.metric)) if self.record else None
+        """The ends of the value's 95 % interval over images, where its only record has one."""
+        if len(self.records) != 1:
+            return None
+        ends = self.records[0].intervals.get(str(self.metric))
         return None if ends is None else (ends[0], ends[1])
 
 
@@ -96,8 +114,21 @@ class Curve:
 
     @property
     def records(self) -> list[Record]:
-        """Behind the points, each once."""
-        return [cell.record for cell in self.cells if cell.record and not cell.missing]
+        """Behind the points, of all seeds."""
+        return [record for cell in self.measured for record in cell.records]
+
+    @property
+    def measured(self) -> list[Cell]:
+        """The cells with a record: one of the whole line, or one a point, in their order."""
+        return [cell for cell in self.cells if cell.records and not cell.missing]
+
+    @property
+    def spreads(self) -> list[float | None]:
+        """Of each point the standard deviation over seeds, times `Line.times`; None of one seed."""
+        if not self.line.over:
+            return [None] * len(self.points)
+        found = [cell.deviation for cell in self.measured]
+        return [None if one is None else one * self.line.times for one in found]
 
     @property
     def missing(self) -> list[tuple[float | None, Missing]]:
@@ -166,21 +197,22 @@ def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | Fi
     return FilledTable(table=table, cells=cells)
 
 
-def evaluations(shown: FilledTable | FilledCurves, *, everything: bool) -> list[Place]:
-    """The evaluations that would fill what is empty, or all that a table or plot stands on."""
-    found: dict[tuple, Place] = {}
+def evaluations(shown: FilledTable | FilledCurves) -> list[tuple[Place, frozenset[int | None]]]:
+    """The evaluations that a table or plot stands on, and the seeds that each was done of."""
+    found: dict[tuple, tuple[Place, frozenset[int | None]]] = {}
     for cell in shown.cells:
         place = cell.place
-        there = cell.missing is None and not cell.reference
-        if place.absent or place.method.evaluate is None or (there and not everything):
+        if place.absent or place.method.evaluate is None:
             continue
-        found.setdefault((place.label, *place.evaluate), place)
+        done = frozenset(() if cell.missing or cell.reference else cell.seeds)
+        _, before = found.get(key := (place.label, *place.evaluate), (place, done))
+        found[key] = place, before & done
     return list(found.values())
 
 
 def records_of(shown: FilledTable | FilledCurves) -> list[Record]:
     """The records that it shows, each once."""
-    found = [cell.record for cell in shown.cells if cell.record and not cell.missing]
+    found = [record for cell in shown.cells if not cell.missing for record in cell.records]
     return list({id(record): record for record in found}.values())
 
 
@@ -198,26 +230,26 @@ def _fill(
     for place, of_place in zip(places, found, strict=True):
         metric = best if counts[best] else None
         having = select.preferred(of_place, metric, place.table.reference) if metric else []
-        missing = None
+        replicates, missing = select.replicates(having), None
+        broken = [one for one in replicates if not math.isfinite(one.metrics[str(metric)])]
         if not having:
             lacks = wanted or metric or " or ".join(metrics)
             missing = why_missing(place, records, wanted=lacks)
-        elif not math.isfinite(having[0].metrics[str(metric)]):
-            reason = f"{metric} is not a finite number in run {having[0].run}"
-            said = having[0].protocol.get(str(metric), "")
+        elif broken:
+            reason = f"{metric} is not a finite number in run {broken[0].run}"
+            said = broken[0].protocol.get(str(metric), "")
             reason += f" ({said})" if said.startswith("not measured") else ""
-            missing = Missing(reason=reason, run=having[0].run)
-        record = having[0] if having else None
+            missing = Missing(reason=reason, run=broken[0].run)
         cells.append(
             Cell(
                 place=place,
                 metric=metric,
-                record=record,
+                records=replicates,
                 matched=len(having),
-                seeds=tuple(sorted({r.seed for r in having if r.seed is not None})),
+                seeds=tuple(dict.fromkeys(r.seed for r in having)),
                 missing=missing,
-                reference=select.other_reference(record, str(metric), place.table.reference)
-                if record
+                reference=select.other_reference(having[0], str(metric), place.table.reference)
+                if having
                 else "",
             )
         )
@@ -252,7 +284,7 @@ def _series(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) 
     return Curve(
         panel=panel,
         line=line,
-        cells=[Cell(place=place, metric=y, record=record, matched=len(having))],
+        cells=[Cell(place=place, metric=y, records=[record], matched=len(having))],
         metric=y,
         points=[(a, b * line.times) for a, b in pairs if math.isfinite(a) and math.isfinite(b)],
         note=", ".join(known),

@@ -17,17 +17,21 @@ from rich.text import Text
 
 from idinvert import durable
 from idinvert.results.cells import Curve, FilledCurves, FilledTable, Missing
-from idinvert.results.record import OF_SETS
+from idinvert.results.latex import to_latex
+from idinvert.results.record import OF_SETS, Record
 from idinvert.results.select import other_reference
 from idinvert.results.spec import Panel
-from idinvert.results.tables import REFERENCES, measured_header, to_latex, to_markdown
+from idinvert.results.tables import REFERENCES, measured_header, to_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Grid = tuple[list[str], list[list[Any]]]
 """Column names, and lines of them; None where there is no value."""
-POINTS = ("figure", "scale", "panel", "line", "metric", "x", "y", "data", "run", "nimg", "n")
+POINTS = (
+    *("figure", "scale", "panel", "line", "metric", "x", "y", "data", "run", "nimg", "n"),
+    *("seeds", "deviation"),
+)
 """Columns of the CSV of a plot."""
 FEW = 20
 """Lines of fewer points than this show them."""
@@ -170,6 +174,8 @@ def _cell_lines(filled: FilledTable) -> Iterable[dict[str, Any]]:
             "run": record and record.run,
             "nimg": record and record.nimg,
             "seed": record and record.seed,
+            "seeds": len(cell.values) if record else None,
+            "deviation": cell.deviation,
             "matched": cell.matched,
             "created": record and record.created,
             "paper": cell.printed,
@@ -183,9 +189,10 @@ def _point_lines(filled: FilledCurves) -> Iterable[dict[str, Any]]:
     table = filled.table
     for curve in filled.curves:
         place = (table.name, table.scale, curve.panel.label, curve.line.label, curve.metric)
-        records = curve.records if curve.line.over else curve.records * len(curve.points)
-        for (x, y), r in zip(curve.points, records, strict=True):
-            found = (*place, x, y, table.data, r.run, r.nimg, r.n)
+        cells = curve.measured if curve.line.over else curve.measured * len(curve.points)
+        for (x, y), cell, spread in zip(curve.points, cells, curve.spreads, strict=True):
+            r = cell.records[0]
+            found = (*place, x, y, table.data, r.run, r.nimg, r.n, len(cell.records), spread)
             yield dict(zip(POINTS, found, strict=True))
         for x, y in curve.line.printed:
             yield dict(zip(POINTS, (*place, x, y, table.paper_data, "paper"), strict=False))
@@ -204,19 +211,21 @@ def curves_to_markdown(filled: FilledCurves) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _of_run(r: Record) -> str:
+    return f"run {r.run} (nimg {r.nimg:,}, n {r.n:,}, seed {r.seed}, {r.created[:10]})"
+
+
 def _of_curve(curve: Curve, *, reference: str) -> list[str]:
     line, lines = curve.line, []
     if curve.points:
-        facts = {
-            f"run {r.run} (nimg {r.nimg:,}, n {r.n:,}, seed {r.seed}, {r.created[:10]})": None
-            for r in curve.records
-        }
+        facts = [tuple(map(_of_run, cell.records)) for cell in curve.measured]
+        told = dict.fromkeys(itertools.chain(*facts))
         lines.append(
-            f"- {line.label}: {curve.metric}, {len(curve.points)} points; {'; '.join(facts)}."
+            f"- {line.label}: {curve.metric}, {len(curve.points)} points; {'; '.join(told)}."
         )
         if curve.note:
             lines.append(f"  - {curve.note}.")
-        if len(facts) > 1:
+        if len(set(facts)) > 1:
             lines.append("  - **Caution**: its points are of different runs or sizes.")
         if len({json.dumps(r.choices.get("task")) for r in curve.records}) > 1:
             lines.append("  - **Caution**: its points are of different options of the task.")
@@ -225,7 +234,10 @@ def _of_curve(curve: Curve, *, reference: str) -> list[str]:
         words = {r.protocol.get(str(curve.metric)) for r in curve.records} - {None}
         lines += [f"  - {text}." for text in sorted(map(str, words))]
         if line.over:
-            points = ", ".join(f"{x:g}: {y:.4g}" for x, y in curve.points)
+            points = ", ".join(
+                f"{x:g}: {y:.4g}{'' if spread is None else f' ± {spread:.2g}'}"
+                for (x, y), spread in zip(curve.points, curve.spreads, strict=True)
+            )
             lines.append(f"  - {line.over.rsplit('.', 1)[-1]}: {points}.")
     if line.printed:
         points = ", ".join(f"{x:g}: {y:g}" for x, y in line.printed)
@@ -312,6 +324,10 @@ def _draw_measured(axes: "Axes", curve: Curve, *, colour: str) -> None:
         name = f"{line.label} ({said})" if said else line.label
         marker = "o" if len(x) < FEW else None
         axes.plot(x, y, color=colour, label=name, marker=marker, markersize=3, linewidth=1.4)
+        if any(curve.spreads):
+            at, mean = zip(*curve.points, strict=True)
+            spreads = [spread or 0.0 for spread in curve.spreads]
+            axes.errorbar(at, mean, yerr=spreads, fmt="none", ecolor=colour, capsize=2)
     elif not curve.cells[0].place.absent:
         axes.plot([], [], color=colour, linestyle=":", label=f"{line.label}: not measured")
 

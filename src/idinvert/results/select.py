@@ -119,6 +119,22 @@ def preferred(records: Iterable[Record], metric: str, reference: str) -> list[Re
     return sorted(found, key=lambda record: bool(other_reference(record, metric, reference)))
 
 
+def replicates(records: Sequence[Record]) -> list[Record]:
+    """Of `preferred` records the first and its likes of other seeds, in the order of seeds.
+
+    Alike are those that saw as many images in training and measured the same real images.
+    """
+
+    def facts(record: Record) -> tuple:
+        return record.nimg, record.n, record.data.get("fingerprint"), record.reference
+
+    alike = [record for record in records if facts(record) == facts(records[0])]
+    by_seed: dict[int | None, Record] = {}
+    for record in alike:
+        by_seed.setdefault(record.seed, record)
+    return sorted(by_seed.values(), key=lambda record: -1 if record.seed is None else record.seed)
+
+
 def other_reference(record: Record, metric: str, reference: str) -> str:
     """The record's reference where its value is a distance to another than the one asked for."""
     same = not record.reference or record.reference == reference or not OF_SETS.match(metric)

@@ -26,7 +26,7 @@ Expected = Callable[[Sequence[str], Sequence[str]], Mapping[str, Any]]
 """The choices, by dotted path, of the records of a training's and an evaluation's overrides."""
 CHOSEN_BY = {"experiment": ("objective",), "generator.path": ("generator", "generator.multi_w")}
 """Overrides that choose something of another name; all others choose what they are called."""
-NO_CHOICES = ("data", "run", "system", "trainer", "logger", "metric", "n")
+NO_CHOICES = ("data", "run", "system", "trainer", "logger", "metric", "n", "nimg")
 """Overrides that choose no choice of a record: images have a fingerprint of their own."""
 PLACE = re.compile(r"{(\w+)}")
 

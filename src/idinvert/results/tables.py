@@ -1,7 +1,4 @@
-"""A filled table as text: Markdown and LaTeX (booktabs), measured and printed values side by side.
-
-Both show the same numbers and say the same of where they come from.
-"""
+"""A filled table as Markdown, measured and printed values side by side, and the text below it."""
 
 import itertools
 import json
@@ -13,34 +10,23 @@ from idinvert.results.select import lookup
 from idinvert.results.spec import Column, Group, Row
 
 EMPTY = "—"
-MARK = "†"
+MARK, MEAN = "†", "‡"
+SEEDS = (
+    f"{MEAN}: mean over the seeds in the list of runs ± their standard deviation; the intervals "
+    "over images are in their records."
+)
 REFERENCES = {
     "same": "to the very images that were inverted (reference=same, the previous protocol); a copy "
     "gets the best of them",
     "disjoint": "to images that were not inverted (reference=disjoint)",
 }
-OURS = (
+OURS = "Columns marked ours are not in the paper."
+OF_CODES = (
     "Columns marked ours are not in the paper: it has no metric of codes. A code_distance of about "
     "1 is native, so the nearest to it is bold; a smaller one is nearer to the mean code than "
     "samples are, which is not better."
 )
 STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
-LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "→": r"$\rightarrow$",
-    "—": "---",
-    "–": "--",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "σ": r"$\sigma$",
-    "λ": r"$\lambda$",
-}
 
 
 def to_markdown(filled: FilledTable) -> str:
@@ -57,16 +43,16 @@ def to_markdown(filled: FilledTable) -> str:
         "±: half of a 95 % interval over images, where the record has one; it holds no other seed."
     )
     lines = [f"# {table.title}", "", f"- Scale: {table.scale}."]
-    lines += [f"- {note}" for note in (*table.notes, *_of_ours(filled), bold, how)]
+    lines += [f"- {note}" for note in (*table.notes, *explained(filled), bold, how)]
     for group in table.groups:
         header = ["Method"]
         for column in table.columns_of(group):
             ours = measured_header(column, filled.column(column, group)[0].metric)
             header.append(f"{ours} ({group.data})")
             header += [] if column.ours else [paper_header(column, group)]
-        body = _values(filled, group, bold="**{}**".format, missing=lambda c: letters[id(c)])
+        body = values(filled, group, bold="**{}**".format, missing=lambda c: letters[id(c)])
         lines += ["", f"## {group.label}", "", *_grid(header, body), ""]
-        lines.append(f"- Measured on {data_line(_records(filled, group), group)}.")
+        lines.append(f"- Measured on {data_line(records_in(filled, group), group)}.")
         lines += [f"- {line}." for line in protocol_lines(filled, group)]
         if orders := _orders(filled, group):
             lines.append(f"- Pairs of methods in the paper's order: {', '.join(orders)}.")
@@ -84,35 +70,7 @@ def to_markdown(filled: FilledTable) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(filled: FilledTable) -> str:
-    """A `table*` environment, one tabular a group; needs `\\usepackage{booktabs,graphicx}`."""
-    table = filled.table
-    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(_caption(filled))}}}"]
-    lines += [rf"\label{{tab:{table.name}}}"]
-    for group in table.groups:
-        columns = table.columns_of(group)
-        header = [f"{group.label} ({group.data})"]
-        for column in columns:
-            metric = filled.column(column, group)[0].metric
-            header.append(measured_header(column, metric))
-            header += [] if column.ours else [paper_header(column, group)]
-        lines += [
-            r"\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        ]
-        lines += [r"\toprule", " & ".join(map(escape, header)) + r" \\", r"\midrule"]
-        body = _values(filled, group, bold=r"\textbf{{{}}}".format, text=escape)
-        lines += [" & ".join(line) + r" \\" for line in body]
-        lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
-
-
-def _values(
+def values(
     filled: FilledTable,
     group: Group,
     *,
@@ -159,15 +117,16 @@ def value_text(value: float, digits: int) -> str:
 
 
 def measured_text(cell: TableCell) -> str:
-    """A measured value with half the width of its 95 % interval, and its mark."""
+    """A measured value, its deviation over seeds or half of its 95 % interval, and its marks."""
     assert cell.value is not None
-    text = value_text(cell.value, cell.column.digits)
+    text, spread = value_text(cell.value, cell.column.digits), cell.deviation
     if cell.interval is not None:
-        half = (cell.interval[1] - cell.interval[0]) / 2
+        spread = (cell.interval[1] - cell.interval[0]) / 2
+    if spread is not None:
         decimals = len(text.partition(".")[2])
-        width = f"{half:.{decimals}f}"
-        text += f" ± {width if float(width) else f'{half:.1g}'}"
-    return text + (MARK if cell.reference else "")
+        width = f"{spread:.{decimals}f}"
+        text += f" ± {width if float(width) else f'{spread:.1g}'}"
+    return text + (MEAN if cell.deviation is not None else "") + (MARK if cell.reference else "")
 
 
 def printed_text(value: float, digits: int) -> str:
@@ -213,9 +172,12 @@ def comparable(cells: Sequence[TableCell]) -> list[TableCell]:
     return [cell for cell in there if not cell.reference] or there
 
 
-def _of_ours(filled: FilledTable) -> list[str]:
-    """What the columns are that the paper does not have."""
-    return [OURS] if any(column.ours for column in filled.table.columns) else []
+def explained(filled: FilledTable) -> list[str]:
+    """What the columns are that the paper does not have, and what the means are."""
+    ours = [column for column in filled.table.columns if column.ours]
+    of_codes = any(column.better == "native" for column in ours)
+    means = any(cell.deviation is not None for cell in filled.cells)
+    return [OF_CODES if of_codes else OURS] * bool(ours) + [SEEDS] * means
 
 
 def _orders(filled: FilledTable, group: Group) -> list[str]:
@@ -234,39 +196,18 @@ def _orders(filled: FilledTable, group: Group) -> list[str]:
     return orders
 
 
-def _caption(filled: FilledTable) -> str:
-    """What stands below a LaTeX table."""
-    table = filled.table
-    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes, *_of_ours(filled)]
-    for group in table.groups:
-        sentences.append(f"{group.label}: {data_line(_records(filled, group), group)}.")
-        sentences += [f"{line}." for line in protocol_lines(filled, group)]
-        for row in table.rows:
-            for record, cells in sources(filled, row, group):
-                sentences.append(
-                    f"{row.label}: run {record.run}, nimg {record.nimg:,}, steps {steps(record)}, "
-                    f"seed {record.seed}, n {record.n:,}, "
-                    f"matched {max(cell.matched for cell in cells)}."
-                )
-        sentences += [f"{line}." for line in marks(filled, group)]
-        sentences += [f"Caution: {line}." for line in cautions(filled, group)]
-    return " ".join(sentences)
-
-
 def _provenance(filled: FilledTable, group: Group) -> list[str]:
     """Which run each row's values are of, as a Markdown table."""
     header = ["Method", "run", "nimg", "steps", "seed", "n", "matched", "measured", "device"]
     body = []
-    tasks = {record.task for record in _records(filled, group)}
+    tasks = {record.task for record in records_in(filled, group)}
     for row in filled.table.rows:
-        for record, cells in sources(filled, row, group):
+        for records, cells in sources(filled, row, group):
+            record, matched = records[0], max(cell.matched for cell in cells)
             name = f"{row.label}: {record.task}" if len(tasks) > 1 else row.label
-            matched = max(cell.matched for cell in cells)
-            seeds = sorted({seed for cell in cells for seed in cell.seeds})
-            of = f" (seeds {', '.join(map(str, seeds))})" if len(seeds) > 1 else ""
-            line = [name, record.run, f"{record.nimg:,}", steps(record)]
-            line += ["–" if record.seed is None else str(record.seed), f"{record.n:,}"]
-            line += [f"{matched}{of}", record.created[:10], record.device or "–"]
+            line = [name, ", ".join(r.run for r in records), f"{record.nimg:,}", steps(record)]
+            line += [", ".join("–" if r.seed is None else str(r.seed) for r in records)]
+            line += [f"{record.n:,}", str(matched), record.created[:10], record.device or "–"]
             body.append(line)
     return ["", *_grid(header, body)] if body else []
 
@@ -278,12 +219,15 @@ def steps(record: Record) -> str:
     return "–" if found is None else f"{found:,}" if isinstance(found, int) else str(found)
 
 
-def sources(filled: FilledTable, row: Row, group: Group) -> list[tuple[Record, list[TableCell]]]:
-    """The records behind a row, each with its cells."""
-    found: dict[int, tuple[Record, list[TableCell]]] = {}
+def sources(
+    filled: FilledTable, row: Row, group: Group
+) -> list[tuple[Sequence[Record], list[TableCell]]]:
+    """The records behind a row, those of several seeds together, each with its cells."""
+    found: dict[tuple, tuple[Sequence[Record], list[TableCell]]] = {}
     for cell in filled.row(row, group):
-        if cell.value is not None and cell.record is not None:
-            found.setdefault(id(cell.record), (cell.record, []))[1].append(cell)
+        if cell.value is not None:
+            of_it = found.setdefault(tuple(map(id, cell.records)), (cell.records, []))
+            of_it[1].append(cell)
     return list(found.values())
 
 
@@ -343,7 +287,7 @@ def marks(filled: FilledTable, group: Group) -> list[str]:
 def cautions(filled: FilledTable, group: Group) -> list[str]:
     """What rows of a group do not share though a fair comparison needs it."""
     found = []
-    records = _records(filled, group)
+    records = records_in(filled, group)
     shared: dict[str, set] = {
         "data fingerprints": {record.data.get("fingerprint") for record in records},
         "resolutions": {record.data.get("resolution") for record in records},
@@ -371,7 +315,7 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
     return found
 
 
-def _records(filled: FilledTable, group: Group) -> list[Record]:
+def records_in(filled: FilledTable, group: Group) -> list[Record]:
     """The record of each measured cell of a group."""
     cells = [c for c in filled.cells if c.group is group and c.value is not None]
     return [cell.record for cell in cells if cell.record]

@@ -1,0 +1,83 @@
+"""A filled table as LaTeX (booktabs): the numbers and sentences of its Markdown."""
+
+from idinvert.results.cells import FilledTable
+from idinvert.results.tables import (
+    cautions,
+    data_line,
+    explained,
+    marks,
+    measured_header,
+    paper_header,
+    protocol_lines,
+    records_in,
+    sources,
+    steps,
+    values,
+)
+
+LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "—": "---",
+    "–": "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    "σ": r"$\sigma$",
+    "λ": r"$\lambda$",
+}
+
+
+def to_latex(filled: FilledTable) -> str:
+    """A `table*` environment, one tabular a group; needs `\\usepackage{booktabs,graphicx}`."""
+    table = filled.table
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(_caption(filled))}}}"]
+    lines += [rf"\label{{tab:{table.name}}}"]
+    for group in table.groups:
+        columns = table.columns_of(group)
+        header = [f"{group.label} ({group.data})"]
+        for column in columns:
+            metric = filled.column(column, group)[0].metric
+            header.append(measured_header(column, metric))
+            header += [] if column.ours else [paper_header(column, group)]
+        lines += [
+            r"\resizebox{\textwidth}{!}{%",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+        ]
+        lines += [r"\toprule", " & ".join(map(escape, header)) + r" \\", r"\midrule"]
+        body = values(filled, group, bold=r"\textbf{{{}}}".format, text=escape)
+        lines += [" & ".join(line) + r" \\" for line in body]
+        lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _caption(filled: FilledTable) -> str:
+    """What stands below a LaTeX table."""
+    table = filled.table
+    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes, *explained(filled)]
+    for group in table.groups:
+        sentences.append(f"{group.label}: {data_line(records_in(filled, group), group)}.")
+        sentences += [f"{line}." for line in protocol_lines(filled, group)]
+        for row in table.rows:
+            for records, cells in sources(filled, row, group):
+                record, several = records[0], "s" * (len(records) > 1)
+                sentences.append(
+                    f"{row.label}: run{several} {', '.join(r.run for r in records)}, "
+                    f"nimg {record.nimg:,}, steps {steps(record)}, "
+                    f"seed{several} {', '.join(str(r.seed) for r in records)}, n {record.n:,}, "
+                    f"matched {max(cell.matched for cell in cells)}."
+                )
+        sentences += [f"{line}." for line in marks(filled, group)]
+        sentences += [f"Caution: {line}." for line in cautions(filled, group)]
+    return " ".join(sentences)
