@@ -33,7 +33,7 @@ test-slow: $(STAMP)
 
 # Strangers' files, kills, full disks and damage: hostile files for every door, faults at each write.
 TRUST = tests/checkpoints/hostile tests/checkpoints/formats tests/config/test_stored_config.py \
-	tests/cli/test_endings.py $(wildcard tests/integration/*/test_*fault*.py tests/integration/*/test_*kill.py)
+	tests/cli/test_exit_handling.py $(wildcard tests/integration/*/test_*fault*.py tests/integration/*/test_*kill.py)
 test-trust: $(STAMP)
 	$(BIN)/python -m pytest $(TRUST) -n 2 --durations 10
 

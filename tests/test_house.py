@@ -30,7 +30,7 @@ FLOORS = [
 APART = ["results", "tracking", "config"]
 """Rooms that import nothing of the project but what is open to all."""
 OPEN_TO_ALL = {"annotations", "errors", "untrusted", "durable", "acceleration"}
-OPEN_TO_ALL |= {"config.identity", "config.words", "config.neighbours"}
+OPEN_TO_ALL |= {"config.identity", "config.argv", "config.other_projects"}
 """Modules that every room may import; they import no room."""
 ABOVE = {"api", "__init__", "__main__"}
 """Modules above the top floor; they may import everything."""

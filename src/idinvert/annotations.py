@@ -75,7 +75,7 @@ Betas = tuple[Beta, Beta]
 Widths = Annotated[Sequence[PositiveInt], Len(1)]
 Name = Annotated[str, Len(1)]
 PathText = str | Path
-"""A path: text, whatever it looks like; see `config.words`."""
+"""A path: text, whatever it looks like; see `config.argv`."""
 PathString = Annotated[str, "path"]
 """The same as text alone, or a word that stands for a path."""
 Norm = Annotated[str, Among("batch", "sync", "none")]

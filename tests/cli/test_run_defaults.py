@@ -123,7 +123,7 @@ def test_the_command_of_each_kind_composes(outputs, kind):
     architecture, multi = plain["generator"]["_target_"], plain["generator"]["multi_w"]
     assert (architecture.rsplit(".", 1)[-1], multi) == KINDS[kind]
     folder = {"_target_": "x", "path": "P", "name": "photos", "resolution": 8}
-    ffhq = {"_target_": "idinvert.data.published.ffhq256", "path": "P", "resolution": 8}
+    ffhq = {"_target_": "idinvert.data.paper_splits.ffhq256", "path": "P", "resolution": 8}
     for data, said in ((folder, {"data=folder", "data.name=photos"}), (ffhq, {"data=ffhq256"})):
         full = config(outputs, data=data, scale={"name": "full"})
         words = gan_command(kind, full).removeprefix("python train.py ").split()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from idinvert.config.compose import compose_plain, expand_sweep
-from idinvert.config.neighbours import dotted, nearest_key
+from idinvert.config.other_projects import dotted, nearest_key
 from idinvert.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from idinvert import durable
-from idinvert.cli.endings import ends_in_words
+from idinvert.cli.exit_handling import ends_in_words
 
 LINES = ("metrics.jsonl", "records.jsonl")
 """Files that get a line at a time."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from idinvert.training.latent_adversary import CodePool
+from idinvert.training.latent_gan import CodePool
 
 
 def numbered(first: int, count: int) -> torch.Tensor:

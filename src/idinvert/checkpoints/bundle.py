@@ -247,7 +247,7 @@ def not_read(folder: Path) -> dict[str, str]:
 
 
 def _foreign(given: Path, role: str, *, key: str, settings: Mapping[str, Any] | None) -> Path:
-    from idinvert.checkpoints.opened import native_copies  # imports every family
+    from idinvert.checkpoints.native_copies import native_copies  # imports every family
 
     folder = native_copies(given, key=key, role=role, settings=settings)
     file = folder / f"{role}.safetensors"

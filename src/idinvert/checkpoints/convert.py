@@ -21,7 +21,7 @@ from idinvert.checkpoints.families.stylegan2 import (
     table_of,
     w_avg_table,
 )
-from idinvert.checkpoints.opened import write_networks
+from idinvert.checkpoints.native_copies import write_networks
 from idinvert.checkpoints.strict_loading import Constant, Table
 from idinvert.durable import written_whole
 from idinvert.errors import CheckpointError

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import idinvert
 from idinvert.cli.experiments import chosen_by_experiment, chosen_row
+from idinvert.config.argv import check_words, for_hydra, for_shell
 from idinvert.config.compose import (
     OWN,
     compose_with_hydra,
@@ -36,7 +37,6 @@ from idinvert.config.compose import (
 )
 from idinvert.config.instantiate import check_signatures
 from idinvert.config.run_folder import require_folder
-from idinvert.config.words import check_words, for_hydra, for_shell
 from idinvert.errors import ConfigError, IdinvertError, as_typed, exit_status
 
 SWEEPS = ("-m", "--multirun")
@@ -266,7 +266,7 @@ def _guarded(
 ) -> Any:
     """Does the work; an expected error becomes one line."""
     from idinvert.cli.devices import prepare_process
-    from idinvert.cli.endings import end_as_the_run, ends_in_words
+    from idinvert.cli.exit_handling import end_as_the_run, ends_in_words
 
     prepare_process()
     with ends_in_words(config_name):

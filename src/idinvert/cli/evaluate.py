@@ -19,6 +19,7 @@ from idinvert.cli.run_defaults import changed, with_run, with_trained_generator
 from idinvert.cli.slurm import requeued_on_signal
 from idinvert.cli.tables import render_table
 from idinvert.config import run_folder
+from idinvert.config.argv import from_shell
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import (
     digest_of,
@@ -27,7 +28,6 @@ from idinvert.config.identity import (
     has_no_effect,
 )
 from idinvert.config.instantiate import bind, check_signatures, targets
-from idinvert.config.words import from_shell
 from idinvert.data.content import computed_anew, content_hash, file_hash
 from idinvert.data.domain import ids_of
 from idinvert.data.folder import open_without_results

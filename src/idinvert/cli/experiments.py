@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from idinvert.config.argv import from_shell
 from idinvert.config.compose import config_dir, config_files, expand_sweep, key_of
-from idinvert.config.words import from_shell
 from idinvert.errors import ConfigError, nearest
 
 PROGRAMS = ("train", "evaluate")

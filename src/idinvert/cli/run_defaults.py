@@ -13,12 +13,12 @@ from typing import Any
 
 from idinvert.checkpoints.bundle import SHIPPED, assets_folder, find_weights
 from idinvert.checkpoints.release import Header, read_header
+from idinvert.config.argv import for_shell, from_shell
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, locked, read_config, take_keys
-from idinvert.config.words import for_shell, from_shell
 from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
-from idinvert.evaluation.usual import OF_CODES
+from idinvert.evaluation.default_metrics import OF_CODES
 from idinvert.results.record import Record
 from idinvert.results.select import Where, failures
 

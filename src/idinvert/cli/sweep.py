@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from idinvert import durable
 from idinvert.cli.commands import in_order, is_override
 from idinvert.cli.devices import devices_of
-from idinvert.cli.endings import stopped_by_signals
+from idinvert.cli.exit_handling import stopped_by_signals
 from idinvert.cli.experiments import chosen_row, with_rows
 from idinvert.cli.job_status import JOBS, best_trial, every_job, printed, write_table
 from idinvert.cli.sweep_job import SweepJob

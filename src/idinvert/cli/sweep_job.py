@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from idinvert import durable
 from idinvert.cli import job_status
 from idinvert.cli.devices import prepare_process
-from idinvert.cli.endings import explained
+from idinvert.cli.exit_handling import explained
 from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
 from idinvert.cli.job_status import JobStatus, read_jobs, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra

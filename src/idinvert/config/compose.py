@@ -25,11 +25,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from idinvert.config.argv import for_hydra
 from idinvert.config.instantiate import check_signatures, targets
-from idinvert.config.neighbours import dotted, hint, hint_of_choice, nearest_key
+from idinvert.config.other_projects import dotted, hint, hint_of_choice, nearest_key
 from idinvert.config.schema import TOP
 from idinvert.config.values import refusal
-from idinvert.config.words import for_hydra
 from idinvert.errors import ConfigError, nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -21,6 +21,7 @@ MOVED = {
     "idinvert.cli.tasks.": "idinvert.evaluation.",
     "idinvert.weights.": "idinvert.checkpoints.",
     "idinvert.data.miniature.": "idinvert.toy.miniature.",
+    "idinvert.data.published.": "idinvert.data.paper_splits.",
 }
 """Beginning of a ``_target_`` when runs were first stored with it, to where it is now."""
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import idinvert.annotations as annotations
 from idinvert.config import schema
-from idinvert.config.neighbours import dotted, nearest_key
-from idinvert.config.words import is_url
+from idinvert.config.argv import is_url
+from idinvert.config.other_projects import dotted, nearest_key
 from idinvert.errors import ConfigError, nearest
 
 TRAINER = "pytorch_lightning.Trainer"

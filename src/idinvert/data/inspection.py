@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from idinvert.data.paper_splits import PUBLISHED
 from idinvert.data.prepared import read_prepared
-from idinvert.data.published import PUBLISHED
 from idinvert.data.scan import scan
 from idinvert.data.source import open_source
 

@@ -20,6 +20,7 @@ import PIL
 
 from idinvert.annotations import OnCorrupt
 from idinvert.data.decode import DECODER
+from idinvert.data.paper_splits import PUBLISHED
 from idinvert.data.pool import in_order
 from idinvert.data.prepare_journal import PNG, Made, Tally, add_to_journal, make, read_journal
 from idinvert.data.prepared import (
@@ -32,7 +33,6 @@ from idinvert.data.prepared import (
     names_kept,
 )
 from idinvert.data.progress import Progress
-from idinvert.data.published import PUBLISHED
 from idinvert.data.source import ImageSource, LmdbSource, open_source
 from idinvert.durable import write
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError

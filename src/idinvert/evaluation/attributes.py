@@ -12,8 +12,8 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.default_metrics import count_of
 from idinvert.evaluation.provenance import command, device_in_words, versions
-from idinvert.evaluation.usual import count_of
 from idinvert.metrics.attributes import attribute_agreement, attribute_replicates
 from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, interval, protocol
 from idinvert.networks.attributes import AttributeNetwork

@@ -17,9 +17,9 @@ from idinvert.errors import CheckpointError, ConfigError, Note
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.default_metrics import CODE_DISTANCE, CODE_ERROR, EDITABILITY
 from idinvert.evaluation.directions import open_directions
 from idinvert.evaluation.inversions import Inversions, predict
-from idinvert.evaluation.usual import CODE_DISTANCE, CODE_ERROR, EDITABILITY
 from idinvert.inversion.initialization import image_rng, mapped
 from idinvert.metrics.codes import NativeCodes
 from idinvert.metrics.codes import native_codes as estimated

@@ -20,8 +20,8 @@ from idinvert.editing.directions import Direction
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import split_of
+from idinvert.evaluation.default_metrics import ALWAYS, ELSEWHERE, count_of, not_measured
 from idinvert.evaluation.provenance import command, versions
-from idinvert.evaluation.usual import ALWAYS, ELSEWHERE, count_of, not_measured
 from idinvert.inversion.inversion import Inverter
 from idinvert.metrics.protocol import MetricValues
 from idinvert.metrics.suite import MetricSuite

@@ -14,10 +14,10 @@ from torch import nn
 
 from idinvert.checkpoints.bundle import find_weights, generator_hash, open_generator
 from idinvert.checkpoints.release import fingerprint, load_network, read_header
+from idinvert.config.argv import from_shell
 from idinvert.config.compose import compose_plain
 from idinvert.config.identity import digest_of
 from idinvert.config.instantiate import build
-from idinvert.config.words import from_shell
 from idinvert.data.domain import Domain
 from idinvert.errors import CheckpointError, ConfigError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import idinvert
-from idinvert.config.words import for_shell
+from idinvert.config.argv import for_shell
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-fidelity", "numpy")
 

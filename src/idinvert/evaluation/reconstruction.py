@@ -17,11 +17,7 @@ from idinvert.evaluation import networks as wire
 from idinvert.evaluation.attributes import measure_attributes
 from idinvert.evaluation.chunk_store import Chunks, Part
 from idinvert.evaluation.context import EvaluationContext
-from idinvert.evaluation.inversions import Inversions, predict, require_codes, write_shown_tensors
-from idinvert.evaluation.outputs import loader, measure_sets, write_csv
-from idinvert.evaluation.pictures import grid
-from idinvert.evaluation.speed import PROTOCOL, WHAT, counted, seconds_of
-from idinvert.evaluation.usual import (
+from idinvert.evaluation.default_metrics import (
     ATTRIBUTES,
     CODE_ERROR,
     EDITABILITY,
@@ -29,6 +25,10 @@ from idinvert.evaluation.usual import (
     OF_CODES,
     SECONDS,
 )
+from idinvert.evaluation.inversions import Inversions, predict, require_codes, write_shown_tensors
+from idinvert.evaluation.outputs import loader, measure_sets, write_csv
+from idinvert.evaluation.pictures import grid
+from idinvert.evaluation.speed import PROTOCOL, WHAT, counted, seconds_of
 from idinvert.metrics.protocol import MetricValues
 from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture

@@ -23,6 +23,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation.attributes import measure_attributes
 from idinvert.evaluation.chunk_store import Chunks, Span
 from idinvert.evaluation.context import ALWAYS, EvaluationContext
+from idinvert.evaluation.default_metrics import ATTRIBUTES
 from idinvert.evaluation.inversions import Inversions, make_trainer, predict
 from idinvert.evaluation.outputs import images_of, loader, make_outputs
 from idinvert.evaluation.own_edits import Edit, Row, write_edits
@@ -30,7 +31,6 @@ from idinvert.evaluation.own_images import open_own
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.reconstruction import write_per_image
-from idinvert.evaluation.usual import ATTRIBUTES
 from idinvert.inversion.observation import Observation, Restoring
 from idinvert.metrics.paired import mse, psnr, ssim
 from idinvert.metrics.protocol import MetricValues

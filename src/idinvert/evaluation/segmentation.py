@@ -20,11 +20,11 @@ from idinvert.evaluation import networks as wire
 from idinvert.evaluation.attributes import record_of_network
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
+from idinvert.evaluation.default_metrics import count_of
 from idinvert.evaluation.inversions import invert_images
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
 from idinvert.evaluation.samples import sampled
-from idinvert.evaluation.usual import count_of
 from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, counts_of, interval, resampled
 from idinvert.metrics.segmentation import class_areas, confusion, iou, segmentation_distance
 from idinvert.networks.segmenter import Segmenter

@@ -13,9 +13,9 @@ from idinvert.data.convert import to_float
 from idinvert.errors import ConfigError, Note
 from idinvert.evaluation.chunk_store import Chunks, limit
 from idinvert.evaluation.context import EvaluationContext
+from idinvert.evaluation.default_metrics import SECONDS
 from idinvert.evaluation.inversions import make_trainer
 from idinvert.evaluation.provenance import device_in_words
-from idinvert.evaluation.usual import SECONDS
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import Inverter, now
 from idinvert.metrics.protocol import MetricValues

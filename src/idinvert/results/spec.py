@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from idinvert.config.words import for_shell
+from idinvert.config.argv import for_shell
 from idinvert.errors import ConfigError, as_typed
 from idinvert.results.select import Default, Within
 

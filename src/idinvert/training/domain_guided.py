@@ -145,7 +145,7 @@ class DomainGuidedTraining(EncoderTraining):
             labels=labels,
         )  # Eq. (3)
 
-    # What a subclass adds (`training.latent_adversary`).
+    # What a subclass adds (`training.latent_gan`).
 
     @property
     def layers(self) -> int:

@@ -7,12 +7,12 @@ from torch import Tensor
 from idinvert.annotations import Count, PositiveInt, Weight
 from idinvert.errors import ConfigError
 from idinvert.losses.terms import delta_loss
-from idinvert.training.latent_adversary import LatentAdversaryTraining
+from idinvert.training.latent_gan import LatentGanTraining
 
 OF_D = {"discriminator", "lambda_adv", "adversarial", "w_r1_every"}
 
 
-class E4eTraining(LatentAdversaryTraining, without=OF_D):
+class E4eTraining(LatentGanTraining, without=OF_D):
     """E against D_w around a frozen G, its layers let apart one after the other.
 
     E gives one code w_0 for all layers, and differences d_i of the later ones (``latent=deltas``).
@@ -20,7 +20,7 @@ class E4eTraining(LatentAdversaryTraining, without=OF_D):
     ``delta_every`` images. E pays for the pixels, the features, the length of each difference and
     each layer's code that D_w takes for one that M did not make.
 
-    Arguments that are not listed here are those of `LatentAdversaryTraining`. There is no D:
+    Arguments that are not listed here are those of `LatentGanTraining`. There is no D:
     ``r1_gamma`` and ``r1_every`` are those of R1 on M's codes.
 
     Args:

@@ -5,13 +5,13 @@ from typing import Any
 from torch import nn
 
 from idinvert.errors import ConfigError
-from idinvert.training.latent_adversary import LatentAdversaryTraining
+from idinvert.training.latent_gan import LatentGanTraining
 
 
-class ForceInDomainTraining(LatentAdversaryTraining):
+class ForceInDomainTraining(LatentGanTraining):
     """E against two discriminators: its codes are forced into the distribution G was trained on.
 
-    Arguments are those of `LatentAdversaryTraining`, ``r1_gamma`` for both discriminators.
+    Arguments are those of `LatentGanTraining`, ``r1_gamma`` for both discriminators.
     ``adversarial`` is the loss of D; that of D_w is logistic.
 
     Raises:

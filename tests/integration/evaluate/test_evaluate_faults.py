@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from idinvert import durable
-from idinvert.cli.endings import explained
 from idinvert.cli.evaluate import evaluate
+from idinvert.cli.exit_handling import explained
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import IdinvertError
 from tests.odd_files import ODD

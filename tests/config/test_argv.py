@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from idinvert.config.argv import check_words, for_hydra, for_shell, from_shell, is_path_key
 from idinvert.config.compose import compose_plain, expand_sweep
-from idinvert.config.neighbours import CHOICES, NEIGHBOURS, as_markdown
+from idinvert.config.other_projects import CHOICES, NEIGHBOURS, as_markdown
 from idinvert.config.values import expectations, is_path_annotation
-from idinvert.config.words import check_words, for_hydra, for_shell, from_shell, is_path_key
 from idinvert.data.source import open_source
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation.provenance import command

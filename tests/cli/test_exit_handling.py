@@ -19,7 +19,7 @@ import torch
 
 import idinvert.__main__ as start
 from idinvert.cli import commands
-from idinvert.cli.endings import ends_in_words, explained
+from idinvert.cli.exit_handling import ends_in_words, explained
 from idinvert.errors import ConfigError, Note, as_typed, exit_status, show_notes_plainly
 from idinvert.tracking.run_files import write_status
 from tests.processes import REPOSITORY, interpreter

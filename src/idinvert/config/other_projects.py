@@ -1,4 +1,4 @@
-"""What people who come from neighbouring projects type, and what it is called here.
+"""Names of settings in other projects, and their names here.
 
 `docs/researcher.md` shows the same table.
 """

@@ -1,4 +1,4 @@
-"""Command lines as people type them: paths stay text, and what is printed can be pasted.
+"""Command lines as users type them: paths stay text, and printed commands can be pasted.
 
 Hydra reads the value of an override by a grammar of its own, in which ``My Photos (1)`` is an error
 and ``2024_07_15`` a number. The value of a key of paths is quoted for it, whatever it holds.
@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from idinvert.config.neighbours import hint
+from idinvert.config.other_projects import hint
 from idinvert.errors import ConfigError
 
 PATHS = ("run", "images", "records", "system.outputs", "system.cache", "logging.panel_directions")

@@ -9,7 +9,7 @@ import pytest
 
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
-from idinvert.data import published
+from idinvert.data import paper_splits
 from idinvert.data.prepare import prepare
 from idinvert.data.split import draw
 from idinvert.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ def whole(split, *, val: int = 500):
     return split.places(images=split.images, train=split.train, test=split.test, val=val)
 
 
-@pytest.mark.parametrize("split", published.PUBLISHED.values(), ids=published.PUBLISHED)
+@pytest.mark.parametrize("split", paper_splits.PUBLISHED.values(), ids=paper_splits.PUBLISHED)
 def test_the_papers_splits(split):
     train, val, test = whole(split)
     assert (len(train), len(val), len(test)) == (split.train, 500, 5_000)
@@ -41,24 +41,26 @@ def test_the_papers_splits(split):
 
 
 def test_ffhq_is_divided_by_order():
-    train, val, test = whole(published.FFHQ)
+    train, val, test = whole(paper_splits.FFHQ)
     assert train == list(range(65_000)) and test == list(range(65_000, 70_000))
     assert val == list(range(64_500, 65_000))  # nothing is left over
-    held_out = published.FFHQ.places(images=70_000, train=64_500, test=5_000, val=500)
+    held_out = paper_splits.FFHQ.places(images=70_000, train=64_500, test=5_000, val=500)
     assert held_out.train == list(range(64_500)) and held_out.val == val
-    assert whole(published.FFHQ, val=0).val == []
+    assert whole(paper_splits.FFHQ, val=0).val == []
 
 
 def test_lsun_validates_on_what_was_not_drawn():
-    for split in (published.TOWER, published.BEDROOM, published.CHURCH):
+    for split in (paper_splits.TOWER, paper_splits.BEDROOM, paper_splits.CHURCH):
         train, val, _ = whole(split)
         assert not set(train) & set(val) and max(val) < split.first
         assert whole(split, val=0).train == train
 
 
 def test_a_smaller_draw_is_part_of_the_papers():
-    train, _, test = whole(published.TOWER)
-    some = published.TOWER.places(images=published.TOWER.images, train=1_000, test=5_000, val=10)
+    train, _, test = whole(paper_splits.TOWER)
+    some = paper_splits.TOWER.places(
+        images=paper_splits.TOWER.images, train=1_000, test=5_000, val=10
+    )
     assert set(some.train) < set(train) and some.test == test
     assert len(some.train) == 1_000 and max(some.train) > 590_000
 
@@ -80,7 +82,7 @@ def test_the_draw_follows_its_words():
 
 
 def test_a_machine_that_draws_otherwise_is_refused():
-    other = dataclasses.replace(published.CHURCH, digest="0" * 64)
+    other = dataclasses.replace(paper_splits.CHURCH, digest="0" * 64)
     with pytest.raises(DataError, match="another split than the stored one"):
         whole(other)
 
@@ -99,25 +101,25 @@ def expected(split) -> tuple[list[int], list[int]]:
 @pytest.fixture
 def small(monkeypatch):
     """Data sets of 40 pictures, divided by the same rules."""
-    ffhq = dataclasses.replace(published.FFHQ, images=40, first=36, train=36, test=4)
-    ffhq = dataclasses.replace(ffhq, digest=published.digest_of(range(36), range(36, 40)))
-    tower = dataclasses.replace(published.TOWER, **SIZES)
-    tower = dataclasses.replace(tower, digest=published.digest_of(*expected(tower)))
+    ffhq = dataclasses.replace(paper_splits.FFHQ, images=40, first=36, train=36, test=4)
+    ffhq = dataclasses.replace(ffhq, digest=paper_splits.digest_of(range(36), range(36, 40)))
+    tower = dataclasses.replace(paper_splits.TOWER, **SIZES)
+    tower = dataclasses.replace(tower, digest=paper_splits.digest_of(*expected(tower)))
     for key, split in (("FFHQ", ffhq), ("TOWER", tower)):
-        monkeypatch.setattr(published, key, split)
-        monkeypatch.setitem(published.PUBLISHED, split.name, split)
+        monkeypatch.setattr(paper_splits, key, split)
+        monkeypatch.setitem(paper_splits.PUBLISHED, split.name, split)
 
 
 def faces(path: Path, **changes):
-    return published.paper_data(
-        published.FFHQ,
+    return paper_splits.paper_data(
+        paper_splits.FFHQ,
         **{"path": path, "resolution": 16, "train": 36, "test": 4, "val": 3, **changes},
     )
 
 
 def towers(path: Path, **changes):
     settings = {"path": path, "resolution": 16, "train": 12, "test": 4, "val": 3}
-    return published.paper_data(published.TOWER, **{**settings, **changes})
+    return paper_splits.paper_data(paper_splits.TOWER, **{**settings, **changes})
 
 
 def places(part) -> list[int]:
@@ -145,7 +147,7 @@ def test_a_database_is_divided_by_the_order_of_keys(small, tmp_path):
     pytest.importorskip("lmdb")
     files = {hashlib.sha1(name.encode()).hexdigest(): data for name, data in FILES.items()}
     domain = towers(write_lmdb(tmp_path / "tower_train_lmdb", files))
-    train, test = expected(published.TOWER)
+    train, test = expected(paper_splits.TOWER)
     keys = sorted(files)
     assert [domain.train[i]["name"] for i in range(12)] == [keys[place] for place in train]
     assert [domain.test[i]["name"] for i in range(4)] == [keys[place] for place in test]
@@ -153,7 +155,7 @@ def test_a_database_is_divided_by_the_order_of_keys(small, tmp_path):
 
 
 def test_only_the_images_of_the_split_are_looked_at(small, tmp_path):
-    train, _, test = published.TOWER.places(images=40, train=12, test=4, val=3)
+    train, _, test = paper_splits.TOWER.places(images=40, train=12, test=4, val=3)
     unused = next(i for i in range(30) if i not in train)
     damaged = {**FILES, f"{unused:05d}.png": b"broken"}
     if unused in places(towers(write_folder(tmp_path / "whole", FILES)).val):
@@ -200,7 +202,7 @@ def test_duplicates_in_test_leave_training_but_watched_images_stay(small, tmp_pa
 
 
 def test_what_was_prepared_keeps_its_places(small, tmp_path):
-    train, test = expected(published.TOWER)
+    train, test = expected(paper_splits.TOWER)
     files = {**FILES, f"{train[0]:05d}.png": b"broken", f"{test[1]:05d}.png": picture(0, width=9)}
     root = write_folder(tmp_path / "raw", files)
     out = tmp_path / "towers.zip"
@@ -216,7 +218,7 @@ def test_what_was_prepared_keeps_its_places(small, tmp_path):
 
 def test_only_the_images_of_a_split_are_prepared(small, tmp_path):
     root = write_folder(tmp_path / "raw", FILES)
-    split = published.TOWER.places(images=40, train=12, test=4, val=500)
+    split = paper_splits.TOWER.places(images=40, train=12, test=4, val=500)
     split = {place for part in split for place in part}
     report = prepare(root, tmp_path / "some.zip", resolution=16, only="lsun_tower256")
     assert report["images"] == 40 and report["looked_at"] == report["kept"] == len(split)
@@ -233,12 +235,12 @@ def test_only_the_images_of_a_split_are_prepared(small, tmp_path):
         prepare(short, tmp_path / "x.zip", resolution=16, only="lsun_tower256")
 
 
-@pytest.mark.parametrize("name", published.PUBLISHED)
+@pytest.mark.parametrize("name", paper_splits.PUBLISHED)
 def test_the_configuration_is_the_papers(name, tmp_path):
     root = write_folder(tmp_path / "few", dict(list(FILES.items())[:9]))
     words = [f"data={name}", f"data.path={root}", "data.resolution=8"]
     node = compose_plain("train", words)["data"]
-    split = published.PUBLISHED[name]
+    split = paper_splits.PUBLISHED[name]
     assert (node["train"], node["test"], node["val"]) == (split.train, split.test, 500)
     with pytest.raises(DataError, match=rf"got 9 images.*expected the {split.images:,} of"):
         build(node, key="data")
@@ -249,7 +251,7 @@ def test_the_configuration_is_the_papers(name, tmp_path):
 
 def test_church_has_a_boundary_of_its_own():
     assert (
-        published.CHURCH.images == 126_227 < published.TOWER.first == 600_000
-        and published.CHURCH.first == 120_000
+        paper_splits.CHURCH.images == 126_227 < paper_splits.TOWER.first == 600_000
+        and paper_splits.CHURCH.first == 120_000
     )
-    assert "Differs from the paper" in str(published.paper_data.__doc__)
+    assert "Differs from the paper" in str(paper_splits.paper_data.__doc__)

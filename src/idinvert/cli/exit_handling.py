@@ -1,4 +1,4 @@
-"""How both programs end: asked by a signal, or because the machine has no room left."""
+"""How both programs end after a signal, or when memory or the disk is full."""
 
 import os
 import shlex

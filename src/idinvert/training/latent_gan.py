@@ -1,4 +1,4 @@
-"""D_w and what it is shown: the generator's own codes against the encoder's."""
+"""Training with D_w, which tells the generator's own codes from the encoder's."""
 
 from typing import Any, Literal
 
@@ -209,7 +209,7 @@ class CodePool(nn.Module):
         return both[answers]
 
 
-class LatentAdversaryTraining(DomainGuidedTraining, without={"refresh_fakes"}):
+class LatentGanTraining(DomainGuidedTraining, without={"refresh_fakes"}):
     """E against D of images, where there is one, and D_w of codes, around a frozen G.
 
     What `DomainGuidedTraining` does, and beside it D_w, which tells E(x) from M(z), z from N(0, I),

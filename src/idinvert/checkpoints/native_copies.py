@@ -1,4 +1,4 @@
-"""Foreign checkpoints as native files: read once, kept in the cache, found again by content."""
+"""Native copies of foreign checkpoints: made once, cached, and found again by content."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a task takes where nobody asked for a number of images or for metrics: what there is."""
+"""The default number of images and metrics of a task: those that the data and networks allow."""
 
 import warnings
 from typing import TYPE_CHECKING
