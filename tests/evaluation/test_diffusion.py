@@ -87,7 +87,7 @@ def test_each_size_has_its_record_and_its_column(go, tmp_path):
 def test_bad_input_is_refused_before_any_work(make, go, networks, tmp_path):
     encoder = EncoderInverter(encoder=networks.encoder)
     for inverter, changes, choices, error, message in (
-        (None, {"n": 1}, {}, DataError, "there are 1: set n=2"),
+        (None, {"n": 1, "metric_names": ["swd"]}, {}, DataError, "there are 1: set n=2"),
         (None, {"metric_names": ["mse"]}, {}, ConfigError, "no metric of sets"),
         (None, {}, {"sizes": []}, ConfigError, r"task\.sizes is empty"),
         (make(size=20), {"n": 2}, {}, ConfigError, "a crop of 20 px"),

@@ -125,7 +125,7 @@ def test_an_encoders_noise_is_interpolated_too(subject, networks, by_hand, round
 
 def test_bad_input_is_refused_before_any_work(subject, tmp_path):
     for changes, steps, error, message in (
-        ({"n": 1}, 5, DataError, "there are 1: set n=2"),
+        ({"n": 1, "metric_names": ["swd"]}, 5, DataError, "there are 1: set n=2"),
         ({"n": 11}, 5, DataError, "asked for n=11 images, but the split has 10"),
         (
             {"metric_names": ["mse"]},
