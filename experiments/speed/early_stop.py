@@ -3,10 +3,10 @@
     python experiments/speed/early_stop.py inversion.early_stop=10
     python experiments/speed/early_stop.py inversion.early_stop=10 inversion.steps=1_000
 
-Inverts `--batches` batches of test images three ways in turn. "to the last": a batch goes on until
-its last image has stopped, and all of it is computed until then. "stopped ones leave": a batch is
-given alone, and those that have stopped are not computed any more. "others enter": all batches are
-given at once, and images that wait take the place of those that have stopped. Evaluations are
+Inverts `--batches` batches of test images three ways in turn. "stopped ones leave": a batch is
+given alone, and images that have stopped are not computed any more. "to the last": a batch goes on
+until its last image has stopped, and all of it is computed until then. "others enter": all batches
+are given at once, and images that wait take the place of those that have stopped. Evaluations are
 images that go through G; but for a last look, each has its gradient.
 """
 
@@ -38,13 +38,17 @@ def ways(
     together.slots = batch
     pairs = list(zip(images.split(batch), ids.split(batch), strict=True))
 
-    def alone() -> list[Inversion]:
-        return [together.invert(x, generator=setup.generator, ids=i) for x, i in pairs]
+    stops: list[int] = []  # the steps after which all images of each batch have stopped
 
-    stops = []
-    for x, i in pairs:
-        look = partial(together.invert, x, generator=setup.generator, ids=i)
-        stops.append(len(passes(look, setup.generator)[0]) - 1)
+    def alone() -> list[Inversion]:
+        stops.clear()
+        found = []
+        for x, i in pairs:
+            invert = partial(together.invert, x, generator=setup.generator, ids=i)
+            sizes, one = passes(invert, setup.generator)
+            stops.append(len(sizes) - 1)
+            found.append(one)
+        return found
 
     def to_the_last() -> list[Inversion]:
         found = []
@@ -56,7 +60,7 @@ def ways(
     def enter() -> list[Inversion]:
         return [together.invert(images, generator=setup.generator, ids=ids)]
 
-    return {TO_THE_LAST: to_the_last, "stopped ones leave": alone, "others enter": enter}
+    return {"stopped ones leave": alone, TO_THE_LAST: to_the_last, "others enter": enter}
 
 
 def passes(work: Callable[[], Any], generator: torch.nn.Module) -> tuple[list[int], Any]:
@@ -77,7 +81,7 @@ def measure(
     results: list[tuple[list[int], list[Inversion]]] = []
     wall, cpu = timed(lambda: results.append(passes(work, setup.generator)), device)
     ((sizes, found),) = results
-    least = torch.cat([each.losses for each in found], dim=1).amin(0).mean()
+    least = torch.cat([each.losses.amin(0) for each in found]).mean()
     return {
         "evaluations": sum(sizes),
         "passes": len(sizes),
@@ -102,6 +106,7 @@ def main(given: Sequence[str] | None = None) -> None:
     test = build(config["data"], key="data").test
     images = to_float(torch.stack([test[i]["image"] for i in range(count)])).to(options.device)
     several = ways(setup, images, batch=options.batch)
+    setup.build_inverter(steps=1).invert(images[: options.batch], generator=setup.generator)
     facts = {"what": "early stop", "method": setup.method, "batch": options.batch, "n": count}
     facts |= {"seed": config["seed"], "version": idinvert.__version__}
     turns = [

@@ -71,7 +71,7 @@ def test_images_that_stop_early_are_counted(tmp_path, monkeypatch, capsys):
     words = ["--batch", "3", "--batches", "2", "--record", str(path), "inversion.steps=12"]
     words += ["inversion.early_stop=2", "inversion.early_stop_gain=0.05"]
     run("early_stop.py", words, monkeypatch, capsys)
-    last, leave, enter = (json.loads(line) for line in path.read_text().splitlines())
+    leave, last, enter = (json.loads(line) for line in path.read_text().splitlines())
     assert last["evaluations"] > leave["evaluations"] == enter["evaluations"] >= 6 * 3
     assert last["evaluations_ratio"] == 1 > enter["evaluations_ratio"] and enter["commit"]
     assert leave["loss_mean"] == pytest.approx(enter["loss_mean"], rel=1e-3)
