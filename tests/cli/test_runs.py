@@ -53,7 +53,7 @@ def test_runs_are_listed_filtered_and_as_json(runs, capsys, monkeypatch):
     }  # fmt: skip
     assert found[0]["name"] == "faces_mini-resnet18-no_offset-seed_2"
     assert found[0]["choices"] == ["encoder=resnet18", "latent.offset=none", "seed=2"]
-    assert found[0]["figure"] == "val/mse 0.25"
+    assert found[0]["last_metric"] == "val/mse 0.25"
     (runs / "outputs/domain_guided/cc/metrics.jsonl").unlink()  # at the first look, not before it
     assert main(["--json", "--state", "diverged"]) == 0 and '"cc"' in capsys.readouterr().out
     assert main(["--json", "--state", "killed"]) == 0

@@ -233,7 +233,7 @@ def rendered(*words: str, out: Path, work: Any = None) -> str:
 @pytest.mark.slow
 def test_records_that_come_with_the_package_are_shown_where_there_are_no_own(tmp_path):
     words = ("table=fig14_training", "evaluate_missing=false")
-    told = "No record of yours stands here yet: all figures come with idinvert (data faces_mini"
+    told = "No record of yours stands here yet: all numbers come with idinvert (data faces_mini"
     page = rendered(*words, out=tmp_path)
     assert told in page and "run dnmnijjega" in page
     committed = EXPERIMENTS / "fig14_training"

@@ -201,7 +201,7 @@ def _draw_edits(setup: EvaluationContext, codes: Tensor) -> None:
 
 
 def _table(records: list[Record]) -> str:
-    """Table 1's two rows of ours, once for each encoder, beside the printed figures."""
+    """Table 1's two rows of ours, once for each encoder, beside the printed numbers."""
     config = compose_plain("evaluate", ["table=table1_methods"])
     spec = copy.deepcopy(config["table"])
     spec["groups"] = [group for group in spec["groups"] if group["label"] == "Face"]

@@ -48,7 +48,7 @@ class Run:
         choices: Overrides of the command that started it which name it or make it another run.
         nimg: Images seen.
         state: One of `STATES`.
-        figure: The last value of a validation metric, else of a loss.
+        last_metric: The last value of a validation metric, else of a loss.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Run:
     choices: list[str]
     nimg: int
     state: str
-    figure: str
+    last_metric: str
 
 
 def choices_of(command: str | None) -> list[str]:
@@ -130,7 +130,7 @@ def _run(folder: Path) -> Run:
         choices=[*called, *choices],
         nimg=int(status["nimg"]),
         state=state,
-        figure=_figure(last),
+        last_metric=_last_metric(last),
     )
 
 
@@ -142,7 +142,7 @@ def _data_of(folder: Path) -> str:
         return "unreadable"
 
 
-def _figure(last: dict[str, float]) -> str:
+def _last_metric(last: dict[str, float]) -> str:
     for start in FIGURES:
         for name, value in last.items():
             if name.startswith(start) and not name.endswith(NO_FIGURE):
@@ -211,6 +211,6 @@ def _table(found: list[Run]) -> Table:
     for run in found:
         what = " ".join([run.experiment, *run.choices])
         day = run.date[5:16].replace("T", " ")
-        row = (run.id, day, what, f"{run.nimg:,}", run.state, run.figure)
+        row = (run.id, day, what, f"{run.nimg:,}", run.state, run.last_metric)
         table.add_row(*(Text(readable(cell)) for cell in row))
     return table

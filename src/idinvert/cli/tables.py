@@ -118,7 +118,7 @@ def whose(records: Sequence[Record]) -> str:
         "device": {record.device or "not recorded" for record in records},
     }
     told = "; ".join(f"{key} {', '.join(sorted(map(str, of)))}" for key, of in facts.items())
-    return f"No record of yours stands here yet: all figures come with idinvert ({told})."
+    return f"No record of yours stands here yet: all numbers come with idinvert ({told})."
 
 
 def _not_done(

@@ -38,7 +38,7 @@ def to_markdown(filled: FilledTable) -> str:
             key = (cell.group.label, cell.row.label, cell.missing)
             empty.setdefault(key, []).append(cell)
     letters = {id(c): _letters(i) for i, cells in enumerate(empty.values()) for c in cells}
-    bold = "Bold: the best of a column, once among the measured, once among the printed figures."
+    bold = "Bold: the best of a column, once among the measured, once among the printed numbers."
     how = (
         "±: half of a 95 % interval over images, where the record has one; it holds no other seed."
     )
@@ -279,7 +279,7 @@ def marks(filled: FilledTable, group: Group) -> list[str]:
     """What the marked values of a group are, a line a reference."""
     asides = {c.reference for c in filled.cells if c.group is group and c.value is not None}
     return [
-        f"{MARK}: distances {REFERENCES.get(one, one)}; not comparable with unmarked figures"
+        f"{MARK}: distances {REFERENCES.get(one, one)}; not comparable with unmarked numbers"
         for one in sorted(asides - {""})
     ]
 
