@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import idinvert
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.editing.edits import interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, CorruptImageError, DataError, Note
+from idinvert.evaluation import batch_size
 from idinvert.evaluation.pictures import to_image
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.toy.faces import FACES
@@ -129,6 +131,20 @@ def test_progress_counts_images(faces):
     )
     small.invert(faces, progress=lambda done, count: seen.append((done, count)))
     assert seen == [(2, 3), (3, 3)]
+
+
+def test_a_gpu_may_be_filled(faces, monkeypatch):
+    """With `batch_size=auto`; elsewhere it is the scale's number."""
+    one = idinvert.open_model(
+        "shipped:faces_mini", "inversion=encoder", "batch_size=auto", device="cpu"
+    )
+    seen: list[tuple[int, int]] = []
+    one.invert(faces, progress=lambda *done: seen.append(done))
+    peaks = iter([100, 200])
+    memory = SimpleNamespace(free=lambda: 250, peak=lambda work: (work(), next(peaks))[1])
+    monkeypatch.setattr(batch_size, "memory_of", lambda device: memory)
+    one.invert(faces, progress=lambda *done: seen.append(done))
+    assert seen == [(3, 3), (2, 3), (3, 3)]
 
 
 def test_a_checkpoint_without_an_encoder(model, faces):

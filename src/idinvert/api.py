@@ -29,6 +29,7 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
+from idinvert.evaluation.batch_size import images_together
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
@@ -142,7 +143,8 @@ class Model:
         """
         names, targets = self._read(images, on_corrupt=on_corrupt, allow_upscale=allow_upscale)
         codes, noise, states = [], [], []
-        size = self._context.batch_size * in_turns(self.inverter, slots=self._context.batch_size)
+        size = images_together(self._context, targets, most=len(targets), device=self.device)
+        size *= in_turns(self.inverter, slots=size)
         for begin in range(0, len(targets), size):
             batch = to_float(targets[begin : begin + size]).to(self.device)
             ids = torch.arange(begin, begin + len(batch))
@@ -245,8 +247,7 @@ class Model:
     ) -> tuple[list[str], Tensor]:
         """Names, and uint8 [N, 3, R, R]."""
         several = images if isinstance(images, list | tuple) else [images]
-        names: list[str] = []
-        tensors: list[Tensor] = []
+        names, tensors = list[str](), list[Tensor]()
         size: Any = {"resolution": self.resolution, "allow_upscale": allow_upscale}
         for place, one in enumerate(several):
             if isinstance(one, str | Path):
@@ -312,10 +313,9 @@ class Images:
             ConfigError: No such direction, layer or unit.
             CheckpointError: The direction is of another generator.
         """
-        codes = self._edited
         if isinstance(direction, str):
             direction = self.model.direction(direction)
-        moved = manipulate(codes, direction, [by], layers=layers, unit=unit)[:, 0]
+        moved = manipulate(self._edited, direction, [by], layers=layers, unit=unit)[:, 0]
         names = [f"{name}_{direction.name}{by:+g}" for name in self.names]
         return self.model.synthesize(moved, names=names, noise=self.noise)
 

@@ -156,7 +156,7 @@ def subject(networks, domain, cpu, tmp_path):
         config = dict(
             system={"outputs": str(tmp_path / "outputs"), "num_workers": 0}, trainer=cpu, seed=0,
             split="test", n=8, batch_size=3, recompute=False, images=None, run=None,
-            perceptual={"network": None}, inversion={}, data={"resolution": R},
+            perceptual={"network": None}, inversion={}, data={"resolution": R}, scale={},
             metric={"names": ["mse", "swd", "fd_attributes"], "lpips_path": None},
             reference="same",  # so that by_hand holds both sides; test_reference.py has the default
         )  # fmt: skip

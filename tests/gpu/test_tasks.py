@@ -4,9 +4,12 @@ import math
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, config_dir, given_keys
+from idinvert.evaluation import batch_size
+from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record
 from idinvert.toy.miniature import faces_mini
 
@@ -77,3 +80,32 @@ def test_own_photographs(tmp_path, precision):
     words = ["task=invert", f"images={photos}", "inversion.steps=3", "trainer=auto"]
     go(*words, f"trainer.precision={precision}", f"system.outputs={tmp_path / 'out'}")
     assert len(list((tmp_path / "out").rglob("*.html"))) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="measures the memory of a GPU")
+def test_a_batch_of_auto_fits_into_the_memory_that_was_counted_on(tmp_path, monkeypatch):
+    """Of a GPU said to have little memory free: what was chosen takes no more than that."""
+    memory = batch_size.GPUMemory(torch.device("cuda", torch.cuda.current_device()))
+    held = torch.empty(2**26, dtype=torch.uint8, device="cuda")
+    assert memory.peak(lambda: torch.empty_like(held)) == pytest.approx(2**26, rel=0.1)
+    assert 0 < memory.free() < torch.cuda.get_device_properties(memory.device).total_memory
+    few, peaks = 2**28, []
+
+    class Short(batch_size.GPUMemory):
+        def free(self):
+            return few
+
+    invert = InDomainInverter.invert
+    measure = lambda *given, **named: peaks.append(  # noqa: E731
+        memory.peak(lambda: found.append(invert(*given, **named)))
+    )
+    found = []
+    monkeypatch.setattr(batch_size, "memory_of", Short)
+    monkeypatch.setattr(
+        InDomainInverter, "invert", lambda *a, **k: (measure(*a, **k), found.pop())[1]
+    )
+    words = ["task=reconstruction", "n=600", "data.test=1_300", "batch_size=auto", "trainer=auto"]
+    words += ["metric.names=[mse]", "inversion.steps=2", f"system.outputs={tmp_path}"]
+    (record,) = go(*words, f"system.cache={tmp_path / 'cache'}")
+    assert 1 < record.batch_size <= batch_size.MOST
+    assert max(peaks) <= few

@@ -33,7 +33,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 NEEDS_LESS = {
     "train": "accumulate=4 takes a step in four parts, batch_size=… takes fewer images a step, "
     "eval_batch_size=… fewer in validation, system.checkpoint_activations=true keeps less of G",
-    "evaluate": "batch_size=… inverts fewer images together and changes no result, nor does "
+    "evaluate": "batch_size=… inverts fewer images together and changes no result (auto: as many "
+    "as fit on a GPU), nor does "
     "system.checkpoint_activations=true, which keeps less of G",
 }
 """Program to what makes it need less memory."""

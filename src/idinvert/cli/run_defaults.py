@@ -42,7 +42,7 @@ OF_THE_GENERATOR = "choices.generator"
 
 
 def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The configuration with the values of ``run=RUN``; its ``n`` and ``batch_size`` are numbers.
+    """The configuration with the values of ``run=RUN``; ``n`` and ``batch_size`` (or auto) are set.
 
     ``usual`` lists ``n`` and ``metric.names`` where nobody asked for them: of data that has fewer
     images, or none of what a metric needs, a task then takes what there is.
@@ -84,7 +84,7 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         config["n"] = config["scale"]["n_test"]
     if config["batch_size"] is None:
         config["batch_size"] = config["scale"]["inversion_batch_size"]
-    if config["batch_size"] < 1:
+    if config["batch_size"] != "auto" and config["batch_size"] < 1:
         raise ConfigError(f"batch_size={config['batch_size']}: expected 1 or more.")
     return config
 

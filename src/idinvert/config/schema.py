@@ -101,7 +101,7 @@ class EvaluateConfig:
     records: PathString | None = None
     seed: Seed = 0
     reference: Annotated[str, Among("disjoint", "same")] = "disjoint"
-    batch_size: PositiveInt | None = None
+    batch_size: PositiveInt | Annotated[str, Among("auto")] | None = None
     scale: Any = None
     data: Any = None
     generator: Any = None

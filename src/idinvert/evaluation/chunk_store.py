@@ -31,6 +31,18 @@ def spans(count: int, *, size: int) -> list[Span]:
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
+def size_there(folder: Path, *, count: int) -> int | None:
+    """The size of the chunks whose parts a folder has; None where they are too few to tell.
+
+    Args:
+        folder: of parts.
+        count: how many images there are in all.
+    """
+    places = [path.stem.split("-")[1:] for path in folder.glob("part-*.safetensors")]
+    sizes = [int(last) - int(first) for first, last in places]
+    return max(sizes) if len(sizes) > 1 or sizes == [count] else None
+
+
 def runs(chunks: Sequence[Span]) -> list[Span]:
     """Chunks in order as spans without gaps: those that follow one another become one."""
     found: list[Span] = []

@@ -61,7 +61,10 @@ class EvaluationContext:
         self.split: str = config["split"]
         self.n: int | None = config["n"]
         """Images, the first of the split; None for all."""
-        self.batch_size: int = config["batch_size"]
+        self.fits_memory: bool = config["batch_size"] == "auto"
+        """Whether an inversion on a GPU measures how many images its memory holds."""
+        size = config["scale"]["inversion_batch_size"] if self.fits_memory else config["batch_size"]
+        self.batch_size: int = size
         """Images worked on together; changes results by rounding alone."""
         self.num_workers: int = config["system"]["num_workers"]
         self.recompute: bool = config["recompute"]
@@ -136,8 +139,7 @@ class EvaluationContext:
     @cached_property
     def inverter(self) -> Inverter:
         """The method, on its networks."""
-        generator, encoder, perceptual = self.generator, self.encoder, self.perceptual
-        accelerate_networks(self.config["system"], generator, encoder, perceptual)
+        accelerate_networks(self.config["system"], self.generator, self.encoder, self.perceptual)
         return self.build_inverter()
 
     def build_inverter(self, **choices: Any) -> Inverter:
@@ -214,12 +216,8 @@ class EvaluationContext:
     @property
     def data(self) -> dict[str, Any]:
         """What a record says of the images."""
-        return {
-            "name": self.domain.name,
-            "resolution": self.domain.resolution,
-            "fingerprint": self.domain.fingerprint,
-            "split": self.split,
-        }
+        known = ("name", "resolution", "fingerprint")
+        return {key: getattr(self.domain, key) for key in known} | {"split": self.split}
 
     # Metrics
 
@@ -302,8 +300,7 @@ class EvaluationContext:
     @cached_property
     def inversions(self) -> Path:
         """Folder of the method's inversions of this split, which all tasks share."""
-        mark = mark_of(self.identity, {})
-        name = f"reconstruction-{self.domain.name}-{self.split}-{mark}"
+        name = f"reconstruction-{self.domain.name}-{self.split}-{mark_of(self.identity, {})}"
         return self.run_folder / name / self.method
 
     def folder(self, task: str, **options: Any) -> Path:
@@ -337,6 +334,7 @@ class EvaluationContext:
         n: int,
         device: str,
         seconds: float,
+        batch_size: int | None = None,
         options: Mapping[str, Any] | None = None,
         series: Mapping[str, Sequence[float]] | None = None,
         directions: Mapping[str, Direction] | None = None,
@@ -349,13 +347,14 @@ class EvaluationContext:
             n: Images measured.
             device: Where the work was done, in words.
             seconds: That the task took, inversions included.
+            batch_size: Images worked on together; None for the context's.
             options: The task's own choices, JSON-able; they stand under ``choices.task``.
             series: Name to a curve's numbers.
             directions: That it used, by name; their hash stands among the checkpoints.
         """
         provenance = self.provenance
-        inversion = {"name": self.method, **self.inverter.settings}
-        choices = {**provenance["choices"], "inversion": inversion}
+        by = {"name": self.method, **self.inverter.settings}
+        chosen = {} if options is None else {"task": dict(options)}
         checkpoints, made_by = dict(self.checkpoints), versions()
         if "commit" in provenance:  # runs of one id may differ by its rounding
             made_by["trained_by"] = str(provenance["commit"])
@@ -365,7 +364,7 @@ class EvaluationContext:
         return Record(
             run=provenance["run"],
             task=task,
-            choices=choices if options is None else {**choices, "task": dict(options)},
+            choices={**provenance["choices"], "inversion": by, **chosen},
             metrics=measured.metrics,
             protocol=measured.protocol,
             intervals=measured.intervals,
@@ -376,7 +375,7 @@ class EvaluationContext:
             checkpoints=checkpoints,
             versions=made_by,
             device=device,
-            batch_size=self.batch_size,
+            batch_size=batch_size or self.batch_size,
             seconds=seconds,
             seed=provenance["seed"],
             command=command(),

@@ -13,6 +13,7 @@ from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import ids_of
 from idinvert.data.progress import Progress
 from idinvert.evaluation import chunk_store
+from idinvert.evaluation.batch_size import FEW, images_together
 from idinvert.evaluation.codes_file import state_tensors
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
@@ -32,7 +33,9 @@ class InversionModule(pl.LightningModule):
     Args:
         context, dataset, identity, paired, keep_start, recompute, label: see `inversions.predict`.
         contents: hash of each image's pixels, where rows of other data sets may be taken over.
-        chunks: all chunks of the evaluation.
+        count: how many images there are.
+        size: images of a chunk, which are worked on together; None to measure how many the memory
+            of every rank's GPU holds.
         folder: where the parts are; on several machines a folder that all of them see.
     """
 
@@ -41,7 +44,8 @@ class InversionModule(pl.LightningModule):
         context: EvaluationContext,
         *,
         dataset: Dataset,
-        chunks: Sequence[chunk_store.Span],
+        count: int,
+        size: int | None,
         folder: Path,
         identity: Mapping[str, Any],
         paired: bool,
@@ -55,14 +59,19 @@ class InversionModule(pl.LightningModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.context, self.inverter, self.generator = context, context.inverter, context.generator
         self.networks = nn.ModuleList(self.inverter.networks)  # so that the Trainer moves them
-        self.dataset, self.chunks, self.folder = dataset, list(chunks), folder
-        self.batches = in_turns(self.inverter, slots=context.batch_size)
+        self.dataset, self.count, self.size, self.folder = dataset, count, size, folder
         self.identity, self.paired = identity, context.paired_names if paired else []
         self.needs = {f"value.{name}" for name in self.paired}
         self.needs |= {"start_images"} if keep_start else set()
         self.contents, self.known = contents, dict[int, chunk_store.Row]()
         self.keep_start, self.recompute, self.label = keep_start, recompute, label
         self.progress_line: Progress | None = None
+
+    @property
+    def chunks(self) -> list[chunk_store.Span]:
+        """All chunks of the evaluation."""
+        assert self.size is not None, "predict_dataloader measures it"
+        return chunk_store.spans(self.count, size=self.size)
 
     def missing(self, chunks: Sequence[chunk_store.Span]) -> list[chunk_store.Span]:
         """Those of the chunks that have no part yet."""
@@ -77,7 +86,8 @@ class InversionModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Clear the folder once, before any rank looks into it; find what other sets have."""
         if self.trainer.is_global_zero:
-            for path in self.folder.glob("part-*") if self.recompute else ():
+            replaced = self.recompute or self.size is None
+            for path in self.folder.glob("part-*") if replaced else ():
                 path.unlink()
         self.trainer.strategy.barrier()
         if self.contents and not self.recompute:
@@ -95,8 +105,10 @@ class InversionModule(pl.LightningModule):
     def predict_dataloader(self) -> DataLoader:
         """This rank's share of the chunks, less those that are done."""
         ranks = self.trainer.world_size
-        starts = range(0, len(self.chunks), self.batches)[self.trainer.global_rank :: ranks]
-        share = [self.chunks[k : k + self.batches] for k in starts]
+        self.size = self.size or self._measured_size(ranks)
+        batches, chunks = in_turns(self.inverter, slots=self.size), self.chunks
+        starts = range(0, len(chunks), batches)[self.trainer.global_rank :: ranks]
+        share = [chunks[k : k + batches] for k in starts]
         todo = [run for some in share for run in chunk_store.runs(self.missing(some))]
         left = sum(last - first for first, last in todo)
         images = sum(last - first for some in share for first, last in some)
@@ -110,6 +122,14 @@ class InversionModule(pl.LightningModule):
         return DataLoader(
             chunk_store.Chunks(self.dataset, todo), batch_size=None, num_workers=workers
         )
+
+    def _measured_size(self, ranks: int) -> int:
+        """What fits into the memory of every rank's device."""
+        few = chunk_store.Chunks(self.dataset, [(0, min(FEW, self.count))])[0]["image"]
+        most = -(-self.count // ranks)
+        with self.trainer.precision_plugin.predict_step_context():
+            size = images_together(self.context, few, most=most, device=self.device)
+        return int(torch.as_tensor(self.all_gather(torch.tensor(size, device=self.device))).min())
 
     def on_predict_start(self) -> None:
         """Put the metrics' own networks on the device."""

@@ -18,6 +18,7 @@ from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import names_of, prepare
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import chunk_store
+from idinvert.evaluation.batch_size import memory_of
 from idinvert.evaluation.codes_file import state_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import InversionModule
@@ -84,6 +85,11 @@ class Inversions:
         """float32 [n, L, w_dim], on the CPU."""
         return self.gather("codes")
 
+    @property
+    def batch_size(self) -> int:
+        """How many images were worked on together."""
+        return max(last - first for first, last in self.chunks)
+
     def names(self) -> list[str]:
         """The images' names, in order, as they are now: an image that is renamed stays the same."""
         return names_of(self.dataset)[: len(self)]
@@ -92,14 +98,16 @@ class Inversions:
         """What a record says of the work.
 
         Returns:
-            n; the device, in words, of parts kept from earlier too; seconds since `begin` and those
-            of the inversions, summed over parts (and so over devices).
+            n; the device, in words, of parts kept from earlier too; images worked on together;
+            seconds since `begin` and those of the inversions, summed over parts (and so over
+            devices).
         """
         known = [
             chunk_store.read_device(path) or device_in_words(self.device) for path in self.paths
         ]
         seconds = sum(map(chunk_store.read_seconds, self.paths)) + time.monotonic() - begin
-        return {"n": len(self), "device": " and ".join(dict.fromkeys(known)), "seconds": seconds}
+        device = " and ".join(dict.fromkeys(known))
+        return {"n": len(self), "device": device, "batch_size": self.batch_size, "seconds": seconds}
 
     def noise(self, index: Tensor) -> Noise:
         """The noise maps that the images `index` were inverted with, on the CPU; None for none."""
@@ -216,14 +224,18 @@ def predict(
     """
     count = context.count if dataset is None else chunk_store.limit(dataset, None)
     dataset = context.dataset if dataset is None else dataset
-    chunks = chunk_store.spans(count, size=context.batch_size)
     # As many again are the real images that outputs are compared with.
     prepare(dataset, range(min(2 * count, len(dataset))))  # type: ignore[arg-type]
     runner = make_trainer(context.trainer, out=out)
+    size: int | None = context.batch_size
+    if context.fits_memory:
+        there = None if recompute else chunk_store.size_there(out / "parts", count=count)
+        size = there or (None if memory_of(runner.strategy.root_device) else size)
     module = InversionModule(
         context,
         dataset=dataset,
-        chunks=chunks,
+        count=count,
+        size=size,
         folder=out / "parts",
         identity=identity,
         paired=paired,
@@ -233,7 +245,7 @@ def predict(
         contents=context.contents if dataset is context.dataset else (),
     )
     module.eval()
-    if recompute or module.missing(chunks):
+    if recompute or size is None or module.missing(module.chunks):
         try:
             runner.predict(module, return_predictions=False)
         finally:
@@ -241,7 +253,9 @@ def predict(
         runner.strategy.barrier()  # the first rank must not read before the last has written
     if not runner.is_global_zero:
         return None
-    found = Inversions(out / "parts", chunks, runner.strategy.root_device, dataset)
+    # A process that others were forked from has not measured itself.
+    module.size = module.size or chunk_store.size_there(out / "parts", count=count)
+    found = Inversions(out / "parts", module.chunks, runner.strategy.root_device, dataset)
     found.check()
     return found
 

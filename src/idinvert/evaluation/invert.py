@@ -140,7 +140,6 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     for metric, column in values.items():
         measured.add_mean(metric, column, seed=context.seed)
     measured.metrics["failed_images"] = int(found.gather("failed").sum())
-    context = context.replaced(batch_size=min(context.batch_size, len(found)))
     return context.record("invert", measured, **found.work(begin))
 
 

@@ -232,7 +232,6 @@ def write_edits(
     if measured_edits is None:
         told["metrics"] = NO_METRICS
     measured = measured | (measured_edits or MetricValues())
-    context = context.replaced(batch_size=min(context.batch_size, len(found)))
     record = context.record(task, measured, options=told, **found.work(begin), **of_record)
     records = context.finish([record], folder, pictures=False)
     if measured_edits is None:

@@ -139,13 +139,12 @@ def _measure(
     write_per_image(out / "per_image.csv", found, values=values)
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    few_parts = -(-SHOWN // context.batch_size)
+    few_parts = -(-SHOWN // found.batch_size)
     for part, batch in itertools.islice(_pairs(context, found), few_parts):
         inputs += batch["image"]
         outputs += part.images
     picture = grid([inputs[:SHOWN], outputs[:SHOWN]], labels=["input", context.method])
     save_picture(out / "reconstructions.png", picture)
-    context = context.replaced(batch_size=min(context.batch_size, len(found)))
     return context.record("reconstruction", measured, **found.work(begin))
 
 

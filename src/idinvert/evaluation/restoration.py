@@ -235,7 +235,6 @@ def _measure(
     failed = int(found.gather("failed").sum())
     measured.add("failed_images", failed, "images whose objective left the finite numbers")
     write_per_image(_folder(context, observe) / "per_image.csv", found, values=values)
-    context = context.replaced(batch_size=min(context.batch_size, len(found)))
     options = _options(observe)
     return context.record("restoration", measured, options=options, **found.work(begin))
 

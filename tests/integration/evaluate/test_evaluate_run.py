@@ -93,6 +93,7 @@ SENSELESS = (
     (("n=0",), "n=0"),
     (("data.resolution=32",), r"data\.resolution=32.*16 px.*data\.resolution=16"),
     (("batch_size=0",), "batch_size=0"),
+    (("batch_size=big",), "batch_size=big, expected a whole number or 'auto'"),
     (("split=tset",), "'test', 'val' or 'train'"),
     (("metric.names=[mse,ssmi]",), "ssmi"),
     (("metric.names=[fid]",), r"metric\.inception_path"),
