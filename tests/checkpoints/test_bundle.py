@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from idinvert.checkpoints import bundle, opened
+from idinvert.checkpoints import bundle, native_copies
 from idinvert.checkpoints.bundle import find_weights, open_features, open_network, sibling
 from idinvert.checkpoints.release import fingerprint, opened_folder, read_header, save_network
 from idinvert.errors import CheckpointError
@@ -55,7 +55,7 @@ def test_its_provenance_says_where_it_comes_from(foreign):
 
 def test_it_is_read_once(foreign, monkeypatch):
     first = find_weights(str(foreign), role="generator", key=KEY)
-    monkeypatch.setattr(opened, "open_checkpoint", lambda *a, **k: pytest.fail("read again"))
+    monkeypatch.setattr(native_copies, "open_checkpoint", lambda *a, **k: pytest.fail("read again"))
     assert find_weights(str(foreign), role="generator", key=KEY) == first
     moved = foreign.rename(foreign.with_name("renamed.bin"))
     assert find_weights(str(moved), role="generator", key=KEY) == first
@@ -81,7 +81,7 @@ def test_a_changed_file_is_another_one(foreign):
 
 def test_copies_by_other_readers_are_made_anew(foreign, monkeypatch):
     first = find_weights(str(foreign), role="generator", key=KEY)
-    monkeypatch.setattr(opened, "_readers", lambda: "00000000")
+    monkeypatch.setattr(native_copies, "_readers", lambda: "00000000")
     second = find_weights(str(foreign), role="generator", key=KEY)
     assert second.parent.name.endswith("-00000000")
     assert [folder.name for folder in opened_folder().iterdir()] == [second.parent.name]
@@ -96,7 +96,7 @@ def test_another_process_was_first(foreign, monkeypatch):
         tiny.bundle(Path(target), "generator")
         real(source, target)  # refused: the folder is there and not empty
 
-    monkeypatch.setattr(opened.os, "rename", overtaken)
+    monkeypatch.setattr(native_copies.os, "rename", overtaken)
     path = find_weights(str(foreign), role="generator", key=KEY)
     assert read_header(path).provenance == {"seed": 7}
     assert len(list(opened_folder().iterdir())) == 1
@@ -112,7 +112,7 @@ def test_a_crash_leaves_nothing_half_written(foreign, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opened, "write_networks", full)
+    monkeypatch.setattr(native_copies, "write_networks", full)
     with pytest.raises(CheckpointError, match="No space left"):
         find_weights(str(foreign), role="generator", key=KEY)
     assert list(opened_folder().iterdir()) == []
