@@ -313,10 +313,10 @@ class Images:
             ConfigError: No such direction, layer or unit.
             CheckpointError: The direction is of another generator.
         """
-        if isinstance(direction, str):
-            direction = self.model.direction(direction)
-        moved = manipulate(self._edited, direction, [by], layers=layers, unit=unit)[:, 0]
-        names = [f"{name}_{direction.name}{by:+g}" for name in self.names]
+        codes = self._edited
+        n = self.model.direction(direction) if isinstance(direction, str) else direction
+        moved = manipulate(codes, n, [by], layers=layers, unit=unit)[:, 0]
+        names = [f"{name}_{n.name}{by:+g}" for name in self.names]
         return self.model.synthesize(moved, names=names, noise=self.noise)
 
     def interpolate(self, other: "Images", weight: float = 0.5) -> "Images":
