@@ -8,7 +8,8 @@ from idinvert.checkpoints.release import load_network, read_header
 from idinvert.errors import DivergenceError
 from idinvert.networks.psp_encoder import E4eEncoder, PspEncoder
 
-TINY = ("encoder.channels=2", "encoder.input_size=32", "encoder.reduction=1", "nimg=16")
+# With fewer than 8 channels, the backward pass of torch 2.15 writes past its memory on some CPUs.
+TINY = ("encoder.channels=8", "encoder.input_size=32", "encoder.reduction=1", "nimg=16")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("e4e", E4eEncoder), ("psp", PspEncoder)])
@@ -19,5 +20,5 @@ def test_a_run_with_a_style_encoder(train_tiny, tmp_path, name, kind):
     encoder = load_network(path, key="encoder.path", expect="encoder")
     assert isinstance(encoder, kind)
     choices = read_header(path).provenance["choices"]
-    assert choices["encoder"]["name"] == name and choices["encoder"]["channels"] == 2
+    assert choices["encoder"]["name"] == name and choices["encoder"]["channels"] == 8
     assert choices["latent"]["deltas"] is (name == "e4e")
