@@ -16,7 +16,7 @@ import idinvert
 from idinvert.data.convert import to_float, to_uint8
 from idinvert.editing.edits import interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, CorruptImageError, DataError, Note
-from idinvert.evaluation import batch_size
+from idinvert.evaluation import inversion_module
 from idinvert.evaluation.pictures import to_image
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.toy.faces import FACES
@@ -142,7 +142,7 @@ def test_a_gpu_may_be_filled(faces, monkeypatch):
     one.invert(faces, progress=lambda *done: seen.append(done))
     peaks = iter([100, 200])
     memory = SimpleNamespace(free=lambda: 250, peak=lambda work: (work(), next(peaks))[1])
-    monkeypatch.setattr(batch_size, "memory_of", lambda device: memory)
+    monkeypatch.setattr(inversion_module, "memory_of", lambda device: memory)
     one.invert(faces, progress=lambda *done: seen.append(done))
     assert seen == [(3, 3), (2, 3), (3, 3)]
 

@@ -29,10 +29,10 @@ from idinvert.data.formats import stems_of
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import interpolate, manipulate, mix_styles
 from idinvert.errors import CheckpointError, ConfigError, DataError, nearest
-from idinvert.evaluation.batch_size import images_together
 from idinvert.evaluation.codes_file import Codes, read_codes
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.directions import open_directions
+from idinvert.evaluation.inversion_module import images_together
 from idinvert.evaluation.inversions import NO_CODES
 from idinvert.evaluation.pictures import to_image
 from idinvert.inversion.initialization import mapped

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import distributed
 
-from idinvert.evaluation import batch_size, inversions
-from idinvert.evaluation.batch_size import MOST, largest, one_step
+from idinvert.evaluation import inversion_module, inversions
 from idinvert.evaluation.inversions import predict
+from idinvert.inversion.batch_size import MOST, largest, one_step
 from idinvert.inversion.inversion import Inversion
 from idinvert.inversion.observation import Observation, Restoring
 from idinvert.inversion.optimize_codes import InDomainInverter
@@ -85,7 +85,7 @@ def auto(subject, in_domain, monkeypatch, tmp_path):
         if memory is not None:
             memory.peak = lambda work: (work(), 100 * method.seen[-1][0])[1]
             monkeypatch.setattr(memory, "free", free if callable(free) else lambda: free)
-        monkeypatch.setattr(batch_size, "memory_of", find)
+        monkeypatch.setattr(inversion_module, "memory_of", find)
         monkeypatch.setattr(inversions, "memory_of", find)
         given = {"n": 10, "batch_size": "auto", "metric_names": ["mse"], "scale": SCALE} | changes
         context = subject(method, **given)

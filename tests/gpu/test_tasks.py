@@ -8,7 +8,8 @@ import torch
 
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, config_dir, given_keys
-from idinvert.evaluation import batch_size
+from idinvert.evaluation import inversion_module
+from idinvert.inversion import batch_size
 from idinvert.inversion.optimize_codes import InDomainInverter
 from idinvert.results.record import Record
 from idinvert.toy.miniature import faces_mini
@@ -100,7 +101,7 @@ def test_a_batch_of_auto_fits_into_the_memory_that_was_counted_on(tmp_path, monk
         memory.peak(lambda: found.append(invert(*given, **named)))
     )
     found = []
-    monkeypatch.setattr(batch_size, "memory_of", Short)
+    monkeypatch.setattr(inversion_module, "memory_of", Short)
     monkeypatch.setattr(
         InDomainInverter, "invert", lambda *a, **k: (measure(*a, **k), found.pop())[1]
     )

@@ -13,11 +13,40 @@ from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import ids_of
 from idinvert.data.progress import Progress
 from idinvert.evaluation import chunk_store
-from idinvert.evaluation.batch_size import FEW, images_together
 from idinvert.evaluation.codes_file import state_tensors
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.provenance import device_in_words
+from idinvert.inversion.batch_size import FEW, MOST, SHARE, largest, memory_of, one_step
 from idinvert.inversion.inversion import in_turns
+
+
+def images_together(
+    context: EvaluationContext, images: Tensor, *, most: int, device: torch.device
+) -> int:
+    """How many images a context's method shall optimise at once.
+
+    That is its `batch_size`; with ``batch_size=auto`` on a GPU, what fits.
+
+    Args:
+        context: with the method and its networks on the device.
+        images: some of the images, uint8 [k, 3, R, R], of which `FEW` at most are used.
+        most: how many images there are.
+        device: where they are inverted.
+    """
+    memory = memory_of(device) if context.fits_memory else None
+    if memory is None:
+        return context.batch_size
+    method = one_step(context.inverter)
+    dtype = next(context.generator.parameters()).dtype
+    x = to_float(images[:FEW].to(device)).to(dtype)
+
+    def invert(count: int) -> None:
+        method.invert(x[:count], generator=context.generator, ids=torch.arange(count))
+
+    # What is recorded as a CUDA graph has memory of its own beside that of the eager calls.
+    graphs = getattr(getattr(context.inverter, "method", context.inverter), "cuda_graphs", False)
+    share = SHARE / (2 if graphs else 1)
+    return largest(invert, memory, few=len(x), most=min(MOST, most), share=share)
 
 
 class InversionModule(pl.LightningModule):

@@ -18,11 +18,11 @@ from idinvert.data.convert import to_float, to_uint8
 from idinvert.data.domain import names_of, prepare
 from idinvert.errors import ConfigError, DataError
 from idinvert.evaluation import chunk_store
-from idinvert.evaluation.batch_size import memory_of
 from idinvert.evaluation.codes_file import state_of
 from idinvert.evaluation.context import EvaluationContext
 from idinvert.evaluation.inversion_module import InversionModule
 from idinvert.evaluation.provenance import device_in_words
+from idinvert.inversion.batch_size import memory_of
 from idinvert.inversion.encoder import EncoderInverter
 from idinvert.inversion.inversion import gives_state
 from idinvert.networks.generator import SynthesisState

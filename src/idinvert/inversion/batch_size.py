@@ -5,10 +5,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-
-from idinvert.data.convert import to_float
-from idinvert.evaluation.context import EvaluationContext
 
 MOST = 256
 """Images together at most: a GPU is busy long before."""
@@ -58,35 +54,6 @@ class GPUMemory:
 def memory_of(device: torch.device) -> Memory | None:
     """How the memory of a device is measured; None for a CPU's, which is not."""
     return GPUMemory(device) if device.type == "cuda" else None
-
-
-def images_together(
-    context: EvaluationContext, images: Tensor, *, most: int, device: torch.device
-) -> int:
-    """How many images a context's method shall optimise at once.
-
-    That is its `batch_size`; with ``batch_size=auto`` on a GPU, what fits.
-
-    Args:
-        context: with the method and its networks on the device.
-        images: some of the images, uint8 [k, 3, R, R], of which `FEW` at most are used.
-        most: how many images there are.
-        device: where they are inverted.
-    """
-    memory = memory_of(device) if context.fits_memory else None
-    if memory is None:
-        return context.batch_size
-    method = one_step(context.inverter)
-    dtype = next(context.generator.parameters()).dtype
-    x = to_float(images[:FEW].to(device)).to(dtype)
-
-    def invert(count: int) -> None:
-        method.invert(x[:count], generator=context.generator, ids=torch.arange(count))
-
-    # What is recorded as a CUDA graph has memory of its own beside that of the eager calls.
-    graphs = getattr(getattr(context.inverter, "method", context.inverter), "cuda_graphs", False)
-    share = SHARE / (2 if graphs else 1)
-    return largest(invert, memory, few=len(x), most=min(MOST, most), share=share)
 
 
 def one_step(inverter: Any) -> Any:
