@@ -21,6 +21,7 @@ from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import build
 from idinvert.data.convert import to_float
+from idinvert.data.domain import prepare
 from idinvert.durable import write
 from idinvert.editing.directions import Direction, load_directions
 from idinvert.editing.edits import interpolate, manipulate
@@ -139,6 +140,7 @@ def _evaluation(
 
 def _targets(setup: EvaluationContext) -> Tensor:
     test = build(setup.config["data"], key="data").test
+    prepare(test, range(SHOWN))  # else the first of them renders the whole split
     return to_float(torch.stack([test[index]["image"] for index in range(SHOWN)]))
 
 

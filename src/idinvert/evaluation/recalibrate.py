@@ -8,7 +8,7 @@ from idinvert.annotations import PositiveInt
 from idinvert.checkpoints.release import save_network
 from idinvert.data.convert import to_float
 from idinvert.data.datamodule import collate, permutation
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.context import EvaluationContext
@@ -39,6 +39,7 @@ def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> l
     _require_images(encoder, provenance, domain)
     order = permutation(len(domain.train), seed=provenance.get("seed", 0), epoch=0)  # type: ignore[arg-type]
     order, parts = order[:images], batch_norm.batches(min(images, len(order)))
+    prepare(domain.train, order.tolist())  # these alone, not the whole split
     inputs = (
         to_float(collate([domain.train[int(order[i])] for i in part])["image"]) for part in parts
     )

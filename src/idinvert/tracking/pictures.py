@@ -89,7 +89,7 @@ def draw_losses(
             axes.plot(x, y, label=term, marker="o" if len(points) < 20 else None, markersize=3)
     axes.set(xlabel="images seen", ylabel="loss", yscale="log", title=run.name)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # over no curve
     with written_whole(path) as whole:
         figure.savefig(whole, format=path.suffix[1:], dpi=120)
     return path
