@@ -9,6 +9,7 @@ import torch
 
 from idinvert.checkpoints import bundle, native_copies
 from idinvert.checkpoints.bundle import find_weights, open_features, open_network, sibling
+from idinvert.checkpoints.checkpoint import open_checkpoint
 from idinvert.checkpoints.release import fingerprint, opened_folder, read_header, save_network
 from idinvert.errors import CheckpointError
 from idinvert.networks.attributes import AttributeNetwork
@@ -161,30 +162,35 @@ def test_a_checkpoint_of_our_own_run_keeps_its_provenance(tmp_path):
 
 def test_a_domain_without_shipped_networks_says_how_to_train_them(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path)
-    (tmp_path / "churches_mini").mkdir()
+    for name in ("towers_mini", "churches_mini"):
+        (tmp_path / name).mkdir()
     for name, role, experiment in (
         ("towers_mini", "attributes", "attributes"),
         ("churches_mini", "generator", "gan"),
         ("churches_mini", "encoder", "domain_guided"),
+        ("all_mini", "generator", "gan"),
     ):
         with pytest.raises(CheckpointError, match=f"experiment={experiment} data={name}"):
             find_weights(f"shipped:{name}", role=role, key="some.path")
 
 
-def test_shipped_files_by_name(tmp_path, monkeypatch):
+def test_shipped_networks_by_name(tmp_path, monkeypatch):
     assert bundle.assets_folder() == Path(bundle.__file__).parents[1] / "assets"
     inside = tmp_path / "assets"
     monkeypatch.setattr(bundle, "assets_folder", lambda: inside)
-    with pytest.raises(CheckpointError, match=r"shipped files: none"):
-        bundle.asset("x")
-    (inside / "faces_mini").mkdir(parents=True)
-    (inside / "faces_mini" / "generator.safetensors").write_bytes(b"g")
+    file = inside / "faces_mini" / "generator.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"g")
     (tmp_path / "outside.safetensors").write_bytes(b"o")
-    assert bundle.asset("faces_mini/generator.safetensors").read_bytes() == b"g"
-    for name in ("faces_mini/encoder.safetensors", "../outside.safetensors"):
-        with pytest.raises(CheckpointError, match=name) as caught:
-            bundle.asset(name)
-        assert str(Path("faces_mini") / "generator.safetensors") in str(caught.value)
+    for name in ("faces_mini", "faces_mini/generator.safetensors"):
+        assert find_weights(f"shipped:{name}", role="generator", key="some.path") == file
+    for name in ("faces", "", "../outside.safetensors", "faces_mini/generator"):
+        for door in (find_weights, open_checkpoint):
+            role = {"role": "generator"} if door is find_weights else {}
+            with pytest.raises(CheckpointError) as caught:
+                door(f"shipped:{name}", key="some.path", **role)
+            said = f"some.path=shipped:{name}: nothing of this name is shipped"
+            assert said in str(caught.value) and "shipped:faces_mini" in str(caught.value)
 
 
 def test_the_attribute_network_is_f(tmp_path):

@@ -12,7 +12,7 @@ from idinvert.checkpoints.mean_code import mean_code
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.config.identity import digest_of
 from idinvert.data.content import weights_cache_dir
-from idinvert.errors import CheckpointError
+from idinvert.errors import CheckpointError, nearest
 from idinvert.networks.attributes import AttributeFeatures, AttributeNetwork, JoinedAttributes
 from idinvert.networks.one_class import generator_of_class
 from idinvert.untrusted import open_regular, parse_json, read_bounded
@@ -37,23 +37,23 @@ def assets_folder() -> Path:
     return Path(idinvert.__file__).parent / "assets"
 
 
-def asset(name: str) -> Path:
-    """The path of a shipped file.
+def shipped_place(path: str, *, key: str) -> Path:
+    """The folder of ``shipped:<name>``, or the file of ``shipped:<name>/<file>``.
 
     Args:
-        name: Path below the assets folder, such as ``"faces_mini/generator.safetensors"``.
+        path: With its ``shipped:``.
+        key: The configuration key that gave ``path``, for the error.
 
     Raises:
-        CheckpointError: No such file; the message lists what there is.
+        CheckpointError: Nothing of that name is shipped; the message has the nearest name.
     """
-    folder = assets_folder()
-    path = folder / name
-    if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-        return path
-    there = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    folder, name = assets_folder(), path.removeprefix(SHIPPED)
+    place = folder / name
+    if place.exists() and folder.resolve() in place.resolve().parents:
+        return place
+    known = sorted(f"{SHIPPED}{each.name}" for each in folder.iterdir() if each.is_dir())
     raise CheckpointError(
-        f"assets: got {name!r}, expected one of the shipped files: {', '.join(there) or 'none'}; "
-        "change the path that names it"
+        f"{key}={path}: nothing of this name is shipped. {nearest(path, known)} Change {key}."
     )
 
 
@@ -136,16 +136,21 @@ def find_weights(
             are given for a file that tells them itself.
     """
     given, shipped = Path(path).expanduser(), path.startswith(SHIPPED)
+    name = path.removeprefix(SHIPPED)
     if role in FOREIGN_ROLES and not shipped and given.is_file() and not is_native(given):
         return _foreign(given, role, key=key, settings=settings)
     refuse_settings(checked_settings(settings or {}), (), f"{path} (this project's own)")
     if shipped:
-        return _shipped(path.removeprefix(SHIPPED), role=role, key=key)
+        if name in JOINED and role == "attributes":
+            return _joined_attributes(name, key=key)
+        given = given if name in JOINED else shipped_place(path, key=key)
     if given.is_file():
         return given
     for folder in (given, given / "weights"):
         if (folder / f"{role}.safetensors").is_file():
             return folder / f"{role}.safetensors"
+    if shipped:
+        raise CheckpointError(_not_shipped(name, role=role, key=key))
     kind = "has no" if given.is_dir() else "does not exist, so it has no"
     raise CheckpointError(
         f"{key}={path} {kind} {role}.safetensors. Give {key} a weights file, the folder of a "
@@ -153,15 +158,10 @@ def find_weights(
     )
 
 
-def _shipped(name: str, *, role: str, key: str) -> Path:
-    file = f"{name}/{role}.safetensors"
-    if name in JOINED and role == "attributes":
-        return _joined_attributes(name, key=key)
-    if (assets_folder() / file).is_file() or not name.endswith("_mini"):
-        return asset(file)
+def _not_shipped(name: str, *, role: str, key: str) -> str:
     experiment = role if role in ("attributes", "segmenter") else "gan"
     experiment = "domain_guided" if role == "encoder" else experiment
-    raise CheckpointError(
+    return (
         f"{key}={SHIPPED}{name}: no {role} is shipped for {name}. Train one with "
         f"python train.py experiment={experiment} data={name}, and give it by {key}=RUN"
         + ("; perceptual=none goes without F." if role == "attributes" else ".")
@@ -170,7 +170,9 @@ def _shipped(name: str, *, role: str, key: str) -> Path:
 
 def _joined_attributes(name: str, *, key: str) -> Path:
     """A file, in the cache, of the attribute networks of several shipped bundles as one."""
-    files = {part: asset(f"{part}/attributes.safetensors") for part in JOINED[name]}
+    files = {
+        part: find_weights(f"{SHIPPED}{part}", role="attributes", key=key) for part in JOINED[name]
+    }
     mark = digest_of([fingerprint(file) for file in files.values()])[:16]
     path = weights_cache_dir() / "joined" / f"{name}-{mark}.safetensors"
     if not path.is_file():

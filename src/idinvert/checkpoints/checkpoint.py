@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from idinvert.checkpoints.bundle import (
     ROLES,
     SHIPPED,
-    assets_folder,
     checked_settings,
     is_native,
     native_files,
     refuse_settings,
+    shipped_place,
 )
 from idinvert.checkpoints.mean_code import SAMPLES, SEED, mean_code
 from idinvert.checkpoints.release import FORMAT, fingerprint, load_network, read_header
@@ -123,7 +123,7 @@ def open_as_it_is(
     given = checked_settings(settings or {})
     place = Path(path).expanduser()
     if str(path).startswith(SHIPPED):
-        place = assets_folder() / str(path).removeprefix(SHIPPED)
+        place = shipped_place(str(path), key=key)
     if not place.exists():
         raise CheckpointError(f"{key}={path}: no such file or folder; change {key}")
     with one_error(place, key=key):
