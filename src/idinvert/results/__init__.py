@@ -1,1 +1,1 @@
-"""Records and the tables selected from them; imports no torch."""
+"""Records, and the tables selected from them; does not import torch."""

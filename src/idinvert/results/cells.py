@@ -1,4 +1,4 @@
-"""Records in the places of a table or plot, and of each missing value why it is missing."""
+"""Select the records of each cell of a table or figure; say why a value is missing."""
 
 import math
 import statistics
@@ -16,9 +16,9 @@ class Missing:
     """Why a place is empty.
 
     Attributes:
-        reason: in words.
-        commands: that would fill it, in order.
-        run: that exists and lacks only an evaluation; None where one must be trained first.
+        reason: as text.
+        commands: commands that would fill it, in order.
+        run: an existing run that only has to be evaluated; None if one must be trained first.
     """
 
     reason: str
@@ -28,17 +28,17 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One place with its record, or why there is none.
+    """One place with its records, or the reason why it has none.
 
     Attributes:
-        place: in the table or plot.
-        metric: name in records of what is shown here; None if no row of the column has any.
-        records: what is shown, one for each seed in the order of seeds: the mean of their values.
-        matched: how many records stood for choice.
-        seeds: of these.
+        place: position in the table or figure.
+        metric: name of the metric in records; None if no row of the column has one.
+        records: the records shown, one per seed, sorted by seed; the cell shows their mean.
+        matched: number of records to choose from.
+        seeds: the seeds of these.
         missing: why there is no value; None if there is one.
-        reference: of a distance that is to other real images than the table's; such a value is
-            marked, and compared with none of another reference. Empty otherwise.
+        reference: the reference of a set distance if it differs from the table's. Such a value is
+            marked, and compared only with values of the same reference. Empty otherwise.
     """
 
     place: Place
@@ -51,7 +51,7 @@ class Cell:
 
     @property
     def record(self) -> Record | None:
-        """The record shown; of several seeds the first."""
+        """The record shown; the first of several seeds."""
         return self.records[0] if self.records else None
 
     @property
@@ -63,7 +63,7 @@ class Cell:
 
     @property
     def value(self) -> float | None:
-        """The measured value, the mean over seeds; None if there is none."""
+        """The measured value: the mean over seeds; None if there is none."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
@@ -73,7 +73,7 @@ class Cell:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The ends of the value's 95 % interval over images, where its only record has one."""
+        """The 95 % interval over images (low, high); None unless a single record has one."""
         if len(self.records) != 1:
             return None
         ends = self.records[0].intervals.get(str(self.metric))
@@ -82,7 +82,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class TableCell(Cell):
-    """A cell of a table: where it stands, and the paper's value, None if it prints none."""
+    """A cell of a table; `printed` is the paper's value, None if the paper prints none."""
 
     row: Row
     group: Group
@@ -98,11 +98,11 @@ class Curve:
     """A line with its points.
 
     Attributes:
-        panel, line: where it stands.
-        cells: one of the whole line, or one a point.
-        metric: name in records of what is shown; None if no record has it.
-        points: x and y of what was measured, y multiplied by `Line.times`.
-        note: a value that goes with the line, such as `ap_age 0.93`; empty if there is none.
+        panel, line: position in the figure.
+        cells: one for the whole line, or one per point.
+        metric: name of the metric in records; None if no record has it.
+        points: measured (x, y), y multiplied by `Line.times`.
+        note: a value shown beside the line, such as `ap_age 0.93`; empty if there is none.
     """
 
     panel: Panel
@@ -114,17 +114,17 @@ class Curve:
 
     @property
     def records(self) -> list[Record]:
-        """Behind the points, of all seeds."""
+        """The records behind the points, of all seeds."""
         return [record for cell in self.measured for record in cell.records]
 
     @property
     def measured(self) -> list[Cell]:
-        """The cells with a record: one of the whole line, or one a point, in their order."""
+        """The cells with a record, in order: one for the whole line, or one per point."""
         return [cell for cell in self.cells if cell.records and not cell.missing]
 
     @property
     def spreads(self) -> list[float | None]:
-        """Of each point the standard deviation over seeds, times `Line.times`; None of one seed."""
+        """Each point's standard deviation over seeds, times `Line.times`; None for one seed."""
         if not self.line.over:
             return [None] * len(self.points)
         found = [cell.deviation for cell in self.measured]
@@ -132,13 +132,13 @@ class Curve:
 
     @property
     def missing(self) -> list[tuple[float | None, Missing]]:
-        """Why it is missing, or why some of its points are: x or None, and the reason."""
+        """Why the line (x is None) or a point at x is missing: pairs of x and reason."""
         return [(cell.place.value, cell.missing) for cell in self.cells if cell.missing]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilledTable:
-    """A table and its cells, groups outermost, then rows, then columns."""
+    """A table and its cells, ordered by group, then row, then column."""
 
     table: Table
     cells: Sequence[TableCell]
@@ -154,23 +154,23 @@ class FilledTable:
 
 @dataclass(frozen=True, kw_only=True)
 class FilledCurves:
-    """A plot and its lines, panels outermost."""
+    """A figure and its lines, ordered by panel."""
 
     table: Curves
     curves: Sequence[Curve]
 
     @property
     def cells(self) -> list[Cell]:
-        """Of all lines."""
+        """The cells of all lines."""
         return [cell for curve in self.curves for cell in curve.cells]
 
 
 def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | FilledCurves:
-    """Select the records that a table or plot shows.
+    """Select the records that a table or figure shows.
 
     Args:
-        table: at its scale.
-        records: of any table and scale; only those that meet a place's clauses come in.
+        table: the table or figure, at its scale.
+        records: records of any table and scale; those that satisfy a place's clauses are used.
     """
     if isinstance(table, Curves):
         curves = [
@@ -198,7 +198,7 @@ def filled(table: Table | Curves, records: Sequence[Record]) -> FilledTable | Fi
 
 
 def evaluations(shown: FilledTable | FilledCurves) -> list[tuple[Place, frozenset[int | None]]]:
-    """The evaluations that a table or plot stands on, and the seeds that each was done of."""
+    """Return the evaluations that a table or figure needs, each with the seeds measured so far."""
     found: dict[tuple, tuple[Place, frozenset[int | None]]] = {}
     for cell in shown.cells:
         place = cell.place
@@ -211,7 +211,7 @@ def evaluations(shown: FilledTable | FilledCurves) -> list[tuple[Place, frozense
 
 
 def records_of(shown: FilledTable | FilledCurves) -> list[Record]:
-    """The records that it shows, each once."""
+    """Return the records that a table or figure shows, each once."""
     found = [record for cell in shown.cells if not cell.missing for record in cell.records]
     return list({id(record): record for record in found}.values())
 
@@ -219,9 +219,9 @@ def records_of(shown: FilledTable | FilledCurves) -> list[Record]:
 def _fill(
     places: Sequence[Place], metrics: Sequence[str], records: Sequence[Record], *, wanted: str = ""
 ) -> list[Cell]:
-    """The cells of places that all show one metric: the one that most have, else the first.
+    """Fill places that all show one metric: the one that most places have, else the first.
 
-    `wanted` says what a record lacks that has none of the metrics; empty: their names do.
+    `wanted` names what records lack in the reason of an empty cell; default: the metric names.
     """
     found = [[] if place.absent else select.matching(records, place.where) for place in places]
     counts = {name: sum(any(name in r.metrics for r in of) for of in found) for name in metrics}
@@ -257,7 +257,7 @@ def _fill(
 
 
 def _points(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) -> Curve:
-    """A line of a point a record."""
+    """Return a line with one point per record."""
     cells = _fill([table.place(line, panel, v) for v in line.values], line.metric, records)
     points = [
         (float(cell.place.value or 0), cell.value * line.times)
@@ -268,7 +268,7 @@ def _points(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) 
 
 
 def _series(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) -> Curve:
-    """A line that is a series of one record."""
+    """Return a line that is a series of one record."""
     place = table.place(line, panel)
     x, y = place.filled(line.x), place.filled(line.y)
     having = [] if place.absent else select.matching(records, place.where)
@@ -292,22 +292,22 @@ def _series(table: Curves, line: Line, panel: Panel, records: Sequence[Record]) 
 
 
 def why_missing(place: Place, records: Iterable[Record], *, wanted: str) -> Missing:
-    """Say what is missing where no record fills a place.
+    """Say why no record fills a place.
 
     Args:
-        place: that is empty.
-        records: none of which gives the value.
-        wanted: the metric or series that a record that meets the place's clauses lacks.
+        place: the empty place.
+        records: all records; none of them has the value.
+        wanted: the metric or series that is missing from records that satisfy the clauses.
     """
     if place.absent:
         return Missing(reason=place.absent)
     where, records = place.where, list(records)
     others = select.matching(records, where)
-    # Records of methods without an encoder are of the generator's run, which is not evaluated.
+    # Records of methods without an encoder belong to the generator's run, which is not evaluated.
     runs = [r for r in select.matching(records, select.of_the_run(where)) if "encoder" in r.choices]
     if not others and not runs:
         return Missing(reason=_why_none(where, records), commands=place.commands())
-    if others:  # the run is there; it lacks this metric, or the evaluation
+    if others:  # the run was evaluated, but without this metric
         reason = f"run {others[0].run} was evaluated without {wanted}"
     else:
         asked = {path: value for path, value in where.items() if select.of_an_evaluation(path)}

@@ -1,4 +1,4 @@
-"""A filled table as LaTeX (booktabs): the numbers and sentences of its Markdown."""
+"""Write a filled table as LaTeX (booktabs), with the same numbers and text as in Markdown."""
 
 from idinvert.results.cells import FilledTable
 from idinvert.results.tables import (
@@ -35,7 +35,7 @@ LATEX = {
 
 
 def to_latex(filled: FilledTable) -> str:
-    """A `table*` environment, one tabular a group; needs `\\usepackage{booktabs,graphicx}`."""
+    """Return a `table*` with one tabular per group; needs `\\usepackage{booktabs,graphicx}`."""
     table = filled.table
     lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(_caption(filled))}}}"]
     lines += [rf"\label{{tab:{table.name}}}"]
@@ -58,12 +58,12 @@ def to_latex(filled: FilledTable) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
+    """Escape LaTeX's special characters."""
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
 def _caption(filled: FilledTable) -> str:
-    """What stands below a LaTeX table."""
+    """Return the caption of a LaTeX table."""
     table = filled.table
     sentences = [f"{table.title} (scale: {table.scale}).", *table.notes, *explained(filled)]
     for group in table.groups:

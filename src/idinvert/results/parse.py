@@ -1,4 +1,4 @@
-"""From the plain description of a table or a plot to its classes, with every mistake named."""
+"""Parse and check the plain description of a table or figure."""
 
 import dataclasses
 import difflib
@@ -38,16 +38,16 @@ def described(
         spec: `kind` (table or curve), `name`, `title`, `task`, `split`, `fill`, `notes`, and
             `scales`: scale to `{train, fill, notes}`. A table has `rows`, `row` (what all rows
             share), `groups` and `columns`; curves have `data`, `paper_data`, `panels` and `lines`
-            (of panels that have none of their own), as the classes in `spec` have them. `data`
-            maps scale to name.
-        scale: to show. Records of another scale are left out.
-        expected: gives the choices of a row's commands, see `Description`.
-        reference: of distances between sets, see `Description`.
+            (for panels that have none of their own). See the classes in `spec`. `data` maps scale
+            to name.
+        scale: the scale to show. Records of another scale are left out.
+        expected: returns the choices of a row's commands, see `Description`.
+        reference: reference of distances between sets, see `Description`.
 
     Raises:
-        ConfigError: another kind, an unknown scale or key, a missing key, values printed for a
-            group or column that is not there, a line that is neither of one record nor of several,
-            or a place that nothing fills; it is named.
+        ConfigError: an unknown kind, scale or key, a missing key, a printed value for an unknown
+            group or column, a line that is neither a series of one record nor a point per record,
+            or a placeholder without a value. The message names it.
     """
     kind = spec.get("kind", "table")
     if kind not in NEEDED:
@@ -77,7 +77,7 @@ def described(
     }
     made: Table | Curves = (_table if kind == "table" else _curves)(spec, shared)
     for place in made.places():
-        place.commands()  # a place that nothing fills is found now
+        place.commands()  # raises if a placeholder has no value
         if isinstance(place.method, Line):
             for name in (place.method.x, place.method.y, *place.method.metric):
                 place.filled(name)
@@ -85,10 +85,10 @@ def described(
 
 
 def check_keys(plain: Any, *, known: set[str], needed: set[str], at: str) -> None:
-    """Refuse keys that are not known, and say which are missing.
+    """Refuse unknown and missing keys.
 
     Raises:
-        ConfigError: no mapping, or a key, with the nearest known one.
+        ConfigError: not a mapping, a missing key, or an unknown key; names the nearest known key.
     """
     if not isinstance(plain, Mapping):
         raise ConfigError(f"{at}: expected keys and values, got {plain!r}")
@@ -173,10 +173,10 @@ def _lines(spec: Mapping[str, Any], *, at: str, task: str | None) -> list[Line]:
 
 
 def _make(cls: type, plain: Any, *, at: str, **read: Any) -> Any:
-    """An object of a dataclass; `read` gives functions that fields' plain values go through.
+    """Build a dataclass from plain values; `read` maps field names to functions that convert them.
 
     Raises:
-        ConfigError: an unknown or missing key.
+        ConfigError: an unknown or missing key, or overrides that are not a list.
     """
     items = dataclasses.fields(cls)
     empty = dataclasses.MISSING
@@ -192,12 +192,12 @@ def _make(cls: type, plain: Any, *, at: str, **read: Any) -> Any:
 
 
 def _names(value: str | Sequence[str] | None) -> list[str]:
-    """One name or several, as a list."""
+    """Return one name or several as a list."""
     return [value] if isinstance(value, str) else list(value or [])
 
 
 def _data(data: Any, scale: str, at: str) -> str:
-    """The data set that a description names for a scale."""
+    """Return the data set that a description names for a scale."""
     if not isinstance(data, Mapping) or scale not in data:
         raise ConfigError(f"{at}.data must name a data set for scale {scale!r}")
     return data[scale]

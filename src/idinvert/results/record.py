@@ -1,4 +1,4 @@
-"""A record: what one evaluation measured, and all that made it; one line of JSON on disk."""
+"""Records: what an evaluation measured and the settings that determine it, as lines of JSON."""
 
 import dataclasses
 import fcntl
@@ -17,11 +17,11 @@ from idinvert.errors import DataError
 from idinvert.untrusted import parse_json, read_bounded, regular
 
 FILE = "records.jsonl"
-_LARGEST = 1 << 30  # bytes of a file; a record takes 2,000
+_LARGEST = 1 << 30  # bytes of a file; a record has about 2,000
 
 
 def now() -> str:
-    """This moment in UTC as records write it; such strings sort by time."""
+    """Return the current UTC time in the format of records; these strings sort by time."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -31,29 +31,29 @@ class Record:
 
     Attributes:
         run: run id.
-        task: for example `reconstruction`.
-        choices: what was chosen, for example `{"objective": "domain_guided", "encoder": "base"}`.
-        metrics: metric name to value; NaN where it is not a finite number.
-        n: images measured.
-        nimg: images the run had seen in training; 0 where nothing was trained.
+        task: task name, for example `reconstruction`.
+        choices: settings, for example `{"objective": "domain_guided", "encoder": "base"}`.
+        metrics: metric name to value; NaN if the value is not finite.
+        n: number of images measured.
+        nimg: images the run had seen in training; 0 if nothing was trained.
         data: `name`, `resolution`, `fingerprint`, `split`.
         protocol: metric name to one line on how it was measured.
         checkpoints: role to sha256, for example `{"encoder": "1f2e…"}`.
         versions: package to version.
-        device: in words; of a CPU with its threads.
-        batch_size: images worked on together; None where nothing was, or it was not noted.
-        seconds: that the evaluation took.
+        device: description as text; for a CPU with its number of threads.
+        batch_size: images per batch; None if there were no batches or it was not recorded.
+        seconds: duration of the evaluation.
         created: UTC, ISO 8601; from `now()`.
-        seed: of the run.
-        command: that made the record.
-        evaluation: hash of all that the values depend on, so that a sweep does nothing twice.
-        reference: which real images distances between sets are to: `disjoint` (none that an output
-            was made of) or `same`; empty where there are none. Records from before it was said
-            read as `same`, which they are.
-        intervals: metric name to the low and high end of its 95 % interval, where there is one.
-        series: name to a curve's numbers, for example `{"pose/recall": [0.1, …]}`; in the file
-            only where there are any.
-        extra: fields that this version does not know, kept as they were read.
+        seed: seed of the run.
+        command: the command that made the record.
+        evaluation: hash of everything the values depend on; lets a sweep skip what is measured.
+        reference: real images in distances between sets: `disjoint` (images that were not
+            inverted) or `same` (the inverted images); empty without such a distance. Older
+            records, which do not have this field, used `same` and are read so.
+        intervals: metric name to the low and high end of its 95 % interval, if there is one.
+        series: name to the numbers of a curve, for example `{"pose/recall": [0.1, …]}`; written
+            only if there are any.
+        extra: fields that this version does not know, kept unchanged.
     """
 
     run: str
@@ -80,7 +80,7 @@ class Record:
 
 
 OF_SETS = re.compile("(own_)?(swd|fid|kid|prc|fd_|kd_)")
-"""Names of distances between sets of images begin like this."""
+"""Prefixes of the names of distances between sets of images."""
 _FIELDS = {item.name: item for item in dataclasses.fields(Record) if item.name != "extra"}
 _REQUIRED = [
     name
@@ -99,11 +99,11 @@ _TYPES: dict[str, Any] = {
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """Plain data for JSON; values that are not finite numbers become null."""
+    """Convert a record to plain data for JSON; values that are not finite become null."""
     plain = {name: getattr(record, name) for name in _FIELDS}
     plain["metrics"] = {name: _finite(value) for name, value in record.metrics.items()}
     for name in ("series", "evaluation", "reference", "intervals", "batch_size"):
-        if not plain[name]:  # only where there are any
+        if not plain[name]:  # written only if set
             del plain[name]
     if record.intervals:
         plain["intervals"] = {name: list(pair) for name, pair in record.intervals.items()}
@@ -115,10 +115,10 @@ def to_dict(record: Record) -> dict[str, Any]:
 
 
 def from_dict(plain: Mapping[str, Any]) -> Record:
-    """The record of a line of JSON.
+    """Convert a parsed line of JSON to a record.
 
     Raises:
-        DataError: a field is missing or of a wrong type; it is named.
+        DataError: a field is missing or has a wrong type; names the field.
     """
     missing = [name for name in _REQUIRED if name not in plain]
     if missing:
@@ -169,17 +169,17 @@ def _finite(value: float) -> float | None:
 
 
 def append(path: str | Path, record: Record) -> None:
-    """Add a record to a file, under a lock; it is on disk when this returns.
+    """Append a record to a file under a lock; it is on disk when this returns.
 
-    A last line that a killed writer left unfinished is cut off first, with a warning: nothing that
-    was ever reported as written is lost by it.
+    An unfinished last line of a killed writer is first cut off, with a warning. This loses nothing
+    that was reported as written.
 
     Args:
-        path: of the `.jsonl` file; made, with its folders, if it does not exist.
-        record: to add.
+        path: the `.jsonl` file; created with its folders if it does not exist.
+        record: the record to append.
 
     Raises:
-        DataError: the record holds something that JSON cannot.
+        DataError: the record contains something that JSON cannot represent.
     """
     path = Path(path)
     try:
@@ -200,15 +200,15 @@ def append(path: str | Path, record: Record) -> None:
 
 
 def read_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
-    """Read records in the order of the files and their lines; a line that occurs twice counts once.
+    """Read records in the order of files and lines; identical lines are read once.
 
     Args:
-        paths: files, or folders that are searched for `records.jsonl`. One that does not exist
-            holds no records: nothing was evaluated yet.
+        paths: files, or folders that are searched for `records.jsonl`. A path that does not exist
+            has no records: nothing was evaluated yet.
 
     Raises:
-        DataError: a line is broken; file and line are named. Only a torn last line, from a writer
-            that was killed, is left out with a warning.
+        DataError: a line cannot be read; names file and line. Only an unfinished last line, from a
+            killed writer, is skipped with a warning.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     records: dict[str, Record] = {}
@@ -262,7 +262,7 @@ def _parse(text: str, *, file: Path, number: int) -> Record:
 
 
 def _mend(descriptor: int, path: Path) -> int:
-    """Where to append: behind the last whole line, after mending what a killed writer left."""
+    """Repair the end of a file after a killed writer; return the offset at which to append."""
     end = os.fstat(descriptor).st_size
     content = os.pread(descriptor, end, 0)
     if not content or content.endswith(b"\n"):
@@ -274,5 +274,5 @@ def _mend(descriptor: int, path: Path) -> int:
         warnings.warn(f"{path}: cut off an unfinished last line of a killed writer", stacklevel=3)
         os.ftruncate(descriptor, start)
         return start
-    os.pwrite(descriptor, b"\n", end)  # whole, only its newline is missing
+    os.pwrite(descriptor, b"\n", end)  # the line is complete; only its newline is missing
     return end + 1

@@ -1,4 +1,4 @@
-"""A filled table or plot in every format; the page, points and picture of curves."""
+"""Write a filled table or figure in every format; draw curves."""
 
 import csv
 import io
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Grid = tuple[list[str], list[list[Any]]]
-"""Column names, and lines of them; None where there is no value."""
+"""Column names, and rows of values; None if there is no value."""
 POINTS = (
     *("figure", "scale", "panel", "line", "metric", "x", "y", "data", "run", "nimg", "n"),
     *("seeds", "deviation"),
 )
-"""Columns of the CSV of a plot."""
+"""CSV columns of a figure."""
 FEW = 20
-"""Lines of fewer points than this show them."""
+"""Lines with fewer points than this are drawn with markers."""
 
 
 def page(shown: FilledTable | FilledCurves) -> str:
-    """It in Markdown."""
+    """Return a table or figure as Markdown."""
     return curves_to_markdown(shown) if isinstance(shown, FilledCurves) else to_markdown(shown)
 
 
 def tell(text: str) -> None:
-    """Prints a page; on a terminal, its tables in aligned columns that fit.
+    """Print a Markdown page; on a terminal, align the columns of its tables.
 
-    A table that is too wide goes on below, with its first column again. Lines of words stay as
-    they are, so that commands can be pasted.
+    A table that is too wide is continued below, with its first column repeated. Lines of text are
+    printed unchanged, so that commands can be pasted.
     """
     if not sys.stdout.isatty():
         print(text)
@@ -63,7 +63,7 @@ def tell(text: str) -> None:
 
 
 def _that_fit(columns: list[list[str]], width: int) -> Iterable[list[list[str]]]:
-    """The columns of a table in groups as wide as the terminal; the first stands in each."""
+    """Split the columns of a table into groups that fit `width`; each has the first column."""
 
     def least(column: list[str]) -> int:
         return max(map(len, [*column[0].split(), *column[2:], ""])) + 3  # padding and a line
@@ -89,14 +89,14 @@ def _aligned(columns: list[list[str]]) -> Table:
 
 
 def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
-    """Write `<name>.<scale>` in every format, each file whole or not at all.
+    """Write `<name>.<scale>` in every format, each file atomically.
 
     Args:
         shown: a table (`.md`, `.csv`, `.tex`) or curves (`.md`, `.csv`, `.png`, `.pdf`).
-        folder: made if it does not exist.
+        folder: target folder; created if it does not exist.
 
     Returns:
-        The files, Markdown first.
+        The paths of the files, Markdown first.
     """
     folder = Path(folder)
     stem = f"{shown.table.name}.{shown.table.scale}"
@@ -113,7 +113,7 @@ def write(shown: FilledTable | FilledCurves, folder: str | Path) -> list[Path]:
 
 
 def to_csv(shown: FilledTable | FilledCurves) -> str:
-    """For programs: a line a cell of a table, or a point of a curve."""
+    """Return CSV for programs: one line per cell of a table, or per point of a curve."""
     if isinstance(shown, FilledTable):
         lines = list(_cell_lines(shown))
         columns: Sequence[str] = list(lines[0])
@@ -127,7 +127,7 @@ def to_csv(shown: FilledTable | FilledCurves) -> str:
 
 
 def to_grid(shown: FilledTable | FilledCurves) -> Grid:
-    """A line a method, its measured value beside the paper's; of curves, a line a point."""
+    """Return a row per method, measured and printed values side by side; or a row per point."""
     if isinstance(shown, FilledCurves):
         lines = [
             [curve.panel.label, curve.line.label, x, y] for curve in shown.curves
@@ -151,7 +151,7 @@ def to_grid(shown: FilledTable | FilledCurves) -> Grid:
 
 
 def _cell_lines(filled: FilledTable) -> Iterable[dict[str, Any]]:
-    """Every cell: what was measured, on what, by which run, and what the paper printed."""
+    """Yield for each cell the measured value, its data and run, and the printed value."""
     for cell in filled.cells:
         record = cell.record if cell.value is not None else None
         low, high = cell.interval if record is not None and cell.interval else (None, None)
@@ -185,7 +185,7 @@ def _cell_lines(filled: FilledTable) -> Iterable[dict[str, Any]]:
 
 
 def _point_lines(filled: FilledCurves) -> Iterable[dict[str, Any]]:
-    """Every point and its run; the paper's points have `paper` for a run."""
+    """Yield every point with its run; the run of the paper's points is `paper`."""
     table = filled.table
     for curve in filled.curves:
         place = (table.name, table.scale, curve.panel.label, curve.line.label, curve.metric)
@@ -199,7 +199,7 @@ def _point_lines(filled: FilledCurves) -> Iterable[dict[str, Any]]:
 
 
 def curves_to_markdown(filled: FilledCurves) -> str:
-    """What the picture shows, by which runs, and what is missing; ends in a newline."""
+    """Return Markdown: the figure, its values and runs, and what is missing; ends in a newline."""
     table = filled.table
     lines = [f"# {table.title}", "", f"![{table.name}]({table.name}.{table.scale}.png)", ""]
     lines += [f"- Scale: {table.scale}; data: {table.data}; the paper's: {table.paper_data}."]
@@ -256,9 +256,9 @@ def _of_curve(curve: Curve, *, reference: str) -> list[str]:
 def draw_curves(filled: FilledCurves, kind: str) -> bytes:
     """Draw the panels side by side; `kind` is png or pdf.
 
-    The paper's points have a panel of their own: they are of other images, and in miniature of
-    another distance, so that one axis for both would mislead. A line that was not measured stands
-    in the legend with "not measured", so that it is missed.
+    The paper's points have a panel of their own: they were measured on other images, and use
+    another distance than miniature, so a shared axis would mislead. A line that was not measured
+    is listed in the legend as "not measured".
     """
     table = filled.table
     places = []
@@ -342,4 +342,4 @@ def _draw_printed(axes: "Axes", curve: Curve, *, colour: str) -> None:
         axes.annotate(f"  {value:g}", (at, value), fontsize=8, color=colour)
     span = [*line.values, *x]
     axes.set_xlim(min(span) - 0.05 * max(span), 1.05 * max(span))
-    axes.set_ylim(0, (1.7 if line.right else 1.2) * max(y))  # so that two axes' points part
+    axes.set_ylim(0, (1.7 if line.right else 1.2) * max(y))  # separates the points of the two axes

@@ -1,4 +1,4 @@
-"""Which records stand in a place: clauses on their fields."""
+"""Select records by clauses on their fields."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any
 from idinvert.results.record import OF_SETS, Record, to_dict
 
 Where = Mapping[str, Any]
-"""Dotted path to what must stand there: a value, or a list of which any will do; None: not set; or
-a `Default` or `Within`."""
+"""Dotted path to the required value: a value, a list of accepted values, None (not set), a
+`Default` or a `Within`."""
 
 
 @dataclass(frozen=True)
 class Default:
-    """What stands at a path where nobody chose otherwise.
+    """A clause that requires the default value, or no value.
 
-    A record that does not know the path is from before it was a choice, or of a method that has no
-    such choice, and meets it; any other value does not.
+    A record without the path also satisfies it: the record is older than the setting, or its
+    method has no such setting. Any other value fails.
 
     Attributes:
-        value: a number, a word, a list, None.
+        value: a number, text, a list or None.
     """
 
     value: Any
@@ -27,32 +27,31 @@ class Default:
 
 @dataclass(frozen=True)
 class Within:
-    """At a path stands a mapping whose leaves are all among `paths`: nothing more was chosen.
+    """A clause on a mapping: all its leaves are in `paths`, so that nothing else was set.
 
     Attributes:
         paths: dotted paths in a record.
-        below: paths below which anything may stand.
+        below: paths below which every leaf is allowed.
     """
 
     paths: frozenset[str]
     below: tuple[str, ...] = ()
 
     def holds(self, path: str) -> bool:
-        """Whether a leaf may stand at a path."""
+        """Return whether a leaf is allowed at a path."""
         return path in self.paths or any(f"{path}.".startswith(f"{one}.") for one in self.below)
 
 
 _MISSING = object()
 OF_AN_EVALUATION = ("task", "n", "data.split", "choices.inversion", "choices.task")
-"""Clauses that an evaluation meets or not, whatever the run."""
+"""Paths that the evaluation determines, not the run."""
 
 
 def lookup(plain: Mapping[str, Any], path: str, *, missing: Any = None) -> Any:
-    """The value at a dotted path, `missing` if there is none.
+    """Return the value at a dotted path, `missing` if there is none.
 
-    A key may itself contain dots: `choices.inversion.steps` finds `{"choices": {"inversion.steps":
-    100}}` as well as
-    `{"choices": {"inversion": {"steps": 100}}}`.
+    A key may itself contain dots: `choices.inversion.steps` finds both
+    `{"choices": {"inversion.steps": 100}}` and `{"choices": {"inversion": {"steps": 100}}}`.
     """
     if path in plain:
         return plain[path]
@@ -67,7 +66,7 @@ def lookup(plain: Mapping[str, Any], path: str, *, missing: Any = None) -> Any:
 
 
 def leaves(node: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Dotted path to value of all that stands in nested mappings below `path`."""
+    """Map the dotted path of each leaf of nested mappings to its value; `path` is the prefix."""
     found: dict[str, Any] = {}
     for key, value in node.items():
         here = f"{path}.{key}"
@@ -76,7 +75,7 @@ def leaves(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def failures(record: Record, where: Where) -> list[str]:
-    """The clauses that a record does not meet, in words; empty if it matches."""
+    """Return the clauses that a record does not satisfy, as text; empty if it matches."""
     return list(_unmet(record, where))
 
 
@@ -100,29 +99,29 @@ def _unmet(record: Record, where: Where) -> Iterator[str]:
 
 
 def matching(records: Iterable[Record], where: Where) -> list[Record]:
-    """Records that meet every clause, the one to show first.
+    """Return the records that satisfy all clauses, best first.
 
-    That is the one with the most nimg; of these the one with the most images measured, lest a quick
-    trial replace a value; of these the newest.
+    The best has the most nimg, then the most measured images (so that a quick trial does not
+    replace a value), then the newest date.
     """
     found = [record for record in records if next(_unmet(record, where), None) is None]
-    found.reverse()  # of equal age, the one that was written last
+    found.reverse()  # the sort is stable: of equal records, the one written last comes first
     return sorted(found, key=lambda r: (r.nimg, r.n, r.created), reverse=True)
 
 
 def preferred(records: Iterable[Record], metric: str, reference: str) -> list[Record]:
-    """Of `matching` records those that have a metric, the one to show first.
+    """Return those `matching` records that have a metric, best first.
 
-    Of a distance between sets, records with this reference come before all others.
+    For a distance between sets, records with this reference come first.
     """
     found = [record for record in records if metric in record.metrics]
     return sorted(found, key=lambda record: bool(other_reference(record, metric, reference)))
 
 
 def replicates(records: Sequence[Record]) -> list[Record]:
-    """Of `preferred` records the first and its likes of other seeds, in the order of seeds.
+    """Return the first of the `preferred` records and its replicates, one per seed, sorted by seed.
 
-    Alike are those that saw as many images in training and measured the same real images.
+    Replicates have the same nimg and n, measured the same real images, and used the same reference.
     """
 
     def facts(record: Record) -> tuple:
@@ -136,20 +135,20 @@ def replicates(records: Sequence[Record]) -> list[Record]:
 
 
 def other_reference(record: Record, metric: str, reference: str) -> str:
-    """The record's reference where its value is a distance to another than the one asked for."""
+    """Return the record's reference if `metric` is a set distance and it differs, else ""."""
     same = not record.reference or record.reference == reference or not OF_SETS.match(metric)
     return "" if same else record.reference
 
 
 def of_an_evaluation(path: str) -> bool:
-    """Whether an evaluation decides what stands at a path."""
+    """Return whether the evaluation, and not the run, determines the value at a path."""
     return any(path == one or path.startswith(f"{one}.") for one in OF_AN_EVALUATION)
 
 
 def of_the_run(where: Where) -> dict[str, Any]:
-    """The clauses that a run meets or not, however it is evaluated.
+    """Return the clauses that depend only on the run, not on its evaluation.
 
-    What else was chosen is no matter: a method without an encoder takes any run of its generator.
+    `Within` clauses are dropped: a method without an encoder accepts any run of its generator.
     """
     return {
         path: value
@@ -159,7 +158,7 @@ def of_the_run(where: Where) -> dict[str, Any]:
 
 
 def nearest(records: Iterable[Record], where: Where) -> tuple[Record, list[str]] | None:
-    """The record that fails the fewest clauses, with these; None if there is no record."""
+    """Return the record that fails the fewest clauses, and these; None if there are no records."""
     ranked = [(len(failed := failures(record, where)), record, failed) for record in records]
     if not ranked:
         return None
@@ -179,7 +178,7 @@ def _same(found: Any, wanted: Any) -> bool:
 
 
 def _name(value: Any) -> Any:
-    """A choice with settings, such as `{"name": "in_domain", "steps": 100}`, goes by its name."""
+    """Return the name of a choice with settings, such as `{"name": "in_domain", "steps": 100}`."""
     return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 

@@ -1,4 +1,4 @@
-"""Descriptions of tables and of plots of curves (conf/table/*.yaml), fitted to one scale."""
+"""Descriptions of tables and figures (conf/table/*.yaml) at one scale."""
 
 import functools
 import re
@@ -14,26 +14,26 @@ from idinvert.errors import ConfigError, as_typed
 from idinvert.results.select import Default, Within
 
 FREE = (
-    "choices.inversion.seed",  # replicates; a table shows which seeds there are
+    "choices.inversion.seed",  # replicates; a table lists the seeds
     "choices.task.seed",
-    "choices.task.directions",  # names from the user's file; rows that differ are cautioned about
+    "choices.task.directions",  # names from the user's file; a caution is shown if rows differ
     "choices.task.attributes",
 )
-"""Choices that may be any in a row."""
+"""Choices that may have any value in a row."""
 ANY = object()
-"""Expected at a path below which a row asks for nothing."""
+"""Expected value at a path below which any value is allowed."""
 Expected = Callable[[Sequence[str], Sequence[str]], Mapping[str, Any]]
-"""The choices, by dotted path, of the records of a training's and an evaluation's overrides."""
+"""From the overrides of a training and of an evaluation to their record's choices by path."""
 CHOSEN_BY = {"experiment": ("objective",), "generator.path": ("generator", "generator.multi_w")}
-"""Overrides that choose something of another name; all others choose what they are called."""
+"""Overrides that set choices of another name; every other override has the name of its choice."""
 NO_CHOICES = ("data", "run", "system", "trainer", "logger", "metric", "n", "nimg")
-"""Overrides that choose no choice of a record: images have a fingerprint of their own."""
+"""Overrides that are not in a record's `choices`; images are identified by their fingerprint."""
 PLACE = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """An axis: its label, whether it is logarithmic."""
+    """An axis: its label, and whether it is logarithmic."""
 
     label: str
     log: bool = False
@@ -45,12 +45,12 @@ class Column:
 
     Attributes:
         label: as the paper prints it.
-        metric: names in records, in order of preference; one of them is shown in all rows.
-        better: `up` or `down`; `native`: the nearest to 1, which samples of M(z) have.
+        metric: names in records, in order of preference; all rows show the same one.
+        better: `up`, `down`, or `native`: best nearest to 1, the value of samples of M(z).
         part: the heading that the paper prints above several columns, such as `Interpolation`.
         digits: decimals of the printed values.
-        task: that measures it, for columns of another task than the table's.
-        ours: whether the paper has no such column; it then has no printed values.
+        task: the task that measures it; empty: the table's.
+        ours: whether the column is not in the paper; it then has no printed values.
     """
 
     label: str
@@ -63,7 +63,7 @@ class Column:
 
     @property
     def name(self) -> str:
-        """Part and label; keys `Row.printed`."""
+        """Part and label; the key in `Row.printed`."""
         return f"{self.part} {self.label}{' (ours)' if self.ours else ''}".strip()
 
     @property
@@ -76,11 +76,11 @@ class Group:
     """A block of columns that are measured on one data set.
 
     Attributes:
-        label: as the paper prints it; keys `Row.printed`.
+        label: as the paper prints it; the key in `Row.printed`.
         data: name of the data set at the scale shown.
-        paper_data: what the paper measured on.
-        columns: names of the columns that it has; empty: all.
-        fill: what stands for `{places}` in overrides.
+        paper_data: the data set of the paper.
+        columns: names of its columns; empty: all.
+        fill: values of `{placeholders}` in overrides.
     """
 
     label: str
@@ -92,14 +92,14 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a row of a table and a line of a plot have in common: overrides that make its records.
+    """Base of a table's rows and a figure's lines: the overrides that make its records.
 
     Attributes:
         label: as the paper prints it.
         train: overrides of the run's training; None: no command is known.
         evaluate: overrides of the evaluation, besides `run=RUN task=TASK`; None: none is known.
-        where: further facts of its records, dotted path to value, such as `{run: ID}`.
-        fill: what stands for `{places}` in overrides.
+        where: further clauses on its records, dotted path to value, such as `{run: ID}`.
+        fill: values of `{placeholders}` in overrides.
         absent: scale to the reason why nothing can be measured at it.
     """
 
@@ -120,17 +120,17 @@ class Row(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Line(Method):
-    """A curve: either a series of one record (`x`, `y`), or a point a record (`over`, `metric`).
+    """A curve: a series of one record (`x`, `y`), or one point per record (`over`, `metric`).
 
     Attributes:
-        task: that measures it.
-        x, y: names in `Record.series`; may hold `{places}`.
-        over: key of the evaluation that is a point's x, such as `inversion.lambda_dom`.
+        task: the task that measures it.
+        x, y: names in `Record.series`; may contain `{placeholders}`.
+        over: key of the evaluation whose value is a point's x, such as `inversion.lambda_dom`.
         values: x of the points.
-        metric: names in records that are a point's y, in order of preference; all points of a line
-            show the same. Of a series: values that are said beside it.
-        times: what y is multiplied by.
-        right: whether it belongs to the right axis.
+        metric: names in records of a point's y, in order of preference; all points of a line show
+            the same one. For a series: metrics whose values are shown beside it.
+        times: factor of y.
+        right: whether it uses the right axis.
         printed: the paper's points, `[x, y]` each.
         source: where the paper prints them.
     """
@@ -149,14 +149,14 @@ class Line(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A coordinate system.
+    """One coordinate system of a figure.
 
     Attributes:
-        label: above it.
+        label: title above it.
         x, y: its axes.
-        right: a second axis for y, of lines that say `right`.
-        lines: of this panel; empty: the lines that all panels share.
-        fill: what stands for `{places}` in overrides and names of series.
+        right: second y axis, for lines with `right`.
+        lines: lines of this panel; empty: the lines that all panels share.
+        fill: values of `{placeholders}` in overrides and names of series.
     """
 
     label: str
@@ -169,20 +169,20 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Description(ABC):
-    """What a table and a plot of curves have in common; at one scale.
+    """Base of tables and figures, at one scale.
 
     Attributes:
-        name: of the file, for example `table1_methods`.
+        name: name of the file, for example `table1_methods`.
         title: its caption in the paper.
-        scale: the scale shown; no other scale's record comes in.
-        split: of the images that are measured.
-        train: overrides that end every training at this scale.
-        fill: what stands for `{places}`; groups, panels, rows and lines win.
+        scale: the scale shown; records of other scales are left out.
+        split: split of the measured images.
+        train: overrides appended to every training at this scale.
+        fill: values of `{placeholders}`; those of groups, panels, rows and lines take precedence.
         notes: sentences above the table.
-        expected: gives the choices of a place's overrides; a record that deviates from them in
-            anything does not stand there. None: only what the overrides name counts.
-        reference: of distances between sets; values to another one are marked.
-        classes: of the user's own that the command named; so do those that are printed.
+        expected: returns the choices of a place's overrides; a record with any other choice is
+            left out. None: only the choices that the overrides name are compared.
+        reference: reference of distances between sets; values with another one are marked.
+        classes: the user's own classes named on the command line; printed commands repeat them.
     """
 
     name: str
@@ -198,17 +198,17 @@ class Description(ABC):
 
     @abstractmethod
     def places(self) -> list["Place"]:
-        """All places that records can fill, in the order in which they are shown."""
+        """Return all places that records can fill, in the order in which they are shown."""
 
     def trainings(self) -> list[list[str]]:
-        """The overrides of each training that it stands on, each once."""
+        """Return the overrides of each training that it needs, each once."""
         found = [p.train for p in self.places() if p.method.train is not None and not p.absent]
         return [list(words) for words in dict.fromkeys(map(tuple, found))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Description):
-    """A table: methods, data sets, metrics; a group may have only some of the columns."""
+    """A table of methods, data sets and metrics; a group may have only some of the columns."""
 
     rows: Sequence[Row]
     groups: Sequence[Group]
@@ -216,11 +216,11 @@ class Table(Description):
     task: str = "reconstruction"
 
     def columns_of(self, group: Group) -> list[Column]:
-        """The columns that a group has."""
+        """Return the columns of a group."""
         return [c for c in self.columns if not group.columns or c.name in group.columns]
 
     def place(self, row: Row, group: Group, column: Column) -> "Place":
-        """The place of one cell."""
+        """Return the place of one cell."""
         task = column.task or self.task
         fill = {**self.fill, **group.fill, **row.fill}
         label = f"{row.label}, {group.label}"
@@ -237,14 +237,14 @@ class Table(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Curves(Description):
-    """A plot of curves, panels side by side, all on one data set."""
+    """A figure of curves with panels side by side, all on one data set."""
 
     data: str
     paper_data: str
     panels: Sequence[Panel]
 
     def place(self, line: Line, panel: Panel, value: float | None = None) -> "Place":
-        """The place of a line, or of its point at `value`."""
+        """Return the place of a line, or of its point at `value`."""
         fill = {**self.fill, **panel.fill, **line.fill}
         label = line.label if value is None else f"{line.label} at {value:g}"
         of_line: dict[str, Any] = {"method": line, "data": self.data, "task": line.task}
@@ -261,15 +261,15 @@ class Curves(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A cell of a table, or a line or a point of a plot: the evaluation that fills it.
+    """A cell of a table, or a line or point of a figure, and the evaluation that fills it.
 
     Attributes:
-        table: it stands in.
+        table: its table or figure.
         method: its row or line.
-        data, task: of the evaluation.
-        fill: what stands for `{places}`.
-        label: of the place, for people.
-        value: a point's x.
+        data, task: data set and task of the evaluation.
+        fill: values of `{placeholders}`.
+        label: a readable name of the place.
+        value: x of a point.
     """
 
     table: Description
@@ -282,7 +282,7 @@ class Place:
 
     @property
     def absent(self) -> str:
-        """Why nothing can be measured here at this scale; empty if something can."""
+        """Why nothing can be measured here at this scale; empty if it can be."""
         return self.method.absent.get(self.table.scale, "")
 
     @property
@@ -300,7 +300,7 @@ class Place:
         return [f"task={self.task}", *(self.filled(word) for word in words)]
 
     def commands(self, run: str | None = None) -> tuple[str, ...]:
-        """What to type: the evaluation of a run, after its training where none is given."""
+        """Return the commands that fill the place: training unless `run` is given, evaluation."""
         typed, classes = [], self.table.classes
         named = [f"classes=[{','.join(classes)}]"] if classes else []
         if run is None and self.method.train is not None:
@@ -311,10 +311,10 @@ class Place:
         return tuple(typed)
 
     def filled(self, template: str) -> str:
-        """An override or the name of a series with its `{places}` filled in.
+        """Fill the `{placeholders}` of an override or of the name of a series.
 
         Raises:
-            ConfigError: a place that nothing fills.
+            ConfigError: a placeholder has no value.
         """
         words = {"data": self.data, "scale": self.table.scale, "task": self.task, **self.fill}
         for name in PLACE.findall(template):
@@ -329,8 +329,8 @@ class Place:
     def where(self) -> dict[str, Any]:
         """The clauses on its records; see `idinvert.results.select.Where`.
 
-        What the overrides name must stand in a record. Of all other choices a record must have what
-        the overrides leave them at, unless it is from before they were choices.
+        A record must have the choices that the overrides name. Every other choice must have its
+        default with these overrides, unless the record is older than that choice.
         """
         where = {"task": self.task, "data.split": self.table.split, "data.name": self.data}
         expected = self._expected()
@@ -367,7 +367,7 @@ def _word(value: Any) -> str:
 
 
 def _named(overrides: Sequence[str]) -> dict[str, Any]:
-    """The choices that overrides name: path in records to the value that was typed, or `ANY`."""
+    """Return the choices that overrides name: path in records to the typed value, or `ANY`."""
     named: dict[str, Any] = {}
     for override in overrides:
         key, _, value = override.partition("=")

@@ -1,4 +1,4 @@
-"""A filled table as Markdown, measured and printed values side by side, and the text below it."""
+"""Write a filled table as Markdown, with measured and printed values side by side and notes."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ STEPS = ("choices.inversion.steps", "choices.inversion_steps", "choices.steps")
 
 
 def to_markdown(filled: FilledTable) -> str:
-    """The whole table, one section a group; ends in a newline."""
+    """Return the whole table with one section per group; ends in a newline."""
     table = filled.table
     empty: dict[tuple, list[TableCell]] = {}  # one entry for cells of a row with the same reason
     for cell in filled.cells:
@@ -78,14 +78,14 @@ def values(
     text: Callable[[str], str] = str,
     missing: Callable[[TableCell], str] | None = None,
 ) -> list[list[str]]:
-    """A line a row: its label, then measured and printed value of each column.
+    """Return one line per row: its label, then the measured and printed value of each column.
 
     Args:
         filled: the table.
-        group: of its columns.
-        bold: writes the best value of a column.
-        text: writes any other text.
-        missing: names the note that says why a cell has no value.
+        group: the group of columns.
+        bold: formats the best value of a column.
+        text: formats any other text.
+        missing: returns the label of the note that says why a cell has no value.
     """
     lines = []
     for row in filled.table.rows:
@@ -109,7 +109,7 @@ def values(
 
 
 def value_text(value: float, digits: int) -> str:
-    """A value with the paper's decimals, or with three significant digits where they show less."""
+    """Format a value with the paper's decimals, or three significant digits if these show fewer."""
     text = f"{value:.{digits}f}"
     if value != 0 and abs(value) < 10 ** (2 - digits):
         text = f"{value:#.3g}"
@@ -117,7 +117,7 @@ def value_text(value: float, digits: int) -> str:
 
 
 def measured_text(cell: TableCell) -> str:
-    """A measured value, its deviation over seeds or half of its 95 % interval, and its marks."""
+    """Format a measured value, its deviation over seeds or half 95 % interval, and its marks."""
     assert cell.value is not None
     text, spread = value_text(cell.value, cell.column.digits), cell.deviation
     if cell.interval is not None:
@@ -130,24 +130,24 @@ def measured_text(cell: TableCell) -> str:
 
 
 def printed_text(value: float, digits: int) -> str:
-    """A value of the paper as it prints it: with its decimals, or with more where it has more."""
+    """Format a value of the paper with the column's decimals, or with more if it has more."""
     text = f"{value:.{digits}f}"
     return text if float(text) == value else f"{value:.10f}".rstrip("0")
 
 
 def measured_header(column: Column, metric: str | None) -> str:
-    """The metric's name in records unless the paper's label says the same, for example `FID`."""
+    """Return the metric's name in records, or the paper's label if it is the same, as for `FID`."""
     name = column.label if metric in (None, column.label.lower()) else metric
     return f"{column.part} {name} {column.arrow}{', ours' if column.ours else ''}".strip()
 
 
 def paper_header(column: Column, group: Group) -> str:
-    """Says whose values these are, of which data and which metric."""
+    """Return the header of the paper's values: their data and metric."""
     return f"paper ({group.paper_data}, {column.name}) {column.arrow}"
 
 
 def best(cells: Sequence[TableCell]) -> tuple[float | None, float | None]:
-    """The best measured and the best printed value of a column; None with fewer than two."""
+    """Return the best measured and best printed value of a column; None with fewer than two."""
     better = cells[0].column.better
 
     def pick(of: list[float]) -> float:
@@ -162,18 +162,18 @@ def best(cells: Sequence[TableCell]) -> tuple[float | None, float | None]:
 
 
 def is_best(cell: TableCell, cells: Sequence[TableCell]) -> bool:
-    """Whether a measured value is the best of its column."""
+    """Return whether a measured value is the best of its column."""
     return any(cell is one for one in comparable(cells)) and cell.value == best(cells)[0]
 
 
 def comparable(cells: Sequence[TableCell]) -> list[TableCell]:
-    """Of a column's cells those with one reference: the table's, or the other where none has it."""
+    """Return a column's cells with the table's reference, or all measured cells if none has it."""
     there = [cell for cell in cells if cell.value is not None]
     return [cell for cell in there if not cell.reference] or there
 
 
 def explained(filled: FilledTable) -> list[str]:
-    """What the columns are that the paper does not have, and what the means are."""
+    """Return the notes that explain our own columns and means over seeds."""
     ours = [column for column in filled.table.columns if column.ours]
     of_codes = any(column.better == "native" for column in ours)
     means = any(cell.deviation is not None for cell in filled.cells)
@@ -181,10 +181,10 @@ def explained(filled: FilledTable) -> list[str]:
 
 
 def _orders(filled: FilledTable, group: Group) -> list[str]:
-    """Of each column's pairs of rows with both values: how many are in the paper's order."""
+    """Count, per column, the pairs of rows with both values that are in the paper's order."""
     orders = []
     for column in filled.table.columns_of(group):
-        both: dict[float, float] = {}  # printed to measured; rows that share a printed row are one
+        both: dict[float, float] = {}  # printed to measured; rows with equal printed value are one
         cells = filled.column(column, group)
         for cell in comparable(cells):
             if cell.value is not None and cell.printed is not None:
@@ -197,7 +197,7 @@ def _orders(filled: FilledTable, group: Group) -> list[str]:
 
 
 def _provenance(filled: FilledTable, group: Group) -> list[str]:
-    """Which run each row's values are of, as a Markdown table."""
+    """Return a Markdown table with the run behind each row's values."""
     header = ["Method", "run", "nimg", "steps", "seed", "n", "matched", "measured", "device"]
     body = []
     tasks = {record.task for record in records_in(filled, group)}
@@ -213,7 +213,7 @@ def _provenance(filled: FilledTable, group: Group) -> list[str]:
 
 
 def steps(record: Record) -> str:
-    """Optimisation steps of the inversion, "–" where there are none."""
+    """Return the optimisation steps of the inversion, "–" if there are none."""
     plain = {"choices": record.choices}
     found = next((value for path in STEPS if (value := lookup(plain, path)) is not None), None)
     return "–" if found is None else f"{found:,}" if isinstance(found, int) else str(found)
@@ -222,7 +222,7 @@ def steps(record: Record) -> str:
 def sources(
     filled: FilledTable, row: Row, group: Group
 ) -> list[tuple[Sequence[Record], list[TableCell]]]:
-    """The records behind a row, those of several seeds together, each with its cells."""
+    """Return the records behind a row, grouped over seeds, each group with its cells."""
     found: dict[tuple, tuple[Sequence[Record], list[TableCell]]] = {}
     for cell in filled.row(row, group):
         if cell.value is not None:
@@ -232,7 +232,7 @@ def sources(
 
 
 def data_line(records: Sequence[Record], group: Group) -> str:
-    """Which images the measured values of a group are of."""
+    """Describe the images on which a group's values were measured."""
     if not records:
         return f"{group.data}: nothing measured yet"
     parts = [
@@ -245,8 +245,8 @@ def data_line(records: Sequence[Record], group: Group) -> str:
 
 
 def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
-    """Each metric shown in a group: how it was measured, and its floor where one was measured."""
-    lines: dict[str, None] = {}  # a metric of several tasks is measured in one way, said once
+    """Describe how each metric of a group was measured, with its floor if one was measured."""
+    lines: dict[str, None] = {}  # several tasks may measure a metric in the same way: one line
     for column in filled.table.columns_of(group):
         cells = [cell for cell in filled.column(column, group) if cell.value is not None]
         if not cells:
@@ -269,14 +269,14 @@ def protocol_lines(filled: FilledTable, group: Group) -> list[str]:
 
 
 def _of_floor(record: Record, floor: str) -> str:
-    """Two disjoint sets of real images, or, in the previous protocol, one with itself."""
+    """Describe a floor: two disjoint real sets, or, in the previous protocol, one with itself."""
     if "disjoint" in record.protocol.get(floor, "disjoint"):
         return "(two disjoint sets of real images)"
     return "(the real images with themselves, previous protocol)"
 
 
 def marks(filled: FilledTable, group: Group) -> list[str]:
-    """What the marked values of a group are, a line a reference."""
+    """Explain the marked values of a group, one line per reference."""
     asides = {c.reference for c in filled.cells if c.group is group and c.value is not None}
     return [
         f"{MARK}: distances {REFERENCES.get(one, one)}; not comparable with unmarked numbers"
@@ -285,7 +285,7 @@ def marks(filled: FilledTable, group: Group) -> list[str]:
 
 
 def cautions(filled: FilledTable, group: Group) -> list[str]:
-    """What rows of a group do not share though a fair comparison needs it."""
+    """Return how the rows of a group differ in what a fair comparison must keep equal."""
     found = []
     records = records_in(filled, group)
     shared: dict[str, set] = {
@@ -316,7 +316,7 @@ def cautions(filled: FilledTable, group: Group) -> list[str]:
 
 
 def records_in(filled: FilledTable, group: Group) -> list[Record]:
-    """The record of each measured cell of a group."""
+    """Return the record of each measured cell of a group."""
     cells = [c for c in filled.cells if c.group is group and c.value is not None]
     return [cell.record for cell in cells if cell.record]
 
@@ -326,7 +326,7 @@ def _several(values: Iterable[object]) -> str:
 
 
 def _letters(index: int) -> str:
-    """a, b, … z, aa, ab, …"""
+    """Return the label of an index: a, b, … z, aa, ab, …"""
     text = ""
     index += 1
     while index:
