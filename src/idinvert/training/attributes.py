@@ -1,4 +1,4 @@
-"""Training of the attribute network that reads labels, and serves as F in miniature."""
+"""Training of the attribute network that reads labels and serves as F in miniature."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ from idinvert.training.schedules import Schedule
 
 
 class AttributeTraining(Objective):
-    """Supervised training on exact labels: cross-entropy for binary, squared error for the rest.
+    """Supervised training on exact labels: cross-entropy for binary ones, squared error otherwise.
 
-    A label that is NaN is not learned from: images of several domains have labels of their own.
-    Images are never mirrored: pose and light have a left and a right.
+    Labels that are NaN are ignored, because image domains have different labels. Images are never
+    mirrored, because pose and light direction distinguish left from right.
 
     Args:
         network: The network; its ``kinds`` say which outputs are logits.
         lr: Adam's learning rate.
         schedule: Factor on the learning rate by images seen.
         noise: Standard deviation of the Gaussian noise added to training images (in the
-            ``[-1, 1]`` range), so that features do not hang on the renderer's exact pixels.
+            ``[-1, 1]`` range), so that features do not depend on the renderer's exact pixels.
         seed: Seed of that noise.
         accumulate: Micro-batches of one step, for less memory.
     """
@@ -45,21 +45,21 @@ class AttributeTraining(Objective):
         self.binary: Tensor
         self.values: Tensor
         binary = torch.tensor([kind == "binary" for kind in network.kinds])
-        # Places, not a mask: a GPU need not be asked how many there are.
+        # Indices instead of a mask: masked indexing would make a GPU synchronise.
         self.register_buffer("binary", binary.nonzero().flatten(), persistent=False)
         self.register_buffer("values", (~binary).nonzero().flatten(), persistent=False)
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
+        """Networks that a finished run saves in its ``weights`` folder, by name."""
         return {"attributes": self.network}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam with torch's defaults."""
+        """Returns Adam with torch's default betas."""
         return [adam(self.network, lr=self.lr, betas=self.betas)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step; returns the detached losses."""
+        """Runs one step and returns the detached losses."""
         (optimizer,) = self.scheduled_optimizers()
         images = self.with_noise(self.training_images(batch), self.noise)
         labels = batch["attributes"]
@@ -79,7 +79,7 @@ class AttributeTraining(Objective):
         return loss, {"loss/binary": on_binary, "loss/value": on_value, "loss/total": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Accuracy of the binary labels and squared error of the others, named by attribute."""
+        """Logs the accuracy of each binary label and the squared error of each other label."""
         predicted = self.network.predict(to_float(batch["image"]).to(self.dtype))
         labels = batch["attributes"]
         known = ~labels.isnan()
@@ -95,7 +95,7 @@ class AttributeTraining(Objective):
 
 
 def mean_of_known(loss: Callable[..., Tensor], outputs: Tensor, labels: Tensor) -> Tensor:
-    """A loss's mean over labels ``[N, A]`` that are not NaN; no data decides what is computed."""
+    """Returns the mean loss over labels ``[N, A]`` that are not NaN, without branching on data."""
     known = ~labels.isnan()
     each = loss(outputs, labels.nan_to_num(), reduction="none")
     return (each * known).sum() / known.sum()

@@ -1,4 +1,4 @@
-"""Adaptive discriminator augmentation: D sees augmented images only, as many as it must."""
+"""Adaptive discriminator augmentation: D sees augmented images only, as often as needed."""
 
 import math
 from typing import Annotated, Any
@@ -14,25 +14,25 @@ from idinvert.training.augment_sampling import Augmenter
 
 
 class AdaptiveAugment(nn.Module):
-    """Augments what D sees, reals and fakes alike, with a probability that follows D's overfitting.
+    """Augments all images that D sees, with a probability that follows D's overfitting.
 
-    D that tells training images from fakes by heart calls nearly all of them real. Where the mean
-    sign of D(x) over training images is above the target, the probability p of each operation
-    rises, where below it falls. As long as p is below one, G learns the images as they are.
+    Both real and generated images are augmented. A discriminator that has memorised the training
+    images classifies nearly all of them as real. The probability p of each operation rises when
+    the mean sign of D(x) over training images is above the target, and falls when it is below. As
+    long as p is below one, G learns the distribution of unaugmented images.
 
     Args:
-        resolution: Pixels of a side.
-        p: Probability of each operation when training starts, in [0, 1]; with ``target=None`` it
-            stays.
-        target: The mean sign of D(x) that p aims at, in [-1, 1]; None for a fixed p.
-        ramp_nimg: Images in which p would rise from 0 to 1, going up all the time.
-        every: Steps between two changes of p.
-        pipe: Which operations take part: b (mirroring, quarter turns, translation by whole
+        resolution: Side length in pixels.
+        p: Initial probability of each operation, in [0, 1]; constant with ``target=None``.
+        target: Target for the mean sign of D(x), in [-1, 1]; None for a fixed p.
+        ramp_nimg: Number of images in which p would rise from 0 to 1 without a pause.
+        every: Steps between two updates of p.
+        pipe: Groups of operations to apply: b (mirroring, quarter turns, translation by whole
             pixels), g (scaling, rotation, stretching, translation), c (brightness, contrast, luma
             flip, hue, saturation).
 
     Raises:
-        ConfigError: A number is out of its range, or ``pipe`` has another letter.
+        ConfigError: A number is out of range, or ``pipe`` contains another letter.
 
     Source:
         Karras et al. 2020, Training Generative Adversarial Networks with Limited Data
@@ -63,23 +63,23 @@ class AdaptiveAugment(nn.Module):
         self.p, self.target = float(p), target
         self.ramp_nimg, self.every, self.pipe = ramp_nimg, every, pipe
         self.augmenter = Augmenter(resolution=resolution)
-        self._signs: list[Tensor | float] = []  # of the steps since p last changed
+        self._signs: list[Tensor | float] = []  # one per step since the last update of p
 
     def get_extra_state(self) -> dict[str, Any]:
-        """p and the signs since it last changed, for ``state_dict``."""
+        """Returns p and the signs since its last update, for ``state_dict``."""
         return {"p": self.p, "signs": [float(sign) for sign in self._signs]}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes both back from ``load_state_dict``."""
+        """Restores both from ``load_state_dict``."""
         self.p = float(state["p"])
         self._signs = [float(sign) for sign in state["signs"]]
 
     def draw(self, count: int, *, rng: torch.Generator) -> Augmentations:
-        """Draws how ``count`` images are augmented.
+        """Draws the augmentations of ``count`` images.
 
         Args:
             count: Number of images.
-            rng: Where the numbers come from, on the CPU.
+            rng: Random generator on the CPU.
         """
         draws = Draws(count, rng)
         plane, resampled = draw_plane(
@@ -89,21 +89,21 @@ class AdaptiveAugment(nn.Module):
         return Augmentations(plane=plane, resampled=resampled, colours=colours)
 
     def forward(self, images: Tensor, augmentations: Augmentations) -> Tensor:
-        """Augments images ``[N, 3, R, R]`` in [-1, 1]; at p = 0 gives them back as they are."""
+        """Augments images ``[N, 3, R, R]`` in [-1, 1]; returns them unchanged at p = 0."""
         return images if self.p == 0 else self.augmenter(images, augmentations)
 
     def follow(self, sign: Tensor, *, step_images: int) -> None:
-        """Takes note of one step, and every so many steps changes p.
+        """Records one step and updates p every ``every`` steps.
 
         Args:
-            sign: Mean sign of D(x) over the step's training images, augmented, of all ranks.
-            step_images: Images of a step, over all ranks.
+            sign: Mean sign of D(x) over the augmented training images of the step, over all ranks.
+            step_images: Number of images in a step, over all ranks.
 
         Source:
-            r_t of Karras et al. 2020, Eq. (1), and its rule in Sec. 3.1.
+            r_t of Karras et al. 2020, Eq. (1), with the rule of Sec. 3.1.
 
         Differs from the paper:
-            p does not rise above one.
+            p is capped at one.
         """
         if self.target is None:
             return

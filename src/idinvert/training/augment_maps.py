@@ -1,4 +1,4 @@
-"""What adaptive augmentation draws for each image: a map of the plane and a map of colours."""
+"""Random augmentation of each image: an affine map of the plane and one of colours."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentations:
-    """How each of N images is augmented; float64 on the CPU, whatever the images are on.
+    """Augmentations of N images; float64 on the CPU, whatever the device of the images.
 
     Args:
-        plane: From a place in the result to the one in the image that it shows, ``[N, 3, 3]``;
+        plane: Maps a position in the result to its source position in the image, ``[N, 3, 3]``;
             homogeneous (x, y, 1), in pixels from the image's centre, y down.
-        resampled: Whether that place lies between pixels, bool ``[N]``.
-        colours: From (r, g, b, 1) in [-1, 1] to the result's colours, ``[N, 3, 4]``.
+        resampled: Whether the source positions lie between pixels, bool ``[N]``.
+        colours: Maps (r, g, b, 1) in [-1, 1] to the colours of the result, ``[N, 3, 4]``.
     """
 
     plane: Tensor
@@ -26,7 +26,7 @@ class Augmentations:
         return len(self.plane)
 
     def split(self, size: int) -> list["Augmentations"]:
-        """The augmentations of micro-batches of ``size`` images, in their order."""
+        """Splits into micro-batches of ``size`` images, in order."""
         parts = (self.plane.split(size), self.resampled.split(size), self.colours.split(size))
         return [
             Augmentations(plane=plane, resampled=resampled, colours=colours)
@@ -35,48 +35,48 @@ class Augmentations:
 
 
 class Draws:
-    """Random numbers for ``count`` images, each with its own coin.
+    """Random numbers for ``count`` images, drawn independently for each image.
 
-    An image's numbers are there whether or not its coin falls for them, so that what one
-    operation draws does not depend on p.
+    The parameters of an operation are drawn even when its coin decides against it, so that the
+    draws of the other operations do not depend on p.
     """
 
     def __init__(self, count: int, rng: torch.Generator) -> None:
         self.count, self.rng = count, rng
 
     def coin(self, p: float) -> Tensor:
-        """True with probability p, bool ``[N]``."""
+        """Returns True with probability p, bool ``[N]``."""
         return self.uniform(0, 1) < p
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """U(low, high), ``[N]``."""
+        """Draws from U(low, high), ``[N]``."""
         drawn = torch.rand(self.count, generator=self.rng, dtype=torch.float64)
         return low + (high - low) * drawn
 
     def normal(self, std: float) -> Tensor:
-        """N(0, std²), ``[N]``."""
+        """Draws from N(0, std²), ``[N]``."""
         return std * torch.randn(self.count, generator=self.rng, dtype=torch.float64)
 
     def integer(self, below: int) -> Tensor:
-        """0 to ``below`` - 1, each as likely, ``[N]``."""
+        """Draws integers from 0 to ``below`` - 1 uniformly, ``[N]``."""
         return torch.randint(below, (self.count,), generator=self.rng).double()
 
 
 def draw_plane(draws: Draws, *, p: float, resolution: int, pipe: str) -> tuple[Tensor, Tensor]:
     """Draws one affine map of the plane for each image.
 
-    Operations, in their order: (b) mirroring, quarter turns, translation by whole pixels; (g)
-    scaling, rotation, scaling of one side against the other, rotation again, translation. Each is
-    applied with probability p, the rotations together.
+    Operations, in order: (b) mirroring, quarter turns, translation by whole pixels; (g) scaling,
+    rotation, anisotropic scaling, second rotation, translation. Each is applied with probability
+    p; at least one of the two rotations is applied with probability p.
 
     Args:
-        draws: Where the numbers come from.
+        draws: Source of random numbers.
         p: Probability of each operation.
-        resolution: Pixels of a side; translations are shares of it.
-        pipe: The letters of the groups that take part.
+        resolution: Side length in pixels; translations are fractions of it.
+        pipe: The letters of the groups to apply.
 
     Returns:
-        ``plane`` and ``resampled`` of `Augmentations`.
+        ``plane`` and ``resampled`` as in `Augmentations`.
 
     Source:
         Karras et al. 2020 (arXiv 2006.06676), Appendix B.
@@ -91,7 +91,7 @@ def draw_plane(draws: Draws, *, p: float, resolution: int, pipe: str) -> tuple[T
         pixels = [_if(moved, (share * resolution).round(), 0) for share in (x, y)]
         plane = translation(*pixels) @ plane
     if "g" in pipe:
-        # Two rotations, each so likely that one of them takes place with probability p.
+        # Probability of each rotation such that at least one is applied with probability p.
         p_rotation = 1 - math.sqrt(1 - p)
         coins = [draws.coin(share) for share in (p, p_rotation, p, p_rotation, p)]
         sizes = _if(coins[0], 2 ** draws.normal(0.2), 1)
@@ -109,15 +109,15 @@ def draw_plane(draws: Draws, *, p: float, resolution: int, pipe: str) -> tuple[T
 def draw_colours(draws: Draws, *, p: float, pipe: str) -> Tensor:
     """Draws one affine map of colours for each image.
 
-    Operations (c), in their order: brightness, contrast, luma flip, hue, saturation.
+    Operations (c), in order: brightness, contrast, luma flip, hue, saturation.
 
     Args:
-        draws: Where the numbers come from.
+        draws: Source of random numbers.
         p: Probability of each operation.
-        pipe: The letters of the groups that take part.
+        pipe: The letters of the groups to apply.
 
     Returns:
-        ``colours`` of `Augmentations`.
+        ``colours`` as in `Augmentations`.
 
     Source:
         Karras et al. 2020 (arXiv 2006.06676), Appendix B.
@@ -135,12 +135,12 @@ def draw_colours(draws: Draws, *, p: float, pipe: str) -> Tensor:
 
 
 def scaling(x: Tensor, y: Tensor) -> Tensor:
-    """Stretches by x and y, each ``[N]``, to ``[N, 3, 3]``."""
+    """Returns matrices that scale by x and y, each ``[N]``; ``[N, 3, 3]``."""
     return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], dim=1))
 
 
 def rotation(angles: Tensor) -> Tensor:
-    """Turns the x axis towards the y axis by ``[N]`` radians, to ``[N, 3, 3]``."""
+    """Returns rotations of the x axis towards the y axis by ``[N]`` radians; ``[N, 3, 3]``."""
     return _turned(angles.cos(), angles.sin())
 
 
@@ -150,19 +150,19 @@ def quarter_turn(counts: Tensor) -> Tensor:
 
 
 def translation(x: Tensor, y: Tensor) -> Tensor:
-    """Moves by x and y pixels, each ``[N]``, to ``[N, 3, 3]``."""
+    """Returns matrices that move by x and y pixels, each ``[N]``; ``[N, 3, 3]``."""
     moved = torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
     moved[:, 0, 2], moved[:, 1, 2] = x, y
     return moved
 
 
 def luma_flip(flipped: Tensor) -> Tensor:
-    """Light for dark and hue kept, where ``[N]`` is 1 and not 0, to ``[N, 3, 3]``."""
+    """Returns matrices that invert luma and keep hue where ``[N]`` is 1, not 0; ``[N, 3, 3]``."""
     return torch.eye(3, dtype=torch.float64) - 2 * flipped[:, None, None] * _onto_grey()
 
 
 def hue(angles: Tensor) -> Tensor:
-    """Turns colours around the grey axis by ``[N]`` radians, to ``[N, 3, 3]``."""
+    """Returns rotations of colours around the grey axis by ``[N]`` radians; ``[N, 3, 3]``."""
     cos, sin = angles.cos()[:, None, None], angles.sin()[:, None, None]
     v = 1 / math.sqrt(3)
     crossed = torch.tensor([[0, -v, v], [v, 0, -v], [-v, v, 0]], dtype=torch.float64)
@@ -171,13 +171,13 @@ def hue(angles: Tensor) -> Tensor:
 
 
 def saturation(factors: Tensor) -> Tensor:
-    """Scales the distance from the grey axis by ``[N]``, to ``[N, 3, 3]``."""
+    """Returns matrices that scale the distance from the grey axis by ``[N]``; ``[N, 3, 3]``."""
     onto = _onto_grey()
     return onto + factors[:, None, None] * (torch.eye(3, dtype=torch.float64) - onto)
 
 
 def _onto_grey() -> Tensor:
-    """The projection of colours on the grey axis, luma's direction."""
+    """Returns the projection of colours onto the grey axis, the direction of luma."""
     return torch.full((3, 3), 1 / 3, dtype=torch.float64)
 
 

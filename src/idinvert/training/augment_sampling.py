@@ -1,4 +1,4 @@
-"""Carries out augmentations: images moved and resampled without aliasing, their colours changed."""
+"""Applies augmentations: moves and resamples images without aliasing, and changes their colours."""
 
 import math
 from typing import Any
@@ -23,32 +23,32 @@ SYM6 = (
     0.0017677118642428036,
     -0.007800708325034148,
 )
-"""The low-pass filter of the wavelet sym6: orthonormal to its own shifts by two."""
+"""Low-pass filter of the wavelet sym6; orthonormal to its own shifts by two."""
 CENTRE = sum(k * tap for k, tap in enumerate(SYM6)) / math.sqrt(2)
-"""Where that filter has its centre of mass, in taps."""
+"""Centre of mass of that filter, in taps."""
 
 
 class Augmenter(nn.Module):
     """Applies augmentations to images; linear in the images and differentiable any number of times.
 
-    An image whose pixels fall on pixels is moved exactly. Any other is upsampled twice, read
-    bilinearly at the places that the pixels of twice the result show, and downsampled, both with
-    sym6. Beyond its edge lies its mirror image, and so on without end.
+    An image whose pixels map onto pixels is moved exactly. Any other image is upsampled by two,
+    sampled bilinearly at the source positions of a result twice as large, and downsampled. Both
+    filters are sym6. The image is extended beyond its edges by repeated mirroring.
 
-    Both filters are one matrix a side, with the mirror images and the phases in it: the product
-    of the two is the identity, as the filter is orthonormal.
+    Each filter is one matrix per side, which includes the mirroring and the phases. The product
+    of the two matrices is the identity, because the filter is orthonormal.
 
     Args:
-        resolution: Pixels of a side.
+        resolution: Side length in pixels.
 
     Source:
         Karras et al. 2020 (arXiv 2006.06676), Appendix B.
 
     Differs from the paper:
-        The plane is mirrored without end, where the paper pads by at most one image. Places are
-        measured from the filter's centre of mass, not from the middle of its taps, from which it is
-        a fifth of a pixel away: a turned image would be shifted by up to twice that. Images that
-        were only mirrored, turned by right angles or moved by whole pixels are not filtered.
+        The plane is mirrored without end, where the paper pads by at most one image. Positions are
+        measured from the filter's centre of mass, which is a fifth of a pixel away from the middle
+        of its taps; otherwise a rotated image would be shifted by up to twice that. Images that are
+        only mirrored, rotated by right angles or moved by whole pixels are not filtered.
     """
 
     up: Tensor
@@ -65,10 +65,10 @@ class Augmenter(nn.Module):
 
         Args:
             images: ``[N, 3, R, R]`` in [-1, 1].
-            augmentations: One for each.
+            augmentations: One per image.
 
         Returns:
-            ``[N, 3, R, R]``; what is brighter or darker may leave [-1, 1].
+            ``[N, 3, R, R]``; changes of colour may leave [-1, 1].
         """
         plane = augmentations.plane.to(images.dtype).to(images.device)
         between = augmentations.resampled
@@ -87,7 +87,7 @@ class Augmenter(nn.Module):
 
         Args:
             images: ``[n, 3, R, R]``.
-            plane: As in `Augmentations`, ``[n, 3, 3]``; right angles and whole pixels alone.
+            plane: As in `Augmentations`, ``[n, 3, 3]``; only right angles and whole pixels.
 
         Returns:
             ``[n, 3, R, R]``.
@@ -100,7 +100,7 @@ class Augmenter(nn.Module):
         return images.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).view_as(images)
 
     def resample(self, images: Tensor, plane: Tensor) -> Tensor:
-        """Reads images between their pixels.
+        """Samples images between their pixels.
 
         Args:
             images: ``[n, 3, R, R]``.
@@ -119,14 +119,14 @@ class Augmenter(nn.Module):
 
 
 def places(plane: Tensor, at: Tensor) -> Tensor:
-    """Maps the points of a square grid.
+    """Applies affine maps to the points of a square grid.
 
     Args:
         plane: Homogeneous maps ``[n, 3, 3]``.
-        at: Coordinates of rows and of columns, ``[M]``.
+        at: Coordinates of the rows and of the columns, ``[M]``.
 
     Returns:
-        ``[n, M, M, 2]``, x and y of each row's and column's point.
+        ``[n, M, M, 2]``, the mapped x and y of each grid point.
     """
     x, y = at[None, :, None], at[:, None, None]
     columns = plane[:, None, None, :2, :].unbind(dim=-1)  # three of [n, 1, 1, 2]
@@ -139,11 +139,11 @@ def recolour(images: Tensor, colours: Tensor) -> Tensor:
 
 
 def upsampling(resolution: int) -> Tensor:
-    """A row or column to twice its samples, over one period of its endless mirroring.
+    """Returns the matrix that doubles the samples of a row or column over one period of mirroring.
 
     Returns:
-        float32 ``[2 * period + 1, R]``, period 2 * (R - 1). Sample m lies at pixel
-        (m - CENTRE) / 2; the last is the first again.
+        float32 ``[2 * period + 1, R]``, with period 2 * (R - 1). Sample m lies at pixel
+        (m - CENTRE) / 2; the last sample equals the first.
     """
     period = 2 * (resolution - 1)
     matrix = torch.zeros(2 * period + 1, resolution, dtype=torch.float64)
@@ -155,7 +155,7 @@ def upsampling(resolution: int) -> Tensor:
 
 
 def downsampling(resolution: int) -> Tensor:
-    """Samples, as `upsampling` places them, to a row or column of pixels.
+    """Returns the matrix that reduces samples, placed as in `upsampling`, to a row or column.
 
     Returns:
         float32 ``[R, 2 * R + 10]``.
@@ -168,32 +168,33 @@ def downsampling(resolution: int) -> Tensor:
 
 
 class Bilinear(torch.autograd.Function):
-    """``grid_sample`` whose gradient has a gradient, which PyTorch's own has not; R1 needs it.
+    """``grid_sample`` with a second derivative, which PyTorch's own does not have; R1 needs it.
 
-    Reading is linear in the images, so its gradient is its adjoint, and the adjoint's is reading.
+    Sampling is linear in the images: its gradient is its adjoint, and the gradient of the adjoint
+    is sampling.
     """
 
     @staticmethod
     def forward(images: Tensor, grid: Tensor) -> Tensor:
-        """Reads images ``[n, C, h, w]`` at ``grid [n, M, M, 2]`` in [-1, 1], corner to corner."""
+        """Samples images ``[n, C, h, w]`` at ``grid [n, M, M, 2]`` in [-1, 1], aligned corners."""
         return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Keeps the places; the images are not needed."""
+        """Keeps the grid; the images are not needed."""
         images, grid = inputs
         ctx.save_for_backward(grid)
         ctx.size = images.shape[2:]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        """The gradient with respect to the images."""
+        """Returns the gradient with respect to the images."""
         (grid,) = ctx.saved_tensors
         return BilinearAdjoint.apply(gradient, grid, ctx.size), None
 
 
 class BilinearAdjoint(torch.autograd.Function):
-    """The adjoint of `Bilinear`: puts values back where they were read."""
+    """The adjoint of `Bilinear`: adds values to the positions from which they were sampled."""
 
     @staticmethod
     def forward(values: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
@@ -207,11 +208,11 @@ class BilinearAdjoint(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Any], output: Tensor) -> None:
-        """Keeps the places."""
+        """Keeps the grid."""
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """Reads the gradient where the values went."""
+        """Samples the gradient at the grid."""
         (grid,) = ctx.saved_tensors
         return Bilinear.apply(gradient, grid), None, None

@@ -1,4 +1,4 @@
-"""The running averages of a GAN's training: of G's weights, and of the lengths of its paths."""
+"""Running averages of GAN training: of G's weights, and of path lengths."""
 
 from typing import Any
 
@@ -21,21 +21,21 @@ def update_ema(
     """Moves ``average`` towards ``network``.
 
     Args:
-        average: The copy that is shipped (the paper's frozen G is this copy).
-        network: The network that is trained.
-        batch_size: Images of this step, over all ranks.
+        average: The averaged copy, which is saved (the paper's frozen G is this copy).
+        network: The network being trained.
+        batch_size: Number of images in this step, over all ranks.
         nimg: Images seen before this step.
-        half_life_nimg: Images after which an old weight counts half.
-        rampup: The half-life is at most this share of the images seen; ``None`` switches it off.
+        half_life_nimg: Number of images after which the weight of an old value has halved.
+        rampup: Upper bound of the half-life as a fraction of the images seen; ``None`` disables it.
 
     Returns:
-        The decay that was used.
+        The decay used.
     """
     half_life = half_life_nimg
     if rampup is not None:
         half_life = min(half_life, rampup * (nimg + batch_size))
     decay = 0.5 ** (batch_size / max(half_life, 1e-8))
-    # All tensors in a few launches: on a GPU one a tensor takes longer than the sums.
+    # Fused over all tensors: on a GPU a launch for each tensor takes longer than the arithmetic.
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(ours, theirs, 1.0 - decay)
@@ -45,16 +45,16 @@ def update_ema(
 
 
 class PathLength(nn.Module):
-    """Settings of path-length regularisation, and the running mean a of its lengths.
+    """Settings of path-length regularisation, and the running mean a of the path lengths.
 
     Args:
-        every: Steps between two penalties; each counts ``every`` times.
+        every: Steps between two penalties; each is multiplied by ``every``.
         weight: Weight of the penalty.
-        decay: How far the mean moves towards a penalty's own lengths.
-        shrink: A penalty takes one image in so many of a step's.
+        decay: Fraction by which the mean moves towards the lengths of each penalty.
+        shrink: The penalty uses one in ``shrink`` images of a step.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Source:
         Karras et al. 2020 (arXiv 1912.04958), Eq. (4) and Appendix B.
@@ -71,13 +71,13 @@ class PathLength(nn.Module):
         self.mean = 0.0
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The mean length, for ``state_dict``."""
+        """Returns the mean length, for ``state_dict``."""
         return {"mean": self.mean}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes it back from ``load_state_dict``."""
+        """Restores it from ``load_state_dict``."""
         self.mean = float(state["mean"])
 
     def follow(self, mean: float) -> None:
-        """Moves the mean towards that of the lengths of one penalty, of all ranks."""
+        """Moves the mean towards the mean length of one penalty over all ranks."""
         self.mean += self.decay * (mean - self.mean)

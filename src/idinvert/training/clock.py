@@ -1,4 +1,4 @@
-"""Images seen (nimg), the unit of time, as a condition and as a seed."""
+"""Schedules and random seeds that depend on images seen (nimg), the unit of time."""
 
 import hashlib
 
@@ -6,21 +6,21 @@ import torch
 
 
 def passed(nimg: int, *, step: int, every: int) -> bool:
-    """Whether the last step, of ``step`` images, reached or passed a multiple of ``every``."""
+    """Returns whether the last step, of ``step`` images, reached a multiple of ``every``."""
     return nimg // every > (nimg - step) // every
 
 
 def random_stream(
     *, purpose: str, seed: int, nimg: int, rank: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator whose state follows from where training stands, so that resuming needs no state.
+    """Returns a generator seeded from the state of training, so that resuming needs no RNG state.
 
     Args:
-        purpose: What the numbers are for; two purposes never share a stream.
+        purpose: Name of the use of the numbers; different purposes never share a stream.
         seed: The run's seed.
         nimg: Images seen before this step.
-        rank: The process, where ranks must draw different numbers.
-        device: Where the numbers are drawn.
+        rank: Rank of the process, where ranks must draw different numbers.
+        device: Device of the generator.
 
     Returns:
         A freshly seeded generator.

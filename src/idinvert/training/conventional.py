@@ -15,30 +15,31 @@ from idinvert.training.objective import adam
 
 
 class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
-    """E learns to give back the codes of synthetic images; it never sees a real one.
+    """E learns to reproduce the codes of synthetic images; it is never trained on a real one.
 
-    Each step samples as many z as the batch of the data set holds, makes their codes w = M(z) and
-    images G(w), and pulls E(G(w)) towards w. No gradient goes through G. Real images only say how
-    many there are, and serve the validation, which is that of the other objectives.
+    Each step samples as many z as the batch has images, computes their codes w = M(z) and images
+    G(w), and trains E(G(w)) to match w. No gradient flows through G. Real images determine only
+    the batch size, and are used for validation, which is the same as for the other objectives.
 
-    Arguments are those of `EncoderTraining`; ``seed`` is that of z, and of the classes of a
-    conditional G, which are drawn evenly.
+    The arguments are those of `EncoderTraining`. ``seed`` seeds z, and the classes of a
+    conditional G, which are drawn uniformly.
 
     Raises:
-        ConfigError: The encoder gives noise maps, about which Eq. (1) says nothing.
+        ConfigError: The encoder predicts noise maps, which Eq. (1) does not cover.
 
     Source:
         Eq. (1), Fig. 1(a) top; Table 1's row "Conventional Encoder [9]".
 
     Differs from the paper:
-        Eq. (1) is written for z; as everywhere in the paper that stands for the code that G takes,
-        here M(z) of all layers. The square, its mean over elements and the optimiser are those of
-        the other objectives: neither the paper nor its authors' code gives them for this row.
-        Its text describes reference [9] by this procedure and does not print its title.
+        Eq. (1) is written for z. As elsewhere in the paper, z denotes the code that G takes; here
+        this is M(z) for all layers. The squared error, its mean over elements and the optimiser
+        are those of the other objectives: neither the paper nor the authors' code specifies them
+        for this row. The paper's text describes reference [9] by this procedure and does not
+        print its title.
     """
 
     judged_by = None
-    """Reconstructions of real images may end worse than G at the mean code, as in Table 1."""
+    """None: reconstructions of real images may be worse than G at the mean code, as in Table 1."""
 
     def __init__(self, **shared: Any) -> None:
         if getattr(shared["encoder"], "noise_head", None) is not None:
@@ -49,15 +50,15 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
         super().__init__(**shared)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E."""
+        """Returns Adam for E."""
         return [adam(self.encoder, lr=self.lr, betas=self.betas)]
 
     @torch.no_grad()
     def sample_codes(self, count: int) -> Tensor:
-        """Codes w = M(z), ``[count, L, w_dim]``, for a training step.
+        """Samples codes w = M(z), ``[count, L, w_dim]``, for a training step.
 
         Args:
-            count: Of this rank; z is drawn for all ranks, and each takes its slice.
+            count: Number of codes of this rank; z is drawn for all ranks, and each takes its slice.
         """
         rng = random_stream(purpose="synthetic images", seed=self.seed, nimg=self.nimg)
         shape = (count * self.trainer.world_size, self.generator.z_dim)
@@ -68,23 +69,23 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
 
     @torch.no_grad()
     def codes_by_id(self, ids: Tensor) -> Tensor:
-        """Codes w = M(z), ``[N, L, w_dim]``, one for each image id: the same on whichever rank."""
+        """Returns one code w = M(z) per image id, ``[N, L, w_dim]``; the same on every rank."""
         draws = [image_rng(self.seed, int(i), purpose="synthetic image") for i in ids]
         z = torch.stack([torch.randn(self.generator.z_dim, generator=rng) for rng in draws])
         labels = torch.cat([draw_labels(self.generator, 1, rng=rng) for rng in draws])
         return mapped(self.generator, z.to(self.generator.w_avg), labels)
 
     def synthetic_images(self, ids: Tensor) -> Tensor:
-        """Images of `codes_by_id`, ``[N, 3, R, R]``: what E learns from."""
+        """Returns the images of `codes_by_id`, ``[N, 3, R, R]``, such as E is trained on."""
         return self.show(self.codes_by_id(ids))
 
     @torch.no_grad()
     def show(self, codes: Tensor) -> Tensor:
-        """Their images G(w), ``[N, 3, R, R]``, with constant noise."""
+        """Returns the images G(w) of codes, ``[N, 3, R, R]``, with constant noise."""
         return self.generator.synthesis(codes, noise="const")
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of E; returns the detached loss."""
+        """Runs one step of E and returns the detached loss."""
         (optimizer,) = self.scheduled_optimizers()
         count = len(batch["image"])
         codes = self.sample_codes(count)
@@ -97,7 +98,7 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
         return loss, {"loss/code": loss, "loss/encoder": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Errors of the reconstructions of real images, and of the codes of synthetic ones."""
+        """Logs the errors of reconstructed real images and of the codes of synthetic images."""
         super().validation_step(batch, batch_idx)
         codes = self.codes_by_id(batch["id"])
         mean_code = self.generator.w_avg.expand_as(codes).to(codes.dtype)

@@ -16,27 +16,28 @@ from idinvert.training.objective import adam, lazy_ratio, total
 
 
 class DomainGuidedTraining(EncoderTraining):
-    """E against D around a frozen G: one E step, then one D step, on the same real images.
+    """Trains E against D around a frozen G: one E step, then one D step, on the same real images.
 
     Arguments that are not listed here are those of `EncoderTraining`.
 
     Args:
-        discriminator: D, as it came out of the GAN's training; it goes on learning here. A
-            conditional one takes the classes of the images.
-        lambda_vgg: Weight of the perceptual term; 0 where there is no F.
-        lambda_adv: Weight of the adversarial term; 0 leaves D out altogether.
+        discriminator: D, as trained with the GAN; it is trained further here. A conditional D
+            takes the classes of the images.
+        lambda_vgg: Weight of the perceptual term; 0 without F.
+        lambda_adv: Weight of the adversarial term; 0 removes D.
         r1_gamma: The gamma of Eq. 3.
-        r1_every: D steps between two penalties; each counts ``r1_every`` times.
+        r1_every: D steps between two penalties; each is multiplied by ``r1_every``.
         adversarial: ``"logistic"`` (the authors' code) or ``"wgan"`` (as printed).
-        refresh_fakes: The D step encodes the images anew with the encoder just updated, as the
-            authors' two session calls do; otherwise it takes the reconstructions of the E step.
+        refresh_fakes: Whether the D step encodes the images again with the updated encoder, as the
+            two session calls of the authors' code do; otherwise it uses the reconstructions of the
+            E step.
 
     Raises:
         ConfigError: Unknown ``adversarial``.
 
     Differs from the paper:
-        The printed Eq. 2-3 are linear in D; the authors' code, and so the default here, is the
-        non-saturating logistic loss.
+        The printed Eq. 2-3 are linear in D. The default here is the non-saturating logistic loss,
+        as in the authors' code.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class DomainGuidedTraining(EncoderTraining):
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
+        """Networks that a finished run saves in its ``weights`` folder, by name."""
         d = self.discriminator
         return {"encoder": self.encoder} | ({} if d is None else {"discriminator": d})
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E, and for D where there is one, corrected for lazy penalties."""
+        """Returns Adam for E, and for D if there is one, corrected for lazy regularisation."""
         optimizers = [adam(self.encoder, lr=self.lr, betas=self.betas)]
         if self.discriminator is not None:
             ratio = lazy_ratio(self.r1_every, gamma=self.r1_gamma)
@@ -76,7 +77,7 @@ class DomainGuidedTraining(EncoderTraining):
         return optimizers
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of E down Eq. (2) and one of D down Eq. (3); the detached mean of every term."""
+        """Runs a step of E on Eq. (2) and one of D on Eq. (3); returns the detached mean terms."""
         optimizers = self.scheduled_optimizers()
         images, labels = self.training_images(batch), labels_of(batch, self.discriminator)
         step_images = len(images) * self.trainer.world_size
@@ -145,17 +146,17 @@ class DomainGuidedTraining(EncoderTraining):
             labels=labels,
         )  # Eq. (3)
 
-    # What a subclass adds (`training.latent_gan`).
+    # Hooks for subclasses (`training.latent_gan`).
 
     @property
     def layers(self) -> int:
-        """How many layers of a code E may set freely now; all L of them here."""
+        """Number of layers of a code that E may currently vary; all L of them here."""
         return self.generator.num_layers
 
     def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
-        """Terms beside those of Eq. (2) for the codes E(x), ``[N, L, w_dim]``, weighted."""
+        """Returns weighted terms added to Eq. (2) for the codes E(x), ``[N, L, w_dim]``."""
         return {}
 
     def step_on_codes(self, codes: Tensor, optimizer: Any) -> dict[str, Tensor]:
-        """A step of the last optimiser on the codes E(x) of before E's step; gives its terms."""
+        """Steps the last optimiser on the codes E(x) from before E's step; returns its terms."""
         return {}

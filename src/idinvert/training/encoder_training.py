@@ -1,4 +1,4 @@
-"""What the objectives of an encoder share: frozen networks, validation, and the constructor."""
+"""Base class of the encoder objectives: frozen networks, validation, and the constructor."""
 
 import inspect
 from collections.abc import Collection
@@ -18,17 +18,19 @@ FROZEN = ("generator", "perceptual")
 
 
 class EncoderTraining(Objective):
-    """E around a frozen G and F; a subclass has the losses, the optimisers and the training step.
+    """E around a frozen G and F; a subclass defines losses, optimisers and the training step.
 
-    A subclass lists its own arguments and takes the others as ``**shared``. Its signature, which
-    configurations are checked by, has both, less those named by the class argument ``without``.
+    A subclass lists its own arguments and takes the others as ``**shared``. Its signature, against
+    which configurations are validated, has both, except those named by the class argument
+    ``without``.
 
     Arguments that are not listed here are those of `Objective`.
 
     Args:
-        generator: The frozen G (`networks.generator.Generator`); codes ``[N, L, w_dim]`` to images.
-        encoder: E; images to codes ``[N, L, w_dim]``.
-        perceptual: The frozen F; images to features. ``None`` where no loss takes it.
+        generator: The frozen G (`networks.generator.Generator`); maps codes ``[N, L, w_dim]`` to
+            images.
+        encoder: E; maps images to codes ``[N, L, w_dim]``.
+        perceptual: The frozen F; maps images to features. ``None`` if no loss uses it.
     """
 
     def __init__(
@@ -62,11 +64,11 @@ class EncoderTraining(Objective):
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
+        """Networks that a finished run saves in its ``weights`` folder, by name."""
         return {"encoder": self.encoder}
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for what is trained: G and F stay in evaluation mode."""
+        """Sets the training mode of all networks but G and F, which stay in evaluation mode."""
         super().train(mode)
         self.generator.eval()
         if self.perceptual is not None:
@@ -74,11 +76,11 @@ class EncoderTraining(Objective):
         return self
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """``G(E(x))``, ``[N, 3, R, R]``, with the noise of E where it gives some, else G's own."""
+        """Returns ``G(E(x))``, ``[N, 3, R, R]``, with E's noise maps if it predicts any, or G's."""
         return decode(self.generator, self.encoder.encode(images))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Mean squared error of the reconstructions, beside that of G at the mean code."""
+        """Logs the squared error of the reconstructions, and of G at the mean code."""
         images = to_float(batch["image"]).to(self.dtype)
         with torch.no_grad():
             mean_code = self.generator.w_avg.expand(len(images), -1, -1)
@@ -89,20 +91,20 @@ class EncoderTraining(Objective):
         self.log_means({"val/mse": error, "val/mse_of_mean_image": floor} | spread)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves the frozen networks out.
+        """Removes the frozen networks.
 
-        They come from files whose content hashes stand in the run's config, so a checkpoint of the
-        encoder does not carry a copy of G and F each time.
+        They come from files whose content hashes are in the run's config, so a checkpoint of the
+        encoder need not contain a copy of G and F.
         """
         state = checkpoint["state_dict"]
         for key in [key for key in state if is_frozen(key)]:
             del state[key]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the frozen networks back in as they are in this process, for a strict load.
+        """Adds the frozen networks of this process, so that a strict load succeeds.
 
         Raises:
-            CheckpointError: As every `Objective`.
+            CheckpointError: As in `Objective`.
         """
         own = self.state_dict()
         checkpoint["state_dict"].update({key: own[key] for key in own if is_frozen(key)})
@@ -110,10 +112,10 @@ class EncoderTraining(Objective):
 
 
 def freeze(network: nn.Module) -> nn.Module:
-    """Evaluation mode, no gradients into the parameters; gradients still flow through."""
+    """Sets evaluation mode and freezes the parameters; gradients still flow through the network."""
     return network.eval().requires_grad_(False)
 
 
 def is_frozen(key: str) -> bool:
-    """Whether a key of a state dict belongs to a frozen network."""
+    """Returns whether a key of a state dict belongs to a frozen network."""
     return key.split(".", 1)[0] in FROZEN

@@ -1,4 +1,4 @@
-"""Training of the force-in-domain encoder: domain-guided, and against D_w in the space of codes."""
+"""Training of the force-in-domain encoder: domain-guided, with D_w in the space of codes."""
 
 from typing import Any
 
@@ -9,20 +9,21 @@ from idinvert.training.latent_gan import LatentGanTraining
 
 
 class ForceInDomainTraining(LatentGanTraining):
-    """E against two discriminators: its codes are forced into the distribution G was trained on.
+    """Trains E against two discriminators; D_w pulls its codes into the distribution G trained on.
 
-    Arguments are those of `LatentGanTraining`, ``r1_gamma`` for both discriminators.
-    ``adversarial`` is the loss of D; that of D_w is logistic.
+    The arguments are those of `LatentGanTraining`; ``r1_gamma`` applies to both discriminators.
+    ``adversarial`` is the loss of D; the loss of D_w is logistic.
 
     Raises:
-        ConfigError: Unknown ``adversarial`` or ``w_input``, or no D.
+        ConfigError: ``adversarial`` or ``w_input`` is unknown, or there is no D.
 
     Source:
-        Leng, Zhu, Xu 2021 (arXiv 2107.06050), known here from its abstract and a description.
+        Leng, Zhu, Xu 2021 (arXiv 2107.06050), of which only the abstract and a description were
+        available.
 
     Differs from the original:
-        Its weights, the layers of D_w and how D_w sees codes of several layers are not published
-        where we could read them. D_w, its weight and its learning rate are e4e's.
+        No published source that we could read gives its weights, the layers of D_w, or how D_w
+        sees codes of several layers. D_w, its weight and its learning rate are those of e4e.
     """
 
     def __init__(

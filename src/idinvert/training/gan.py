@@ -22,42 +22,43 @@ from idinvert.training.schedules import Schedule
 
 
 class GANTraining(Objective):
-    """G against D, with style mixing, a tracked mean code and an average of G.
+    """Trains G against D, with style mixing, a running mean code and a running average of G.
 
-    G and D learn from one shared forward pass: D sees each fake once; the gradient of G's loss
-    with respect to the fakes is kept, D learns, then that gradient goes on into G. Both so learn
-    against the D of before the step, and a forward pass of G and of D is saved. Conditional
-    networks take the classes of the images: each fake is of the class of a real one.
+    G and D are updated from one shared forward pass, in which D sees each fake once. The gradient
+    of G's loss with respect to the fakes is kept, D's gradient is computed, then the kept gradient
+    is propagated into G. Both thus use D's weights from before the step, and one forward pass of G
+    and of D is saved. Conditional networks take the classes of the images: each fake has the class
+    of a real image.
 
     Args:
-        generator: G (`networks.generator.Generator`), new, or trained and to be trained further.
-        discriminator: D, likewise; conditional where G is.
-        r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``), its gradient that of D behind the
+        generator: G (`networks.generator.Generator`), new or already trained.
+        discriminator: D, likewise; conditional if G is.
+        r1_gamma: Weight of R1 (``gamma / 2 * |grad|^2``). The gradient is that of D behind the
             augmentation, with respect to the images before it.
-        r1_every: Steps between two penalties; each counts ``r1_every`` times.
+        r1_every: Steps between two penalties; each is multiplied by ``r1_every``.
         style_mixing: Probability that an image takes its later layers from a second code.
         lr: Learning rate of both Adam optimisers.
         betas: Adam's betas.
         schedule: Factor on the learning rate by images seen.
         ema_half_life: Half-life of the average of G, in images.
-        ema_rampup: The half-life is at most this share of the images seen.
+        ema_rampup: Upper bound of that half-life as a fraction of the images seen.
         w_avg_half_life: Half-life of the mean code, in images.
         mirror: Flip training images left to right with probability one half.
         seed: Seed of codes, noise, mixing, flips and augmentations.
-        augment: What is done to all that D sees; None shows it images as they are.
+        augment: Augmentation of all images that D sees; None for no augmentation.
         path_length_every: Steps between two penalties on path lengths; 0 for none.
-        path_length_weight: Their weight.
+        path_length_weight: Weight of that penalty.
         path_length_decay: See `PathLength`.
         path_length_shrink: See `PathLength`.
-        accumulate: Micro-batches of one step, for less memory; D's minibatch deviation sees one at
-            a time.
+        accumulate: Micro-batches per step, to save memory; D's minibatch deviation sees one at a
+            time.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Differs from the paper:
-        StyleGAN is trained without progressive growing. Path lengths are compared with their mean
-        of before the step, so that micro-batches change nothing.
+        StyleGAN is trained without progressive growing. Path lengths are compared with their
+        running mean from before the step, so that the result does not depend on micro-batches.
     """
 
     def __init__(
@@ -105,12 +106,12 @@ class GANTraining(Objective):
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder: the averaged G, and D."""
+        """The averaged G and D, which a finished run saves in its ``weights`` folder, by name."""
         return {"generator": self.average, "discriminator": self.discriminator}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for G and for D, corrected for lazy regularisation as in StyleGAN2."""
-        paths = self.path_length  # its penalties are steps of their own
+        """Returns Adam for G and for D, corrected for lazy regularisation as in StyleGAN2."""
+        paths = self.path_length  # its penalties are separate optimiser steps
         of_g = 1.0 if paths is None else paths.every / (paths.every + 1)
         return [
             adam(self.generator, lr=self.lr, betas=self.betas, ratio=of_g),
@@ -118,7 +119,7 @@ class GANTraining(Objective):
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step of D and of G; returns the detached means of every term."""
+        """Runs one step of D and of G; returns the detached mean of every term."""
         optimizers = self.scheduled_optimizers()
         real = self.training_images(batch)
         step_images = len(real) * self.trainer.world_size
@@ -161,7 +162,7 @@ class GANTraining(Objective):
                 parameters=[*self.generator.parameters(), *self.discriminator.parameters()],
             )
             means = {name: value.clone() for name, value in means.items()}  # replays overwrite them
-        else:  # what augmentations do changes from step to step
+        else:  # augmentations differ from step to step, which a CUDA graph cannot hold
             means, mean_code = work(real, *latents.tensors)
         optimizer_d.step()
         optimizer_g.step()
@@ -171,7 +172,7 @@ class GANTraining(Objective):
     def _gradients(
         self, real: Tensor, *latents: Tensor, penalised: bool
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Leaves the gradients of both networks; gives the terms, and the mean code [L, w_dim]."""
+        """Accumulates the gradients of both networks; returns terms and mean code [L, w_dim]."""
         reals = micro_batches(real, self.accumulate)
         count, size = len(reals), len(reals[0])
         parts = Latents.of(*latents).split(size)
@@ -193,7 +194,7 @@ class GANTraining(Objective):
             with self.gradient_sync(last=last):
                 self.manual_backward(fakes, gradient=gradient.to(fakes.dtype) / count)
             add_means(means, terms, parts=count)
-            del codes, first, fakes, terms  # and with them the graph
+            del codes, first, fakes, terms  # frees the graph
         return means, torch.stack(mean_codes).mean(dim=0)
 
     def _discriminator_step(
@@ -206,7 +207,7 @@ class GANTraining(Objective):
         penalised: bool,
         last: bool,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """D's gradients of a micro-batch; its terms, and G's gradient with respect to the fakes."""
+        """Accumulates D's gradients; returns its terms, and G's gradient w.r.t. the fakes."""
         with torch.autocast(real.device.type, enabled=False):  # R1 needs float32
             shown = fakes.detach().to(self.dtype).requires_grad_(True)
             seen = self._augmented(shown, augmentations, which=0)
@@ -257,7 +258,7 @@ class GANTraining(Objective):
     def _path_length_gradients(
         self, settings: PathLength, mean: Tensor, y: Tensor, *latents: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Leaves G's gradients; gives the mean length and the weighted penalty."""
+        """Accumulates G's gradients; returns the mean length and the weighted penalty."""
         count = len(y)
         size = -(-count // self.accumulate)  # rounded up
         parts = list(zip(Latents.of(*latents).split(size), y.split(size), strict=True))
@@ -277,7 +278,7 @@ class GANTraining(Objective):
     def _augmentations(
         self, images: int, size: int
     ) -> list[tuple[Augmentations, Augmentations] | None]:
-        """For each micro-batch, how its fakes and its reals are augmented."""
+        """Returns the augmentations of fakes and of reals for each micro-batch."""
         if self.augment is None:
             return [None] * (images // size)
         rng = self._stream("augment", device="cpu")
@@ -298,7 +299,7 @@ class GANTraining(Objective):
         )
 
     def _of_all_ranks(self, value: Tensor) -> Tensor:
-        """The mean of a value of each rank."""
+        """Returns the mean of a value over all ranks."""
         if self.trainer.world_size == 1:
             return value
         gathered: Any = self.all_gather(value)  # [ranks, ...]
@@ -311,15 +312,15 @@ class GANTraining(Objective):
 
 
 def check_groups(discriminator: Any, images: int, *, accumulate: int) -> None:
-    """Refuses micro-batches that tear the groups of D's minibatch deviation apart.
+    """Refuses micro-batches that split the groups of D's minibatch deviation.
 
     Args:
         discriminator: D.
-        images: Images of a micro-batch.
-        accumulate: Micro-batches of a step.
+        images: Number of images in a micro-batch.
+        accumulate: Micro-batches per step.
 
     Raises:
-        ConfigError: A group is larger than a micro-batch, or does not divide it.
+        ConfigError: The group size does not divide the micro-batch.
     """
     if accumulate == 1 or not getattr(discriminator, "mbstd_channels", 0):
         return

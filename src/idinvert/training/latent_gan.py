@@ -1,4 +1,4 @@
-"""Training with D_w, which tells the generator's own codes from the encoder's."""
+"""Training with D_w, which discriminates codes of the generator from codes of the encoder."""
 
 from typing import Any, Literal
 
@@ -20,18 +20,19 @@ INPUTS = ("layer", "whole")
 
 
 class LatentAdversary(nn.Module):
-    """A discriminator of codes: M(z) with z from N(0, I) is real, E(x) is not.
+    """A discriminator of codes: M(z) with z from N(0, I) is real, E(x) is fake.
 
     Args:
         num_layers: L of the generator.
         w_dim: Length of one layer's code.
-        w_input: ``"layer"``: D_w sees the code of one layer, any of them; ``"whole"``: of all
-            layers at once, which also tells whether they belong together.
-        pool_size: Codes of earlier steps that D_w may be shown again, of either kind; 0 for none.
-        truncation: psi of the real codes; 1 leaves M(z) as it is.
+        w_input: ``"layer"``: D_w sees the code of one random layer; ``"whole"``: the codes of all
+            layers together, including whether they are consistent.
+        pool_size: Number of codes of earlier steps, of each kind, that D_w may be shown again; 0
+            for none.
+        truncation: psi of the real codes; 1 leaves M(z) unchanged.
         r1_gamma: Gamma of R1 on the real codes.
-        r1_every: Steps between two penalties; each counts so many times.
-        seed: Of z, the choice of layers and the pools.
+        r1_every: Steps between two penalties; each is multiplied by ``r1_every``.
+        seed: Seed of z, the choice of layers and the pools.
 
     Raises:
         ConfigError: Unknown ``w_input``.
@@ -40,10 +41,11 @@ class LatentAdversary(nn.Module):
         Tov et al. 2021 (arXiv 2102.02766).
 
     Differs from the paper:
-        e4e knows one w for all layers and so ``"layer"`` alone. Where M gives every layer its own
-        w, real and fake of one image are of the same layer. e4e's D_w steps before E and on codes
-        encoded for it; here it steps after E, on the codes of E's step. Its published code leaves
-        w-bar out of the fakes (encoder4editing issue 19); here they are what G gets.
+        e4e has one w for all layers and thus only ``"layer"``. Where M gives every layer its own
+        w, the real and the fake code of one image are of the same layer. e4e updates D_w before E,
+        on codes encoded for that step; here D_w is updated after E, on the codes of E's step. The
+        published code leaves w-bar out of the fakes (encoder4editing issue 19); here the fakes are
+        the codes that G gets.
     """
 
     def __init__(
@@ -72,35 +74,36 @@ class LatentAdversary(nn.Module):
         self.r1_gamma, self.r1_every, self.seed = r1_gamma, r1_every, seed
 
     def adam(self, *, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-        """D_w's Adam, corrected for lazy penalties."""
+        """Returns Adam for D_w, corrected for lazy regularisation."""
         ratio = lazy_ratio(self.r1_every, gamma=self.r1_gamma)
         return adam(self.network, lr=lr, betas=betas, ratio=ratio)
 
     def term(self, codes: Tensor, *, layers: int) -> Tensor:
-        """What E pays for codes ``[N, L, w_dim]``: the mean over images and the first ``layers``.
+        """Returns E's loss for codes ``[N, L, w_dim]``: the mean over images and ``layers`` layers.
 
-        With ``w_input="whole"`` it is the mean over images alone.
+        With ``w_input="whole"`` it is the mean over images only.
         """
         whole = self.w_input == "whole"
         shown = codes.flatten(1) if whole else codes[:, :layers].flatten(0, 1)
         return adversarial_term(self.network, shown, kind="logistic")
 
     def step(self, module: Any, codes: Tensor, *, layers: int, optimizer: Any) -> dict[str, Tensor]:
-        """One step of D_w on the codes of E's step.
+        """Runs one step of D_w on the codes of E's step.
 
-        Every rank draws for, and puts into its pools, the codes of all ranks, and then looks at
-        its own share: several ranks compute what one would, and their pools stay the same. Codes
-        take no memory, so micro-batches are not told apart.
+        Every rank draws the codes of all ranks, puts them into its pools, and then uses its own
+        share. Several ranks thus compute what one would, and their pools stay identical. Codes
+        need little memory, so micro-batches are not used.
 
         Args:
             module: The `EncoderTraining`, with the frozen G.
             codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
-            layers: D_w is shown one of so many first layers; read with ``w_input="layer"`` alone.
-            optimizer: Of D_w.
+            layers: D_w is shown one of the first ``layers`` layers; used with ``w_input="layer"``
+                only.
+            optimizer: Optimiser of D_w.
 
         Returns:
-            The detached terms of `losses.domain_guided.discriminator_loss`, ``latent_`` before
-            their names.
+            The detached terms of `losses.domain_guided.discriminator_loss`, with ``latent_``
+            before their names.
         """
         ranks = module.trainer.world_size
 
@@ -121,7 +124,7 @@ class LatentAdversary(nn.Module):
 
     @torch.no_grad()
     def _real_and_fake(self, module: Any, codes: Tensor, *, layers: int) -> tuple[Tensor, Tensor]:
-        """What D_w looks at on this rank, each ``[N, features]``: codes of M, and of E."""
+        """Returns D_w's input on this rank: codes of M and codes of E, each ``[N, features]``."""
         generator, ranks = module.generator, module.trainer.world_size
         count, dtype = len(codes), dtype_of(self.network)
         rng = random_stream(purpose="latent adversary", seed=self.seed, nimg=module.nimg)
@@ -139,21 +142,21 @@ class LatentAdversary(nn.Module):
         return real[mine], fake[mine]
 
     def _shown(self, codes: Tensor, layer: Tensor) -> Tensor:
-        """Codes ``[N, L, w_dim]`` as D_w takes them: of layer ``layer[n]``, or of all."""
+        """Returns codes ``[N, L, w_dim]`` as input of D_w: layer ``layer[n]``, or all layers."""
         if self.w_input == "whole":
             return codes.flatten(1)
         return codes[torch.arange(len(codes), device=codes.device), layer]
 
 
 class CodePool(nn.Module):
-    """Keeps ``size`` codes; half of what it is given comes back as it is, half as an older one.
+    """A pool of ``size`` earlier codes; half of the codes put in are exchanged for older ones.
 
-    The first codes fill the pool and come back as they are. Later each has an even chance of
-    taking a random place in the pool, and then the one that lay there comes back in its stead.
-    The pool travels in the state dict, so that a resumed run goes on with the same codes.
+    The first codes fill the pool and are returned unchanged. After that, each code has an even
+    chance of replacing a random code of the pool, which is then returned in its place. The pool is
+    part of the state dict, so that a resumed run continues with the same codes.
 
     Args:
-        size: Number of codes; 0 gives back every code as it is.
+        size: Number of codes; 0 returns every code unchanged.
         features: Length of a code.
 
     Source:
@@ -168,21 +171,20 @@ class CodePool(nn.Module):
         self.register_buffer("codes", torch.zeros(size, features))
 
     def get_extra_state(self) -> dict[str, int]:
-        """How many places are taken, for ``state_dict``."""
+        """Returns the number of codes in the pool, for ``state_dict``."""
         return {"filled": self.filled}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Takes that number back from ``load_state_dict``."""
+        """Restores that number from ``load_state_dict``."""
         self.filled = int(state["filled"])
 
     @torch.no_grad()
     def exchange(self, codes: Tensor, *, rng: torch.Generator) -> Tensor:
-        """Puts codes in, one after the other, and gives as many back.
+        """Puts codes in, one after the other, and returns as many.
 
         Args:
             codes: ``[N, features]``.
-            rng: Where the coins and the places come from; on the CPU, so that all ranks and
-                devices agree.
+            rng: Random generator on the CPU, so that all ranks and devices agree.
 
         Returns:
             ``[N, features]``.
@@ -191,7 +193,7 @@ class CodePool(nn.Module):
             return codes
         coins = torch.rand(len(codes), generator=rng, dtype=torch.float32).tolist()
         places = torch.randint(0, self.size, (len(codes),), generator=rng).tolist()
-        held = list(range(self.filled))  # of each place: a row of `both`
+        held = list(range(self.filled))  # for each place of the pool: a row of `both`
         answers = []
         for n, (coin, place) in enumerate(zip(coins, places, strict=True)):
             new = self.size + n
@@ -204,26 +206,26 @@ class CodePool(nn.Module):
             else:
                 answers.append(new)
         both = torch.cat([self.codes, codes.to(self.codes.dtype)])
-        self.codes[: len(held)] = both[held]  # in place: other ranks know the buffer by its memory
+        self.codes[: len(held)] = both[held]  # in place: DDP holds the buffer's memory
         self.filled = len(held)
         return both[answers]
 
 
 class LatentGanTraining(DomainGuidedTraining, without={"refresh_fakes"}):
-    """E against D of images, where there is one, and D_w of codes, around a frozen G.
+    """Trains E against D of images, if there is one, and D_w of codes, around a frozen G.
 
-    What `DomainGuidedTraining` does, and beside it D_w, which tells E(x) from M(z), z from N(0, I),
-    and which E learns to deceive.
+    In addition to `DomainGuidedTraining` there is D_w, which discriminates E(x) from M(z) with z
+    from N(0, I), and which E learns to deceive.
 
     Arguments that are not listed here are those of `DomainGuidedTraining`.
 
     Args:
         lambda_w: Weight of D_w's term; 0 leaves it out of E's loss.
-        w_r1_every: Steps of D_w between two penalties; each counts so many times.
-        w_input: See `LatentAdversary`, as for the next two.
-        pool_size: Earlier codes that D_w may be shown again.
-        truncation: psi of M's codes.
-        w_lr_ratio: D_w's learning rate, as a share of that of E and D.
+        w_r1_every: Steps of D_w between two penalties; each is multiplied by ``w_r1_every``.
+        w_input: See `LatentAdversary`.
+        pool_size: Number of earlier codes that D_w may be shown again.
+        truncation: psi of the codes of M.
+        w_lr_ratio: D_w's learning rate as a fraction of that of E and D.
 
     Raises:
         ConfigError: Unknown ``adversarial`` or ``w_input``.
@@ -255,19 +257,19 @@ class LatentGanTraining(DomainGuidedTraining, without={"refresh_fakes"}):
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
+        """Networks that a finished run saves in its ``weights`` folder, by name."""
         return super().trained_networks | {"latent_discriminator": self.latent_adversary.network}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for E, for D where there is one and for D_w, corrected for lazy penalties."""
+        """Returns Adam for E, for D if there is one, and for D_w, with lazy regularisation."""
         of_w = self.latent_adversary.adam(lr=self.lr * self.w_lr_ratio, betas=self.betas)
         return [*super().configure_optimizers(), of_w]
 
     def code_terms(self, codes: Tensor) -> dict[str, Tensor]:
-        """D_w's term beside those of Eq. (2)."""
+        """Returns D_w's term, which is added to those of Eq. (2)."""
         paid = self.latent_adversary.term(codes, layers=self.layers)
         return {"loss/latent_adversarial": self.lambda_w * paid}
 
     def step_on_codes(self, codes: Tensor, optimizer: Any) -> dict[str, Tensor]:
-        """One step of D_w."""
+        """Runs one step of D_w."""
         return self.latent_adversary.step(self, codes, layers=self.layers, optimizer=optimizer)

@@ -1,4 +1,4 @@
-"""What every objective shares: images seen, learning rates, micro-batches, descent, means."""
+"""Base class of all objectives: images seen, learning rates, micro-batches, descent, means."""
 
 import operator
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -22,9 +22,9 @@ from idinvert.training.schedules import Schedule
 
 
 class ImageClock(nn.Module):
-    """Counts the images seen by all ranks together; travels in the state dict.
+    """Counts the images seen by all ranks together; part of the state dict.
 
-    Lightning's ``global_step`` counts optimiser steps, two a batch here, and is never used.
+    Lightning's ``global_step`` counts optimiser steps, two per batch here, and is never used.
     """
 
     def __init__(self) -> None:
@@ -32,19 +32,19 @@ class ImageClock(nn.Module):
         self.nimg = 0
 
     def get_extra_state(self) -> dict[str, int]:
-        """The count, for ``state_dict``."""
+        """Returns the count, for ``state_dict``."""
         return {"nimg": self.nimg}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        """Takes the count back from ``load_state_dict``."""
+        """Restores the count from ``load_state_dict``."""
         self.nimg = int(state["nimg"])
 
 
 class MeanOverImages(Metric):
     """The mean of a metric over all images of all ranks.
 
-    Sums and counts add up over ranks in float64, so that neither shares of unequal size nor the
-    batches within them matter.
+    Sums and counts are added over ranks in float64, so that the result does not depend on how
+    images are divided among ranks and batches.
     """
 
     full_state_update = False
@@ -57,25 +57,27 @@ class MeanOverImages(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Adds the value of each image of a batch, ``[N]``."""
+        """Adds the values of a batch, one per image, ``[N]``."""
         self.total = self.total + values.detach().double().sum()
         self.count = self.count + len(values)
 
     def compute(self) -> Tensor:
-        """The mean; NaN if one of the values is, or if there is none."""
+        """Returns the mean; NaN if a value is NaN, or if there are no values."""
         return self.total / self.count
 
 
 class Objective(pl.LightningModule):
-    """A training whose unit of time is the image; a subclass has networks, losses and the step.
+    """Base class of training with images as the unit of time.
+
+    A subclass defines networks, losses and the training step.
 
     Args:
         lr: Adam's learning rate.
         betas: Adam's betas.
         schedule: Factor on the learning rates by images seen.
         mirror: Flip training images left to right with probability one half.
-        seed: Seed of the flips, and of whatever else is drawn.
-        accumulate: Micro-batches of one step, for less memory; BatchNorm and a discriminator's
+        seed: Seed of the flips, and of all other random numbers.
+        accumulate: Micro-batches per step, to save memory; BatchNorm and a discriminator's
             minibatch deviation see one at a time.
     """
 
@@ -102,7 +104,7 @@ class Objective(pl.LightningModule):
         return self.clock.nimg
 
     def scheduled_optimizers(self) -> list[Any]:
-        """The optimisers, their learning rates set to what they are after `nimg` images."""
+        """Returns the optimisers, with their learning rates set for `nimg` images seen."""
         found: Any = self.optimizers()
         optimizers = found if isinstance(found, list) else [found]
         factor = self.schedule(self.nimg)
@@ -112,11 +114,11 @@ class Objective(pl.LightningModule):
         return optimizers
 
     def training_images(self, batch: dict[str, Tensor]) -> Tensor:
-        """This rank's images ``[N, 3, R, R]`` in [-1, 1], mirrored at random with ``mirror``."""
+        """Returns this rank's images ``[N, 3, R, R]`` in [-1, 1], mirrored at random if set."""
         return self.mirrored(to_float(batch["image"]).to(self.dtype))
 
     def mirrored(self, images: Tensor) -> Tensor:
-        """What belongs to this rank's images, ``[N, C, R, R]``, mirrored where they are."""
+        """Mirrors tensors ``[N, C, R, R]`` of this rank's images in the same way as the images."""
         if not self.mirror:
             return images
         return random_flip(
@@ -128,7 +130,7 @@ class Objective(pl.LightningModule):
         )
 
     def with_noise(self, images: Tensor, deviation: float) -> Tensor:
-        """Images with Gaussian noise of a standard deviation, drawn by images seen and rank."""
+        """Adds Gaussian noise of a standard deviation, seeded by images seen and rank."""
         if deviation == 0:
             return images
         drawn: Any = {"seed": self.seed, "nimg": self.nimg, "rank": self.global_rank}
@@ -138,7 +140,7 @@ class Objective(pl.LightningModule):
 
     @contextmanager
     def gradient_sync(self, *, last: bool) -> Iterator[None]:
-        """Around a backward pass: ranks average the gradients of a step once, with its last."""
+        """Context of a backward pass: ranks average gradients only in the last one of a step."""
         strategy = self.trainer.strategy
         if last or not isinstance(strategy, ParallelStrategy):
             yield
@@ -155,22 +157,23 @@ class Objective(pl.LightningModule):
         kept: Sequence[list[Tensor]] = (),
         graph: Hashable | None = None,
     ) -> dict[str, Tensor]:
-        """One step of an optimiser down the mean of a loss over micro-batches.
+        """Takes one optimiser step on the mean of a loss over micro-batches.
 
-        The graph of a micro-batch is gone before the next one's is made. As they are of one size,
-        the mean of their means is that of all images, and so are its gradients.
+        The graph of a micro-batch is freed before the next one is built. As all micro-batches have
+        the same size, the mean of their means equals the mean over all images, and so do the
+        gradients.
 
         Args:
-            optimizer: Of what the loss trains.
-            loss_of: A micro-batch to the loss and its terms, each a mean over images.
-            shares: What it takes of this rank's images, each ``[N, ...]``.
-            parts: Micro-batches.
-            kept: Lists to which `loss_of` appends one tensor a micro-batch, for later steps.
-            graph: Names this step, and whatever else changes its course (a penalty that is due),
-                for `StepGraphs`; None for a step that a CUDA graph cannot hold.
+            optimizer: Optimiser of the networks that the loss trains.
+            loss_of: Maps a micro-batch to the loss and its terms, each a mean over images.
+            shares: Arguments of ``loss_of`` for this rank's images, each ``[N, ...]``.
+            parts: Number of micro-batches.
+            kept: Lists to which `loss_of` appends one tensor per micro-batch, for later steps.
+            graph: Key of this step for `StepGraphs`, with all that changes its operations (such as
+                a penalty that is due); None for a step that a CUDA graph cannot hold.
 
         Returns:
-            The terms' means, without graphs.
+            The means of the terms, without graphs.
         """
         optimizer.zero_grad()
 
@@ -184,7 +187,7 @@ class Objective(pl.LightningModule):
                 with self.gradient_sync(last=index == parts - 1):
                     self.manual_backward(loss / parts)
                 add_means(means, terms, parts=parts)
-                del loss, terms  # and with them the graph
+                del loss, terms  # frees the graph
             return means, [list(found) for found in kept]
 
         if graph is None:
@@ -199,10 +202,10 @@ class Objective(pl.LightningModule):
         return means
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Checks dtype, shape and finiteness of every tensor, as any other file's are checked.
+        """Checks dtype, shape and finiteness of every tensor, as for any other file.
 
         Raises:
-            CheckpointError: Names the tensors that do not fit.
+            CheckpointError: Names the tensors that do not match.
         """
         stored: dict[str, Any] = checkpoint["state_dict"]
         tensors = {name: value for name, value in stored.items() if isinstance(value, Tensor)}
@@ -217,11 +220,11 @@ class Objective(pl.LightningModule):
     def log_means(self, metrics: dict[str, Tensor]) -> None:
         """Logs the mean of each ``[N]`` over the validation images of all ranks.
 
-        Every rank must have an image (`cli.devices.check_validation`): the sums meet at the end of
-        the validation, where a rank without any would not be.
+        Every rank must have at least one image (`cli.devices.check_validation`), because the sums
+        are reduced at the end of validation and a rank without images would not take part.
 
         Args:
-            metrics: Name to the values of this batch's images.
+            metrics: Metric name → values of the images of this batch.
         """
         if not hasattr(self, "validation_means"):
             self.validation_means = nn.ModuleDict()
@@ -237,14 +240,14 @@ class Objective(pl.LightningModule):
 def random_flip(images: Tensor, *, seed: int, nimg: int, rank: int, world_size: int) -> Tensor:
     """Flips each image with probability one half.
 
-    The coins of the whole global batch are thrown on every rank and each takes its slice, so two
-    ranks flip the images that one rank would.
+    The random numbers of the whole global batch are drawn on every rank and each rank takes its
+    slice, so that two ranks flip the same images as one rank would.
 
     Args:
         images: ``[n, 3, H, W]``, this rank's share.
         seed: The run's seed.
         nimg: Images seen before this step.
-        rank: This process.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Returns:
@@ -258,14 +261,14 @@ def random_flip(images: Tensor, *, seed: int, nimg: int, rank: int, world_size: 
 
 
 def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
-    """A rank's images, or whatever belongs to them, in ``count`` equal parts, order kept.
+    """Splits a rank's images, or other tensors of them, into ``count`` equal parts, in order.
 
     Args:
         batch: ``[N, ...]``.
-        count: Micro-batches of one step.
+        count: Micro-batches per step.
 
     Raises:
-        ConfigError: N does not divide by it.
+        ConfigError: N is not divisible by ``count``.
     """
     if count < 1 or len(batch) % count:
         raise ConfigError(
@@ -277,27 +280,27 @@ def micro_batches(batch: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 def add_means(means: dict[str, Tensor], terms: dict[str, Tensor], *, parts: int) -> None:
-    """Adds the terms of one of ``parts`` micro-batches to their means, without their graphs."""
+    """Adds the detached terms of one of ``parts`` micro-batches to their means."""
     for name, value in terms.items():
         share = value.detach() / parts
         means[name] = means[name] + share if name in means else share
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
-    """The sum of weighted terms, in their order."""
+    """Returns the sum of weighted terms, added in order."""
     return reduce(operator.add, terms.values())
 
 
 def adam(
     network: nn.Module, *, lr: float, betas: tuple[float, float], ratio: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Adam over what a network trains.
+    """Returns Adam over the trainable parameters of a network.
 
     Args:
         network: The network.
-        lr: Its learning rate.
+        lr: Learning rate.
         betas: Adam's betas.
-        ratio: c: it takes ``lr * c`` and ``betas ** c``; see `lazy_ratio`.
+        ratio: Correction c; Adam uses ``lr * c`` and ``betas ** c``; see `lazy_ratio`.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     corrected = (betas[0] ** ratio, betas[1] ** ratio)
@@ -305,7 +308,7 @@ def adam(
 
 
 def lazy_ratio(every: int, *, gamma: float = 1.0) -> float:
-    """The c of `adam` for R1 of weight ``gamma`` in one of ``every`` steps.
+    """Returns the ``ratio`` of `adam` for R1 of weight ``gamma`` in one of ``every`` steps.
 
     Source:
         Lazy regularisation: Karras et al. 2020 (arXiv 1912.04958), App. B.

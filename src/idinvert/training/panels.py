@@ -1,4 +1,4 @@
-"""The pictures of a training run: rows of the same images, and of what becomes of them."""
+"""Image panels of a training run: rows that show the same images and results computed from them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,20 +19,19 @@ from idinvert.networks.mapping import one_hot
 
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 Noise = list[Tensor] | None
-"""The maps of a batch of images, each [m, 1, h, w]; None where G's own are used."""
+"""Noise maps of a batch of images, each [m, 1, h, w]; None for G's own."""
 
 
 class FixedImages:
-    """The first images of a data set, and their in-domain inversions, made once a round.
+    """The first images of a data set, and their in-domain inversions, computed once per round.
 
-    Panels of the same inversions share them: whichever is drawn first at a number of
-    images seen makes them.
+    Panels share the inversions: the first panel at a number of images seen computes them.
 
     Args:
         dataset: Items with `image` and `id`.
-        count: How many images; fewer where there are fewer.
+        count: Maximum number of images.
         steps: Adam steps of an inversion.
-        lambda_vgg: Weight of F; left out where the module has no F.
+        lambda_vgg: Weight of F; ignored if the module has no F.
     """
 
     def __init__(
@@ -46,15 +45,15 @@ class FixedImages:
         self._made: tuple[int, Inversion] | None = None
 
     def named(self, strips: Tensor) -> dict[str, Tensor]:
-        """A strip of each image ``[N, ...]`` by its caption, ``image <id>``."""
+        """Maps the caption of each image, ``image <id>``, to its strip in ``[N, ...]``."""
         return {f"image {name}": strip for name, strip in zip(self.ids, strips, strict=True)}
 
     def inputs(self, module: Any) -> Tensor:
-        """The images as the networks take them: float [N, 3, R, R] in [-1, 1]."""
+        """Returns the images as input of the networks: float [N, 3, R, R] in [-1, 1]."""
         return to_float(self.images.to(module.device)).to(module.dtype)
 
     def settings(self, module: Any) -> dict[str, Any]:
-        """What every inverter of a panel is built with."""
+        """Returns the arguments shared by the inverters of all panels."""
         perceptual = getattr(module, "perceptual", None)
         return {
             "encoder": module.encoder,
@@ -65,7 +64,7 @@ class FixedImages:
         }
 
     def inverted(self, module: Any) -> Inversion:
-        """The images' inversions as the module stands; it must be in evaluation mode."""
+        """Returns the inversions with the module's current weights, in evaluation mode."""
         if self._made is None or self._made[0] != module.nimg:
             inverter = InDomainInverter(**self.settings(module))
             found = inverter.invert(
@@ -76,15 +75,15 @@ class FixedImages:
 
 
 def reconstruction_rows(module: Any, fixed: FixedImages) -> dict[str, Tensor]:
-    """Input and reconstruction of each image, by caption: uint8 ``[2, 3, R, R]``."""
+    """Returns input and reconstruction of each image, by caption: uint8 ``[2, 3, R, R]``."""
     reconstructions = to_uint8(module.reconstruct(fixed.inputs(module))).cpu()
     return fixed.named(torch.stack([fixed.images, reconstructions], dim=1))
 
 
 def sample_rows(module: Any, *, count: int = 32, seed: int = 0) -> dict[str, Tensor]:
-    """What the averaged generator makes of ``count`` fixed codes: uint8 ``[count, 3, R, R]``.
+    """Returns samples of the averaged generator at fixed codes: uint8 ``[count, 3, R, R]``.
 
-    Classes of a conditional one take turns.
+    Samples of a conditional generator cycle through the classes.
     """
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(count, module.average.z_dim, generator=rng).to(module.device, module.dtype)
@@ -96,28 +95,28 @@ def sample_rows(module: Any, *, count: int = 32, seed: int = 0) -> dict[str, Ten
 
 
 def inversion_rows(module: Any, fixed: FixedImages) -> dict[str, Tensor]:
-    """Original, G(E(x)) and inversion of each image, by caption: uint8 ``[3, 3, R, R]``."""
+    """Returns original, G(E(x)) and inversion of each image, by caption: uint8 ``[3, 3, R, R]``."""
     found = fixed.inverted(module)
     columns = [fixed.images, to_uint8(found.start_images).cpu(), to_uint8(found.images).cpu()]
     return fixed.named(torch.stack(columns, dim=1))  # [N, 3, 3, R, R]
 
 
 def interpolation_rows(module: Any, fixed: FixedImages, *, steps: int = 5) -> dict[str, Tensor]:
-    """The first image, its inversion, ``steps`` between, the second's inversion, the second.
+    """Returns an interpolation between the first two images, with originals at both ends.
 
     Args:
         module: The training module.
-        fixed: Two images or more; the first two are taken.
-        steps: Pictures strictly between the two inversions.
+        fixed: At least two images; the first two are used.
+        steps: Number of images strictly between the two inversions.
 
     Returns:
-        One caption → uint8 ``[steps + 4, 3, R, R]``.
+        One caption → uint8 ``[steps + 4, 3, R, R]``: image, inversion, steps, inversion, image.
     """
     alphas = [0.0, *inner_steps(steps), 1.0]
     found = fixed.inverted(module)
     codes = interpolate(found.codes[:1], found.codes[1:2], alphas)[0]  # [S, L, w_dim]
     noise: Noise = None
-    if found.noise is not None:  # between the maps of the two
+    if found.noise is not None:  # interpolates the noise maps as well
         weights = torch.tensor(alphas).view(-1, 1, 1, 1)
         noise = [torch.lerp(m[:1], m[:2][-1:], weights.to(m)) for m in found.noise]
     strip = torch.cat([fixed.images[:1], synthesised(module, codes, noise), fixed.images[1:2]])
@@ -132,14 +131,14 @@ def manipulation_rows(
     steps: Sequence[float] = STEPS,
     count: int = 4,
 ) -> dict[str, Tensor]:
-    """Original, inversion, and the inversion at each step of the direction.
+    """Returns original, inversion, and the inversion edited at each step along the direction.
 
     Args:
         module: The training module.
         fixed: The images.
         direction: n, for this generator.
         steps: α of Eq. 5.
-        count: How many of the images.
+        count: Maximum number of images.
 
     Returns:
         Caption → uint8 ``[2 + S, 3, R, R]``.
@@ -158,12 +157,12 @@ def manipulation_rows(
 
 
 def diffusion_rows(module: Any, fixed: FixedImages, *, count: int = 2) -> dict[str, Tensor]:
-    """Target, context, the two stitched, what the encoder makes of it, and the diffusion.
+    """Returns target, context, stitched image, its encoder reconstruction, and the diffusion.
 
     Args:
         module: The training module.
-        fixed: Two images or more; image i is the target and image i + 1 its context.
-        count: How many pairs.
+        fixed: At least two images; image i is the target and image i + 1 its context.
+        count: Maximum number of pairs.
 
     Returns:
         Caption → uint8 ``[5, 3, R, R]``.
@@ -181,5 +180,5 @@ def diffusion_rows(module: Any, fixed: FixedImages, *, count: int = 2) -> dict[s
 
 
 def synthesised(module: Any, codes: Tensor, noise: Noise) -> Tensor:
-    """G(codes) as uint8 [m, 3, R, R] on the CPU, with the images' own noise maps or G's."""
+    """Returns G(codes) as uint8 [m, 3, R, R] on the CPU, with the given noise maps or G's own."""
     return to_uint8(module.generator.synthesis(codes, noise=noise or "const")).cpu()

@@ -10,31 +10,31 @@ class Schedule(Protocol):
     """A factor on the learning rate."""
 
     def __call__(self, nimg: int) -> float:
-        """The factor after ``nimg`` images."""
+        """Returns the factor after ``nimg`` images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """The learning rate stays as it is."""
+    """A constant learning rate."""
 
     def __call__(self, nimg: int) -> float:
-        """Always one."""
+        """Returns one."""
         return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExponentialDecay:
-    """``factor ** (nimg / every_nimg)``, smooth as in the authors' code (0.8 a quarter of the run).
+    """``factor ** (nimg / every_nimg)``, smooth as in the authors' code (0.8 per quarter of a run).
 
-    In images rather than iterations: a schedule in iterations that was made for 32 GPUs lets one
-    GPU run for days at a learning rate of nothing.
+    It counts images rather than iterations: with a schedule in iterations made for 32 GPUs, a
+    single GPU would train for days at a learning rate near zero.
     """
 
     factor: PositiveFloat = 0.8
     every_nimg: PositiveInt = 3_500_000
 
     def __call__(self, nimg: int) -> float:
-        """The factor after ``nimg`` images."""
+        """Returns the factor after ``nimg`` images."""
         return self.factor ** (nimg / self.every_nimg)
 
 
@@ -47,7 +47,7 @@ class LinearTail:
     final: Weight = 0.1
 
     def __call__(self, nimg: int) -> float:
-        """The factor after ``nimg`` images."""
+        """Returns the factor after ``nimg`` images."""
         span = max(1, self.end_nimg - self.start_nimg)
         done = min(1.0, max(0.0, (nimg - self.start_nimg) / span))
         return 1.0 - (1.0 - self.final) * done

@@ -14,10 +14,10 @@ from idinvert.training.schedules import Schedule
 
 
 class Confusion(Metric):
-    """Pixels by their class in two masks, over all images of all ranks.
+    """Confusion matrix of the pixels of two masks, over all images of all ranks.
 
     Args:
-        classes: C.
+        classes: C, the number of classes.
     """
 
     full_state_update = False
@@ -33,7 +33,7 @@ class Confusion(Metric):
         self.counts = self.counts + confusion(masks, other, classes=len(self.counts))
 
     def compute(self) -> Tensor:
-        """float64 ``[C, C]``."""
+        """Returns the counts, float64 ``[C, C]``."""
         return self.counts
 
 
@@ -45,10 +45,10 @@ class SegmenterTraining(Objective):
         lr: Adam's learning rate.
         schedule: Factor on the learning rate by images seen.
         noise: Standard deviation of the Gaussian noise added to training images (in the
-            ``[-1, 1]`` range): samples of a GAN are not as clean as drawn pictures.
+            ``[-1, 1]`` range), because samples of a GAN are noisier than rendered images.
         mirror: Flip images and masks left to right with probability one half.
         seed: Seed of noise and flips.
-        accumulate: Micro-batches of one step, for less memory.
+        accumulate: Micro-batches per step, to save memory.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class SegmenterTraining(Objective):
 
     @property
     def trained_networks(self) -> dict[str, nn.Module]:
-        """What a finished run leaves in its ``weights`` folder."""
+        """Networks that a finished run saves in its ``weights`` folder, by name."""
         return {"segmenter": self.segmenter}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam with torch's defaults."""
+        """Returns Adam with torch's default betas."""
         return [adam(self.segmenter, lr=self.lr, betas=self.betas)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """One step; returns the detached loss."""
+        """Runs one step and returns the detached loss."""
         (optimizer,) = self.scheduled_optimizers()
         images = self.with_noise(self.training_images(batch), self.noise)
         masks = self.mirrored(batch["mask"][:, None])[:, 0]
@@ -92,12 +92,12 @@ class SegmenterTraining(Objective):
         return loss, {"loss/total": loss}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Counts the pixels by exact and by read class."""
+        """Counts the pixels by true and by predicted class."""
         read = self.segmenter.segment(to_float(batch["image"]).to(self.dtype))
         self.confusion.update(batch["mask"], read)
 
     def on_validation_epoch_end(self) -> None:
-        """IoU of each class that occurs, over all pixels of all images, and their mean."""
+        """Logs the IoU of each class that occurs, over all pixels of all images, and their mean."""
         values = iou(self.confusion.compute())
         self.confusion.reset()
         pairs = zip(self.segmenter.classes, values, strict=True)
