@@ -1,1 +1,1 @@
-"""Inverters behind one protocol, and the one optimisation loop."""
+"""Inversion methods, which share one protocol and one optimisation loop."""

@@ -1,4 +1,4 @@
-"""batch_size=auto: as many images together as the free memory of a GPU holds, measured."""
+"""batch_size=auto: measure how many images fit into the free memory of a GPU."""
 
 import copy
 from collections.abc import Callable
@@ -7,27 +7,27 @@ from typing import Any, Protocol
 import torch
 
 MOST = 256
-"""Images together at most: a GPU is busy long before."""
+"""Largest batch: a GPU is saturated long before."""
 FEW = 4
-"""Images of the larger of the two batches that are measured."""
+"""Size of the larger of the two batches that are measured."""
 SHARE = 0.85
-"""Of the free memory that is used; the rest is for what two small batches do not show."""
+"""Share of the free memory to use; the rest covers what two small batches do not show."""
 
 
 class Memory(Protocol):
-    """Of a device, in bytes."""
+    """The memory of a device, in bytes."""
 
     def free(self) -> int:
-        """What nothing holds."""
+        """Return the free memory."""
         ...
 
     def peak(self, work: Callable[[], Any]) -> int:
-        """What some work takes at its highest, besides what was held before."""
+        """Return the peak memory of some work, without what was allocated before."""
         ...
 
 
 class GPUMemory:
-    """That of a GPU, as other programs and torch's own allocator leave it.
+    """The memory of a GPU, as other programs and torch's allocator leave it.
 
     Args:
         device: the GPU.
@@ -42,7 +42,7 @@ class GPUMemory:
         return torch.cuda.mem_get_info(self.device)[0]
 
     def peak(self, work: Callable[[], Any]) -> int:
-        """See `Memory`; blocks that torch reserves count whole."""
+        """See `Memory`; memory that torch reserves counts as used."""
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_reserved(self.device)
@@ -52,19 +52,19 @@ class GPUMemory:
 
 
 def memory_of(device: torch.device) -> Memory | None:
-    """How the memory of a device is measured; None for a CPU's, which is not."""
+    """Return the memory of a device; None for a CPU, whose memory is not measured."""
     return GPUMemory(device) if device.type == "cuda" else None
 
 
 def one_step(inverter: Any) -> Any:
-    """A method as it is, but for one step, run eagerly: an evaluation with its gradient."""
+    """Return a copy of a method that runs one step eagerly: one evaluation with its gradient."""
     short = copy.copy(inverter)
-    if hasattr(short, "method"):  # of a restoration
+    if hasattr(short, "method"):  # a restoration
         short.method = one_step(short.method)
     for name, value in {"steps": 1, "cuda_graphs": False, "slots": None}.items():
         if hasattr(short, name):
             setattr(short, name, value)
-    if getattr(short, "optimizer", None) == "lbfgs_gn":  # its probes are of one batch whatever ours
+    if getattr(short, "optimizer", None) == "lbfgs_gn":  # its probes have a batch size of their own
         short.optimizer = "lbfgs"
     return short
 
@@ -72,16 +72,16 @@ def one_step(inverter: Any) -> Any:
 def largest(
     invert: Callable[[int], None], memory: Memory, *, few: int, most: int, share: float
 ) -> int:
-    """The largest batch that fits: memory is linear in the batch, so two small ones tell.
+    """Return the largest batch that fits, extrapolated from two small ones: memory is linear.
 
     Args:
-        invert: inverts so many images.
-        memory: the device's.
-        few: of the larger batch that is measured, at most.
-        most: the result at most.
-        share: of the free memory that may be used.
+        invert: inverts the given number of images.
+        memory: the memory of the device.
+        few: largest size of the larger batch that is measured.
+        most: largest result.
+        share: share of the free memory that may be used.
     """
-    invert(1)  # what libraries allocate once is not an image's
+    invert(1)  # excludes what libraries allocate once
     one = max(1, memory.peak(lambda: invert(1)))
     free = memory.free()
     larger = min(few, most, free // one)

@@ -1,4 +1,4 @@
-"""What an objective's curvature is like at native codes: the same for all images, so shared."""
+"""The curvature of an objective at native codes: one estimate for all images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from torch import Tensor
 from idinvert.inversion.initialization import codes_in, mapped
 
 Response = tuple[Tensor, float]
-"""A tensor [N, ...] and the weight of the mean square of what separates it from its target."""
+"""A tensor [N, ...] and the weight of the mean square of its difference from the target."""
 Responses = Callable[[Tensor, Tensor], Sequence[Response]]
-"""Called with (images, what moves): all that the objective compares, with its weight."""
+"""Called with (images, variable): every tensor that the objective compares, with its weight."""
 
 PROBES = 256
 DAMPING = 3.0
@@ -34,7 +34,7 @@ class Preconditioner:
     damping: Tensor
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Its product with gradients [N, D], by Woodbury's identity."""
+        """Multiply it with gradients [N, D], by Woodbury's identity."""
         seen = (gradient @ self.probes.T) @ self.solved
         return (gradient - seen) / (2 * self.damping)
 
@@ -48,20 +48,20 @@ def preconditioner(
     like: Tensor,
     probes: int = PROBES,
 ) -> Preconditioner:
-    """The damped inverse of the mean Gauss-Newton matrix at native codes of a space.
+    """Return the damped inverse of the mean Gauss-Newton matrix at native codes of a space.
 
-    The objective is a sum of mean squares, so its Hessian is about 2·JᵀJ, J of the weighted
-    responses. Each probe is Jᵀu at a code M(z) for a random u: the mean of their outer products is
-    the mean of JᵀJ. Probes longer than the median are cut to it, so that a few codes at which E or
-    G runs wild do not speak for all. z and u are drawn from a seed of their own.
+    The objective is a sum of mean squares, so its Hessian is about 2·JᵀJ, with J the Jacobian of
+    the weighted responses. Each probe is Jᵀu at a code M(z) for a random u: the mean of their outer
+    products is the mean of JᵀJ. Probes longer than the median are shortened to it, so that a few
+    codes with extreme gradients do not dominate. z and u are drawn from a fixed seed.
 
     Args:
         generator: frozen G.
         space: "w_plus", "w" or "z".
         responses: what the objective compares.
-        noise: what G is given: "const" or "none".
-        like: a tensor on the device and of the dtype that the result shall have.
-        probes: how many; each costs an evaluation of the objective.
+        noise: the noise of G: "const" or "none".
+        like: a tensor with the device and dtype of the result.
+        probes: number of probes; each costs one evaluation of the objective.
     """
     rng = torch.Generator().manual_seed(0)
     rows = []
@@ -76,14 +76,14 @@ def preconditioner(
 
 @torch.no_grad()
 def native(z: Tensor, *, space: str, generator: Any) -> Tensor:
-    """The code of z [N, z_dim] in a space, ready to be differentiated by."""
+    """Return the code of z [N, z_dim] in a space, as a leaf that requires gradients."""
     if space != "z":
         z = mapped(generator, z)[:, : 1 if space == "w" else None].to(z)
     return z.clone().requires_grad_()
 
 
 def _probe(found: Sequence[Response], moving: Tensor, *, rng: torch.Generator) -> Tensor:
-    """Jᵀu, image by image: [N, D]."""
+    """Return Jᵀu for each image: [N, D]."""
     total = moving.new_zeros(())
     for tensor, weight in found:
         u = torch.randn(tensor.shape, generator=rng).to(tensor)
@@ -92,7 +92,7 @@ def _probe(found: Sequence[Response], moving: Tensor, *, rng: torch.Generator) -
 
 
 def _inverse(probes: Tensor) -> Preconditioner:
-    """(A + μ)⁻¹ from probes [P, D], μ a multiple of A's mean eigenvalue."""
+    """Return (2A + 2μ)⁻¹ from probes [P, D], with μ a multiple of A's mean eigenvalue."""
     norms = probes.norm(dim=1, keepdim=True)
     v = (probes * (norms.median() / norms).clamp(max=1)).double()
     count, numbers = v.shape

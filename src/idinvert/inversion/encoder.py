@@ -18,9 +18,9 @@ class EncoderInverter(Method):
 
     Args:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
-        noise: what G is given: its constant buffers (or the maps of an encoder that gives some,
-            Sec. 6.3), noise drawn by image id, or none.
-        seed: for noise drawn by image id.
+        noise: the noise of G: its constant buffers (or the encoder's noise maps, if it predicts
+            any, Sec. 6.3), noise drawn by image id, or none.
+        seed: seed of noise drawn by image id.
     """
 
     name = "encoder"
@@ -32,13 +32,13 @@ class EncoderInverter(Method):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         drawn = seed_of(self.seed, drawn=self.noise == "random")
         return {"method": self.name, "steps": 0, "noise": self.noise, **drawn}
 
     @torch.no_grad()
     def _run(self, asked: Request) -> Inversion:
-        """Encode a batch and synthesise it again: one iterate, its only term the pixel loss."""
+        """Encode a batch and synthesise it: one iterate, with the pixel loss as its only term."""
         images, generator = asked.images, asked.generator
         begin = now(images.device)
         encoding = self.encoder.encode(images)  # type: ignore[operator]
@@ -62,5 +62,5 @@ class EncoderInverter(Method):
         )
 
     def restore(self, images: Tensor, *, observation: Observation, **given: Any) -> Inversion:
-        """Encode the image that an observation starts from; see `Restorer.restore`."""
+        """Encode the start image of an observation; see `Restorer.restore`."""
         return self.invert(observation.start(observation.seen(images)), **given)

@@ -1,4 +1,4 @@
-"""What methods share whose images come from features at a layer, not from codes alone."""
+"""The base class of methods that optimise features of G at a layer, besides codes."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,30 +19,30 @@ from idinvert.losses.terms import absolute_loss, pixel_loss
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FeatureInverter(Descent, Restorer):
-    """The settings and the image terms of methods that move features of G.
+    """The settings and the image terms of methods that optimise features of G.
 
-    They take the settings of `Descent`, but no "lbfgs_gn". The kept iterate has the state that G
-    goes on from; its codes are read from that layer on.
+    They take the settings of `Descent`, except the optimiser "lbfgs_gn". The kept iterate includes
+    the state from which G resumes; its codes are used from that layer on.
 
     Args:
         perceptual: F, images [N, 3, R, R] in [-1, 1] to features [N, C, h, w], in eval mode;
             None only where `lambda_vgg` is 0.
-        layer: how many layers of G come before the features, 1 to L − 1.
+        layer: number of layers of G before the features, 1 to L − 1.
         lambda_pixel: weight of the pixel term.
         lambda_vgg: weight of the perceptual term, a mean absolute difference.
-        noise: what G is given, fixed throughout: constant buffers (or the maps of an encoder that
-            gives some), drawn by image id, or none.
-        seed: for whatever is drawn by image id.
+        noise: the noise of G, fixed throughout: constant buffers (or the encoder's noise maps, if
+            it predicts any), drawn by image id, or none.
+        seed: seed of everything that is drawn by image id.
 
     Raises:
-        ConfigError: `lambda_vgg` is not 0 and there is no `perceptual`, or a value makes no sense.
+        ConfigError: `lambda_vgg` is not 0 and there is no `perceptual`, or a value is invalid.
     """
 
     name: ClassVar[str]
     of_features: ClassVar[bool] = True
     optimizers = PLAIN
     lambda_on: ClassVar[dict[str, float]] = {"vgg16": 1.7e-5}
-    """Weights of their own by the name of F; on any other F, the weight that belongs to it.
+    """The methods' own weights by the name of F; any other F has its own default weight.
 
     mGANprior's is 0.001 on images standardised by ImageNet's deviations. F here takes the Caffe
     scale, 57.6 times as large, and an absolute difference grows as much: 0.001 / 57.6. [inferred]
@@ -68,7 +68,7 @@ class FeatureInverter(Descent, Restorer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         return {
             "method": self.name,
             **super().settings,
@@ -83,20 +83,20 @@ class FeatureInverter(Descent, Restorer):
         """Refuse a generator that this method does not fit.
 
         Raises:
-            ConfigError: it has no such layer, or nothing is left to run behind it.
+            ConfigError: it has no such layer, or no layer after it.
         """
         check_layer(self.layer, generator=generator)
 
     def pixels(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of images [N, 3, R, R], image by image: [N]."""
+        """Distance of images [N, 3, R, R], per image: [N]."""
         return pixel_loss(x, y)
 
     def terms(self, images: Tensor, *, observation: Observation | None) -> Objective:
-        """The objective of images G gives: "pixel" and "perceptual", weighted.
+        """Return the objective of G's images, with the weighted terms "pixel" and "perceptual".
 
         Args:
             images: targets x, [N, 3, R, R].
-            observation: what is compared of them; None for all.
+            observation: compares only what it observes of them; None compares whole images.
         """
         phi = Observation() if observation is None else observation
         x, share = phi.seen(images), phi.share

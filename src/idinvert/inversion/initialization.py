@@ -1,4 +1,4 @@
-"""The codes that an optimisation starts from, the space they move in, and draws by image id."""
+"""The initial codes of an optimisation, the latent space they move in, and draws by image id."""
 
 import zlib
 from typing import Any, Literal, NamedTuple
@@ -17,12 +17,12 @@ SPACES = ("w_plus", "w", "z")
 
 
 def image_rng(seed: int, image_id: int, *, purpose: str | None = None) -> torch.Generator:
-    """A CPU generator that depends on the seed, the image and what it is for.
+    """Return a CPU random generator that is determined by the seed, the image and the purpose.
 
     Args:
         seed: the experiment's seed.
         image_id: stable id of the image.
-        purpose: keeps draws apart that have nothing to do with one another; None for noise maps.
+        purpose: separates independent draws; None for noise maps.
     """
     words = [seed, image_id % 2**63]
     if purpose is not None:
@@ -32,14 +32,14 @@ def image_rng(seed: int, image_id: int, *, purpose: str | None = None) -> torch.
 
 
 def require_ids(ids: Tensor | None, *, key: str) -> Tensor:
-    """The image ids, for a draw.
+    """Return the image ids, which a draw requires.
 
     Args:
         ids: int64 [N], or None.
         key: what is drawn, for the error: "inversion.noise=random draws noise".
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: `ids` is None.
     """
     if ids is None:
         raise ConfigError(f"{key} by image id, but no ids were given")
@@ -47,25 +47,25 @@ def require_ids(ids: Tensor | None, *, key: str) -> Tensor:
 
 
 def seed_of(seed: int, *, drawn: bool) -> dict[str, int]:
-    """The seed as a setting, where something is drawn: elsewhere it changes no result."""
+    """Return the seed as a setting if something is drawn; otherwise it changes no result."""
     return {"seed": seed} if drawn else {}
 
 
 def check_choice(value: str | None, known: tuple[str, ...], *, key: str) -> None:
-    """Refuse a word that is none of those known.
+    """Refuse an unknown value.
 
     Raises:
-        ConfigError: naming the key and what it takes.
+        ConfigError: names the key and its known values.
     """
     if value not in known:
         raise ConfigError(f"{key} is {value!r}: expected {', '.join(known[:-1])} or {known[-1]}")
 
 
 def check_start(init: str, *, space: str | None) -> None:
-    """Refuse a start that there is not, or not in this space.
+    """Refuse an initialisation that is unknown or not available in this space.
 
     Raises:
-        ConfigError: naming the key to change.
+        ConfigError: names the key to change.
     """
     check_choice(init, INITS, key="inversion.init")
     if init == "mean" and space == "z":
@@ -79,7 +79,7 @@ def check_space(space: str, *, generator: Any) -> None:
     """Refuse one code for all layers where each layer has its own.
 
     Raises:
-        ConfigError: ``space`` is "w" and M gives one w a layer.
+        ConfigError: `space` is "w" and M gives one w per layer.
     """
     if space == "w" and generator.multi_w:
         raise ConfigError(
@@ -89,20 +89,20 @@ def check_space(space: str, *, generator: Any) -> None:
 
 
 def native_space(space: str | None, *, generator: Any) -> str:
-    """The space that was chosen, or the generator's own: W+ where M gives one w a layer, else W."""
+    """Return the chosen space, or the generator's own: W+ if M gives one w per layer, else W."""
     return space or ("w_plus" if generator.multi_w else "w")
 
 
 def mapped(generator: Any, z: Tensor, labels: Tensor | None = None) -> Tensor:
-    """M(z), [N, z_dim] to [N, L, w_dim]; of a conditional M, M(z, c).
+    """Return M(z), [N, z_dim] to [N, L, w_dim]; M(z, c) if M is conditional.
 
     Args:
         generator: G with its M.
         z: latent codes.
-        labels: c, [N, c_dim]; not read where M takes none.
+        labels: c, [N, c_dim]; not read if M is unconditional.
 
     Raises:
-        ConfigError: M is conditional, and nobody says which labels.
+        ConfigError: M is conditional and there are no labels.
     """
     classes = getattr(generator, "c_dim", 0)
     if classes and labels is None:
@@ -116,10 +116,10 @@ def mapped(generator: Any, z: Tensor, labels: Tensor | None = None) -> Tensor:
 
 
 def codes_in(space: str, moving: Tensor, *, generator: Any) -> Tensor:
-    """The w that G is given, [N, L, w_dim], for codes that move in a space.
+    """Return G's input w, [N, L, w_dim], for codes that are optimised in a space.
 
     Args:
-        space: "w_plus" ([N, L, w_dim] move), "w" ([N, 1, w_dim]) or "z" ([N, z_dim], through M).
+        space: "w_plus" (codes [N, L, w_dim]), "w" ([N, 1, w_dim]) or "z" ([N, z_dim], through M).
         moving: the codes.
         generator: frozen G.
     """
@@ -130,24 +130,24 @@ def codes_in(space: str, moving: Tensor, *, generator: Any) -> Tensor:
 
 
 def encoded_start(encoding: Encoding, *, space: str, like: Tensor) -> Tensor:
-    """E(x) as codes that move in a space, never in half precision; shapes as in `codes_in`."""
+    """Return E(x) as codes to optimise, in the dtype of `like`; shapes as in `codes_in`."""
     if space == "z":
-        assert encoding.z is not None  # the constructor asks for latent=z
+        assert encoding.z is not None  # the constructor requires latent=z
         return encoding.z.to(like.dtype)
     w = encoding.codes.to(like.dtype)  # [N, L, w_dim]
     return w.mean(1, keepdim=True) if space == "w" else w
 
 
 def check_latent(latent: str, space: str | None, *, needs_z: bool = True) -> str:
-    """The space that codes move in: the one chosen, or E's own.
+    """Return the space in which codes are optimised: the chosen one, or E's own.
 
     Args:
         latent: E's own space.
         space: `inversion.space`, None for E's own.
-        needs_z: whether E's z is asked for where z moves.
+        needs_z: whether optimising z requires E's z.
 
     Raises:
-        ConfigError: one of them is unknown, or z shall move and this E gives none.
+        ConfigError: one of them is unknown, or E's z is required and this E gives none.
     """
     check_choice(latent, SPACES, key="latent")
     chosen = latent if space is None else space
@@ -171,24 +171,24 @@ def start_codes(
     like: Tensor,
     purpose: str = "start",
 ) -> Tensor:
-    """Codes to start from that know nothing of the image.
+    """Return initial codes that do not depend on the content of the images.
 
     Args:
         init: "mean" (w̄), "random" (M(z) of a z drawn by image id), "normal" (N(0, 1) in the space
             of the codes, as the authors' code starts without an encoder) or "uniform" (on [-1, 1],
-            as Image2StyleGAN starts for what is no face).
+            as Image2StyleGAN starts for images other than faces).
         space: "w_plus", "w" or "z".
         generator: frozen G.
-        ids: image ids int64 [N]; needed where something is drawn.
+        ids: image ids int64 [N]; required if something is drawn.
         seed: the experiment's seed.
         like: images [N, ...], for the number, the device and the dtype of the codes.
-        purpose: keeps several codes of an image apart, see `image_rng`.
+        purpose: separates several codes of one image, see `image_rng`.
 
     Returns:
         Codes [N, L, w_dim], or [N, 1, w_dim] in "w", or z [N, z_dim] in "z".
 
     Raises:
-        ConfigError: for an unknown start, a draw without ids, or w̄ in "z".
+        ConfigError: the initialisation is unknown, draws without ids, or is w̄ in "z".
     """
     check_start(init, space=space)
     layers = generator.num_layers
@@ -213,7 +213,7 @@ def start_codes(
 
 
 class CodeStatistics(NamedTuple):
-    """What M's codes are like, layer by layer, float64 on the CPU.
+    """Statistics of M's codes per layer, float64 on the CPU.
 
     Attributes:
         mean: w̄, [L, w_dim].
@@ -232,9 +232,9 @@ def code_statistics(
 
     Args:
         generator: frozen G; its mapping runs on its own device, in its own precision.
-        samples: how many z are drawn.
-        seed: of the draw; 123 and NumPy's RandomState are StyleGAN2's projector's.
-        batch_size: z mapped at once.
+        samples: number of z to draw.
+        seed: seed of the draw; StyleGAN2's projector uses 123 and NumPy's RandomState, too.
+        batch_size: number of z mapped at once.
     """
     z = torch.from_numpy(np.random.RandomState(seed).randn(samples, generator.z_dim))
     like = generator.w_avg

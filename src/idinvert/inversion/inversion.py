@@ -1,4 +1,4 @@
-"""What an inversion method takes and what it gives back."""
+"""The interface of inversion methods: their protocol, their input and their result."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from idinvert.inversion.noise import noise_for
 from idinvert.networks.generator import SynthesisState
 
 BATCHES = 4
-"""That a method is given at once where images that stop early make room for others."""
+"""Batches passed to a method at once if images that stop early are replaced by others."""
 Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all) while a batch is inverted."""
+"""Called with (steps done, total steps) while a batch is inverted."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,18 @@ class Inversion:
 
     Attributes:
         codes: the inverted codes w, [N, L, w_dim].
-        images: G(codes), [N, 3, R, R], about [-1, 1], not clamped; where there is a state, G
-            resumed from it with the codes.
+        images: G(codes), [N, 3, R, R], about [-1, 1], not clamped; if there is a state, G resumed
+            from it with the codes.
         losses: total objective of every iterate, [steps + 1, N]; row 0 is the starting point.
         terms: the weighted terms that add up to `losses`, each [steps + 1, N].
-        seconds: wall time per image, synchronised, of the whole call divided by N.
-        noise: the noise maps that G was given, each [N, 1, h, w], or None for G's own buffers.
-        z: the codes' z, [N, z_dim], where z was what moved (`inversion.space=z`), else None.
+        seconds: wall time per image: that of the whole call, synchronised, divided by N.
+        noise: the noise maps of G, each [N, 1, h, w], or None for G's own buffers.
+        z: the codes' z, [N, z_dim], if z was optimised (`inversion.space=z`), else None.
         start_images: G of the starting point (the encoder's reconstruction), [N, 3, R, R].
         best_step: which iterate was kept, int64 [N].
-        failed: True where the objective left the finite numbers and the image was frozen at its
-            best iterate, bool [N].
-        state: features at a layer that no codes of G need give; G goes on from there with
+        failed: True where the objective became non-finite and the image was frozen at its best
+            iterate, bool [N].
+        state: features at a layer that may be the output of no codes; G resumes from them with
             `codes[:, state.layer:]`, and the codes before that layer are not read.
     """
 
@@ -58,12 +58,12 @@ class Inverter(Protocol):
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        """The networks it calls besides G, for whoever moves them to a device."""
+        """The networks it calls besides G; the caller moves them to a device."""
         ...
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that made it, JSON-able, for records; "seed" where ids decide a draw."""
+        """Its settings for records, JSON-able; "seed" only if something is drawn by image id."""
         ...
 
     def invert(
@@ -79,26 +79,26 @@ class Inverter(Protocol):
         Args:
             images: targets x, float [N, 3, R, R] in [-1, 1].
             generator: frozen G in eval mode (`networks.generator.Generator`).
-            ids: stable id of every image, int64 [N]; noise that is drawn is drawn by id.
-            progress: called with (steps done, steps in all).
+            ids: stable id of every image, int64 [N]; random draws depend on it.
+            progress: called with (steps done, total steps).
 
         Returns:
-            The kept iterate of every image; its terms, those whose weight is not 0, are weighted.
+            The kept iterate of every image, with the weighted terms whose weight is not 0.
 
         Raises:
-            ConfigError: images and networks do not fit; a network is in training mode; or noise is
-                drawn and there are no ids.
+            ConfigError: images and networks do not match; a network is in training mode; or
+                something is drawn and there are no ids.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one call of a method asks for.
+    """The arguments of one call of a method.
 
     Attributes:
         images, generator, ids, progress: see `Inverter.invert`.
-        observation: what is compared of the images (`observation.Observation`); None for all.
+        observation: what the loss compares (`observation.Observation`); None for whole images.
     """
 
     images: Tensor
@@ -109,22 +109,22 @@ class Request:
 
 
 class Method:
-    """What the methods of this package share as `Inverter`; each says in `_run` what it does."""
+    """Base class of this package's inverters; subclasses implement `_run`."""
 
     noise: Any
     seed: int
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        """E and F, those there are."""
+        """E and F, if present."""
         held = (getattr(self, name, None) for name in ("encoder", "perceptual"))
         return [network for network in held if network is not None]
 
     def check(self, generator: Any) -> None:
-        """Refuse a generator that this method does not fit.
+        """Refuse a generator that this method does not support.
 
         Raises:
-            ConfigError: says what it lacks.
+            ConfigError: says what the generator lacks.
         """
 
     def invert(
@@ -145,40 +145,40 @@ class Method:
         return self._run(asked)
 
     def _run(self, asked: Request) -> Inversion:
-        """What is asked for, of images and networks that fit."""
+        """Invert a batch of images that has been checked."""
         raise NotImplementedError
 
     def _given_noise(
         self, asked: Request, *, like: Tensor, encoded: Sequence[Tensor] | None = None
     ) -> tuple[str | list[Tensor], list[Tensor] | None]:
-        """What G is given, and the maps if there are any; see `noise_for`."""
+        """Return the noise argument of G, and the maps if there are any; see `noise_for`."""
         known: dict[str, Any] = {"generator": asked.generator, "ids": asked.ids}
         return noise_for(self.noise, seed=self.seed, like=like, encoded=encoded, **known)
 
 
 def gives_state(inverter: Inverter) -> bool:
-    """Whether a method's images come from features at a layer, which codes alone do not give."""
+    """Return whether a method's images need features at a layer besides the codes."""
     return bool(getattr(inverter, "of_features", False))
 
 
 def in_turns(inverter: Inverter, *, slots: int) -> int:
-    """Let a method optimise so many images at once, however many it is given.
+    """Limit how many images a method optimises at once, however many one call passes.
 
     Returns:
-        How many such batches to give it: several where images may stop early, for one that has
-        stopped makes room for the next; else each batch takes the same number of steps.
+        How many such batches to pass in one call: several if images may stop early, because the
+        next image then takes the place of one that has stopped; otherwise one.
     """
-    method: Any = getattr(inverter, "method", inverter)  # of a restoration
+    method: Any = getattr(inverter, "method", inverter)  # the method of a restoration
     if hasattr(method, "slots"):
         method.slots = slots
     return BATCHES if inverter.settings.get("early_stop") else 1
 
 
 def check_images(images: Tensor, *, generator: Any) -> None:
-    """Refuse images that G could not have made.
+    """Refuse images that do not match the output of G.
 
     Raises:
-        ConfigError: if `images` is not a float tensor [N, 3, R, R] at G's resolution.
+        ConfigError: `images` is not a float tensor [N, 3, R, R] at G's resolution.
     """
     r = generator.resolution
     if images.ndim != 4 or tuple(images.shape[1:]) != (3, r, r) or not images.is_floating_point():
@@ -189,14 +189,14 @@ def check_images(images: Tensor, *, generator: Any) -> None:
 
 
 def check_layer(layer: int | None, *, generator: Any) -> None:
-    """Refuse a number of first layers that G does not have, or behind which nothing is left.
+    """Refuse a layer that G does not have, or after which no layer is left.
 
     Args:
-        layer: how many layers; None, which is left to the method, fits.
+        layer: number of layers before the features; None, the method's default, is accepted.
         generator: G, with L layers.
 
     Raises:
-        ConfigError: with the layers that there are and the nearest of them.
+        ConfigError: lists the valid layers and names the nearest one.
     """
     last = generator.num_layers - 1
     known = ", ".join(map(str, range(1, last + 1)))
@@ -210,10 +210,10 @@ def check_layer(layer: int | None, *, generator: Any) -> None:
 
 
 def check_codes(codes: Tensor, *, generator: Any) -> None:
-    """Refuse an encoder whose codes do not fit G.
+    """Refuse an encoder whose codes do not match G.
 
     Raises:
-        ConfigError: if `codes` is not [N, L, w_dim] for this generator.
+        ConfigError: `codes` is not [N, L, w_dim] for this generator.
     """
     expected = (generator.num_layers, generator.w_dim)
     if codes.ndim != 3 or tuple(codes.shape[1:]) != expected:
@@ -224,10 +224,10 @@ def check_codes(codes: Tensor, *, generator: Any) -> None:
 
 
 def check_eval_mode(*networks: nn.Module | None) -> None:
-    """Refuse networks in training mode: batch statistics would tie the images together.
+    """Refuse networks in training mode, where batch statistics make images interdependent.
 
     Raises:
-        ConfigError: naming the first network that is in training mode.
+        ConfigError: names the first network that is in training mode.
     """
     for network in networks:
         if network is not None and network.training:
@@ -238,7 +238,7 @@ def check_eval_mode(*networks: nn.Module | None) -> None:
 
 
 def now(device: torch.device) -> float:
-    """Seconds on a monotonic clock, after all work queued on `device` is done."""
+    """Return seconds on a monotonic clock, after all work queued on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

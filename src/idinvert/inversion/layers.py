@@ -1,4 +1,4 @@
-"""Layer inversion: from E(x), residuals on the features of the first layers of G."""
+"""Layer inversion: starts from E(x) and optimises residuals on the features of G's first layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,23 +17,23 @@ from idinvert.networks.generator import SynthesisState
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LayersInverter(FeatureInverter):
-    """Optimise small changes of E(x) and of what each of the first layers of G hands on.
+    """Optimise small changes of E(x) and of the outputs of the first layers of G.
 
-    r_0 = E(x) + δ_0 and r_i = g_i(r_{i−1}) + δ_i, up to the last of `layer` layers; the others,
-    G_f, make the image of it. Whatever G can generate, G_f can, and more: what is missing from the
-    image is what not even G_f can draw. All δ start at 0.
+    r_0 = E(x) + δ_0 and r_i = g_i(r_{i−1}) + δ_i, up to the last of `layer` layers; the remaining
+    layers, G_f, render the image. G_f can generate everything that G can, and more: what the image
+    still lacks is what even G_f cannot generate. All δ start at 0.
 
     Args:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode.
-        layer: n, how many layers have residuals, besides the codes.
+        layer: n, the number of layers with residuals; the codes have one, too.
         lambda_reg: weight of Σ_i ‖δ_i‖², each a mean over elements.
-        schedule: "halvings" as the original: by half after 4, 6 and 9 fifteenths of the steps.
+        schedule: "halvings" as in the original: halved after 4, 6 and 9 fifteenths of the steps.
 
     Source: Bau et al. 2019 (Seeing What a GAN Cannot Generate, arXiv 1910.11626), Sec. 3.2 and 3.3;
         described in "GAN Inversion: A brief walkthrough, part IV".
 
-    Differs from the paper: there G is PGGAN. E is any encoder of G instead of one that was trained
-        layer by layer, and F is the project's. In StyleGAN the codes of all layers have δ_0.
+    Differs from the paper: its G is PGGAN. E is any encoder of G instead of one trained layer by
+        layer, and F is the project's. In StyleGAN, δ_0 applies to the codes of all layers.
     """
 
     name: ClassVar[str] = "layers"
@@ -47,11 +47,11 @@ class LayersInverter(FeatureInverter):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         return {**super().settings, "lambda_reg": self.lambda_reg}
 
     def pixels(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean absolute difference, image by image: [N]."""
+        """Mean absolute difference per image: [N]."""
         return absolute_loss(x, y)
 
     def _run(self, asked: Request) -> Inversion:
@@ -68,7 +68,7 @@ class LayersInverter(FeatureInverter):
             def states(
                 rows: Rows, w: Tensor, deltas: Sequence[Tensor | float]
             ) -> list[SynthesisState]:
-                """r_1 … r_n, with what goes with each."""
+                """Return r_1 … r_n, each in a full state of G."""
                 found: list[SynthesisState] = []
                 given = at(noise, rows)
                 for i, delta in enumerate(deltas):

@@ -1,4 +1,4 @@
-"""The one batched optimisation loop of every method that optimises, and its settings."""
+"""The batched optimisation loop that all optimisation methods share, and its settings."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, fields
@@ -39,19 +39,19 @@ JOINED = ("images", "start_images", "best_step", "failed")
 
 @dataclass(frozen=True)
 class Optimised:
-    """Where the loop ended, for N images.
+    """The result of the loop for N images.
 
     Attributes:
         variables: the kept value of every variable, each [N, ...], detached.
-        images: what `synthesise` gave for them, [N, 3, R, R].
-        start_images: what it gave for the starting point, [N, 3, R, R].
+        images: the output of `synthesise` for them, [N, 3, R, R].
+        start_images: its output for the starting point, [N, 3, R, R].
         losses: total objective of every iterate, [steps + 1, N].
         terms: its weighted terms, each [steps + 1, N].
         best_step: the iterate that was kept, int64 [N].
-        failed: True where an iterate was not finite, bool [N].
+        failed: True where an objective was not finite, bool [N].
 
-    From where an image was frozen (it failed, or stopped early), its rows of `losses` and `terms`
-    repeat those of the iterate that was kept.
+    After an image is frozen (it failed, or stopped early), its rows of `losses` and `terms` repeat
+    those of the kept iterate.
     """
 
     variables: tuple[Tensor, ...]
@@ -71,14 +71,14 @@ class Optimised:
         begin: float,
         state: SynthesisState | None = None,
     ) -> Inversion:
-        """What an inverter gives back, where the first variable is the codes.
+        """Return an `Inversion`; the first variable is the codes.
 
         Args:
-            space: what moved: "w_plus", "w" or "z".
+            space: the space of the codes: "w_plus", "w" or "z".
             generator: frozen G.
-            noise: the noise maps that G was given, or None for its own.
+            noise: the noise maps of G, or None for its own buffers.
             begin: when the call began, from `inversion.now`.
-            state: what G is resumed from, where codes alone do not give the images.
+            state: the state from which G resumes, if codes alone do not determine the images.
         """
         moved = self.variables[0]
         with torch.no_grad():
@@ -100,26 +100,27 @@ class Optimised:
 
 @dataclass(kw_only=True)
 class Descent:
-    """The settings of the optimiser, which all optimising methods share, and the loop.
+    """The optimisation loop and its settings, which all optimisation methods share.
 
     Args:
         steps: optimisation steps; the objective is evaluated steps + 1 times.
         lr: the learning rate before `schedule`; the root mean square of L-BFGS's first step.
-        optimizer: "adam", "sgd" (plain gradient descent), or "lbfgs" or "lbfgs_gn", which take
+        optimizer: "adam", "sgd" (plain gradient descent), or "lbfgs" or "lbfgs_gn", which need
             fewer steps (`optimizers.py`).
         betas: Adam's constants.
-        schedule: factor on a step: "constant", "cosine", "ramps" or "halvings" (`optimizers.py`).
-        early_stop: freeze an image after this many steps without a gain; None for never.
-        early_stop_gain: the share of its loss that an image must have lost for that to be a gain.
-        keep_best: keep the iterate of least loss of every image, not the last one.
+        schedule: factor on the step size: "constant", "cosine", "ramps" or "halvings"
+            (`optimizers.py`).
+        early_stop: freeze an image after this many steps without improvement; None for never.
+        early_stop_gain: the relative decrease of an image's loss that counts as an improvement.
+        keep_best: keep the iterate with the lowest loss of every image, not the last one.
 
     Attributes:
         cuda_graphs: replay the objective and its gradient as CUDA graphs; no result depends on it.
-        slots: how many images are optimised at once, None for all that are given; results depend on
-            it by rounding alone.
+        slots: how many images are optimised at once, None for all; it affects results by rounding
+            alone.
 
     Raises:
-        ConfigError: a value makes no sense.
+        ConfigError: a value is invalid.
     """
 
     optimizers: ClassVar[Sequence[str]] = OPTIMIZERS
@@ -160,14 +161,14 @@ class Descent:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a record keeps."""
+        """The settings that are stored in records."""
         names = [each.name for each in fields(Descent) if each.init]
         return {name: getattr(self, name) for name in names} | {"betas": list(self.betas)}
 
     def stepping(
         self, variables: Sequence[Tensor], preconditioner: Preconditioner | None
     ) -> TorchOptimizer | LBFGS:
-        """The optimiser of these variables, each [N, ...]; a method may have another one."""
+        """Return the optimiser of these variables, each [N, ...]; methods may override it."""
         if self.optimizer == "adam":
             adam = torch.optim.Adam(variables, lr=self.lr, betas=self.betas, eps=1e-8)
             return TorchOptimizer(adam)
@@ -188,29 +189,29 @@ class Descent:
     ) -> Optimised:
         """Minimise a per-image objective over per-image variables, N images, `slots` at once.
 
-        The losses are summed over images and the optimiser keeps images apart, so an image's path
-        is the one it would take alone. An image whose objective leaves the finite numbers is frozen
-        at its kept iterate and reported; one that gains no more is frozen there too; the others go
-        on. Nothing but what moves gets a gradient.
+        The losses are summed over images and the optimiser treats images separately, so each image
+        is optimised as if it were alone. An image is frozen at its kept iterate if its objective
+        becomes non-finite (reported in `failed`) or stops improving; the others continue. Only the
+        variables get gradients.
 
-        Where images stop early, those that have stopped are not computed any more, and images that
-        wait take their place, an eighth of the slots at a time.
+        With early stopping, images that have stopped are no longer computed, and waiting images
+        take their place, an eighth of the slots at a time.
 
         Args:
             start: the starting point of each variable, each float [N, ...].
-            synthesise: called with (rows, *variables), gives images [m, 3, R, R]; rows are the
-                places of these images among the N, see `working_set.Rows`.
-            objective: called with (rows, images, *variables), gives weighted terms by name, each
+            synthesise: called with (rows, *variables), returns images [m, 3, R, R]; rows are the
+                indices of these images among the N, see `working_set.Rows`.
+            objective: called with (rows, images, *variables), returns weighted terms by name, each
                 [m].
-            preconditioner: of L-BFGS, see there.
+            preconditioner: of `LBFGS`.
             perturb: called with (progress in [0, 1], places, *variables) before each evaluation,
-                gives what is evaluated, and kept, in their stead, shifted by what does not depend
-                on them; progress 1 is the last look.
-            project: called with the variables after each step, gives their new values.
-            progress: called with (steps done, steps in all), the mean over images.
+                returns the variables plus offsets that do not depend on them; these are evaluated
+                and kept instead. Progress is 1 at the last evaluation.
+            project: called with the variables after each step, returns their new values.
+            progress: called with (steps done, total steps), the mean over images.
 
         Raises:
-            ValueError: if the objective's terms are not [N].
+            ValueError: a term of the objective is not [m].
         """
         evaluate, n, done = Evaluation(synthesise, objective), len(start[0]), 0
         slots = min(n, self.slots or n)
@@ -246,12 +247,12 @@ class Descent:
         perturb: Change | None,
         project: Change | None,
     ) -> Generator[Asked, Answer, Optimised]:
-        """The descent of images that start together: asks for evaluations, returns where it ended.
+        """Optimise images that start together: yields requests for evaluations, returns the result.
 
         Args:
-            places: of these images among all.
+            places: the indices of these images among all.
             start, preconditioner, perturb, project: see `minimise`.
-            evaluate: knows the names of the terms.
+            evaluate: provides the names of the terms.
         """
         steps, schedule, n = self.steps, SCHEDULES[self.schedule], len(places)
         variables = [v[places.start : places.stop].clone() for v in start]
@@ -263,14 +264,14 @@ class Descent:
         frozen, idle = failed.clone(), torch.zeros(n, dtype=torch.int64, device=device)
         best_step = torch.zeros_like(idle)
         best = [v.clone() for v in variables]
-        left: Rows = None  # those of the images that are still computed; None for all
+        left: Rows = None  # the images that are still computed; None for all
 
         for step in range(steps + 1):
             with torch.no_grad():
                 seen: Sequence[Tensor] = variables
                 if perturb is not None:
                     seen = perturb(step / max(steps, 1), places, *variables)
-            # The last iterate is only looked at.
+            # The last iterate is evaluated without a gradient.
             point, asked = [at(v, left) for v in seen], step < steps
             rows, images, slopes = yield Asked(at(rows_of_all, left), point, gradients=asked)
             with torch.no_grad():
@@ -278,10 +279,10 @@ class Descent:
                     start_images = best_images = images.clone()
                     least = milestone = torch.full_like(rows[0], torch.inf)
                     kept_rows = rows
-                if left is not None:  # the others stay what they were
+                if left is not None:  # the others keep their values
                     rows = kept_rows.index_copy(1, left, rows)
                     images = best_images.index_copy(0, left, images)
-                    pairs = zip(variables, slopes, strict=asked)  # none at the last look
+                    pairs = zip(variables, slopes, strict=asked)  # none at the last evaluation
                     slopes = [torch.zeros_like(v).index_copy(0, left, g) for v, g in pairs]
                 history.append(torch.where(frozen, kept_rows, rows))
                 failed = failed | ~frozen & ~torch.isfinite(rows[0])
@@ -310,7 +311,7 @@ class Descent:
                 for v, m, b in zip(variables, moved, best, strict=True):
                     v.copy_(torch.where(_over(frozen, v), b, m))
 
-        history += [kept_rows] * (steps + 1 - len(history))  # where all stopped early
+        history += [kept_rows] * (steps + 1 - len(history))  # if all stopped early
         table = torch.stack(history, dim=1)  # [1 + terms, steps + 1, N]
         return Optimised(
             variables=tuple(best),
@@ -324,13 +325,13 @@ class Descent:
 
 
 class _Group:
-    """Images that started together, and what they ask for next.
+    """Images that started together, and the next evaluation they need.
 
     Attributes:
         asked: their next evaluation.
-        found: where they ended; None until then.
-        count: how many they are.
-        done: steps done, summed over them; those of images that ended count in full.
+        found: their result; None until they end.
+        count: the number of images.
+        done: steps done, summed over images; an image that has stopped counts with all its steps.
     """
 
     def __init__(
@@ -341,7 +342,7 @@ class _Group:
         self.found: Optimised | None = None
 
     def go_on(self, answer: Answer) -> None:
-        """A step with what was asked for."""
+        """Take a step with the evaluation that was requested."""
         try:
             self.asked = self.path.send(answer)
             self.step += 1
@@ -352,7 +353,7 @@ class _Group:
 
 
 def _joined(found: Sequence[Optimised]) -> Optimised:
-    """Groups of images as one, in order."""
+    """Concatenate the results of groups of images, in order."""
     rows = {name: torch.cat([getattr(each, name) for each in found]) for name in JOINED}
     columns = [{"losses": each.losses} | each.terms for each in found]
     terms = {name: torch.cat([each[name] for each in columns], dim=1) for name in columns[0]}

@@ -1,4 +1,4 @@
-"""Multi-code inversion: several codes through the first layers, blended, and the rest of G once."""
+"""Multi-code inversion: the first layers of G run on several codes, the rest on their blend."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -30,31 +30,33 @@ BLENDS = ("features", "images")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultiCodeInverter(FeatureInverter):
-    """Optimise N codes of an image and how much each counts in every channel of a layer.
+    """Optimise N codes per image and their importance for every channel of a layer.
 
-    Each code runs through the first `layer` layers of G. What these hand on is summed over the
-    codes, channel c of code n times its importance α_{n,c}, and the rest of G runs once on the sum,
-    with a code of its own. That is the features, and in StyleGAN2 also the image so far of a skip
-    architecture and the shortcut of a residual one, each with its own α. All α start at 1 / N.
+    Each code runs through the first `layer` layers of G. Their outputs are summed over the codes,
+    channel c of code n weighted by its importance α_{n,c}, and the rest of G runs once on the sum,
+    with a code of its own. The outputs are the features and, in StyleGAN2, also the partial image
+    of a skip architecture or the shortcut of a residual one, each with its own α. All α start at
+    1 / N.
 
     Args:
-        codes: N, besides the code of the layers behind the blend.
-        layer: how many layers come before the blend, 1 to L − 1; None for 8 of 14, the original's,
-            or as large a share of other depths (4 of 8).
-        blend: "features" at `layer`, or "images": the N codes run through all of G and the colours
-            of their images are blended, for comparison.
-        lr: of the codes and of α.
-        init: "random" (M of z drawn by image id and code), "normal" or "uniform"; "mean" for one
-            code alone, because equal codes have equal gradients and stay equal.
-        space: of the codes: "w", "w_plus" (a code a layer), "z" (through M), or None for G's own.
+        codes: N; the layers after the blend have one more code.
+        layer: number of layers before the blend, 1 to L − 1; None for 8 of 14, as in the original,
+            or the same share of other depths (4 of 8).
+        blend: "features" at `layer`, or "images": the N codes run through all of G and their
+            images are blended per colour channel, for comparison.
+        lr: learning rate of the codes and of α.
+        init: "random" (M of z drawn by image id and code), "normal" or "uniform"; "mean" only for
+            one code, because equal codes have equal gradients and stay equal.
+        space: of the codes: "w", "w_plus" (one code per layer), "z" (through M), or None for G's
+            own.
 
     Raises:
-        ConfigError: a value makes no sense.
+        ConfigError: a value is invalid.
 
     Source: Gu, Shen and Zhou 2020 (arXiv 1912.07116), Sec. 3; described in "GAN Inversion: A brief
         walkthrough, part III", Sec. 1.3.
 
-    Differs from the paper: there G is PGGAN, whose later layers take no code; here they take one.
+    Differs from the paper: its G is PGGAN, whose later layers take no code; here they take one.
         F is the project's layer instead of VGG16's relu3_3. The kept iterate is the best.
     """
 
@@ -88,7 +90,7 @@ class MultiCodeInverter(FeatureInverter):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         return {
             **super().settings,
             "codes": self.codes,
@@ -99,14 +101,14 @@ class MultiCodeInverter(FeatureInverter):
         }
 
     def check(self, generator: Any) -> None:
-        """Refuse a generator that this method does not fit; see there, or no such space."""
+        """Refuse a generator without such a layer or space; see `FeatureInverter.check`."""
         super().check(generator)
         check_space(native_space(self.space, generator=generator), generator=generator)
 
     def _run(self, asked: Request) -> Inversion:
         """Minimise ‖x − G(w, α)‖² + λ_vgg |F(x) − F(G(w, α))|.
 
-        Before the layer of the blend, the codes that it gives back are the mean of the N codes.
+        The returned codes of the layers before the blend are the mean of the N codes.
         """
         generator, n = asked.generator, self.codes
         space = native_space(self.space, generator=generator)
@@ -119,7 +121,7 @@ class MultiCodeInverter(FeatureInverter):
             given, maps = self._given_noise(asked, like=images)
 
             def blended(rows: Rows, codes: Tensor, alpha: Tensor) -> tuple[Tensor, SynthesisState]:
-                """All codes as w [B, N + 1, L, w_dim], and what the rest of G goes on from."""
+                """Return all codes as w [B, N + 1, L, w_dim], and the state G resumes from."""
                 w = codes_in(space, codes.flatten(0, 1), generator=generator)
                 w = w.unflatten(0, codes.shape[:2])
                 noise: Any = given
@@ -158,7 +160,7 @@ class MultiCodeInverter(FeatureInverter):
         )
 
     def _importance(self, generator: Any, layer: int, *, like: Tensor) -> Tensor:
-        """α at the start, 1 / N for every channel of what a layer hands on: [B, N, C]."""
+        """Return the initial α, 1 / N for every output channel of a layer: [B, N, C]."""
         with torch.no_grad():
             mean = generator.w_avg.to(like)[None]
             maps = generator.synthesis(mean, noise="none", stop=layer).maps
@@ -167,19 +169,19 @@ class MultiCodeInverter(FeatureInverter):
 
 
 def usual_layer(layers: int) -> int:
-    """The layer of L that 8 is of 14, the original's, rounded to whole resolutions: even."""
+    """Return the layer of L like the original's 8 of 14, even: the end of a resolution."""
     return 2 * round(layers * 2 / 7)
 
 
 def blend(state: SynthesisState, alpha: Tensor) -> SynthesisState:
-    """Σ_n α_{n,c} F_n: the states of N codes as one, each channel with its own importance.
+    """Blend the states of N codes, Σ_n α_{n,c} F_n, with one importance per code and channel.
 
     Args:
-        state: of B·N rows, all codes of the first image first.
+        state: B·N rows, all codes of the first image first.
         alpha: [B, N, C], for the C channels of all maps in the order of `SynthesisState.maps`.
 
     Returns:
-        The state of B rows.
+        The blended state, B rows.
 
     Source: Gu et al. 2020, Eq. (2).
     """

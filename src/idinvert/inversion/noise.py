@@ -1,4 +1,4 @@
-"""The noise maps that G is given: fixed ones, and the regulariser of maps that are optimised."""
+"""The noise maps of G: fixed maps, and the regulariser of optimised maps."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -22,16 +22,16 @@ def draw_noise(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tensor]:
-    """Draw standard normal noise maps that depend on (seed, image id) and on nothing else.
+    """Draw standard normal noise maps that depend on (seed, image id) alone.
 
     Args:
         shapes: height and width of each noise input of G.
         ids: stable image ids, int64 [N].
         seed: the experiment's seed.
-        dtype, device: of the maps; the draw is made on the CPU in float32.
+        dtype, device: of the maps; they are drawn on the CPU in float32.
 
     Returns:
-        One map a noise input, each [N, 1, h, w].
+        One map per noise input, each [N, 1, h, w].
     """
     rows: list[list[Tensor]] = []
     for image_id in ids.tolist():
@@ -49,19 +49,19 @@ def noise_for(
     like: Tensor,
     encoded: Sequence[Tensor] | None = None,
 ) -> tuple[str | list[Tensor], list[Tensor] | None]:
-    """What to hand to `synthesis(noise=)`, and the maps if any were drawn or encoded.
+    """Return the argument of `synthesis(noise=)`, and the maps if any were drawn or encoded.
 
     Args:
         kind: "const" (G's own buffers), "none", or "random" (drawn once by image id, then fixed).
         generator: G, for its `noise_shapes`.
-        ids: image ids [N]; needed for "random".
+        ids: image ids [N]; required for "random".
         seed: the experiment's seed.
-        like: images [N, ...] on the device and of the dtype that the maps shall have.
-        encoded: the maps of an encoder that gives some (Sec. 6.3), each [N or 1, 1, h, w]; they
-            stand in for the constant buffers.
+        like: images [N, ...] with the device and dtype of the maps.
+        encoded: the maps of an encoder that predicts noise (Sec. 6.3), each [N or 1, 1, h, w];
+            they replace the constant buffers.
 
     Raises:
-        ConfigError: for an unknown kind, or "random" without ids.
+        ConfigError: the kind is unknown, or "random" without ids.
     """
     if kind == "const" and encoded is not None:
         maps = [noise.to(like).expand(len(like), -1, -1, -1) for noise in encoded]
@@ -101,6 +101,6 @@ def noise_regulariser(maps: Sequence[Tensor]) -> Tensor:
 
 
 def normalised(noise: Tensor) -> Tensor:
-    """A map [N, 1, h, w] with mean 0 and mean square 1, image by image."""
+    """Normalise a map [N, 1, h, w] to mean 0 and mean square 1 for each image."""
     noise = noise - noise.mean((1, 2, 3), keepdim=True)
     return noise * noise.square().mean((1, 2, 3), keepdim=True).rsqrt()

@@ -1,4 +1,4 @@
-"""What is known of an image that is to be restored: φ, on both sides of the loss of Eq. (4)."""
+"""Observations φ of images to restore, which are applied to both sides of the loss of Eq. (4)."""
 
 import copy
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ PLAIN_STEPS, PLAIN_LR = 200, 0.2
 
 
 class Observation:
-    """φ, from images to what is observed of them; this one observes everything.
+    """φ, which maps images to what is observed of them; this one observes everything.
 
     φ is linear, or constant where it observes nothing.
 
     Attributes:
-        share: what means over all elements of an observation are divided by, or [N] of them.
+        share: divisor of the loss terms, which are means over all elements; a number or [N].
     """
 
     share: Tensor | float = 1.0
 
     def like(self, images: Tensor) -> "Observation":
-        """The same on the device and in the dtype of images; itself where it is so already."""
+        """Return a copy with the device and dtype of images, or itself if it already has them."""
         held = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         moved = {
             name: value.to(images) if value.is_floating_point() else value.to(images.device)
@@ -42,11 +42,11 @@ class Observation:
         return other
 
     def at(self, rows: Rows) -> "Observation":
-        """The same of some of the images."""
+        """Return the observation of the given images alone."""
         return self
 
     def seen(self, images: Tensor) -> Tensor:
-        """φ(x).
+        """Return φ(x).
 
         Args:
             images: [N, 3, R, R] in [-1, 1].
@@ -57,30 +57,30 @@ class Observation:
         return images
 
     def lifted(self, seen: Tensor) -> Tensor:
-        """An image [N, 3, R, R] with this observation: φ(lifted(y)) = y; linear in y."""
+        """Return an image [N, 3, R, R] with this observation: φ(lifted(y)) = y; linear in y."""
         return seen
 
     def picture(self, seen: Tensor) -> Tensor:
-        """The image [N, 3, R, R] of an observation that F compares; linear in y."""
+        """Return the image [N, 3, R, R] of an observation that F compares; linear in y."""
         return self.lifted(seen)
 
     def start(self, seen: Tensor) -> Tensor:
-        """The image [N, 3, R, R] that E is given; its observation is y too."""
+        """Return the input of E, an image [N, 3, R, R] whose observation is y, too."""
         return self.kept(self.picture(seen), seen)
 
     def kept(self, images: Tensor, seen: Tensor) -> Tensor:
-        """Images [N, 3, R, R] with what is known put in: x + lifted(y - φ(x))."""
+        """Replace the observed part of images [N, 3, R, R] by y: x + lifted(y - φ(x))."""
         return images + self.lifted(seen - self.seen(images))
 
 
 @dataclass(eq=False)
 class Region(Observation):
-    """A part of the images, where the rest is of one colour.
+    """A region of the images; pixels outside have a constant value.
 
     Attributes:
         mask: 1 inside, 0 outside, float [N, 1, R, R], or [1, 1, R, R] for all.
-        fill: the value that the images take outside.
-        share: the mask's share of the image, where a term shall be a mean over the inside.
+        fill: the value of the pixels outside.
+        share: the mask's share of the image, if terms are to be means over the inside.
     """
 
     mask: Tensor
@@ -88,17 +88,17 @@ class Region(Observation):
     share: Tensor | float
 
     def at(self, rows: Rows) -> "Observation":
-        """With their masks, where they have some of their own."""
+        """Return the region with the masks of the given images."""
         if rows is None or len(self.mask) == 1:
             return self
         return Region(at(self.mask, rows), self.fill, at(self.share, rows))
 
     def seen(self, images: Tensor) -> Tensor:
-        """Images as they are where the mask is 1, and of one colour where it is 0."""
+        """Keep pixels where the mask is 1; the others take the value `fill`."""
         return images * self.mask + self.fill * (1 - self.mask)
 
     def start(self, seen: Tensor) -> Tensor:
-        """The rest filled in smoothly."""
+        """Fill the pixels outside smoothly; see `least_variation`."""
         return least_variation(self, seen)
 
 
@@ -113,7 +113,7 @@ class Luma(Observation):
         return (images * self.weights.view(3, 1, 1)).sum(1, keepdim=True)
 
     def lifted(self, seen: Tensor) -> Tensor:
-        """Grey as RGB; a difference of it changes Y and neither Cb nor Cr."""
+        """Repeat Y in R, G and B; adding it changes Y and neither Cb nor Cr."""
         return seen.expand(-1, 3, -1, -1)
 
 
@@ -128,15 +128,15 @@ class LowResolution(Observation):
         self.factor = factor
 
     def seen(self, images: Tensor) -> Tensor:
-        """The image reduced by area averages."""
+        """Reduce the image by area averages."""
         return functional.avg_pool2d(images, self.factor)
 
     def lifted(self, seen: Tensor) -> Tensor:
-        """Every pixel repeated: R² / (R / factor)² times φᵀ."""
+        """Repeat every pixel: R² / (R / factor)² times φᵀ."""
         return seen.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)
 
     def picture(self, seen: Tensor) -> Tensor:
-        """Enlarged with bicubic interpolation."""
+        """Enlarge with bicubic interpolation."""
         size = [side * self.factor for side in seen.shape[-2:]]
         return functional.interpolate(seen, size=size, mode="bicubic", align_corners=False)
 
@@ -144,14 +144,14 @@ class LowResolution(Observation):
 class Projection(Observation):
     """A random projection Φ of the pixels with orthonormal rows, [N, m]: compressive sensing.
 
-    Signs are flipped at random, pixels of all channels are permuted, each third goes through a
-    Walsh-Hadamard transform, and m of its values at random are kept. So ΦΦᵀ = 1, Φᵀ is the
-    pseudo-inverse, and a product takes R² log R steps.
+    Signs are flipped at random, the pixels of all channels are permuted, each third of them goes
+    through a Walsh-Hadamard transform, and m random values of the result are kept. So ΦΦᵀ = 1, Φᵀ
+    is the pseudo-inverse, and a product takes O(R² log R) operations.
 
     Args:
         resolution: R, a power of 2.
-        ratio: m over 3R², in (0, 1].
-        seed: of what is random.
+        ratio: m / 3R², in (0, 1].
+        seed: seed of the random choices.
     """
 
     def __init__(self, *, resolution: int, ratio: float, seed: int) -> None:
@@ -176,12 +176,12 @@ class Projection(Observation):
         return pixels.unflatten(1, (3, self.resolution, self.resolution))
 
     def start(self, seen: Tensor) -> Tensor:
-        """The smoothest image with these measurements."""
+        """Return the smoothest image with these measurements; see `least_variation`."""
         return least_variation(self, seen)
 
 
 def hadamard(x: Tensor) -> Tensor:
-    """The orthonormal Walsh-Hadamard transform along the last dimension, its own inverse.
+    """Apply the orthonormal Walsh-Hadamard transform along the last dimension; self-inverse.
 
     Args:
         x: [..., P], P a power of 2.
@@ -195,10 +195,10 @@ def hadamard(x: Tensor) -> Tensor:
 
 
 def least_variation(observation: Observation, seen: Tensor) -> Tensor:
-    """The image of least total variation with an observation, [N, 3, R, R].
+    """Return an image of low total variation with the given observation, [N, 3, R, R].
 
-    Steps down the gradient of Σ √(|∇x|² + ε), each followed by the projection onto the images with
-    this observation. What restores an image without any knowledge of its domain.
+    Projected gradient descent on Σ √(|∇x|² + ε): each step is followed by the projection onto the
+    images with this observation. This restores an image without any knowledge of its domain.
 
     Args:
         observation: φ.
@@ -218,19 +218,19 @@ def least_variation(observation: Observation, seen: Tensor) -> Tensor:
 
 
 class Restorer(Method):
-    """A method that also inverts what is observed of images: it heeds `Request.observation`."""
+    """A method that can invert observations of images: it uses `Request.observation`."""
 
     encoder: nn.Module | None = None
 
     def restore(self, images: Tensor, *, observation: Observation, **given: Any) -> Inversion:
-        """Minimise the method's loss of φ(x) and φ(G(w)), of which φ(x) alone is known.
+        """Minimise the method's loss between φ(x) and φ(G(w)); of x, only φ(x) is used.
 
-        F compares the pictures of both observations. E starts from an image of one, see
-        `Observation.start`, and its regulariser is that of whole images.
+        F compares the images that `Observation.picture` makes of both observations. E encodes
+        `Observation.start`, and its regulariser applies to whole images.
 
         Args:
             images: x, float [N, 3, R, R] in [-1, 1].
-            observation: φ, on their device and in their dtype.
+            observation: φ, with the device and dtype of the images.
             given: see `Inverter.invert`.
 
         Source: Gu et al. 2020 (arXiv 1912.07116), Sec. 3.2, for the losses.
@@ -242,20 +242,20 @@ class Restorer(Method):
 
 
 class Restoring(Method):
-    """A method of restoration as an `Inverter`: of the images, it sees φ(x).
+    """Wraps a restoration method as an `Inverter` that uses only φ(x) of the images.
 
     Args:
-        method: the method, with `restore`.
+        method: the method; it implements `restore`.
         observation: φ.
     """
 
     def __init__(self, method: Any, observation: Observation) -> None:
         self.method, self.observation = method, observation
-        self.settings: dict[str, Any] = method.settings  # the observation is the task's choice
+        self.settings: dict[str, Any] = method.settings  # the observation is a setting of the task
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        """Those of the method."""
+        """The networks of the method."""
         return self.method.networks
 
     def _run(self, asked: Request) -> Inversion:

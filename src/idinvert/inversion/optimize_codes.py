@@ -1,4 +1,4 @@
-"""Eq. (4), minimised over the codes of images: in-domain inversion and what differs in terms."""
+"""Optimise codes by Eq. (4): in-domain inversion and methods with other terms or weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -36,7 +36,7 @@ WEIGHTS = ("lambda_pixel", "lambda_vgg", "lambda_dom")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OptimizeCodes(Descent, Restorer):
-    """Optimise codes so that G of them gives the image; which terms count is the preset's choice.
+    """Optimise codes so that G reproduces the image, with the terms that a preset selects.
 
     The terms are means over their elements, as in the authors' code. The presets below differ in
     their terms, weights, start and number of steps. They all take the settings of `Descent`.
@@ -46,31 +46,31 @@ class OptimizeCodes(Descent, Restorer):
             None only where `lambda_vgg` is 0.
         lambda_vgg: weight of the perceptual term.
         init: "random" (M of a z drawn by image id), "mean" (w̄), "normal" (the authors' own start
-            without an encoder) or "uniform", as `initialization.start_codes` has them; "encoder"
-            (E(x)) where there is an encoder.
-        space: "w_plus" moves every layer's code, "w" one code for all layers (the mean of E's), "z"
-            the z that M makes codes of, with the domain regulariser on z too; None for E's own.
-        noise: what G is given, fixed throughout: constant buffers (or the maps of an encoder that
-            gives some, Sec. 6.3), drawn by image id, or none.
-        seed: for whatever is drawn by image id.
+            without an encoder) or "uniform", see `initialization.start_codes`; "encoder" (E(x)) if
+            there is an encoder.
+        space: "w_plus" optimises one code per layer, "w" one code for all layers (the mean of
+            E's), "z" the input of M, with the domain regulariser on z, too; None for E's own.
+        noise: the noise of G, fixed throughout: constant buffers (or the encoder's noise maps, if
+            it predicts any, Sec. 6.3), drawn by image id, or none.
+        seed: seed of everything that is drawn by image id.
 
     Attributes:
         encoder: E, images [N, 3, R, R] to codes [N, L, w_dim], in eval mode, or None.
         latent: E's own space: "w_plus", "w" or "z".
         lambda_pixel: weight of the pixel term.
         lambda_dom: weight of the domain regulariser; its gradient flows through E∘G. E includes its
-            offset (Eq. 6) where it has one.
+            offset (Eq. 6) if it has one.
 
     Raises:
-        ConfigError: if `lambda_vgg` is not 0 and there is no `perceptual`, a value makes no sense,
-            or z shall move and E gives none.
+        ConfigError: `lambda_vgg` is not 0 and there is no `perceptual`, a value is invalid, or
+            E's z is required and E gives none.
 
     Source: Eq. (4), Sec. 3.2.
     """
 
     name: ClassVar[str]
     several_layers: ClassVar[bool] = False
-    """Whether F's term compares all layers that F taps, or the one of Eq. (4)."""
+    """Whether the perceptual term compares all layers that F taps, or the one of Eq. (4)."""
 
     perceptual: nn.Module | None
     lambda_vgg: WeightOfF = 5e-5
@@ -79,7 +79,7 @@ class OptimizeCodes(Descent, Restorer):
     space: Space | None = "w_plus"
     noise: NoiseKind = "const"
     seed: Seed = 0
-    # What only some presets have; those declare it again, as a keyword.
+    # Only some presets have these; they declare them again, as keywords.
     encoder: nn.Module | None = field(default=None, init=False)
     latent: str = field(default="w_plus", init=False)
     lambda_pixel: Weight = field(default=1.0, init=False)
@@ -100,7 +100,7 @@ class OptimizeCodes(Descent, Restorer):
         self.features = None
         if self.perceptual is not None and self.lambda_vgg:
             self.features = (all_taps if self.several_layers else one_layer)(self.perceptual)
-        # Of a generator and an observation; measured once.
+        # For one generator and observation; measured once.
         self._known: tuple[tuple[Any, Any], Preconditioner] | None = None
 
     @property
@@ -111,7 +111,7 @@ class OptimizeCodes(Descent, Restorer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         return {
             "method": self.name,
             **super().settings,
@@ -123,11 +123,11 @@ class OptimizeCodes(Descent, Restorer):
         }
 
     def check(self, generator: Any) -> None:
-        """Refuse a generator without the space that moves."""
+        """Refuse a generator without the chosen space."""
         check_space(str(self.space), generator=generator)
 
     def _run(self, asked: Request) -> Inversion:
-        """Minimise Eq. (4), its image terms of whole images (None) or of what is observed."""
+        """Minimise Eq. (4); the image terms compare whole images or their observations."""
         generator, observation, space = asked.generator, asked.observation, str(self.space)
         begin = now(asked.images.device)
 
@@ -141,7 +141,7 @@ class OptimizeCodes(Descent, Restorer):
             if self.features is not None:
                 target = phi.picture(x)
                 perceptual = PerceptualTerm(self.features, weight=self.lambda_vgg, target=target)
-            # E in the space that moves: [N, L, w_dim], or z [N, z_dim].
+            # E in the space that is optimised: [N, L, w_dim], or z [N, z_dim].
             encoder: Any = getattr(self.encoder, "z", None) if space == "z" else self.encoder
 
             def synthesise(rows: Rows, w: Tensor) -> Tensor:
@@ -190,12 +190,12 @@ class OptimizeCodes(Descent, Restorer):
     def _start(
         self, images: Tensor, *, generator: Any, ids: Tensor | None
     ) -> tuple[Tensor, Sequence[Tensor] | None]:
-        """The codes to start from, as `codes_in` takes them, and E's noise maps where it has any.
+        """Return the initial codes, in the shapes of `codes_in`, and E's noise maps if any.
 
         Args:
             images: x, [N, 3, R, R].
             generator: frozen G.
-            ids: image ids [N], for what is drawn.
+            ids: image ids [N], for random draws.
         """
         space, noise = str(self.space), None
         if self.encoder is not None:
@@ -213,10 +213,10 @@ class OptimizeCodes(Descent, Restorer):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class InDomainInverter(OptimizeCodes):
-    """The paper's domain-regularised optimisation: from E(x), with E as a regulariser.
+    """The paper's domain-regularised optimisation: starts from E(x), with E as a regulariser.
 
-    Differs from the paper: it does not say how many steps. The authors' code takes 100, and 1,000
-    by their word for Table 1. The kept iterate is the best, not the last.
+    Differs from the paper: the paper does not state the number of steps. The authors' code takes
+    100; for Table 1 the authors state 1,000. The kept iterate is the best, not the last.
     """
 
     name = "in_domain"
@@ -231,10 +231,10 @@ class InDomainInverter(OptimizeCodes):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FreeInverter(OptimizeCodes):
-    """The first two terms of Eq. (4) alone, from a code that knows nothing of the image.
+    """The first two terms of Eq. (4) alone, from a code that does not depend on the image.
 
-    What Fig. 1(b), top, calls optimising the code "freely" based on the generator only; a row of
-    ours beside the paper's, for what the encoder's start and its regulariser each bring.
+    Fig. 1(b), top, calls this optimising the code "freely" based on the generator only. It is an
+    additional row beside the paper's: it shows the effect of the encoder's start and regulariser.
     """
 
     name = "free"
@@ -244,25 +244,26 @@ class FreeInverter(OptimizeCodes):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Image2StyleGANInverter(OptimizeCodes):
-    """The codes of W+ from w̄, on pixels and several layers of F, with no encoder.
+    """Optimise W+ codes from w̄ on pixels and several layers of F, without an encoder.
 
-    The layers are conv1_1, conv1_2, conv3_2 and conv4_2 (after their ReLU) where F is VGG16, and
-    otherwise all that F taps (its method `taps(images) -> list[Tensor]`). `lambda_vgg` weighs each
-    of them. Their start is w̄ for faces and "uniform" for other images.
+    The layers are conv1_1, conv1_2, conv3_2 and conv4_2 (after their ReLU) if F is VGG16, and
+    otherwise all that F taps (its method `taps(images) -> list[Tensor]`). `lambda_vgg` is the
+    weight of each of them. The original starts from w̄ for faces and from "uniform" otherwise.
 
     Source: Abdal et al. 2019 (arXiv 1904.03189), Sec. 3 and 4; [16] of the paper.
 
-    Differs from the paper: there is no code of theirs. The kept iterate is the best, not the last.
+    Differs from the paper: its authors published no code. The kept iterate is the best, not the
+    last.
     """
 
     name = "image2stylegan"
     several_layers = True
     lambda_on: ClassVar[dict[str, float]] = {"vgg16": 3e-4}
-    """Weights of their own by the name of F; on any other F, the weight that belongs to it.
+    """The method's own weights by the name of F; any other F has its own default weight.
 
-    Theirs is 1 for VGG16 on images standardised by ImageNet's deviations, 0.226 of [0, 1] on
-    average. F here takes 0-255 (the Caffe scale): 255 · 0.226 = 57.6 times as large, and so are
-    features but for their biases. 1 / 57.6² = 3e-4. [inferred]
+    The original weight is 1 for VGG16 on images in [0, 1], standardised by ImageNet's deviations,
+    0.226 on average. F here takes 0-255 (the Caffe scale): 255 · 0.226 = 57.6 times as large, and
+    so are features except for their biases. 1 / 57.6² = 3e-4. [inferred]
     """
 
     lambda_pixel: Weight = 1.0

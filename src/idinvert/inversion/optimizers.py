@@ -2,8 +2,8 @@
 
 "lbfgs_gn" is L-BFGS that begins with the Gauss-Newton matrix of native codes (`curvature.py`).
 
-An optimiser sees N images at once and keeps them apart: all that it computes of one image depends
-on that image alone. It reads no number back from the device, so a step never waits for it.
+An optimiser handles N images at once and keeps them independent: what it computes for one image
+depends on that image alone. It copies no value to the CPU, so a step never waits for the device.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 OptimizerName = Literal["adam", "sgd", "lbfgs", "lbfgs_gn"]
 OPTIMIZERS = ("adam", "sgd", "lbfgs", "lbfgs_gn")
 PLAIN = ("adam", "sgd", "lbfgs")
-"""Those that need to know nothing of the objective but its values."""
+"""Optimisers that need no preconditioner."""
 
 Preconditioner = Callable[[Tensor], Tensor]
 Schedule = Callable[[float], float]
@@ -25,14 +25,14 @@ RAMP_UP, RAMP_DOWN = 0.05, 0.25
 
 
 class TorchOptimizer:
-    """An optimiser of torch that moves every number by its own gradients alone.
+    """An optimiser of torch that updates every element by its own gradients alone.
 
-    Adam, SGD, RMSprop and the like do; LBFGS and Adafactor, which look at whole tensors, would tie
-    images together.
+    Adam, SGD, RMSprop and similar ones do; LBFGS and Adafactor use statistics of whole tensors,
+    which would make images interdependent.
 
     Args:
-        optimizer: of the variables, each [N, ...]; its groups may have learning rates of their own,
-            which are those before the schedule.
+        optimizer: optimises the variables, each [N, ...]; its groups may have their own learning
+            rates, which the schedule then scales.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -43,12 +43,12 @@ class TorchOptimizer:
     def step(
         self, gradients: Sequence[Tensor], losses: Tensor, *, factor: float
     ) -> Sequence[Tensor]:
-        """One step from where the variables are.
+        """Take one step from the current variables.
 
         Args:
             gradients: of the summed losses, each like its variable; 0 where an image is frozen.
-            losses: total objective there, [N]; only L-BFGS reads them.
-            factor: the schedule's, on the step.
+            losses: total objective at the variables, [N]; only L-BFGS reads them.
+            factor: the schedule's factor on the step size.
 
         Returns:
             The variables, moved in place.
@@ -62,21 +62,21 @@ class TorchOptimizer:
 
 
 class LBFGS:
-    """L-BFGS for each image on its own, one evaluation a step.
+    """L-BFGS for each image separately, one evaluation per step.
 
     Each image has its own memory of the last steps and gradient changes, its own direction and its
-    own step length. There is no inner line search: the loop evaluates a trial point, and where that
-    brought too little (Armijo's rule) the next trial is a shorter step from the same base, by
-    quadratic interpolation; otherwise the trial becomes the base. So a step costs what a step of
-    Adam does, and images at different stages of their search share a batch.
+    own step length. There is no inner line search: the loop evaluates a trial point. If the loss
+    decreased too little (Armijo's rule), the next trial is a shorter step from the same base, by
+    quadratic interpolation; otherwise the trial becomes the base. So a step costs as much as one of
+    Adam, and images at different stages of their search share a batch.
 
     Args:
-        variables: what moves, each [N, ...].
-        lr: root mean square, over an image's numbers, of the first step: that of Adam's. Not read
-            where there is a preconditioner.
-        memory: pairs of steps and gradient changes that are kept.
-        preconditioner: a first guess at the inverse Hessian, times gradients [N, D]; None for a
-            multiple of the identity.
+        variables: the variables, each [N, ...].
+        lr: root mean square of an image's first step over its variables, as in Adam. Not read if
+            there is a preconditioner.
+        memory: number of pairs of steps and gradient changes that are kept.
+        preconditioner: multiplies gradients [N, D] with an initial estimate of the inverse
+            Hessian; None for a multiple of the identity.
 
     Source: Nocedal and Wright, Numerical Optimization (2006), Alg. 7.4, 7.5; Eq. (3.6a), (3.57).
     """
@@ -101,7 +101,7 @@ class LBFGS:
         self.s = point.new_zeros(memory, n, numbers)  # steps, oldest first
         self.y = torch.zeros_like(self.s)  # gradient changes
         self.rho = point.new_zeros(memory, n, 1)  # 1 / (s · y); 0: no pair
-        self.scale = point.new_ones(n, 1)  # of the first guess at the inverse Hessian
+        self.scale = point.new_ones(n, 1)  # of the initial inverse Hessian
         self.base: tuple[Tensor, Tensor, Tensor] | None = None  # point, gradient [N, D], loss
         self.direction = torch.zeros_like(point)
         self.length = point.new_ones(n, 1)
@@ -125,17 +125,17 @@ class LBFGS:
         return self.variables
 
     def _look(self, point: Tensor, gradient: Tensor, loss: Tensor) -> None:
-        """Take the trial as the new base where it is good enough, else shorten the step."""
+        """Accept the trial as the new base if it is good enough, else shorten the step."""
         assert self.base is not None
         start, before, least = self.base
         s, y = point - start, gradient - before
-        slope = _dot(before, s)  # what the loss should change by, to first order; below 0
+        slope = _dot(before, s)  # first-order change of the loss; below 0
         taken = loss <= least + self.ARMIJO * slope  # False where it is not finite
         curvature = _dot(s, y)
         learnt = taken & (curvature > self.CURVATURE * _dot(y, y))
         self._remember(learnt, s, y, curvature)
 
-        # Eq. (3.57): where the parabola through both losses and the slope is least.
+        # Eq. (3.57): the minimum of the parabola through both losses with this slope.
         best = -slope / (2 * (loss - least - slope))
         low, high = self.SHORTEN
         shorter = self.length * torch.where(best.isfinite(), best, low).clamp(low, high)
@@ -148,7 +148,7 @@ class LBFGS:
         self.direction = torch.where(taken, -self._times_inverse(self.base[1]), self.direction)
 
     def _remember(self, learnt: Tensor, s: Tensor, y: Tensor, curvature: Tensor) -> None:
-        """Keep the pair of each image that learnt one; the others' memories stay as they are."""
+        """Store the new pair of each image in `learnt`; the others' memories do not change."""
         self.s = torch.where(learnt, torch.cat([self.s[1:], s[None]]), self.s)
         self.y = torch.where(learnt, torch.cat([self.y[1:], y[None]]), self.y)
         self.rho = torch.where(learnt, torch.cat([self.rho[1:], 1 / curvature[None]]), self.rho)
@@ -156,7 +156,7 @@ class LBFGS:
         self.scale = torch.where(learnt, curvature / _dot(y, guess), self.scale)
 
     def _times_inverse(self, gradient: Tensor) -> Tensor:
-        """The inverse Hessian's estimate times a gradient [N, D]: the two loops of Alg. 7.4."""
+        """Multiply the inverse Hessian's estimate with a gradient [N, D]: two loops of Alg. 7.4."""
         q, alphas, pairs = gradient, [], list(zip(self.s, self.y, self.rho, strict=True))
         for s, y, rho in reversed(pairs):
             alphas.append(rho * _dot(s, q))
@@ -167,18 +167,18 @@ class LBFGS:
         return q
 
     def _first_guess(self, gradient: Tensor) -> Tensor:
-        """The inverse Hessian's estimate before any pair, times a gradient [N, D]."""
+        """Multiply the initial estimate of the inverse Hessian with a gradient [N, D]."""
         known = self.preconditioner
         return self.scale * (gradient if known is None else known(gradient))
 
     @staticmethod
     def _flat(tensors: Sequence[Tensor]) -> Tensor:
-        """Per image one row of numbers, [N, D], a copy."""
+        """Return a copy with one row per image, [N, D]."""
         return torch.cat([t.detach().flatten(1) for t in tensors], dim=1)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of rows, [N, 1]."""
+    """Return the inner products of rows, [N, 1]."""
     return (a * b).sum(1, keepdim=True)
 
 
@@ -188,7 +188,7 @@ def cosine(t: float) -> float:
 
 
 def ramps(t: float) -> float:
-    """Linearly up over the first 5 %, half a cosine down over the last 25 %, 1 between.
+    """Ramp up linearly over the first 5 %, down by half a cosine over the last 25 %; 1 between.
 
     Source: the projector of StyleGAN2 (Karras et al. 2020, App. D).
     """
@@ -197,7 +197,7 @@ def ramps(t: float) -> float:
 
 
 def halvings(t: float) -> float:
-    """By half after 4, 6 and 9 fifteenths.
+    """Halve after 4, 6 and 9 fifteenths.
 
     Source: layer inversion (Bau et al. 2019): 800, 1,200 and 1,800 of 3,000 steps.
     """
@@ -210,4 +210,4 @@ SCHEDULES: dict[str, Schedule | None] = {
     "ramps": ramps,
     "halvings": halvings,
 }
-"""The factor on a step as a function of progress in [0, 1); None is constant."""
+"""The factor on the step size as a function of progress in [0, 1); None is constant."""

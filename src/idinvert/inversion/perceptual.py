@@ -1,4 +1,4 @@
-"""The perceptual term of an inversion: F's features of the target once, of G(w) at every step."""
+"""The perceptual term of an inversion; F's features of the target are computed once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +14,14 @@ Features = Callable[[Tensor], list[Tensor]]
 
 
 def check_weights(*, perceptual: nn.Module | None, **weights: float) -> None:
-    """Refuse weights that are negative, all 0, or that have no network.
+    """Refuse negative weights, a `lambda_vgg` without F, and image terms that are all 0.
 
     Args:
         perceptual: F, or None.
-        weights: by their key below `inversion`; `lambda_vgg` is F's.
+        weights: by their key in `inversion`; `lambda_vgg` is that of F.
 
     Raises:
-        ConfigError: naming the key to change.
+        ConfigError: names the key to change.
     """
     if perceptual is None and weights["lambda_vgg"] != 0:
         raise ConfigError(
@@ -36,15 +36,15 @@ def check_weights(*, perceptual: nn.Module | None, **weights: float) -> None:
 
 
 def one_layer(network: nn.Module) -> Features:
-    """F(x) as the one layer that Eq. (2) and Eq. (4) compare."""
+    """Return F with the single layer that Eq. (2) and Eq. (4) compare."""
     return lambda images: [network(images)]
 
 
 def all_taps(network: nn.Module) -> Features:
-    """The layers of F that it taps: conv1_1, conv1_2, conv3_2 and conv4_2 of VGG16, all of others.
+    """Return F with all layers that it taps; for VGG16 conv1_1, conv1_2, conv3_2 and conv4_2.
 
     Raises:
-        ConfigError: F does not say which layers those are.
+        ConfigError: F has no method `taps`.
     """
     taps: Any = getattr(network, "taps", None)
     if taps is None:
@@ -56,13 +56,13 @@ def all_taps(network: nn.Module) -> Features:
 
 
 class PerceptualTerm:
-    """λ · Σ over layers of the distance of features, image by image.
+    """λ times the distance of features, summed over layers, for each image.
 
     Args:
         features: images [N, 3, R, R] in [-1, 1] to features, each [N, C, h, w].
         weight: λ.
         target: x, [N, 3, R, R]; its features are computed here, once.
-        distance: of the features of two batches, [N]: their mean squared difference, or another.
+        distance: distance of two batches of features, [N]; by default the mean squared difference.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class PerceptualTerm:
             self.targets = [f.to(target.dtype) for f in features(target)]
 
     def __call__(self, images: Tensor, rows: Rows = None) -> Tensor:
-        """G(w) [m, 3, R, R] of some of the images to the weighted term [m]."""
+        """Return the weighted term [m] for images G(w) [m, 3, R, R] of the targets in `rows`."""
         pairs = zip(at(self.targets, rows), self.features(images), strict=True)
         losses = [self.distance(f_x, f.to(f_x.dtype)) for f_x, f in pairs]
         return self.weight * torch.stack(losses).sum(0)
 
     def responses(self, images: Tensor) -> list[tuple[Tensor, float]]:
-        """What is compared with the target's, and its weight, layer by layer."""
+        """Return the features that are compared and their weight, for each layer."""
         return [(f, self.weight) for f in self.features(images)]

@@ -1,4 +1,4 @@
-"""StyleGAN2's projector: one w and the noise maps of an image."""
+"""StyleGAN2's projector, which optimises one w and the noise maps of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,43 +46,43 @@ _LARGEST = 256
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ProjectorInverter(Descent, Method):
-    """Optimise one w and all noise maps from w̄, with noise on w that fades away.
+    """Optimise one w and all noise maps from w̄, with decaying noise on w.
 
-    w̄ and the deviation of w come from `samples` codes; the learning rate ramps up and down; noise
-    drawn by image id is added to w over the first `noise_ramp` of the steps; each step leaves the
-    noise maps with mean 0 and mean square 1, and a regulariser keeps them uncorrelated.
+    w̄ and the deviation of w are measured on `samples` codes. The learning rate ramps up and down.
+    Noise drawn by image id is added to w over the first `noise_ramp` of the steps. Each step
+    normalises the noise maps to mean 0 and mean square 1; a regulariser keeps them uncorrelated.
 
-    A generator whose mapping gives one w a layer has no single w: there `space` None takes W+, with
-    w̄, deviation and added noise of each layer, and `space="w"` is refused.
+    A generator whose mapping gives one w per layer has no single w: for it, `space` None is W+,
+    with a w̄, deviation and added noise for each layer, and `space="w"` is refused.
 
-    It takes the settings of `Descent`, but no "lbfgs_gn". `lr` is that of w and of the noise maps;
-    theirs follows the schedule "ramps" and keeps the last iterate. `keep_best` keeps the iterate of
-    least loss, with the noise on its w.
+    It takes the settings of `Descent`, except the optimiser "lbfgs_gn". `lr` is the learning rate
+    of w and of the noise maps. The original uses the schedule "ramps" and keeps the last iterate.
+    `keep_best` keeps the iterate with the lowest loss, including the noise on its w.
 
     Args:
         perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode; None only where
             `lambda_vgg` is 0.
-        lambda_pixel: weight of the pixel term; theirs has none.
+        lambda_pixel: weight of the pixel term, which the original does not have.
         lambda_vgg: weight of each layer's perceptual term.
-        lambda_noise: weight of the noise maps' regulariser, where they are optimised.
+        lambda_noise: weight of the noise maps' regulariser, if they are optimised.
         init: "mean" (of `samples`), or another of `initialization.start_codes`.
-        space: "w", "w_plus", or None for the generator's own; not "z": the noise that is added, and
-            its size, are w's.
+        space: "w", "w_plus", or None for the generator's own; not "z", because the added noise
+            and its size are defined in w.
         noise: "optimise", or fixed: "const", "random" (drawn by image id), "none".
         noise_factor: size of the noise added to w, in units of w's deviation.
-        noise_ramp: the share of the steps over which it fades to nothing, above 0.
-        samples: codes for w̄ and the deviation.
-        samples_seed: of their draw.
-        seed: for whatever is drawn by image id.
+        noise_ramp: the share of the steps over which it decays to 0, above 0.
+        samples: number of codes for w̄ and the deviation.
+        samples_seed: seed of their draw.
+        seed: seed of everything that is drawn by image id.
 
     Raises:
-        ConfigError: a value makes no sense, or F is missing or gives one layer only.
+        ConfigError: a value is invalid, or F is missing or has no method `taps`.
 
     Source: Karras et al. 2020 (arXiv 1912.04958), App. D; their PyTorch projector.
 
     Differs from the paper: the distance is that of F's layers, each a mean over elements, instead
-    of LPIPS on VGG16; images above 256 px are brought to 256 by area averages, as theirs. A batch
-    at once, each image with draws of its own.
+    of LPIPS on VGG16; as in the original, images above 256 px are reduced to 256 by area averages.
+    Images are optimised in batches, each with its own random draws.
     """
 
     name: ClassVar[str] = "projector"
@@ -130,7 +130,7 @@ class ProjectorInverter(Descent, Method):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         drawn = self.noise in ("optimise", "random") or self.init in DRAWN or self.noise_factor > 0
         named = ["lambda_pixel", "lambda_vgg", "lambda_noise", "init", "space", "noise"]
         named += ["noise_factor", "noise_ramp", "samples", "samples_seed"]
@@ -139,11 +139,11 @@ class ProjectorInverter(Descent, Method):
         return found | {"space": self.space or "native"} | seed_of(self.seed, drawn=drawn)
 
     def check(self, generator: Any) -> None:
-        """Refuse a generator without the space that moves."""
+        """Refuse a generator without the chosen space."""
         check_space(native_space(self.space, generator=generator), generator=generator)
 
     def _run(self, asked: Request) -> Inversion:
-        """Minimise the terms "pixel", "perceptual" and "noise"; the result has its noise maps."""
+        """Minimise the terms "pixel", "perceptual" and "noise"; the result includes noise maps."""
         generator, ids = asked.generator, asked.ids
         space = native_space(self.space, generator=generator)
         layers = generator.num_layers
@@ -203,7 +203,7 @@ class ProjectorInverter(Descent, Method):
         return found.as_inversion(space=space, generator=generator, noise=given, begin=begin)
 
     def _statistics(self, generator: Any) -> CodeStatistics:
-        """w̄ and the deviation, measured once for a generator."""
+        """Return w̄ and the deviation, which are measured once for a generator."""
         if self._measured is None or self._measured[0] is not generator:
             known = code_statistics(generator, samples=self.samples, seed=self.samples_seed)
             self._measured = (generator, known)
@@ -212,7 +212,7 @@ class ProjectorInverter(Descent, Method):
     def _noise(
         self, asked: Request, *, like: Tensor
     ) -> tuple[str | list[Tensor], list[Tensor] | None, list[Tensor]]:
-        """What G is given where noise is fixed, its maps, and the maps to optimise."""
+        """Return G's noise argument and maps if noise is fixed, and the maps to optimise."""
         if self.noise != "optimise":
             return *self._given_noise(asked, like=like), []
         drawn = draw_noise(
@@ -225,7 +225,7 @@ class ProjectorInverter(Descent, Method):
         return "const", None, drawn
 
     def _rngs(self, ids: Tensor | None) -> list[torch.Generator]:
-        """A generator for each image's noise on w."""
+        """Return a random generator for each image's noise on w."""
         if not self.noise_factor:
             return []
         ids = require_ids(ids, key="inversion.noise_factor draws noise on w")
@@ -233,7 +233,7 @@ class ProjectorInverter(Descent, Method):
 
 
 def at_most_256(features: Features) -> Features:
-    """F behind area averages that bring images above 256 px to 256."""
+    """Return F with images above 256 px reduced to 256 by area averages first."""
 
     def shrunk(images: Tensor) -> list[Tensor]:
         if images.shape[-1] > _LARGEST:

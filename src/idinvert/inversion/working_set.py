@@ -1,4 +1,4 @@
-"""Images at different steps as one batch: what is computed of them, and of which."""
+"""Evaluate the objective of images at different steps as one batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,21 +12,21 @@ from torch import Tensor
 from idinvert.acceleration import StepGraphs
 
 Rows = Tensor | None
-"""Places of images in what an inverter was given, int64 [m]; None for all, in order."""
+"""Indices of images in an inverter's input, int64 [m]; None for all, in order."""
 Synthesise = Callable[..., Tensor]
-"""Called with (rows, *variables), each [m, ...]: images [m, 3, R, R]."""
+"""Called with (rows, *variables), each [m, ...]; returns images [m, 3, R, R]."""
 Objective = Callable[..., dict[str, Tensor]]
-"""Called with (rows, images, *variables): weighted terms by name, each [m]."""
+"""Called with (rows, images, *variables); returns weighted terms by name, each [m]."""
 Answer = tuple[Tensor, Tensor, Sequence[Tensor]]
 """Totals and terms [1 + terms, m], images [m, 3, R, R], the totals' gradient by each variable."""
 PARTS = 8
-"""A working set changes by eighths: fewer changes, and few shapes to record or compile."""
+"""A working set changes by eighths: fewer changes, and fewer shapes to record or compile."""
 
 
 def at(given: Any, rows: Rows) -> Any:
-    """Those rows of what belongs to images, a tensor [N, ...] or a list of them.
+    """Select rows of a tensor [N, ...], or of each tensor in a list.
 
-    What belongs to all of them (a name, a number, a tensor without dimensions) is given back.
+    A value that is shared by all images (a string, a number, a 0-d tensor) is returned unchanged.
     """
     if isinstance(given, list):
         return [at(each, rows) for each in given]
@@ -37,24 +37,24 @@ def at(given: Any, rows: Rows) -> Any:
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Turn gradients on, whatever the caller turned off: `no_grad` or `inference_mode`."""
+    """Enable gradients, even within `no_grad` or `inference_mode`."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """A detached tensor that autograd may save: a copy where it was made in inference mode."""
+    """Return a detached tensor that autograd may save; a copy if it is an inference tensor."""
     return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What some images need to know for their next step.
+    """A request for the evaluation that some images need for their next step.
 
     Attributes:
-        rows: which images, int64 [m].
+        rows: indices of the images, int64 [m].
         point: the value of every variable, each [m, ...].
-        gradients: whether they are asked for.
+        gradients: whether gradients are required.
     """
 
     rows: Tensor
@@ -63,12 +63,12 @@ class Asked:
 
 
 class Evaluation:
-    """The objective and its gradient at a point: all that a step asks of the networks.
+    """The objective and its gradient at a point: the part of a step that runs the networks.
 
-    Tensors of fixed shapes go in and come out, and nothing of a step before is needed.
+    Inputs and outputs are tensors of fixed shapes, and no state of earlier steps is needed.
 
     Args:
-        synthesise, objective: see there.
+        synthesise, objective: see `Synthesise` and `Objective`.
     """
 
     def __init__(self, synthesise: Synthesise, objective: Objective) -> None:
@@ -76,7 +76,7 @@ class Evaluation:
         self.names: tuple[str, ...] = ()  # of the terms, known after the first call
 
     def __call__(self, rows: Rows, *point: Tensor, gradients: bool) -> Answer:
-        """Evaluate at a point, see `Asked`; what it gives is detached."""
+        """Evaluate at a point, see `Asked`; the results are detached."""
         with torch.set_grad_enabled(gradients):
             here = [v.detach().requires_grad_(gradients) for v in point]
             images = self.synthesise(rows, *here)
@@ -89,11 +89,11 @@ class Evaluation:
 
 
 class WorkingSet:
-    """Evaluates what several groups of images ask for as one batch.
+    """Evaluates the requests of several groups of images as one batch.
 
     Args:
         evaluate: the objective.
-        images: how many there are in all, N.
+        images: N, the number of images in total.
         slots: how many are evaluated together at most.
         cuda_graphs: replay evaluations as CUDA graphs.
     """
@@ -102,14 +102,14 @@ class WorkingSet:
         self.evaluate, self.images, self.slots = evaluate, images, slots
         self.graphs = StepGraphs(enabled=cuda_graphs)
         self.part = max(1, slots // PARTS)
-        """Images that enter together at least, where as many wait."""
+        """Smallest number of images that enter together, if that many wait."""
 
     def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Evaluate all that is asked, in its order."""
+        """Evaluate all requests; the answers are in the same order."""
         gradients = any(each.gradients for each in asked)
         work = partial(self.evaluate, gradients=gradients)
         sizes = [len(each.rows) for each in asked]
-        if sizes == [self.images]:  # all of them, as they lie in memory
+        if sizes == [self.images]:  # all images, without copying
             return [self.graphs(gradients, partial(work, None), *asked[0].point)]
         inputs = [torch.cat([each.rows for each in asked])]
         inputs += map(torch.cat, zip(*(each.point for each in asked), strict=True))
@@ -126,13 +126,13 @@ class WorkingSet:
         return found[:-1]
 
     def _room(self, count: int, *, on: torch.device) -> int:
-        """How many are evaluated for so many images: on a GPU in eighths, for few shapes."""
+        """Return the padded batch size: on a GPU a multiple of `part`, for fewer shapes."""
         whole = self.part if on.type == "cuda" else 1
         return min(self.slots, -(-count // whole) * whole)
 
 
 def _total(terms: dict[str, Tensor], n: int) -> Tensor:
-    """Add the terms up, image by image: [N]."""
+    """Add up the terms for each image: [N]."""
     for name, term in terms.items():
         if term.shape != (n,):
             raise ValueError(f"objective term {name!r} has shape {list(term.shape)}, not [{n}]")
