@@ -1,1 +1,1 @@
-"""Schema, validation and run identity."""
+"""Schema and validation of configurations; identity of runs and evaluations."""

@@ -1,7 +1,8 @@
-"""Command lines as users type them: paths stay text, and printed commands can be pasted.
+"""Converts command lines between the user's shell and Hydra.
 
-Hydra reads the value of an override by a grammar of its own, in which ``My Photos (1)`` is an error
-and ``2024_07_15`` a number. The value of a key of paths is quoted for it, whatever it holds.
+Hydra parses the value of an override with its own grammar, in which ``My Photos (1)`` is an error
+and ``2024_07_15`` a number. The values of path keys are therefore quoted for Hydra. Printed
+commands can be pasted into a shell.
 """
 
 import re
@@ -15,9 +16,9 @@ from idinvert.errors import ConfigError
 PATHS = ("run", "images", "records", "system.outputs", "system.cache", "logging.panel_directions")
 """Keys that hold a path."""
 LAST = ("path", "cache_dir", "mask", "out", "directions", "second")
-"""Last parts of keys that do; so do those that end in ``_path``."""
+"""Last parts of further keys that hold a path, besides those that end in ``_path``."""
 PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z./][\w./:-]*", re.ASCII | re.IGNORECASE)
-"""What means the same to Hydra with quotes and without."""
+"""Text that Hydra reads the same with and without quotes."""
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_list)\(.*\)$")
 URL = re.compile(r"(?i)(https?|ftp|s3|gs|hf)://")
 
@@ -29,14 +30,14 @@ def is_path_key(key: str) -> bool:
 
 
 def for_hydra(word: str, *, sweep: bool = False) -> str:
-    """An override whose path is quoted for Hydra; any other word as it is.
+    """Quotes the path in an override for Hydra; returns any other word unchanged.
 
-    ``~/`` becomes the home folder, which shells do not do behind ``key=``. Quotes of Hydra's own,
-    ``null`` and interpolations (``${…}``) stay what they are.
+    Expands ``~/`` to the home folder, which shells do not do after ``key=``. Hydra's own quotes,
+    ``null`` and interpolations (``${…}``) are kept.
 
     Args:
-        word: As it was typed.
-        sweep: Whether a comma separates values, unless there is such a path.
+        word: The word as typed.
+        sweep: Whether a comma separates values. A path that exists is never split.
     """
     name, equals, value = word.partition("=")
     key = name.lstrip("+")
@@ -65,7 +66,7 @@ def _path(value: str) -> str:
 
 
 def is_url(value: object) -> bool:
-    """Whether a value is the address of a file on the network."""
+    """Whether a value is a URL."""
     return isinstance(value, str) and URL.match(value) is not None
 
 
@@ -81,7 +82,7 @@ def _exists(value: str) -> bool:
 
 
 def unquoted(word: str) -> str:
-    """An override without Hydra's quotes, where `for_hydra` puts them back."""
+    """Removes Hydra's quotes from an override if `for_hydra` would add them again."""
     name, equals, value = word.partition("=")
     if equals and _quoted(value) and "," not in value:
         plain = f"{name}={value[1:-1].replace(chr(92) + value[0], value[0])}"
@@ -91,11 +92,11 @@ def unquoted(word: str) -> str:
 
 
 def from_shell(text: str, *, key: str) -> list[str]:
-    """The words of a command line that stands in a configuration; quotes keep blanks together.
+    """Splits a command line that is a configuration value into words, as a shell does.
 
     Args:
-        text: Overrides as a shell takes them: ``task.own='data.path=My Photos'``.
-        key: Where it stands, for the error.
+        text: Overrides in shell syntax: ``task.own='data.path=My Photos'``.
+        key: The key of the value, for the error.
 
     Raises:
         ConfigError: A quote is not closed.
@@ -107,19 +108,19 @@ def from_shell(text: str, *, key: str) -> list[str]:
 
 
 def for_shell(words: Sequence[str]) -> str:
-    """A command line of these words, to be pasted into a shell."""
+    """Joins words to a command line that can be pasted into a shell."""
     return " ".join(shlex.quote(unquoted(word)) for word in words)
 
 
 def check_words(program: str, arguments: Sequence[str]) -> None:
-    """Refuses what is neither an override nor one of the program's flags.
+    """Refuses words that are neither an override nor one of the program's flags.
 
     Args:
         program: ``"train"`` or ``"evaluate"``.
-        arguments: The command line, without the program.
+        arguments: The command line without the program.
 
     Raises:
-        ConfigError: A flag of another program, a word without ``=``, or a name that is no text.
+        ConfigError: An unknown flag, a word without ``=``, or a word that is not UTF-8.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -153,7 +154,7 @@ def _of_flag(program: str, name: str, after: Sequence[str]) -> str:
 
 
 def _stray(program: str, words: list[str], place: int) -> str:
-    """What is wrong with a word that is no override."""
+    """Says what is wrong with a word that is not an override."""
     word, before = words[place], words[place - 1] if place else ""
     after = words[place + 1] if place + 1 < len(words) else ""
     if word == "=" or after == "=":  # nimg = 4000

@@ -1,8 +1,8 @@
-"""Composes a configuration from overrides, and says which override is wrong before any work.
+"""Composes a configuration from overrides, and reports a wrong override before any work.
 
-The groups lie in ``conf/``: in the repository, or inside the installed wheel. A user's own folder
-of groups (``--config-dir DIR``) is kept in the environment, so that this check, the rows of a
-sweep, the jobs of a launcher and the ranks of DDP all compose with it.
+The groups are in ``conf/``, in the repository or in the installed wheel. The user's own folder of
+groups (``--config-dir DIR``) is stored in an environment variable, so that this check, the rows of
+a sweep, the jobs of a launcher and the ranks of DDP all use it.
 """
 
 import difflib
@@ -37,7 +37,7 @@ OWN = "IDINVERT_CONFIG_DIR"
 LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 """Files of ``conf/hydra/launcher``; each extends its plugin's schema, ``NAME_schema``."""
 EXTRAS = {"joblib": "sweep", "optuna": "sweep", "submitit": "slurm"}
-"""Part of the name of a launcher's or sweeper's plugin, and the extra that installs it."""
+"""Part of the name of a launcher or sweeper plugin, and the extra that installs it."""
 PLUGIN_MISSING = re.compile(
     r"Could not (?:find|load) '(hydra/(?:launcher|sweeper))/"
     r"((joblib|optuna|submitit)\w*?)(?:_schema)?'"
@@ -56,10 +56,10 @@ def config_dir() -> Path:
 
 
 def take_own_config_dir(arguments: Sequence[str]) -> list[str]:
-    """The command line without ``--config-dir DIR``, whose folder is remembered.
+    """Removes ``--config-dir DIR`` from a command line and stores its folder in the environment.
 
     Raises:
-        ConfigError: There is no such folder, or none was named.
+        ConfigError: The folder does not exist, or none was given.
     """
     words: list[str] = []
     rest = iter(arguments)
@@ -84,14 +84,14 @@ def own_config_dir() -> Path | None:
 
 
 def config_files(group: str) -> dict[str, Path]:
-    """Name to file of the choices of a group; a shipped one hides the user's of the same name."""
+    """Maps the choices of a group to their files; a shipped one hides the user's of that name."""
     roots = [folder for folder in (own_config_dir(), config_dir()) if folder is not None]
     return {path.stem: path for root in roots for path in root.glob(f"{group}/*.yaml")}
 
 
 @functools.cache
 def usual_targets() -> dict[str, set[str]]:
-    """Dotted key to the targets that stand there in the shipped groups."""
+    """Maps each dotted key of the shipped groups to the targets used there."""
     found: dict[str, set[str]] = {}
     for path in config_dir().glob("*/*.yaml"):
         text = path.read_text(encoding="utf-8")
@@ -102,27 +102,27 @@ def usual_targets() -> dict[str, set[str]]:
 
 
 def searchpath() -> list[str]:
-    """The override that makes Hydra look there as well; none without such a folder."""
+    """The override that adds the user's own folder to Hydra's search path; empty without one."""
     folder = own_config_dir()
     return [] if folder is None else [f"hydra.searchpath=['file://{folder}']"]
 
 
 def shipped_for(data: str) -> str:
-    """The shipped bundle that belongs to the ``_target_`` of a data set; the faces' to any other.
+    """The name of the shipped networks for the ``_target_`` of a data set.
 
-    A miniature domain's ends in the domain's name.
+    The ``_target_`` of a miniature domain ends in the domain's name; any other gets ``faces_mini``.
     """
     name = data.rsplit(".", 1)[-1]
     return name if name.endswith("_mini") else "faces_mini"
 
 
 def of_target(values: Mapping[str, Any], target: str | None, other: Any) -> Any:
-    """The value that belongs to what a node builds.
+    """Selects a value by the class or function that a node builds.
 
     Args:
-        values: By the last word of a ``_target_``: the name of a class or function.
+        values: Name of the class or function (last part of a ``_target_``) to value.
         target: The node's ``_target_``.
-        other: For any other, such as a class of the user's own.
+        other: The value for any other target, such as the user's own class.
     """
     return values.get((target or "").rsplit(".", 1)[-1], other)
 
@@ -135,7 +135,7 @@ def register() -> None:
     Plugins.instance()  # loads the plugins, which store the schemas of their launchers
     launchers = store.repo.get("hydra", {}).get("launcher", {})
     for name in LAUNCHERS:
-        # Under the name of a file of ours Hydra would match the two by itself, and warn of it.
+        # A schema with the name of one of our files would be matched automatically, with a warning.
         if schema := launchers.pop(f"{name}.yaml", None):
             store.store(group="hydra/launcher", name=f"{name}_schema", node=schema.node)
     store.store(name="train_schema", node=TOP["train"])
@@ -143,10 +143,10 @@ def register() -> None:
 
 
 def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
-    """The configuration of a program with overrides, resolved and checked, as plain values.
+    """Composes, resolves and checks the configuration of a program; returns plain values.
 
     Raises:
-        ConfigError: What Hydra or the signatures refuse, with the nearest valid key.
+        ConfigError: An override that Hydra or the signatures refuse, with the nearest valid key.
     """
     plain, _ = compose_with_hydra(config_name, overrides)
     check_signatures(plain)
@@ -154,7 +154,7 @@ def compose_plain(config_name: str, overrides: list[str]) -> dict[str, Any]:
 
 
 def compose_with_hydra(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], DictConfig]:
-    """The resolved configuration as plain values, and Hydra's own node with launcher and sweeper.
+    """Returns the resolved configuration as plain values, and Hydra's own node (``hydra``).
 
     Raises:
         ConfigError: An override that Hydra refuses, or a plugin that is not installed.
@@ -167,19 +167,19 @@ def compose_with_hydra(config_name: str, overrides: list[str]) -> tuple[dict[str
             config = compose(config_name, overrides=words, return_hydra_config=True)
             own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-        # ValueError: what Hydra raises for a group that is set to null.
+        # Hydra raises ValueError for a group that is set to null.
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(config_name, overrides, error)) from error
     return plain, config.hydra
 
 
 def without_hydra(overrides: Sequence[str]) -> list[str]:
-    """Leaves out what sets up Hydra itself: launchers need not be installed to check a run."""
+    """Removes overrides of Hydra itself: launchers need not be installed to check a run."""
     return [word for word in overrides if not word.lstrip("+~").startswith("hydra")]
 
 
 def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
-    """The top-level keys that overrides name, each with the dotted keys that stand there."""
+    """Maps each top-level key that overrides set to the dotted keys they set below it."""
     given: dict[str, list[str]] = {}
     for word in map(key_of, overrides):
         given.setdefault(word.split(".", 1)[0], []).append(word)
@@ -187,12 +187,12 @@ def given_keys(overrides: Sequence[str]) -> dict[str, list[str]]:
 
 
 def key_of(override: str) -> str:
-    """The dotted key or group that an override names."""
+    """The dotted key or group that an override sets."""
     return override.lstrip("+~").split("=", 1)[0].split("@", 1)[0]
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's reading of overrides.
+    """Parses overrides with Hydra.
 
     Raises:
         ConfigError: An override that cannot be parsed.
@@ -204,7 +204,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def expand_sweep(overrides: list[str]) -> list[list[str]]:
-    """Every combination of a multirun's overrides, as the basic sweeper makes them.
+    """Expands a multirun's overrides to all combinations, as Hydra's basic sweeper does.
 
     Raises:
         ConfigError: An override that cannot be parsed.
@@ -215,7 +215,7 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
             key = override.get_key_element()
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         elif override.is_sweep_override():
-            continue  # a range for an optimising sweeper: it draws the values itself
+            continue  # a range for an optimising sweeper, which draws the values itself
         else:
             choices.append([str(override.input_line)])
     return [list(combination) for combination in itertools.product(*choices)]
@@ -238,7 +238,7 @@ def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
     try:
         parsed = parse(overrides)
     except ConfigError:
-        return message  # it says which word cannot be read
+        return message  # it names the word that cannot be parsed
     for override in parsed:
         hint = _hint(config_name, overrides, override)
         if hint:
@@ -247,7 +247,7 @@ def _explain(config_name: str, overrides: list[str], error: Exception) -> str:
 
 
 def _hint(config_name: str, overrides: list[str], override: Override) -> str | None:
-    """What is wrong with one override, or ``None`` if it is not this one."""
+    """Says what is wrong with one override; ``None`` if it is not the cause."""
     if override.is_sweep_override():
         return "several values are a sweep: add -m. A list is written [1,2]."
     name = override.key_or_group
@@ -289,13 +289,13 @@ def _hint(config_name: str, overrides: list[str], override: Override) -> str | N
 
 
 def _program_of(key: str) -> str | None:
-    """The program that alone takes a top-level key; ``None`` for both, or neither."""
+    """The only program that has a top-level key; ``None`` if both or neither have it."""
     taking = [program for program, schema in TOP.items() if hasattr(schema, key)]
     return taking[0] if len(taking) == 1 else None
 
 
 def _of_other_program(config_name: str, name: str) -> str | None:
-    """What to do with a key that only the other program takes."""
+    """Says what to do with a key that only the other program has."""
     encoder = config_name == "evaluate" and name == "encoder"
     program = "train" if encoder else _program_of(name.partition(".")[0])
     if program in (None, config_name):
@@ -307,7 +307,7 @@ def _of_other_program(config_name: str, name: str) -> str | None:
 
 
 def _of_other_choice(name: str) -> str | None:
-    """The choices of a group that have a key of this name or nearly so."""
+    """Names the choices of a group that have a key of this or a similar name."""
     group, _, key = name.partition(".")
     found: dict[str, list[str]] = {}
     for path in sorted(config_dir().glob(f"{group}/*.yaml")) if key else ():

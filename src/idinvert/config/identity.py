@@ -1,8 +1,8 @@
-"""What makes an output: the identity of runs, evaluations, inversions and all that is kept of them.
+"""The identity of runs, evaluations, inversions and their cached results.
 
-Two of the same identity are one: a run goes on, an evaluation was measured before, a part on the
-disk is read and not made again. So it holds every key that can change the output, and files by
-what is in them.
+The same identity means the same output: a run is continued, an evaluation is not measured again,
+and a cached result is read from disk. An identity therefore includes every key that can change the
+output, and files by content.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ MOVED = {
     "idinvert.data.miniature.": "idinvert.toy.miniature.",
     "idinvert.data.published.": "idinvert.data.paper_splits.",
 }
-"""Beginning of a ``_target_`` when runs were first stored with it, to where it is now."""
+"""Prefix of a ``_target_`` as first stored in runs, to its present name."""
 
 NOT_SCIENCE = (
     "run",
@@ -47,7 +47,7 @@ NOT_SCIENCE = (
 )
 """Top-level keys that change neither the networks nor the metrics of a run.
 
-What ``scale`` sets stands resolved where it is used.
+The values that ``scale`` sets are resolved at the keys that use them.
 """
 
 
@@ -57,21 +57,21 @@ def scientific_config(
     contents: dict[str, str],
     batch_norm_group: int | None,
 ) -> dict[str, Any]:
-    """The part of the configuration that the run's identity is made of.
+    """The part of the configuration that determines the run's identity.
 
     Args:
         config: The resolved configuration as plain values.
-        contents: Top-level key (``data``, ``generator``, …) to the content hash of what its paths
-            point to; it replaces every ``path`` and ``cache_dir`` below that key.
+        contents: Top-level key (``data``, ``generator``, …) to the content hash of the files at its
+            paths; it replaces every ``path`` and ``cache_dir`` below that key.
         batch_norm_group: Images that share BatchNorm statistics; ``None`` without BatchNorm.
 
     Returns:
-        Plain values, the same wherever the run is started and on however many devices.
+        Plain values that do not depend on the machine or the number of devices.
     """
     science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
     precision = (science.pop("trainer", None) or {}).get("precision")
     if "path" in (science.get("attributes") or {}):
-        del science["attributes"]  # a trained one only reads labels afterwards
+        del science["attributes"]  # a trained attribute network only reads labels after training
     if (config.get("system") or {}).get("tf32"):
         science["tf32"] = True
     _leave_out_what_is_off(science)
@@ -84,7 +84,7 @@ def scientific_config(
 def run_identity(science: dict[str, Any]) -> str:
     """Ten letters from the hash of :func:`scientific_config`.
 
-    Letters alone: on a command line, ``run=12e4567890`` would be read as a number.
+    There are no digits: on a command line, ``run=12e4567890`` would be read as a number.
     """
     letters = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
     return digest_of(science)[:10].translate(letters)
@@ -110,11 +110,11 @@ WITHOUT_EFFECT = {
     "scale": "what it sets stands resolved where it is used",
     "data.cache_dir": "where images are kept that can be made again",
 }
-"""Keys of ``evaluate.py`` that change no metric but for rounding, with those below, and why."""
+"""Keys of ``evaluate.py`` that, with all keys below, change metrics by rounding only, and why."""
 KEPT = ("trainer.precision", "system.tf32", "scale.name")
-"""Keys below those that do."""
+"""Keys below `WITHOUT_EFFECT` that do change metrics."""
 BUILT_WITH = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
-"""Keys of ``generator=checkpoint`` that came later, see `idinvert.checkpoints.checkpoint`."""
+"""Keys of ``generator=checkpoint`` added later, see `idinvert.checkpoints.checkpoint`."""
 LATER = (
     *(
         "observe",
@@ -131,21 +131,21 @@ LATER = (
         *(f"data.split.{name}" for name in ("train", "test", "seed", "val")),
     ),
 )
-"""Keys that came later: without a value they leave evaluations from before them their identity."""
+"""Keys added later. Without a value they are left out, so that older identities do not change."""
 SEGMENTED = ("segmentation", "dissection", "intervention", "paint")
-"""Tasks, by their file, that read the segmenter."""
+"""Tasks, by file name, that use the segmenter."""
 
 
 def evaluation_config(config: dict[str, Any], *, contents: Mapping[str, str]) -> dict[str, Any]:
-    """What the metrics of an evaluation depend on.
+    """Everything that the metrics of an evaluation depend on.
 
     Args:
         config: The resolved configuration as plain values, with the values of its run.
-        contents: Dotted key to the hash of what it leads to, which takes the place of what stands
-            there; further names are of inputs that no key leads to.
+        contents: Dotted key to the content hash of its files, which replaces the key's value. May
+            contain other names, for inputs that have no key.
 
     Returns:
-        Plain values, the same wherever the evaluation is started and its files lie.
+        Plain values that do not depend on the machine or on where the files are.
     """
     target = str((config.get("task") or {}).get("_target_"))
     if not any(f".{name}." in target for name in SEGMENTED):
@@ -169,15 +169,15 @@ def inversion_identity(
     precision: str,
     weights: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What inversions on the disk depend on; what is made of them adds its own choices.
+    """Everything that cached inversions depend on; results made from them add their own choices.
 
     Args:
         checkpoints: Role to content hash.
-        settings: Of the method.
+        settings: Settings of the method.
         data: Name, resolution, fingerprint and split of the images.
-        ids: Of the images, for what is drawn by them.
-        precision: Of the arithmetic, in words.
-        weights: Metric that is measured of each image to the content hash of its weights.
+        ids: Ids of the images, which seed the random numbers.
+        precision: Precision of the arithmetic, as text.
+        weights: Metric measured for each image to the content hash of its weights.
     """
     found = {
         "checkpoints": dict(checkpoints),
@@ -191,21 +191,21 @@ def inversion_identity(
 
 
 def mark_of(*values: Any) -> str:
-    """Eight hex digits in a folder's name, that tell apart what may not be mixed."""
+    """Eight hex digits for a folder's name, which keep apart results that must not be mixed."""
     return digest_of(values)[:8]
 
 
 def digest_of(values: Any) -> str:
-    """64 hex digits that depend on plain values, and not on how they were typed.
+    """Hashes plain values to 64 hex digits, independently of how they were typed.
 
-    ``lambda_dom=2`` and its default ``2.0`` are one number, and the order of keys says nothing.
+    ``lambda_dom=2`` and its default ``2.0`` are equal, and the order of keys has no effect.
     """
     text = json.dumps(_as_numbers(values), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _choices(node: Any, at: str, contents: Mapping[str, str]) -> Any:
-    """The configuration without keys that have no effect, or whose content hash is noted."""
+    """The configuration without keys that have no effect or are represented by a content hash."""
     if not isinstance(node, dict):
         return node
     found = {f"{at}{key}": value for key, value in node.items()}
@@ -237,7 +237,7 @@ def _as_numbers(values: Any) -> Any:
 
 
 def _leave_out_what_is_off(science: dict[str, Any]) -> None:
-    """Takes out, in place, what came later and is off: runs from before it keep their identity."""
+    """Removes, in place, features added later that are off, so that older identities are kept."""
     if not science.get("recalibrate"):
         science.pop("recalibrate", None)
     if not science.get("segmenter"):
@@ -256,7 +256,7 @@ def _leave_out_what_is_off(science: dict[str, Any]) -> None:
 
 
 def _without_null(node: Any, at: str, keys: Collection[str]) -> Any:
-    """A node without those of some dotted keys that have no value."""
+    """A node without those of the dotted `keys` that have no value."""
     if not isinstance(node, dict):
         return node
     return {
@@ -277,12 +277,12 @@ def _without_paths(node: Any) -> Any:
 
 
 def present_targets(node: Any) -> Any:
-    """A stored configuration whose ``_target_`` values name classes where they are now."""
+    """A stored configuration with the present names of its ``_target_`` values."""
     return _renamed(node, MOVED)
 
 
 def original_targets(node: Any) -> Any:
-    """The same with the first names, which identities are made of: a move makes no other run."""
+    """A configuration with the original names, used in identities: moving a class keeps them."""
     return _renamed(node, {new: old for old, new in MOVED.items()})
 
 

@@ -1,4 +1,4 @@
-"""Checks ``_target_`` nodes against the signatures they call, and builds what they describe."""
+"""Checks ``_target_`` nodes against the signatures they name, and builds their objects."""
 
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,7 +13,7 @@ from idinvert.untrusted import shown
 
 
 def dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dict below ``node``, with its dotted path."""
+    """Yields ``node`` and every dict below it, with their dotted paths."""
     if isinstance(node, dict):
         yield path, node
         for key, value in node.items():
@@ -24,44 +24,44 @@ def dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dict with a ``_target_`` below ``node``, with its dotted path."""
+    """Yields every dict with a ``_target_`` in ``node``, with its dotted path."""
     for at, found in dicts(node, path):
         if "_target_" in found:
             yield at, found
 
 
 def check_signatures(config: dict[str, Any]) -> None:
-    """Binds each ``_target_`` node's keys to the parameters of what it names; checks all values.
+    """Checks all values, and each ``_target_`` node's keys against its target's parameters.
 
     Args:
         config: The resolved configuration as plain values.
 
     Raises:
         ConfigError: A target that cannot be imported, a key that its target does not take, or a
-            value that is not of the key's type, range or set; see `config.values`.
+            value outside the key's type, range or set; see `config.values`.
     """
     check_values(config)
 
 
 EXTRACTORS = "metric.extractors."
 LIKE_EXTRACTORS = "perceptual.network"
-"""A key whose classes may also stand below the other, where any name may follow."""
+"""The classes allowed at this key are also allowed below `EXTRACTORS`, under any name."""
 
 
 def check_stored(
     config: dict[str, Any], *, usual: Mapping[str, Collection[str]], named: Collection[str]
 ) -> None:
-    """Refuses a configuration that was read and names what its reader did not; imports nothing.
+    """Refuses a stored configuration that would build classes that are not allowed.
 
-    At each key it may name the classes that this package's own configurations name there, and any
-    class that the user names on this command line. A class of the user's own may take Hydra's other
-    keys (``_partial_``, ``_args_``); no other node may. Interpolations (``${…}``), of which Hydra
-    would make new nodes, are refused: a stored configuration is resolved.
+    Imports nothing. Each key may name the classes that this package's own configurations use there,
+    and any class that the user names on this command line. Only nodes of the latter may have
+    Hydra's other keys (``_partial_``, ``_args_``). Interpolations (``${…}``), from which Hydra
+    would create new nodes, are refused: a stored configuration is resolved.
 
     Args:
         config: Plain values, as `untrusted.check_plain` allows them.
-        usual: Dotted key to the targets that may stand there; see `compose.usual_targets`.
-        named: What the user names (``classes=[…]``).
+        usual: Dotted key to the targets allowed there; see `compose.usual_targets`.
+        named: Classes that the user names (``classes=[…]``).
 
     Raises:
         ConfigError: Names the first target or key that is refused.
@@ -85,7 +85,7 @@ def check_stored(
 
 
 def own_targets(config: dict[str, Any], *, usual: Mapping[str, Collection[str]]) -> list[str]:
-    """The targets of a configuration that whoever reads it again must name."""
+    """The targets of a configuration that must be named (``classes=[…]``) to read it again."""
     found = [(path, str(node["_target_"])) for path, node in targets(config)]
     return sorted({name for path, name in found if name not in _allowed(path, usual)})
 
@@ -105,23 +105,23 @@ def _texts(values: list[Any]) -> Iterator[str]:
 
 
 def named_words(names: Collection[str]) -> str:
-    """The override that names classes, quoted for a shell; nothing without names."""
+    """The override that names classes, quoted for a shell; empty without names."""
     return shlex.quote(f"classes=[{','.join(names)}]") if names else ""
 
 
 def bind(node: dict[str, Any], *, key: str) -> Callable[..., Any]:
-    """The callable that a node names, with its keys filled in and inner nodes built.
+    """Returns a node's target as a partial function: its keys are bound, inner nodes are built.
 
-    What only the program knows (networks, data sets) is handed to the result: Hydra would take a
-    dataclass among its own arguments for configuration and copy it.
+    Objects (networks, data sets) are passed to the result and not to Hydra, which would treat a
+    dataclass as configuration and copy it.
 
     Args:
         node: Plain values with a ``_target_``.
-        key: Where the node stands in the configuration, for the error.
+        key: The node's key in the configuration, for the error.
 
     Raises:
         ConfigError: An inner node's target refused its arguments.
-        IdinvertError: An inner node's own error, as it is.
+        IdinvertError: An inner node's own error, unchanged.
     """
     try:
         return instantiate({**node, "_partial_": True}, _convert_="all")
@@ -137,12 +137,12 @@ def build(node: dict[str, Any], *, key: str, **runtime: Any) -> Any:
 
     Args:
         node: Plain values with a ``_target_``.
-        key: Where the node stands in the configuration, for the error.
+        key: The node's key in the configuration, for the error.
         runtime: Arguments that are objects: networks, data sets.
 
     Raises:
         ConfigError: The target refused its arguments.
-        IdinvertError: The target's own error, as it is.
+        IdinvertError: The target's own error, unchanged.
     """
     target = bind(node, key=key)
     try:

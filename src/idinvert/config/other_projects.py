@@ -1,7 +1,4 @@
-"""Names of settings in other projects, and their names here.
-
-`docs/researcher.md` shows the same table.
-"""
+"""Names of settings in other projects, and their names here (table in `docs/researcher.md`)."""
 
 from collections.abc import Mapping
 from difflib import SequenceMatcher, get_close_matches
@@ -56,7 +53,7 @@ NEIGHBOURS: dict[str, tuple[str, str]] = {
     "max_images": ("", "n=…"),
     "experiment": ("experiment=NAME, without dashes",) * 2,
 }
-"""Word to what it is called in ``train.py`` and in ``evaluate.py``; empty where it has no use."""
+"""Foreign name to its equivalents in ``train.py`` and ``evaluate.py``; empty if there is none."""
 CHOICES = {
     "hydra/launcher=slurm": "hydra/launcher=submitit_slurm",
     "hydra/launcher=submitit": "hydra/launcher=submitit_local",
@@ -64,15 +61,15 @@ CHOICES = {
     "generator=path": "generator=checkpoint generator.path=FILE",
     "observe=colorization": "observe=colourisation",
 }
-"""Choice of a group to what it is called here."""
+"""Foreign choice of a group to its name here."""
 
 
 def hint(program: str, key: str) -> str | None:
-    """The sentence for a neighbour's word.
+    """A sentence that translates another project's key; ``None`` for an unknown key.
 
     Args:
         program: ``"train"`` or ``"evaluate"``.
-        key: As it was typed, with the group or without.
+        key: The key as typed, with or without its group.
     """
     words = NEIGHBOURS.get(key.rsplit(".", 1)[-1])
     if words is None:
@@ -84,12 +81,12 @@ def hint(program: str, key: str) -> str | None:
 
 
 def hint_of_choice(word: str) -> str | None:
-    """The sentence for a neighbour's choice of a group, such as ``hydra/launcher=slurm``."""
+    """A sentence that translates a foreign choice (``hydra/launcher=slurm``), or ``None``."""
     return f"Here it is {CHOICES[word]}." if word in CHOICES else None
 
 
 def dotted(node: Any, prefix: str = "", *, but: str = "") -> list[str]:
-    """The keys of nested mappings, each with those that it stands below; without one at the top."""
+    """The dotted keys of nested mappings, except the top-level key `but`."""
     keys = []
     for key, value in node.items() if isinstance(node, Mapping) else ():
         if key != but:
@@ -98,11 +95,11 @@ def dotted(node: Any, prefix: str = "", *, but: str = "") -> list[str]:
 
 
 def nearest_key(name: str, keys: list[str]) -> str:
-    """The sentence that points a typo to the nearest key at any depth, or lists those beside it.
+    """A sentence with the key nearest to a typo, at any depth, or with the keys of its group.
 
     Args:
-        name: As it was typed.
-        keys: All that there are, dotted.
+        name: The key as typed.
+        keys: All valid dotted keys.
     """
     group, _, last = name.rpartition(".")
     keys = [key for key in keys if not key.rpartition(".")[2].startswith("_")]
@@ -118,7 +115,7 @@ def nearest_key(name: str, keys: list[str]) -> str:
         at, _, leaf = key.rpartition(".")
         part, place, whole = (_likeness(*two) for two in ((last, leaf), (group, at), (name, key)))
         near = (part + place / 10) * (part > 0.6 and (unheard_of or place > 0.5))
-        # What stands elsewhere, such as below scale, is the default of these.
+        # The same names elsewhere, such as in scale, are only defaults of these keys.
         first = 1 + key.startswith(("objective.", "inversion.")) / 100
         return max(near, whole * 1.2 * (whole > 0.9)) * first
 

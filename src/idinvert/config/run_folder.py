@@ -1,4 +1,4 @@
-"""The folder of a run: found by path or id, locked while a process works in it."""
+"""The folder of a run: finds it by path or id, reads and writes its files, and locks it."""
 
 import fcntl
 import json
@@ -30,34 +30,34 @@ from idinvert.untrusted import (
 
 CONFIG = "config.yaml"
 LARGEST = 100_000
-"""Bytes of a stored configuration; a usual one has 6,000."""
+"""Maximum bytes of a stored configuration; a typical one has 6,000."""
 GROUPS = {one.name for one in fields(TrainConfig) if one.type is Any} - {"sweep"}
-"""Keys that hold a group or nothing."""
+"""Keys whose value is a group or null."""
 STANDS_ON = "stands_on.json"
 MAY_MOVE = ("data.path", "generator.path", "discriminator.path", "perceptual.network.path")
-"""Keys of files that ``run=RUN`` takes from a command, where their content is the same."""
+"""Keys of files whose path may change with ``run=RUN``, if their content is the same."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-"""What Lightning and Slurm call a process that is not the first; 0 for the first."""
+"""Rank variables of Lightning and Slurm; all are 0 or unset in the first process."""
 TORCHRUN = "TORCHELASTIC_RUN_ID"
-"""Under torchrun ``RANK`` alone counts: it gives rank zero to any node, whatever Slurm says."""
+"""Set by torchrun. Then only ``RANK`` counts: torchrun may give rank zero to any Slurm node."""
 
 
 def is_first_process() -> bool:
-    """Whether this process writes the run's files: the only one, or rank zero of all nodes."""
+    """Whether this process writes the run's files: the only process, or global rank zero."""
     if TORCHRUN in os.environ:
         return int(os.environ["RANK"]) == 0
     return not any(int(os.environ.get(name, 0)) for name in RANKS)
 
 
 def find_run(run: str, *, outputs: str | Path) -> Path:
-    """The run's folder from a path, or from the beginning of its id.
+    """Finds a run's folder by path, or by the beginning of its id.
 
     Args:
         run: A path to a run's folder, or the first characters of a run id.
-        outputs: Where runs lie, as ``<outputs>/<experiment>/<id>``.
+        outputs: The folder of all runs; a run's folder is ``<outputs>/<experiment>/<id>``.
 
     Raises:
-        ConfigError: No such run, or more than one.
+        ConfigError: No run or several runs match.
     """
     if (Path(run) / CONFIG).is_file():
         return Path(run)
@@ -73,14 +73,14 @@ def find_run(run: str, *, outputs: str | Path) -> Path:
 
 
 def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any]:
-    """The resolved configuration a run was started with; anyone may have written it.
+    """Reads the resolved configuration that a run was started with; the file is not trusted.
 
     Args:
         folder: The run's folder.
-        classes: Classes outside this package that it may name (``classes=[…]``), in full.
+        classes: Full names of classes outside this package that it may use (``classes=[…]``).
 
     Raises:
-        ConfigError: It cannot be read, or names anything that is not allowed; see `check_stored`.
+        ConfigError: It cannot be read, or names a class that is not allowed; see `check_stored`.
     """
     try:
         content = read_bounded(folder / CONFIG, most=LARGEST)
@@ -102,10 +102,10 @@ def read_config(folder: Path, *, classes: Collection[str] = ()) -> dict[str, Any
 
 
 def _from_start(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration with its relative paths read from where the run was started.
+    """Resolves the relative paths of a configuration against the folder the run was started in.
 
-    A run lies in ``<outputs>/<experiment>/<id>``, so a relative ``system.outputs`` tells the start,
-    also of a project that has moved. A path that leads nowhere from there stays as it is.
+    A run is in ``<outputs>/<experiment>/<id>``, so a relative ``system.outputs`` determines that
+    folder, even if the project has moved. A path that does not exist from there is kept.
     """
     outputs = Path(str((stored.get("system") or {}).get("outputs") or ""))
     up = len(outputs.parts) + 1
@@ -116,7 +116,10 @@ def _from_start(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(node: Any, start: Path, *, only_there: bool) -> Any:
-    """A configuration whose relative ``path`` and ``…_path`` values are read from a folder."""
+    """Makes relative ``path`` and ``…_path`` values absolute if they exist in the folder `start`.
+
+    `only_there`: change nothing if `start` is the working directory.
+    """
     if not isinstance(node, dict):
         return node
     found = {}
@@ -133,10 +136,10 @@ def _absolute(node: Any, start: Path, *, only_there: bool) -> Any:
 
 
 def require_folder(outputs: str) -> None:
-    """Makes the folder of all outputs, so that one that cannot be is refused before any work.
+    """Creates the folder of all outputs, so that an unusable folder is refused before any work.
 
     Raises:
-        ConfigError: It cannot be made, or nothing can be written there.
+        ConfigError: It cannot be created, or is not writable.
     """
     try:
         Path(outputs).mkdir(parents=True, exist_ok=True)
@@ -151,7 +154,7 @@ def require_folder(outputs: str) -> None:
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """A few aliases can stand for billions of values."""
+    """A loader that refuses aliases, a few of which can expand to billions of values."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -160,7 +163,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def take_keys(stored: dict[str, Any], config: dict[str, Any], words: Iterable[str]) -> None:
-    """Puts what stands at dotted keys of ``config`` into ``stored``."""
+    """Copies the values at dotted keys of ``config`` into ``stored``."""
     # Whole groups first (trainer=ddp), then single keys (trainer.devices=4).
     for word in sorted(words, key=lambda word: word.count(".")):
         *path, last = word.split(".")
@@ -171,10 +174,10 @@ def take_keys(stored: dict[str, Any], config: dict[str, Any], words: Iterable[st
 
 
 def require_file(stored: Mapping[str, Any], key: str, *, run: str) -> None:
-    """Refuses a new place for what a run does not read from a file.
+    """Refuses a new path for something that the run does not read from a file.
 
     Raises:
-        ConfigError: There is no file at that key.
+        ConfigError: The run has no path at that key.
     """
     node: Any = stored
     for part in key.split(".")[:-1]:
@@ -184,15 +187,16 @@ def require_file(stored: Mapping[str, Any], key: str, *, run: str) -> None:
 
 
 def write_config(folder: Path, config: dict[str, Any], *, command: str | None = None) -> None:
-    """Stores the resolved configuration under the command that first made the folder.
+    """Writes the resolved configuration, headed by the command that first created the folder.
 
     Args:
-        folder: The run's folder; made if need be.
+        folder: The run's folder; created if needed.
         config: Plain values.
-        command: The command line; only a folder without one takes it.
+        command: The command line; used only if the folder has none yet.
     """
     outputs = Path(str((config.get("system") or {}).get("outputs") or ""))
-    if outputs.is_absolute() or ".." in outputs.parts:  # then the folder does not tell the start
+    # Then the run's folder does not show where the run was started.
+    if outputs.is_absolute() or ".." in outputs.parts:
         config = _absolute(config, Path.cwd(), only_there=False)
     first = first_command(folder) or command
     heading = f"# {first}\n" if first else ""
@@ -200,18 +204,22 @@ def write_config(folder: Path, config: dict[str, Any], *, command: str | None = 
 
 
 def write_contents(folder: Path, contents: Mapping[str, str]) -> None:
-    """Stores the hashes of a run's inputs when it starts; they stay as they are.
+    """Writes the hashes of a run's inputs when it starts; existing ones are kept.
 
     Args:
         folder: The run's folder.
-        contents: Top-level key to the hash of what its paths lead to.
+        contents: Top-level key to the content hash of the files at its paths.
     """
     if not (folder / STANDS_ON).is_file():
         durable.write(folder / STANDS_ON, json.dumps(dict(contents), indent=1) + "\n")
 
 
 def read_contents(folder: Path) -> dict[str, str] | None:
-    """The hashes that a run started with; ``None`` where it is older than they are."""
+    """Reads the input hashes of a run; ``None`` for an older run, which has none.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
     try:
         return dict(read_json(folder / STANDS_ON, most=LARGEST))
     except FileNotFoundError:
@@ -224,7 +232,7 @@ def read_contents(folder: Path) -> dict[str, str] | None:
 
 
 def first_command(folder: Path) -> str | None:
-    """The command line that a run was started with, as its configuration is headed."""
+    """Reads the command that started a run from the first line of its configuration, if any."""
     path = folder / CONFIG
     if not path.is_file():
         return None
@@ -235,13 +243,13 @@ def first_command(folder: Path) -> str | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a run's folder; the lock dies with its process.
+    """Locks a run's folder against other processes; the lock ends with its process.
 
-    Ranks beside rank zero do not lock. Processes on other machines are kept out as well where the
-    file system hands locks on, as NFS does; one that knows no locks is said aloud.
+    Only rank zero locks. Processes on other machines are excluded if the file system shares locks,
+    as NFS does. A file system without locks gives a warning.
 
     Raises:
-        RunLockedError: Another process is at work there.
+        RunLockedError: Another process holds the lock.
     """
     if not is_first_process():
         yield

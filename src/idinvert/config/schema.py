@@ -1,6 +1,6 @@
-"""The keys that no signature describes: top-level ones, and those of groups without a class.
+"""Schema of the keys that no signature describes: top-level keys, and groups without a class.
 
-`config.values` checks them, and the signatures of what the other groups build.
+`config.values` checks these, and the other groups against the signatures of their classes.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from idinvert.annotations import (
 
 @dataclass
 class Checkpoints:
-    """When checkpoints are written, and how many stay."""
+    """When checkpoints are written, and how many are kept."""
 
     every_nimg: PositiveInt = 50_000
     keep: PositiveInt = 3
@@ -35,7 +35,7 @@ class Checkpoints:
 
 @dataclass
 class Logging:
-    """Images between two rows, two validations and two pictures, and what the pictures show."""
+    """Intervals of logged rows, validations and panels, in images; contents of the panels."""
 
     every_nimg: PositiveInt = 1_000
     validate_every_nimg: PositiveInt = 10_000
@@ -48,7 +48,7 @@ class Logging:
 
 @dataclass
 class TrainConfig:
-    """What ``train.py`` takes; a key that is not here is a typo."""
+    """Top-level keys of ``train.py``; any other key is an error."""
 
     run: PathString | None = None
     classes: list[str] = field(default_factory=list)
@@ -86,7 +86,7 @@ class TrainConfig:
 
 @dataclass
 class EvaluateConfig:
-    """What ``evaluate.py`` takes; a key that is not here is a typo."""
+    """Top-level keys of ``evaluate.py``; any other key is an error."""
 
     run: PathString | None = None
     classes: list[str] = field(default_factory=list)
@@ -123,7 +123,7 @@ class EvaluateConfig:
 
 @dataclass
 class Scale:
-    """What differs together between miniature and full scale."""
+    """Settings that differ between miniature and full scale."""
 
     name: Name
     resolution: Resolution
@@ -164,7 +164,7 @@ class StoredNetwork:
 
 @dataclass
 class StoredGenerator(StoredNetwork):
-    """G of a file, and what it was built with where that file does not say."""
+    """G from a file, and its architecture settings that the file does not contain."""
 
     fused_scale: bool | Literal["auto"] | None
     final_tanh: bool | None
@@ -175,7 +175,7 @@ class StoredGenerator(StoredNetwork):
 
 @dataclass
 class Discriminator:
-    """Where D starts."""
+    """Initialisation of D."""
 
     init: Literal["generator", "checkpoint", "scratch"]
     path: PathText | None
@@ -193,7 +193,7 @@ class Latent:
 
 @dataclass
 class Perceptual:
-    """F and the weight that belongs to it."""
+    """F and its loss weight."""
 
     network: Any
     lambda_vgg: Weight
@@ -208,7 +208,7 @@ class NoAugmentation:
 
 @dataclass
 class Metrics:
-    """What is measured."""
+    """Metrics, and the weights they need."""
 
     names: list[Name]
     inception_path: PathText | None
@@ -219,7 +219,7 @@ class Metrics:
 
 @dataclass
 class System:
-    """The machine."""
+    """Settings of the machine: folders, processes, arithmetic, memory."""
 
     outputs: Annotated[PathString, Len(1)]
     cache: PathText | None
@@ -234,7 +234,7 @@ class System:
 
 @dataclass
 class Wandb:
-    """W&B's run."""
+    """Settings of the W&B run."""
 
     project: Name
     entity: str | None
@@ -248,7 +248,7 @@ class Wandb:
 
 @dataclass
 class TensorBoard:
-    """TensorBoard's writer."""
+    """Settings of TensorBoard's writer."""
 
     flush_secs: PositiveInt
 
@@ -257,12 +257,12 @@ Precision = Literal[
     64, 32, 16, "64", "32", "16", "bf16", "64-true", "32-true", "16-true", "bf16-true", "16-mixed",
     "bf16-mixed", "transformer-engine", "transformer-engine-float16",
 ]  # fmt: skip
-"""Lightning's own; here, so that no command imports Lightning to look at it."""
+"""Copy of Lightning's values, so that checking them does not import Lightning."""
 
 
 @dataclass
 class Trainer:
-    """Lightning's Trainer, where its own annotations say less than it takes."""
+    """Parameters of Lightning's Trainer whose own annotations are too loose for a check."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: (
@@ -292,4 +292,4 @@ GROUPS: dict[str, type] = {
     "logger.wandb": Wandb,
     "logger.tensorboard": TensorBoard,
 }
-"""Where a node without a ``_target_`` stands, and its keys."""
+"""Dotted key of each node without a ``_target_``, and the dataclass with its keys."""

@@ -1,8 +1,8 @@
-"""Every value of a configuration is checked against the annotation of what takes it.
+"""Checks every value of a configuration against its annotation.
 
 The annotations are those of the constructors and functions that ``_target_`` names, and of the
-dataclasses in `config.schema`. Values stay as they are: nothing is converted, so that the check
-changes no run's identity.
+dataclasses in `config.schema`. Values are never converted, so the check cannot change a run's
+identity.
 """
 
 import ast
@@ -44,26 +44,26 @@ NOT_OF_TRAINER = {
         *("inference_mode", "reload_dataloaders_every_n_epochs", "model_registry"),
     ),
 }
-"""What to use instead of some parameters of the Trainer."""
+"""Parameters of the Trainer that may not be set, by what to use instead."""
 WITH_LIGHTNING = ("objective", "task", "trainer", "callbacks")
-"""Keys whose classes load Lightning; they are looked at last."""
+"""Keys whose classes import Lightning; they are checked last."""
 UNTOLD = object()
-"""The annotation of a parameter that only an import can tell."""
+"""The annotation of a parameter that is unknown without an import."""
 WORDS = {"None": "null", "valid integer": "whole number", "a valid string": "text"}
 WORDS |= {"a valid array": "a list", "an object": "a group of keys"}
 WORDS |= {"a valid boolean": "true or false", "valid ": "", "greater than or equal to": "at least"}
 WORDS |= {"less than or equal to": "at most", "greater than": "above", "less than": "below"}
-"""pydantic's words, and what a configuration calls it."""
+"""Words of pydantic's messages, and ours."""
 
 
 def check_values(config: Mapping[str, Any]) -> None:
-    """Refuses the first value that its key does not take.
+    """Refuses the first value that does not match its annotation.
 
     Args:
         config: The resolved configuration as plain values.
 
     Raises:
-        ConfigError: Names the key, what was got and what is expected.
+        ConfigError: Names the key, the value and what is expected.
     """
     for key, value, takes in expectations(config):
         if is_path_annotation(takes) and is_url(value):
@@ -77,12 +77,12 @@ def check_values(config: Mapping[str, Any]) -> None:
 
 
 def refusal(program: str, key: str, value: Any) -> str | None:
-    """What is wrong with the value of a top-level key, which OmegaConf refused.
+    """Says what is wrong with a value that OmegaConf refused; ``None`` if nothing is.
 
     Args:
         program: ``"train"`` or ``"evaluate"``.
-        key: Dotted.
-        value: As it was typed.
+        key: The dotted key.
+        value: The value as typed.
     """
     *path, last = key.split(".")
     described = schema.GROUPS.get(".".join(path)) if path else schema.TOP[program]
@@ -96,15 +96,15 @@ def _said(key: str, value: Any, wrong: str) -> str:
 
 
 def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted key, value and annotation of all that a configuration holds and something describes.
+    """Yields dotted key, value and annotation of every value that has an annotation.
 
     Raises:
-        ConfigError: A key of a described group that nothing reads.
+        ConfigError: An unknown key, or a target that cannot be imported.
     """
     top = schema.TOP["evaluate" if "task" in config else "train"]
     yield from _described(config, "", _of_dataclass(top))
     nodes = dict(_nodes(config, ""))
-    # In the order of what it costs: no import, torch, Lightning with all that it imports.
+    # Ordered by cost: checks without an import, with torch, with Lightning.
     for key, node in nodes.items():
         if node.get("_target_") == TRAINER:
             yield from _of_trainer(node, key)
@@ -126,7 +126,7 @@ def expectations(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _nodes(node: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every group of keys below a node, with its dotted key."""
+    """Yields every mapping below a node, with its dotted key."""
     items: Any = node.items() if isinstance(node, Mapping) else ()
     for name, value in items:
         key = f"{at}.{name}" if at else str(name)
@@ -158,7 +158,7 @@ def _of_trainer(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, An
 
 
 def _told(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameter to annotation of a node's target, as far as no import is needed to know it."""
+    """Maps a target's parameters to annotations, as far as they are known without an import."""
     name = str(node["_target_"])
     return _of_dataclass(schema.Trainer) if name == TRAINER else _in_source(name)
 
@@ -187,10 +187,10 @@ def _of_signature(node: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any, 
 
 @functools.cache
 def _in_source(name: str) -> dict[str, Any]:
-    """Parameter to annotation of a class or function of this package, without importing it.
+    """Maps the parameters of a class or function of this package to annotations, by its source.
 
-    What other words than those of `idinvert.annotations` and of typing say is `UNTOLD`, and what a
-    base class of another kind takes is left out; the import tells all.
+    Nothing is imported. An annotation with names outside `idinvert.annotations` and typing is
+    `UNTOLD`, and parameters of unknown base classes are missing; `_of_signature` finds these.
     """
     *path, last = name.split(".")
     file = Path(__file__).parents[2].joinpath(*path).with_suffix(".py")
@@ -203,13 +203,13 @@ def _in_source(name: str) -> dict[str, Any]:
     base, without = "", set[str]()
     while (described := classes.pop(last, None)) is not None:
         base = next((one.id for one in described.bases if isinstance(one, ast.Name)), "")
-        for one in described.keywords:  # `without`, which EncoderTraining takes off the signature
+        for one in described.keywords:  # `without`: EncoderTraining drops these parameters
             if not isinstance(one.value, ast.Set):
                 return {}
             without |= ast.literal_eval(one.value)
         inside = {one.name: one for one in described.body if isinstance(one, ast.FunctionDef)}
         if functions := {last: inside["__init__"]} if "__init__" in inside else {}:
-            base = base if functions[last].args.kwarg else ""  # which hands the rest on
+            base = base if functions[last].args.kwarg else ""  # **kwargs go to the base class
             break
         fields = [one for one in described.body if isinstance(one, ast.AnnAssign)]
         takes += [(ast.unparse(one.target), one.annotation, one.value) for one in fields]
@@ -241,7 +241,7 @@ def _in_source(name: str) -> dict[str, Any]:
 
 
 def _is_node(value: Any) -> bool:
-    """Whether Hydra builds it: a node with a class, or a list of them."""
+    """Whether Hydra builds a value: a node with a ``_target_``, or a list with such nodes."""
     if isinstance(value, list):
         return any(map(_is_node, value))
     return isinstance(value, Mapping) and "_target_" in value
@@ -255,7 +255,7 @@ def _of_dataclass(described: type) -> dict[str, Any]:
 
 @functools.cache
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    """Parameter to annotation; without those that have none, or name what cannot be found."""
+    """Maps parameters to annotations; leaves out those without one or with an unknown name."""
     hints: dict[str, Any] = {}
     with contextlib.suppress(NameError, TypeError):
         described: Any = target.func if isinstance(target, functools.partial) else target
@@ -273,7 +273,7 @@ def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def problem(value: Any, takes: Any) -> str | None:
-    """What is expected instead of a value; ``None`` where it is right.
+    """Says what is expected instead of a value; ``None`` if the value is valid.
 
     Args:
         value: Plain values.
@@ -285,7 +285,7 @@ def problem(value: Any, takes: Any) -> str | None:
     if adapter is None:
         return None
     try:
-        # As JSON: a list may stand for a tuple and a text for a path; else types are strict.
+        # As JSON, a list is accepted for a tuple and text for a path; other types are strict.
         adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
         errors = error.errors(include_url=False)
@@ -299,7 +299,7 @@ def problem(value: Any, takes: Any) -> str | None:
 
 @functools.cache
 def _adapter(takes: Any) -> Any:
-    """Pydantic's check of an annotation; none where it cannot check it."""
+    """Pydantic's check of an annotation; ``None`` if pydantic does not support it."""
     from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
     settings = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -310,7 +310,7 @@ def _adapter(takes: Any) -> Any:
 
 
 def _in_words(errors: list[Any], value: Any) -> str:
-    """Pydantic's messages as one phrase after "expected"."""
+    """Turns pydantic's messages into one phrase that follows "expected"."""
     if isinstance(value, float) and value.is_integer() and errors[0]["type"] == "int_type":
         return f"a whole number: write {int(value)}"
     built = "a group of keys with a _target_"
@@ -329,12 +329,12 @@ def _in_words(errors: list[Any], value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed."""
+    """Formats a value as it is typed."""
     if isinstance(value, str) and value.replace("_", "a").isalnum() and not value[0].isdigit():
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def is_path_annotation(takes: Any) -> bool:
-    """Whether an annotation is of a path."""
+    """Whether an annotation is a path or contains one."""
     return takes in (Path, "path") or any(map(is_path_annotation, typing.get_args(takes)))
