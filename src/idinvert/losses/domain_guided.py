@@ -24,25 +24,25 @@ def encoder_loss(
     adversarial: str = "logistic",
     labels: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of Eq. (2), weighted, each a mean over the batch; E's loss is their sum.
+    """Returns the weighted terms of Eq. (2), each a mean over the batch; E's loss is their sum.
 
     L_E = ‖x − G(E(x))‖² + λ_vgg ‖F(x) − F(G(E(x)))‖² − λ_adv E[D(G(E(x)))]
 
     Args:
         x: Images, ``[N, 3, R, R]`` in [-1, 1].
-        y: Their reconstructions G(E(x)), of the same shape.
+        y: Reconstructions G(E(x)), of the same shape.
         perceptual: F; None leaves the second term out.
         lambda_vgg: Weight of the second term; 0 leaves it out.
-        discriminator: D; None leaves the third term out. No gradient goes into D.
+        discriminator: D; None leaves the third term out. No gradient flows into D's parameters.
         lambda_adv: Weight of the third term.
         adversarial: See `losses.terms.KINDS`.
-        labels: Of the images, ``[N, c_dim]``, for a conditional D.
+        labels: Labels of the images, ``[N, c_dim]``, for a conditional D.
 
     Returns:
-        ``loss/pixel`` and, where they count, ``loss/perceptual`` and ``loss/adversarial``.
+        ``loss/pixel`` and, unless left out, ``loss/perceptual`` and ``loss/adversarial``.
 
     Differs from the paper:
-        The third term is printed linear in D; by default it is the authors' softplus(-D).
+        The third term is printed linear in D; the default is softplus(-D), as in the authors' code.
     """
     terms = {"loss/pixel": pixel_loss(x, y).mean()}
     if perceptual is not None and lambda_vgg > 0:
@@ -59,7 +59,7 @@ def encoder_loss(
 def adversarial_term(
     discriminator: nn.Module, fakes: Tensor, *, kind: str, labels: Tensor | None = None
 ) -> Tensor:
-    """The third term of Eq. (2), unweighted: a mean over what E made, ``[N, ...]``."""
+    """Returns the unweighted third term of Eq. (2), a mean over the fakes of E, ``[N, ...]``."""
     discriminator.requires_grad_(False)
     with torch.autocast(fakes.device.type, enabled=False):  # D's logits need float32
         logits = with_labels(discriminator, fakes.to(dtype_of(discriminator)), labels)
@@ -77,28 +77,28 @@ def discriminator_loss(
     step: int,
     labels: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """D's loss of one step, Eq. (3), and its parts.
+    """Returns D's loss of one step, Eq. (3), and its terms.
 
     L_D = E[D(G(E(x)))] − E[D(x)] + γ/2 E[‖∇_x D(x)‖²]
 
     Args:
         discriminator: D, of images or of codes.
-        x: What D shall take for real, ``[N, ...]``.
-        y: What E made, of the same shape, without a graph.
+        x: Real samples, ``[N, ...]``.
+        y: Fake samples made by E, of the same shape, without a graph.
         kind: See `losses.terms.KINDS`.
         r1_gamma: γ.
-        r1_every: Steps between two penalties; each counts so many times.
-        step: Steps done before this one: images seen by images a step, so that a resumed run
-            penalises where an unbroken one does.
-        labels: Of the images, ``[N, c_dim]``, for a conditional D.
+        r1_every: Steps between two penalties; each is multiplied by ``r1_every``.
+        step: Number of steps before this one (images seen / images per step), so that a resumed
+            run applies the penalty in the same steps as an uninterrupted one.
+        labels: Labels of the images, ``[N, c_dim]``, for a conditional D.
 
     Returns:
-        The loss, and ``logit/real``, ``logit/fake``, ``loss/r1`` (where due) and
+        The loss, and ``logit/real``, ``logit/fake``, ``loss/r1`` (in steps with a penalty) and
         ``loss/discriminator``.
 
     Differs from the paper:
-        The first two terms are printed linear in D; by default they are the authors' softplus(D)
-        and softplus(-D).
+        The first two terms are printed linear in D; the defaults are softplus(D) and softplus(-D),
+        as in the authors' code.
     """
     discriminator.requires_grad_(True)
     penalised = r1_gamma > 0 and step % r1_every == 0
@@ -118,5 +118,5 @@ def discriminator_loss(
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:
-    """The type of a network's parameters."""
+    """Returns the dtype of a network's parameters."""
     return next(network.parameters()).dtype

@@ -1,4 +1,4 @@
-"""The terms of the objectives, pure functions of tensors: one value an image."""
+"""The terms of the objectives as pure functions of tensors, with one value per image."""
 
 import torch
 from torch import Tensor
@@ -10,20 +10,21 @@ KINDS = ("logistic", "wgan")
 
 
 def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared difference of two batches of images.
+    """Returns the mean squared difference of two batches of images.
 
     Args:
         x: Images ``[N, 3, H, W]`` in [-1, 1].
         y: Images of the same shape.
 
     Returns:
-        ``[N]``, one mean over channels and pixels for each image.
+        ``[N]``, the mean over channels and pixels of each image.
 
     Raises:
         ValueError: The shapes differ.
 
     Source:
-        First term of Eq. (2) and Eq. (4); the mean over pixels and channels is the authors' code.
+        First term of Eq. (2) and Eq. (4); the mean over pixels and channels follows the authors'
+        code.
     """
     if x.shape != y.shape:
         raise ValueError(f"pixel loss: got shapes {tuple(x.shape)} and {tuple(y.shape)}")
@@ -31,20 +32,20 @@ def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
 
 
 def feature_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
-    """Mean squared difference of two batches of features.
+    """Returns the mean squared difference of two batches of features.
 
     Args:
         f_x: Features ``[N, C, h, w]`` of the targets.
-        f_y: Features of the same shape of the reconstructions.
+        f_y: Features of the reconstructions, of the same shape.
 
     Returns:
-        ``[N]``, one mean over all feature elements for each image.
+        ``[N]``, the mean over all feature elements of each image.
 
     Raises:
         ValueError: The shapes differ.
 
     Source:
-        Second term of Eq. (2) and Eq. (4); the mean over elements is the authors' code.
+        Second term of Eq. (2) and Eq. (4); the mean over elements follows the authors' code.
     """
     if f_x.shape != f_y.shape:
         raise ValueError(f"feature loss: got shapes {tuple(f_x.shape)} and {tuple(f_y.shape)}")
@@ -52,14 +53,14 @@ def feature_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
 
 
 def absolute_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
-    """Mean absolute difference of two batches of features.
+    """Returns the mean absolute difference of two batches of features.
 
     Args:
         f_x: Features ``[N, C, h, w]`` of the targets.
-        f_y: Features of the same shape of the reconstructions.
+        f_y: Features of the reconstructions, of the same shape.
 
     Returns:
-        ``[N]``, one mean over all feature elements for each image.
+        ``[N]``, the mean over all feature elements of each image.
 
     Source:
         Perceptual term of mGANprior (Gu et al. 2020, arXiv 1912.07116), Eq. (4) there.
@@ -68,20 +69,20 @@ def absolute_loss(f_x: Tensor, f_y: Tensor) -> Tensor:
 
 
 def code_loss(z: Tensor, z2: Tensor) -> Tensor:
-    """Mean squared difference of two batches of codes.
+    """Returns the mean squared difference of two batches of codes.
 
     Args:
         z: Codes ``[N, L, w_dim]`` (or ``[N, w_dim]``).
         z2: Codes of the same shape.
 
     Returns:
-        ``[N]``, one mean over layers and dimensions for each image.
+        ``[N]``, the mean over layers and dimensions of each image.
 
     Raises:
         ValueError: The shapes differ.
 
     Source:
-        Eq. (1); third term of Eq. (4). The mean over elements is the authors' code.
+        Eq. (1); third term of Eq. (4). The mean over elements follows the authors' code.
     """
     if z.shape != z2.shape:
         raise ValueError(f"code loss: got shapes {tuple(z.shape)} and {tuple(z2.shape)}")
@@ -89,7 +90,7 @@ def code_loss(z: Tensor, z2: Tensor) -> Tensor:
 
 
 def encoder_adversarial(logits: Tensor, kind: str = "logistic") -> Tensor:
-    """What E pays for reconstructions that D takes for fakes.
+    """Returns E's loss for reconstructions that D classifies as fake.
 
     Args:
         logits: ``D(G(E(x)))``, ``[N]``.
@@ -116,7 +117,7 @@ def encoder_adversarial(logits: Tensor, kind: str = "logistic") -> Tensor:
 def discriminator_adversarial(
     real_logits: Tensor, fake_logits: Tensor, kind: str = "logistic"
 ) -> tuple[Tensor, Tensor]:
-    """What D pays for real images taken for fakes, and for fakes taken for real ones.
+    """Returns D's losses for real images classified as fake, and fakes classified as real.
 
     Args:
         real_logits: ``D(x)``, ``[N]``.
@@ -155,10 +156,10 @@ def check_kind(kind: str) -> None:
 
 
 def r1(logits: Tensor, images: Tensor) -> Tensor:
-    """Squared norm of D's gradient with respect to each real image.
+    """Returns the squared norm of D's gradient with respect to each real image.
 
-    Each logit must depend on its own image; the gradient of their sum is then the gradient of each
-    (minibatch standard deviation mixes images slightly, in StyleGAN's own R1 too).
+    Each logit must depend on its own image; then the gradient of their sum contains the gradient of
+    each (minibatch standard deviation mixes images slightly, also in StyleGAN's own R1).
 
     Args:
         logits: ``D(x)``, ``[N]``, computed from `images` with gradients on.
@@ -180,10 +181,10 @@ def r1(logits: Tensor, images: Tensor) -> Tensor:
 
 
 def delta_loss(codes: Tensor) -> Tensor:
-    """Sum over layers of how far each layer's code is from the first layer's.
+    """Returns the sum over layers of the distance between each layer's code and the first layer's.
 
     Args:
-        codes: ``[N, K, w_dim]``: the layers that may differ from the first, and the first itself.
+        codes: ``[N, K, w_dim]``: the first layer and the layers that may differ from it.
 
     Returns:
         ``[N]``: sum over i of ||w_i - w_0||, the Euclidean norm, not its square.
@@ -197,16 +198,16 @@ def delta_loss(codes: Tensor) -> Tensor:
 
 
 def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
-    """Length of the step of each code that moves its image one unit along a direction.
+    """Returns the norm of the gradient of <g(w), y> with respect to w for each image.
 
     Args:
         images: g(w), ``[N, 3, R, R]``, computed from `codes` with gradients on.
-        codes: w, ``[N, L, w_dim]``, one a layer, equal or not.
-        directions: y, of the images' shape, drawn from N(0, I).
+        codes: w, ``[N, L, w_dim]``, one per layer, equal or not.
+        directions: y, of the shape of the images, drawn from N(0, I).
 
     Returns:
         ``||J^T y||`` for each image, ``[N]``; differentiable. The square is summed over w_dim and
-        averaged over layers; y is scaled by 1 / R, so that resolution plays no part.
+        averaged over layers; y is scaled by 1 / R, so that the result does not depend on R.
 
     Raises:
         ValueError: The images do not depend on the codes.
@@ -222,7 +223,7 @@ def path_lengths(images: Tensor, codes: Tensor, directions: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, mean: float | Tensor) -> Tensor:
-    """Squared distance of each length ``[N]`` from their running mean a, ``[N]``.
+    """Returns the squared distance of each length ``[N]`` from their running mean a, ``[N]``.
 
     Source:
         Karras et al. 2020 (arXiv 1912.04958), Eq. (4).

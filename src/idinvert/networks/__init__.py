@@ -1,1 +1,1 @@
-"""Network architectures in plain torch; nothing here reads a file."""
+"""Network architectures in plain torch; no module here reads files."""

@@ -1,4 +1,4 @@
-"""The attribute network: it reads labels, serves as F, and embeds for a Fréchet distance."""
+"""The attribute network: predicts labels, serves as F, and embeds for a Fréchet distance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _SMALLEST = 4  # the trunk ends at 4x4
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution, group normalisation, SiLU; the spatial size stays."""
+    """3x3 convolution, group normalisation, SiLU; keeps the spatial size."""
 
     def __init__(self, *, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -25,25 +25,25 @@ class ConvBlock(nn.Module):
         self.norm = nn.GroupNorm(_GROUPS, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
+        """Maps ``[N, in, h, w]`` to ``[N, out, h, w]``."""
         return functional.silu(self.norm(self.conv(x)))
 
 
 class AttributeNetwork(nn.Module):
-    """Reads attributes from an image; its middle layer is the miniature's perceptual feature.
+    """Predicts attributes from an image; its middle layer is the miniature's perceptual feature.
 
-    Group normalisation and SiLU only: nothing differs between training and evaluation mode, no
-    image sees its batch mates, and the gradient is smooth, as a perceptual loss wants it.
+    It has only group normalisation and SiLU: training and evaluation mode are the same, images of
+    a batch do not affect one another, and the gradient is smooth, as a perceptual loss requires.
 
     Args:
-        resolution: Side of the square images, a power of two from 8 up.
-        kinds: ``"continuous"`` or ``"binary"``, one an attribute.
+        resolution: Side of the square images, a power of two, at least 8.
+        kinds: ``"continuous"`` or ``"binary"`` for each attribute.
         names: Names of the attributes, in the order of the labels.
-        width: Channels at full resolution, a multiple of 8; twice as many below.
+        width: Channels at full resolution, a multiple of 8; twice as many at lower resolutions.
         embedding: Length of the vector of `embed`.
 
     Raises:
-        ConfigError: The sizes or the attribute lists do not fit.
+        ConfigError: The sizes or the attribute lists are inconsistent.
     """
 
     is_binary: Tensor
@@ -106,11 +106,11 @@ class AttributeNetwork(nn.Module):
         self.heads = nn.Linear(embedding, len(names))
 
     def features(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, 2 * width, R / 4, R / 4]``."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, 2 * width, R / 4, R / 4]``."""
         return self.taps(images)[-1]
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to each block's output, from R down to R / 4."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to each block's output, from R down to R / 4."""
         if images.shape[-2:] != (self.resolution, self.resolution):
             raise ConfigError(
                 f"attribute network: got images {tuple(images.shape[-2:])}, expected "
@@ -126,29 +126,29 @@ class AttributeNetwork(nn.Module):
         return found
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, embedding]`` (no activation)."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to ``[N, embedding]``, without activation."""
         x = functional.silu(self.squeeze(self.lower(self.features(images))))
         return self.embedding(x.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, A]``: logits where binary, else values."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to ``[N, A]``: logits if binary, else values."""
         return self.heads(functional.silu(self.embed(images)))
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images to ``[N, A]`` on the labels' scale: probabilities, or values near [-1, 1]."""
+        """Maps images to labels ``[N, A]``: probabilities if binary, else values near [-1, 1]."""
         outputs = self(images)
         return torch.where(self.is_binary, outputs.sigmoid(), outputs)
 
 
 class JoinedAttributes(nn.Module):
-    """The attribute networks of several domains side by side: each reads every image.
+    """The attribute networks of several domains side by side; each one sees every image.
 
-    An image has labels of its own domain alone; what the other networks read of it is compared
-    with nothing, and their features are as good as any.
+    An image has labels of its own domain only. The predictions of the other networks are not
+    compared with any label, but their features are as useful.
 
     Args:
-        parts: What each network is built with.
-        prefixes: A word for each, before the names of its attributes: ``<prefix>_<name>``.
+        parts: Constructor arguments of each network.
+        prefixes: Prefix of each network's attribute names: ``<prefix>_<name>``.
     """
 
     def __init__(self, *, parts: Sequence[Mapping[str, Any]], prefixes: Sequence[str]) -> None:
@@ -165,29 +165,29 @@ class JoinedAttributes(nn.Module):
         return torch.cat([getattr(one, method)(images) for one in self.networks], dim=1)
 
     def features(self, images: Tensor) -> Tensor:
-        """As of `AttributeNetwork`, the maps of all networks one after the other."""
+        """As in `AttributeNetwork`, with the maps of all networks concatenated."""
         return self._joined("features", images)
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """As of `AttributeNetwork`, block by block the maps of all networks."""
+        """As in `AttributeNetwork`, with the maps of all networks concatenated for each block."""
         found: Any = zip(*(one.taps(images) for one in self.networks), strict=True)  # type: ignore[operator]
         return [torch.cat(maps, dim=1) for maps in found]
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images to the vectors of all networks, ``[N, sum of embeddings]``."""
+        """Maps images to the embeddings of all networks, ``[N, sum of embeddings]``."""
         return self._joined("embed", images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images to ``[N, A]``: logits where binary, else values."""
+        """Maps images to ``[N, A]``: logits if binary, else values."""
         return self._joined("forward", images)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Images to ``[N, A]`` on the labels' scale."""
+        """Maps images to labels ``[N, A]``."""
         return self._joined("predict", images)
 
 
 class AttributeFeatures(nn.Module):
-    """The attribute network as F: called on images, it returns features.
+    """The attribute network as F: its forward pass returns features.
 
     Args:
         network: The trained attribute network.
@@ -199,13 +199,13 @@ class AttributeFeatures(nn.Module):
         self.architecture = {"network": {"class": type(network).__name__, **network.architecture}}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, C, R / 4, R / 4]``."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to F(x) ``[N, C, R / 4, R / 4]``."""
         return self.network.features(images)
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to the outputs of all blocks up to F(x), F(x) last."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to the output of each block; F(x) is the last."""
         return self.network.taps(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, D]``."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to vectors ``[N, D]``."""
         return self.network.embed(images)

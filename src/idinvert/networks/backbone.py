@@ -1,4 +1,4 @@
-"""What the backbones of E share: one pass, strides for any resolution, batch normalisation."""
+"""Base class and shared parts of E's backbones: strides for any resolution, batch normalisation."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ SMALLEST = 4
 
 
 class Backbone(nn.Module):
-    """Images to a 4x4 feature map, one step after the other.
+    """Maps images to a 4x4 feature map through a sequence of modules.
 
     Attributes:
         resolution: Side of the images.
         out_channels: Channels of the last feature map.
-        out_size: Its side, 4.
-        channels_at: Side -> channels of the feature map that `features` gives at that side.
+        out_size: Side of the last feature map, 4.
+        channels_at: Side -> channels of the feature map that `features` returns for that side.
         architecture: The constructor's arguments.
     """
 
@@ -34,18 +34,18 @@ class Backbone(nn.Module):
     architecture: dict[str, Any]
 
     def steps(self) -> Sequence[nn.Module]:
-        """The modules that an image passes, in order."""
+        """The modules that an image passes through, in order."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to ``[N, C, 4, 4]``."""
         x = in_fastest_layout(images)
         for step in self.steps():
             x = step(x)
         return x
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Side -> the last feature map ``[N, C, side, side]`` of that side; 4 is `forward`'s."""
+        """Returns the last feature map ``[N, C, side, side]`` of each side; 4 is `forward`'s."""
         x = in_fastest_layout(images)
         found = {}
         for step in self.steps():
@@ -55,13 +55,13 @@ class Backbone(nn.Module):
 
 
 def halvings(resolution: int) -> int:
-    """How often the side is halved from `resolution` down to 4.
+    """Returns the number of halvings of the side from `resolution` down to 4.
 
     Args:
         resolution: Side of the images.
 
     Raises:
-        ConfigError: It is no power of two from 8 up.
+        ConfigError: It is not a power of two, or is below 8.
     """
     if resolution < 2 * SMALLEST or resolution & (resolution - 1):
         raise ConfigError(
@@ -72,21 +72,21 @@ def halvings(resolution: int) -> int:
 
 
 def kept_strides(resolution: int, *, places: int) -> tuple[list[int], int]:
-    """Strides of a classifier's halving places, first to last, and how many must be added.
+    """Returns a stride for each downsampling layer of a classifier, and the halvings to be added.
 
-    Classifiers halve at a fixed number of places, early ones first. Where the images are smaller
-    than that takes, the *earliest* places keep their resolution (as ResNets for 32 px images do);
-    where they are larger, further halvings follow behind the last.
+    Classifiers halve the side at a fixed number of layers. If the images are too small for that,
+    the *earliest* of these layers keep their resolution (as in ResNets for 32 px images). If the
+    images are larger, further halvings are added after the last one.
 
     Args:
         resolution: Side of the images.
-        places: Places at which the architecture halves the side.
+        places: Number of layers at which the architecture halves the side.
 
     Returns:
-        ``places`` strides of 1 or 2, and the number of halvings that remain after them.
+        ``places`` strides of 1 or 2, first to last, and the number of halvings that remain.
 
     Raises:
-        ConfigError: As `halvings`.
+        ConfigError: As in `halvings`.
     """
     count = halvings(resolution)
     dropped = max(0, places - count)
@@ -94,13 +94,13 @@ def kept_strides(resolution: int, *, places: int) -> tuple[list[int], int]:
 
 
 def zero_residual_branches(branches: list[nn.Conv2d]) -> None:
-    """Residual branches that start at zero: without normalisation, depth would blow values up."""
+    """Initialises residual branches to zero, because activations grow without normalisation."""
     for conv in branches:
         nn.init.zeros_(conv.weight)
 
 
 def he_initialise(module: nn.Module) -> None:
-    """He's initialisation of every convolution below ``module``, as the classifiers have it."""
+    """Applies He initialisation to every convolution of ``module``, as in the classifiers."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
@@ -109,18 +109,18 @@ def he_initialise(module: nn.Module) -> None:
 
 
 def named_norm(channels: int, *, norm: str) -> nn.Module:
-    """`batch_norm` with gamma, called as torchvision calls its ``norm_layer``."""
+    """Returns `batch_norm` with gamma, with the signature of torchvision's ``norm_layer``."""
     return batch_norm(channels=channels, norm=norm, scale=True)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as the authors use it: with or without gamma, over one rank or all.
+    """Batch normalisation as in the authors' code: with or without gamma, over one rank or all.
 
-    Over all dimensions but the second.
+    Statistics are taken over all dimensions but the second.
 
     Args:
         channels: C.
-        scale: Learn gamma too; else gamma is 1 (the authors' first encoder).
+        scale: Whether gamma is learned; otherwise it is 1 (the authors' first encoder).
         synchronised: Take the statistics over all ranks, weighted by their image counts.
         momentum: Weight of the newest batch in the running statistics (the authors' decay 0.9).
         eps: Added to the variance.
@@ -149,10 +149,10 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, ...]`` to the same shape.
+        """Normalises ``[N, C, ...]``; the shape is unchanged.
 
         Raises:
-            ConfigError: Training on a single value a channel, which has no variance.
+            ConfigError: Training on a single value per channel, which has no variance.
         """
         if self.training and self._ranks() > 1:
             return self._across_ranks(x)
@@ -178,7 +178,7 @@ class BatchNorm(nn.Module):
         return distributed.get_world_size() if distributed.is_initialized() else 1
 
     def _across_ranks(self, x: Tensor) -> Tensor:
-        """The same formula with sums over all ranks; works with every backend, CPU included."""
+        """Applies the same formula with sums over all ranks; works on any backend, also on CPUs."""
         dtype, x = x.dtype, x.to(self.bias.dtype)
         over = [0, *range(2, x.ndim)]
         shape = [1, -1, *([1] * (x.ndim - 2))]
@@ -187,7 +187,7 @@ class BatchNorm(nn.Module):
         count = total[-1].detach()
         mean = total[:-1] / count
         centred = x - mean.view(shape)
-        # Two passes: E[x^2] - E[x]^2 loses its digits where the mean is large.
+        # Two passes, because E[x^2] - E[x]^2 loses precision for a large mean.
         variance = all_reduce(centred.square().sum(over)) / count
         with torch.no_grad():
             unbiased = variance * count / (count - 1)
@@ -198,7 +198,7 @@ class BatchNorm(nn.Module):
 
 
 def batch_norm(*, channels: int, norm: str, scale: bool) -> nn.Module:
-    """The module for ``norm`` = ``"batch"`` (each rank alone), ``"sync"`` or ``"none"`` (identity).
+    """Returns the module for ``norm``: ``"batch"`` (per rank), ``"sync"`` or ``"none"`` (identity).
 
     Raises:
         ConfigError: Unknown norm.

@@ -1,4 +1,4 @@
-"""The running statistics of batch normalisation: read, set, and estimated anew."""
+"""Running statistics of batch normalisation: reads, sets and re-estimates them."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -11,18 +11,19 @@ from torch import Tensor, nn
 from idinvert.networks.backbone import BatchNorm
 
 BATCH = 125
-"""Images through a network at once.
+"""Number of images in one forward pass.
 
-In batches of 32 the layers see one another's noisy means, and the estimate is off: the MSE of an
-encoder was 0.0244 with 32 images, 0.0221 with 100, and 0.0222 with 250 and with 1,000.
+In batches of 32 each layer sees the noisy means of the layers before it, which biases the
+estimate: the MSE of an encoder was 0.0244 with 32 images, 0.0221 with 100, and 0.0222 with 250 and
+with 1,000.
 """
 
 Statistics = dict[str, Tensor]
-"""By name in the network: ``running_mean`` and ``running_var`` of each BatchNorm, ``[C]``."""
+"""Name → tensor ``[C]``: ``running_mean`` and ``running_var`` of each BatchNorm of a network."""
 
 
 def batch_norms(network: nn.Module) -> list[Any]:
-    """The batch normalisations of a network, torch's own among them, that keep running statistics.
+    """Returns a network's batch normalisations with running statistics, including torch's own.
 
     All of them have ``running_mean``, ``running_var`` and ``momentum``.
     """
@@ -32,9 +33,9 @@ def batch_norms(network: nn.Module) -> list[Any]:
 
 
 def batches(count: int) -> list[range]:
-    """``count`` images in parts of about `BATCH`, equal but for one image.
+    """Splits ``count`` images into parts of about `BATCH`, whose sizes differ by at most one.
 
-    Two images make the smallest part that has a variance.
+    A part needs at least two images to have a variance.
     """
     parts = max(1, round(count / BATCH))
     ends = [count * part // parts for part in range(parts + 1)]
@@ -42,13 +43,13 @@ def batches(count: int) -> list[range]:
 
 
 def running_statistics(network: nn.Module) -> Statistics:
-    """A copy of the statistics that a network has now."""
+    """Returns a copy of a network's current statistics."""
     return {name: value.clone() for name, value in _buffers(network)}
 
 
 @torch.no_grad()
 def set_statistics(network: nn.Module, statistics: Statistics) -> None:
-    """Gives a network the statistics."""
+    """Sets the statistics of a network."""
     for name, value in _buffers(network):
         value.copy_(statistics[name])
 
@@ -57,12 +58,12 @@ def set_statistics(network: nn.Module, statistics: Statistics) -> None:
 def sum_of_statistics(
     network: nn.Module, forward: Callable[[Any], Any], inputs: Iterable[Any]
 ) -> Statistics:
-    """The sum over batches of what each alone gives as mean and unbiased variance, in float64.
+    """Returns the sum over batches of each batch's mean and unbiased variance, in float64.
 
     Args:
-        network: Left as it was, its statistics and its mode.
-        forward: Takes one of ``inputs`` through the network.
-        inputs: The batches; none leave all sums at zero.
+        network: The network; its statistics and its mode are restored.
+        forward: Passes one of ``inputs`` through the network.
+        inputs: The batches; without any, all sums are zero.
 
     Source:
         "Precise BN", Wu and Johnson 2021 (arXiv 2105.07576), Sec. 3.
@@ -77,7 +78,7 @@ def sum_of_statistics(
 
 
 def mean_of(sums: Statistics, count: int) -> Statistics:
-    """The mean over ``count`` batches."""
+    """Divides sums by the number of batches."""
     return {name: value / count for name, value in sums.items()}
 
 
@@ -91,11 +92,11 @@ def _buffers(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 @contextmanager
 def _of_one_batch(network: nn.Module) -> Iterator[None]:
-    """Meanwhile the running statistics of a network are those of the last batch of this rank."""
+    """Context in which the running statistics are those of this rank's last batch alone."""
     norms = batch_norms(network)
     modes = [(module, module.training) for module in network.modules()]
     settings = [(n, n.momentum, getattr(n, "synchronised", False)) for n in norms]
-    # All buffers: torch's own norms count batches as well.
+    # All buffers, because torch's own norms also count batches.
     buffers = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
     network.eval()
     for norm in norms:

@@ -1,4 +1,4 @@
-"""The encoder E: a backbone, one dense layer, and codes; what they say, and how G shows it."""
+"""The encoder E: a backbone and one dense layer that predict codes; decoding of codes with G."""
 
 import importlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from idinvert.networks.noise_head import NoiseHead
 
 LATENTS = ("w_plus", "w", "z")
 HEADS = ("v1", "v2")
-# Class name -> module: what a saved encoder may name as its backbone.
+# Class name -> module: the backbones that a saved encoder may name.
 BACKBONES = {
     "BaseBackbone": "idinvert.networks.encoder_base",
     "ResNetBackbone": "idinvert.networks.encoder_resnet",
@@ -26,12 +26,12 @@ ASKED_OF_BACKBONES = ("resolution", "out_channels", "out_size", "architecture")
 
 
 class Encoding(NamedTuple):
-    """Everything that the generator needs to show an encoded image again.
+    """An encoded image: all that the generator needs to reconstruct it.
 
     Args:
         codes: ``[N, L, w_dim]``.
-        noise: One map ``[N, 1, h, w]`` for every noise input of G, in order; None for G's own.
-        z: What M made the codes of, ``[N, z_dim]`` (``latent=z``); None where E gives codes itself.
+        noise: One map ``[N, 1, h, w]`` per noise input of G, in order; None for G's own.
+        z: Input of M for the codes, ``[N, z_dim]`` (``latent=z``); None if E predicts the codes.
     """
 
     codes: Tensor
@@ -40,14 +40,14 @@ class Encoding(NamedTuple):
 
 
 def decode(generator: Any, encoding: Encoding) -> Tensor:
-    """G(E(x)), with the encoding's noise maps where it has them and G's own where it has none.
+    """Returns G(E(x)), with the noise maps of the encoding, or G's own if it has none.
 
     Args:
         generator: G (`networks.generator.Generator`).
-        encoding: What ``encoder.encode(images)`` gave.
+        encoding: Result of ``encoder.encode(images)``.
 
     Returns:
-        Images ``[N, 3, R, R]``, in [-1, 1] but for outliers.
+        Images ``[N, 3, R, R]``, in [-1, 1] except for outliers.
     """
     noise = "const" if encoding.noise is None else encoding.noise
     return generator.synthesis(encoding.codes, noise=noise)
@@ -58,11 +58,11 @@ def adopt_offset(encoder: Any, w_avg: Tensor) -> None:
     """Copies a generator's average code into an encoder's buffer ``w_offset`` (Eq. 6).
 
     Args:
-        encoder: With ``offset`` and ``w_offset``, ``[L, w_dim]``.
+        encoder: An encoder with ``offset`` and ``w_offset``, ``[L, w_dim]``.
         w_avg: ``[L, w_dim]``, or ``[w_dim]`` for all layers.
 
     Raises:
-        ConfigError: The encoder adds no offset, or the shape does not fit.
+        ConfigError: The encoder adds no offset, or the shapes do not match.
     """
     if not encoder.offset:
         raise ConfigError(
@@ -78,34 +78,34 @@ def adopt_offset(encoder: Any, w_avg: Tensor) -> None:
 
 
 class Encoder(nn.Module):
-    """E: images to codes, and to noise maps if it has a noise head.
+    """E: maps images to codes, and to noise maps if it has a noise head.
 
     The backbone's 4x4 map is flattened, one dense layer predicts all codes, and batch
-    normalisation gives them zero mean and unit variance before gamma and beta.
+    normalisation gives them zero mean and unit variance before gamma and beta are applied.
 
     Args:
-        backbone: Module from images to ``[N, out_channels, out_size, out_size]`` with the
+        backbone: Module that maps images to ``[N, out_channels, out_size, out_size]``, with the
             attributes ``resolution``, ``out_channels``, ``out_size`` and ``architecture`` (and
             ``channels_at`` and ``features`` for a noise head); or its architecture,
-            ``{"class": name, **its arguments}``.
+            ``{"class": name, **arguments}``.
         num_layers: L of the generator.
         w_dim: Length of one layer's code.
-        latent: ``"w_plus"``, a code for each layer, ``"w"``, one code for all layers, or ``"z"``,
-            a z that goes through the generator's M.
+        latent: ``"w_plus"``: a code for each layer; ``"w"``: one code for all layers; ``"z"``: a z
+            that is mapped by the generator's M.
         offset: Add the buffer ``w_offset`` to the codes (Eq. 6); see `set_offset`.
-        norm: Of the dense layer's output: ``"batch"``, ``"sync"`` or ``"none"``; None for the
-            backbone's own, ``"batch"`` where it has none.
+        norm: Normalisation of the dense layer's output: ``"batch"``, ``"sync"`` or ``"none"``; None
+            for the same as the backbone, or ``"batch"`` if it specifies none.
         head: ``"v2"`` (dense with bias, gamma and beta) or ``"v1"`` (no bias, beta only); None for
-            the backbone's own variant, ``"v2"`` where it has none.
-        deltas: Layer i's code is layer 0's plus a difference of its own, which `set_stage` can
-            still hold back (e4e's progressive training); they start at zero.
-        mapping: Arguments of the generator's M; for ``latent="z"`` alone. See `set_mapping`.
-        noise_blocks: Blocks of G whose noise this encoder gives (Sec. 6.3); 0 for none.
-        noise_shapes: ``(h, w)`` of each noise input of G; read with ``noise_blocks`` alone.
+            the same as the backbone, or ``"v2"`` if it specifies none.
+        deltas: Predict layer i's code as layer 0's plus an offset, which `set_stage` can hold at
+            zero (e4e's progressive training); the offsets start at zero.
+        mapping: Arguments of the generator's M; only for ``latent="z"``. See `set_mapping`.
+        noise_blocks: Number of blocks of G whose noise E predicts (Sec. 6.3); 0 for none.
+        noise_shapes: ``(h, w)`` of each noise input of G; only used with ``noise_blocks``.
         noise_std: ``std`` of the `NoiseHead`.
 
     Raises:
-        ConfigError: A value is not one of these, or two do not go together.
+        ConfigError: A value is invalid, or two values contradict each other.
 
     Source:
         E of Eq. (2), (4) and (6); Sec. 3.1, 5.1, 5.2, 6.3. Deltas: Tov et al. 2021
@@ -173,18 +173,18 @@ class Encoder(nn.Module):
 
     @property
     def code_space(self) -> str:
-        """E's own space: ``"w"`` where every layer gets the same code, ``"w_plus"`` or ``"z"``."""
+        """E's native space: ``"w"`` (the same code in every layer), ``"w_plus"`` or ``"z"``."""
         return self.latent
 
     def set_offset(self, w_avg: Tensor) -> None:
-        """Takes the generator's average code as the offset; see `adopt_offset`."""
+        """Sets the offset to the generator's average code; see `adopt_offset`."""
         adopt_offset(self, w_avg)
 
     def set_mapping(self, mapping: nn.Module) -> None:
-        """Take a copy of the generator's M, through which ``latent="z"`` goes; it stays frozen.
+        """Copies the generator's M, which maps z with ``latent="z"``; the copy stays frozen.
 
         Raises:
-            ConfigError: The encoder does not end in z, or M is another one.
+            ConfigError: The encoder does not predict z, or the architecture of M differs.
         """
         if self.mapping is None or mapping.architecture != self.mapping.architecture:
             raise ConfigError(
@@ -195,7 +195,7 @@ class Encoder(nn.Module):
         self.mapping.load_state_dict(mapping.state_dict())
 
     def set_stage(self, stage: int) -> None:
-        """Let layers 1 to ``stage`` differ from layer 0; the differences of later ones are zero.
+        """Lets layers 1 to ``stage`` differ from layer 0; offsets of later layers are zero.
 
         Raises:
             ConfigError: The encoder has no deltas.
@@ -206,7 +206,7 @@ class Encoder(nn.Module):
         self.unlocked.copy_(((layer > 0) & (layer <= stage))[:, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to codes ``[N, L, w_dim]``.
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to codes ``[N, L, w_dim]``.
 
         Raises:
             ConfigError: The images are not R x R.
@@ -215,7 +215,7 @@ class Encoder(nn.Module):
         return self._codes(self._numbers(self.backbone(images)))
 
     def encode(self, images: Tensor) -> Encoding:
-        """Codes as `forward` gives them, with all noise maps of G if there is a noise head.
+        """Returns the codes of `forward`, with all noise maps of G if there is a noise head.
 
         Raises:
             ConfigError: The images are not R x R.
@@ -232,10 +232,10 @@ class Encoder(nn.Module):
         return Encoding(self._codes(numbers), noise, z)
 
     def z(self, images: Tensor) -> Tensor:
-        """Images as in `forward` to z ``[N, z_dim]``, which `forward` takes through M.
+        """Maps images to z ``[N, z_dim]``, which `forward` maps to codes with M.
 
         Raises:
-            ConfigError: The encoder gives no z, or the images are not R x R.
+            ConfigError: The encoder does not predict z, or the images are not R x R.
         """
         if self.mapping is None:
             raise ConfigError(
@@ -246,11 +246,11 @@ class Encoder(nn.Module):
         return self._numbers(self.backbone(images))
 
     def _numbers(self, x: Tensor) -> Tensor:
-        """The backbone's last map ``[N, C, 4, 4]`` to what the dense layer predicts."""
+        """Maps the backbone's last feature map ``[N, C, 4, 4]`` to the normalised dense output."""
         return self.norm(self.dense(x.flatten(1)))
 
     def _codes(self, numbers: Tensor) -> Tensor:
-        """What the dense layer predicts to codes ``[N, L, w_dim]``."""
+        """Maps the normalised dense output to codes ``[N, L, w_dim]``."""
         if self.mapping is not None:
             return self.mapping(numbers)  # [N, L, w_dim]
         codes = numbers.unflatten(1, (-1, self.w_dim))  # [N, L or 1, w_dim]
@@ -306,13 +306,13 @@ def _check_backbone(backbone: nn.Module) -> None:
 
 
 def _name_of(backbone: nn.Module) -> str:
-    """The class as files name it: one of `BACKBONES` by itself, a user's own in full."""
+    """Returns the class name used in files: short for `BACKBONES`, qualified for a user's own."""
     name, module = type(backbone).__name__, type(backbone).__module__
     return name if BACKBONES.get(name) == module else f"{module}.{name}"
 
 
 def build_backbone(architecture: dict[str, Any]) -> nn.Module:
-    """The backbone that ``{"class": name, **arguments}`` describes.
+    """Builds the backbone described by ``{"class": name, **arguments}``.
 
     Raises:
         CheckpointError: The class is not one of `BACKBONES`.

@@ -1,4 +1,4 @@
-"""The convolutional part of the paper's own encoder, in the authors' two versions."""
+"""The convolutional part of the paper's encoder, in the authors' two versions."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from idinvert.networks.layers import constructor_arguments
 VARIANTS = ("v1", "v2")
 CHANNELS_MAX = {"v1": 1024, "v2": 512}
 NORM = {"v1": "batch", "v2": "sync"}
-"""Whether the authors' BatchNorm sees one GPU or all, by variant."""
+"""Normalisation of the authors' variants: BatchNorm over one GPU or over all."""
 _SLOPE = 0.2
 _STD = 0.02
 
@@ -25,7 +25,7 @@ class Layer(nn.Module):
     """One convolution with its normalisation and activation, in the order of its variant.
 
     v1: convolution without bias, BN (beta only), leaky ReLU. v2: convolution with bias, leaky ReLU,
-    BN (gamma and beta); on a shortcut convolution without bias and BN alone.
+    BN (gamma and beta); a shortcut has only a convolution without bias and BN.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.variant, self.shortcut = variant, shortcut
-        # Without BN there is no beta: the convolution takes over as the place of the bias.
+        # Without BN there is no beta, so the convolution has the bias.
         bias = not shortcut and (variant == "v2" or norm == "none")
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
         self.norm = batch_norm(channels=out_channels, norm=norm, scale=variant == "v2")
@@ -52,7 +52,7 @@ class Layer(nn.Module):
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, in, h, w]`` to ``[N, out, h, w]``."""
+        """Maps ``[N, in, h, w]`` to ``[N, out, h, w]``."""
         x = self.conv(x)
         if self.variant == "v1":
             return functional.leaky_relu(self.norm(x), _SLOPE)
@@ -60,7 +60,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """Halve the side, two layers and a shortcut around them; nothing after the sum."""
+    """Halves the side, then applies two layers with a shortcut; no activation after the sum."""
 
     def __init__(self, *, in_channels: int, out_channels: int, variant: str, norm: str) -> None:
         super().__init__()
@@ -75,30 +75,30 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, in, h, w]`` to ``[N, out, h / 2, w / 2]``."""
+        """Maps ``[N, in, h, w]`` to ``[N, out, h / 2, w / 2]``."""
         x = functional.avg_pool2d(x, 2)
         return self.second(self.first(x)) + self.shortcut(x)
 
 
 class BaseBackbone(Backbone):
-    """Images to a 4x4 feature map: the paper's 14-layer CNN without its last dense layer.
+    """Maps images to a 4x4 feature map: the paper's 14-layer CNN without its last dense layer.
 
     Args:
-        resolution: Side of the images, a power of two from 8 up.
-        variant: ``"v1"`` (the authors' first release) or ``"v2"`` (their later, stabler one).
+        resolution: Side of the images, a power of two, at least 8.
+        variant: ``"v1"`` (the authors' first release) or ``"v2"`` (their later, more stable one).
         channels: Channels of the first layer; doubled by each block.
-        channels_max: Where the doubling stops; None for the variant's own, 1024 or 512.
-        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``; None
+        channels_max: Upper bound of the channels; None for the variant's own, 1024 or 512.
+        norm: ``"batch"`` (statistics per rank), ``"sync"`` (over all ranks) or ``"none"``; None
             for the variant's own, ``"batch"`` or ``"sync"``.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is invalid.
 
     Source:
         Sec. 5.1 names the "14-layer CNN"; its layers are those of the authors' code.
 
     Differs from the paper:
-        ``norm="none"`` is ours; it starts from He's initialisation instead of N(0, 0.02).
+        ``norm="none"`` is ours; it uses He initialisation instead of N(0, 0.02).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""MobileNetV2 as backbone of E (Table 3)."""
+"""MobileNetV2 as a backbone of E (Table 3)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,35 +18,35 @@ from idinvert.networks.backbone import (
 from idinvert.networks.layers import constructor_arguments
 
 LAYOUT = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
-"""Of each stage: expansion, channels, blocks."""
+"""Expansion, channels and number of blocks of each stage."""
 HALVING = (1, 2, 3, 5)
-"""Stages whose first block halves the side; the stem does too."""
+"""Indices of the stages whose first block halves the side; the stem halves it too."""
 _STEM = 32
 _DIVISOR = 8
 
 
 class MobileNetBackbone(Backbone):
-    """Images to a 4x4 feature map: MobileNetV2 without its classifier, untrained.
+    """Maps images to a 4x4 feature map: MobileNetV2 without its classifier, untrained.
 
     It halves the side five times: in the stem and in four stages. From 256 px up, further inverted
-    residuals with the last stage's width halve it until 4x4. Below 128 px the earliest halvings are
+    residuals as wide as the last stage halve it down to 4x4. Below 128 px the earliest halvings are
     left out, the stem's first: at 32 px the stem and the first halving stage keep the side.
 
     Args:
-        resolution: Side of the images, a power of two from 8 up.
+        resolution: Side of the images, a power of two, at least 8.
         width: Factor on all channels, rounded to multiples of 8.
-        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
+        norm: ``"batch"`` (statistics per rank), ``"sync"`` (over all ranks) or ``"none"``.
 
     Raises:
-        ConfigError: The resolution or the norm is not one of these.
+        ConfigError: The resolution or the norm is invalid.
 
     Source:
         Sec. 5.1, Table 3; Sandler et al. 2018 (arXiv 1801.04381).
 
     Differs from the paper:
-        It does not say which MobileNet, nor how it ends at 4x4. The 1x1 convolution to 1,280
-        channels belongs to the classifier and is left out: flattened it would make the last dense
-        layer alone larger than ResNet-34's. ``norm="none"`` is ours; its residual branches start
+        The paper does not say which MobileNet, nor how it ends at 4x4. The 1x1 convolution to 1,280
+        channels belongs to the classifier and is left out: flattened, it would make the last dense
+        layer alone larger than a ResNet-34. ``norm="none"`` is ours; its residual branches start
         at zero.
     """
 
@@ -89,5 +89,5 @@ class MobileNetBackbone(Backbone):
 
 
 def _scaled(channels: int, width: float) -> int:
-    """``channels * width`` as the nearest multiple of 8, one multiple at least."""
+    """Returns ``channels * width`` rounded to the nearest multiple of 8, at least 8."""
     return max(_DIVISOR, int(channels * width / _DIVISOR + 0.5) * _DIVISOR)

@@ -23,17 +23,17 @@ LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
 }
-"""Depth -> block of torchvision, and the number of blocks in each of the four stages."""
+"""Depth -> torchvision's block, and the number of blocks in each of the four stages."""
 _PLACES = 5  # stem, max pooling, and the first blocks of stages 2 to 4
 
 
 class ResNetBackbone(Backbone):
-    """Images to a 4x4 feature map: a ResNet without its pooling and classifier, untrained.
+    """Maps images to a 4x4 feature map: a ResNet without its pooling and classifier, untrained.
 
     A ResNet halves the side five times: stem, max pooling, stages 2, 3 and 4. From 256 px up,
-    stages of one block with the last stage's width follow until 4x4. Below 128 px the earliest
-    halvings are left out: first the max pooling and then the stride of the stem, whose kernel is
-    then 3x3 instead of 7x7, then the strides of stages 2 and 3.
+    stages of one block, as wide as the last stage, halve it further down to 4x4. Below 128 px the
+    earliest halvings are left out: first the max pooling, then the stride of the stem, whose
+    kernel is then 3x3 instead of 7x7, then the strides of stages 2 and 3.
 
     ==========  ===========  =======  ==========================  ============
     resolution  stem         pooling  strides of stages 1 to 4    extra stages
@@ -47,24 +47,24 @@ class ResNetBackbone(Backbone):
     1024        7x7, /2      yes      1, 2, 2, 2                  3
     ==========  ===========  =======  ==========================  ============
 
-    Parameters are named as torchvision names them.
+    Parameters have the same names as in torchvision.
 
     Args:
-        resolution: Side of the images, a power of two from 8 up.
+        resolution: Side of the images, a power of two, at least 8.
         depth: 18, 34 or 50.
         width: Channels of the stem and the first stage; 64 in the original, doubled by each stage.
-        norm: ``"batch"`` (statistics of each rank), ``"sync"`` (of all ranks) or ``"none"``.
+        norm: ``"batch"`` (statistics per rank), ``"sync"`` (over all ranks) or ``"none"``.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is invalid.
 
     Source:
         Sec. 5.1, Table 3; He et al. 2016 (arXiv 1512.03385).
 
     Differs from the paper:
-        Its stem and stages are unpublished; the extra stage at 256 px is that of the same group's
-        GH-Feat encoder, the rule for other sizes is ours. ``norm="none"`` is ours; its residual
-        branches start at zero.
+        The paper's stem and stages are unpublished. The extra stage at 256 px is that of the
+        GH-Feat encoder of the same group; the rule for other sizes is ours. ``norm="none"`` is
+        ours; its residual branches start at zero.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ResNetBackbone(Backbone):
             )
         self.architecture = constructor_arguments(locals(), ResNetBackbone)
         self.resolution, self.name = resolution, f"resnet{depth}"
-        # In the network the stem comes before the pooling; small images drop the pooling first.
+        # The stem precedes the pooling in the network, but small images drop the pooling first.
         (pool, stem, *steps), extra = kept_strides(resolution, places=_PLACES)
         block, counts = LAYOUTS[depth]
         normalise = partial(named_norm, norm=norm)

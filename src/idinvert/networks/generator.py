@@ -1,4 +1,4 @@
-"""What StyleGAN and StyleGAN2 share: mapping, truncation, and a synthesis layer by layer."""
+"""Base classes of StyleGAN and StyleGAN2: mapping, truncation, and layer-by-layer synthesis."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,17 +10,18 @@ from torch.utils.checkpoint import checkpoint
 from idinvert.networks.mapping import MappingNetwork
 
 Noise = str | Sequence[Tensor]
-"""How noise enters: "const" (stored maps), "random" (drawn from rng), "none", or a list of maps."""
+"""Noise: "const" (stored maps), "random" (drawn from rng), "none", or a list of maps."""
 
 
 class SynthesisState(NamedTuple):
-    """Where a synthesis stands after its first `layer` layers; it depends on w[:, :layer] alone.
+    """State of a synthesis after its first `layer` layers; depends only on w[:, :layer].
 
     Attributes:
         features: Feature maps [N, C, h, w].
         image: Image so far [N, 3, h', w'] of a skip architecture, or None.
-        layer: Number of layers done, 0 … L.
-        shortcut: What a residual architecture adds after the next layer [N, C', 2h, 2w], or None.
+        layer: Number of layers run, 0 … L.
+        shortcut: Tensor that a residual architecture adds after the next layer
+            [N, C', 2h, 2w], or None.
     """
 
     features: Tensor
@@ -30,29 +31,29 @@ class SynthesisState(NamedTuple):
 
     @property
     def maps(self) -> dict[str, Tensor]:
-        """The maps that are there, by name."""
+        """The maps that are not None, by name."""
         found = {name: getattr(self, name) for name in ("features", "image", "shortcut")}
         return {name: maps for name, maps in found.items() if maps is not None}
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "SynthesisState":
-        """The state with each of its maps changed."""
+        """Returns the state with `change` applied to each of its maps."""
         changed: dict[str, Any] = {name: change(maps) for name, maps in self.maps.items()}
         return self._replace(**changed)
 
     def rows(self, index: slice | Tensor) -> "SynthesisState":
-        """Some of its N rows."""
+        """Returns the state of some of its N rows."""
         return self.each(lambda maps: maps[index])
 
     @staticmethod
     def joined(states: "Sequence[SynthesisState]") -> "SynthesisState":
-        """The rows of several states of one layer, one after the other."""
+        """Concatenates the rows of several states of the same layer."""
         every = [each.maps for each in states]
         rows: dict[str, Any] = {name: torch.cat([m[name] for m in every]) for name in every[0]}
         return states[0]._replace(**rows)
 
 
 class Synthesis(nn.Module):
-    """G: style codes to images, one layer after the other; a subclass has the layers.
+    """G: maps style codes to images, layer by layer; a subclass defines the layers.
 
     Args:
         resolution: Side of the image in pixels, R, a power of two.
@@ -61,9 +62,9 @@ class Synthesis(nn.Module):
 
     Attributes:
         num_layers: L = 2·log2(R) − 2.
-        noise_shapes: Sizes (h, w), one a noise input.
-        checkpoint_activations: Keep each layer's input alone for the backward pass, which then
-            runs the layer again: gradient checkpointing. No result depends on it.
+        noise_shapes: Size (h, w) of each noise input.
+        checkpoint_activations: Gradient checkpointing: keep only each layer's input for the
+            backward pass, which runs the layer again. Results are unaffected.
     """
 
     def __init__(self, *, resolution: int, w_dim: int, const: Tensor) -> None:
@@ -103,10 +104,10 @@ class Synthesis(nn.Module):
             rng: Source of random noise.
 
         Returns:
-            Images [N, 3, R, R], in [-1, 1] but for outliers; or a SynthesisState.
+            Images [N, 3, R, R], in [-1, 1] except for outliers; or a SynthesisState.
 
         Raises:
-            ValueError: Codes, noise or layer numbers do not fit.
+            ValueError: Codes, noise or layer numbers are invalid.
         """
         if w.ndim != 3 or w.shape[1:] != (self.num_layers, self.w_dim):
             raise ValueError(
@@ -124,7 +125,7 @@ class Synthesis(nn.Module):
             )
         if resume is None:
             x = self.const.expand(len(w), -1, -1, -1)
-            # channels_last spares the CPU's convolutions a reordering on the way in and out.
+            # channels_last saves the CPU's convolutions from reordering inputs and outputs.
             state = SynthesisState(x.contiguous(memory_format=torch.channels_last), None, 0)
         else:
             state = resume
@@ -134,7 +135,7 @@ class Synthesis(nn.Module):
                 stored = self.get_buffer(f"noise_{i}")
                 maps = noise_map(noise, i, stored=stored, batch=len(w), rng=rng)
             if self.checkpoint_activations and torch.is_grad_enabled():
-                # A layer draws no random numbers: there is no state of theirs to restore.
+                # Layers draw no random numbers, so there is no RNG state to restore.
                 options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
                 state = checkpoint(self.layer, state, w, maps, **options)
             else:
@@ -146,15 +147,15 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """A generator of the StyleGAN family: the mapping M, then the synthesis G.
+    """A generator of the StyleGAN family: the mapping M followed by the synthesis G.
 
-    Parameters are stored raw with gains at run time, exactly as NVlabs store them, so that
+    Parameters are stored raw and scaled by gains at run time, exactly as in NVlabs' code, so that
     converted weights match.
 
     Args:
         synthesis: G.
         z_dim: Width of z.
-        multi_w: Whether M yields one w a layer (the paper's retraining, Sec. 5.1).
+        multi_w: Whether M yields one w per layer (the paper's retraining, Sec. 5.1).
         of_mapping: Further arguments of `MappingNetwork`.
 
     Attributes:
@@ -162,7 +163,7 @@ class Generator(nn.Module):
         num_layers: L.
         w_dim: Width of w.
         w_avg: Average w [L, w_dim]; see `track_w_avg`.
-        noise_shapes: Sizes (h, w), one a noise input.
+        noise_shapes: Size (h, w) of each noise input.
         architecture: The constructor's arguments.
     """
 
@@ -206,24 +207,24 @@ class Generator(nn.Module):
             z: Latent codes [N, z_dim], drawn from N(0, I).
             c: Labels [N, c_dim] of a conditional generator.
             noise: As in the synthesis.
-            truncation: ψ, the share of w − w_avg that is kept.
+            truncation: ψ, the factor on w − w_avg.
             rng: Source of random noise.
 
         Returns:
-            Images [N, 3, R, R], in [-1, 1] but for outliers.
+            Images [N, 3, R, R], in [-1, 1] except for outliers.
         """
         w = truncate(self.mapping(z, c), self.w_avg, truncation)
         return self.synthesis(w, noise, rng=rng)
 
 
 def resolutions(resolution: int) -> list[int]:
-    """Lists 4, 8, …, resolution.
+    """Returns 4, 8, …, resolution.
 
     Args:
         resolution: Side of the image in pixels.
 
     Raises:
-        ValueError: The resolution is no power of two or below 8.
+        ValueError: The resolution is not a power of two, or is below 8.
     """
     if resolution < 8 or resolution & (resolution - 1):
         raise ValueError(
@@ -235,7 +236,7 @@ def resolutions(resolution: int) -> list[int]:
 def widths(
     resolution: int, channels: Sequence[int] | None, *, channel_base: int, channel_max: int
 ) -> list[int]:
-    """Gives the number of feature maps at 4, 8, …, resolution.
+    """Returns the number of feature maps at 4, 8, …, resolution.
 
     Args:
         resolution: Side of the image in pixels.
@@ -258,7 +259,7 @@ def widths(
 
 
 def check_images(images: Tensor, resolution: int) -> None:
-    """Refuses images that do not fit a discriminator.
+    """Refuses images of the wrong shape for a discriminator.
 
     Raises:
         ValueError: They are not [N, 3, resolution, resolution].
@@ -278,11 +279,11 @@ def noise_map(
     batch: int,
     rng: torch.Generator | None,
 ) -> Tensor | None:
-    """Picks the noise of one layer.
+    """Returns the noise of one layer.
 
     Args:
         noise: "const", "random", "none", or all maps of the generator, each [N or 1, 1, h, w].
-        index: Which noise input.
+        index: Index of the noise input.
         stored: The constant map [1, 1, h, w].
         batch: N.
         rng: Source of "random" noise, on the CPU or on the device of `stored`.
@@ -291,7 +292,7 @@ def noise_map(
         Noise [N or 1, 1, h, w], or None for no noise.
 
     Raises:
-        ValueError: Unknown mode, a missing generator of random numbers, or a map of wrong shape.
+        ValueError: Unknown mode, a missing rng, or a map of wrong shape.
     """
     if isinstance(noise, str):
         if noise == "const":
@@ -320,7 +321,7 @@ def truncate(w: Tensor, w_avg: Tensor, truncation: float) -> Tensor:
     Args:
         w: Style codes [N, L, w_dim].
         w_avg: Average codes [L, w_dim].
-        truncation: ψ; 1 leaves w as it is.
+        truncation: ψ; 1 leaves w unchanged.
 
     Returns:
         Tensor [N, L, w_dim].

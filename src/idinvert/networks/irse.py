@@ -1,4 +1,4 @@
-"""IR-SE, the body of pSp's and e4e's encoders: residual units with squeeze and excitation."""
+"""IR-SE, the body of the pSp and e4e encoders: residual units with squeeze and excitation."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from idinvert.networks.backbone import batch_norm
 
 IRSE50 = (3, 4, 14, 3)
-"""Units of the four stages of the 50-layer body."""
+"""Number of units in each of the four stages of the 50-layer body."""
 
 
 class Features(NamedTuple):
-    """What the last three stages of the body see, from fine to coarse.
+    """Output of the last three stages of the body, from fine to coarse.
 
     Attributes:
         fine: Feature maps [N, 2c, S / 4, S / 4].
@@ -26,11 +26,11 @@ class Features(NamedTuple):
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs every feature map by what all of them hold on average.
+    """Scales every feature map by a factor computed from the means of all feature maps.
 
     Args:
-        channels: Feature maps.
-        reduction: How many times narrower the hidden layer is.
+        channels: Number of feature maps.
+        reduction: Factor by which the hidden layer is narrower.
     """
 
     def __init__(self, channels: int, *, reduction: int) -> None:
@@ -46,15 +46,15 @@ class SqueezeExcite(nn.Module):
 
 
 class Unit(nn.Module):
-    """BN, convolution, PReLU, convolution, BN, squeeze and excitation; a shortcut around them.
+    """BN, convolution, PReLU, convolution, BN, squeeze and excitation; with a shortcut around them.
 
-    Where the width stays, the shortcut keeps every stride-th pixel; else it is a 1×1 convolution
-    and BN.
+    If the width is unchanged, the shortcut keeps every stride-th pixel; otherwise it is a 1×1
+    convolution and BN.
 
     Args:
         in_channels: Input maps.
         out_channels: Output maps.
-        stride: Of the second convolution, 1 or 2.
+        stride: Stride of the second convolution, 1 or 2.
         reduction: As in `SqueezeExcite`.
         norm: As in `batch_norm`.
     """
@@ -90,14 +90,14 @@ class IRSE(nn.Module):
     """The body: a convolution at full size, then four stages, each of which halves the side.
 
     Args:
-        channels: Feature maps of the first convolution and the first stage, c; every further stage
-            doubles them.
-        units: Units of each stage.
+        channels: Feature maps of the first convolution and the first stage, c; doubled by each
+            further stage.
+        units: Number of units in each stage.
         reduction: As in `SqueezeExcite`.
         norm: As in `batch_norm`.
 
-    Source: Deng et al. 2019 (arXiv 1801.07698), Hu et al. 2018 (arXiv 1709.01507); as the encoders
-        of pSp (arXiv 2008.00951) and e4e (arXiv 2102.02766) use it.
+    Source: Deng et al. 2019 (arXiv 1801.07698), Hu et al. 2018 (arXiv 1709.01507); as used by the
+        encoders of pSp (arXiv 2008.00951) and e4e (arXiv 2102.02766).
     """
 
     def __init__(

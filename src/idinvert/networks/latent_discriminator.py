@@ -1,4 +1,4 @@
-"""D_w, which tells the generator's own codes from an encoder's."""
+"""D_w, which discriminates codes of the generator from codes of an encoder."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,18 +10,18 @@ _SLOPE = 0.2
 
 
 class LatentDiscriminator(nn.Module):
-    """Codes to logits: dense layers with leaky ReLU between them.
+    """Maps codes to logits: dense layers with leaky ReLU between them.
 
     Args:
-        features: Length of an input: w_dim for one layer's code, L * w_dim for a whole code.
-        width: Length of the hidden layers.
+        features: Length of an input: w_dim for the code of one layer, L * w_dim for all layers.
+        width: Width of the hidden layers.
         depth: Number of dense layers.
 
     Raises:
-        ConfigError: No hidden layer.
+        ConfigError: ``depth`` leaves no hidden layer.
 
     Source:
-        The latent discriminator of e4e (Tov et al. 2021, arXiv 2102.02766): 4 layers of 512.
+        Latent discriminator of e4e (Tov et al. 2021, arXiv 2102.02766): 4 layers of width 512.
     """
 
     def __init__(self, *, features: int, width: int = 512, depth: int = 4) -> None:
@@ -33,7 +33,7 @@ class LatentDiscriminator(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(depth))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes ``[N, features]`` to logits ``[N]``."""
+        """Maps codes ``[N, features]`` to logits ``[N]``."""
         x = codes
         for layer in self.layers[:-1]:
             x = functional.leaky_relu(layer(x), _SLOPE)

@@ -1,4 +1,4 @@
-"""What the networks share: how they are described, memory layout, layers with run-time gains."""
+"""Shared parts of networks: constructor arguments, memory layout, layers with run-time gains."""
 
 import inspect
 import math
@@ -14,11 +14,11 @@ LRELU_GAIN = math.sqrt(2)
 
 
 def constructor_arguments(found: dict[str, Any], network: type[nn.Module]) -> dict[str, Any]:
-    """What a network is built with, as files keep it: lists, numbers, words.
+    """Returns a network's constructor arguments as stored in files: lists, numbers, strings.
 
     Args:
         found: The constructor's ``locals()``.
-        network: The class, whose signature says which of them are arguments.
+        network: The class, whose signature lists the arguments.
     """
     values = {name: found[name] for name in inspect.signature(network).parameters}
     sequences = {k: v for k, v in values.items() if isinstance(v, Sequence)}
@@ -26,17 +26,17 @@ def constructor_arguments(found: dict[str, Any], network: type[nn.Module]) -> di
 
 
 def in_fastest_layout(images: Tensor) -> Tensor:
-    """The images as the convolutions of an encoder or of F take them fastest.
+    """Returns images in the memory layout that is fastest for the convolutions of E or F.
 
-    On the CPU that is channels_last, which all that follows keeps: pooling and batch normalisation
-    then take a third of their time, convolutions up to a third less. Elsewhere they stay as they
-    are.
+    On the CPU this is channels_last, which all later layers keep: pooling and batch normalisation
+    then take a third of the time, convolutions up to a third less. On other devices the images are
+    returned unchanged.
 
     Args:
         images: ``[N, C, H, W]``.
 
     Returns:
-        The same numbers.
+        The same values.
     """
     if images.device.type != "cpu":
         return images
@@ -44,7 +44,7 @@ def in_fastest_layout(images: Tensor) -> Tensor:
 
 
 def lrelu(x: Tensor, *, gain: float = 1.0) -> Tensor:
-    """Leaky ReLU of slope 0.2, times a gain.
+    """Applies leaky ReLU with slope 0.2, times a gain.
 
     Args:
         x: Tensor of any shape.
@@ -75,12 +75,12 @@ def minibatch_stddev(x: Tensor, *, group: int = 4, channels: int = 1) -> Tensor:
 
     Args:
         x: Feature maps [N, C, H, W].
-        group: Images in a group. Where it does not divide N, the largest divisor of N below it is
-            used, so that any batch can be judged.
+        group: Images per group. If it does not divide N, the largest smaller divisor of N is used,
+            so that any batch size works.
         channels: Extra maps; each averages C / channels maps.
 
     Returns:
-        Tensor [N, C + channels, H, W]. Image i stands in one group with i ± N / group, …
+        Tensor [N, C + channels, H, W]. Image i is in the same group as images i ± N / group, …
 
     Source: Karras et al. 2018, Sec. 3; the grouping is StyleGAN2's.
     """

@@ -1,4 +1,4 @@
-"""The mapping network M: z → w, one w for all layers or one w a layer (the paper's multi-w)."""
+"""The mapping network M: z → w, one w for all layers or one per layer (the paper's multi-w)."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ from idinvert.networks.layers import (
 class MappingNetwork(nn.Module):
     """Maps latent codes z to style codes w, one for every layer of the generator.
 
-    Pixel-normalises z, then `depth` fully connected layers with leaky ReLU and lr_mul 0.01.
-    With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the
+    Applies pixel normalisation to z, then `depth` fully connected layers with leaky ReLU and lr_mul
+    0.01. With `multi_w` the last layer has w_dim · num_layers outputs, so that every layer of the
     generator gets its own w; otherwise one w is repeated. A conditional M embeds the label c,
-    normalises the embedding by itself and appends it to z, as StyleGAN2-ADA does.
+    normalises the embedding separately and appends it to z, as in StyleGAN2-ADA.
 
     Args:
         z_dim: Width of z.
@@ -29,14 +29,14 @@ class MappingNetwork(nn.Module):
         depth: Number of fully connected layers (8 in the paper).
         multi_w: Whether M yields L different w (Sec. 5.1: 14 × 512 = 7,168 numbers at 256 px).
         lr_mul: Learning-rate multiplier of all layers.
-        gain_on: Where the gain √2 stands: "activation" scales the output of the leaky ReLU, bias
-            included, as StyleGAN2 does; "weight" leaves the bias out, as StyleGAN does.
+        gain_on: Where the gain √2 is applied: "activation" scales the output of the leaky ReLU,
+            bias included, as in StyleGAN2; "weight" excludes the bias, as in StyleGAN.
         c_dim: Width of the label c; 0 for an unconditional M.
         embed_dim: Width of the label's embedding; None for w_dim.
         hidden_dim: Width of the hidden layers; None for w_dim.
 
     Raises:
-        ValueError: depth or gain_on is out of range.
+        ValueError: depth or gain_on is invalid.
 
     Source: Karras et al. 2019, Sec. 2; multi-w: the authors' G_mapping.
     """
@@ -88,7 +88,7 @@ class MappingNetwork(nn.Module):
             Style codes [N, L, w_dim]; without multi_w all L are equal.
 
         Raises:
-            ValueError: z or c has another shape, or c is missing.
+            ValueError: z or c has the wrong shape, or c is missing.
         """
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected [N, {self.z_dim}]")
@@ -103,7 +103,7 @@ class MappingNetwork(nn.Module):
 
 
 def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:
-    """Gives the labels back, or refuses them.
+    """Returns the labels after checking their shape.
 
     Args:
         c: Labels [N, c_dim], or None.
@@ -111,7 +111,7 @@ def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:
         c_dim: Width of the labels of a conditional network.
 
     Raises:
-        ValueError: There are none, or they have another shape.
+        ValueError: The labels are missing or have the wrong shape.
     """
     found = None if c is None else tuple(c.shape)
     if c is None or found != (batch, c_dim):
@@ -122,12 +122,12 @@ def check_labels(c: Tensor | None, batch: int, c_dim: int) -> Tensor:
 
 
 def one_hot(classes: Tensor, width: int) -> Tensor:
-    """Labels of classes: int64 [N] to float32 [N, width]; [N, 0] of a network without labels."""
+    """Returns one-hot labels, int64 [N] to float32 [N, width]; [N, 0] for a width of 0."""
     if not width:
         return torch.zeros(len(classes), 0, device=classes.device)
     return nn.functional.one_hot(classes, width).float()
 
 
 def with_labels(network: Any, x: Tensor, c: Tensor | None) -> Tensor:
-    """What M or D makes of x; labels c [N, c_dim] go to a conditional one alone."""
+    """Applies M or D to x, with labels c [N, c_dim] only if the network is conditional."""
     return network(x, c) if getattr(network, "c_dim", 0) else network(x)

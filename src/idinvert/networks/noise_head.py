@@ -1,4 +1,4 @@
-"""Feature maps of E as noise maps of G (Sec. 6.3, Fig. 12)."""
+"""Predicts noise maps of G from feature maps of E (Sec. 6.3, Fig. 12)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,32 +12,33 @@ _WEAKEST = 1e-6
 
 
 class NoiseHead(nn.Module):
-    """Gives the noise inputs of G's blocks 1 to B from E's features of the same side.
+    """Predicts the noise inputs of G's blocks 1 to B from E's features of the same side.
 
-    Block b of G works at side 4 * 2^(b - 1). Each of its noise inputs (two, or one where G has
-    one) gets its own 1x1 convolution of E's last feature map of that side, so that E and G face
-    each other like the two halves of a U-Net. The inputs of later blocks keep G's own maps, which
-    this module carries, so that its list is complete.
+    Block b of G has side 4 * 2^(b - 1). Each of its noise inputs (two, or one) is predicted by its
+    own 1x1 convolution from E's last feature map of that side, so that E and G are connected like
+    the two halves of a U-Net. The noise inputs of later blocks keep G's own maps, which this module
+    stores so that its output is complete.
 
     Args:
         blocks: B, 1 to log2(resolution) - 1.
-        std: Multiply each map by a constant such that what it adds to G's features starts with
-            about this standard deviation, however little weight G's training left its noise; None
-            multiplies by nothing. See `set_noise`.
+        std: Scale each map by a constant such that its contribution to G's features initially has
+            about this standard deviation, however small the noise weights of the trained G are;
+            None for no scaling. See `adopt`.
         shapes: ``(h, w)`` of each noise input of G: L for StyleGAN, L - 1 for StyleGAN2.
         channels_at: Side -> channels of E's feature maps.
 
     Raises:
-        ConfigError: More blocks than G has, or a side at which E has no features.
+        ConfigError: There are more blocks than in G, or E has no features at a side.
 
     Source:
         Sec. 6.3; Table 6.
 
     Differs from the paper:
-        It does not say which layer of E a map comes from where several have its side (the authors'
-        E has one layer at the images' own side, G two). The convolutions start so that the maps of
-        normalised features have unit variance, as G's noise has. ``std`` is ours: a generator
-        trained on clean pictures learns factors near zero for its noise, and no map would be seen.
+        The paper does not say which layer of E a map comes from if several have the same side (the
+        authors' E has one layer at the images' own side, G two). The convolutions are initialised
+        so that the maps of normalised features have unit variance, like G's noise. ``std`` is ours:
+        a generator trained on clean images learns noise weights near zero, and maps would have no
+        visible effect.
     """
 
     gain: Tensor
@@ -83,14 +84,14 @@ class NoiseHead(nn.Module):
 
     @torch.no_grad()
     def adopt(self, synthesis: nn.Module) -> None:
-        """Take over a generator's noise: its maps for the inputs that E does not give, its factors.
+        """Copies a generator's noise maps for the inputs that E does not predict, and its weights.
 
         Args:
-            synthesis: G's, with a buffer ``noise_i`` and a factor, by which it is multiplied before
-                it is added, for each noise input i; factors are read with ``std`` alone.
+            synthesis: The synthesis of G, with a buffer ``noise_i`` and a noise weight for each
+                noise input i; the weights are only used with ``std``.
 
         Raises:
-            ConfigError: The maps' shapes are not those this module was made for.
+            ConfigError: The maps have other shapes than this module was built for.
         """
         maps = [value for name, value in synthesis.named_buffers() if name.startswith("noise_")]
         if [tuple(noise.shape[-2:]) for noise in maps] != self.shapes:
@@ -101,7 +102,7 @@ class NoiseHead(nn.Module):
             )
         if self.std is not None:
             factors = [
-                factor.square().mean().sqrt()  # over channels, where each has its own
+                factor.square().mean().sqrt()  # over channels, if each has its own
                 for name, factor in synthesis.named_parameters()
                 if name.endswith(("noise_weight", "noise_strength"))
             ]
@@ -111,7 +112,7 @@ class NoiseHead(nn.Module):
                 self.get_buffer(f"own_{i}").copy_(noise)
 
     def forward(self, features: Mapping[int, Tensor]) -> list[Tensor]:
-        """Features by side, each ``[N, C, side, side]``, to one map ``[N, 1, h, w]`` an input."""
+        """Maps features by side, ``[N, C, side, side]``, to a map ``[N, 1, h, w]`` per input."""
         given = {
             side: list(self.convs[str(side)](features[side]).split(1, 1)) for side in self.sides
         }

@@ -1,4 +1,4 @@
-"""One class of a conditional network as an unconditional network."""
+"""Converts one class of a conditional network to an unconditional network."""
 
 import math
 from collections.abc import Callable
@@ -14,19 +14,20 @@ from idinvert.networks.mapping import one_hot
 
 @torch.no_grad()
 def generator_of_class(generator: Any, label: int) -> Any:
-    """G with its label fixed: M(z, c) as an M(z) of the same codes.
+    """Returns G with a fixed label: an M(z) with the same codes as M(z, c).
 
-    The embedded label is constant then, and its share of M's first layer goes into the bias.
+    The embedded label is then constant, and its contribution to M's first layer is added to the
+    bias.
 
     Args:
-        generator: A conditional StyleGAN2; it stays as it is.
+        generator: A conditional StyleGAN2; it is not changed.
         label: The class, 0 to c_dim − 1.
 
     Returns:
         An unconditional G in `eval()`. Its `w_avg` is still the mean over all classes.
 
     Raises:
-        ConfigError: G is not conditional, or has no such class.
+        ConfigError: G is not conditional, or does not have the class.
     """
     row = _label(generator, label, what="the generator", like=generator.w_avg)
     made = _unconditional(generator, embed_dim=None)
@@ -41,14 +42,14 @@ def generator_of_class(generator: Any, label: int) -> Any:
 
 @torch.no_grad()
 def discriminator_of_class(discriminator: Any, label: int) -> Any:
-    """D with its label fixed: the projection on the embedded label goes into the last layer.
+    """Returns D with a fixed label: the projection on the embedded label goes into the last layer.
 
     Args:
-        discriminator: A conditional StyleGAN2 discriminator; it stays as it is.
+        discriminator: A conditional StyleGAN2 discriminator; it is not changed.
         label: The class, 0 to c_dim − 1.
 
     Raises:
-        ConfigError: D is not conditional, or has no such class.
+        ConfigError: D is not conditional, or does not have the class.
     """
     out = discriminator.out
     row = _label(discriminator, label, what="the discriminator", like=out.weight)
@@ -61,7 +62,7 @@ def discriminator_of_class(discriminator: Any, label: int) -> Any:
 
 
 def _label(network: Any, label: int, *, what: str, like: Tensor) -> Tensor:
-    """The label as M and D take it, ``[1, c_dim]``."""
+    """Returns the label as input of M and D, ``[1, c_dim]``."""
     classes = getattr(network, "c_dim", 0)
     if not classes:
         raise ConfigError(
@@ -77,9 +78,9 @@ def _label(network: Any, label: int, *, what: str, like: Tensor) -> Tensor:
 
 
 def _unconditional(network: Any, **changed: Any) -> Any:
-    """A network of the same architecture without labels, its weights not yet set."""
+    """Builds a network of the same architecture without labels; its weights are not yet set."""
     build: Callable[..., Any] = type(network)
-    with torch.random.fork_rng(devices=[]):  # first weights draw from torch's generator
+    with torch.random.fork_rng(devices=[]):  # initial weights draw from torch's generator
         return build(**network.architecture | changed | {"c_dim": 0})
 
 

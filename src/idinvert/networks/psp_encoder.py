@@ -16,14 +16,14 @@ from idinvert.networks.layers import EqualLinear, constructor_arguments, in_fast
 COARSE_UNTIL, MIDDLE_UNTIL = 3, 7
 """Styles 0–2 come from the coarse features, 3–6 from the middle ones, the others from the fine."""
 SMALLEST = 32
-_REDUCTION = {"coarse": 16, "middle": 8, "fine": 4}  # input side over the level's
+_REDUCTION = {"coarse": 16, "middle": 8, "fine": 4}  # side of the input / side of the level
 _SLOPE = 0.01
 
 
 class PspEncoder(nn.Module):
     """E of "Encoding in Style: a StyleGAN Encoder for Image-to-Image Translation".
 
-    Images of any size are brought to `input_size` first.
+    Images of any size are first resized to `input_size`.
 
     Args:
         num_layers: L of the generator.
@@ -31,17 +31,17 @@ class PspEncoder(nn.Module):
         latent: ``"w_plus"``: a head for each layer (the authors' GradualStyleEncoder); ``"w"``: the
             mean of the last features and one dense layer
             (their BackboneEncoderUsingLastLayerIntoW).
-        offset: Add the buffer ``w_offset`` (the generator's mean code) to the codes; the authors
-            do.
-        input_size: Side to which images are brought, a power of two from 32 up.
-        input_height: Rows of the input, where they are fewer.
+        offset: Add the buffer ``w_offset`` (the generator's mean code) to the codes, as in the
+            authors' code.
+        input_size: Side to which images are resized, a power of two, at least 32.
+        input_height: Height of the input, if it is less than `input_size`.
         channels: Feature maps of the body's first stage.
-        units: Units of the body's four stages.
-        reduction: Of the body's squeeze and excitation.
-        norm: Of the body: ``"batch"``, ``"sync"`` or ``"none"``.
+        units: Number of units in each of the body's four stages.
+        reduction: Reduction of the body's squeeze and excitation.
+        norm: Normalisation of the body: ``"batch"``, ``"sync"`` or ``"none"``.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is invalid.
 
     Source: Richardson et al. 2021 (arXiv 2008.00951), Sec. 3.
     """
@@ -92,23 +92,23 @@ class PspEncoder(nn.Module):
 
     @property
     def backbone(self) -> Self:
-        """Itself: its body is of no use without its heads, and the tables name both as one."""
+        """Itself: its body cannot be used without its heads, and tables name both as one."""
         return self
 
     @property
     def code_space(self) -> str:
-        """``"w"`` where every layer gets the same code, else ``"w_plus"``."""
+        """``"w"`` if every layer gets the same code, otherwise ``"w_plus"``."""
         return self.latent
 
     def set_offset(self, w_avg: Tensor) -> None:
-        """Takes the generator's average code as the offset; see `adopt_offset`."""
+        """Sets the offset to the generator's average code; see `adopt_offset`."""
         adopt_offset(self, w_avg)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, 3, R, R] in [-1, 1] to codes [N, L, w_dim].
+        """Maps images [N, 3, R, R] in [-1, 1] to codes [N, L, w_dim].
 
         Raises:
-            ConfigError: The images are not square RGB ones.
+            ConfigError: The images are not square RGB images.
         """
         check_images(images)
         features = self.body(fit(images, size=self.input_size, height=self.input_height))
@@ -116,7 +116,7 @@ class PspEncoder(nn.Module):
         return codes + self.w_offset if self.offset else codes
 
     def codes(self, features: Features) -> Tensor:
-        """The body's features to codes [N, L, w_dim], without the offset."""
+        """Maps the body's features to codes [N, L, w_dim], without the offset."""
         if self.latent == "w_plus":
             features = self.pyramid(features)
             heads = enumerate(self.heads)
@@ -125,24 +125,24 @@ class PspEncoder(nn.Module):
         return w[:, None, :].expand(-1, self.num_layers, -1)
 
     def encode(self, images: Tensor) -> Encoding:
-        """Codes of `images` as `forward` gives them; G keeps its own noise."""
+        """Returns the codes of `forward`; G keeps its own noise."""
         return Encoding(self(images))
 
 
 class E4eEncoder(PspEncoder):
-    """E of "Designing an Encoder for StyleGAN Image Manipulation": images to codes.
+    """E of "Designing an Encoder for StyleGAN Image Manipulation": maps images to codes.
 
-    The first head gives w; each further one gives Δ of its layer, which is added to w. Images of
-    any size are brought to `input_size` first.
+    The first head predicts w; each further head predicts Δ of its layer, which is added to w.
+    Images of any size are first resized to `input_size`.
 
-    The body, the pyramid and the heads are pSp's, and so are the arguments. ``latent`` is
-    ``"w_plus"``; e4e has no other. The authors' cars have an ``input_height`` of 192.
+    The body, the pyramid and the heads are those of pSp, and so are the arguments. ``latent`` is
+    always ``"w_plus"``. The authors' model of cars has an ``input_height`` of 192.
 
     Attributes:
-        unlocked: [L, 1], 1 where Δ of a layer is added; see `set_stage`.
+        unlocked: [L, 1], 1 for each layer whose Δ is added; see `set_stage`.
 
     Raises:
-        ConfigError: A value is not one of these.
+        ConfigError: A value is invalid.
 
     Source: Tov et al. 2021 (arXiv 2102.02766), Sec. 4; Table 4 of the paper compares with it.
     """
@@ -162,24 +162,24 @@ class E4eEncoder(PspEncoder):
         self.set_stage(num_layers - 1)
 
     def set_stage(self, stage: int) -> None:
-        """Adds Δ in the layers 1 … `stage` alone (progressive training); the others take w."""
+        """Adds Δ only in layers 1 … `stage` (progressive training); the others take w."""
         layer = torch.arange(self.num_layers, device=self.unlocked.device)
         self.unlocked.copy_(((layer > 0) & (layer <= stage))[:, None])
 
     def codes(self, features: Features) -> Tensor:
-        """The body's features to w [N, L, w_dim] of layer 0, plus the steps of the others."""
+        """Maps the body's features to codes [N, L, w_dim]: w of layer 0, plus Δ in the others."""
         w, *steps = super().codes(features).unbind(dim=1)
         deltas = torch.stack([torch.zeros_like(w), *steps], dim=1)  # [N, L, w_dim]
         return w[:, None] + self.unlocked * deltas  # w_i = w + Δ_i, Sec. 4.1 there
 
 
 class MapToStyle(nn.Module):
-    """Halves a feature map down to one pixel and makes a code of it.
+    """Halves a feature map down to one pixel and maps it to a code.
 
     Args:
-        in_channels: Feature maps.
+        in_channels: Number of feature maps.
         w_dim: Width of the code.
-        side: Side of the map in pixels, a power of two; it takes log2(side) convolutions.
+        side: Side of the map in pixels, a power of two; there are log2(side) convolutions.
     """
 
     def __init__(self, in_channels: int, w_dim: int, *, side: int) -> None:
@@ -198,7 +198,7 @@ class MapToStyle(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Carries the coarse features down to the finer ones.
+    """Adds coarse features to the finer ones.
 
     Args:
         channels: c of the body (`IRSE`).
@@ -210,7 +210,7 @@ class Pyramid(nn.Module):
         self.fine = nn.Conv2d(2 * channels, 8 * channels, 1)
 
     def forward(self, features: Features) -> Features:
-        """Maps the body's features to ones of 8c maps each."""
+        """Maps the body's features to levels of 8c maps each."""
         middle = _onto(features.coarse, self.middle(features.middle))
         return Features(
             fine=_onto(middle, self.fine(features.fine)), middle=middle, coarse=features.coarse
@@ -218,22 +218,22 @@ class Pyramid(nn.Module):
 
 
 def level_of(layer: int) -> str:
-    """The level of the pyramid from which the code of a layer of G is made."""
+    """Returns the level of the pyramid from which the code of a layer of G is predicted."""
     if layer < COARSE_UNTIL:
         return "coarse"
     return "middle" if layer < MIDDLE_UNTIL else "fine"
 
 
 def features_of(features: Features, layer: int) -> Tensor:
-    """The features from which the code of a layer of G is made."""
+    """Returns the features from which the code of a layer of G is predicted."""
     return getattr(features, level_of(layer))
 
 
 def fit(images: Tensor, *, size: int, height: int) -> Tensor:
-    """Brings images to the encoder's input, as the authors' data loaders do.
+    """Resizes images to the encoder's input, as in the authors' data loaders.
 
-    Where `height` is below `size` (e4e's cars), the rows that StyleGAN's square images leave black
-    above and below are cut off first.
+    If `height` is below `size` (e4e's cars), the rows that are black above and below in StyleGAN's
+    square images are cropped first.
 
     Args:
         images: Images [N, 3, R, R] in [-1, 1].
@@ -241,7 +241,7 @@ def fit(images: Tensor, *, size: int, height: int) -> Tensor:
         height: Height of the input, in pixels.
 
     Returns:
-        Images [N, 3, height, size], bilinear and antialiased; unchanged where they fit.
+        Images [N, 3, height, size], bilinear and antialiased; unchanged if the size matches.
     """
     side = images.shape[2]
     if height != size:
@@ -259,7 +259,8 @@ def check_input(*, size: int, height: int) -> None:
     """Refuses an input that the heads cannot halve down to one pixel.
 
     Raises:
-        ConfigError: `size` is no power of two from 32 up, or `height` is not in 1/2 … 1 of it.
+        ConfigError: `size` is not a power of two from 32 up, or `height` is not a multiple of 16
+            above `size` / 2 and up to `size`.
     """
     if size < SMALLEST or size & (size - 1):
         raise ConfigError(
@@ -274,10 +275,10 @@ def check_input(*, size: int, height: int) -> None:
 
 
 def check_images(images: Tensor) -> None:
-    """Refuses what is no batch of square RGB images.
+    """Refuses inputs that are not a batch of square RGB images.
 
     Raises:
-        ConfigError: It is not [N, 3, R, R].
+        ConfigError: The shape is not [N, 3, R, R].
     """
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ConfigError(
@@ -287,7 +288,7 @@ def check_images(images: Tensor) -> None:
 
 
 def _onto(coarse: Tensor, fine: Tensor) -> Tensor:
-    """Enlarges the coarse map bilinearly, corner on corner, and adds the fine one."""
+    """Enlarges the coarse map bilinearly, with aligned corners, and adds the fine one."""
     size = (fine.shape[2], fine.shape[3])
     up = functional.interpolate(coarse, size=size, mode="bilinear", align_corners=True)
     return up + fine

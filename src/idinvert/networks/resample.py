@@ -1,7 +1,7 @@
 """Blur, upsample and downsample feature maps with a small separable FIR filter.
 
-A GPU multiplies in no time and waits for its memory, so there StyleGAN2's filter becomes part of
-the convolution beside it; a CPU takes fewer operations, one after the other.
+On a GPU, arithmetic is cheap and memory access is slow, so StyleGAN2's filter is merged into the
+adjacent convolution; on a CPU, applying them one after the other takes fewer operations.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_gradients = torch.ops.aten.convolution_backward.default  # looked up once: it runs at every step
+_gradients = torch.ops.aten.convolution_backward.default  # looked up once: used in every step
 
 
 def fir_kernel(taps: Sequence[float]) -> Tensor:
@@ -37,7 +37,7 @@ def fir(
     gain: float = 1.0,
     twice: bool = False,
 ) -> Tensor:
-    """Filters every channel with the same symmetric kernel; zero padding.
+    """Filters every channel with the same symmetric kernel and zero padding.
 
     Args:
         x: Feature maps [N, C, H, W].
@@ -58,12 +58,12 @@ def fir(
 
 
 def may_be_differentiated_twice(images: Tensor, weight: Tensor) -> bool:
-    """Whether D may be asked for R1: gradients go into its images and into its weights."""
+    """Returns whether R1 may be computed: gradients flow into D's images and into its weights."""
     return images.requires_grad and weight.requires_grad and torch.is_grad_enabled()
 
 
 def blur(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
-    """Filters at unchanged size, for an odd kernel.
+    """Filters with an odd kernel; the size is unchanged.
 
     Args:
         x: Feature maps [N, C, H, W].
@@ -83,7 +83,7 @@ def blur(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Doubles height and width: zeros between the samples, then the filter with gain 4.
+    """Doubles height and width: inserts zeros between the samples, then filters with gain 4.
 
     Args:
         x: Feature maps [N, C, H, W].
@@ -99,7 +99,7 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
-    """Halves height and width: the filter, then every second sample.
+    """Halves height and width: filters, then keeps every second sample.
 
     Args:
         x: Feature maps [N, C, H, W], H and W even.
@@ -113,7 +113,7 @@ def downsample(x: Tensor, kernel: Tensor, *, twice: bool = False) -> Tensor:
 
 
 def conv_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Transposed convolution with stride 2, then the filter with gain 4: StyleGAN2's upsampling.
+    """Applies a transposed convolution with stride 2, then the filter with gain 4, as in StyleGAN2.
 
     Args:
         x: Feature maps [N, C_in, H, W].
@@ -133,7 +133,7 @@ def conv_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 def conv_down(
     x: Tensor, weight: Tensor, kernel: Tensor, *, bias: Tensor | None = None, twice: bool = False
 ) -> Tensor:
-    """The filter, then a convolution with stride 2: StyleGAN2's downsampling.
+    """Applies the filter, then a convolution with stride 2, as in StyleGAN2's downsampling.
 
     Args:
         x: Feature maps [N, C_in, H, W], H and W even.
@@ -154,7 +154,7 @@ def conv_down(
 
 
 def folded(weight: Tensor, kernel: Tensor) -> Tensor:
-    """The filters that do what a FIR filter and filters of a convolution do one after the other.
+    """Merges a FIR filter and the filters of a convolution into one set of filters.
 
     Args:
         weight: Filters [C_out, C_in, k, k].
@@ -170,15 +170,15 @@ def folded(weight: Tensor, kernel: Tensor) -> Tensor:
 
 
 def box_conv_up(x: Tensor, weight: Tensor, *, flip: bool) -> Tensor:
-    """Nearest-neighbour upsampling and a 3×3 convolution in one: StyleGAN's upsampling.
+    """Nearest-neighbour upsampling and a 3×3 convolution, as in StyleGAN's upsampling.
 
-    Both together are one transposed convolution with a 4×4 filter, of fewer multiplications.
+    Both are computed as one transposed convolution with a 4×4 filter, with fewer multiplications.
 
     Args:
         x: Feature maps [N, C_in, H, W].
         weight: Filters [C_out, C_in, 3, 3].
-        flip: True gives upsampling, then `conv2d`. False uses the filters upside down and mirrored,
-            as NVlabs' fused layers do from 128 px on, where they transpose without flipping.
+        flip: True gives upsampling, then `conv2d`. False rotates the filters by 180°, as in NVlabs'
+            fused layers from 128 px on, which transpose without flipping.
 
     Returns:
         Tensor [N, C_out, 2H, 2W].
@@ -189,7 +189,7 @@ def box_conv_up(x: Tensor, weight: Tensor, *, flip: bool) -> Tensor:
 
 
 def box_conv_down(x: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> Tensor:
-    """A 3×3 convolution and the mean of 2×2 pixels in one: StyleGAN's downsampling.
+    """A 3×3 convolution and the mean of 2×2 pixels, computed as one: StyleGAN's downsampling.
 
     Args:
         x: Feature maps [N, C_in, H, W], H and W even.
@@ -203,27 +203,27 @@ def box_conv_down(x: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> T
 
 
 def _box(weight: Tensor) -> Tensor:
-    """Convolves filters [..., 3, 3] with a 2×2 box of ones, to [..., 4, 4]."""
+    """Convolves filters [..., 3, 3] with a 2×2 box of ones; returns [..., 4, 4]."""
     w = F.pad(weight, (1, 1, 1, 1))
     return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
 
 
 def on_gpu(x: Tensor) -> bool:
-    """Whether a tensor is on a GPU."""
+    """Returns whether a tensor is on a GPU."""
     return x.is_cuda
 
 
 def depthwise(x: Tensor, kernel: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-    """Convolves every channel with one filter that learns nothing.
+    """Convolves every channel with one constant filter.
 
-    The same function as a grouped `conv2d`, which costs less in a first gradient. Where the
-    gradient itself is differentiated (R1), `conv2d` also computes a gradient for the filter, asked
-    for or not and channel by channel: a tenth of a whole training step. This one knows only the
-    gradient of x, which is linear too.
+    The result equals a grouped `conv2d`, which is faster for a first gradient. When the gradient
+    itself is differentiated (R1), `conv2d` also computes a gradient for the filter, needed or not
+    and channel by channel, which takes a tenth of a whole training step. This function computes
+    only the gradient of x, which is linear too.
 
     Args:
         x: Feature maps [N, C, H, W].
-        kernel: Filter [k, k], a constant: no gradient goes into it.
+        kernel: Filter [k, k], a constant: it gets no gradient.
         stride: Keep every stride-th output.
         padding: Zeros added on every side.
 
@@ -243,15 +243,15 @@ def _convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """The filter; its gradient is `_DepthwiseGradient`."""
+    """The convolution; its gradient is `_DepthwiseGradient`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.how, ctx.size, ctx.strides = (stride, padding), x.shape, x.stride()
         if torch.is_autocast_enabled(x.device.type):
-            # The second order of a term that is kept in full precision (R1) is computed outside
-            # of what kept it.
+            # The second-order gradient of a term kept in full precision (R1) is computed outside
+            # the context that kept it so.
             with torch.autocast(x.device.type, enabled=False):
                 return _convolve(x, weight, stride, padding)
         return _convolve(x, weight, stride, padding)
@@ -264,7 +264,7 @@ class _Depthwise(torch.autograd.Function):
 
 
 class _DepthwiseGradient(torch.autograd.Function):
-    """Its gradient with respect to x: linear too, and the gradient of that is the filter."""
+    """The gradient of `_Depthwise` with respect to x: linear too; its gradient is `_Depthwise`."""
 
     @staticmethod
     def forward(
@@ -278,7 +278,7 @@ class _DepthwiseGradient(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.how = (stride, padding)
-        # Read for its size and layout alone, so x itself need not be kept.
+        # Only its size and layout are read, so x itself need not be kept.
         like = torch.empty_strided(size, strides, dtype=grad.dtype, device=grad.device)
         geometry = ((stride, stride), (padding, padding), (1, 1), False, (0, 0), len(weight))
         result: Tensor = _gradients(grad, like, weight, None, *geometry, (True, False, False))[0]

@@ -1,4 +1,4 @@
-"""The segmenter: it reads the class of each pixel, small enough to be shipped for each domain."""
+"""The segmenter: classifies each pixel; small enough to be shipped for each domain."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,19 +17,20 @@ _LEVELS = 3  # halvings
 
 
 class Segmenter(nn.Module):
-    """A U-Net whose skips are added: images to one logit a class and pixel.
+    """A U-Net with additive skip connections: maps images to a logit per class and pixel.
 
-    Group normalisation and SiLU only, as in the attribute network: training and evaluation mode
-    are the same, no image sees its batch mates, and the gradient of a class's area is smooth.
+    It has only group normalisation and SiLU, like the attribute network: training and evaluation
+    mode are the same, images of a batch do not affect one another, and the gradient of a class's
+    area is smooth.
 
     Args:
         resolution: Side of the square images, a multiple of 8.
         classes: Names of the C classes; the index is the value in a mask.
         width: Channels at full resolution, a multiple of 8.
-        deep: Channels below, a multiple of 8.
+        deep: Channels at lower resolutions, a multiple of 8.
 
     Raises:
-        ConfigError: The sizes do not fit, or there are fewer than two classes.
+        ConfigError: The sizes are invalid, or there are fewer than two different classes.
     """
 
     def __init__(
@@ -72,10 +73,10 @@ class Segmenter(nn.Module):
         self.head = nn.Conv2d(width, len(classes), 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to logits ``[N, C, R, R]``.
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to logits ``[N, C, R, R]``.
 
         Raises:
-            ConfigError: Images of another size.
+            ConfigError: The images have another size.
         """
         if images.shape[-2:] != (self.resolution, self.resolution):
             raise ConfigError(
@@ -96,5 +97,5 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, R, R]`` in [-1, 1] to masks uint8 ``[N, R, R]``, the likeliest class."""
+        """Maps images ``[N, 3, R, R]`` in [-1, 1] to the likeliest classes, uint8 ``[N, R, R]``."""
         return self(images).argmax(dim=1).to(torch.uint8)

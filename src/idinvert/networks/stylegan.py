@@ -1,4 +1,4 @@
-"""StyleGAN's generator (the paper's base model), with one w for all layers or one w a layer."""
+"""StyleGAN's generator (the paper's base model), with one w for all layers or one w per layer."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ class Epilogue(nn.Module):
         channels: Feature maps.
         w_dim: Width of w.
 
-    Source: Karras et al. 2019, Fig. 1b; AdaIN, Eq. (1) there, with its scale as 1 + y_s.
+    Source: Karras et al. 2019, Fig. 1b; AdaIN, Eq. (1) there, with scale 1 + y_s.
     """
 
     def __init__(self, channels: int, *, w_dim: int) -> None:
@@ -38,7 +38,7 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """Maps x [N, C, H, W], w [N, w_dim] and noise [N or 1, 1, H, W] to [N, C, H, W]."""
-        # In the type of x throughout: beside float32, what autocast made bfloat16 would grow again.
+        # All in the dtype of x: under autocast, float32 operands would promote bfloat16 tensors.
         if noise is not None:
             weight = self.noise_weight[:, None, None]
             x = torch.addcmul(x, noise.to(x.dtype), weight.to(x.dtype))
@@ -53,9 +53,9 @@ class Epilogue(nn.Module):
 class StyleGANSynthesis(Synthesis):
     """Maps style codes to images.
 
-    Layer 0 styles the constant input; layer 1 convolves at 4 px; then every even layer doubles the
-    resolution and every odd one convolves at unchanged size. L = 2·log2(R) − 2, each with one
-    noise input.
+    Layer 0 styles the constant input; layer 1 convolves at 4 px; after that every even layer
+    doubles the resolution and every odd one convolves at unchanged size. There are
+    L = 2·log2(R) − 2 layers, each with one noise input.
 
     Args:
         resolution: Side of the image in pixels, R.
@@ -94,7 +94,7 @@ class StyleGANSynthesis(Synthesis):
         self.register_buffer("blur_kernel", fir_kernel((1, 2, 1)), persistent=False)
 
     def layer(self, state: SynthesisState, w: Tensor, noise: Tensor | None) -> SynthesisState:
-        """Convolution, noise and style; the image comes with the last layer."""
+        """Applies convolution, noise and style; the last layer also returns the image."""
         i = state.layer
         x = self.epilogues[i](self._convolve(state.features, i), w[:, i], noise)
         image = None
@@ -104,7 +104,7 @@ class StyleGANSynthesis(Synthesis):
         return SynthesisState(x, image, i + 1)
 
     def _convolve(self, x: Tensor, i: int) -> Tensor:
-        """Runs the convolution of layer i, the upsampling ones with their blur."""
+        """Applies the convolution of layer i; upsampling ones are followed by the blur."""
         if i == 0:
             return x
         conv = self.convs[i - 1]
@@ -125,16 +125,16 @@ class StyleGANGenerator(Generator):
         channels: Feature maps at 4, 8, …, resolution; None for the rule
             min(channel_base / side, channel_max).
         channel_base: Numerator of that rule; 16384 is NVlabs' fmap_base 8192, 64 maps at 256 px.
-        channel_max: Its upper bound.
+        channel_max: Upper bound of that rule.
         mapping_depth: Fully connected layers of M.
-        mapping_width: Width of its hidden layers; None for w_dim.
-        multi_w: Whether M yields one w a layer (the paper's retraining, Sec. 5.1).
+        mapping_width: Width of the hidden layers of M; None for w_dim.
+        multi_w: Whether M yields one w per layer (the paper's retraining, Sec. 5.1).
         final_tanh: Whether tanh bounds the image; the authors' PyTorch port does, their TensorFlow
             code does not.
         fused_from: Output resolution from which upsampling filters are used unflipped.
 
     Source: Karras et al. 2019 (arXiv 1812.04948).
-    Differs from the paper: no progressive growing, hence one ToRGB only.
+    Differs from the paper: no progressive growing, hence only one ToRGB.
     """
 
     def __init__(

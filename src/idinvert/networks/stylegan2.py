@@ -1,4 +1,4 @@
-"""StyleGAN2: the mapping with one w for all layers or one w a layer, and the synthesis."""
+"""StyleGAN2's generator: mapping with one w for all layers or one per layer, and synthesis."""
 
 import math
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class StyleGAN2Generator(Generator):
         channels: Feature maps at 4, 8, …, resolution; None for the rule
             min(channel_base / side, channel_max).
         channel_base: Numerator of that rule (32768: config F; 16384: half width).
-        channel_max: Its upper bound.
+        channel_max: Upper bound of that rule.
         mapping_depth: Fully connected layers of M.
-        multi_w: Whether M yields one w a layer (the paper's retraining, Sec. 5.1).
+        multi_w: Whether M yields one w per layer (the paper's retraining, Sec. 5.1).
         conv_clamp: Bound on the magnitude of every layer's output; 256 in NVlabs' half-precision
             models, None elsewhere.
         connections: Architecture of the synthesis: "skip", "resnet" or "orig".
@@ -90,18 +90,19 @@ class StyleGAN2Generator(Generator):
 class StyleGAN2Synthesis(Synthesis):
     """Maps style codes to images.
 
-    Layer 0 is the convolution at 4 px. An odd layer i shows the features through ToRGB with w_i and
-    then, the last one excepted, doubles the resolution with the same w_i; an even one convolves at
-    unchanged size. So L = 2·log2(R) − 2 layers hold L − 1 convolutions, each with one noise input.
-    Without skip connections only the last layer shows its features, and the w are counted alike.
+    Layer 0 is the convolution at 4 px. An odd layer i applies ToRGB to the features with w_i and
+    then, except for the last one, doubles the resolution with the same w_i; an even layer convolves
+    at unchanged size. So L = 2·log2(R) − 2 layers contain L − 1 convolutions, each with one noise
+    input. Without skip connections only the last layer applies ToRGB; w are counted in the same
+    way.
 
     Args:
         resolution: Side of the image in pixels, R.
         w_dim: Width of w.
         channels: Feature maps at 4, 8, …, R.
         conv_clamp: Bound on the magnitude of every layer's output, or None.
-        connections: "skip" sums an image of every resolution; "resnet" adds a 1×1 shortcut around
-            both convolutions of a resolution; "orig" has neither.
+        connections: "skip" sums images of all resolutions; "resnet" adds a 1×1 shortcut around
+            both convolutions of a resolution; "orig" does neither.
 
     Raises:
         ValueError: Unknown connections.
@@ -154,11 +155,11 @@ class StyleGAN2Synthesis(Synthesis):
         self.add_noise_input(side)
 
     def layer(self, state: SynthesisState, w: Tensor, noise: Tensor | None) -> SynthesisState:
-        """Shows the features where it is due, then convolves them."""
+        """Applies ToRGB to the features if the layer has one, then convolves them."""
         x, image, i, shortcut = state
         last, odd = i == self.num_layers - 1, i % 2 == 1
         if odd and (last or self.connections == "skip"):
-            # Counted from the end, so that a lone ToRGB is found too.
+            # Counted from the end, so that a single ToRGB is found too.
             rgb = self.to_rgb[i // 2 - self.num_layers // 2](x, w[:, i])
             image = rgb if image is None else upsample(image, self.up_kernel) + rgb
         if last:
@@ -172,7 +173,7 @@ class StyleGAN2Synthesis(Synthesis):
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """Gives the factor that restores unit variance after a modulated convolution.
+    """Returns the factor that restores unit variance after a modulated convolution.
 
     Args:
         weight: Filters [C_out, C_in, k, k].
@@ -197,10 +198,10 @@ def modulated_conv2d(
     gain: float = 1.0,
     offset: Tensor | None = None,
 ) -> Tensor:
-    """Convolves with filters that a style scales per image.
+    """Convolves with filters scaled by a style for each image.
 
-    Scales the activations instead of the filters, so that one convolution serves the whole batch:
-    the same function as a grouped convolution, at a third of its time on the CPU.
+    The activations are scaled instead of the filters, so that one convolution serves a whole
+    batch; equivalent to a grouped convolution, in a third of its time on the CPU.
 
     Args:
         x: Feature maps [N, C_in, H, W].
@@ -220,7 +221,7 @@ def modulated_conv2d(
     else:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     if demodulate:
-        # In the type of x: beside float32, what autocast made bfloat16 would grow again.
+        # In the dtype of x: under autocast, a float32 factor would promote a bfloat16 x.
         factor = (demodulation(weight, styles) * gain)[:, :, None, None].to(x.dtype)
         return x * factor if offset is None else torch.addcmul(offset.to(x.dtype), x, factor)
     if gain != 1.0:
@@ -237,7 +238,7 @@ class StyledConv(nn.Module):
         w_dim: Width of w.
         up: Whether the layer doubles the resolution.
         conv_clamp: Bound on the output's magnitude, scaled by out_gain, or None.
-        out_gain: Factor on the output, beside the activation's √2.
+        out_gain: Factor on the output, in addition to the activation's √2.
 
     Source: Karras et al. 2020, Fig. 2 and Sec. 2.2.
     """
@@ -260,7 +261,7 @@ class StyledConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.gain = LRELU_GAIN * out_gain
-        # As NVlabs write it: clamped after the gain, to the bound times out_gain.
+        # As in NVlabs' code: clamped after the gain, to the bound times out_gain.
         self.clamp = None if conv_clamp is None else conv_clamp * out_gain
         self.register_buffer(
             "up_kernel", fir_kernel((1, 3, 3, 1)) if up else None, persistent=False
@@ -277,11 +278,11 @@ class StyledConv(nn.Module):
         Returns:
             Feature maps [N, C_out, h, w].
         """
-        # Leaky ReLU scales with its input: its gain goes in front, which spares a pass.
+        # Leaky ReLU is homogeneous: applying its gain before it saves a pass.
         offset = (self.bias * self.gain)[:, None, None]
         if noise is not None:
             offset = noise * (self.noise_strength * self.gain) + offset
-            # In the layout of x, which the sum would leave otherwise.
+            # Keeps the memory layout of x, which the sum would otherwise change.
             offset = offset.contiguous(memory_format=torch.channels_last)
         x = modulated_conv2d(
             x,
@@ -325,7 +326,7 @@ class ToRGB(nn.Module):
 
 
 def check_connections(connections: str) -> None:
-    """Refuses a word that names no architecture.
+    """Refuses an unknown architecture.
 
     Raises:
         ValueError: It is not one of `CONNECTIONS`.

@@ -28,14 +28,14 @@ from idinvert.networks.stylegan2 import HALF, check_connections
 
 
 class ActivatedConv(nn.Module):
-    """Convolution with bias and leaky ReLU of gain √2, on demand with halved resolution.
+    """Convolution with bias and leaky ReLU of gain √2, optionally with halved resolution.
 
     Args:
         in_channels: Input maps.
         out_channels: Output maps.
         kernel_size: 1 or 3.
         down: Whether the resolution is halved: FIR filter, then stride 2.
-        out_gain: Factor on the output, beside the activation's √2.
+        out_gain: Factor on the output, in addition to the activation's √2.
         conv_clamp: Bound on the output's magnitude, scaled by out_gain, or None.
     """
 
@@ -55,7 +55,7 @@ class ActivatedConv(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.padding = kernel_size // 2
-        # Leaky ReLU scales with its input: the gain goes into filters and bias, sparing a pass.
+        # Leaky ReLU is homogeneous: applying the gain to filters and bias saves a pass.
         self.bias_gain = LRELU_GAIN * out_gain
         self.weight_gain = self.bias_gain / math.sqrt(in_channels * kernel_size**2)
         self.clamp = None if conv_clamp is None else conv_clamp * out_gain
@@ -75,13 +75,13 @@ class ActivatedConv(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two 3×3 convolutions, the second with halved resolution, on demand beside a 1×1 shortcut.
+    """Two 3×3 convolutions, the second with halved resolution, and an optional 1×1 shortcut.
 
     Args:
         in_channels: Input maps.
         out_channels: Output maps.
         conv_clamp: Bound on the magnitude of the convolutions' outputs, or None.
-        residual: Whether the shortcut is there.
+        residual: Whether there is a shortcut.
     """
 
     down_kernel: Tensor
@@ -118,13 +118,13 @@ class DiscriminatorBlock(nn.Module):
 
 
 class LabelMapping(nn.Module):
-    """Maps labels to the direction on which a conditional discriminator projects its features.
+    """Maps labels to the vector onto which a conditional discriminator projects its features.
 
     Args:
         c_dim: Width of the label c.
         width: Width of the embedding and of every layer.
         depth: Fully connected layers after the normalised embedding, 0 or more.
-        lr_mul: Their learning-rate multiplier.
+        lr_mul: Learning-rate multiplier of these layers.
 
     Source: Karras et al. 2020 (arXiv 2006.06676), D's mapping network.
     """
@@ -143,27 +143,27 @@ class LabelMapping(nn.Module):
 
 
 class StyleGAN2Discriminator(nn.Module):
-    """Judges images: one logit each, high for real.
+    """Classifies images: one logit per image, high for real.
 
-    A conditional one projects its last features on the embedded label.
+    A conditional discriminator projects its last features onto the embedded label.
 
     Args:
         resolution: Side of the image in pixels, a power of two.
         channels: Feature maps at 4, 8, …, resolution; None for the rule
             min(channel_base / side, channel_max).
         channel_base: Numerator of that rule.
-        channel_max: Its upper bound.
-        mbstd_group: Images in a group of the minibatch standard deviation; None for the whole
+        channel_max: Upper bound of that rule.
+        mbstd_group: Images per group of the minibatch standard deviation; None for the whole
             batch.
-        mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
-            alone.
+        mbstd_channels: Maps appended by the minibatch standard deviation; 0 leaves it out, so that
+            every logit depends on its own image only.
         conv_clamp: Bound on the magnitude of every layer's output, or None.
         connections: "resnet" adds a 1×1 shortcut around both convolutions of a resolution; "skip"
-            shows every resolution the image of that size; "orig" has neither.
+            feeds the downsampled image to every resolution; "orig" does neither.
         c_dim: Width of the labels c of a conditional discriminator; 0 for an unconditional one.
         cmap_dim: Width of the projection; None for the feature maps at 4 px.
         cmap_depth: Fully connected layers between the label's embedding and the projection.
-        cmap_lr_mul: Their learning-rate multiplier.
+        cmap_lr_mul: Learning-rate multiplier of these layers.
         fc_width: Width of the last hidden layer; None for the feature maps at 4 px.
 
     Source: Karras et al. 2020, Fig. 7; labels as in Karras et al. 2020 (arXiv 2006.06676).
@@ -200,7 +200,7 @@ class StyleGAN2Discriminator(nn.Module):
             DiscriminatorBlock(width[i], width[i - 1], conv_clamp=conv_clamp, residual=residual)
             for i in range(len(resolutions(resolution)) - 1, 0, -1)
         )
-        # One a block, for the image after it; NVlabs leave the last, at 4 px, unclamped.
+        # One per block, for the image after it; NVlabs' code does not clamp the last, at 4 px.
         self.from_rgbs = nn.ModuleList()
         if connections == "skip":
             for i in range(len(width) - 2, -1, -1):
@@ -219,7 +219,7 @@ class StyleGAN2Discriminator(nn.Module):
         self.register_buffer("down_kernel", fir_kernel((1, 3, 3, 1)), persistent=False)
 
     def forward(self, images: Tensor, c: Tensor | None = None) -> Tensor:
-        """Judges images.
+        """Returns the logits of images.
 
         Args:
             images: Images [N, 3, R, R] in [-1, 1].
@@ -229,11 +229,11 @@ class StyleGAN2Discriminator(nn.Module):
             Logits [N].
 
         Raises:
-            ValueError: The images or labels have another shape, or labels are missing.
+            ValueError: The images or labels have the wrong shape, or labels are missing.
         """
         check_images(images, self.resolution)
         twice = may_be_differentiated_twice(images, self.from_rgb.weight)
-        # channels_last spares the CPU's convolutions a reordering on the way in and out.
+        # channels_last saves the CPU's convolutions from reordering inputs and outputs.
         x = self.from_rgb(images.contiguous(memory_format=torch.channels_last))
         for i, block in enumerate(self.blocks):
             x = block(x, twice=twice)

@@ -22,7 +22,7 @@ from idinvert.networks.resample import (
 
 
 class DownBlock(nn.Module):
-    """A 3×3 convolution, then blur and a second one that halves the resolution.
+    """A 3×3 convolution and a blur, then a second convolution that halves the resolution.
 
     Args:
         in_channels: Input maps.
@@ -44,21 +44,21 @@ class DownBlock(nn.Module):
 
 
 class StyleGANDiscriminator(nn.Module):
-    """Judges images: one logit each, high for real.
+    """Classifies images: one logit per image, high for real.
 
     Args:
         resolution: Side of the image in pixels, a power of two.
         channels: Feature maps at 4, 8, …, resolution; None for the rule
             min(channel_base / side, channel_max).
         channel_base: Numerator of that rule; 16384 is NVlabs' fmap_base 8192.
-        channel_max: Its upper bound.
-        mbstd_group: Images in a group of the minibatch standard deviation.
-        mbstd_channels: Maps it appends; 0 leaves it out, and every logit depends on its image
-            alone.
-        fc_width: Outputs of the first dense layer; None for as many as feature maps at 4 px.
+        channel_max: Upper bound of that rule.
+        mbstd_group: Images per group of the minibatch standard deviation.
+        mbstd_channels: Maps appended by the minibatch standard deviation; 0 leaves it out, so that
+            every logit depends on its own image only.
+        fc_width: Outputs of the first dense layer; None for the feature maps at 4 px.
 
     Source: Karras et al. 2018, Table 2, with StyleGAN's blur.
-    Differs from the paper: no progressive growing, hence one FromRGB only.
+    Differs from the paper: no progressive growing, hence only one FromRGB.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class StyleGANDiscriminator(nn.Module):
         self.out = EqualLinear(fc_width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Judges images.
+        """Returns the logits of images.
 
         Args:
             images: Images [N, 3, R, R] in [-1, 1].
@@ -97,11 +97,11 @@ class StyleGANDiscriminator(nn.Module):
             Logits [N].
 
         Raises:
-            ValueError: The images have another shape.
+            ValueError: The images have the wrong shape.
         """
         check_images(images, self.resolution)
         twice = may_be_differentiated_twice(images, self.from_rgb.weight)
-        # channels_last spares the CPU's convolutions a reordering on the way in and out.
+        # channels_last saves the CPU's convolutions from reordering inputs and outputs.
         x = lrelu(self.from_rgb(images.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
             x = block(x, twice=twice)
