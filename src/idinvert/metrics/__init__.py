@@ -1,1 +1,1 @@
-"""Metrics with their protocols pinned by name."""
+"""Metrics, each with a protocol identified by its name."""

@@ -1,4 +1,4 @@
-"""Do the attributes of an output agree with the labels of its input?"""
+"""Agreement between the attributes of an output and the labels of its input."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,23 @@ from idinvert.metrics.protocol import counts_of, resampled
 def attribute_agreement(
     predictions: Tensor, labels: Tensor, *, kinds: Sequence[str], names: Sequence[str]
 ) -> dict[str, float]:
-    """Accuracy of the binary attributes, Pearson correlation of the continuous ones.
+    """Return the accuracy of binary attributes and the Pearson correlation of continuous ones.
 
     Args:
-        predictions: float `[N, A]` on the labels' scale (probability in [0, 1], or value); an
-            attribute network's `predict` of the outputs.
-        labels: float `[N, A]`: 0 or 1 for binary attributes, values for continuous ones; NaN where
-            an image does not have one, which then does not count.
-        kinds: `binary` or `continuous`, one an attribute.
-        names: one an attribute.
+        predictions: float `[N, A]` on the labels' scale (probability in [0, 1], or value): an
+            attribute network's `predict` for the outputs.
+        labels: float `[N, A]`: 0 or 1 for binary attributes, values for continuous ones; NaN for a
+            missing label, which is ignored.
+        kinds: `binary` or `continuous` for each attribute.
+        names: name of each attribute.
 
     Returns:
-        `agreement_<name>` (share in [0, 1]) for each binary attribute and `correlation_<name>` (in
-        [-1, 1]) for each continuous one; `agreement` and `correlation`, their means. A correlation
-        with a constant is not defined and is left out.
+        `agreement_<name>` (fraction in [0, 1]) for each binary attribute and `correlation_<name>`
+        (in [-1, 1]) for each continuous one; `agreement` and `correlation`, their means. A
+        correlation with a constant is undefined and is left out.
 
     Raises:
-        DataError: shapes, kinds and names do not fit together.
+        DataError: the shapes, kinds and names do not match.
     """
     expected = (len(labels), len(names))
     if (
@@ -55,7 +55,7 @@ def attribute_agreement(
 def attribute_replicates(
     predictions: Tensor, labels: Tensor, *, kinds: Sequence[str], names: Sequence[str], seed: int
 ) -> dict[str, Tensor]:
-    """The values of `attribute_agreement` of resampled images, float64 `[B]` each."""
+    """Return the values of `attribute_agreement` for resampled images, float64 `[B]` each."""
     counts = counts_of(resampled(len(labels), seed=seed, name="images"))
     return _weighted(predictions, labels, counts, kinds=kinds, names=names)
 
@@ -68,7 +68,7 @@ def _weighted(
     kinds: Sequence[str],
     names: Sequence[str],
 ) -> dict[str, Tensor]:
-    """The values [B] with each image counted `counts` [B, N] times."""
+    """Return the values [B] with each image counted `counts` [B, N] times."""
     results: dict[str, Tensor] = {}
     for index, (kind, name) in enumerate(zip(kinds, names, strict=True)):
         known = ~labels[:, index].isnan()
@@ -89,7 +89,7 @@ def _weighted(
 
 
 def _correlation(a: Tensor, b: Tensor, counts: Tensor) -> Tensor | None:
-    """Pearson correlation [B] of two vectors `[N]`; None if one of them is constant."""
+    """Return the weighted Pearson correlation [B] of two vectors `[N]`; None if one is constant."""
     a, b = a - a.mean(), b - b.mean()
     if torch.sqrt(a.square().sum() * b.square().sum()) <= 1e-12:
         return None

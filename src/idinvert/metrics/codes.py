@@ -1,4 +1,4 @@
-"""How far codes lie from those that a generator's mapping gives, and from codes that are known."""
+"""Distance of codes from the native codes of a generator's mapping, and from known codes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from torch import Tensor
 from idinvert.errors import DataError
 
 SMALLEST = 1e-6
-"""Eigenvalues of a covariance are at least this share of their mean: a direction in which native
-codes do not vary counts as far, and not as infinitely far."""
+"""Lower bound of a covariance's eigenvalues, as a fraction of their mean: a deviation in a
+direction without native variance is large, but not infinite."""
 
 
 @dataclass(frozen=True)
 class NativeCodes:
-    """The distribution of M(z), a layer at a time: each layer's own w against the native ones.
+    """The distribution of M(z) in each layer, used to compare each layer's w with native codes.
 
     Attributes:
-        mean: float64 [L, w_dim]; L is 1 where M gives one w for all layers.
-        whiten: float64 [L, w_dim, w_dim]; gives native codes the covariance 1 in each layer.
-        spread: the native codes' variance, summed over w_dim, mean over layers.
-        distances: of native samples that mean and covariance are not estimated from, float64 [M].
-        radii: of the same samples, float64 [M], as distances from the mean.
+        mean: float64 [L, w_dim]; L is 1 if M gives one w for all layers.
+        whiten: float64 [L, w_dim, w_dim]; maps native codes to unit covariance in each layer.
+        spread: variance of native codes, summed over w_dim, mean over layers.
+        distances: float64 [M], of native samples held out from the estimates above.
+        radii: float64 [M], the distances of the same samples from the mean.
     """
 
     mean: Tensor
@@ -33,7 +33,7 @@ class NativeCodes:
     radii: Tensor
 
     def distance(self, codes: Tensor) -> Tensor:
-        """Squared Mahalanobis distance for each dimension, mean over layers.
+        """Return the squared Mahalanobis distance per dimension, mean over layers.
 
         Args:
             codes: float [N, L, w_dim].
@@ -45,19 +45,19 @@ class NativeCodes:
         return found.nan_to_num(torch.inf, posinf=torch.inf)
 
     def radius(self, codes: Tensor) -> Tensor:
-        """Distance from the native mean, 1 for the median native sample: float64 [N]."""
+        """Return the distance from the native mean, 1 for the median native sample: float64 [N]."""
         found = _radius(codes, self.mean) / self.radii.median()
         return found.nan_to_num(torch.inf, posinf=torch.inf)
 
     def error(self, codes: Tensor, known: Tensor) -> Tensor:
-        """Squared error of codes that are known, as a share of the native variance.
+        """Return the squared error of codes whose true value is known, relative to native variance.
 
         Args:
-            codes: found by an inversion, float [N, L, w_dim].
-            known: of the same images, float [N, L, w_dim].
+            codes: codes found by an inversion, float [N, L, w_dim].
+            known: true codes of the same images, float [N, L, w_dim].
 
         Returns:
-            float64 [N]: 0 for the code itself, 1 on average for the mean code, 2 on average for an
+            float64 [N]: 0 for the true code, 1 on average for the mean code, 2 on average for an
             independent native code.
         """
         difference = codes.double() - known.double()
@@ -69,14 +69,14 @@ def native_codes(samples: Iterable[Tensor], *, blocks: int) -> NativeCodes:
 
     Args:
         samples: blocks of codes, float [m, L, w_dim].
-        blocks: how many of them, the first ones, give mean and covariance; the others are held out.
+        blocks: number of first blocks used for mean and covariance; the others are held out.
 
     Raises:
-        DataError: too few samples for a covariance, or they are all the same.
+        DataError: there are too few samples for a covariance, or they are all equal.
     """
     stream = iter(samples)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    shift: Tensor | None = None  # near the mean, so that squares lose no digits
+    shift: Tensor | None = None  # near the mean, so that squares lose no precision
     for block in islice(stream, blocks):
         codes = block.double().cpu()
         shift = codes.mean(dim=0) if shift is None else shift

@@ -1,16 +1,16 @@
-"""Do units of a generator follow concepts? Thresholds, overlaps and scores (Bau et al. 2019)."""
+"""Thresholds, overlaps and scores that measure whether units follow concepts (Bau et al. 2019)."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-"""Shares of its positions at which a unit counts as active; the first is the published one."""
-_MOST = 2**25  # numbers of upsampled features at once
+"""Fractions of positions at which a unit counts as active; the first is the published one."""
+_MOST = 2**25  # maximum number of upsampled feature values at once
 
 
 def thresholds(values: Tensor, shares: tuple[float, ...] = SHARES) -> Tensor:
-    """The level that each share of a unit's activations lies above.
+    """Return the level above which each fraction of a unit's activations lies.
 
     Args:
         values: activations [U, P].
@@ -28,9 +28,9 @@ def thresholds(values: Tensor, shares: tuple[float, ...] = SHARES) -> Tensor:
 
 
 def overlaps(features: Tensor, levels: Tensor, concepts: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels where a unit is active, and where a concept is there as well.
+    """Count the pixels where a unit is active, and those where a concept is also present.
 
-    The features are upsampled to the image first, bilinearly.
+    The features are first upsampled bilinearly to the image size.
 
     Args:
         features: [N, U, h, w].
@@ -56,28 +56,28 @@ def overlaps(features: Tensor, levels: Tensor, concepts: Tensor) -> tuple[Tensor
 
 
 def unit_iou(both: Tensor, active: Tensor, there: Tensor) -> Tensor:
-    """Intersection over union of a unit's active pixels with a concept's.
+    """Return the intersection over union of a unit's active pixels and a concept's pixels.
 
     Args:
         both: [T, U, K].
         active: [T, U].
-        there: pixels of each concept [K].
+        there: number of pixels of each concept [K].
 
     Returns:
-        [T, U, K]; 0 where there is neither.
+        [T, U, K]; 0 if there are neither.
     """
     return both / (active[..., None] + there - both).clamp(min=1)
 
 
 def information_quality(both: Tensor, active: Tensor, there: Tensor, *, pixels: int) -> Tensor:
-    """Mutual information over joint entropy (iqr) of "active" and "there", in [0, 1].
+    """Return mutual information over joint entropy (iqr) of "active" and "there", in [0, 1].
 
     Args:
         both, active, there: see `unit_iou`.
-        pixels: all that were counted.
+        pixels: total number of pixels counted.
 
     Returns:
-        [T, U, K]; 0 where the concept is no more frequent among active pixels than among all.
+        [T, U, K]; 0 if the concept is no more frequent among active pixels than among all.
 
     Source:
         Bau et al. 2019 (arXiv 1811.10597), Sec. 3.1.
@@ -104,15 +104,15 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "pink": (240, 165, 175),
     "brown": (110, 70, 40),
 }
-"""The eleven basic colour terms of English, and an sRGB colour that each of them names."""
+"""The eleven basic colour terms of English, each with a typical sRGB colour."""
 EDGES = ("vertical edge", "horizontal edge")
 STEEP = 0.1
-"""Luma per pixel, in [0, 1], from which on there is an edge."""
+"""Minimum change of luma, in [0, 1], per pixel that counts as an edge."""
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def colour_masks(images: Tensor) -> Tensor:
-    """Which pixels have which colour: the nearest of `COLOURS` in sRGB.
+    """Return a mask for each colour: pixels belong to the nearest of `COLOURS` in sRGB.
 
     Args:
         images: uint8 [N, 3, H, W].
@@ -128,9 +128,9 @@ def colour_masks(images: Tensor) -> Tensor:
 
 
 def edge_masks(images: Tensor) -> Tensor:
-    """Where luma changes by `STEEP` or more a pixel, by the edge's direction.
+    """Return masks of pixels where luma changes by at least `STEEP` per pixel, by edge direction.
 
-    Central differences; the border has none.
+    Uses central differences; border pixels have no edges.
 
     Args:
         images: uint8 [N, 3, H, W].

@@ -1,4 +1,4 @@
-"""The distances between two sets of images that go through one space of features."""
+"""Distances between two sets of images that are computed on one space of features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,43 +14,44 @@ class Distance:
     """One or more metrics that compare the same features of two sets.
 
     Attributes:
-        floors: metrics for which the distance of two real sets says what could be reached.
+        floors: metrics for which the distance between two real sets is reported as a floor.
     """
 
     floors: frozenset[str]
 
     def embed(self, images: Tensor) -> Any:
-        """Images uint8 `[N, 3, R, R]` to features, of whatever kind."""
+        """Map images uint8 `[N, 3, R, R]` to features of any type."""
         return images
 
     def values(self, x: Any, y: Any) -> Mapping[str, float]:
-        """Features of outputs and of reals, of equal N, to metric name and value."""
+        """Map features of outputs and of reals, of equal N, to metric name and value."""
         raise NotImplementedError
 
     def replicates(self, x: Any, y: Any, *, paired: bool) -> Mapping[str, Tensor]:
-        """The metrics of resampled sets, float64 `[B]`; nothing for one without interval.
+        """Return the metrics of resampled sets, float64 `[B]`; empty for metrics without interval.
 
         Args:
             x, y: features of outputs and of reals.
-            paired: image i of both stands for one image: they are drawn together.
+            paired: whether item i of both belongs to the same image; both are then drawn together.
         """
         return {}
 
     def between(self, outputs: Tensor, reals: Tensor) -> Mapping[str, float]:
-        """Metric name to value of two sets of images, uint8 `[N, 3, R, R]`, equal N.
+        """Return metric name and value for two sets of images, uint8 `[N, 3, R, R]`, equal N.
 
         Raises:
-            DataError: counts differ, images are not uint8 RGB, or fewer than two.
+            DataError: counts differ, images are not uint8 RGB, or there are fewer than two.
         """
         check_sets(outputs=outputs, reals=reals)
         return self.values(self.embed(outputs), self.embed(reals))
 
 
 def check_sets(*, metric: str = "a distance between sets", least: int = 2, **sets: Tensor) -> None:
-    """Checks sets of images, by their names in errors.
+    """Check sets of images; errors name them by their keyword.
 
     Raises:
-        DataError: counts differ, images are not uint8 `[N, 3, R, R]`, or fewer than `least`.
+        DataError: counts differ, images are not uint8 `[N, 3, R, R]`, or there are fewer than
+            `least`.
     """
     if len({len(images) for images in sets.values()}) > 1:
         counts = " and ".join(f"{len(images)} {name}" for name, images in sets.items())
@@ -67,7 +68,7 @@ def check_sets(*, metric: str = "a distance between sets", least: int = 2, **set
 
 
 class ImageSet(Dataset):
-    """uint8 images `[N, 3, R, R]`, handed out one by one, as torch-fidelity wants them."""
+    """A data set of uint8 images `[N, 3, R, R]`, as required by torch-fidelity."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images.cpu()

@@ -14,7 +14,7 @@ from idinvert.errors import CheckpointError
 from idinvert.metrics.distance import Distance, ImageSet, check_sets
 from idinvert.metrics.frechet import frechet_distance, frechet_replicates, kernel_replicates
 
-# torch-fidelity takes seconds to import: that is done where it is used.
+# torch-fidelity takes seconds to import, so it is imported only where it is used.
 
 INCEPTION_KEY = "metric.inception_path"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -27,18 +27,18 @@ Features = Mapping[str, Tensor]
 
 
 def inception_weights(path: str | Path | None = None) -> Path:
-    """Find the Inception weights of FID and make sure that they are those.
+    """Find the Inception weights of FID and verify their checksum.
 
     Args:
-        path: local file; None for the project's cache of weights.
+        path: local file; None for the project's weights cache.
 
     Returns:
-        The file: the weights of 2015-12-05 as torch-fidelity publishes them.
+        The file: the weights of 2015-12-05 as published by torch-fidelity.
 
     Raises:
-        MissingWeightsError: not on this machine; names file, URL, sha256 and
+        MissingWeightsError: the file is not on this machine; names file, URL, sha256 and
             `metric.inception_path`.
-        CheckpointError: another file; a distance on other weights must not be called FID.
+        CheckpointError: the file is a different one; a distance on other weights is not FID.
     """
     found = locate("inception", path=path, key=INCEPTION_KEY)
     digest = file_hash(found)
@@ -57,10 +57,10 @@ class InceptionDistance(Distance):
 
     Args:
         names: any of `fid`, `kid`, `isc`.
-        path: local weights file; None for the project's cache of weights.
-        seed: of the resamples.
+        path: local weights file; None for the project's weights cache.
+        seed: seed of the resamples.
         cuda: run on the current CUDA device.
-        batch_size: images a batch.
+        batch_size: images per batch.
     """
 
     floors = frozenset({"fid", "kid"})
@@ -78,10 +78,10 @@ class InceptionDistance(Distance):
         self.on_gpu, self.batch_size = cuda, batch_size
 
     def embed(self, images: Tensor) -> Features:
-        """What inception-v3-compat makes of images uint8 `[N, 3, R, R]`.
+        """Return the inception-v3-compat features of images uint8 `[N, 3, R, R]`.
 
         Returns:
-            layer to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
+            layer name to features: `2048`, float32 `[N, 2048]`, and `logits_unbiased`, `[N, 1008]`.
 
         Raises:
             MissingWeightsError, CheckpointError: see `inception_weights`.
@@ -101,10 +101,10 @@ class InceptionDistance(Distance):
         )
 
     def values(self, x: Features, y: Features) -> dict[str, float]:
-        """Of outputs and reals, equal N.
+        """Return the metrics of outputs and reals, of equal N.
 
         Returns:
-            `fid`; `kid` (100 subsets of min(1000, N)) and, where subsets are smaller than the sets,
+            `fid`; `kid` (100 subsets of min(1000, N)) and, if subsets are smaller than the sets,
             `kid_std` over them; `isc` and `isc_std` (of the outputs, 10 splits).
         """
         from torch_fidelity.metric_isc import isc_features_to_metric
@@ -127,7 +127,7 @@ class InceptionDistance(Distance):
         return values
 
     def replicates(self, x: Features, y: Features, *, paired: bool) -> dict[str, Tensor]:
-        """FID and KID of resampled sets."""
+        """Return FID and KID of resampled sets."""
         sets = x[POOLED].double(), y[POOLED].double()
         found = {"fid": frechet_replicates, "kid": kernel_replicates}
         wanted = [name for name in self.names if name in found]
@@ -137,13 +137,13 @@ class InceptionDistance(Distance):
 class PrecisionRecall(Distance):
     """Improved precision and recall (Kynkäänniemi et al.) on VGG16, 3 nearest neighbours.
 
-    Without interval: torch-fidelity tells no image's share in them. A call of its own:
-    torch-fidelity hands one weights file to every extractor of a call.
+    There are no intervals, because torch-fidelity does not give per-image contributions. This is a
+    separate call, because torch-fidelity passes one weights file to all extractors of a call.
 
     Args:
         path: torchvision's VGG16 (IMAGENET1K_V1) as a local file; None for torch's own cache.
         cuda: run on the current CUDA device.
-        batch_size: images a batch.
+        batch_size: images per batch.
     """
 
     floors = frozenset({"prc_precision", "prc_recall", "prc_f_score"})
@@ -154,7 +154,7 @@ class PrecisionRecall(Distance):
         self.path, self.on_gpu, self.batch_size = path, cuda, batch_size
 
     def values(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        """`prc_precision`, `prc_recall`, `prc_f_score` of images uint8 `[N, 3, R, R]`, N ≥ 4.
+        """Return `prc_precision`, `prc_recall`, `prc_f_score` of uint8 `[N, 3, R, R]`, N ≥ 4.
 
         Raises:
             MissingWeightsError, CheckpointError: see `prc_weights`.
@@ -170,7 +170,7 @@ class PrecisionRecall(Distance):
             prc=True,
             cuda=self.on_gpu,
             batch_size=self.batch_size,
-            cache=False,  # keyed by names alone, it would return old numbers for new images
+            cache=False,  # its keys are names only, so it would return old values for new images
             save_cpu_ram=True,  # no worker processes
             verbose=False,
         )
@@ -178,15 +178,15 @@ class PrecisionRecall(Distance):
 
 
 def prc_weights(path: str | Path | None = None) -> Path:
-    """Find torchvision's VGG16 (IMAGENET1K_V1) for precision and recall; gives a copy of it.
+    """Find torchvision's VGG16 (IMAGENET1K_V1) for precision and recall; return a copy of it.
 
     Raises:
-        MissingWeightsError: not on this machine; names file, URL, sha256 and
+        MissingWeightsError: the file is not on this machine; names file, URL, sha256 and
             `metric.prc_vgg16_path`.
-        CheckpointError: a file that holds more than tensors.
+        CheckpointError: the file contains more than tensors.
     """
     found = locate("vgg16_imagenet", path=path, key=PRC_KEY)
-    # torch-fidelity unpickles anything, so it is given a file of plain tensors that is ours.
+    # torch-fidelity unpickles any file, so it is given our copy, which holds plain tensors only.
     copy = weights_cache_dir() / "plain" / f"{file_hash(found)}.pth"
     if not copy.is_file() or read_sums(copy.parent).get(copy.name) != hash_of(copy):
         tensors = read_state_dict(found, key=PRC_KEY)

@@ -10,21 +10,22 @@ from idinvert.metrics.distance import Distance
 from idinvert.metrics.protocol import RESAMPLES, counts_of, resampled
 
 FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
-"""Features up to which, and resamples of the Fréchet distance: each takes two eigenproblems."""
+"""Number of resamples of the Fréchet distance, by maximum number of features; each resample needs
+two eigendecompositions."""
 BLOCK = 1024
-"""Rows of a kernel matrix in memory together."""
+"""Number of rows of a kernel matrix that are in memory at once."""
 
 
 class ExtractorDistance(Distance):
-    """`fd_<name>` (where `frechet`) and `kd_<name>` (`kernel`) on any network.
+    """`fd_<name>` (with `frechet`) and `kd_<name>` (with `kernel`) on any network.
 
     Args:
         network: module with `embed(images [b, 3, R, R] in [-1, 1]) -> [b, D]`; run in evaluation
-            mode on its own device, and left as it was.
-        name: of the network, as in the metrics' names.
-        frechet, kernel: which of the two.
-        seed: of the resamples.
-        batch_size: images a batch.
+            mode on its own device; its mode is restored.
+        name: name of the network in the metrics' names.
+        frechet, kernel: which of the two to compute.
+        seed: seed of the resamples.
+        batch_size: images per batch.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class ExtractorDistance(Distance):
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """Features, float64 `[N, D]`, on the CPU."""
+        """Return features, float64 `[N, D]`, on the CPU."""
         network, training = self.network, self.network.training
         tensors = [*network.parameters(), *network.buffers()]
         device = tensors[0].device if tensors else torch.device("cpu")
@@ -68,7 +69,7 @@ class ExtractorDistance(Distance):
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> float:
-    """torch-fidelity's Fréchet distance of two sets of features `[N, D]`."""
+    """Return torch-fidelity's Fréchet distance of two sets of features `[N, D]`."""
     from torch_fidelity import metric_fid  # see `fidelity.py`
 
     statistics = [metric_fid.fid_features_to_statistics(features) for features in (x, y)]
@@ -76,15 +77,15 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def frechet_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tensor:
-    """The Fréchet distance of resampled sets.
+    """Return the Fréchet distance of resampled sets.
 
     Args:
         x, y: features `[N, D]`.
-        seed: of the resamples.
-        paired: row i of both stands for one image: they are drawn together.
+        seed: seed of the resamples.
+        paired: whether row i of both belongs to the same image; both are then drawn together.
 
     Returns:
-        float64 `[B]`: 200 resamples, fewer of more than 256 features.
+        float64 `[B]`: 200 resamples; fewer for more than 256 features.
     """
     few = next(b for most, b in (FEW, FEWER, FEWEST) if x.shape[1] <= most)
     first, second = _draws(len(x), seed=seed, paired=paired, resamples=few)
@@ -101,15 +102,15 @@ def frechet_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tens
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> float:
-    """Unbiased MMD² of two sets of features `[N, D]`, cubic polynomial kernel, over all pairs."""
+    """Return the unbiased MMD² of features `[N, D]`, cubic polynomial kernel, over all pairs."""
     ones = torch.ones(1, len(x), dtype=torch.float64)
     return _mmd2(x, y, ones, ones).item()
 
 
 def kernel_replicates(x: Tensor, y: Tensor, *, seed: int, paired: bool) -> Tensor:
-    """The kernel distance of resampled sets; see `frechet_replicates`.
+    """Return the kernel distance of resampled sets; see `frechet_replicates`.
 
-    An image drawn twice makes no pair with itself, as in the unbiased estimate.
+    An image drawn twice does not form a pair with itself, as in the unbiased estimate.
     """
     first, second = _draws(len(x), seed=seed, paired=paired)
     return _mmd2(x, y, counts_of(first), counts_of(second))
@@ -125,13 +126,13 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mmd2(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """MMD² [B] with weights [B, N] on the rows of x and y."""
+    """Return MMD² [B] with weights [B, N] on the rows of x and y."""
     within = _pairs(x, x, a, a, apart=True) + _pairs(y, y, b, b, apart=True)
     return within - 2 * _pairs(x, y, a, b, apart=False)
 
 
 def _pairs(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, apart: bool) -> Tensor:
-    """Weighted mean of the kernel over pairs, [B]; `apart`: of different rows only."""
+    """Return the weighted mean of the kernel over pairs, [B]; `apart`: of different rows only."""
     total = torch.zeros(len(a), dtype=torch.float64)
     for first in range(0, len(x), BLOCK):
         rows = slice(first, first + BLOCK)

@@ -12,7 +12,7 @@ COARSEST = 16
 
 
 def pyramid_resolutions(resolution: int) -> list[int]:
-    """Resolutions of the levels, finest first: halved while at least 16 px.
+    """Return the resolutions of the levels, finest first: halved while at least 16 px.
 
     Raises:
         DataError: the image is smaller than 16 px, or a level cannot be halved evenly.
@@ -32,7 +32,7 @@ def pyramid_resolutions(resolution: int) -> list[int]:
 
 
 def down(images: Tensor) -> Tensor:
-    """Binomial 5×5 filter, borders mirrored without repeating the edge; then every second pixel.
+    """Apply the 5×5 binomial filter, mirroring borders without the edge; keep every second pixel.
 
     Args:
         images: float `[N, C, H, W]`, H and W even.
@@ -44,17 +44,17 @@ def down(images: Tensor) -> Tensor:
 
 
 def up(images: Tensor) -> Tensor:
-    """Zeros between the pixels, then four times the filter of `down`: `[N, C, H, W]` to 2H, 2W."""
+    """Insert zeros between pixels and apply four times `down`'s filter; doubles H and W."""
     return _up(_up(images, dim=2), dim=3)
 
 
 def _down(images: Tensor, *, dim: int) -> Tensor:
-    """Filter and halve one axis; sums of slices, many times faster than a grouped convolution."""
+    """Filter and halve one axis with sums of slices, much faster than a grouped convolution."""
     size = images.shape[dim]
     pad = (0, 0, 2, 2) if dim == 2 else (2, 2, 0, 0)
     even, odd = _alternate(F.pad(images, pad, mode="reflect"), dim=dim)
     half = size // 2
-    # kept pixel k stands on padded pixels 2k … 2k + 4: three even ones and two odd ones
+    # output pixel k depends on padded pixels 2k … 2k + 4: three even ones and two odd ones
     total = (even.narrow(dim, 0, half) + even.narrow(dim, 2, half)).mul_(1 / 16)
     total.add_(even.narrow(dim, 1, half), alpha=6 / 16)
     total.add_(odd.narrow(dim, 0, half), alpha=4 / 16)
@@ -62,9 +62,9 @@ def _down(images: Tensor, *, dim: int) -> Tensor:
 
 
 def _up(images: Tensor, *, dim: int) -> Tensor:
-    """Double one axis: with zeros between, an even pixel sees three pixels and an odd one two."""
+    """Double one axis: with zeros between, even pixels depend on three pixels, odd ones on two."""
     size = images.shape[dim]
-    # mirrored zeros-between reads x[1], x[0], …, x[n-1], x[n-1]
+    # mirrored with zeros between, the axis reads x[1], x[0], …, x[n-1], x[n-1]
     ends = (images.narrow(dim, 1, 1), images, images.narrow(dim, size - 1, 1))
     padded = torch.cat(ends, dim=dim)
     centre, after = padded.narrow(dim, 1, size), padded.narrow(dim, 2, size)
@@ -76,14 +76,14 @@ def _up(images: Tensor, *, dim: int) -> Tensor:
 
 
 def _alternate(images: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
-    """The pixels of even and of odd index along an axis."""
+    """Return the pixels of even and of odd index along an axis."""
     if dim == 2:
         return images[:, :, ::2], images[:, :, 1::2]
     return images[..., ::2], images[..., 1::2]
 
 
 def laplacian_level(images: Tensor, level: int, *, resolutions: Sequence[int]) -> Tensor:
-    """One level of the pyramid; the last is the Gaussian residue.
+    """Return one level of the pyramid; the last is the Gaussian residue.
 
     Args:
         images: float `[N, C, R, R]`.

@@ -1,4 +1,4 @@
-"""LPIPS by the lpips package, its backbone from a file on this machine."""
+"""LPIPS by the lpips package, with its backbone from a local file."""
 
 import warnings
 from pathlib import Path
@@ -24,17 +24,18 @@ class LPIPS(nn.Module):
 
     Args:
         net: `alex`, `vgg` or `squeeze`.
-        path: torchvision's ImageNet weights of that network (`.pth` or `.safetensors`, whole or its
-            `features` alone); None for torch's own cache.
+        path: torchvision's ImageNet weights of that network (`.pth` or `.safetensors`, whole or
+            `features` only); None for torch's own cache.
 
     Attributes:
-        net: which backbone.
-        backbone_sha256: of the file; goes into the protocol.
+        net: name of the backbone.
+        backbone_sha256: sha256 of the file; part of the protocol.
 
     Raises:
-        MissingWeightsError: not on this machine; names file, URL, sha256 and `metric.lpips_path`.
-        CheckpointError: the file is not that network's; the first tensors that do not fit are
-            named.
+        MissingWeightsError: the file is not on this machine; names file, URL, sha256 and
+            `metric.lpips_path`.
+        CheckpointError: the file is not of that network; names the first tensors that do not
+            match.
     """
 
     def __init__(self, *, net: str = "alex", path: str | Path | None = None) -> None:
@@ -44,10 +45,10 @@ class LPIPS(nn.Module):
         file = locate(BACKBONES[net], path=path, key=LPIPS_KEY)
         self.net = net
         self.backbone_sha256 = file_hash(file)
-        import lpips  # where it is used: every command would wait for it
+        import lpips  # here, because every command would wait for it
 
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchvision calls `pretrained` (False here) outdated
+            warnings.simplefilter("ignore")  # torchvision's `pretrained` (False here) is deprecated
             self.model = lpips.LPIPS(net=net, version="0.1", pnet_rand=True, verbose=False)
         _load_backbone(self.model.net, file, net=net)
         published = ENTRIES[BACKBONES[net]]
@@ -62,7 +63,7 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Distance of each pair.
+        """Return the distance of each pair.
 
         Args:
             outputs: float `[N, 3, H, W]`; clamped to [-1, 1] first.

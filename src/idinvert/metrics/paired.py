@@ -1,7 +1,7 @@
-"""Metrics of pairs, one value an image: MSE, PSNR and SSIM.
+"""Metrics of image pairs, with one value per image: MSE, PSNR and SSIM.
 
-All take outputs, float `[N, 3, H, W]`, which are clamped to [-1, 1] first, and targets, float
-`[N, 3, H, W]` in [-1, 1]; what does not fit is a DataError.
+All take outputs, float `[N, 3, H, W]`, which are first clamped to [-1, 1], and targets, float
+`[N, 3, H, W]` in [-1, 1]; other inputs raise a DataError.
 """
 
 import torch
@@ -10,42 +10,42 @@ from torch import Tensor
 from idinvert.errors import DataError
 
 WINDOW = 11
-"""Pixels of the side of SSIM's Gaussian window."""
+"""Side of SSIM's Gaussian window in pixels."""
 SIGMA = 1.5
 
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean of the squared difference over pixels and channels.
+    """Return the mean squared difference over pixels and channels.
 
     Returns:
-        float `[N]`, in [0, 4]: one value an image.
+        float `[N]`, in [0, 4]: one value per image.
     """
     outputs, targets = paired(outputs, targets)
     return (outputs - targets).square().mean(dim=(1, 2, 3))
 
 
 def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
-    """10 · log10(4 / mse) of each image: the peak is 2, the width of [-1, 1].
+    """Return 10 · log10(4 / mse) of each image: the peak is 2, the width of [-1, 1].
 
     Returns:
-        float `[N]` in dB, infinite where an image is met exactly.
+        float `[N]` in dB, infinite for an exact match.
     """
     return 10 * (4 / mse(outputs, targets)).log10()
 
 
 def ssim(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): an 11×11 Gaussian window, σ 1.5, on [0, 1].
+    """Return structural similarity (Wang et al. 2004): 11×11 Gaussian window, σ 1.5, on [0, 1].
 
-    The mean runs over the channels and over the pixels whose window lies inside the image, as in
-    the original and in scikit-image (`gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=1`). torchmetrics also counts the border, where it
-    mirrors the image; hence the crop here.
+    The mean is taken over the channels and over the pixels whose window lies inside the image, as
+    in the original and in scikit-image (`gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=1`). torchmetrics also includes the border, where it
+    mirrors the image, so the border is cropped here.
 
     Returns:
-        float `[N]`, at most 1: one value an image.
+        float `[N]`, at most 1: one value per image.
 
     Raises:
-        DataError: images smaller than the window.
+        DataError: the images are smaller than the window.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -72,11 +72,11 @@ def paired(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Check a batch of outputs against its targets and clamp the outputs to [-1, 1].
 
     Args:
-        outputs: float `[N, 3, H, W]`, what a generator gave; may leave [-1, 1].
+        outputs: float `[N, 3, H, W]`, images of a generator; may leave [-1, 1].
         targets: float `[N, 3, H, W]` in [-1, 1].
 
     Returns:
-        Both, of one floating dtype (float64 if either is, else float32), the outputs clamped.
+        Both, in one floating dtype (float64 if either is, else float32), the outputs clamped.
 
     Raises:
         DataError: shapes differ, or one of them is not a floating-point batch of RGB images.

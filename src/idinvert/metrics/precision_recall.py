@@ -1,4 +1,4 @@
-"""Precision against recall of a score that shall tell two classes apart (Fig. 3)."""
+"""Precision and recall of a score that separates two classes (Fig. 3)."""
 
 from typing import NamedTuple
 
@@ -24,23 +24,23 @@ class Curve(NamedTuple):
 
 
 def precision_recall_curve(scores: Tensor, labels: Tensor) -> Curve:
-    """scikit-learn's precision and recall for each different score as threshold.
+    """Return scikit-learn's precision and recall, with each distinct score as threshold.
 
     Args:
-        scores: float [N]; higher says positive.
+        scores: float [N]; higher means positive.
         labels: bool [N].
 
     Raises:
-        DataError: the two do not fit, are not finite, or one of the classes is empty.
+        DataError: the shapes differ, scores are not finite, or one of the classes is empty.
     """
-    from sklearn import metrics  # where it is used: every command would wait for it
+    from sklearn import metrics  # here, because every command would wait for it
 
     found = metrics.precision_recall_curve(*_checked(scores, labels))
     return Curve(*(torch.from_numpy(np.ascontiguousarray(values)) for values in found))
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> float:
-    """Area under the precision–recall curve as a sum of steps: Σ (R_k − R_{k−1})·P_k.
+    """Return the area under the precision–recall curve as a sum of steps: Σ (R_k − R_{k−1})·P_k.
 
     Args, Raises: as `precision_recall_curve`.
     """
@@ -50,9 +50,9 @@ def average_precision(scores: Tensor, labels: Tensor) -> float:
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> float:
-    """Chance that a positive scores above a negative; ties count a half (ROC AUC).
+    """Return the probability that a positive scores above a negative, ties as half (ROC AUC).
 
-    Unlike average precision it does not depend on how many positives there are.
+    Unlike average precision it does not depend on the proportion of positives.
 
     Args, Raises: as `precision_recall_curve`.
     """
@@ -62,10 +62,10 @@ def area_under_roc(scores: Tensor, labels: Tensor) -> float:
 
 
 def thinned(curve: Curve, points: int) -> Curve:
-    """At most `points` points of a curve, at even steps of recall, both ends included.
+    """Return at most `points` points of a curve, at even steps of recall, including both ends.
 
     Args:
-        curve: of any length.
+        curve: a curve of any length.
         points: three or more.
     """
     if len(curve.recall) <= points:
@@ -79,7 +79,7 @@ def thinned(curve: Curve, points: int) -> Curve:
 
 
 def _checked(scores: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and scores as scikit-learn takes them, bool and float64."""
+    """Return labels and scores as scikit-learn takes them, bool and float64."""
     scores, labels = scores.detach().cpu().double(), labels.detach().cpu().bool()
     if scores.ndim != 1 or scores.shape != labels.shape or not torch.isfinite(scores).all():
         raise DataError(

@@ -1,6 +1,6 @@
-"""Values of metrics: each with its protocol in one line as records store it, and how sure it is.
+"""Values of metrics, each with a one-line protocol as stored in records, and a 95 % interval.
 
-Intervals come from images drawn again with replacement.
+Intervals are bootstrapped: images are drawn with replacement.
 """
 
 import hashlib
@@ -17,23 +17,23 @@ from idinvert.errors import ConfigError
 
 RESAMPLES = 200
 Z = 1.959964
-"""Of a normal distribution, 95 % lies within so many standard deviations."""
+"""Number of standard deviations of a normal distribution that contain 95 %."""
 WORDS = "95 % interval: ±1.96 standard deviations of {resamples} bootstrap resamples of the images"
 
 Interval = tuple[float, float]
 
 
 def resampled(n: int, *, seed: int, name: str, resamples: int = RESAMPLES) -> Tensor:
-    """Images drawn with replacement, n of n, each resample from the seed alone.
+    """Draw image indices with replacement, n of n; the result depends only on the arguments.
 
     Args:
-        n: images.
-        seed: of the evaluation.
-        name: of the set: two sets of one size are drawn apart, unless they share a name.
+        n: number of images.
+        seed: seed of the evaluation.
+        name: name of the set: sets of one size are drawn independently unless they share a name.
         resamples: B.
 
     Returns:
-        int64 [B, n]: places.
+        int64 [B, n]: indices.
     """
     digest = hashlib.sha256(f"bootstrap/{seed}/{n}/{name}".encode()).digest()
     rng = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
@@ -41,19 +41,19 @@ def resampled(n: int, *, seed: int, name: str, resamples: int = RESAMPLES) -> Te
 
 
 def counts_of(places: Tensor) -> Tensor:
-    """How often each image was drawn: int64 [B, n] to float64 [B, n]."""
+    """Count how often each image was drawn: int64 [B, n] to float64 [B, n]."""
     ones = torch.ones_like(places, dtype=torch.float64)
     return torch.zeros_like(ones).scatter_add_(1, places, ones)
 
 
 def interval(value: float, replicates: Tensor) -> Interval | None:
-    """The 95 % interval about a value, by the spread of its replicates.
+    """Return the 95 % interval around a value, from the spread of its replicates.
 
-    A distance of resampled sets is larger than that of the sets themselves, for a resample repeats
-    images. So the replicates give the width, and the value the middle.
+    A distance between resampled sets is larger than between the sets themselves, because resamples
+    repeat images. So the replicates give only the width; the interval is centred on the value.
 
     Args:
-        value: of the metric.
+        value: value of the metric.
         replicates: float [B]; those that are not finite are left out.
 
     Returns:
@@ -67,7 +67,7 @@ def interval(value: float, replicates: Tensor) -> Interval | None:
 
 
 def mean_interval(values: Tensor, *, seed: int) -> Interval | None:
-    """The interval of a mean over images, from their values [N]."""
+    """Return the interval of a mean over images, from their values [N]."""
     values = values.double().cpu()
     if len(values) < 2:
         return None
@@ -107,14 +107,14 @@ _PATTERNS = {
 
 
 def protocol(name: str, *, detail: str = "") -> str:
-    """How the metric `name` was measured.
+    """Describe in one line how the metric `name` is measured.
 
     Args:
-        name: as in a record, for example `swd`, `fd_attributes`.
-        detail: what else decides the number, for example a weights file's sha256; appended.
+        name: name as in a record, for example `swd`, `fd_attributes`.
+        detail: anything else that affects the value, for example a weights file's sha256; appended.
 
     Raises:
-        ConfigError: no such metric.
+        ConfigError: there is no such metric.
     """
     base = re.sub(r"^(.*)_floor$|^(kid|isc)_std$", lambda found: found[1] or found[2], name)
     base = "prc" if base.startswith("prc_") else base
@@ -140,13 +140,13 @@ def protocol(name: str, *, detail: str = "") -> str:
 
 @dataclass
 class MetricValues:
-    """Values of metrics by name; `a | b` joins two, the later one's over the earlier.
+    """Values of metrics by name; `a | b` merges two, where b takes precedence.
 
     Attributes:
         metrics: name to value.
-        protocol: name to one line on how it was measured.
-        intervals: name to the low and high end of the 95 % interval, where there is one.
-        of_sets: whether distances between sets are among them.
+        protocol: name to one line that describes how the value was measured.
+        intervals: name to the low and high end of the 95 % interval, if there is one.
+        of_sets: whether there are distances between sets among them.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -163,19 +163,19 @@ class MetricValues:
         )
 
     def add(self, name: str, value: float, text: str, pair: Interval | None = None) -> None:
-        """Adds one value."""
+        """Add one value."""
         self.metrics[name], self.protocol[name] = value, text
         if pair is not None:
             self.intervals[name] = pair
 
     def add_mean(self, name: str, values: Tensor, *, seed: int, text: str | None = None) -> None:
-        """The mean over images of values [N], with its interval.
+        """Add the mean over images of values [N], with its interval.
 
         Args:
-            name: of the metric.
-            values: one an image.
-            seed: of the resamples.
-            text: its protocol; None for that of the metric of this name.
+            name: name of the metric.
+            values: one value per image.
+            seed: seed of the resamples.
+            text: its protocol; None for the protocol of the metric with this name.
         """
         pair = mean_interval(values, seed=seed)
         words = protocol(name) if text is None else text
@@ -186,13 +186,13 @@ class MetricValues:
     def add_quantile(
         self, name: str, values: Tensor, share: float, *, seed: int, text: str
     ) -> None:
-        """A quantile of values that differ by image, with its interval; NaN is left out.
+        """Add a quantile of the values of all images, with its interval; NaN is left out.
 
         Args:
-            name: of the metric.
-            values: [N] or [N, S], S an image.
+            name: name of the metric.
+            values: [N], or [N, S] with S values per image.
             share: 0.5 for the median.
-            seed: of the resamples, which are of images.
+            seed: seed of the resamples of images.
             text: its protocol.
         """
         value, pair = values.flatten().nanquantile(share).item(), None
@@ -203,12 +203,12 @@ class MetricValues:
         self.add(name, value, text, pair)
 
     def with_detail(self, detail: str) -> "MetricValues":
-        """The same, with `detail` at the end of every protocol."""
+        """Return the same values with `detail` appended to every protocol."""
         words = {name: f"{text}; {detail}" for name, text in self.protocol.items()}
         return replace(self, protocol=words)
 
     def renamed(self, prefix: str, texts: Mapping[str, str]) -> "MetricValues":
-        """The same under `<prefix><name>`, with other protocols."""
+        """Return the same values under `<prefix><name>`, with other protocols."""
         return MetricValues(
             {f"{prefix}{name}": value for name, value in self.metrics.items()},
             {f"{prefix}{name}": text for name, text in texts.items()},

@@ -1,4 +1,4 @@
-"""How far two masks agree: the confusion of their classes, and the IoU of each."""
+"""Agreement of two masks: the confusion matrix of their classes, and the IoU of each class."""
 
 import torch
 from torch import Tensor
@@ -7,18 +7,18 @@ from idinvert.errors import DataError
 
 
 def confusion(masks: Tensor, other: Tensor, *, classes: int) -> Tensor:
-    """How many pixels have one class here and another there.
+    """Count the pixels of each pair of classes in two masks.
 
     Args:
         masks: Integers [N, H, W] below `classes`.
-        other: The same shape.
+        other: Integers of the same shape.
         classes: C.
 
     Returns:
-        float64 [C, C]: row c has the pixels of class c in `masks`, by their class in `other`.
+        float64 [C, C]: row c counts the pixels of class c in `masks`, by their class in `other`.
 
     Raises:
-        DataError: Shapes differ, or a value is no class.
+        DataError: Shapes differ, or a value is not a class.
     """
     if masks.shape != other.shape:
         raise DataError(f"masks of {list(masks.shape)} and {list(other.shape)} do not fit together")
@@ -30,24 +30,24 @@ def confusion(masks: Tensor, other: Tensor, *, classes: int) -> Tensor:
 
 
 def iou(counts: Tensor) -> Tensor:
-    """Intersection over union of each class: [..., C, C] to [..., C]; NaN where there is neither.
+    """Return the intersection over union of each class: [..., C, C] to [..., C]; NaN if in neither.
 
     Args:
-        counts: From `confusion`, summed over images.
+        counts: Result of `confusion`, summed over images.
     """
     both = counts.diagonal(dim1=-2, dim2=-1)
     return both / (counts.sum(-1) + counts.sum(-2) - both)
 
 
 def class_areas(masks: Tensor, *, classes: int) -> Tensor:
-    """How much of each image each class covers.
+    """Return the area of each image that each class covers.
 
     Args:
         masks: integers [N, H, W] below `classes`.
         classes: C.
 
     Returns:
-        Per cent, float64 [N, C]; every row adds up to 100.
+        Per cent, float64 [N, C]; every row sums to 100.
     """
     flat = masks.long().flatten(1)
     counts = torch.zeros(len(flat), classes, dtype=torch.float64, device=flat.device)
@@ -56,13 +56,13 @@ def class_areas(masks: Tensor, *, classes: int) -> Tensor:
 
 
 def segmentation_distance(x: Tensor, y: Tensor) -> tuple[float, float]:
-    """The Fréchet distance of two sets of class areas (FSD), in its two parts.
+    """Return the Fréchet distance of two sets of class areas (FSD), in two parts.
 
     Args:
-        x, y: [N, C] and [M, C], each of two rows or more.
+        x, y: [N, C] and [M, C], each with at least two rows.
 
     Returns:
-        That of the means and that of the covariances; their sum is the distance.
+        The distance of the means and that of the covariances; their sum is FSD.
 
     Source:
         Bau et al. 2019, Seeing What a GAN Cannot Generate (arXiv 1910.11626), Sec. 3.1.

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation by name: checked before any work, fed by batches."""
+"""The metrics of an evaluation, selected by name, validated before any work, updated by batches."""
 
 import difflib
 import re
@@ -28,35 +28,37 @@ from idinvert.metrics.swd import SlicedWasserstein
 PAIRED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "psnr": psnr, "ssim": ssim}
 SETS = ("swd", *INCEPTION_METRICS, "prc")
 OF_TASKS = ("attributes", "seconds_per_image", "code_distance", "code_error", "editability")
-"""Metrics that the tasks measure themselves; named where another name is not known."""
+"""Metrics computed by the tasks themselves; listed in the error for an unknown name."""
 REFERENCES = {
     "disjoint": "{m} outputs against {m} other real images: those behind the first {m} of the "
     "split, of which no output was made (reference=disjoint)",
     "same": "{m} outputs against the first {m} real images of the split, which they were made of "
     "where they are reconstructions (reference=same)",
 }
-"""Which real images a set of outputs is compared with."""
+"""Real images that a set of outputs is compared with."""
 NO_FLOOR = "no floor: the split has fewer than {twice} images"
 
 
 class MetricSuite:
-    """Any of the metrics of DESIGN §5 on pairs of outputs and targets.
+    """Computes any of the metrics of DESIGN §5 on pairs of outputs and targets.
 
     Args:
-        names: of `mse psnr ssim lpips_<net> swd fid kid isc prc fd_<extractor> kd_<extractor>`.
-        extractors: name to module with `embed`, for `fd_` and `kd_`; the protocol says the
-            `weights_sha256` and `architecture` of one that was read from a file.
+        names: any of `mse psnr ssim lpips_<net> swd fid kid isc prc fd_<extractor>
+            kd_<extractor>`.
+        extractors: name to module with `embed`, for `fd_` and `kd_`; for a module read from a
+            file, the protocol contains its `weights_sha256` and `architecture`.
         inception_path: weights of FID, KID and Inception score.
-        lpips_path: backbone of LPIPS (one `lpips_<net>` at a time where it is given).
+        lpips_path: backbone of LPIPS (only one `lpips_<net>` at a time if it is given).
         prc_vgg16_path: VGG16 of precision and recall.
-        seed: of SWD's patches and directions, and of the resamples of intervals.
-        reference: which real images the outputs are compared with as a set: `same`, the targets; or
+        seed: seed of SWD's patches and directions, and of the resamples of intervals.
+        reference: real images that the set of outputs is compared with: `same`, the targets; or
             `disjoint`, those that `refer` adds.
-        device: where LPIPS, SWD and Inception run; extractors run where they are.
-        batch_size: images a batch in the set metrics.
+        device: device of LPIPS, SWD and Inception; extractors run on their own device.
+        batch_size: images per batch in the set metrics.
 
     Raises:
-        ConfigError: an unknown name (the nearest is named) or extractor, or a name twice.
+        ConfigError: a name is unknown (the nearest is named) or listed twice, or an extractor is
+            missing.
         MissingWeightsError: weights are not on this machine; raised here, before any work.
     """
 
@@ -101,7 +103,7 @@ class MetricSuite:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Discard all images."""
         self._values: dict[str, list[Tensor]] = {name: [] for name in self.paired}
         self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
@@ -116,7 +118,7 @@ class MetricSuite:
             targets: float `[b, 3, R, R]` in [-1, 1].
 
         Returns:
-            paired metric to its values `[b]`, one an image.
+            name of each paired metric to its values `[b]`, one per image.
         """
         outputs, targets = outputs.to(self.device), targets.to(self.device)
         if self.keeps_images:
@@ -129,18 +131,18 @@ class MetricSuite:
         return found
 
     def refer(self, images: Tensor) -> None:
-        """Add real images uint8 `[b, 3, R, R]` that no output is made of; at most as many as there
-        are outputs. They are the reference where it is disjoint, and one side of the floor.
+        """Add real images uint8 `[b, 3, R, R]` from which no output is made, at most as many as
+        outputs. They are the reference if it is disjoint, and one side of the floor.
         """
         self._others.append(images.cpu())
 
     def values(self) -> MetricValues:
-        """All metrics over all images in the order of `names`, then what goes with them: levels
+        """Return all metrics over all images in the order of `names`, then derived values: levels
         of SWD (`swd_16`), spreads (`kid_std`), floors (`swd_floor`).
 
         Raises:
-            DataError: the reference is disjoint and there are no other images, or more than
-                outputs.
+            DataError: the reference is disjoint and there are no other images, or there are more
+                of them than outputs.
         """
         found = MetricValues()
         for name, batches in self._values.items():
@@ -163,7 +165,7 @@ class MetricSuite:
             )
         disjoint = self.reference == "disjoint"
         reals, paired = (others, False) if disjoint else (targets, True)
-        has_floor = len(others) == m  # of two disjoint sets of as many images as were compared
+        has_floor = len(others) == m  # the floor compares two disjoint sets of m images
         detail = REFERENCES[self.reference].format(m=m)
         detail += "" if has_floor else f"; {NO_FLOOR.format(twice=2 * m)}"
         found = MetricValues(of_sets=True)
@@ -227,7 +229,7 @@ class MetricSuite:
 
 
 def _said_of(extractor: nn.Module) -> str:
-    """The file and the settings of an extractor, where it was read from a published one."""
+    """Describe the file and settings of an extractor if it was read from a published file."""
     digest = getattr(extractor, "weights_sha256", None)
     if digest is None:
         return ""

@@ -18,13 +18,13 @@ DIRECTIONS = 128
 SCALE = 1e3
 RESAMPLES, FEW_PATCHES, FEW_DIRECTIONS = 50, 16, 64
 MOMENTS = 8192
-"""Patches whose sums are taken together, in float64."""
+"""Number of patches whose sums are computed at once, in float64."""
 BLOCK = 32
-"""Directions projected and sorted together: 5,000 images × 128 patches × 32 floats = 82 MB."""
+"""Directions projected and sorted at once: 5,000 images × 128 patches × 32 floats = 82 MB."""
 
 
 class SlicedWasserstein(Distance):
-    """SWD, on the images themselves; arguments as of `swd`."""
+    """SWD, computed on the images themselves; arguments as in `swd`."""
 
     floors = frozenset({"swd"})
 
@@ -51,26 +51,27 @@ def swd(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, float]:
-    """Sliced Wasserstein distance of each Laplacian level, and their mean, ×1e3.
+    """Return the sliced Wasserstein distance of each Laplacian level, and their mean, ×1e3.
 
-    Each level in turn: 128 random 7×7 patches an image; each set standardised a colour channel by
-    its own mean and standard deviation; 4×128 random unit directions; mean absolute difference of
-    the sorted projections. The standardisation makes it blind to a global gain or offset of a
-    colour. One level of both sets is in memory at a time (5,000 images: 2 × 376 MB).
+    For each level: 128 random 7×7 patches per image; each set is standardised per colour channel
+    by its own mean and standard deviation; 4×128 random unit directions; mean absolute difference
+    of the sorted projections. Because of the standardisation, the distance is invariant to a global
+    gain or offset of a colour. One level of both sets is in memory at a time (5,000 images:
+    2 × 376 MB).
 
-    Differs from PGGAN: patch positions and directions follow from `seed` alone, not from batch size
-    or device; a channel that is constant over the whole set gives zeros there, not NaN.
+    Differs from PGGAN: patch positions and directions depend only on `seed`, not on batch size or
+    device; a channel that is constant over the whole set gives zeros, not NaN.
 
     Args:
         outputs: uint8 `[N, 3, R, R]`.
-        reals: the same for the real images; equal N.
-        seed: of patch positions and directions.
-        patches: patches an image and level.
-        repeats: draws of directions.
-        directions: directions a draw.
+        reals: real images, uint8 `[N, 3, R, R]`.
+        seed: seed of patch positions and directions.
+        patches: patches per image and level.
+        repeats: number of draws of directions.
+        directions: directions per draw.
         batch_size: images in one step of the pyramid.
-        device: where to compute.
-        dtype: of patches and projections.
+        device: device of the computation.
+        dtype: dtype of patches and projections.
 
     Returns:
         `swd` (mean over the levels) and `swd_<r>` for each level's resolution r.
@@ -111,20 +112,20 @@ def swd_replicates(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> dict[str, Tensor]:
-    """The distance of resampled sets, for its interval: 50 resamples, each standardised anew.
+    """Return the distance of resampled sets, for its interval: 50 resamples, each standardised.
 
-    Fewer patches an image (16) and directions (64) than `swd` has, so that all of them together
-    cost as much as it: their spread alone is used.
+    It uses fewer patches per image (16) and directions (64) than `swd`, so that all resamples
+    together cost about as much as `swd`; only their spread is used.
 
     Args:
         outputs: uint8 `[N, 3, R, R]`.
         reals: uint8 `[N, 3, R, R]`.
-        seed: of resamples, patches and directions.
-        paired: image i of both stands for one image: they are drawn together.
+        seed: seed of resamples, patches and directions.
+        paired: whether image i of both sets is the same image; both are then drawn together.
         batch_size, device: as in `swd`.
 
     Returns:
-        As `swd`, float64 `[50]` each.
+        As in `swd`, float64 `[50]` each.
     """
     drawn = [resampled(len(outputs), seed=seed, name="outputs", resamples=RESAMPLES)]
     drawn += (
@@ -154,14 +155,14 @@ def swd_replicates(
 
 
 def draw_corners(n: int, size: int, *, patches: int, seed: int, name: str) -> Tensor:
-    """Upper left corners of the patches, uniform over all places where a patch fits.
+    """Draw the upper left corners of patches, uniformly over all positions where a patch fits.
 
     Args:
-        n: images.
+        n: number of images.
         size: resolution of the level.
-        patches: patches an image.
-        seed: of the metric.
-        name: "outputs" or "reals": the two sets draw independently.
+        patches: patches per image.
+        seed: seed of the metric.
+        name: "outputs" or "reals": the two sets are drawn independently.
 
     Returns:
         int64 `[n, patches, 2]`, (row, column).
@@ -171,7 +172,7 @@ def draw_corners(n: int, size: int, *, patches: int, seed: int, name: str) -> Te
 
 
 def draw_directions(*, seed: int, size: int, repeats: int, directions: int) -> Tensor:
-    """Random unit vectors in the space of patches.
+    """Draw random unit vectors in the space of patches.
 
     Returns:
         float64 `[repeats · directions, 3·7·7]`, each row of length 1.
@@ -182,7 +183,7 @@ def draw_directions(*, seed: int, size: int, repeats: int, directions: int) -> T
 
 
 def gather_patches(images: Tensor, corners: Tensor) -> Tensor:
-    """Cut the patches out.
+    """Cut patches out of images.
 
     Args:
         images: `[b, 3, r, r]`.
@@ -214,14 +215,14 @@ def _patches(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Random patches `[N·P, 3, 49]` of one set, uint8 `[N, 3, R, R]`, at one level."""
+    """Return random patches `[N·P, 3, 49]` of one set, uint8 `[N, 3, R, R]`, at one level."""
     corners = draw_corners(len(images), resolutions[level], patches=patches, seed=seed, name=name)
     corners = corners.to(device)
     shape = (len(images) * patches, 3, PATCH * PATCH)
     found = torch.empty(shape, device=device, dtype=dtype)  # filled in place: it may be large
     for start in range(0, len(images), batch_size):
         here = slice(start, start + batch_size)
-        batch = images[here].to(device).to(dtype)  # bytes travel, a quarter of the floats
+        batch = images[here].to(device).to(dtype)  # transferred as bytes, a quarter of the floats
         pixels = laplacian_level(batch, level, resolutions=resolutions)
         rows = gather_patches(pixels, corners[here])
         found[start * patches : start * patches + len(rows)] = rows
@@ -229,7 +230,7 @@ def _patches(
 
 
 def _standardised(patches: Tensor) -> Tensor:
-    """Patches `[M, 3, 49]` to `[M, 147]`, each channel by its mean and deviation; in place."""
+    """Standardise each channel of patches `[M, 3, 49]` in place; return `[M, 147]`."""
     blocks = patches.split(MOMENTS)
     count = len(patches) * PATCH * PATCH
     mean = sum(block.double().sum(dim=(0, 2)) for block in blocks) / count  # [3]
@@ -243,7 +244,7 @@ def _standardised(patches: Tensor) -> Tensor:
 
 
 def _sliced_distance(a: Tensor, b: Tensor, units: Tensor) -> float:
-    """Mean over directions of the mean absolute difference of sorted projections."""
+    """Return the mean over directions of the mean absolute difference of sorted projections."""
     total = 0.0
     for block in units.split(BLOCK):
         difference = _sort(block @ a.T).sub_(_sort(block @ b.T)).abs_()  # [BLOCK, n·P]

@@ -174,7 +174,7 @@ class SqueezeNetFeatures(PerceptualNetwork):
         return self._run(images, last=self.layer)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Maps images ``[N, 3, H, W]`` in [-1, 1] to ``[N, 512]``, the spatial mean of module 12."""
+        """Maps images ``[N, 3, H, W]`` in [-1, 1] to ``[N, 512]``, the last module's mean."""
         return self._run(images, last=LAYERS - 1)[-1].mean((2, 3))
 
     def _run(self, images: Tensor, *, last: int) -> list[Tensor]:
