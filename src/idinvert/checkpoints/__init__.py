@@ -1,10 +1,10 @@
-"""Weights in and out: any checkpoint family, the release format, the registry, shipped assets."""
+"""Loading and saving of weights: checkpoint families, release format, registry, shipped assets."""
 
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """``open_checkpoint``, imported when it is asked for."""
+    """Imports ``open_checkpoint`` on first access."""
     if name == "open_checkpoint":
         from idinvert.checkpoints.checkpoint import open_checkpoint
 

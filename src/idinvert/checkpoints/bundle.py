@@ -1,4 +1,4 @@
-"""Where weights lie: a bundle (a folder of files by role), or a checkpoint of any family."""
+"""Locates and opens weights: a bundle (a folder with a file per role), or any other checkpoint."""
 
 import contextlib
 import math
@@ -18,34 +18,34 @@ from idinvert.networks.one_class import generator_of_class
 from idinvert.untrusted import open_regular, parse_json, read_bounded
 
 FOREIGN_ROLES = ("generator", "discriminator", "encoder")
-"""What files of other projects hold."""
+"""Roles that files of other projects can contain."""
 ROLES = ("generator", "discriminator", "attributes", "encoder", "segmenter")
-"""What a bundle of this project holds, that which others stand on first."""
+"""Roles that a bundle of this project can contain; roles that others depend on come first."""
 SHIPPED = "shipped:"
 JOINED = {"all_mini": ("faces_mini", "towers_mini", "bedrooms_mini", "churches_mini")}
-"""Data whose attribute network is those of several shipped bundles side by side."""
+"""Data sets whose attribute network joins those of several shipped bundles."""
 SETTINGS = ("fused_scale", "final_tanh", "conv_clamp", "mapping_lr_mul")
-"""What a generator may have been built with that its file may not say."""
+"""Constructor arguments of a generator that its file may not contain."""
 _PLACE: Any = {"role": "generator", "key": "generator.path"}
 NOT_READ = "not_read.json"
-"""Beside the copies of a foreign file: its roles that could not be read, with the reason."""
+"""File beside native copies of a foreign file: roles that could not be read, with the reason."""
 _HEADER = 1 << 20  # bytes of a safetensors header that are searched for this project's format
 
 
 def assets_folder() -> Path:
-    """The folder of the files that are shipped inside the package."""
+    """Returns the folder of the files shipped inside the package."""
     return Path(idinvert.__file__).parent / "assets"
 
 
 def shipped_place(path: str, *, key: str) -> Path:
-    """The folder of ``shipped:<name>``, or the file of ``shipped:<name>/<file>``.
+    """Returns the folder of ``shipped:<name>``, or the file of ``shipped:<name>/<file>``.
 
     Args:
-        path: With its ``shipped:``.
+        path: Path that starts with ``shipped:``.
         key: The configuration key that gave ``path``, for the error.
 
     Raises:
-        CheckpointError: Nothing of that name is shipped; the message has the nearest name.
+        CheckpointError: Nothing with this name is shipped; the message has the nearest name.
     """
     folder, name = assets_folder(), path.removeprefix(SHIPPED)
     place = folder / name
@@ -58,7 +58,7 @@ def shipped_place(path: str, *, key: str) -> Path:
 
 
 def is_native(path: Path) -> bool:
-    """Whether a file is safetensors with a format of this project, complete or not."""
+    """Returns whether a file is safetensors in a format of this project, complete or not."""
     try:
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
@@ -69,7 +69,7 @@ def is_native(path: Path) -> bool:
 
 
 def native_files(folder: Path) -> dict[str, Path]:
-    """The files of a bundle's or a run's folder, by role."""
+    """Returns the files in the folder of a bundle or a run, by role."""
     for place in (folder, folder / "weights"):
         files = {role: place / f"{role}.safetensors" for role in ROLES}
         files = {role: file for role, file in files.items() if file.is_file()}
@@ -79,10 +79,10 @@ def native_files(folder: Path) -> dict[str, Path]:
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are given, as readers take them; see `open_checkpoint`.
+    """Validates settings and converts them to the types that readers take; see `open_checkpoint`.
 
     Raises:
-        CheckpointError: One has a value that it cannot have.
+        CheckpointError: A setting has an invalid value.
     """
     found: dict[str, Any] = {}
     for name in SETTINGS:
@@ -106,7 +106,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
-    """Refuses settings that a file of this kind says itself, or that no such network has."""
+    """Refuses settings that this kind of file stores itself, or that no such network has."""
     for name in given:
         if name not in known:
             takes = f"only {', '.join(known)} can be given" if known else "none can be given"
@@ -119,21 +119,21 @@ def refuse_settings(given: Mapping[str, Any], known: tuple[str, ...], what: str)
 def find_weights(
     path: str, *, role: str, key: str, settings: Mapping[str, Any] | None = None
 ) -> Path:
-    """The native file of one network.
+    """Returns the native file of one network.
 
     Args:
-        path: A ``.safetensors`` file of this project; a run's folder; a folder holding
-            ``<role>.safetensors``; ``shipped:<name>`` for one that comes with this package; or a
-            checkpoint of a foreign family (docs/checkpoints.md), of which a native copy is made.
+        path: A ``.safetensors`` file of this project; a run's folder; a folder that contains
+            ``<role>.safetensors``; ``shipped:<name>`` for weights of this package; or a checkpoint
+            of a foreign family (docs/checkpoints.md), of which a native copy is made.
         role: ``"generator"``, ``"discriminator"``, ``"encoder"``, ``"attributes"`` or
             ``"segmenter"``.
         key: The configuration key that gave ``path``, for the error.
-        settings: What a foreign generator was built with, as in `open_checkpoint`; a node of the
-            configuration will do, of which other keys are not read.
+        settings: Constructor arguments of a foreign generator, as in `open_checkpoint`; other keys
+            are ignored, so a configuration node can be passed.
 
     Raises:
-        CheckpointError: Nothing of that role is there, a foreign file cannot be read, or settings
-            are given for a file that tells them itself.
+        CheckpointError: There is no network of that role, a foreign file cannot be read, or
+            settings are given for a file that stores them itself.
     """
     given, shipped = Path(path).expanduser(), path.startswith(SHIPPED)
     name = path.removeprefix(SHIPPED)
@@ -169,7 +169,7 @@ def _not_shipped(name: str, *, role: str, key: str) -> str:
 
 
 def _joined_attributes(name: str, *, key: str) -> Path:
-    """A file, in the cache, of the attribute networks of several shipped bundles as one."""
+    """Returns a cached file that joins the attribute networks of several shipped bundles."""
     files = {
         part: find_weights(f"{SHIPPED}{part}", role="attributes", key=key) for part in JOINED[name]
     }
@@ -195,27 +195,27 @@ def open_network(
 
 
 def open_features(path: PathString, *, key: str) -> Any:
-    """The attribute network of a bundle as F of the perceptual term."""
+    """Returns the attribute network of a bundle as F of the perceptual term."""
     network = open_network(path, role="attributes", key=key)
     assert isinstance(network, AttributeNetwork | JoinedAttributes)
     return AttributeFeatures(network=network).eval().requires_grad_(False)
 
 
 def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
-    """The file of another role that belongs to the one ``path`` leads to, if there is one.
+    """Returns the file of another role that belongs to the file at ``path``, or None.
 
-    Beside ``ffhq.safetensors`` that is ``ffhq.discriminator.safetensors``, as ``python -m
-    idinvert.checkpoints convert`` writes it, or else ``discriminator.safetensors``; of a foreign
-    checkpoint, what the same file holds.
+    For ``ffhq.safetensors`` this is ``ffhq.discriminator.safetensors``, as written by ``python -m
+    idinvert.checkpoints convert``, or else ``discriminator.safetensors``; for a foreign checkpoint,
+    the network in the same file.
 
     Args:
         path: As in :func:`find_weights`.
-        role: The role wanted.
-        of: The role that ``path`` was given for.
+        role: The role to find.
+        of: The role of the file at ``path``.
         key: The configuration key that gave ``path``.
 
     Raises:
-        CheckpointError: The foreign file has the role, and it could not be read.
+        CheckpointError: The foreign file has the role, but it could not be read.
     """
     file = find_weights(path, role=of, key=key)
     for name in (f"{file.stem}.{role}.safetensors", f"{role}.safetensors"):
@@ -230,10 +230,10 @@ def sibling(path: str, *, role: str, of: str, key: str) -> Path | None:
 
 
 def not_read(folder: Path) -> dict[str, str]:
-    """The roles of a foreign file that could not be read, with the reason, by its copies.
+    """Returns the roles of a foreign file that could not be read, with reasons, from its copies.
 
     Raises:
-        CheckpointError: There is such a file, which says something else.
+        CheckpointError: The file of reasons is damaged.
     """
     file = folder / NOT_READ
     if not file.is_file():
@@ -268,9 +268,9 @@ def _foreign(given: Path, role: str, *, key: str, settings: Mapping[str, Any] | 
 
 
 def open_generator(node: Mapping[str, Any]) -> Any:
-    """The frozen generator of a node with a ``path``.
+    """Opens the frozen generator of a configuration node with a ``path``.
 
-    With a ``label`` it is that class of a conditional one, and its mean code is the class's own.
+    With a ``label`` it is that class of a conditional generator, with the mean code of the class.
 
     Raises:
         CheckpointError: See `find_weights`.
@@ -284,7 +284,7 @@ def open_generator(node: Mapping[str, Any]) -> Any:
 
 
 def generator_hash(node: Mapping[str, Any]) -> str:
-    """The content hash of that generator; each class of a file has one of its own."""
+    """Returns the content hash of that generator; each class of a file has its own."""
     digest = fingerprint(find_weights(node["path"], settings=node, **_PLACE))
     label = node.get("label")
     return digest if label is None else digest_of([digest, label])[:16]

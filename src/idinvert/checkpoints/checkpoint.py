@@ -1,4 +1,4 @@
-"""The one door for checkpoints: any family in, native networks out; nothing in a file is run."""
+"""Entry point for all checkpoints: reads any family into native networks; runs no code in files."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -27,20 +27,20 @@ NATIVE = "idinvert"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint holds, as native networks in ``eval()`` that ask for no gradients.
+    """The content of a checkpoint, as native networks in ``eval()`` that require no gradients.
 
     Args:
-        generator: StyleGAN or StyleGAN2; None where the file holds none.
-        discriminator: D, where the file holds it.
-        encoder: E, where the file holds it.
-        attributes: The attribute network that lies beside them in a bundle of this project.
-        segmenter: The segmenter that does.
-        latent_avg: The mean code w̄, [L, w_dim] or [w_dim], float32, which a generator's `w_avg`
-            carries as well; None where the file holds none, until `open_checkpoint` computes it.
-        family: Who wrote the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
+        generator: StyleGAN or StyleGAN2; None if the file has none.
+        discriminator: D, if the file has one.
+        encoder: E, if the file has one.
+        attributes: The attribute network in a bundle of this project.
+        segmenter: The segmenter in a bundle of this project.
+        latent_avg: The mean code w̄, [L, w_dim] or [w_dim], float32, also stored in the generator's
+            `w_avg`; None if the file has none, until `open_checkpoint` computes it.
+        family: The source of the file: a name of `idinvert.checkpoints.families.FAMILIES`, or
             ``"idinvert"`` for this project's release files.
-        meta: JSON-able facts for people: which network was taken, what else the file holds.
-        failed: Roles that the file has and that could not be read, with the reason.
+        meta: JSON-able information for users: which network was taken, what else the file has.
+        failed: Roles that the file has but that could not be read, with the reason.
     """
 
     generator: Any = None
@@ -54,9 +54,9 @@ class Checkpoint:
     failed: dict[str, str] = field(default_factory=dict)
 
     def require(self, role: str | None) -> None:
-        """Raises a CheckpointError if this role could not be read; None asks for G if it is there.
+        """Raises a CheckpointError if this role (None: the generator) could not be read.
 
-        Where no network at all was read, the first reason is given.
+        If no network at all was read, the first reason is raised.
         """
         reason = self.failed.get(role or "generator")
         if reason is None and not self.networks:
@@ -66,7 +66,7 @@ class Checkpoint:
 
     @property
     def networks(self) -> dict[str, Any]:
-        """The networks that are there, by role."""
+        """The networks that are present, by role."""
         found = {role: getattr(self, role) for role in ROLES}
         return {role: network for role, network in found.items() if network is not None}
 
@@ -79,26 +79,26 @@ def open_checkpoint(
     role: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """Opens a checkpoint of any known family; which one it is shows from its content.
+    """Opens a checkpoint of any known family, which is recognised from the content.
 
-    A mean code that the file lacks is computed from 100,000 samples with a fixed seed, and kept in
-    the cache folder.
+    A mean code that is missing in the file is computed from 100,000 samples with a fixed seed, and
+    kept in the cache folder.
 
     Args:
         path: A file; a folder with ``generator.safetensors`` and the like, such as a run's; or
             ``shipped:<name>``.
         key: The config key that named it, for messages.
-        network: Which generator, where a file holds several: ``"g_ema"`` (None means it) or
+        network: Which generator to take if a file has several: ``"g_ema"`` (same as None) or
             ``"g"``.
-        role: The network that is needed; None means the generator. Others that do not fit are
-            left out, with the reason in ``failed``.
-        settings: Some of `bundle.SETTINGS`, where the generator was built otherwise than its file
-            says or than is assumed: ``fused_scale`` (bool or ``"auto"``), ``final_tanh`` (bool),
-            ``conv_clamp`` (above 0, or ``"none"``), ``mapping_lr_mul`` (above 0).
+        role: The network that is needed; None means the generator. Other networks that cannot be
+            read are left out, with the reason in ``failed``.
+        settings: Some of `bundle.SETTINGS`, if the generator's arguments differ from those in the
+            file or from the assumed ones: ``fused_scale`` (bool or ``"auto"``), ``final_tanh``
+            (bool), ``conv_clamp`` (above 0, or ``"none"``), ``mapping_lr_mul`` (above 0).
 
     Raises:
-        CheckpointError: No such file; not readable or not safe to read; of no known family; or
-            tensors that do not fit. Nothing half-read is ever returned.
+        CheckpointError: The file does not exist, is not readable or not safe to read, is of no
+            known family, or has tensors that do not match. Partial results are never returned.
     """
     checkpoint = open_as_it_is(path, key=key, network=network, role=role, settings=settings)
     generator = checkpoint.generator
@@ -119,7 +119,7 @@ def open_as_it_is(
     role: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
-    """As `open_checkpoint`, but a mean code that the file lacks is None."""
+    """Like `open_checkpoint`, but a mean code that is missing in the file is None."""
     given = checked_settings(settings or {})
     place = Path(path).expanduser()
     if str(path).startswith(SHIPPED):
@@ -135,7 +135,7 @@ def open_as_it_is(
 
 @contextlib.contextmanager
 def one_error(place: Path, *, key: str) -> Iterator[None]:
-    """Ends in a CheckpointError, whatever a damaged or hostile file makes a reader stumble over."""
+    """Converts any exception raised by reading a damaged or hostile file to a CheckpointError."""
     try:
         yield
     except IdinvertError:

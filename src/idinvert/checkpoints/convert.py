@@ -1,7 +1,7 @@
-"""From any checkpoint to this project's release files, or out to layouts that other tools read.
+"""Converts any checkpoint to this project's release files, or to layouts that other tools read.
 
-The layouts of others, rosinality's and NVlabs', are a dict of plain state dicts, complete with
-filters, so that ``load_state_dict`` is strict: tensors, numbers and text, which
+The layouts of rosinality and NVlabs are dicts of plain state dicts, complete with filters, so that
+``load_state_dict`` is strict: tensors, numbers and text, which
 ``torch.load(weights_only=True)`` reads.
 """
 
@@ -47,28 +47,28 @@ def convert(
 ) -> dict[str, Path]:
     """Converts a checkpoint.
 
-    A native result that ends in ``.safetensors`` is the generator (or the one network there is);
-    what else the checkpoint holds stands beside it, as ``OUT.discriminator.safetensors`` and
+    A native result that ends in ``.safetensors`` is the generator (or the only network); other
+    networks are written beside it, as ``OUT.discriminator.safetensors`` and
     ``OUT.encoder.safetensors``, where ``generator.path=OUT.safetensors`` finds its D. Any other
     ``out`` is a folder with ``generator.safetensors`` and so on.
 
     Args:
         path: As in `open_checkpoint`.
-        out: Where to.
+        out: Output file or folder.
         to: ``"native"``, or ``"rosinality"`` or ``"nvlabs"``: one ``.pt`` file of tensors by name.
         network: As in `open_checkpoint`.
         role: Write only this network: one of `ROLES`.
         half: Round a native result to float16: half the size, loaded as float32.
-        drop_clamp: Let ``"rosinality"``, which knows no conv_clamp, write a network that has one.
-        force: Replace what is there.
+        drop_clamp: Allow ``"rosinality"``, which has no conv_clamp, for a network that has one.
+        force: Replace existing files.
         settings: As in `open_checkpoint`.
 
     Returns:
-        The files that were written, by role.
+        The written files, by role.
 
     Raises:
-        CheckpointError: The checkpoint cannot be opened, does not hold the role, cannot be told in
-            that layout, does not fit float16, or something stands where the result goes.
+        CheckpointError: The checkpoint cannot be opened, does not contain the role, cannot be
+            written in that layout, does not fit float16, or an output file exists.
     """
     out = Path(out).expanduser()
     if to not in LAYOUTS:
@@ -96,7 +96,7 @@ def convert(
 def _export(
     checkpoint: Checkpoint, out: Path, *, to: str, role: str | None, drop_clamp: bool
 ) -> dict[str, Path]:
-    """Writes G, and D unless it is left out, in a layout of others."""
+    """Writes G, and D unless it is left out, in the layout of another project."""
     if checkpoint.generator is None or role not in (None, "generator"):
         raise CheckpointError(
             f"--to {to}: such a file is a generator with its discriminator or without; expected a "
@@ -119,12 +119,12 @@ def _export(
 
 
 def _files(checkpoint: Checkpoint, out: Path, *, role: str | None) -> dict[str, Path]:
-    """Where each network goes."""
+    """Returns the output file of each network."""
     wanted = [role] if role is not None else list(checkpoint.networks)
     if out.suffix != _SUFFIX:
         return {name: out / f"{name}{_SUFFIX}" for name in wanted}
     stem = out.name.removesuffix(_SUFFIX)
-    first = wanted[0]  # the generator, where there is one
+    first = wanted[0]  # the generator, if there is one
     rest = {name: out.with_name(f"{stem}.{name}{_SUFFIX}") for name in wanted[1:]}
     return {first: out} | rest
 
@@ -138,10 +138,10 @@ def _require_free(files: Iterable[Path], *, force: bool) -> None:
 def to_rosinality(
     generator: nn.Module, *, discriminator: nn.Module | None = None, drop_clamp: bool = False
 ) -> dict[str, Any]:
-    """Lays out the networks for rosinality's ``.pt``, which e4e, pSp and most editors read.
+    """Converts the networks to rosinality's ``.pt`` layout, which e4e, pSp and most editors read.
 
-    rosinality's own class gives widths by a rule (``channel_multiplier``), so it takes networks of
-    other widths only with its table changed.
+    rosinality's own class computes widths by a rule (``channel_multiplier``), so for networks of
+    other widths its table must be changed.
 
     Args:
         generator: An unconditional `StyleGAN2Generator` with skip connections, one w for all
@@ -152,10 +152,10 @@ def to_rosinality(
 
     Returns:
         ``{"g_ema": …, "latent_avg": …, "d": …}``: tensors by name. The mean code is [w_dim], or
-        [L, w_dim] where it differs between layers; it is left out where none is known.
+        [L, w_dim] if it differs between layers; it is left out if it is unknown.
 
     Raises:
-        CheckpointError: A network is of another class, or has what that layout cannot hold.
+        CheckpointError: A network is of another class, or has a property not in that layout.
     """
     only: dict[str, Any] = {"c_dim": 0} | ({} if drop_clamp else {"conv_clamp": None})
     made = _architecture(
@@ -174,7 +174,7 @@ def to_rosinality(
     table = table_of(rosinality.generator_layout, generator_layers(made))
     found: dict[str, Any] = {"g_ema": _lay_out(generator, table)}
     w_avg: Tensor = generator.get_buffer("w_avg")
-    if w_avg.any():  # else it was never measured
+    if w_avg.any():  # otherwise it was never measured
         same = torch.equal(w_avg, w_avg[:1].expand_as(w_avg))
         found["latent_avg"] = (w_avg[0] if same else w_avg).detach().cpu().clone()
     if discriminator is not None:
@@ -196,7 +196,7 @@ def to_rosinality(
 
 
 def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -> dict[str, Any]:
-    """Lays out the networks with the names of NVlabs' PyTorch repositories.
+    """Converts the networks to the names of NVlabs' PyTorch repositories.
 
     ``Generator(**file["init_kwargs"]["G_ema"])`` and then ``load_state_dict(file["G_ema"])`` needs
     no pickled source.
@@ -207,10 +207,10 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
 
     Returns:
         ``{"G_ema": …, "D": …, "init_kwargs": {"G_ema": …, "D": …}}``: tensors, numbers and text.
-        Widths that NVlabs' rule cannot give stand there as ``channels``.
+        Widths that NVlabs' rule cannot produce are stored there as ``channels``.
 
     Raises:
-        CheckpointError: A network is of another class, or has what that layout cannot hold.
+        CheckpointError: A network is of another class, or has a property not in that layout.
     """
     only: dict[str, Any] = {"multi_w": False}
     made = _architecture(generator, StyleGAN2Generator, target="NVlabs", only=only)
@@ -238,7 +238,7 @@ def to_nvlabs(generator: nn.Module, *, discriminator: nn.Module | None = None) -
 
 
 def write_pt(content: dict[str, Any], path: Path) -> None:
-    """Writes a plain ``.pt`` of what `to_rosinality` or `to_nvlabs` give, as `written_whole`."""
+    """Writes results of `to_rosinality` or `to_nvlabs` to a plain ``.pt``; see `written_whole`."""
     with written_whole(path) as temporary, open(temporary, "wb") as file:
         torch.save(content, file)
 
@@ -246,11 +246,11 @@ def write_pt(content: dict[str, Any], path: Path) -> None:
 def _architecture(
     network: nn.Module, expected: type[nn.Module], *, target: str, only: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The architecture of a network, if a layout can hold it.
+    """Returns the architecture of a network if a layout can represent it.
 
     Raises:
-        CheckpointError: It is not of the expected class, or an argument has another value than the
-            only one that the layout (`target`) knows.
+        CheckpointError: It is not of the expected class, or an argument differs from the only value
+            that the layout (`target`) supports.
     """
     if not isinstance(network, expected):
         judge = expected is StyleGAN2Discriminator
@@ -271,7 +271,7 @@ def _architecture(
 
 
 def _lay_out(network: nn.Module, table: Table) -> dict[str, Tensor]:
-    """Writes a network's tensors in the file's layout: the way back of `strict_loading.load`.
+    """Converts a network's tensors to the file's layout: the inverse of `strict_loading.load`.
 
     Returns:
         Name to tensor: contiguous, on the CPU, sharing no memory with the network.
@@ -333,7 +333,7 @@ def _nvlabs_discriminator_arguments(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nvlabs_channels(made: dict[str, Any]) -> dict[str, Any]:
-    """NVlabs' two numbers, where they give these widths."""
+    """Returns NVlabs' two numbers if they produce these widths, otherwise the widths."""
     rule = {"channel_base": made["channel_base"], "channel_max": made["channel_max"]}
     own = widths(made["resolution"], made["channels"], **rule)
     rule = {"channel_base": own[-1] * made["resolution"], "channel_max": max(own)}

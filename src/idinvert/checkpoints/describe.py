@@ -1,4 +1,4 @@
-"""What a checkpoint is, in facts: family, architecture, what is inside, licence where known."""
+"""Describes a checkpoint: family, architecture, content, and licence if known."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ def describe(
     network: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The facts about a checkpoint; runs nothing from the file and computes no mean code.
+    """Returns facts about a checkpoint; runs no code in the file and computes no mean code.
 
     Args:
         path: As in `idinvert.checkpoints.checkpoint.open_checkpoint`.
-        key: What named it, for messages.
+        key: Name of the argument that gave it, for messages.
         network: As in `open_checkpoint`.
         settings: As in `open_checkpoint`.
 
@@ -30,7 +30,7 @@ def describe(
         ``resolution``, ``num_layers`` and the like of the generator, ``meta``.
 
     Raises:
-        CheckpointError: As `open_checkpoint`.
+        CheckpointError: As in `open_checkpoint`.
     """
     checkpoint = open_as_it_is(path, key=key, network=network, settings=settings)
     facts: dict[str, Any] = {"file": str(path), "family": checkpoint.family}
@@ -58,7 +58,7 @@ def describe(
 
 
 def in_lines(facts: dict[str, Any]) -> list[str]:
-    """The facts as a person reads them."""
+    """Formats the facts as lines of text."""
     lines = [f"file          {facts['file']}"]
     if "bytes" in facts:
         lines.append(f"              {facts['bytes'] / 1e6:,.1f} MB, sha256 {facts['sha256']}")
@@ -110,14 +110,14 @@ def _network(module: Any) -> dict[str, Any]:
 
 
 def _published(place: Path) -> Any:
-    """The registry's entry with this file's sha256, where the registry knows one in full."""
+    """Returns the registry's entry with this file's sha256, if a full sha256 is known."""
     digest = file_hash(place)
     matches = [entry for entry in all_entries().values() if entry.sha256 == digest]
     return matches[0] if matches else None
 
 
 def _licence(checkpoint: Checkpoint) -> str:
-    """That of the family's repository; that of the weights is their owner's word."""
+    """Returns the licence of the family's code; the licence of the weights may differ."""
     known = {family.name: family.licence for family in FAMILIES}
     if checkpoint.family in (NATIVE, "lightning"):
         return known["lightning"]
@@ -131,7 +131,7 @@ def _mean_code(words: str) -> str:
 
 
 def _setting(value: Any) -> str:
-    """A setting as it is typed."""
+    """Returns a setting as it is typed."""
     return (
         "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )

@@ -1,6 +1,6 @@
-"""Weights by name into the cache folder: downloaded, or copied from where they already lie.
+"""Fetches weights by name into the cache folder: downloads them, or copies local files.
 
-A download is resumable: what has arrived is kept, and the next attempt goes on from there.
+A download is resumable: received bytes are kept, and the next attempt continues from there.
 """
 
 import fcntl
@@ -34,24 +34,24 @@ from idinvert.errors import CheckpointError, MissingWeightsError
 from idinvert.untrusted import read_json, regular
 
 MIRROR = "IDINVERT_MIRROR"
-"""Addresses of folders that hold the same files by their names, asked before the publisher."""
+"""Environment variable: URLs of folders with the same files, tried before the publisher."""
 
 _AGAIN = "fetch it anew (--from FILE for a local copy)"
 _CHUNK = 1 << 20  # bytes
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be another one next time."""
+"""HTTP status codes that may be temporary."""
 
 
 def all_entries() -> dict[str, Entry]:
-    """What can be fetched: networks that the code asks for, and published checkpoints."""
+    """Returns all entries: networks used by the code, and published checkpoints."""
     return ENTRIES | CHECKPOINTS
 
 
 def entry_of(name: str) -> Entry:
-    """The entry of a name.
+    """Returns the entry with this name.
 
     Raises:
-        CheckpointError: There is none; the message names the nearest.
+        CheckpointError: There is none; the message has the nearest names.
     """
     entries = all_entries()
     if name not in entries:
@@ -65,20 +65,21 @@ def entry_of(name: str) -> Entry:
 
 
 def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> Path:
-    """Brings weights into the cache folder; a file that is there already is only checked.
+    """Fetches weights into the cache folder; a file that is already there is only verified.
 
     Args:
         name: A name of `all_entries`.
-        source: A file, or a folder that holds it by its name, to copy it from; None downloads it,
+        source: A file to copy, or a folder that contains it under its name; None downloads it,
             first from the mirrors in the environment variable ``IDINVERT_MIRROR``.
         attempts: As in `download`.
 
     Returns:
-        Where the file lies.
+        Path of the cached file.
 
     Raises:
-        MissingWeightsError: It could not be had; the message says what was tried, and what to do.
-        CheckpointError: Unknown name, or a file with another sha256; it is not kept.
+        MissingWeightsError: It could not be obtained; the message says what was tried and what to
+            do.
+        CheckpointError: Unknown name, or a file with another sha256, which is not kept.
     """
     entry = entry_of(name)
     target = weights_cache_dir() / entry.filename
@@ -108,7 +109,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
 
 
 def addresses(entry: Entry) -> list[str]:
-    """Where to ask for a file, in order: mirrors, then its publisher."""
+    """Returns the URLs of a file in the order to try: mirrors, then its publisher."""
     mirrors = os.environ.get(MIRROR, "").split()
     return [*(f"{mirror.rstrip('/')}/{entry.filename}" for mirror in mirrors), entry.url]
 
@@ -133,7 +134,7 @@ def _from_addresses(entry: Entry, partial: Path, *, attempts: int) -> None:
 
 
 def _local(entry: Entry, source: Path) -> Path:
-    """The file that ``--from`` leads to."""
+    """Returns the file given by ``--from``."""
     file = source / entry.filename if source.is_dir() else source
     if not file.is_file():
         raise MissingWeightsError(
@@ -144,18 +145,18 @@ def _local(entry: Entry, source: Path) -> Path:
 
 
 class DownloadError(MissingWeightsError):
-    """An address did not give the file; the message says why, without its name."""
+    """A URL did not yield the file; the message says why, without the name of the weights."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a server began to send.
+    """The beginning of a server's response.
 
     Args:
         body: The bytes from `start` on.
         start: Position of the first byte.
-        total: Length of the whole file, None where the server does not say.
-        validator: What tells this version of the file from another, "" where there is nothing.
+        total: Length of the whole file, None if the server does not say.
+        validator: Identifies this version of the file, "" if the server gives nothing.
     """
 
     body: IO[bytes]
@@ -165,17 +166,17 @@ class _Answer:
 
 
 def download(url: str, partial: Path, *, attempts: int = 3, timeout: float = 60.0) -> None:
-    """Fetches a file into ``partial``; what was there of the same version is not fetched again.
+    """Downloads a file to ``partial``; bytes of the same version are not downloaded again.
 
     Args:
         url: http or https.
-        partial: Where the bytes go; stays when the download fails, with a note of its version in
+        partial: Output file; kept if the download fails, with a note of its version in
             ``<partial>.json``.
-        attempts: Broken connections in a row without a byte gained that are put up with.
+        attempts: Number of successive connections without a new byte before it fails.
         timeout: Seconds without a byte after which a connection counts as broken.
 
     Raises:
-        DownloadError: It failed, or another process is fetching the same file.
+        DownloadError: It failed, or another process is downloading the same file.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError(f"{url}: got scheme {urlsplit(url).scheme!r}, expected http or https")
@@ -209,11 +210,11 @@ def _note_of(partial: Path) -> Path:
 
 
 def _attempt(url: str, file: BinaryIO, *, note: Path, timeout: float) -> bool:
-    """One connection; whether the file is complete after it."""
+    """Makes one connection; returns whether the file is complete after it."""
     there = file.seek(0, 2)
     known = _read_note(note)
     if there and (known.get("url") != url or not known.get("validator")):
-        there = 0  # bytes of unknown origin do not become part of a file
+        there = 0  # bytes of unknown origin are discarded
     with ExitStack() as stack:
         answer = _ask(url, there, validator=known.get("validator", ""), timeout=timeout)
         if answer is None:
@@ -232,7 +233,7 @@ def _attempt(url: str, file: BinaryIO, *, note: Path, timeout: float) -> bool:
 
 
 def _ask(url: str, there: int, *, validator: str, timeout: float) -> _Answer | None:
-    """Opens the connection; None where nothing is left to fetch."""
+    """Opens the connection; returns None if nothing is left to download."""
     headers = {"User-Agent": f"idinvert/{idinvert.__version__}", "Accept-Encoding": "identity"}
     if there:
         headers |= {"Range": f"bytes={there}-", "If-Range": validator}
@@ -242,7 +243,7 @@ def _ask(url: str, there: int, *, validator: str, timeout: float) -> _Answer | N
     except urllib.error.HTTPError as error:
         ends = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
         if error.code == 416 and there and ends and int(ends[1]) == there:
-            return None  # all bytes had come before
+            return None  # all bytes had been received before
         if error.code == 416 and there:
             return _ask(url, 0, validator="", timeout=timeout)
         raise
@@ -266,7 +267,7 @@ def _ask(url: str, there: int, *, validator: str, timeout: float) -> _Answer | N
 
 
 def _validator(headers: http.client.HTTPMessage) -> str:
-    """A strong ETag, or the date of the last change; "" where there is neither."""
+    """Returns a strong ETag, or the date of the last change; "" if there is neither."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
@@ -289,7 +290,7 @@ def _require_space(folder: Path, *, needed: int, url: str) -> None:
 
 
 class _StaySecure(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect that leads from https to something less."""
+    """Refuses redirects from https to anything else."""
 
     def redirect_request(
         self,

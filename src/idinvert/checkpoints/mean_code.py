@@ -1,4 +1,4 @@
-"""The mean code w̄ of a generator whose file does not carry one."""
+"""The mean code w̄ of a generator whose file does not contain it."""
 
 import contextlib
 import hashlib
@@ -16,15 +16,15 @@ from idinvert.errors import CheckpointError, OutputError
 SAMPLES = 100_000
 SEED = 0
 _BATCH = 1_000
-_WIDEST = 8_192  # of z; an eighth of what may be asked of one w over all layers
-_NUMBERS = 1 << 26  # weights of M; StyleGAN's has 2 million, with a w a layer 7
+_WIDEST = 8_192  # of z; an eighth of the limit of w over all layers
+_NUMBERS = 1 << 26  # weights of M; StyleGAN's has 2 million, multi-w 7 million
 
 
 def mean_code(generator: Any) -> Tensor:
-    """w̄ from the cache, or computed and kept there; shows how far it is.
+    """Returns w̄ from the cache, or computes and caches it; shows progress.
 
-    The cache goes by the content of the mapping network, so the same generator in another
-    container finds its mean code again, and another generator never does.
+    The cache key is the content of the mapping network, so the same generator in another file
+    finds its mean code again, and a different generator never does.
 
     Args:
         generator: StyleGAN or StyleGAN2, on the CPU.
@@ -46,7 +46,7 @@ def mean_code(generator: Any) -> Tensor:
     if kept is not None and kept.shape == shape:
         return kept
     average = compute_mean_code(generator)
-    # A cache that cannot be written costs time, not the result.
+    # If the cache cannot be written, only time is lost.
     with contextlib.suppress(OutputError):
         metadata = {"samples": str(SAMPLES), "sha256": tensor_file.tensors_hash({"w_avg": average})}
         tensor_file.write_tensors(path, {"w_avg": average}, metadata=metadata)
@@ -55,12 +55,12 @@ def mean_code(generator: Any) -> Tensor:
 
 @torch.no_grad()
 def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEED) -> Tensor:
-    """The mean of M(z), z ~ N(0, I), over a fixed draw; labels of a conditional M are drawn evenly.
+    """Computes the mean of M(z), z ~ N(0, I), with a fixed seed; labels are drawn uniformly.
 
     Args:
         generator: StyleGAN or StyleGAN2, on the CPU.
-        samples: How many z.
-        seed: Of the draw.
+        samples: Number of z.
+        seed: Seed of z and of the labels.
 
     Returns:
         Tensor [L, w_dim], float32; summed in float64.
@@ -81,7 +81,7 @@ def compute_mean_code(generator: Any, *, samples: int = SAMPLES, seed: int = SEE
 
 
 def _read(path: Path) -> Tensor | None:
-    """w̄ as it was written; None where it is missing or damaged."""
+    """Reads w̄ from a cache file; None if it is missing or damaged."""
     try:
         found = tensor_file.read_tensors(path)
     except (OSError, tensor_file.TensorFileError):
@@ -91,7 +91,7 @@ def _read(path: Path) -> Tensor | None:
 
 
 def _mapping_hash(generator: Any) -> str:
-    """Of all that the mean code depends on."""
+    """Returns a hash of everything that the mean code depends on."""
     digest = hashlib.sha256(f"{SAMPLES} {SEED} {sorted(generator.architecture.items())}".encode())
     for name, tensor in sorted(generator.mapping.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Native copies of foreign checkpoints: made once, cached, and found again by content."""
+"""Native copies of foreign checkpoints: made once, cached, and looked up by content."""
 
 import hashlib
 import json
@@ -21,29 +21,29 @@ from idinvert.durable import damaged, write_sums
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import memory_bytes
 
-_DIGITS = 32  # of a sha256 that name a folder
+_DIGITS = 32  # digits of a sha256 in a folder's name
 TRAINED_BY = {family.name: family.objective for family in FAMILIES if family.objective}
-"""The objective that a family's encoders were trained with, as tables name it."""
+"""The objective of each family's encoders, as named in tables."""
 
 
 def native_copies(
     path: Path, *, key: str, role: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> Path:
-    """The folder with the native files of a foreign checkpoint, by role.
+    """Returns the folder with the native files of a foreign checkpoint, by role.
 
-    The first call reads the file and writes the copies; later ones, of any process, only hash it.
-    Copies of other readers, from another version of this package, are not used.
+    The first call reads the file and writes the copies; later calls, of any process, only hash it.
+    Copies made by other versions of the readers are not used.
 
     Args:
         path: A checkpoint of a foreign family.
         key: The config key that named it, for messages.
         role: The network that is needed, as in `open_checkpoint`.
-        settings: As in `open_checkpoint`; copies of other settings are others.
+        settings: As in `open_checkpoint`; each combination of settings has its own copies.
 
     Raises:
         CheckpointError: The file cannot be read, or the cache folder cannot be written.
     """
-    if path.stat().st_size > memory_bytes():  # before it is hashed whole
+    if path.stat().st_size > memory_bytes():  # before the whole file is hashed
         raise CheckpointError(
             f"{path}: has more bytes than this machine has memory, expected a checkpoint; change "
             f"{key}"
@@ -75,7 +75,7 @@ def native_copies(
             os.chmod(partial, 0o755)
             _publish(partial, folder)
             for old in folder.parent.glob(f"{digest[:_DIGITS]}-*"):
-                if old != folder:  # by other readers
+                if old != folder:  # made by other versions of the readers
                     shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -95,21 +95,21 @@ def write_networks(
     fingerprint: str | None,
     half: bool = False,
 ) -> dict[str, Path]:
-    """Writes one release file a network, which make a bundle; roles without a file are left out.
+    """Writes one release file per network, which form a bundle; roles without a file are left out.
 
     Args:
-        checkpoint: What to write.
-        files: Where to, by role.
-        source: The file it came from, for the provenance.
-        fingerprint: How the generator is known to what stands on it; None for that of the file
-            that is written here.
+        checkpoint: The checkpoint to write.
+        files: Output files, by role.
+        source: The source file, for the provenance.
+        fingerprint: Fingerprint of the generator in the provenance of networks that depend on it;
+            None for the fingerprint of the file written here.
         half: Round to float16, see `save_network`.
     """
     known = checkpoint.meta.get("provenance", {})
     prints = checkpoint.meta.get("fingerprints", {})
     written: dict[str, str] = {}  # role to fingerprint
     copies: dict[str, str] = {}  # fingerprint of a network to that of its copy
-    for role, file in files.items():  # that which others stand on is first
+    for role, file in files.items():  # roles that others depend on come first
         provenance = _copied(known.get(role, {}), provenance_of(checkpoint, source=source))
         if half:
             provenance["rounded"] = "float16"
@@ -130,7 +130,7 @@ def write_networks(
 def _stands_on(
     role: str, provenance: dict[str, Any], *, copies: dict[str, str], generator: str | None
 ) -> dict[str, str]:
-    """Fingerprints of what a copy was trained with: where that is copied as well, its copy's."""
+    """Returns fingerprints of the networks a copy was trained with, or of their copies if made."""
     known = provenance.get("stands_on", {})
     found = {name: copies.get(value, value) for name, value in known.items()}
     if generator is not None and role in ("discriminator", "encoder"):
@@ -139,14 +139,14 @@ def _stands_on(
 
 
 def _copied(known: dict[str, Any], copy: dict[str, Any]) -> dict[str, Any]:
-    """What a file's own provenance becomes in its copy; a source that it named stays below."""
+    """Merges a file's own provenance into its copy's; its own source is kept as a nested source."""
     if "source" in known:
         copy = {"source": copy["source"] | {"source": known["source"]}}
     return known | copy
 
 
 def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
-    """What a native file says about the foreign one it came from; JSON-able."""
+    """Returns the provenance of a native file made from a foreign one; JSON-able."""
     known = {name: fact for name, fact in checkpoint.meta.items() if name != "provenance"}
     meta = json.loads(json.dumps(known, default=str))
     return {
@@ -160,7 +160,7 @@ def provenance_of(checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
 
 
 def _publish(partial: Path, folder: Path) -> None:
-    """Renames a finished folder into place; where another process was first, its copy stays."""
+    """Renames a finished folder into place; if another process was first, its copy is kept."""
     try:
         os.rename(partial, folder)
     except OSError:
@@ -170,7 +170,7 @@ def _publish(partial: Path, folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _readers() -> str:
-    """Eight digits that change when the code that reads foreign files does."""
+    """Returns eight digits that change with the code that reads foreign files."""
     digest = hashlib.sha256(FORMAT.encode())
     here = Path(__file__).parent
     shared = (here / name for name in ("strict_loading.py", "style_encoders.py"))
@@ -180,10 +180,10 @@ def _readers() -> str:
 
 
 def _choices(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What made a published encoder, in the words that tables select by."""
+    """Returns the configuration choices of a published encoder, by which tables select."""
     choices: dict[str, Any] = {"encoder": _in_words(checkpoint.networks["encoder"])}
     choices["weights"] = checkpoint.family
-    # The files of e4e and pSp tell which of the two they are.
+    # The files of e4e and pSp say which of the two they are.
     objective = TRAINED_BY.get(checkpoint.family) or checkpoint.meta.get("encoder")
     if objective is not None:
         choices["objective"] = {"name": objective}

@@ -26,19 +26,19 @@ def vgg16(
     resize: PositiveInt | None = 256,
     channel_order: str | None = None,
 ) -> VGG16Features:
-    """The paper's F, ready to use: ``eval()``, no gradients for its weights.
+    """Loads the paper's F: in ``eval()``, with frozen weights.
 
     Args:
         path: A local file (torch or safetensors), in torchvision's layout or in that of the
-            authors' ``vgg16.pth``; None takes the registry's.
+            authors' ``vgg16.pth``; None for the registry's.
         key: The config key that takes the local path.
         resize: As in `VGG16Features`.
         channel_order: As in `VGG16Features`; None is ``"bgr"`` for the authors' layout and
-            ``"rgb"`` for torchvision's, in which the registry's file is.
+            ``"rgb"`` for torchvision's, which the registry's file has.
 
     Raises:
-        MissingWeightsError: The file is not here.
-        CheckpointError: The file is broken, does not fit, or is on another input scale.
+        MissingWeightsError: The file is not on this machine.
+        CheckpointError: The file is broken, does not match, or expects another input scale.
     """
     file = locate("vgg16_caffe", path=path, key=key)
     wrong = ENTRIES["vgg16_imagenet"]
@@ -71,10 +71,10 @@ def squeezenet(
     resize: PositiveInt | None = None,
     input_scale: str | None = None,
 ) -> SqueezeNetFeatures:
-    """SqueezeNet 1.1 features, ready to use: ``eval()``, no gradients for its weights.
+    """Loads SqueezeNet 1.1 features: in ``eval()``, with frozen weights.
 
     Args:
-        path: A local file (torch or safetensors); None takes the registry's (torchvision).
+        path: A local file (torch or safetensors); None for the registry's (torchvision).
         key: The config key that takes the local path.
         layer: As in `SqueezeNetFeatures`.
         resize: As in `SqueezeNetFeatures`.
@@ -82,8 +82,8 @@ def squeezenet(
             sha256 of torchvision's, else ``"caffe"``.
 
     Raises:
-        MissingWeightsError: The file is not here.
-        CheckpointError: The file is broken or does not fit.
+        MissingWeightsError: The file is not on this machine.
+        CheckpointError: The file is broken or does not match.
     """
     file = locate("squeezenet", path=path, key=key)
     if input_scale is None:
@@ -99,7 +99,7 @@ def squeezenet(
 def _fill(
     make: Callable[[], Network], tensors: dict[str, Tensor], path: Path, *, key: str, prefix: str
 ) -> Network:
-    """Builds ``features`` from a file that may hold more (a classifier, deeper layers)."""
+    """Builds ``features`` from a file that may contain more (a classifier, deeper layers)."""
     found = {f"{_PREFIX}{name.removeprefix(prefix)}": value for name, value in tensors.items()}
     what = f"{path} (features in torchvision's layout)"
     network = load(make, None, StrictStateDict(found, what=what, key=key), extra=True)

@@ -1,4 +1,4 @@
-"""Where weights by others come from: name, URL, sha256, licence; and where they lie here."""
+"""Registry of third-party weights (name, URL, sha256, licence), and their local location."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ class Entry:
     """One file of weights that this project uses and does not ship.
 
     Args:
-        name: What the code asks for.
+        name: Name used in the code.
         filename: Name of the file in the cache.
-        url: Where its publisher offers it.
-        sha256: Its sha256, or the first digits of it where the publisher states no more (in the
-            file's name), or nothing where the publisher states none.
-        licence: As far as its publisher states one.
-        megabytes: Size, about; None where the publisher states none.
-        purpose: What it is needed for.
+        url: Download URL of its publisher.
+        sha256: Its sha256; only the first digits if the publisher states no more (in the file's
+            name), or empty if the publisher states none.
+        licence: Licence as stated by its publisher.
+        megabytes: Approximate size; None if the publisher states none.
+        purpose: Purpose of the weights.
     """
 
     name: str
@@ -85,7 +85,7 @@ ENTRIES = {
         ),
     )
 }
-"""Networks that the code itself asks for, by name."""
+"""Networks that the code itself uses, by name."""
 
 _MIT = "MIT (the repository's; none is stated for the weights)"
 _NVIDIA = "NVIDIA Source Code License, non-commercial (the repository's)"
@@ -96,14 +96,14 @@ _NGC = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/
 
 
 def drive(file_id: str) -> str:
-    """The address at which Google Drive gives out a file, or a page that asks to confirm."""
+    """Returns the URL at which Google Drive serves a file, or a page that asks for confirmation."""
     return f"https://drive.google.com/uc?export=download&id={file_id}"
 
 
 def _published(
     name: str, filename: str, licence: str, purpose: str, addresses: dict[str, str]
 ) -> dict[str, Entry]:
-    """Files of one publisher; ``{0}``, ``{1}`` … are the parts of the key of their address."""
+    """Builds the entries of one publisher; ``{0}``, ``{1}`` … are parts of an address's key."""
     found = {}
     for key, address in addresses.items():
         parts = key.split("/")
@@ -203,25 +203,25 @@ CHECKPOINTS = (
         {"rosinality": "1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT"},
     )
 )
-"""Checkpoints that others publish, by name.
+"""Checkpoints published by others, by name.
 
 Names and addresses were read in the publishers' READMEs; none of the files could be downloaded when
-this was written. None of these publishers states a sha256, and few a size: both are empty here
-until somebody who has the file tells. Nothing is guessed.
+this was written. None of these publishers states a sha256, and few state a size: both are empty
+here until somebody who has the file supplies them. Nothing is guessed.
 """
 
 
 def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
-    """Find a file of weights on this machine; nothing is ever downloaded here.
+    """Find a weights file on this machine; nothing is ever downloaded here.
 
     Args:
         name: A key of `ENTRIES`.
-        path: A local file, taken as it is; None looks into this project's cache folder, then into
-            torch's own, and checks the sha256.
+        path: A local file, taken without verification; None searches this project's cache folder,
+            then torch's own, and verifies the sha256.
         key: The config key that takes a local path, for messages.
 
     Raises:
-        MissingWeightsError: The file is not here; the message names file, URL, sha256 and key.
+        MissingWeightsError: The file is not found; the message names file, URL, sha256 and key.
         CheckpointError: Unknown name, or the cached file has another sha256.
     """
     if name not in ENTRIES:
@@ -234,7 +234,7 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
         if not local.is_file():
             raise MissingWeightsError(_missing(entry, f"{local} (from {key}) is no file", key=key))
         return local
-    import torch  # to list what there is does not need it
+    import torch  # here, because listing entries does not need it
 
     folders = (weights_cache_dir(), Path(torch.hub.get_dir()) / "checkpoints")
     for folder in folders:
@@ -248,13 +248,13 @@ def locate(name: str, *, path: str | Path | None = None, key: str) -> Path:
 
 
 def require_digest(path: Path, entry: Entry, *, advice: str) -> None:
-    """Compare a file's sha256 with the digits that are known, if any are.
+    """Compare a file's sha256 with the known digits, if any.
 
     Raises:
-        CheckpointError: They differ; the advice is what to do.
+        CheckpointError: They differ; the message ends with the advice.
     """
     found = file_hash(path)
-    if not found.startswith(entry.sha256):  # of no digits, any file is the right one
+    if not found.startswith(entry.sha256):  # without known digits, any file passes
         raise CheckpointError(
             f"{path}: got sha256 {found[:16]}..., expected {entry.sha256[:16]}...; the file is "
             f"damaged or another one than {entry.name}. {advice}"
@@ -273,12 +273,12 @@ def _missing(entry: Entry, reason: str, *, key: str) -> str:
 
 
 def size_in_words(entry: Entry) -> str:
-    """Megabytes, as far as they are known."""
+    """Return the size in megabytes, or that it is unknown."""
     return "size unknown" if entry.megabytes is None else f"{entry.megabytes:.0f} MB"
 
 
 def digest_in_words(entry: Entry) -> str:
-    """The sha256, as far as it is known."""
+    """Return the known digits of the sha256, or that they are unknown."""
     if not entry.sha256:
         return "unknown (its publisher states none)"
     return entry.sha256 if len(entry.sha256) == 64 else f"{entry.sha256}... (the digits known)"

@@ -1,4 +1,4 @@
-"""The release format: one network a safetensors file that knows how to rebuild it."""
+"""The release format: a safetensors file per network, from which the network can be rebuilt."""
 
 import importlib
 import json
@@ -23,8 +23,8 @@ _PROVENANCE = {
 }  # fmt: skip
 _PREFIX = "idinvert-"
 
-# Class name -> (role, module). A weights file may come from anywhere, so that of other packages a
-# class is built only if whoever opens the file names it too: classes=[…] on the command line.
+# Class name -> (role, module). A weights file may come from anywhere, so a class of another package
+# is only built if the user who opens the file names it too: classes=[…] on the command line.
 CLASSES: dict[str, tuple[str, str]] = {
     "StyleGANGenerator": ("generator", "idinvert.networks.stylegan"),
     "StyleGAN2Generator": ("generator", "idinvert.networks.stylegan2"),
@@ -42,14 +42,14 @@ CLASSES: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a release file says about itself.
+    """The metadata of a release file.
 
     Args:
         class_name: Class of the network: a key of `CLASSES`, or the full name of a user's own.
         role: ``"generator"``, ``"discriminator"``, ``"latent_discriminator"``, ``"encoder"``,
             ``"attributes"`` or ``"segmenter"``.
         architecture: Arguments that rebuild the network.
-        provenance: How the weights came about: command, seed, commit, nimg.
+        provenance: Origin of the weights: command, seed, commit, nimg.
         shapes: Tensor name to shape.
     """
 
@@ -68,19 +68,19 @@ def save_network(
     role: str | None = None,
     half: bool = False,
 ) -> None:
-    """Write a network; the file appears whole or not at all, an older one stays until then.
+    """Write a network atomically: an older file stays until the new one is complete.
 
     Args:
         module: A network with its ``architecture``.
-        path: Where to; folders are made.
-        provenance: JSON-able; how the weights came about.
-        role: See `Header`; those of `CLASSES` know theirs.
-        half: Round to float16, for half the size; `load_network` gives float32 again.
+        path: Output file; folders are created.
+        provenance: JSON-able; origin of the weights.
+        role: See `Header`; only needed for classes outside `CLASSES`.
+        half: Round to float16, for half the size; `load_network` returns float32.
 
     Raises:
-        CheckpointError: The class is not one of `CLASSES` and no role was given; ``half``, and a
-            number is beyond float16's range.
-        OutputError: The disk refused the file.
+        CheckpointError: The class is not one of `CLASSES` and no role was given; or, with ``half``,
+            a number is beyond float16's range.
+        OutputError: The file could not be written.
     """
     path = Path(path)
     name = type(module).__name__
@@ -96,7 +96,7 @@ def save_network(
         "architecture": json.dumps(module.architecture),
         "provenance": json.dumps(provenance),
     }
-    # Clones: the format refuses tensors that share memory, and a cast would hide that.
+    # Clones, because the format refuses tensors that share memory.
     tensors = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in module.state_dict().items()
@@ -107,14 +107,15 @@ def save_network(
 
 
 def read_header(path: str | Path, *, key: str = "path") -> Header:
-    """Read what a release file says about itself, without its tensors.
+    """Read the metadata of a release file, without its tensors.
 
     Args:
         path: The file.
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: Missing, broken, of another or a newer format, or of an unknown class.
+        CheckpointError: The file is missing, broken, of another or a newer format, or of an unknown
+            class.
     """
     path = Path(path)
     _check_is_file(path, key=key)
@@ -153,12 +154,12 @@ def load_network(
     Args:
         path: The file.
         key: The config key that named it, for messages.
-        expect: The role it must have (see `Header`); None for any.
-        classes: Classes of the user's own that may be built, in full: ``my_encoder.MyBackbone``.
+        expect: The required role (see `Header`); None for any.
+        classes: Full names of user classes that may be built: ``my_encoder.MyBackbone``.
 
     Raises:
-        CheckpointError: As `read_header`; an own class that is not one of ``classes``; another
-            role; or tensors that do not fit.
+        CheckpointError: As in `read_header`; or a user class that is not one of ``classes``,
+            another role, or tensors that do not match.
     """
     path = Path(path)
     header = read_header(path, key=key)
@@ -183,14 +184,14 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def opened_folder() -> Path:
-    """Where native copies of foreign checkpoints are kept, each folder named by a sha256."""
+    """Return the folder of native copies of foreign checkpoints, in subfolders named by sha256."""
     return weights_cache_dir() / "opened"
 
 
 def fingerprint(path: str | Path) -> str:
-    """The first 16 hexadecimal digits of the file's sha256.
+    """Return the first 16 hexadecimal digits of the file's sha256.
 
-    Of a native copy of a foreign checkpoint, those of the checkpoint: what a user named.
+    For a native copy of a foreign checkpoint, these are the digits of the original file.
     """
     folder = Path(path).parent
     if folder.parent == opened_folder():
@@ -199,7 +200,7 @@ def fingerprint(path: str | Path) -> str:
 
 
 def _in_half(tensor: Tensor, *, key: str, path: Path) -> Tensor:
-    """A float tensor rounded to float16; others, such as counters, as they are."""
+    """Round a float tensor to float16; return others, such as counters, unchanged."""
     if not tensor.is_floating_point():
         return tensor
     rounded = tensor.half()
@@ -231,23 +232,23 @@ def _build(header: Header, classes: Collection[str], *, path: Path, key: str) ->
 
 
 def _is_own(name: str) -> bool:
-    """Whether a class in a file is of another package than this one, which names it in full."""
+    """Return whether a class belongs to another package, whose classes have full names."""
     return "." in name
 
 
 def _with_own_parts(
     node: dict[str, Any], *, classes: Collection[str], path: Path, key: str
 ) -> dict[str, Any]:
-    """An architecture whose parts of own classes (an encoder's backbone) are built.
+    """Build the parts of an architecture that are user classes (an encoder's backbone).
 
     Args:
         node: Plain values; a part is a dict with a ``class``.
-        classes: The own classes that may be built, in full.
+        classes: Full names of the user classes that may be built.
         path: The file, for messages.
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: As `_own_class`.
+        CheckpointError: As in `_own_class`.
     """
     built: dict[str, Any] = dict(node)
     for name, part in node.items():
@@ -260,10 +261,10 @@ def _with_own_parts(
 
 
 def _own_class(name: str, *, classes: Collection[str], path: Path, key: str) -> type[nn.Module]:
-    """The class of a full name, if it may be built.
+    """Return the class with a full name, if it may be built.
 
     Raises:
-        CheckpointError: Nobody but the file names it, it cannot be imported, or it is no network.
+        CheckpointError: Only the file names it, it cannot be imported, or it is not a network.
     """
     if name not in classes:
         raise CheckpointError(

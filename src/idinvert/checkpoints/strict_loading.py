@@ -1,4 +1,4 @@
-"""Strict loading: a table of renamed keys, and a load that names every tensor that does not fit."""
+"""Strict loading: tables of renamed keys, and a loader that reports every mismatched tensor."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,21 +20,21 @@ BUILD_ERRORS = (
     IdinvertError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError,
     RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-"""What a network's constructor makes of arguments that are nonsense."""
+"""Exceptions that a network's constructor may raise for invalid arguments."""
 
-_NAMED = 60  # keys named for each complaint before "and n more"
-_PARTS = 4_000  # modules, parameters and buffers of any network, besides 16 for each tensor
-_BESIDE = 1 << 26  # numbers in buffers that files do not hold
-_LONGEST = 120  # characters of a key that are printed
-_DIGITS = 6  # of a layer's number
+_NAMED = 60  # maximum number of keys in each complaint, before "and n more"
+_PARTS = 4_000  # maximum modules, parameters and buffers of a network, besides 16 per tensor
+_BESIDE = 1 << 26  # maximum numbers in buffers that files do not contain
+_LONGEST = 120  # maximum printed characters of a key
+_DIGITS = 6  # maximum digits of a layer's number
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where one native tensor is stored in a file, and in which form.
+    """Location and form of one native tensor in a file.
 
-    ``read`` leads from the file's form to the native one; ``write`` leads back, and tells the shape
-    that the file must hold.
+    ``read`` converts the file's form to the native one; ``write`` converts back, and determines
+    the shape that the file must have.
     """
 
     key: str
@@ -44,24 +44,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor of the file that has only one right value, such as a resampling filter."""
+    """A tensor of the file with a single valid value, such as a resampling filter."""
 
     key: str
     value: Tensor
 
 
 Table = dict[str, Source | Constant]
-"""A layout: native name to where that tensor is stored. The names of constants are only unique."""
+"""A layout: native name → location of that tensor. Names of constants need only be unique."""
 
 
 def permuted(key: str, *axes: int) -> Source:
-    """A tensor whose dimensions the file has in another order; native is ``permute(axes)``."""
+    """Describes a tensor with permuted dimensions in the file; native is ``permute(axes)``."""
     back = [axes.index(axis) for axis in range(len(axes))]
     return Source(key, lambda t: t.permute(axes), lambda t: t.permute(back))
 
 
 def unsqueezed(key: str, *, before: int = 0, after: int = 0) -> Source:
-    """A tensor that has more dimensions of size 1 in the file."""
+    """Describes a tensor that has additional dimensions of size 1 in the file."""
 
     def write(t: Tensor) -> Tensor:
         return t.reshape(*(1,) * before, *t.shape, *(1,) * after)
@@ -73,35 +73,35 @@ def unsqueezed(key: str, *, before: int = 0, after: int = 0) -> Source:
 
 
 def shifted(key: str, by: float) -> Source:
-    """A tensor to which the file's network adds a number at run time."""
+    """Describes a tensor to which the file's network adds a number at run time."""
     return Source(key, lambda t: t + by, lambda t: t - by)
 
 
 def half_turn(filters: Tensor) -> Tensor:
-    """Filters [..., k, k] turned by half a turn: a convolution's for a correlation's."""
+    """Rotates filters [..., k, k] by 180°: converts convolution to correlation filters."""
     return filters.flip((-2, -1))
 
 
 def affine(prefix: str) -> Table:
-    """``weight`` and ``bias``, which have the same names and forms in the file."""
+    """Describes ``weight`` and ``bias`` with the same names and forms as in the file."""
     return {part: Source(f"{prefix}.{part}") for part in ("weight", "bias")}
 
 
 class StrictStateDict:
-    """A file's state dict from which tensors are taken one by one, every key accounted for.
+    """A file's state dict from which tensors are taken one by one; every key must be used.
 
-    Complaints are gathered and raised together by `finish`, so that a user sees all of them in one
-    message. Until then a tensor that is missing or misshapen is stood in for by an empty one on
-    the ``meta`` device, which has the shape that was asked for and takes no memory.
+    Errors are collected and raised together by `finish`, so that a user sees all of them in one
+    message. Until then a missing or misshapen tensor is replaced by an empty one on the ``meta``
+    device, which has the requested shape and uses no memory.
 
     Args:
         tensors: Name to tensor or array, as read from the file.
-        what: What they are, for messages: ``"ffhq.pkl, network G_ema (NVlabs)"``.
+        what: Description for messages: ``"ffhq.pkl, network G_ema (NVlabs)"``.
         key: The config key that named the file, for messages.
     """
 
     def __init__(self, tensors: Mapping[str, Any], *, what: str, key: str) -> None:
-        # A file may use anything as a key; a key that is no text is shown by its repr.
+        # A file may use any object as a key; keys that are not text are shown by their repr.
         self._left = {name if type(name) is str else repr(name): v for name, v in tensors.items()}
         self.what, self.key = what, key
         self._missing: list[str] = []
@@ -109,17 +109,17 @@ class StrictStateDict:
         self._infinite: list[str] = []
 
     def __contains__(self, name: str) -> bool:
-        """Whether a key is there and not yet taken."""
+        """Returns whether a key is present and not yet taken."""
         return name in self._left
 
     def names(self) -> list[str]:
-        """The keys not yet taken, in the file's order."""
+        """Returns the keys not yet taken, in the file's order."""
         return list(self._left)
 
     def extent(self, before: str, after: str = ".") -> int:
-        """One more than the highest number n of which there is a key ``{before}{n}{after}…``.
+        """Returns one more than the highest number n with a key ``{before}{n}{after}…``.
 
-        A key that is missing in between is then named by whoever takes it.
+        A missing key in between is reported when it is taken.
         """
         highest = -1
         for name in self._left:
@@ -131,11 +131,11 @@ class StrictStateDict:
         return highest + 1
 
     def holds(self, table: Table) -> bool:
-        """Whether one of a table's tensors is there."""
+        """Returns whether at least one of a table's tensors is present."""
         return any(source.key in self._left for source in table.values())
 
     def shape(self, name: str, *, ndim: int) -> tuple[int, ...]:
-        """The shape of a tensor from which an architecture is read; the tensor is not taken.
+        """Returns the shape of a tensor without taking it, to infer an architecture.
 
         Raises:
             CheckpointError: It is missing, or does not have `ndim` dimensions.
@@ -149,7 +149,7 @@ class StrictStateDict:
         return size
 
     def native_shape(self, source: Source | Constant, *, ndim: int) -> torch.Size:
-        """As `shape`, in the native form, which has `ndim` dimensions."""
+        """Like `shape`, but in the native form, which has `ndim` dimensions."""
         assert isinstance(source, Source)
         with without_memory():
             foreign = source.write(torch.empty((1,) * ndim)).ndim
@@ -158,10 +158,10 @@ class StrictStateDict:
     def take(
         self, name: str, *, shape: Sequence[int], dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Takes a tensor of this shape, on the CPU; one without data (``meta``) if it does not fit.
+        """Takes a tensor of this shape, on the CPU; a mismatch returns one without data (``meta``).
 
-        Any real floating-point type becomes ``dtype``; integers, such as BatchNorm's count of
-        batches, must have it.
+        Any real floating-point dtype is converted to ``dtype``; integers, such as BatchNorm's batch
+        counter, must already have it.
         """
         nothing = torch.empty(tuple(shape), device="meta")
         if name not in self._left:
@@ -179,18 +179,18 @@ class StrictStateDict:
         return value
 
     def constant(self, name: str, expected: Tensor) -> None:
-        """Takes a tensor that has only one right value, such as a filter, and compares it."""
+        """Takes a tensor with a single valid value, such as a filter, and compares it."""
         found = self.take(name, shape=expected.shape)
         if not found.is_meta and not torch.allclose(found, expected.float(), rtol=1e-3, atol=1e-5):
             self._misshapen.append(f"{_shown(name)} has other values than the native network's")
 
     def drop(self, names: Iterable[str]) -> None:
-        """Takes keys that have no bearing on the network, without looking at them."""
+        """Removes keys that are irrelevant to the network, without checking their tensors."""
         for name in names:
             self._left.pop(name, None)
 
     def finish(self) -> None:
-        """Raises a CheckpointError that names all keys missing, misshapen, or not asked for."""
+        """Raises a CheckpointError that names all keys that are missing, misshapen or unused."""
         complaints = []
         for kind, names in (
             ("missing", [_shown(name) for name in self._missing]),
@@ -205,7 +205,7 @@ class StrictStateDict:
             self.fail(f"tensors do not fit ({'; '.join(complaints)})")
 
     def fail(self, reason: str) -> NoReturn:
-        """Raises a CheckpointError that says what, why, and which key to change."""
+        """Raises a CheckpointError with the description, the reason, and the key to change."""
         raise CheckpointError(f"{self.what}: {reason}; change {self.key}")
 
 
@@ -217,15 +217,15 @@ def load(
     absent: Iterable[str] = (),
     extra: bool = False,
 ) -> Network:
-    """Builds a network and fills it, only once every tensor is known to fit.
+    """Builds a network and fills it, after checking every tensor.
 
     Args:
-        make: Makes the network; called first without memory, so that a file cannot ask for more
-            than it holds.
-        table: Where each tensor is stored; None where the keys are the native ones.
+        make: Builds the network; first called without memory, so that a file cannot claim more
+            memory than its own size.
+        table: Location of each tensor; None if the keys are the native ones.
         state: The file's tensors.
         absent: Native tensors that keep their initial values, drawn with a fixed seed.
-        extra: Whether the file may hold more than the network, such as deeper layers.
+        extra: Whether the file may contain more than the network, such as deeper layers.
 
     Returns:
         The network in ``eval()``, without gradients.
@@ -254,7 +254,7 @@ def load(
     values = {}
     for name, source in sources.items():
         found = state.take(source.key, shape=forms[name].shape, dtype=forms[name].dtype)
-        # Arithmetic on a stand-in (``meta``) would load torch's compiler, which takes seconds.
+        # Arithmetic on a placeholder (``meta``) would load torch's compiler, which takes seconds.
         values[name] = found if found.is_meta else source.read(found)
     for entry in table.values():
         if isinstance(entry, Constant):
@@ -271,10 +271,10 @@ def load(
 
 @contextmanager
 def _at_most(parts: int) -> Iterator[None]:
-    """Ends the building of a network that has far more parts than its file has tensors.
+    """Stops the construction of a network that has far more parts than its file has tensors.
 
     Raises:
-        ValueError: From within, where the next part would be made.
+        ValueError: In the body of the context, at the first part above the limit.
     """
     left = parts
 
@@ -299,10 +299,11 @@ def _at_most(parts: int) -> Iterator[None]:
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Whatever is built inside has shapes and no numbers (the ``meta`` device).
+    """Context in which everything is built with shapes but without data (the ``meta`` device).
 
-    Sizes that a hostile file claims then cost nothing. What constructors do with numbers is left
-    out as far as shapes allow: on that device it would load torch's compiler, seconds for nothing.
+    Sizes claimed by a hostile file then use no memory. Computations of constructors are skipped as
+    far as shapes allow, because on that device they would load torch's compiler, which takes
+    seconds.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"), _ShapesAlone():
         yield
@@ -319,7 +320,7 @@ _ELEMENTWISE = {
 
 
 class _ShapesAlone(TorchFunctionMode):
-    """Leaves out drawing and arithmetic; constants written in the code are computed as ever."""
+    """Skips random draws and arithmetic; constants in the code are computed as usual."""
 
     def __torch_function__(
         self,
@@ -341,7 +342,7 @@ class _ShapesAlone(TorchFunctionMode):
 
 
 def _keeps_shape(one: Any, other: Any = 0) -> bool:
-    """Whether the result of an elementwise function has the shape of the first, without numbers."""
+    """Returns whether an elementwise function's result has the first argument's shape, on meta."""
     if not isinstance(one, Tensor) or not one.is_meta:
         return False
     return isinstance(other, int | float) or (
@@ -350,14 +351,14 @@ def _keeps_shape(one: Any, other: Any = 0) -> bool:
 
 
 def text_keys(content: Any) -> dict[str, Any]:
-    """The content as a dict by name; {} where it is none."""
+    """Returns the content as a dict by name; {} if it is not one."""
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         return {}
     return content
 
 
 def _as_tensor(found: Any, dtype: torch.dtype) -> Tensor | None:
-    """The tensor, or None where it is none in memory that can become one of that type."""
+    """Returns the tensor; None if it is not in memory or cannot be converted to the dtype."""
     if isinstance(found, np.ndarray) and found.dtype.kind == "f" and found.dtype.itemsize <= 8:
         native = np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("="))
         return torch.from_numpy(native.copy()).reshape(found.shape)
@@ -368,7 +369,7 @@ def _as_tensor(found: Any, dtype: torch.dtype) -> Tensor | None:
 
 
 def _describe(found: Any) -> str:
-    """Shape, and type where it is not the usual one."""
+    """Returns the shape, and the dtype if it is not float32."""
     if not isinstance(found, Tensor | np.ndarray):
         return f"of type {type(found).__name__}"
     size = str(tuple(found.shape))
@@ -377,7 +378,7 @@ def _describe(found: Any) -> str:
 
 
 def _shown(name: Any) -> str:
-    """A key as it can be printed, whatever is in it."""
+    """Returns a printable form of a key."""
     text = str(name)
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,4 +1,4 @@
-"""The encoders of e4e and pSp for a run: fresh, or started from a file."""
+"""The encoders of e4e and pSp for training: new, or initialised from a file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ _BODY, _ENCODER, _COUNTER = "input_layer.0.weight", "encoder.", ".num_batches_tr
 
 
 def _maker(made: type[E4eEncoder] | type[PspEncoder]) -> Callable[..., Any]:
-    """What makes an encoder of this class for a run; its signature is the schema of its keys."""
+    """Returns a factory of this class of encoders; its signature is the schema of their keys."""
 
     def make(
         *,
@@ -44,21 +44,22 @@ def _maker(made: type[E4eEncoder] | type[PspEncoder]) -> Callable[..., Any]:
         reduction: PositiveInt = 16,
         norm: Norm = "batch",
     ) -> E4eEncoder | PspEncoder:
-        """The authors' encoder, ready to train.
+        """Builds the authors' encoder, ready to train.
 
         Args:
-            num_layers: As in the encoder's class, as are all others but for these.
-            deltas: pSp refuses it, as every layer's code stands for itself; e4e has no other form.
+            num_layers: As in the encoder's class, like all others not listed below.
+            deltas: pSp refuses it, because it predicts each layer's code separately; e4e always
+                predicts deltas.
             mapping: M of the generator, which ``latent=z`` would need; refused.
-            noise_shapes: Without effect: it gives no noise.
-            path: Where its weights start from: the authors' ``.pt``, this project's
-                ``encoder.safetensors``, or ``model_ir_se50.pth``, the face recogniser whose body
-                the authors start from; None draws them.
+            noise_shapes: Ignored, because the encoder predicts no noise.
+            path: Initial weights: the authors' ``.pt``, this project's ``encoder.safetensors``, or
+                ``model_ir_se50.pth``, the face recognition network whose body the authors start
+                from; None for random weights.
             key: The config key that named the file, for messages.
 
         Raises:
-            CheckpointError: The file is not readable, or does not fit.
-            ConfigError: As the class; or ``latent=z``, or pSp with ``latent=deltas``.
+            CheckpointError: The file is not readable, or does not match.
+            ConfigError: As in the class; or ``latent=z``, or pSp with ``latent=deltas``.
         """
         if mapping is not None:
             raise ConfigError(
@@ -92,10 +93,10 @@ e4e, psp = _maker(E4eEncoder), _maker(PspEncoder)
 
 
 def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:
-    """Copies a file's weights into an encoder; see `e4e` for what it may be.
+    """Copies a file's weights into an encoder; for the kinds of files see ``path`` of `e4e`.
 
     Args:
-        encoder: Changed; it keeps its own mode, gradients and mean code.
+        encoder: Changed in place; it keeps its own mode, gradients and mean code.
         path: The file.
         key: The config key that named it.
 
@@ -103,7 +104,7 @@ def start(encoder: StyleEncoder, path: str | Path, *, key: str) -> StyleEncoder:
         The encoder.
 
     Raises:
-        CheckpointError: The file is not readable, or does not fit.
+        CheckpointError: The file is not readable, or does not match.
     """
     path = Path(path).expanduser()
     with one_error(path, key=key):
@@ -135,7 +136,7 @@ def _started(encoder: StyleEncoder, archive: Archive, path: Path, *, key: str) -
 def _body(
     encoder: E4eEncoder | PspEncoder, content: dict[str, Any], path: Path, *, key: str
 ) -> dict[str, Tensor]:
-    """The body's tensors of a face recogniser, whose own head is left out."""
+    """Returns the body's tensors of a face recognition network, without its head."""
     state = StrictStateDict(content, what=f"{path} (IR-SE50)", key=key)
     unused = [n for n in state.names() if n.startswith("output_layer.") or n.endswith(_COUNTER)]
     state.drop(unused)
@@ -149,7 +150,7 @@ def _body(
 
 
 def _whole(archive: Archive, encoder: E4eEncoder | PspEncoder, *, key: str) -> Any:
-    """The encoder of this project's file, or of one of the authors'."""
+    """Returns the encoder in this project's file, or in one of the authors' files."""
     if archive.metadata.get("format") == FORMAT:
         return load_network(archive.path, key=key, expect="encoder")
     tensors = {

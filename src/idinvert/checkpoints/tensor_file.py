@@ -1,4 +1,4 @@
-"""Safetensors files: written whole, and read within bounds, whoever wrote them."""
+"""Safetensors files: written atomically, and read within bounds even if untrusted."""
 
 import hashlib
 import json
@@ -15,21 +15,21 @@ from idinvert.durable import written_whole
 from idinvert.untrusted import memory_bytes, open_regular, parse_json, shown
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""Types that may become one another; float8 holds no weights that anyone trained."""
-_HEADER = 16 << 20  # bytes; one of 1,000 tensors has 100,000
+"""Dtypes that may be converted to one another; no weights are trained in float8."""
+_HEADER = 16 << 20  # bytes; the header of 1,000 tensors has 100,000
 
 
 class TensorFileError(ValueError):
-    """Why a file is no safetensors file that can be read, in words without path and key."""
+    """The reason why a file is not a readable safetensors file, without path and key."""
 
 
 class TensorFile(NamedTuple):
-    """What a safetensors file holds.
+    """Content of a safetensors file.
 
     Attributes:
         metadata: Text by name.
         shapes: Tensor name to shape.
-        tensors: By name, in memory of their own; empty where only the header was asked for.
+        tensors: By name, each in its own memory; empty if only the header was read.
     """
 
     metadata: dict[str, str]
@@ -38,15 +38,15 @@ class TensorFile(NamedTuple):
 
 
 def read_tensors(path: Path, *, header_only: bool = False) -> TensorFile:
-    """Reads a safetensors file; it may change or end meanwhile, since it is not mapped to memory.
+    """Reads a safetensors file without mapping it to memory, so it may change or end meanwhile.
 
     Args:
         path: The file.
         header_only: Whether to leave the tensors out.
 
     Raises:
-        OSError: It is not there or not readable.
-        TensorFileError: It is no such file, damaged, or larger than this machine's memory.
+        OSError: The file does not exist or is not readable.
+        TensorFileError: It is not such a file, is damaged, or larger than this machine's memory.
     """
     with open_regular(path) as file:
         size = file.seek(0, 2)
@@ -63,7 +63,7 @@ def read_tensors(path: Path, *, header_only: bool = False) -> TensorFile:
             metadata = header.pop("__metadata__", {})
             shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
             ends = [entry["data_offsets"][1] for entry in header.values()]
-            if 8 + length + max(ends, default=0) != size:  # `load` says so too, but late
+            if 8 + length + max(ends, default=0) != size:  # `load` checks it too, but later
                 raise ValueError("its tensors and its size differ")
             if not all(isinstance(value, str) for value in metadata.values()):
                 raise ValueError("its metadata are no text")
@@ -75,7 +75,7 @@ def read_tensors(path: Path, *, header_only: bool = False) -> TensorFile:
             raise TensorFileError(
                 f"is truncated or no safetensors file ({type(error).__name__}: {shown(str(error))})"
             ) from None
-    # A byte that is neither 0 nor 1 is no bool.
+    # Bytes other than 0 and 1 are not valid bools.
     tensors = {
         name: tensor.view(torch.uint8).ne(0) if tensor.dtype == torch.bool else tensor
         for name, tensor in sorted(tensors.items())
@@ -87,12 +87,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
     """Writes a safetensors file; equal contents give equal bytes.
 
     Args:
-        path: Where to, see `written_whole`.
+        path: Output file, see `written_whole`.
         tensors: On the CPU, sharing no memory; in any layout.
         metadata: Text by name.
 
     Raises:
-        OutputError: The disk refused; an older file is unchanged.
+        OutputError: The file could not be written; an older file is unchanged.
     """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
@@ -102,16 +102,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[s
 
 
 def save_file(tensors: dict[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
-    """Writes into the file that is there, as the library's own function does not.
+    """Writes into the existing file, unlike the library's own function.
 
-    That one puts another file in its place, which `written_whole` has not locked: a second process
-    would take it for a leftover.
+    The library replaces the file with a new one, which `written_whole` has not locked: a second
+    process would consider it a leftover.
     """
     path.write_bytes(save(tensors, metadata=metadata))
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of tensors on the CPU with their names, types and shapes; 64 hex digits."""
+    """Returns the sha256 of tensors on the CPU with names, dtypes and shapes; 64 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -120,10 +120,10 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _order_header(file: BinaryIO) -> None:
-    """Sort the header's entries in place: equal networks give equal bytes, so equal fingerprints.
+    """Sorts the header's entries in place: equal networks give equal bytes, so equal fingerprints.
 
     A safetensors file is the header's length (8 bytes, little endian), the header as JSON padded
-    with spaces, then the tensors; its writer leaves the order of the metadata to chance.
+    with spaces, then the tensors; its writer does not fix the order of the metadata.
     """
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))

@@ -1,4 +1,4 @@
-"""Checkpoint families: which there are, and which one reads a file, by its content."""
+"""The checkpoint families, and the detection of a file's family from its content."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,21 +30,21 @@ FAMILIES: tuple[Family, ...] = (
     genforce.STYLEGAN,
     idinvert.PYTORCH,
 )
-"""Asked in this order; the first that says yes reads the file."""
+"""Tried in this order; the first that recognises a file reads it."""
 
-_SHOWN = 8  # entries of a file that a message names
+_SHOWN = 8  # maximum number of entries in a message
 
 
 def recognise(archive: Archive, *, key: str) -> Family:
-    """The family that reads a file.
+    """Returns the family that reads a file.
 
     Args:
-        archive: What the file holds.
+        archive: The file's content.
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: None does, or it is of a kind that is known and not read; the message
-            says what is in the file and what is read.
+        CheckpointError: No family does, or the file is of a known kind that is not supported; the
+            message says what is in the file and what is supported.
     """
     refuse_known(archive, key=key)
     for family in FAMILIES:
@@ -59,7 +59,7 @@ def recognise(archive: Archive, *, key: str) -> Family:
 
 
 def in_words(content: Any) -> str:
-    """What is in a file, in a few words."""
+    """Describes the content of a file briefly."""
     if isinstance(content, dict):
         names = _some(repr(name) if isinstance(name, str) else str(name) for name in content)
         return f"a dict of {len(content)} entries ({names})" if content else "an empty dict"
@@ -70,7 +70,7 @@ def in_words(content: Any) -> str:
 
 
 def _hint(content: Any) -> str:
-    """What a file is that holds no generator and no encoder, where that can be told."""
+    """Describes a file without generator and encoder, if its kind can be told."""
     if encoder := foreign_encoder(content, what="It"):
         return f" {encoder['encoder']}."
     arrays = not isinstance(content, dict | list | tuple | Stored) and hasattr(content, "shape")
@@ -109,15 +109,15 @@ def _container(archive: Archive) -> str:
 
 
 _PGGAN = "PGGAN (Progressive GAN), which has no style codes to invert into"
-_BACKBONE = "backbone.synthesis"  # EG3D's StyleGAN2, which makes planes of features
+_BACKBONE = "backbone.synthesis"  # EG3D's StyleGAN2, which generates feature planes
 _READ = "expected a StyleGAN or StyleGAN2 generator"
 
 
 def refuse_known(archive: Archive, *, key: str) -> None:
-    """Refuses what is no StyleGAN, where its tensors tell what it is.
+    """Refuses known networks that are not StyleGANs.
 
     Raises:
-        CheckpointError: It names the network, and why it is not read.
+        CheckpointError: Names the network, and why it is not supported.
     """
     for found, name in ((_is_pggan, _PGGAN), (_is_eg3d, "EG3D, whose images are of a 3D scene")):
         if found(archive.content):
@@ -125,7 +125,7 @@ def refuse_known(archive: Archive, *, key: str) -> None:
 
 
 def _is_pggan(content: Any) -> bool:
-    """NVlabs' for TensorFlow, or genforce's, whose D is StyleGAN's without filters."""
+    """Returns whether it is PGGAN of NVlabs (TensorFlow) or genforce, whose D has no filters."""
     for network in tf_stylegan.networks(content):
         if "4x4/Dense/weight" in tf_stylegan.variables(network):
             return True

@@ -1,8 +1,8 @@
 """e4e, pSp, ReStyle and HyperStyle: ``.pt`` files that wrap rosinality's generator as a decoder.
 
-The encoders of e4e and pSp are read too. Both name their tensors alike, so that only the options
-beside them tell a pSp from an e4e. ReStyle's encoder and HyperStyle's hypernetwork look at the
-image and at its reconstruction, step by step; they are no encoders of one image, and are left.
+The encoders of e4e and pSp are read too. Both use the same tensor names, so only the options in the
+file distinguish a pSp from an e4e. ReStyle's encoder and HyperStyle's hypernetwork take the image
+and its reconstruction, iteratively; they do not encode a single image, and are not read.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ _MOST_HALVINGS = 8
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file's state dict has a decoder of rosinality's, or an encoder beside it."""
+    """Returns whether the file's state dict has a rosinality decoder or one of these encoders."""
     return bool(state_of(archive.content))
 
 
@@ -56,7 +56,7 @@ def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoin
     """Reads the decoder as G, and E; ``network`` is ``"decoder"``, the only one.
 
     Raises:
-        CheckpointError: It does not fit; every tensor that does not is named.
+        CheckpointError: Tensors do not match; the message names all of them.
     """
     content, tensors = archive.content, state_of(archive.content)
     what = f"{archive.path} ({FAMILY.name})"
@@ -112,9 +112,9 @@ FAMILY = Family(
 
 
 def encoder_type(tensors: Mapping[str, Any], *, opts: Mapping[str, Any]) -> str | None:
-    """Which of `KNOWN` a file's encoder is; None for any other, such as ReStyle's or HyperStyle's.
+    """Returns which of `KNOWN` a file's encoder is; None for others, such as ReStyle's.
 
-    Tensors are named without the prefix ``encoder.``; ``opts`` are the options beside them.
+    Tensors are named without the prefix ``encoder.``; ``opts`` are the options in the file.
     """
     named = opts.get("encoder_type")
     if named in _SINGLE:
@@ -138,19 +138,19 @@ def read_encoder(
 
     Args:
         tensors: The encoder's tensors, without the prefix ``encoder.``.
-        opts: The options that the file stands with: ``encoder_type``, ``start_from_latent_avg``,
-            ``dataset_type`` (e4e's cars are cropped), and where they are needed the sizes of G.
+        opts: The options in the file: ``encoder_type``, ``start_from_latent_avg``,
+            ``dataset_type`` (e4e's cars are cropped), and the sizes of G where they are needed.
         key: The config key that named the file, for messages.
         what: The file, for messages.
-        num_layers: L of the decoder; None reads it off the heads or the options.
-        latent_avg: The mean code beside them, [w_dim] or [L, w_dim]; added where the options say.
+        num_layers: L of the decoder; None infers it from the heads or the options.
+        latent_avg: The mean code in the file, [w_dim] or [L, w_dim]; added if the options say so.
 
     Returns:
         The encoder, in ``eval()`` and without gradients.
 
     Raises:
-        CheckpointError: It is none of `KNOWN`; or it does not fit, and every tensor that does not
-            is named; or the mean code that it adds is not there.
+        CheckpointError: It is none of `KNOWN`; tensors do not match (the message names all of
+            them); or the mean code that it adds is missing.
     """
     state = StrictStateDict(tensors, what=what, key=key)
     kind = encoder_type(tensors, opts=opts)
@@ -206,7 +206,7 @@ def read_encoder(
 
 
 def body_table() -> Table:
-    """Where the tensors of the 50-layer body are stored, under their names in an encoder."""
+    """Returns the location of the 50-layer body's tensors, by their names in an encoder."""
     table: Table = {
         "body.conv.weight": Source("input_layer.0.weight"),
         "body.prelu.weight": Source("input_layer.2.weight"),
@@ -226,7 +226,7 @@ def body_table() -> Table:
                 ("attention.excite", "res_layer.5.fc2"),
             ):
                 table[f"{native}.{tensor}.weight"] = Source(f"{name}.{place}.weight")
-            if stage > 0 and i == 0:  # the others keep their width, and take pixels as they are
+            if stage > 0 and i == 0:  # other units keep their width and have no shortcut weights
                 table[f"{native}.shortcut.0.weight"] = Source(f"{name}.shortcut_layer.0.weight")
                 norms[f"{native}.shortcut.1"] = f"{name}.shortcut_layer.1"
             unit += 1
@@ -234,7 +234,7 @@ def body_table() -> Table:
 
 
 def _head_table(sizes: list[int]) -> Table:
-    """Where the pyramid and the heads are stored; a head halves its features so many times."""
+    """Returns the location of the pyramid and the heads, given each head's number of halvings."""
     table = _table("pyramid.middle", "latlayer1") | _table("pyramid.fine", "latlayer2")
     for i, size in enumerate(sizes):
         table |= _table(f"heads.{i}.linear", f"styles.{i}.linear")
@@ -244,12 +244,12 @@ def _head_table(sizes: list[int]) -> Table:
 
 
 def _table(native: str, name: str) -> Table:
-    """Where weight and bias of a layer are stored."""
+    """Returns the location of weight and bias of a layer."""
     return {f"{native}.{part}": source for part, source in affine(name).items()}
 
 
 def _halvings(state: StrictStateDict, *, heads: int) -> list[int]:
-    """How often each head halves its features, by the first head's count."""
+    """Returns the number of halvings of each head, inferred from the first head."""
     first = (state.extent("styles.0.convs.") + 1) // 2
     if not 1 <= first <= _MOST_HALVINGS or not 4 <= heads <= 2 * LARGEST.bit_length():
         state.fail(
@@ -261,10 +261,10 @@ def _halvings(state: StrictStateDict, *, heads: int) -> list[int]:
 
 
 def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
-    """L of the options' image size.
+    """Returns L for the image size in the options.
 
     Raises:
-        CheckpointError: They say nothing of it.
+        CheckpointError: The options contain no size.
     """
     for name in ("stylegan_size", "output_size"):
         size = opts.get(name)
@@ -274,7 +274,7 @@ def _layers_of(opts: Mapping[str, Any], state: StrictStateDict) -> int:
 
 
 def state_of(content: Any) -> dict[str, Any]:
-    """The tensors of G and E in a file of this family, {} in any other."""
+    """Returns the tensors of G and E in a file of this family, {} for any other file."""
     return unwrapped(content, _is_ours) or {}
 
 
@@ -283,7 +283,7 @@ def _is_ours(state: Mapping[str, Any]) -> bool:
 
 
 def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str | None:
-    """Whose encoder the file holds; ``"other"`` for one that does not stand on the image alone."""
+    """Returns whose encoder the file has; ``"other"`` for one that needs more than the image."""
     if any(groups[prefix] for prefix in _HYPERSTYLE):
         return "hyperstyle"
     if not groups[_ENCODER]:
@@ -295,7 +295,7 @@ def _whose(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> 
 
 
 def _why_not(groups: Mapping[str, Mapping[str, Any]], opts: Mapping[str, Any]) -> str:
-    """What an encoder is that cannot be read, in words."""
+    """Describes an encoder that cannot be read."""
     if any(groups[prefix] for prefix in _HYPERSTYLE):
         return (
             "is HyperStyle's hypernetwork, which changes the generator's weights for every image; "

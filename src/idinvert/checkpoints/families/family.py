@@ -1,4 +1,4 @@
-"""What a checkpoint family is, and what its readers share."""
+"""Definition of a checkpoint family, and shared code of the readers."""
 
 import math
 import warnings
@@ -30,16 +30,16 @@ class Family:
     """A checkpoint layout: how it is recognised, and how it is read.
 
     Args:
-        name: What `inspect` calls it.
-        recognise: Whether a file is of this family, by its content.
+        name: Name shown by `inspect`.
+        recognise: Returns whether a file is of this family, by its content.
         read: Reads the networks. ``key`` is the config key that named the file, for messages;
             ``network`` picks the generator, None takes the averaged one. Raises a CheckpointError
-            that names every tensor that does not fit.
-        licence: Of the repository that the layout comes from; that of the weights is their
-            owner's word.
-        objective: The objective that its encoders were trained with, as tables name it; None
-            where the file tells.
-        settings: What a user may say of its generators: names of `checkpoint.SETTINGS`.
+            that names every tensor that does not match.
+        licence: Licence of the repository that the layout comes from; the licence of the weights
+            may differ.
+        objective: The objective that its encoders were trained with, as named in tables; None if
+            the file says it.
+        settings: Generator settings that a user may give: names of `bundle.SETTINGS`.
     """
 
     name: str
@@ -53,21 +53,21 @@ class Family:
 def choose_generator(
     found: Collection[str], *, ema: str, live: str, network: str | None, what: str, key: str
 ) -> str | None:
-    """Picks the generator: the averaged one, unless told otherwise or it is not there.
+    """Picks the generator: the averaged one, unless another is requested or it is missing.
 
     Args:
         found: Names of the networks in the file.
-        ema: The family's name of the averaged generator; ``"g_ema"`` means it in every family.
-        live: The family's name of the one that was trained; ``"g"`` means it in every family.
-        network: What the user asked for, in any case; None leaves the choice.
+        ema: The family's name of the averaged generator; ``"g_ema"`` selects it in every family.
+        live: The family's name of the trained generator; ``"g"`` selects it in every family.
+        network: The user's choice, in any case; None for no choice.
         what: The file and its family, for messages.
         key: The config key that named the file, for messages.
 
     Returns:
-        A name of `found`, or None where there is no generator and none was asked for.
+        A name of `found`, or None if there is no generator and none was requested.
 
     Raises:
-        CheckpointError: The one asked for is not there, or is not known.
+        CheckpointError: The requested one is missing or unknown.
     """
     there = [name for name in (ema, live) if name in found]
     if network is None:
@@ -87,17 +87,17 @@ def choose_generator(
 
 @dataclass(frozen=True)
 class Part:
-    """One network of a file that holds several."""
+    """One network of a file that contains several."""
 
     name: str
-    stored: Any  # as the file holds it
-    content: Any  # the whole file's
+    stored: Any  # the network as stored in the file
+    content: Any  # content of the whole file
     state: StrictStateDict
     given: Mapping[str, Any] = field(default_factory=dict)
     assumed: dict[str, Any] = field(default_factory=dict)
 
     def setting(self, name: str, built: Mapping[str, Any], default: Any, *, key: str = "") -> Any:
-        """What the user says, else what the file says (under `key`), else the default, noted."""
+        """Returns the user's value, else the file's (under `key`), else the default, recorded."""
         if name in self.given:
             return self.given[name]
         if (key or name) in built:
@@ -115,15 +115,15 @@ def pair_reader(
     discriminator: Callable[[Part], nn.Module],
     tensors: Callable[[Any], Mapping[str, Any]] = dict,
 ) -> Reader:
-    """The reader of a family whose files hold G, in one or two versions, and D by name.
+    """Returns the reader of a family whose files contain G, in one or two versions, and D by name.
 
     Args:
         title: The family, for messages.
-        names: The family's names of the averaged G, of G as trained, and of D.
-        members: The networks in a file's content, by name.
-        generator: Reads G, and gives its mean code and facts for people.
+        names: The family's names of the averaged G, of the trained G, and of D.
+        members: Returns the networks in a file's content, by name.
+        generator: Reads G; returns it with its mean code and information for users.
         discriminator: Reads D.
-        tensors: Gives the tensors of a network as the file holds it.
+        tensors: Returns the tensors of a stored network.
     """
     ema, live, judge = names
 
@@ -170,14 +170,14 @@ def pair_reader(
 
 
 def _claims(content: Any, name: str) -> bool:
-    """Whether a file has an entry of that name, by itself or with others under ``models``."""
+    """Returns whether a file has an entry of that name, at the top or under ``models``."""
     if not isinstance(content, Mapping):
         return False
     return name in content or _claims(content.get("models"), name)
 
 
 def foreign_encoder(content: Any, *, what: str) -> dict[str, str]:
-    """Names the encoder that stands beside G and D; no family with such pairs has one of ours."""
+    """Describes the encoder stored beside G and D, which no family with such pairs can read."""
     top = content if isinstance(content, Mapping) else {}
     for place in (top.get("models"), top):
         found = place.get("encoder") if isinstance(place, Mapping) else None
@@ -192,9 +192,9 @@ def foreign_encoder(content: Any, *, what: str) -> dict[str, str]:
 
 
 def unwrapped(content: Any, marks: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The state dict that a file is, alone; also under ``state_dict`` or ``model``.
+    """Returns the state dict that makes up a file, also under ``state_dict`` or ``model``, or None.
 
-    The prefix ``module.`` of torch's DataParallel is taken off. None where it is something else.
+    The prefix ``module.`` of torch's DataParallel is removed.
     """
     top = text_keys(content)
     for state in (top, text_keys(top.get("state_dict")), text_keys(top.get("model"))):
@@ -206,7 +206,7 @@ def unwrapped(content: Any, marks: Callable[[dict[str, Any]], bool]) -> dict[str
 
 
 def require_colours(state: StrictStateDict, channels: int) -> None:
-    """Refuses networks of images that are not RGB."""
+    """Refuses networks for images that are not RGB."""
     if channels != 3:
         kind = {1: " (grey)", 4: " (RGBA)", 6: " (two images)"}.get(channels, "")
         state.fail(
@@ -218,10 +218,10 @@ def require_colours(state: StrictStateDict, channels: int) -> None:
 def require_settings(
     state: StrictStateDict, made: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
-    """Refuses a network that was built otherwise than the native one computes.
+    """Refuses a network that was built with settings that the native network does not support.
 
     Raises:
-        CheckpointError: A setting in `made`, what the file says, has another value than `expected`.
+        CheckpointError: A setting in `made`, from the file, has another value than `expected`.
     """
     for name, value in expected.items():
         if name in made and not same_setting(made[name], value):
@@ -229,7 +229,7 @@ def require_settings(
 
 
 def same_setting(found: Any, expected: Any) -> bool:
-    """Whether a setting has this value, whichever number or sequence type stores it."""
+    """Returns whether a setting has this value, whatever its number or sequence type."""
     found = plain_number(found)
     if isinstance(expected, list):
         numbers = isinstance(found, list | tuple) and all(
@@ -243,10 +243,10 @@ def same_setting(found: Any, expected: Any) -> bool:
 def positive_setting(
     state: StrictStateDict, made: Mapping[str, Any], name: str, default: float | None
 ) -> Any:
-    """A positive number that a network was built with, or None; the default where it is not said.
+    """Returns a positive setting of a network, or None; the default if the file has none.
 
     Raises:
-        CheckpointError: It is something else.
+        CheckpointError: The value is neither.
     """
     found = plain_number(made.get(name, default))
     if found is None or (type(found) in (int, float) and math.isfinite(found) and found > 0):
@@ -257,7 +257,7 @@ def positive_setting(
 def group_setting(
     state: StrictStateDict, made: Mapping[str, Any], name: str, default: int | None = 4
 ) -> int | None:
-    """Images in a group of the minibatch deviation, or None for all; see `positive_setting`."""
+    """Returns the minibatch deviation's group size, or None for all; see `positive_setting`."""
     found = positive_setting(state, made, name, default)
     if found is not None and int(found) != found:
         state.fail(f"{name} is {found!r:.60}, expected a whole number")
@@ -265,5 +265,5 @@ def group_setting(
 
 
 def plain_number(found: Any) -> Any:
-    """A number as Python's own, where numpy stores it; anything else as it is."""
+    """Converts a NumPy number to Python's; returns anything else unchanged."""
     return found.item() if isinstance(found, np.number) else found

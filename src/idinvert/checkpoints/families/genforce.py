@@ -1,12 +1,11 @@
-"""StyleGAN and StyleGAN2 as genforce and its successor Hammer save them (``.pth``).
+"""StyleGAN and StyleGAN2 as saved by genforce and its successor Hammer (``.pth``).
 
 A dict of state dicts, ``generator_smooth``, ``generator`` and ``discriminator``, nested under
-``models`` in training checkpoints. Both name a layer by its number; Hammer names noise, filters,
-the mean code and D's last layer otherwise. Of StyleGAN2, genforce adds 1 to the styles' biases at
-run time and turns the filters of upsampling layers by half a turn, as TensorFlow does; Hammer
-stores both as the native network has them. Hammer's training checkpoints say what the networks
-were built with, ``model_kwargs_init``; what those ask for beyond the tensors is honoured or
-refused.
+``models`` in training checkpoints. Both number the layers; Hammer uses other names for noise,
+filters, the mean code and D's last layer. For StyleGAN2, genforce adds 1 to the styles' biases at
+run time and rotates the filters of upsampling layers by 180°, as TensorFlow does; Hammer stores
+both as the native network does. Hammer's training checkpoints contain the constructor arguments,
+``model_kwargs_init``; those that are not implied by the tensors are applied or refused.
 
 Source: genforce, sefa and Hammer (models/stylegan_*.py, models/stylegan2_*.py).
 """
@@ -77,12 +76,12 @@ _REQUIRED_GENERATOR_2 = _REQUIRED_DISCRIMINATOR_2 | {
 
 
 def recognise_stylegan(archive: Archive) -> bool:
-    """Whether a StyleGAN generator or discriminator of this layout is in it."""
+    """Returns whether it contains a StyleGAN generator or discriminator of this layout."""
     return any(_is_stylegan(state) for state in _networks(archive.content).values())
 
 
 def recognise_stylegan2(archive: Archive) -> bool:
-    """Whether a StyleGAN2 generator of this layout, or its residual D alone, is in it."""
+    """Returns whether it contains a StyleGAN2 generator of this layout, or its residual D only."""
     held = _networks(archive.content)
     if any(_is_stylegan2(held[name]) for name in NETWORKS[:2] if name in held):
         return True
@@ -91,9 +90,9 @@ def recognise_stylegan2(archive: Archive) -> bool:
 
 
 def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
-    """StyleGAN's G, its mean code, and no facts.
+    """Reads StyleGAN's G and its mean code.
 
-    Where neither the file nor the user says whether upsampling layers are fused and whether tanh
+    If neither the file nor the user says whether upsampling layers are fused and whether tanh
     bounds images, the defaults are assumed: fused from 128 px on, and no tanh.
     """
     state, built = part.state, _built(part)
@@ -163,7 +162,7 @@ def _discriminator(part: family.Part) -> StyleGANDiscriminator:
 
 
 def _generator_2(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
-    """StyleGAN2's G, its mean code, and who wrote it."""
+    """Reads StyleGAN2's G and its mean code; the facts contain the dialect."""
     state, built = part.state, _built(part)
     if "mapping.label_weight" in state:
         state.fail("takes labels as StyleGAN2 of 2019 does, which no native network does")
@@ -190,7 +189,7 @@ def _discriminator_2(part: family.Part) -> StyleGAN2Discriminator:
     count = 0
     while state.holds(affine(f"layer{count}")):
         count += 1
-    blocks = max(count - 2, 0) // 2  # two a resolution; genforce's has one more at the end
+    blocks = max(count - 2, 0) // 2  # two layers per resolution; genforce has one more at the end
     hammer = _is_hammer(
         state,
         ("output.weight", "output.bias", "layer1.filter", "filter"),
@@ -209,7 +208,7 @@ def _discriminator_2(part: family.Part) -> StyleGAN2Discriminator:
 
 
 def generator_layout(*, hammer: bool) -> stylegan2.Layout:
-    """Where the tensors of StyleGAN2's G are stored."""
+    """Returns the location of the tensors of StyleGAN2's G."""
 
     def layout(layer: stylegan2.Layer) -> Table:
         i = layer.index
@@ -227,7 +226,7 @@ def generator_layout(*, hammer: bool) -> stylegan2.Layout:
             case "rgb":
                 name = f"synthesis.output{i}"
                 key = "synthesis.filter" if hammer else "synthesis.upsample"
-                shared = _filter(key, hammer=hammer, gain=4) if i == 0 else {}  # with skip alone
+                shared = _filter(key, hammer=hammer, gain=4) if i == 0 else {}  # only with skip
                 return affine(name) | _style(name, hammer=hammer) | shared
         name = f"synthesis.layer{i}"
         found = affine(name) | _style(name, hammer=hammer)
@@ -243,7 +242,7 @@ def generator_layout(*, hammer: bool) -> stylegan2.Layout:
 
 
 def discriminator_layout(*, hammer: bool) -> stylegan2.Layout:
-    """Where the tensors of StyleGAN2's D are stored."""
+    """Returns the location of the tensors of StyleGAN2's D."""
 
     def layout(layer: stylegan2.Layer) -> Table:
         name = _discriminator_name(layer, hammer=hammer)
@@ -251,7 +250,7 @@ def discriminator_layout(*, hammer: bool) -> stylegan2.Layout:
             return {"weight": Source(f"{name}.weight"), **_filter(f"{name}.filter", hammer=hammer)}
         if layer.kind == "conv1":
             return affine(name) | _filter(f"{name}.filter", hammer=hammer)
-        if layer.kind == "from_rgb" and layer.index == 1:  # with skip connections alone
+        if layer.kind == "from_rgb" and layer.index == 1:  # only with skip connections
             return affine(name) | _filter("filter" if hammer else "downsample", hammer=hammer)
         return affine(name)
 
@@ -282,47 +281,47 @@ def _style(name: str, *, hammer: bool) -> Table:
 
 
 def _filter(key: str, *, hammer: bool, gain: float = 1.0) -> Table:
-    """StyleGAN2's filter, to which Hammer applies the gain at run time."""
+    """Returns StyleGAN2's filter; Hammer applies the gain at run time."""
     if hammer:
         return {"filter": Constant(key, stylegan2.smooth_filter())}
     return {"filter": Constant(f"{key}.kernel", stylegan2.smooth_filter(gain=gain)[None, None])}
 
 
 def _blur(state: StrictStateDict, layer: str, *, bias: str, hammer: bool) -> Constant:
-    """StyleGAN's filter in a layer: one for every channel in genforce, one in Hammer."""
+    """Returns StyleGAN's filter in a layer: one per channel in genforce, a single one in Hammer."""
     if hammer:
         return stylegan.blur(f"{layer}.filter")
     return stylegan.blur(f"{layer}.blur.kernel", channels=state.shape(bias, ndim=1)[0])
 
 
 def _is_hammer(state: StrictStateDict, own: Sequence[str], genforce: Sequence[str]) -> bool:
-    """Whether Hammer wrote it: more of its own names are there than of genforce's."""
+    """Returns whether Hammer wrote it: it has more of Hammer's own names than of genforce's."""
     return sum(name in state for name in own) > sum(name in state for name in genforce)
 
 
 def _built(part: family.Part) -> dict[str, Any]:
-    """What a network was built with, as far as the file says."""
+    """Returns the constructor arguments of a network, if the file contains them."""
     return text_keys(text_keys(text_keys(part.content).get("model_kwargs_init")).get(part.name))
 
 
 def _is_stylegan(state: dict[str, Any]) -> bool:
-    if "synthesis.layer0.const" in state:  # as in the authors' own port, which says it otherwise
+    if "synthesis.layer0.const" in state:  # also in the authors' port, which differs otherwise
         return any(name.endswith(".style.weight") for name in state)
     return _is_d(state) and "lod" in state
 
 
 def _is_stylegan2(state: dict[str, Any]) -> bool:
-    """Whether it is StyleGAN2's; Hammer's StyleGAN has noise strengths too, but `layer0.const`."""
+    """Returns whether it is StyleGAN2's; Hammer's StyleGAN also has marks, but `layer0.const`."""
     return not _MARKS.isdisjoint(state) and "synthesis.layer0.const" not in state
 
 
 def _is_d(state: dict[str, Any]) -> bool:
-    """Whether it is a discriminator; StyleGAN's has a level of detail, StyleGAN2's has none."""
+    """Returns whether it is a discriminator; StyleGAN's has a level of detail, StyleGAN2's not."""
     return {"input0.weight", "layer1.weight"} <= state.keys()
 
 
 def _networks(content: Any) -> dict[str, dict[str, Any]]:
-    """Name to state dict: nested under ``models``, beside each other, or one alone."""
+    """Returns state dicts by name: nested under ``models``, at the top, or a single one."""
     top = text_keys(content)
     top = text_keys(top.get("models")) or top
     for i, marks in ((1, lambda s: "synthesis.layer0.const" in s or _is_stylegan2(s)), (2, _is_d)):

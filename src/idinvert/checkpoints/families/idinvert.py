@@ -1,4 +1,4 @@
-"""The authors' releases: PyTorch (``.pth``) and TensorFlow (``.pkl``), StyleGAN with one w a layer.
+"""The authors' releases: PyTorch (``.pth``) and TensorFlow (``.pkl``), StyleGAN with w per layer.
 
 Each PyTorch file is one state dict, of G or of E. A TensorFlow file is (G, D, Gs) or (E, G, D, Gs).
 The encoders are in `idinvert_encoders`.
@@ -35,15 +35,15 @@ _TF_ENCODERS = {"A": "encoder/input_image_stage/weight", "C": "FromImg/weight"}
 
 
 def recognise_pytorch(archive: Archive) -> bool:
-    """Whether the file is the PyTorch release's generator or encoder."""
+    """Returns whether the file is a generator or encoder of the PyTorch release."""
     return bool(_content(archive))
 
 
 def read_pytorch(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
-    """Reads G or E; ``network`` has no effect: a file holds one generator, the averaged one.
+    """Reads G or E; ``network`` has no effect, because a file has one generator, the averaged one.
 
     Raises:
-        CheckpointError: It does not fit; every tensor that does not is named.
+        CheckpointError: Tensors do not match; the message names all of them.
     """
     content = _content(archive)
     role = "generator" if _GENERATOR in content else "encoder"
@@ -65,7 +65,7 @@ def _content(archive: Archive) -> dict[str, Any]:
 
 
 def recognise_tensorflow(archive: Archive) -> bool:
-    """Whether it is one of the authors' tuples, or their encoder alone."""
+    """Returns whether it is one of the authors' tuples, or their encoder alone."""
     found = tf_stylegan.networks(archive.content)
     if found and _encoder_variant(found[0]) is not None:
         return len(found) in (1, 4)
@@ -74,13 +74,13 @@ def recognise_tensorflow(archive: Archive) -> bool:
 
 
 def read_tensorflow(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
-    """Reads G, D and, where it is there, E; ``network`` is ``"Gs"`` (default) or ``"G"``.
+    """Reads G, D and E if present; ``network`` is ``"Gs"`` (default) or ``"G"``.
 
     Returns:
         The networks; ``meta["encoder"]`` is ``"A"`` (April 2020) or ``"C"`` (September 2020).
 
     Raises:
-        CheckpointError: It does not fit; every variable that does not is named. See `tf_stylegan`.
+        CheckpointError: Variables do not match; the message names all of them. See `tf_stylegan`.
     """
     found = tf_stylegan.networks(archive.content)
     variant = _encoder_variant(found[0])
@@ -123,7 +123,7 @@ def _read_generator(
     """Reads the PyTorch generator; see `stylegan.read_generator`.
 
     A fused layer keeps TensorFlow's order [k, k, in, out] under another name, so the file says from
-    which resolution on layers are fused. Whether tanh bounds the images it does not say; in the
+    which resolution on layers are fused. It does not say whether tanh bounds the images; in the
     authors' settings it does.
     """
     if "mapping.label_weight" in state:
@@ -138,7 +138,7 @@ def _read_generator(
         return _layer(state, layer.index)
 
     num_layers = state.extent("synthesis.layer")
-    state.drop(["truncation.truncation"])  # ψ of the authors' settings, which set it anew
+    state.drop(["truncation.truncation"])  # ψ of the authors' settings, which override it
     return stylegan.read_generator(
         state,
         layout,
@@ -152,12 +152,12 @@ def _read_generator(
 
 
 def _scaled(name: str) -> dict[str, Any]:
-    """A dense layer."""
+    """Returns the location of a dense layer."""
     return {"weight": Source(f"{name}.fc.weight"), "bias": Source(f"{name}.wscale.bias")}
 
 
 def _layer(state: StrictStateDict, i: int) -> Table:
-    """Where the tensors of layer i of the synthesis are stored."""
+    """Returns the location of the tensors of layer i of the synthesis."""
     name = f"synthesis.layer{i}"
     found: dict[str, Any] = {
         "weight": Source(f"{name}.conv.weight"),
@@ -178,10 +178,10 @@ def _layer(state: StrictStateDict, i: int) -> Table:
 
 
 def _fused_from(state: StrictStateDict, num_layers: int) -> int:
-    """The side from which upsampling layers are fused, 128 where none is that large.
+    """Returns the side from which upsampling layers are fused; 128 if no layer is that large.
 
     Raises:
-        CheckpointError: A fused layer stands below one that is not.
+        CheckpointError: A fused layer has a lower resolution than one that is not fused.
     """
     up = {
         stylegan.layer_side(i): f"synthesis.layer{i}.weight" in state
@@ -197,6 +197,6 @@ def _fused_from(state: StrictStateDict, num_layers: int) -> int:
 
 
 def _encoder_variant(network: Stored) -> str | None:
-    """``"A"`` or ``"C"`` by its variables' names; None where it is no encoder of the authors'."""
+    """Returns ``"A"`` or ``"C"`` by the variables' names; None for other networks."""
     found = tf_stylegan.variables(network)
     return next((variant for variant, mark in _TF_ENCODERS.items() if mark in found), None)

@@ -1,4 +1,4 @@
-"""The authors' own encoders from a file: variants A and C (TensorFlow) and B (PyTorch).
+"""Reads the authors' encoders: variants A and C (TensorFlow) and B (PyTorch).
 
 A (April 2020) and B (July 2020) are the native v1, C (September 2020) is v2.
 """
@@ -19,7 +19,7 @@ _MOVING = {"running_mean": "/moving_mean", "running_var": "/moving_variance"}
 
 
 Layout = Callable[[str, int], Table]
-"""From a layer (stem, shortcut, first, second, dense) and its block to where it is stored: its
+"""Maps a layer (stem, shortcut, first, second, dense) and its block to the location of its tensors:
 ``weight``, ``bias`` and the tensors of ``norm``."""
 
 
@@ -43,24 +43,24 @@ _PLACES_C = {
 def read_encoder_a(state: StrictStateDict) -> Encoder:
     """Reads the encoder of April 2020 (v1): no biases, beta only, up to 1024 channels.
 
-    TensorFlow's fused BN raises epsilon from 1e-5 to 1.001e-5; that is not carried over.
+    TensorFlow's fused BN raises epsilon from 1e-5 to 1.001e-5; this is not reproduced.
 
     Raises:
-        CheckpointError: The tensors do not fit.
+        CheckpointError: The tensors do not match.
     """
     layout = _tensorflow(_PLACES_A, {"bias": "/beta"} | _MOVING)
     return _read(state, layout, blocks=state.extent(_BLOCK_A, "/"), variant="v1", norm="batch")
 
 
 def read_encoder_b(state: StrictStateDict) -> Encoder:
-    """Reads the encoder of the PyTorch release (v1): A's layout, and the differences below.
+    """Reads the encoder of the PyTorch release (v1): A's layout, with the differences below.
 
-    Each convolution of a branch has a bias, and the dense layer a factor. The bias before BN goes
-    into the running mean, where it has the same effect; the dense layer's factor 1 / √in goes into
-    its weight. Gamma is frozen at 1.
+    Each convolution of a branch has a bias, and the dense layer a factor. The bias before BN is
+    merged into the running mean, with the same effect; the dense layer's factor 1 / √in is merged
+    into its weight. Gamma is frozen at 1.
 
     Raises:
-        CheckpointError: The tensors do not fit.
+        CheckpointError: The tensors do not match.
     """
     blocks = state.extent("block") - 2
 
@@ -90,7 +90,7 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
     """Reads the encoder of September 2020 (v2): 5×5 stem, biases, gamma and beta.
 
     Raises:
-        CheckpointError: The tensors do not fit.
+        CheckpointError: The tensors do not match.
     """
     norm = {"weight": "/gamma", "bias": "/beta"} | _MOVING
     layout = _tensorflow(_PLACES_C, norm, biased=("stem", "first", "second", "dense"))
@@ -100,7 +100,7 @@ def read_encoder_c(state: StrictStateDict) -> Encoder:
 def _tensorflow(
     places: Mapping[str, tuple[str, str]], norm: Mapping[str, str], *, biased: tuple[str, ...] = ()
 ) -> Layout:
-    """The layout of a TensorFlow encoder: scopes of its layers, and of their normalisations."""
+    """Returns the layout of a TensorFlow encoder, given scopes of layers and normalisations."""
 
     def layout(layer: str, i: int) -> Table:
         own, inner = (scope.format(i=i) for scope in places[layer])
@@ -112,12 +112,12 @@ def _tensorflow(
 
 
 def norm_table(norms: Mapping[str, str], tensors: Mapping[str, str]) -> Table:
-    """Where the tensors of batch normalisations are stored.
+    """Returns the location of the tensors of batch normalisations.
 
     Args:
-        norms: Native name of a normalisation to the file's.
-        tensors: Native name of each of its tensors (``weight`` is gamma, ``bias`` beta) to what the
-            file puts behind the normalisation's name.
+        norms: Native name of a normalisation to its name in the file.
+        tensors: Native name of each of its tensors (``weight`` is gamma, ``bias`` beta) to its
+            suffix after the normalisation's name in the file.
     """
     return {
         f"{native}.{kind}": Source(f"{name}{suffix}")
@@ -129,13 +129,13 @@ def norm_table(norms: Mapping[str, str], tensors: Mapping[str, str]) -> Table:
 def _read(
     state: StrictStateDict, layout: Layout, *, blocks: int, variant: str, norm: str
 ) -> Encoder:
-    """Reads an encoder of `BaseBackbone`'s variant; ``norm`` is ``"batch"`` or ``"sync"``."""
+    """Reads an encoder with a variant of `BaseBackbone`; ``norm`` is ``"batch"`` or ``"sync"``."""
     most = LARGEST.bit_length() - 3
     if not 1 <= blocks <= most:
         state.fail(f"has {blocks} residual blocks, expected 1 … {most}")
     stem = layout("stem", 0)
     branches = [{part: layout(part, i) for part in ("first", "second")} for i in range(blocks)]
-    # The feature maps are doubled from those of the stem up to those of the last block.
+    # The number of feature maps doubles from the stem up to the width of the last block.
     ends = (stem["weight"], branches[-1]["second"]["weight"])
     first, widest = (state.native_shape(weight, ndim=4)[0] for weight in ends)
     widths = [min(first << i, widest) for i in range(blocks + 1)]
@@ -172,7 +172,7 @@ def _read(
 
 
 def _named(native: str, tensors: Mapping[str, Source | Constant]) -> Table:
-    """The tensors of a convolution and of the normalisation behind it, by native name."""
+    """Returns the tensors of a convolution and its normalisation, by native name."""
     return {
         f"{native}.{tensor}" if tensor.startswith("norm.") else f"{native}.conv.{tensor}": source
         for tensor, source in tensors.items()
@@ -180,7 +180,7 @@ def _named(native: str, tensors: Mapping[str, Source | Constant]) -> Table:
 
 
 def _minus(mean: str, state: StrictStateDict, bias: str) -> Source:
-    """A running mean from which a bias is subtracted as it becomes native."""
+    """Returns a running mean from which a bias is subtracted when it is read."""
     shape = state.shape(mean, ndim=1) if mean in state else (0,)
     found = state.take(bias, shape=shape)
     return Source(mean, lambda t: t if found.is_meta else t - found)

@@ -1,4 +1,4 @@
-"""Checkpoints of this project's own runs: what Lightning writes into ``RUN/checkpoints``."""
+"""Checkpoints of this project's own runs, as written by Lightning to ``RUN/checkpoints``."""
 
 import importlib
 from pathlib import Path
@@ -14,12 +14,12 @@ from idinvert.checkpoints.strict_loading import StrictStateDict, load
 from idinvert.errors import CheckpointError
 
 ARCHITECTURES = "idinvert_networks"
-"""Where a checkpoint keeps, by role, the class and the architecture of its networks."""
+"""Key of a checkpoint for the class and the architecture of its networks, by role."""
 _ROLES = ("generator", "discriminator", "encoder")
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether it is a Lightning checkpoint; its version stands in it."""
+    """Returns whether it is a Lightning checkpoint, which contains Lightning's version."""
     content = archive.content
     return (
         isinstance(content, dict)
@@ -29,15 +29,15 @@ def recognise(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, key: str, network: str | None = None) -> Checkpoint:
-    """The networks that a run was training.
+    """Reads the networks that a run was training.
 
-    Their architecture stands in the checkpoint; in those written before that was so, in the run's
-    release files beside it (``RUN/weights``).
+    Their architecture is in the checkpoint; for older checkpoints, it is in the run's release files
+    (``RUN/weights``).
 
-    ``network`` is ``"g_ema"`` (None means it), the averaged G of a GAN, or ``"g"``, G itself.
+    ``network`` is ``"g_ema"`` (same as None), the averaged G of a GAN, or ``"g"``, G itself.
 
     Raises:
-        CheckpointError: No network of a known architecture is in it, or tensors do not fit.
+        CheckpointError: It contains no network of a known architecture, or tensors do not match.
     """
     if network not in (None, "g_ema", "g"):
         raise CheckpointError(
@@ -83,7 +83,7 @@ FAMILY = Family("lightning", recognise, read, "whatever its maker says: a networ
 
 
 def _prefix(role: str, state: dict[Any, Any], *, network: str | None) -> str:
-    """Where a network's tensors stand; a GAN's averaged generator is called ``average``."""
+    """Returns the prefix of a network's tensors; a GAN's averaged generator is ``average``."""
     averaged = any(str(name).startswith("average.") for name in state)
     if role == "generator" and network != "g" and averaged:
         return "average."
@@ -104,7 +104,7 @@ def _rebuild(
 
 
 def _beside(archive: Archive, role: str) -> Path:
-    """The run's own release file of a network: its newest."""
+    """Returns the run's own, newest release file of a network."""
     return archive.path.parent.parent / "weights" / f"{role}.safetensors"
 
 

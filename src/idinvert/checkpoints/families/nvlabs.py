@@ -1,11 +1,11 @@
 """NVlabs' PyTorch pickles that hold StyleGAN2: stylegan2-ada-pytorch and stylegan3.
 
-Their layers in half precision run in single precision here; the bound on the layers' outputs that
-goes with them (``conv_clamp``) is kept. What the modules were built with is read off their
-attributes, for the defaults differ between the repositories; their source text is not read.
-The values of all tensors are the native ones.
+Layers in half precision run in single precision here; the bound on the layers' outputs that goes
+with it (``conv_clamp``) is kept. Constructor arguments are read from the modules' attributes,
+because the defaults differ between the repositories; their source text is not read. The values of
+all tensors are the native ones.
 
-The plain ``.pt`` of state dicts that `idinvert.checkpoints.export.to_nvlabs` writes is read too.
+The plain ``.pt`` of state dicts that `idinvert.checkpoints.convert.to_nvlabs` makes is read too.
 
 Source: stylegan2-ada-pytorch (training/networks.py), stylegan3 (training/networks_stylegan2.py).
 """
@@ -29,7 +29,7 @@ _LINEAR = ("affine", "embed", "out", "skip", "torgb")  # layers without an activ
 
 
 def generator_layout(layer: stylegan2.Layer) -> Table:
-    """Where the tensors of a layer of G are stored."""
+    """Returns the location of the tensors of a layer of G."""
     block = f"synthesis.b{layer.side}"
     match layer.kind:
         case "dense":
@@ -54,7 +54,7 @@ def generator_layout(layer: stylegan2.Layer) -> Table:
 
 
 def discriminator_layout(layer: stylegan2.Layer) -> Table:
-    """Where the tensors of a layer of D are stored."""
+    """Returns the location of the tensors of a layer of D."""
     block = f"b{layer.side}"
     match layer.kind:
         case "dense":
@@ -82,12 +82,12 @@ def _filter(name: str) -> Constant:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file is NVlabs' networks by name, or one alone; StyleGAN3's included."""
+    """Returns whether the file is one or several of NVlabs' networks, including StyleGAN3."""
     return any(_is_ours(network) for network in _members(archive.content).values())
 
 
 def _members(content: Any) -> dict[str, Any]:
-    """Networks by name. One saved alone is called ``G``, as in PTI's files of one image."""
+    """Returns networks by name; a single generator is ``G``, as in PTI's files of one image."""
     alone = content if isinstance(content, Stored) else family.unwrapped(content, _is_ours)
     if alone is not None:
         generator = _is_generator(alone)
@@ -101,7 +101,7 @@ def _members(content: Any) -> dict[str, Any]:
 
 
 def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor | None, dict[str, Any]]:
-    """G, its mean code where the file holds one, and whether it ran in half precision."""
+    """Reads G and its mean code if present; the facts say whether it ran in half precision."""
     state = part.state
     if any(name.startswith("synthesis.input.") for name in state.names()):
         state.fail(
@@ -136,22 +136,22 @@ def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
 
 
 def _built(part: family.Part, *, block: str, conv: str) -> dict[str, Any]:
-    """What a network was built with: attributes of a pickled module, or keyword arguments.
+    """Returns the constructor arguments of a network: attributes of a pickled module, or keywords.
 
-    Arguments stand beside plain state dicts under ``init_kwargs``, nested as NVlabs nest them.
+    Beside plain state dicts, arguments are stored under ``init_kwargs``, nested as in NVlabs' code.
 
     Args:
         part: The network.
-        block: A block that knows the architecture.
-        conv: A layer that knows the bound on the outputs.
+        block: A block that stores the architecture.
+        conv: A layer that stores the bound on the outputs.
 
     Returns:
         ``architecture``, ``conv_clamp``, ``lr_multiplier``, ``mbstd_group_size`` and
-        ``w_avg_beta``, as far as the file says; and ``half_precision``.
+        ``w_avg_beta``, as far as the file contains them; and ``half_precision``.
 
     Raises:
-        CheckpointError: The architecture is none of the native network's, or a layer has another
-            activation than StyleGAN2's.
+        CheckpointError: The architecture is not supported by the native network, or a layer has
+            another activation than in StyleGAN2.
     """
     if isinstance(part.stored, Stored):
         layers = dict(_layers(part.stored))
@@ -183,14 +183,14 @@ def _built(part: family.Part, *, block: str, conv: str) -> dict[str, Any]:
 
 
 def _arguments(settings: Any) -> dict[str, Any]:
-    """Keyword arguments, those nested one deep as well; an outer one counts before an inner."""
+    """Flattens keyword arguments nested one level deep; outer ones take precedence."""
     outer = text_keys(settings)
     inner = [text_keys(value) for value in outer.values()]
     return {name: value for group in [*reversed(inner), outer] for name, value in group.items()}
 
 
 def _layers(stored: Stored, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every module inside, by dotted name, with its attributes."""
+    """Yields every module inside by dotted name, with its attributes."""
     if isinstance(stored.state, dict):
         yield prefix, stored.state
         for name, child in text_keys(stored.state.get("_modules")).items():
@@ -206,7 +206,7 @@ def _is_generator(found: Any) -> bool:
 
 
 def _is_ours(found: Any) -> bool:
-    """Whether something of a file is a network of NVlabs'."""
+    """Returns whether an object is a network of NVlabs."""
     if isinstance(found, Stored):
         modules = found.state.get("_modules") if isinstance(found.state, dict) else None
         return isinstance(modules, dict) and bool({"synthesis", "b4"} & set(modules))
@@ -214,7 +214,7 @@ def _is_ours(found: Any) -> bool:
 
 
 def _tensors(found: Any) -> Mapping[str, Any]:
-    """The state dict of a stored module, or a plain one."""
+    """Returns the state dict of a stored module, or a plain one."""
     if isinstance(found, Stored):
         return flat_tensors(found)
     if not isinstance(found, dict):

@@ -1,12 +1,12 @@
 """rosinality's stylegan2-pytorch: ``.pt`` files of training and of converted networks.
 
-A dict of state dicts, ``g_ema``, ``g`` and ``d``, beside optimisers and arguments; converted ones
-hold the mean code as ``latent_avg``. Size, widths and depth are read off the shapes.
+A dict of state dicts, ``g_ema``, ``g`` and ``d``, beside optimisers and arguments; converted files
+contain the mean code as ``latent_avg``. Size, widths and depth are inferred from the shapes.
 
-Its convolutions carry a leading 1, its biases of ToRGB the shape of an image, and every resampling
-layer a copy of its filter, times 4 where it upsamples. It divides a modulated convolution's
-filters by the root of their fan-in before it normalises them, NVlabs do not: the 1e-8 under the
-root so weighs a fan-in's times more, which no float32 image shows.
+Convolutions have a leading dimension of 1, biases of ToRGB have the shape of an image, and every
+resampling layer has a copy of its filter, times 4 for upsampling. A modulated convolution's filters
+are divided by the root of their fan-in before they are normalised, unlike in NVlabs' code: the 1e-8
+under the root thus weighs more by a factor of the fan-in, which no float32 image shows.
 
 Source: stylegan2-pytorch (model.py: Generator, Discriminator).
 """
@@ -41,14 +41,14 @@ _MARKS = {
 
 
 def generator_layout(layer: stylegan2.Layer) -> Table:
-    """Where the tensors of a layer of G are stored; the mean code lies beside them."""
+    """Returns the location of the tensors of a layer of G, without the mean code."""
     i = layer.index
     match layer.kind:
         case "dense":  # style.0 is the pixel norm
             return affine(f"style.{i + 1}")
         case "const":
             return {"": unsqueezed("input.input", before=1)}
-        case "conv":  # two of convs a resolution, from 8 px on
+        case "conv":  # two of convs per resolution, from 8 px on
             name = f"convs.{i - 1}" if i else "conv1"
             blur = Constant(f"{name}.conv.blur.kernel", stylegan2.smooth_filter(gain=4))
             return {
@@ -70,7 +70,7 @@ def generator_layout(layer: stylegan2.Layer) -> Table:
 
 
 def discriminator_layout(layer: stylegan2.Layer) -> Table:
-    """Where the tensors of a layer of D are stored."""
+    """Returns the location of the tensors of a layer of D."""
     block = f"convs.{layer.index + 1}"
     match layer.kind:
         case "from_rgb":
@@ -105,12 +105,12 @@ def _pair(weight: str, bias: str) -> Table:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether the file holds state dicts of rosinality's by name, or is one."""
+    """Returns whether the file is a rosinality state dict, or contains them by name."""
     return any(not _MARKS.isdisjoint(state) for state in _members(archive.content).values())
 
 
 def _members(content: Any) -> dict[str, Any]:
-    """State dicts by name; one saved alone is ``g_ema`` or ``d``."""
+    """Returns state dicts by name; a single one is ``g_ema`` or ``d``."""
     alone = unwrapped(content, lambda state: not _MARKS.isdisjoint(state))
     if alone is not None:
         return {"d" if "final_linear.1.weight" in alone else "g_ema": alone}
@@ -154,17 +154,17 @@ FAMILY = Family(
 def read_generator(
     state: StrictStateDict, **settings: Any
 ) -> tuple[StyleGAN2Generator, dict[str, Any]]:
-    """Reads a generator, whose mean code is still to be set.
+    """Reads a generator, without its mean code.
 
     Args:
         state: A state dict of rosinality's ``Generator``.
-        settings: Arguments of `StyleGAN2Generator` that tensors do not tell.
+        settings: Arguments of `StyleGAN2Generator` that cannot be inferred from tensors.
 
     Returns:
-        The generator, and facts for people.
+        The generator, and information for users.
 
     Raises:
-        CheckpointError: It does not fit.
+        CheckpointError: The tensors do not match.
     """
     noise = any(name.startswith("noises.") for name in state.names())
     generator = stylegan2.read_generator(
@@ -184,16 +184,16 @@ def read_generator(
 def read_latent_avg(
     content: Mapping[Any, Any], *, generator: StyleGAN2Generator, what: str, key: str
 ) -> Tensor | None:
-    """Reads the mean code beside a generator, and sets it there.
+    """Reads the mean code stored beside a generator, and sets it in the generator.
 
     Args:
         content: The file's dict; ``latent_avg`` is [w_dim], [1, w_dim] or [L, w_dim].
-        generator: Its generator; changed.
+        generator: Its generator; changed in place.
         what: The file, for messages.
         key: The config key that named it, for messages.
 
     Returns:
-        The mean code [w_dim] or [L, w_dim], or None where there is none.
+        The mean code [w_dim] or [L, w_dim], or None if there is none.
 
     Raises:
         CheckpointError: It has another shape.
@@ -213,6 +213,6 @@ def read_latent_avg(
 
 
 def channel_multipliers(own: Sequence[int]) -> list[int]:
-    """The values of rosinality's ``channel_multiplier`` that give these widths at 4, 8, … px."""
+    """Returns the values of rosinality's ``channel_multiplier`` for these widths at 4, 8, … px."""
     sides = [4 << i for i in range(len(own))]
     return [m for m in (1, 2) if list(own) == [512 if s <= 32 else 16384 * m // s for s in sides]]

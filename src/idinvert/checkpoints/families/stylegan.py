@@ -1,7 +1,7 @@
-"""StyleGAN's generator and discriminator in any layout: architecture from shapes, the loading.
+"""Reads StyleGAN's generator and discriminator from any layout, with the architecture from shapes.
 
 A layout is a function from a layer to the table of its tensors, as in `stylegan2`. The layers of G
-are ``dense`` (mapping), ``conv`` (0 is the constant, whose ``weight`` is that) and ``rgb`` by
+are ``dense`` (mapping), ``conv`` (the ``weight`` of conv 0 is the constant) and ``rgb`` by
 resolution; those of D are StyleGAN2's without shortcuts.
 """
 
@@ -23,12 +23,12 @@ _DEEPEST = 64
 
 
 def layer_side(i: int) -> int:
-    """The side in pixels of layer i of the synthesis: 4, 4, 8, 8, …"""
+    """Returns the side in pixels of layer i of the synthesis: 4, 4, 8, 8, …"""
     return 4 << (i // 2)
 
 
 def blur(key: str, *, channels: int = 1) -> Constant:
-    """StyleGAN's only filter, [1, 2, 1] along both axes: [channels, 1, 3, 3]."""
+    """Returns StyleGAN's only filter, [1, 2, 1] along both axes: [channels, 1, 3, 3]."""
     return Constant(key, fir_kernel((1, 2, 1))[None, None].expand(channels, 1, 3, 3))
 
 
@@ -45,25 +45,25 @@ def read_generator(
     """Reads a generator.
 
     Args:
-        state: The file's tensors; whatever is of no use has been dropped.
-        layout: Where they are stored, but for `w_avg`.
+        state: The file's tensors; irrelevant ones have been dropped.
+        layout: Location of the tensors, except for `w_avg`.
         num_layers: L.
-        depth: Layers of the mapping network.
+        depth: Number of layers of the mapping network.
         w_avg: Key of the mean code, [w_dim] or [L · w_dim].
         lod: Key of the level of detail, a number.
-        choices: Arguments of `StyleGANGenerator` that tensors do not tell.
+        choices: Arguments of `StyleGANGenerator` that cannot be inferred from tensors.
 
     Returns:
-        The generator; and its mean code, [w_dim] or [L, w_dim]. That is None where M gives one w a
-        layer and the file has a single mean: it is the mean of layer 0, whose w have nothing in
-        common with those of the others.
+        The generator and its mean code, [w_dim] or [L, w_dim]. The mean code is None if M gives one
+        w per layer and the file has a single mean, because this is the mean of layer 0, whose w are
+        unrelated to those of other layers.
 
     Raises:
-        CheckpointError: The tensors do not fit, or the network was still growing.
+        CheckpointError: The tensors do not match, or the network was still growing.
     """
     _require_layers(state, num_layers, depth=depth)
     top = num_layers // 2 - 1
-    for b in range(top):  # a grown network no longer looks at the heads of lower resolutions
+    for b in range(top):  # a grown network no longer uses the heads of lower resolutions
         state.drop(source.key for source in layout(stylegan2.Layer("rgb", b, 4 << b)).values())
     layers = [stylegan2.Layer("dense", i, native=f"mapping.layers.{i}") for i in range(depth)]
     layers.append(stylegan2.Layer("rgb", top, 4 << top, "synthesis.to_rgb"))
@@ -102,12 +102,12 @@ def read_generator(
 def read_discriminator(
     state: StrictStateDict, layout: stylegan2.Layout, *, blocks: int, lod: str, mbstd_group: Any = 4
 ) -> StyleGANDiscriminator:
-    """Reads a discriminator that halves the image so many times; see `read_generator`.
+    """Reads a discriminator that halves the image ``blocks`` times; see `read_generator`.
 
-    ``mbstd_group`` is as in `StyleGANDiscriminator`, as the file says it; 0 leaves it out.
+    ``mbstd_group`` is as in `StyleGANDiscriminator`, with the file's value; 0 leaves it out.
 
     Raises:
-        CheckpointError: The tensors do not fit, it judges labels, or it was still growing.
+        CheckpointError: The tensors do not match, it takes labels, or it was still growing.
     """
     _require_layers(state, 2 * blocks + 2, depth=1)
     if not isinstance(mbstd_group, int) or not 0 <= mbstd_group <= 1024:
@@ -139,7 +139,7 @@ def read_discriminator(
 
 
 def fused_from(state: StrictStateDict, fused_scale: Any, *, auto: Any = FUSED_FROM) -> int:
-    """The side from which upsampling layers are fused, of the file's ``fused_scale``.
+    """Returns the side from which upsampling layers are fused, for the file's ``fused_scale``.
 
     Raises:
         CheckpointError: It is neither ``"auto"``, which means ``auto``, nor a bool.
@@ -152,21 +152,21 @@ def fused_from(state: StrictStateDict, fused_scale: Any, *, auto: Any = FUSED_FR
 
 
 def refuse_labels(state: StrictStateDict) -> NoReturn:
-    """Ends the reading of a network that takes labels."""
+    """Refuses a network that takes labels."""
     state.fail("is conditioned on labels, expected an unconditional StyleGAN")
 
 
 def _native(name: str, i: int) -> str:
-    """The native name of a tensor of layer i of the synthesis."""
+    """Returns the native name of a tensor of layer i of the synthesis."""
     if name == "weight":
         return f"synthesis.convs.{i - 1}.weight" if i else "synthesis.const"
     return f"synthesis.noise_{i}" if name == "noise" else f"synthesis.epilogues.{i}.{name}"
 
 
 def _width(state: StrictStateDict, table: Mapping[str, Source | Constant], i: int) -> int:
-    """The feature maps of layers i and i + 1, as most of their tensors have it.
+    """Returns the number of feature maps of layers i and i + 1, by a majority of their tensors.
 
-    So a single one that is misshapen is named, and not all those that it does not fit.
+    This way a single misshapen tensor is reported, and not all those that do not match it.
     """
     sizes = []
     for layer in (i, i + 1):
@@ -180,7 +180,7 @@ def _width(state: StrictStateDict, table: Mapping[str, Source | Constant], i: in
 
 
 def _require_layers(state: StrictStateDict, num_layers: int, *, depth: int) -> None:
-    """Refuses a count of layers that is no StyleGAN's."""
+    """Refuses a number of layers that no StyleGAN has."""
     if not 4 <= num_layers <= 2 * (stylegan2.LARGEST.bit_length() - 2) or num_layers % 2:
         state.fail(
             f"has {num_layers} layers, expected two for each of 4, 8, … up to 8 … "
@@ -191,7 +191,7 @@ def _require_layers(state: StrictStateDict, num_layers: int, *, depth: int) -> N
 
 
 def _require_grown(state: StrictStateDict, lod: Tensor) -> None:
-    """Refuses a network in the midst of progressive growing."""
+    """Refuses a network saved during progressive growing."""
     if not abs(float(lod)) <= 1e-6:
         state.fail(
             f"was saved while it was growing (level of detail {float(lod):.3g}), expected a "

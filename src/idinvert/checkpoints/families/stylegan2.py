@@ -1,8 +1,8 @@
-"""StyleGAN2's networks in any layout: their layers, their architecture from shapes, the loading.
+"""Reads StyleGAN2's networks from any layout, with the architecture from shapes.
 
-A layout is a function from a `Layer` to the table of its tensors: native name within the layer to
-where it is stored. Everything else follows from it: which tensors a file must hold, and the
-architecture, which is read off the shapes.
+A layout is a function from a `Layer` to the table of its tensors: native name within the layer →
+location in the file. Everything else follows from it: which tensors a file must contain, and the
+architecture, which is inferred from the shapes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,12 +19,12 @@ from idinvert.networks.stylegan2 import StyleGAN2Generator
 from idinvert.networks.stylegan2_discriminator import StyleGAN2Discriminator
 
 LARGEST = 4096
-"""Side of the largest image for which a file is searched."""
+"""Side of the largest image considered when a file is read."""
 
 _MOST_BLOCKS = LARGEST.bit_length() - 3
 NOISE_MAPS = ("synthesis.noise_",)
 NOISE = ("synthesis.noise_", ".noise_strength")
-"""Parts of the native names of the constant noise: the maps, and all that belongs to it."""
+"""Parts of native names of the constant noise: the maps, and the maps with their strengths."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Layer:
         kind: In G ``dense`` and ``embed`` (mapping), ``const``, ``conv``, ``rgb`` and ``shortcut``;
             in D ``from_rgb``, ``conv0``, ``conv1``, ``shortcut``, ``conv``, ``fc``, ``out``, and
             ``dense`` and ``embed`` of the label's mapping.
-        index: Number of the layer among those of its kind; of ``rgb`` and ``shortcut`` in G the
-            resolution's (0 is 4 px), in D the block's from the image on.
-        side: Of its images in pixels.
+        index: Index of the layer among those of its kind; for ``rgb`` and ``shortcut`` in G the
+            index of the resolution (0 is 4 px), in D the index of the block, from the image on.
+        side: Side of its images in pixels.
         native: Its name in the native network.
     """
 
@@ -51,12 +51,12 @@ Layout = Callable[[Layer], Table]
 
 
 def smooth_filter(*, gain: float = 1.0) -> Tensor:
-    """StyleGAN2's only resampling filter, [1, 3, 3, 1] along both axes: [4, 4], sums to gain."""
+    """Returns StyleGAN2's only resampling filter, [1, 3, 3, 1] on both axes: [4, 4], sum gain."""
     return fir_kernel((1, 3, 3, 1)) * gain
 
 
 def generator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
-    """The layers of a `StyleGAN2Generator` of this architecture."""
+    """Yields the layers of a `StyleGAN2Generator` of this architecture."""
     skip, resnet = made["connections"] == "skip", made["connections"] == "resnet"
     for i in range(made["mapping_depth"]):
         yield Layer("dense", i, native=f"mapping.layers.{i}")
@@ -74,7 +74,7 @@ def generator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
 
 
 def discriminator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
-    """The layers of a `StyleGAN2Discriminator` of this architecture, or of StyleGAN's."""
+    """Yields the layers of a `StyleGAN2Discriminator` of this architecture, or of StyleGAN's."""
     sides = resolutions(made["resolution"])[:0:-1]  # R, …, 8
     connections = made.get("connections", "orig")
     yield Layer("from_rgb", 0, sides[0], "from_rgb")
@@ -94,7 +94,7 @@ def discriminator_layers(made: Mapping[str, Any]) -> Iterator[Layer]:
 
 
 def w_avg_table(key: str, *, num_layers: int, w_dim: int, each_layer: bool = False) -> Table:
-    """Where the mean code is stored, [w_dim], or [L · w_dim] for one of each layer."""
+    """Returns the location of the mean code, [w_dim], or [L · w_dim] for one per layer."""
     return {
         "w_avg": Source(
             key,
@@ -117,15 +117,15 @@ def read_generator(
 
     Args:
         state: The file's tensors.
-        layout: Where they are stored.
-        w_avg: Key of the mean code; None where the file holds none, which leaves it 0.
-        optional: What a file may lack altogether: `NOISE` or `NOISE_MAPS`.
-        connections: Architecture of the synthesis; None reads it off the file.
-        choices: Arguments of `StyleGAN2Generator` that tensors do not tell.
+        layout: Location of the tensors.
+        w_avg: Key of the mean code; None if the file has none, which leaves it 0.
+        optional: Tensors that may all be missing: `NOISE` or `NOISE_MAPS`.
+        connections: Architecture of the synthesis; None infers it from the file.
+        choices: Arguments of `StyleGAN2Generator` that cannot be inferred from tensors.
 
     Raises:
-        CheckpointError: A tensor that tells the architecture is missing or has odd dimensions, or
-            tensors do not fit.
+        CheckpointError: A tensor that determines the architecture is missing or has invalid
+            dimensions, or tensors do not match.
     """
     made = _generator_architecture(state, layout, connections) | choices
     table = table_of(layout, generator_layers(made))
@@ -154,7 +154,7 @@ def read_discriminator(
 ) -> StyleGAN2Discriminator:
     """Reads a discriminator; see `read_generator`.
 
-    ``blocks`` is how often it halves the image; None counts its blocks in the file.
+    ``blocks`` is the number of halvings of the image; None counts the blocks in the file.
     """
     if blocks is None:
         blocks = _count(state, lambda i: layout(Layer("conv0", i, 8 << i)), most=_MOST_BLOCKS)
@@ -198,7 +198,7 @@ def _generator_architecture(
         "w_dim": w_dim,
         "channels": channels,
         "mapping_depth": depth,
-        "multi_w": dense[-1][0] == 2 * count * w_dim,  # one w a layer
+        "multi_w": dense[-1][0] == 2 * count * w_dim,  # one w per layer
         "connections": connections,
         "mapping_width": _unless(dense[0][0] if depth > 1 else w_dim, w_dim),
         "c_dim": embed[1],
@@ -251,7 +251,7 @@ def _discriminator_architecture(
 
 
 def _embedding(state: StrictStateDict, layout: Layout) -> tuple[int, int]:
-    """Outputs and inputs of the label's embedding, (0, 0) where there is none."""
+    """Returns outputs and inputs of the label's embedding, (0, 0) if there is none."""
     table = layout(Layer("embed"))
     if not table or not state.holds(table):
         return 0, 0
@@ -260,9 +260,9 @@ def _embedding(state: StrictStateDict, layout: Layout) -> tuple[int, int]:
 
 
 def _count(state: StrictStateDict, table: Callable[[int], Table], *, most: int = 1 << 20) -> int:
-    """How many of the tables 0, 1, … have a tensor in the file, before the first without one.
+    """Counts the tables 0, 1, … with a tensor in the file, before the first one without.
 
-    One tensor tells the layer, so that another that is missing is missed.
+    One tensor is enough for a layer to count, so that its other missing tensors are reported.
     """
     found = 0
     while found < most and state.holds(table(found)):
@@ -273,7 +273,7 @@ def _count(state: StrictStateDict, table: Callable[[int], Table], *, most: int =
 def stylegan2_settings(
     part: Part, built: Mapping[str, Any], *, lr_mul: str = "mapping_lr_mul"
 ) -> dict[str, Any]:
-    """What tensors do not tell of G, as the user, the file (`built`) or usage has it."""
+    """Returns G's settings that tensors do not contain, from the user, `built` or the default."""
     clamp = {"conv_clamp": part.setting("conv_clamp", built, None)}
     rate = {lr_mul: part.setting("mapping_lr_mul", built, 0.01, key=lr_mul)}
     return {
@@ -283,17 +283,17 @@ def stylegan2_settings(
 
 
 def table_of(layout: Layout, layers: Iterable[Layer]) -> Table:
-    """Where every tensor of a network is stored, but for the mean code."""
+    """Returns the location of every tensor of a network, except for the mean code."""
     found: Table = {}
     for layer in layers:
         for tensor, source in layout(layer).items():
             native = f"{layer.native}.{tensor}" if tensor else layer.native
-            if tensor == "noise":  # stands beside the layers in the native network
+            if tensor == "noise":  # not part of a layer in the native network
                 native = f"synthesis.noise_{layer.index}"
             found[native] = source
     return found
 
 
 def _unless(value: int, default: int) -> int | None:
-    """None, which means the default, where it is the default."""
+    """Returns the value, or None (which means the default) if it equals the default."""
     return None if value == default else value

@@ -1,6 +1,6 @@
 """NVlabs' StyleGAN for TensorFlow: pickles of (G, D, Gs), read without TensorFlow.
 
-A stored network of NVlabs' ``dnnlib`` is data here: what it was built with, and its variables.
+A stored network of NVlabs' ``dnnlib`` is data here: its constructor arguments and its variables.
 Weights are [in, out] and [k, k, in, out].
 """
 
@@ -47,26 +47,26 @@ _REQUIRED_GENERATOR = _REQUIRED | {
 
 
 def conv(key: str) -> Source:
-    """The weight of a convolution: [k, k, in, out] in TensorFlow."""
+    """Describes the weight of a convolution: [k, k, in, out] in TensorFlow."""
     return permuted(key, 3, 2, 0, 1)
 
 
 def dense(key: str) -> Source:
-    """The weight of a dense layer: [in, out] in TensorFlow."""
+    """Describes the weight of a dense layer: [in, out] in TensorFlow."""
     return permuted(key, 1, 0)
 
 
 def networks(content: Any) -> list[Stored]:
-    """The networks of a tuple of networks, or of a single one; [] where it is neither."""
+    """Returns the networks of a tuple of networks, or a single one; [] for other content."""
     members = list(content) if isinstance(content, list | tuple) else [content]
     return members if members and all(_is_network(member) for member in members) else []
 
 
 def variables(network: Stored) -> dict[str, Any]:
-    """Name to array of the network's own variables and, under a prefix, of its components'.
+    """Returns name to array of the network's own variables and, with a prefix, its components'.
 
-    The mapping network's stand under ``G_mapping/`` and the synthesis network's under
-    ``G_synthesis/``, as TensorFlow lists them.
+    The variables of the mapping network have the prefix ``G_mapping/`` and those of the synthesis
+    network ``G_synthesis/``, as in TensorFlow.
     """
     found = _own_variables(network)
     for name, component in _components(network):
@@ -75,7 +75,7 @@ def variables(network: Stored) -> dict[str, Any]:
 
 
 def settings(network: Stored) -> dict[str, Any]:
-    """What the network was built with, its components' settings included."""
+    """Returns the network's constructor arguments, including those of its components."""
     made = dict(text_keys(network.state.get("static_kwargs")))
     for _, component in _components(network):
         made |= text_keys(component.state.get("static_kwargs"))
@@ -83,7 +83,7 @@ def settings(network: Stored) -> dict[str, Any]:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether it holds StyleGAN networks, with one w for all layers; see `idinvert` else."""
+    """Returns whether it contains StyleGAN networks with one w for all layers (else `idinvert`)."""
     held = members(archive.content)
     return list(held) == ["D"] or any(
         is_generator(held[name]) and not is_multi_w(held[name]) for name in held
@@ -91,22 +91,22 @@ def recognise(archive: Archive) -> bool:
 
 
 def members(content: Any) -> dict[str, Stored]:
-    """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
+    """Returns networks by the names to which NVlabs' code unpacks them; {} for other content."""
     found = networks(content)
     if len(found) == 1:
-        # PGGAN's D has the same variables, and is built by another function.
+        # PGGAN's D has the same variables, but is built by another function.
         judge = found[0].state.get("build_func_name") == "D_basic"
         return {"D" if judge else "Gs": found[0]} if judge or is_generator(found[0]) else {}
     return dict(zip(_STORED, found, strict=True)) if len(found) == 3 else {}
 
 
 def is_generator(network: Stored) -> bool:
-    """Whether a TensorFlow network is StyleGAN's generator."""
+    """Returns whether a TensorFlow network is StyleGAN's generator."""
     return _MARK in variables(network)
 
 
 def is_multi_w(network: Stored) -> bool:
-    """Whether the mapping's last layer is wider than w."""
+    """Returns whether the mapping's last layer is wider than w."""
     found = variables(network)
     depth = sum(name.startswith("G_mapping/Dense") and name.endswith("/bias") for name in found)
     last: tuple[int, ...] = getattr(found.get(f"G_mapping/Dense{depth - 1}/bias"), "shape", ())
@@ -115,7 +115,7 @@ def is_multi_w(network: Stored) -> bool:
 
 
 def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dict[str, Any]]:
-    """G or Gs, and its mean code; see `stylegan.read_generator`."""
+    """Reads G or Gs, and its mean code; see `stylegan.read_generator`."""
     state, made = part.state, settings(part.stored)
     if "G_mapping/LabelConcat/weight" in state or _takes_labels(made):
         stylegan.refuse_labels(state)
@@ -142,7 +142,7 @@ def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dic
             "affine.bias": Source(f"{name}/StyleMod/bias"),
         }
 
-    state.drop(["G_synthesis/lod"])  # G writes its own level of detail there as it runs
+    state.drop(["G_synthesis/lod"])  # G writes its own level of detail there at run time
     generator, latent_avg = stylegan.read_generator(
         state,
         layout,
@@ -156,7 +156,7 @@ def _generator(part: family.Part) -> tuple[StyleGANGenerator, Tensor | None, dic
 
 
 def _discriminator(part: family.Part) -> StyleGANDiscriminator:
-    """D. Its fused layers compute what the others do, so ``fused_scale`` has no bearing."""
+    """Reads D. Its fused layers are equivalent to the others, so ``fused_scale`` is irrelevant."""
     state, made = part.state, settings(part.stored)
     if _takes_labels(made):
         stylegan.refuse_labels(state)
@@ -189,7 +189,7 @@ def _is_network(value: Any) -> bool:
 
 
 def _components(network: Stored) -> list[tuple[str, Stored]]:
-    """The networks within a network, by name."""
+    """Returns the networks within a network, by name."""
     held = text_keys(network.state.get("components"))
     return [(name, held[name]) for name in _COMPONENTS if _is_network(held.get(name))]
 
@@ -204,14 +204,14 @@ def _own_variables(network: Stored) -> dict[str, Any]:
 
 
 def _array(value: Any) -> Any:
-    """TensorFlow hands scalars out as numbers."""
+    """Converts numbers, which TensorFlow stores for scalars, to arrays."""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return np.asarray(value, dtype=np.float32)
     return value
 
 
 def _largest_side(state: StrictStateDict, prefix: str = "") -> int:
-    """The highest s, a power of two, of which there are variables ``{prefix}{s}x{s}/…``; or 0."""
+    """Returns the largest power of two s with variables ``{prefix}{s}x{s}/…``; or 0."""
     found = {
         name.removeprefix(prefix).partition("/")[0]
         for name in state.names()
@@ -222,13 +222,13 @@ def _largest_side(state: StrictStateDict, prefix: str = "") -> int:
 
 
 def _takes_labels(made: Mapping[str, Any]) -> bool:
-    """Whether a network was built for labels, or for something that is no number of them."""
+    """Returns whether a network was built for labels, or with an invalid number of labels."""
     size = family.plain_number(made.get("label_size"))
     return size is not None and not family.same_setting(size, 0)
 
 
 def reader(title: str) -> family.Reader:
-    """Reads G and D of a file's (G, D, Gs); the title is the family's, for messages."""
+    """Returns the reader of G and D in (G, D, Gs); the title is the family's, for messages."""
     return family.pair_reader(
         title,
         NETWORKS,

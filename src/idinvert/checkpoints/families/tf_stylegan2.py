@@ -1,13 +1,13 @@
 """NVlabs' StyleGAN2 for TensorFlow, stylegan2 and stylegan2-ada, read without TensorFlow.
 
 Pickles of (G, D, Gs), or of one network. Configurations B to F of the paper: skip, residual and
-plain connections, and the networks that grew, once grown. A bounded discriminator with skip
-connections leaves its last FromRGB, at 4 px, unbounded here, as NVlabs' PyTorch port does.
+plain connections, and networks with progressive growing, once grown. A clamped discriminator with
+skip connections has its last FromRGB, at 4 px, unclamped here, as in NVlabs' PyTorch port.
 
 Weights are [in, out] and [k, k, in, out]. Styles add 1 to their biases at run time. An upsampling
-layer turns its filters by half a turn before TensorFlow's transposed convolution, which torch's
-equals; every other convolution correlates, as torch's does. Without skip connections the last
-resolution's colours are ``ToRGB_lod0`` in the networks that grew (configurations B to D).
+layer rotates its filters by 180° before TensorFlow's transposed convolution, which is the same as
+torch's; every other convolution is a correlation, as in torch. Without skip connections the colours
+of the last resolution are ``ToRGB_lod0`` in grown networks (configurations B to D).
 
 Source: stylegan2 (training/networks_stylegan2.py), stylegan2-ada (training/networks.py).
 """
@@ -43,7 +43,7 @@ _OLD_LABELS = "takes labels as StyleGAN2 of 2019 does, which no native network d
 
 
 def generator_layout(*, grown: bool) -> stylegan2.Layout:
-    """Where the variables of G are stored; of one that grew, the colours are ``ToRGB_lod0``."""
+    """Returns the location of G's variables; a grown network has its colours in ``ToRGB_lod0``."""
 
     def layout(layer: stylegan2.Layer) -> Table:
         i, scope = layer.index, f"{G}{layer.side}x{layer.side}"
@@ -75,7 +75,7 @@ def generator_layout(*, grown: bool) -> stylegan2.Layout:
 
 
 def discriminator_layout(*, grown: bool) -> stylegan2.Layout:
-    """Where the variables of D are stored; of one that grew, the first layer is FromRGB_lod0."""
+    """Returns the location of D's variables; a grown network starts with ``FromRGB_lod0``."""
 
     def layout(layer: stylegan2.Layer) -> Table:
         scope = f"{layer.side}x{layer.side}"
@@ -115,17 +115,17 @@ def _modulated(name: str) -> Table:
 
 
 def recognise(archive: Archive) -> bool:
-    """Whether it holds a StyleGAN2 generator, or its discriminator alone."""
+    """Returns whether it contains a StyleGAN2 generator, or its discriminator alone."""
     held = _members(archive.content)
     generators = [held[name] for name in ("G", "Gs") if name in held]
     if generators:
         return all(not _MARKS.isdisjoint(tf_stylegan.variables(network)) for network in generators)
-    # StyleGAN's discriminator has neither; nor has the grown one of configurations B to D.
+    # StyleGAN's discriminator has neither scope, nor has the grown one of configurations B to D.
     return bool(held) and {"Skip", "FromRGB"} & _scopes(held["D"]) != set()
 
 
 def _generator(part: family.Part) -> tuple[StyleGAN2Generator, Tensor, dict[str, Any]]:
-    """G or Gs, its mean code, and no facts."""
+    """Reads G or Gs and its mean code."""
     state, made = part.state, tf_stylegan.settings(part.stored)
     if f"{M}LabelConcat/weight" in state:
         state.fail(_OLD_LABELS)
@@ -152,7 +152,7 @@ def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
         state.fail(_OLD_LABELS)
     grown = state.holds(_conv("FromRGB_lod0"))
     _take_lod(state, grown=grown, colours="FromRGB_lod")
-    group: int | None = 1  # of the minibatch deviation; 0 or 1 left it out in 2019
+    group: int | None = 1  # of the minibatch deviation; 0 or 1 disabled it in 2019
     if made["mbstd_group_size"] not in (0, 1):
         group = family.group_setting(state, made, "mbstd_group_size", None)
     return stylegan2.read_discriminator(
@@ -166,7 +166,7 @@ def _discriminator(part: family.Part) -> StyleGAN2Discriminator:
 
 
 def _members(content: Any) -> dict[str, Stored]:
-    """Networks by the names that NVlabs' code unpacks them to; {} where it is something else."""
+    """Returns networks by the names to which NVlabs' code unpacks them; {} for other content."""
     found = tf_stylegan.networks(content)
     if len(found) == 1:
         return {"D" if "Output/weight" in tf_stylegan.variables(found[0]) else "Gs": found[0]}
@@ -177,12 +177,12 @@ def _members(content: Any) -> dict[str, Stored]:
 
 
 def _scopes(network: Stored) -> set[str]:
-    """The last scopes of its variables: ``"Skip"`` of ``"8x8/Skip/weight"``."""
+    """Returns the last scopes of its variables: ``"Skip"`` for ``"8x8/Skip/weight"``."""
     return {name.split("/")[-2] for name in tf_stylegan.variables(network) if name.count("/") > 1}
 
 
 def _take_lod(state: StrictStateDict, *, grown: bool, colours: str) -> None:
-    """Drops what only growing needed, once it is over."""
+    """Drops variables that were only needed during growing, once it is finished."""
     for name in ("lod", f"{G}lod"):
         if name not in state:
             continue

@@ -1,1 +1,1 @@
-"""Every container that checkpoints come in, read as plain data; no file runs anything."""
+"""Readers of all checkpoint containers, as plain data; no code in a file is run."""

@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, as plain data."""
+"""The content of a checkpoint file as plain data."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,9 @@ from idinvert.untrusted import shown
 Kind = Literal["safetensors", "torch_zip", "torch_legacy", "pickle", "npy", "npz"]
 
 PERSISTENT = "torch_utils.persistence"
-"""Where NVlabs' modules say that their class lives."""
-_DEPTH = 64  # modules within modules
-_NAME = 500  # characters of a dotted name; a module may stand many times below another
+"""Module in which NVlabs' modules say their class is defined."""
+_DEPTH = 64  # maximum nesting of modules
+_NAME = 500  # maximum characters of a dotted name; one module may occur below several others
 
 
 @dataclass
@@ -22,12 +22,12 @@ class Stored:
     """An object of the file that is not plain data: its class by name, its state as data.
 
     Args:
-        module: Where its class lived: ``"torch_utils.persistence"`` for NVlabs' persistent
-            objects, ``"dnnlib.tflib.network"`` for TensorFlow networks.
+        module: Module of its class: ``"torch_utils.persistence"`` for NVlabs' persistent objects,
+            ``"dnnlib.tflib.network"`` for TensorFlow networks.
         name: Its class: ``"Generator"``, ``"SynthesisLayer"``, ``"Network"``.
-        arguments: What it was constructed with, by position, where the file says so.
-        keywords: What it was constructed with, by keyword, where the file says so.
-        state: Its attributes, a dict by name. Source text that came with the object is dropped.
+        arguments: Positional arguments of its constructor, if the file contains them.
+        keywords: Keyword arguments of its constructor, if the file contains them.
+        state: Its attributes, a dict by name. Source text stored with the object is dropped.
     """
 
     module: str
@@ -49,7 +49,7 @@ class Archive:
             such as OrderedDict, EasyDict or argparse.Namespace, are plain dicts. A pickled
             ``.npy`` of one object is that object; ``.npz`` and safetensors are a dict by name.
         metadata: The text entries of a safetensors header.
-        given: What a user says of the networks that the file may not, such as ``final_tanh``.
+        given: Settings of the networks given by the user, such as ``final_tanh``.
     """
 
     kind: Kind
@@ -60,13 +60,13 @@ class Archive:
 
 
 def with_state_dicts(content: Any, *, depth: int = 3) -> Any:
-    """The content with the state dict of every torch module in the place of the module.
+    """Replaces every torch module in the content by its state dict.
 
-    NVlabs' modules stay, for their attributes tell what they were built with; of one that torch's
-    DataParallel wraps the wrapper goes.
+    NVlabs' modules are kept, because their attributes contain constructor arguments. A wrapper of
+    torch's DataParallel is removed.
 
     Raises:
-        CheckpointError: Something looks like a module and is none.
+        CheckpointError: An object looks like a module but is not one.
     """
     if isinstance(content, Stored) and isinstance(content.state, dict):
         parts = content.state.get("_modules")
@@ -80,7 +80,7 @@ def with_state_dicts(content: Any, *, depth: int = 3) -> Any:
 
 
 def flat_tensors(stored: Stored) -> dict[str, Tensor]:
-    """The state dict of a stored torch module: parameters and buffers by dotted name.
+    """Returns the state dict of a stored torch module: parameters and buffers by dotted name.
 
     Args:
         stored: A module; its ``state`` has ``_parameters``, ``_buffers`` and ``_modules``.
@@ -89,7 +89,7 @@ def flat_tensors(stored: Stored) -> dict[str, Tensor]:
         Name to tensor in the order of registration, without buffers registered as not persistent.
 
     Raises:
-        CheckpointError: It is no module.
+        CheckpointError: It is not a module.
     """
     found: dict[str, Tensor] = {}
     _collect(stored, found, prefix="", depth=0)

@@ -1,9 +1,9 @@
-"""The process that reads a foreign file: started by `read`, limited, and then unable to do more.
+"""The sandboxed process that reads a foreign file, started by `read`.
 
 It imports the standard library and this package's readers, sets its limits, and installs an audit
-hook that ends it at any import, open, exec, socket or other such event. Only then it looks at the
+hook that terminates it at any import, open, exec, socket or similar event. Only then it reads the
 file, which is its standard input. The answer goes to standard output: a length (8 bytes, little
-endian), a header in JSON, then the bytes of tensors and arrays side by side.
+endian), a header in JSON, then the bytes of tensors and arrays one after another.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
 _HARMLESS = ("builtins.id", "sys.excepthook")
-"""CPython shows a SystemError in passing where a huge bytearray cannot be had, and goes on."""
+"""CPython reports a SystemError and continues when a huge bytearray cannot be allocated."""
 _STOPPED = 70  # exit status
 
 
 def main() -> NoReturn:
-    """Reads the file that is standard input.
+    """Reads the file at standard input.
 
-    The arguments are the seconds of processor time and the bytes of address space allowed.
+    The command-line arguments are the limits: seconds of processor time and bytes of address space.
     """
     seconds, memory = map(int, sys.argv[-2:])
     size = os.fstat(0).st_size
     data = mmap.mmap(0, 0, access=mmap.ACCESS_READ)
     output = sys.stdout.buffer
     lock(seconds, memory)
-    gc.disable()  # it would walk a million containers again and again
+    gc.disable()  # it would traverse a million containers repeatedly
     budget.start(size)
     try:
         header, blobs = _answer(data)
@@ -51,23 +51,23 @@ def main() -> NoReturn:
     for blob in blobs:
         output.write(blob)
     output.flush()
-    os._exit(0)  # nothing is taken apart that a file made deep
+    os._exit(0)  # skips the destruction of objects that a file may have nested deeply
 
 
 def lock(seconds: int, memory: int) -> None:
-    """Limits this process, and leaves it nothing but computing."""
+    """Limits this process so that it can do nothing but compute."""
     for kind, limit, hard in (
         (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_CPU, seconds, seconds + 1),  # the first is a signal that says so
+        (resource.RLIMIT_CPU, seconds, seconds + 1),  # the soft limit sends SIGXCPU
         (resource.RLIMIT_AS, memory, memory),
     ):
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is set, or not known here
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is set, or it is unsupported
             resource.setrlimit(kind, (limit, hard))
     sys.addaudithook(_stop)
 
 
 def _answer(data: mmap.mmap) -> tuple[bytes, list[Any]]:
-    """The header, and the bytes behind it."""
+    """Returns the header, and the bytes that follow it."""
     blobs: list[Any] = []
     try:
         kind, content = read(data, sys.stdin.buffer)
@@ -77,7 +77,7 @@ def _answer(data: mmap.mmap) -> tuple[bytes, list[Any]]:
         reason = str(error)
     except MemoryError:
         raise
-    # Whatever a damaged file makes a library stumble over ends in the same words.
+    # Any exception that a damaged file causes in a library gives the same message.
     except Exception as error:
         what = f"{type(error).__name__}: {shown(str(error))}"
         reason = f"is damaged or not what it seems ({what}), {EXPECTED}"
@@ -85,7 +85,7 @@ def _answer(data: mmap.mmap) -> tuple[bytes, list[Any]]:
 
 
 def _stop(event: str, arguments: tuple[Any, ...]) -> None:
-    """Ends the process at any event (import, open, exec, socket …), whoever asks for it."""
+    """Terminates the process at any event (import, open, exec, socket …), whatever its source."""
     if event not in _HARMLESS:
         os.write(2, f"{event} {arguments}"[:200].encode("ascii", "replace"))
         os._exit(_STOPPED)

@@ -1,4 +1,4 @@
-"""Torch's zip and stream, pickles, ``.npy`` and ``.npz``: found by content, read as records."""
+"""Torch's zip and stream, pickles, ``.npy`` and ``.npz``: detected by content, read as records."""
 
 import io
 import mmap
@@ -25,7 +25,7 @@ _FOREIGN = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run git lfs pull",
     b"<": "is a web page, so the download failed",
 }
-"""How files start that people take for checkpoints."""
+"""First bytes of files that are mistaken for checkpoints."""
 
 _STREAM = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _STREAM_PROTOCOL = 1001
@@ -40,14 +40,15 @@ _MEMBERS = 50_000
 
 
 def read(data: mmap.mmap, file: IO[bytes]) -> tuple[str, Any]:
-    """The container's kind (see `Archive`) and its content, with records in it.
+    """Returns the container's kind (see `Archive`) and its content as records.
 
     Args:
-        data: The file in memory, whose reads never ask for more than is left.
+        data: The file in memory; reads never request more than is left.
         file: The same file, for `zipfile`.
 
     Raises:
-        CheckpointError: None of the containers; damaged; names what is not on the list.
+        CheckpointError: The file is of no known container, is damaged, or uses a name that is not
+            on the allow-list.
     """
     head = data[:512]
     if head.startswith(b"PK"):
@@ -63,7 +64,7 @@ def read(data: mmap.mmap, file: IO[bytes]) -> tuple[str, Any]:
         raise CheckpointError(
             f"is a tar archive (torch before 0.2, or packed files), which is not read; {EXPECTED}"
         )
-    if head[:1] not in (b"\x80", b"(", b"}", b"]", b"c"):  # before protocol 2 there is no mark
+    if head[:1] not in (b"\x80", b"(", b"}", b"]", b"c"):  # protocols 0 and 1 have no marker
         raise CheckpointError(f"starts with {shown(str(head[:8]))}, {EXPECTED}")
     value = _Unpickler(data, NAMES | _NESTED).load()
     _require_end(data)
@@ -71,12 +72,12 @@ def read(data: mmap.mmap, file: IO[bytes]) -> tuple[str, Any]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Python's own, whose names are those of a table and whose objects are records.
+    """Python's unpickler, restricted to the names of a table, with records in place of objects.
 
     Args:
-        file: Read from where it is to the end of one pickle.
-        names: What a global may be, by module and name.
-        storages: By persistent id; None where there is nothing outside the pickle.
+        file: Read from its current position to the end of one pickle.
+        names: Allowed globals, by module and name.
+        storages: Finds storages by persistent id; None if nothing outside the pickle is allowed.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class _Unpickler(pickle.Unpickler):
         self.names, self.storages = names, storages
 
     def find_class(self, module: Any, name: Any) -> Any:
-        """The table's entry, or an inert class of that name; nothing is imported."""
+        """Returns the table's entry, or an inert class of that name; nothing is imported."""
         found = self.names.get((module, name))
         if found is None:
             records.budget.spend_classes(1)
@@ -96,7 +97,7 @@ class _Unpickler(pickle.Unpickler):
         return found
 
     def persistent_load(self, identity: Any) -> Any:
-        """The storage of ``("storage", class, key, location, elements, ...)``, or a class."""
+        """Returns the storage ``("storage", class, key, location, elements, ...)``, or a class."""
         if self.storages is None:
             raise CheckpointError("refers to an object outside its pickle, expected none here")
         if isinstance(identity, tuple) and 5 <= len(identity) <= 6:
@@ -127,13 +128,13 @@ def _require_end(file: Any) -> None:
 
 
 class _Stream:
-    """The storages of torch's stream: named in its pickle, their bytes behind it."""
+    """The storages of torch's stream: named in its pickle, their bytes follow it."""
 
     def __init__(self) -> None:
         self.named: dict[str, records.Storage] = {}
 
     def find(self, key: str, count: Any, dtype: str) -> records.Storage:
-        """The storage of a key, which keeps its size and type."""
+        """Returns the storage of a key, whose size and dtype must not change."""
         found = self.named.setdefault(key, records.Storage(count, dtype))
         if (found.count, found.dtype) != (count, dtype):
             raise CheckpointError(f"gives its storage {shown(key)} two sizes or types (damaged)")
@@ -156,7 +157,7 @@ class _Stream:
 
 
 def _read_stream(file: Any, names: Mapping[tuple[str, str], Any]) -> Any:
-    """Torch's stream before 1.6, also nested in NVlabs' pickles: five pickles, then storages."""
+    """Reads torch's stream before 1.6 (also nested in NVlabs' files): five pickles and storages."""
     if file.read(len(_STREAM)) != _STREAM:
         raise CheckpointError("has nested data that is not torch's stream; it was not run")
     protocol, system = _Unpickler(file, {}).load(), _Unpickler(file, {}).load()
@@ -174,7 +175,7 @@ def _read_stream(file: Any, names: Mapping[tuple[str, str], Any]) -> Any:
 
 
 def _load_from_bytes(raw: Any) -> records.Storage:
-    """In place of ``torch.storage._load_from_bytes``, which unpickles anything: one storage."""
+    """Replaces ``torch.storage._load_from_bytes``, which unpickles anything; reads one storage."""
     if not isinstance(raw, bytes):
         raise CheckpointError("has a nested storage that is not given by its bytes (damaged)")
     names = {key: records.Name(*key, value=value) for key, value in STORAGES.items()}
@@ -204,7 +205,7 @@ def _read_zip(file: IO[bytes]) -> tuple[str, Any]:
 
 
 def _members(archive: zipfile.ZipFile, file: IO[bytes]) -> dict[str, zipfile.ZipInfo]:
-    """The zip's files by name; overlaps, repeats and odd places are refused."""
+    """Returns the zip's files by name; refuses overlaps, duplicates and unsafe paths."""
     entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
     if len(entries) > _MEMBERS:
         raise CheckpointError(f"is a zip of {len(entries):,} files, expected at most {_MEMBERS:,}")
@@ -232,7 +233,7 @@ def _members(archive: zipfile.ZipFile, file: IO[bytes]) -> dict[str, zipfile.Zip
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """A member's bytes, unpacked within bounds; `zipfile` compares the checksum."""
+    """Returns a member's bytes, unpacked within bounds; `zipfile` verifies the checksum."""
     records.budget.spend_bytes(entry.file_size)
     try:
         with archive.open(entry) as member:
@@ -248,7 +249,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 class _Members:
-    """The storages of torch's zip: a stored member each, read when it is first named."""
+    """The storages of torch's zip: one stored member each, read at its first use."""
 
     def __init__(
         self, archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], root: str
@@ -257,7 +258,7 @@ class _Members:
         self.read: dict[str, bytes] = {}
 
     def find(self, key: str, count: Any, dtype: str) -> records.Storage:
-        """The storage of a key; a file may give its bytes several types."""
+        """Returns the storage of a key; a file may use its bytes with several dtypes."""
         member = self.members.get(self.root + key)
         if member is None or member.compress_type != zipfile.ZIP_STORED:
             raise CheckpointError(f"has no stored data for its storage {shown(key)}")
@@ -296,7 +297,7 @@ def _read_npz(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> 
 
 
 def _read_npy(file: Any) -> Any:
-    """An array; of pickled objects, the one object or nested lists of them."""
+    """Returns an array; for pickled objects, the single object or nested lists of them."""
     magic = file.read(8)
     if magic not in (_NPY + b"\1\0", _NPY + b"\2\0", _NPY + b"\3\0"):
         raise CheckpointError("is no .npy file of version 1, 2 or 3 (damaged)")

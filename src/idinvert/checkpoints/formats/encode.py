@@ -1,7 +1,7 @@
-"""Records and plain values as a flat list that JSON can carry; `decode` makes a tree of it again.
+"""Encodes records and plain values as a flat list in JSON; `decode` rebuilds the tree.
 
-A value is a number, a text, None, or ``[index]`` of a node. Nodes come before those that refer to
-them, and what is shared is one node. A node is a list whose first entry says what it is:
+A value is a number, a text, None, or ``[index]`` of a node. Nodes precede those that refer to
+them, and a shared value is one node. A node is a list whose first entry is its type:
 
 - ``d`` keys and values in turn; ``l``, ``t``, ``s`` the members of a list, tuple or set;
 - ``c`` real and imaginary part; ``b`` the index of a blob of bytes;
@@ -17,33 +17,33 @@ from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
 MAX_DEPTH = 128
-"""Containers within containers; a generator of NVlabs' is about 20 deep."""
+"""Maximum nesting of containers; a generator of NVlabs is about 20 deep."""
 
 SOURCE_KEYS = frozenset(["module_src", "build_module_src", "_orig_module_src"])
-"""Where a file carries source text; it is dropped unread."""
+"""Keys of source text in a file, which is dropped unread."""
 
-_KEY_PARTS = 8  # entries of a tuple that is a dict key
+_KEY_PARTS = 8  # maximum entries of a tuple that is a dict key
 _KEY_TYPES = (str, bytes, int, float, bool, complex, type(None))
-_BITS = 512  # of an integer
+_BITS = 512  # maximum size of an integer
 
 
 class Encoder:
-    """Walks a tree depth first; every container is encoded once, and counted as often as reached.
+    """Walks a tree depth first; each container is encoded once, but counted at every reference.
 
     Args:
-        blobs: Where the bytes of tensors and arrays are put.
+        blobs: List to which the bytes of tensors and arrays are appended.
     """
 
     def __init__(self, blobs: list[Any]) -> None:
         self.blobs = blobs
         self.nodes: list[list[Any]] = []
         self.done: dict[int, tuple[Any, int]] = {}
-        self.sent: dict[int, int] = {}  # bytes by their id
+        self.sent: dict[int, int] = {}  # index of bytes by their id
         self.open: set[int] = set()
-        self.alive: list[Any] = []  # what was made on the way, so that no id is given twice
+        self.alive: list[Any] = []  # temporary objects, kept so that no id is reused
 
     def encode(self, root: Any) -> dict[str, Any]:
-        """The header's entries.
+        """Returns the header's entries.
 
         Raises:
             CheckpointError: The tree contains itself, is too deep, or unpacks to too many values.
@@ -53,7 +53,7 @@ class Encoder:
         return {"root": value, "nodes": self.nodes, "blobs": [len(blob) for blob in self.blobs]}
 
     def _visit(self, value: Any, depth: int) -> tuple[Any, int]:
-        """A value as JSON, and of how many values it consists when unfolded."""
+        """Returns a value as JSON, and the number of values in its unfolded tree."""
         if value is None or type(value) in (bool, float):
             return value, 1
         if type(value) is int:
@@ -136,7 +136,7 @@ class Encoder:
         return [len(self.nodes) - 1]
 
     def _blob(self, source: Any) -> int:
-        """The index of some bytes; those of a storage are sent once."""
+        """Returns the index of some bytes; those of a storage are sent once."""
         data = source.data if isinstance(source, records.Storage) else source
         if data is None:
             raise CheckpointError("has a storage without its data (truncated)")
@@ -146,7 +146,7 @@ class Encoder:
         return self.sent[id(data)]
 
     def _key(self, value: Any) -> Any:
-        """A dict key or set member: text, or a number, or a short tuple of these."""
+        """Checks a dict key or set member: text, or a number, or a short tuple of these."""
         if type(value) is str:
             return sys.intern(value)
         records.budget.spend_number_keys(1)
@@ -159,7 +159,7 @@ class Encoder:
 
 
 def _printable(value: str) -> str:
-    """Text whose lone surrogates are written out, so that messages can always be printed."""
+    """Escapes lone surrogates, so that messages can always be printed."""
     return value.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,7 +1,8 @@
-"""The allow-list: every global that a pickle may name, and what stands for it.
+"""The allow-list: every global that a pickle may name, and its replacement.
 
-`Unpickler.find_class` returns entries of `NAMES`, or an inert `Module` class for another name, so
-REDUCE, NEWOBJ and BUILD reach this package's functions and classes only. They check and keep data.
+`Unpickler.find_class` returns entries of `NAMES`, or an inert `Module` class for any other name, so
+REDUCE, NEWOBJ and BUILD only reach functions and classes of this package, which check and keep
+data.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from idinvert.checkpoints.formats import records
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
-_DEVICE = 64  # characters
-_SCALAR_BYTES = 4_096  # of a NumPy scalar, text included
+_DEVICE = 64  # maximum characters
+_SCALAR_BYTES = 4_096  # maximum size of a NumPy scalar, text included
 
 _STORAGES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16",
@@ -23,7 +24,7 @@ _STORAGES = {
 
 
 def _persistent_object(meta: Any) -> records.Object:
-    """NVlabs' modules carry their source text; the state is kept, the source is not looked at."""
+    """Keeps the state of NVlabs' modules; the source text stored with it is not read."""
     state = meta.get("state") if isinstance(meta, dict) else None
     name = meta.get("class_name") if isinstance(meta, dict) else None
     if not isinstance(state, dict) or not isinstance(name, str) or meta.get("type") != "class":
@@ -47,7 +48,7 @@ def _rebuild_tensor(
     if not isinstance(storage, records.Storage) or len(more) > 4:
         raise CheckpointError("has a tensor that is not rebuilt as torch writes it (damaged)")
     dtype = storage.dtype
-    if len(more) > 2 and isinstance(more[2], records.Name):  # version 3 brings a type
+    if len(more) > 2 and isinstance(more[2], records.Name):  # version 3 stores a dtype
         dtype = more[2].value
     if dtype not in records.ITEM_BYTES:
         raise CheckpointError("has a tensor of a type that is none of torch's (damaged)")
@@ -61,7 +62,7 @@ def _parameter(tensor: Any, *_: Any) -> records.Tensor:
 
 
 def _typed(rebuild: Any, kind: Any, arguments: Any, _state: Any) -> Any:
-    """A tensor with attributes; only the tensor is kept."""
+    """Returns the tensor of a tensor with attributes, which are dropped."""
     names = [str(getattr(part, "path", "")) for part in (rebuild, kind)]
     if isinstance(rebuild, records.Name) and isinstance(kind, records.Name):
         plain = names[1].rpartition(".")[2] in ("Tensor", "Parameter", "Buffer")
@@ -74,7 +75,7 @@ def _typed(rebuild: Any, kind: Any, arguments: Any, _state: Any) -> Any:
 
 
 def _scalar(dtype: Any, data: Any) -> records.Array:
-    """A NumPy scalar, which becomes Python's number or text."""
+    """Reads a NumPy scalar, which becomes a Python number or text."""
     fits = isinstance(dtype, records.DType) and isinstance(data, str | records.Buffer)
     if not fits or len(data) > _SCALAR_BYTES:
         raise CheckpointError("has a NumPy number that is not as NumPy writes it (damaged)")
@@ -84,7 +85,7 @@ def _scalar(dtype: Any, data: Any) -> records.Array:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> records.Array:
-    """How protocol 5 writes arrays."""
+    """Reads arrays as written by protocol 5."""
     return records.Array().fill(data, dtype, shape, order)
 
 
@@ -126,14 +127,14 @@ def _device(name: Any, index: Any = None) -> str:
 
 
 def _new_object(what: Any, *arguments: Any) -> Any:
-    """``copyreg.__newobj__``, by which old protocols call ``__new__``."""
+    """Replaces ``copyreg.__newobj__``, by which old protocols call ``__new__``."""
     if not isinstance(what, type) or not issubclass(what, records.Record):
         raise CheckpointError("asks to construct something that is not on the list of names")
     return what(*arguments)
 
 
 def _reconstruct(what: Any, base: Any, value: Any) -> Any:
-    """``copyreg._reconstructor``: how protocols 0 and 1 write an object, with its base's value."""
+    """Replaces ``copyreg._reconstructor`` of protocols 0 and 1; ``value`` is that of the base."""
     if not isinstance(base, records.Name) or base.path.rpartition(".")[2] not in ("object", "dict"):
         raise CheckpointError("asks to construct something that is not on the list of names")
     return _new_object(what, *([value] if isinstance(value, dict) else []))
@@ -199,7 +200,7 @@ STORAGES = {
     for module in ("torch", "torch.cuda", "torch.storage")
     for kind, dtype in _STORAGES.items()
 }
-"""The storage classes, with the type of their elements."""
+"""The storage classes, with the dtype of their elements."""
 
 NAMES = _table()
-"""By module and name. Anything else is a torch module's class, or is refused by its name."""
+"""Replacements by module and name. Any other name must be a torch module's class, or is refused."""

@@ -1,8 +1,8 @@
-"""Opens a checkpoint file of any container as plain data; nothing in it is ever run.
+"""Opens a checkpoint file of any container as plain data; no code in it is run.
 
-A child process reads the file (`child`), within limits, and answers with data in JSON and bytes.
-Whatever ends the child (a bomb, an endless loop, a crash) is one `CheckpointError` here. A
-safetensors file needs no child: its library reads a header of numbers and runs nothing.
+A child process reads the file (`child`) within limits, and answers with JSON data and bytes.
+Whatever terminates the child (a bomb, an endless loop, a crash) is a `CheckpointError` here. A
+safetensors file needs no child: its library reads a header of numbers and runs no code.
 """
 
 import json
@@ -31,17 +31,17 @@ _START = (
 )
 _SOURCE = str(Path(__file__).parents[3])
 COMMAND = (sys.executable, "-I", "-S", "-c", _START, _SOURCE)
-"""The child: Python without site-packages, which ignores PYTHONPATH and its like."""
+"""The child: Python without site-packages, which ignores PYTHONPATH and similar variables."""
 
 _TOO_LARGE = "unpacks to far more data than is in the file (a bomb, or damaged)"
 
 
 class Limits(NamedTuple):
-    """What the child may use.
+    """Resources that the child may use.
 
     Attributes:
         processor: Seconds of processor time.
-        clock: Seconds by the clock, in which a slow file system must give the file.
+        clock: Seconds of wall-clock time, which include reading from a slow file system.
         memory: Bytes of address space.
     """
 
@@ -51,22 +51,22 @@ class Limits(NamedTuple):
 
 
 def limits(size: int) -> Limits:
-    """For a file of ``size`` bytes; a file of 400 MB takes about two seconds."""
+    """Returns the limits for a file of ``size`` bytes; 400 MB take about two seconds."""
     megabytes = size >> 20
     return Limits(10 + megabytes // 20, 120 + megabytes, (512 << 20) + 10 * size)
 
 
 def read_archive(path: str | Path, *, key: str) -> Archive:
-    """Reads a file; which container it is is told from its content, not from its name.
+    """Reads a file; its container is detected from the content, not from the name.
 
     Args:
         path: The file: safetensors, torch (zip, or the stream before 1.6), a raw pickle (NVlabs,
-            TensorFlow), ``.npy`` or ``.npz``, pickled objects in them included.
+            TensorFlow), ``.npy`` or ``.npz``, including pickled objects in them.
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: No such file; none of these containers; damaged; asks for anything that
-            is not on the list of names; or is beyond the limits.
+        CheckpointError: The file does not exist, is of none of these containers, is damaged, uses
+            a name that is not on the allow-list, or exceeds the limits.
     """
     path = Path(path)
     try:
@@ -104,10 +104,10 @@ def read_archive(path: str | Path, *, key: str) -> Archive:
 
 
 def read_state_dict(path: str | Path, *, key: str) -> dict[str, Tensor]:
-    """Tensors by name from a file of any container.
+    """Reads tensors by name from a file of any container.
 
     Raises:
-        CheckpointError: As `read_archive`, or it holds something else.
+        CheckpointError: As in `read_archive`, or the file contains something else.
     """
     content = read_archive(path, key=key).content
     named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
@@ -140,7 +140,7 @@ def _read_in_child(file: IO[bytes], path: Path, *, size: int) -> Archive:
         raise CheckpointError(header["error"])
     try:
         content = with_state_dicts(_decode(header["root"], header["nodes"], blobs))
-    # Sizes that NumPy or torch cannot hold though no element is there, text that is no Unicode.
+    # Sizes beyond NumPy's or torch's limits although empty, or text that is not Unicode.
     except (ValueError, RuntimeError, SystemError, OverflowError) as error:
         raise CheckpointError(
             f"is damaged or not what it seems ({type(error).__name__}: {shown(str(error))})"
@@ -154,10 +154,10 @@ class _Broken(Exception):
 
 @contextmanager
 def _child(file: IO[bytes], limits: Limits) -> Iterator[IO[bytes]]:
-    """The pipe from a child that reads the file; it has ended when this has.
+    """Yields the pipe from a child that reads the file; the child is terminated on exit.
 
-    The child is a new program (exec), so nothing of this process, its threads or its CUDA context
-    goes with it.
+    The child is a new program (exec), so it inherits nothing of this process, its threads or its
+    CUDA context.
     """
     process = subprocess.Popen(
         [*COMMAND, str(limits.processor), str(limits.memory)],
@@ -185,7 +185,7 @@ def _child(file: IO[bytes], limits: Limits) -> Iterator[IO[bytes]]:
 
 
 def _why(status: int, said: bytes, limits: Limits) -> str:
-    """What ended the child, in words."""
+    """Describes the reason why the child ended."""
     if status == -signal.SIGXCPU:
         return (
             f"takes more than {limits.processor} s of processor time to read, expected far less of "
@@ -211,7 +211,7 @@ def _take(pipe: IO[bytes], count: int) -> bytearray:
 
 
 def _decode(root: Any, nodes: list[list[Any]], blobs: list[bytearray]) -> Any:
-    """The tree of `Encoder`; what is shared there is shared here."""
+    """Rebuilds the tree of `Encoder`; shared values stay shared."""
     made: list[Any] = []
 
     def value(given: Any) -> Any:
@@ -238,13 +238,13 @@ def _decode(root: Any, nodes: list[list[Any]], blobs: list[bytearray]) -> Any:
 
 
 def _tensor(blob: bytearray, dtype: str, offset: int, size: list[int], stride: list[int]) -> Tensor:
-    """A view of its storage; a copy of its own where elements share memory (expanded)."""
+    """Returns a view of the storage; a copy if elements share memory (expanded tensors)."""
     kind = getattr(torch, dtype)
     if 0 in size:
         return torch.empty(size, dtype=kind)
     whole = len(blob) // kind.itemsize * kind.itemsize
     memory = torch.frombuffer(blob, dtype=torch.uint8)[:whole]
-    if dtype == "bool":  # a byte that is neither 0 nor 1 is no bool
+    if dtype == "bool":  # bytes other than 0 and 1 are not valid bools
         return memory.as_strided(size, stride, offset).ne(0)
     found = memory.view(kind).as_strided(size, stride, offset)
     if _overlaps(size, stride):
@@ -253,7 +253,7 @@ def _tensor(blob: bytearray, dtype: str, offset: int, size: list[int], stride: l
 
 
 def _overlaps(size: list[int], stride: list[int]) -> bool:
-    """Whether elements may share memory: strides, from the smallest, must step over the last."""
+    """Returns whether elements may share memory: a stride is within the extent of smaller ones."""
     reach = 0
     for step, count in sorted(zip(stride, size, strict=True)):
         if count > 1:
@@ -264,7 +264,7 @@ def _overlaps(size: list[int], stride: list[int]) -> bool:
 
 
 def _array(blob: bytearray, code: str, shape: list[int], order: Any, scalar: bool) -> Any:
-    """A writable array in this machine's byte order; a number; or text in nested lists."""
+    """Returns a writable array in this machine's byte order; a number; or text in nested lists."""
     kind = np.dtype(code)
     if kind == np.bool_:
         found = np.ndarray(shape, np.uint8, buffer=blob, order=order) != 0

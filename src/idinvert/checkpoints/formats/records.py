@@ -1,4 +1,4 @@
-"""Inert records: what stands for the tensors, arrays and objects of a file while it is read."""
+"""Inert records that replace the tensors, arrays and objects of a file while it is read."""
 
 import math
 import re
@@ -8,29 +8,29 @@ from typing import Any, NoReturn
 from idinvert.errors import CheckpointError
 from idinvert.untrusted import shown
 
-# What reading one file may cost; honest files stay far below. Memory, processor time and wall-clock
-# time are limits of the process (`child`). These counts are for what would only show in the process
-# that asked: the size of the answer.
-_VALUES = 1_000_000  # a training checkpoint with its optimizers takes 100,000
-_NUMBER_KEYS = 8_000  # dict keys whose hashes a file can choose; text is hashed with a secret
-_CLASSES = 500  # of modules; a network has about twenty
-_REPEATS = 8  # G, D, G_ema and optimizers may look at the same bytes, but not without end
-_FREE_BYTES = 32 << 20  # what a small file may unpack to
+# Limits of reading one file; normal files stay far below. Memory, processor time and wall-clock
+# time are limited for the process (`child`). These counts limit the size of the answer, which would
+# otherwise only be noticed in the parent process.
+_VALUES = 1_000_000  # a training checkpoint with its optimizers has 100,000
+_NUMBER_KEYS = 8_000  # dict keys whose hashes a file can choose; hashes of text are salted
+_CLASSES = 500  # classes of modules; a network has about twenty
+_REPEATS = 8  # G, D, G_ema and optimizers may share bytes, but not without limit
+_FREE_BYTES = 32 << 20  # size to which a small file may unpack
 
 
 def answer_bytes(size: int) -> int:
-    """How many bytes of tensors, arrays and text a file of ``size`` bytes may unpack to."""
+    """Returns how many bytes of tensors, arrays and text a file of ``size`` bytes may unpack to."""
     return _REPEATS * size + _FREE_BYTES
 
 
 class Budget:
-    """Counts down while a file is read."""
+    """Remaining limits, which are counted down while a file is read."""
 
     def __init__(self) -> None:
         self.start(0)
 
     def start(self, size: int) -> None:
-        """Begins a file of so many bytes."""
+        """Resets the limits for a file of ``size`` bytes."""
         self.size = size
         self.bytes = answer_bytes(size)
         self.values = _VALUES
@@ -38,7 +38,7 @@ class Budget:
         self.classes = _CLASSES
 
     def spend_bytes(self, count: int) -> None:
-        """Pays for tensors, arrays, text, and decompressed or decoded bytes."""
+        """Counts tensors, arrays, text, and decompressed or decoded bytes."""
         self.bytes -= count
         if self.bytes < 0:
             raise CheckpointError(
@@ -47,17 +47,17 @@ class Budget:
             )
 
     def spend_values(self, count: int) -> None:
-        """Pays for values of the tree, those that are shared each time they are reached."""
+        """Counts values of the tree; shared values count at every reference."""
         self.values = _left(self.values - count, f"unpacks to more than {_VALUES:,} values")
 
     def spend_number_keys(self, count: int) -> None:
-        """Pays for dict keys and set members that are not text."""
+        """Counts dict keys and set members that are not text."""
         self.number_keys = _left(
             self.number_keys - count, f"has more than {_NUMBER_KEYS:,} dict keys that are not text"
         )
 
     def spend_classes(self, count: int) -> None:
-        """Pays for names that stand for the classes of modules."""
+        """Counts names of classes of modules."""
         self.classes = _left(self.classes - count, f"names more than {_CLASSES} classes of modules")
 
 
@@ -72,7 +72,7 @@ _LATIN = ("latin1", "latin-1", "iso-8859-1")
 Buffer = bytes | bytearray | memoryview
 
 _DIMENSIONS = 32
-_LARGEST = 1 << 48  # of a size or stride
+_LARGEST = 1 << 48  # maximum of a size or stride
 _NUMBERS = re.compile(r"[<>|=]?(b1|i[1248]|u[1248]|f[248]|c8|c16|[SU]\d{1,6})")
 _WORDS = {
     "bool": "b1", "?": "b1", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8",
@@ -86,14 +86,14 @@ ITEM_BYTES = {
     "float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2,
     "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
 }  # fmt: skip
-"""Torch's types by name, with the bytes of an element."""
+"""Torch's dtypes by name, with the bytes of an element."""
 
 budget = Budget()
-"""Of the one file that this process reads."""
+"""Budget of the one file that this process reads."""
 
 
 class Record:
-    """Stands for a value; BUILD ends here, so a file cannot write a record's attributes."""
+    """Replaces a value. BUILD is refused here, so a file cannot set a record's attributes."""
 
     __slots__ = ()
 
@@ -102,13 +102,13 @@ class Record:
 
 
 class Name(Record):
-    """A global that is named, called or passed on; never the thing itself.
+    """A global that is named, called or passed on, without the global itself.
 
     Args:
-        module: As the file says it.
-        name: As the file says it.
-        call: What REDUCE makes of its arguments; None refuses.
-        value: Data that goes with the name, such as the type of a storage class.
+        module: As in the file.
+        name: As in the file.
+        call: Function that REDUCE applies to its arguments; None refuses.
+        value: Data of the name, such as the dtype of a storage class.
     """
 
     __slots__ = ("call", "path", "value")
@@ -121,7 +121,7 @@ class Name(Record):
         self.value = value
 
     def __call__(self, *arguments: Any) -> Any:
-        """What REDUCE runs."""
+        """Called by REDUCE."""
         if self.call is None:
             raise CheckpointError(
                 f"asks to call {self.path}, which is not on the list of what a checkpoint may do; "
@@ -131,10 +131,10 @@ class Name(Record):
 
 
 class Storage(Record):
-    """Memory that tensors look at.
+    """Memory of tensors.
 
     Args:
-        count: Elements.
+        count: Number of elements.
         dtype: A key of `ITEM_BYTES`.
         data: Its bytes; None until they are read.
     """
@@ -149,22 +149,22 @@ class Storage(Record):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.count * ITEM_BYTES[self.dtype]
 
 
 class Tensor(Record):
-    """A tensor that lies inside its storage: offset, size and stride count elements.
+    """A tensor within its storage: offset, size and stride count elements.
 
     Args:
         storage: The memory.
         dtype: A key of `ITEM_BYTES`.
-        offset: First element.
-        size: Of each dimension.
-        stride: Of each dimension.
+        offset: Index of the first element.
+        size: Size of each dimension.
+        stride: Stride of each dimension.
 
     Raises:
-        CheckpointError: Negative or absurd numbers, or elements outside the storage.
+        CheckpointError: Numbers are negative or too large, or elements lie outside the storage.
     """
 
     __slots__ = ("dtype", "offset", "size", "storage", "stride")
@@ -209,7 +209,7 @@ class DType(Record):
         self.code = code
 
     def __setstate__(self, state: Any) -> None:
-        """Takes the byte order; fields and subarrays are refused."""
+        """Sets the byte order; fields and subarrays are refused."""
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in tuple("<>|="):
             raise CheckpointError("has a dtype whose state is not NumPy's (damaged)")
         if any(part not in (None, ()) for part in state[2:5]):
@@ -223,13 +223,13 @@ class DType(Record):
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of an element of numbers or text."""
+        """Bytes per element of numbers or text."""
         kind, count = self.code.lstrip("<>|=")[0], int(self.code.lstrip("<>|=")[1:])
         return 4 * count if kind == "U" else count
 
 
 class Array(Record):
-    """A NumPy array until its state is known; with shape ``()`` and `scalar` set, a number."""
+    """A NumPy array, filled when its state is known; with shape ``()`` and `scalar`, a number."""
 
     __slots__ = ("data", "dtype", "order", "scalar", "shape")
 
@@ -241,17 +241,17 @@ class Array(Record):
         self.scalar = False
 
     def __setstate__(self, state: Any) -> None:
-        """Takes version, shape, dtype, order and data; old files leave the version out."""
+        """Reads version, shape, dtype, order and data; old files have no version."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise CheckpointError("has an array whose state is not NumPy's (damaged)")
         shape, dtype, fortran, data = state[-4:]
         self.fill(data, dtype, shape, "F" if fortran else "C")
 
     def fill(self, data: Any, dtype: Any, shape: Any, order: Any) -> "Array":
-        """Checks what an array is made of.
+        """Checks and sets the parts of an array.
 
         Raises:
-            CheckpointError: Data that do not fit shape and dtype.
+            CheckpointError: The data do not match shape and dtype.
         """
         sizes = shape if isinstance(shape, tuple) and len(shape) <= _DIMENSIONS else (None,)
         if not isinstance(dtype, DType) or order not in ("C", "F"):
@@ -275,7 +275,7 @@ class Array(Record):
         return self
 
     def nested(self) -> Any:
-        """An object array as its one object, or nested lists of them."""
+        """Returns the single object of an object array, or nested lists of its objects."""
         found = self.data
         if self.shape == ():
             return found[0]
@@ -286,7 +286,7 @@ class Array(Record):
 
 
 class Ordered(dict, Record):  # type: ignore[type-arg]
-    """A dict of another class; attributes beside its items (``_metadata``) are dropped."""
+    """A dict of another class; attributes besides its items (``_metadata``) are dropped."""
 
     def __init__(self, *arguments: Any) -> None:
         if len(arguments) > 1 or not all(isinstance(a, list | tuple | dict) for a in arguments):
@@ -308,10 +308,10 @@ class Default(Ordered):
 
 
 class Attributes(dict, Record):  # type: ignore[type-arg]
-    """An object that is nothing but its attributes, such as argparse.Namespace, as a dict."""
+    """An object with attributes only, such as argparse.Namespace, as a dict."""
 
     def __setstate__(self, state: Any) -> None:
-        """Takes the attributes as items."""
+        """Stores the attributes as items."""
         if not isinstance(state, dict):
             raise CheckpointError(f"has {shown(state)} as attributes by name, expected a dict")
         budget.spend_values(len(state))
@@ -332,10 +332,10 @@ class Object(Record):
 
 
 class Module(Object):
-    """Stands for an object whose class is on no list: the tensors and parts of a torch module.
+    """Replaces an object whose class is on no list: tensors and submodules of a torch module.
 
-    Every such class is a subclass, for NEWOBJ wants one. A call with arguments, which is what
-    functions are named for, is refused; so is an object that is no module, if it is kept.
+    Every such class is a subclass, because NEWOBJ requires one. A call with arguments, as for
+    functions, is refused; so is an object that is not a module, if it is kept.
     """
 
     path = ""
@@ -346,18 +346,18 @@ class Module(Object):
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
-        """Keeps a module's tensors and parts; other attributes are dropped unseen."""
+        """Keeps a module's tensors and submodules; other attributes are dropped unread."""
         if isinstance(state, dict) and {"_parameters", "_modules"} <= state.keys():
             self.state = {name: state[name] for name in _MODULE if name in state}
 
     def append(self, *_: Any) -> None:
-        """Drops what a list, set or dict of another class is filled with."""
+        """Drops the items of a list, set or dict of another class."""
 
     extend = add = __setitem__ = append
 
     @classmethod
     def refuse(cls) -> NoReturn:
-        """Ends the reading, as what has this name is neither listed nor a module."""
+        """Raises an error, because the name is neither on the list nor a module."""
         raise CheckpointError(
             f"asks for the global {shown(cls.path)}, which is not on the list of names that a "
             "checkpoint may use (tensors, arrays, plain containers, torch modules); it was not run"
@@ -365,7 +365,7 @@ class Module(Object):
 
 
 def latin_bytes(text: Any, encoding: Any) -> bytes:
-    """How protocol 2 writes bytes: as text in Latin-1."""
+    """Decodes bytes that protocol 2 writes as Latin-1 text."""
     if not isinstance(text, str) or encoding not in _LATIN:
         raise CheckpointError(f"asks for the encoding {shown(encoding)}, expected latin1")
     budget.spend_bytes(len(text))
