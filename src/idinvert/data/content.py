@@ -1,4 +1,4 @@
-"""Content hashes of files and folders, remembered while a file stays as it is."""
+"""Content hashes of files and folders, cached while a file is unchanged."""
 
 import hashlib
 import json
@@ -17,31 +17,31 @@ from idinvert.errors import DataError
 from idinvert.untrusted import memory_bytes, open_regular, read_bounded
 
 Stamp = tuple[int, int, int]
-"""Size, time of modification in ns, inode: a file of the same stamp is taken for the same."""
+"""Size, modification time in ns, inode; files with the same stamp are considered unchanged."""
 _Known = dict[str, tuple[Stamp, str]]
 
 _YOUNG = 2_000_000_000
-"""ns for which a changed file is not remembered: it could change again within one clock tick."""
+"""Age in ns below which a changed file is not cached: it could change within one clock tick."""
 _UNREADABLE = "unreadable"
-"""In the place of a hash, in a folder: a dangling link."""
+"""Replaces a hash in a folder: a dangling link."""
 _ANEW: ContextVar[set[str] | None] = ContextVar("anew", default=None)
 
 
 def default_cache_dir() -> Path:
-    """`$IDINVERT_CACHE`, or `~/.cache/idinvert` where it is unset."""
+    """Returns `$IDINVERT_CACHE`, or `~/.cache/idinvert` if it is unset."""
     return Path(os.environ.get("IDINVERT_CACHE") or "~/.cache/idinvert").expanduser()
 
 
 def weights_cache_dir() -> Path:
-    """Where weights of others and copies of them are kept: `weights` in that folder."""
+    """Returns the folder of third-party weights and copies of them: `weights` in the cache."""
     return default_cache_dir() / "weights"
 
 
 @contextmanager
 def computed_anew(wanted: bool) -> Iterator[None]:
-    """Meanwhile what is remembered of files counts for nothing, if that is wanted (verify=true).
+    """Context in which cached hashes are ignored, if `wanted` (verify=true).
 
-    Each file is read once more and then remembered again.
+    Each file is read once and cached again.
     """
     token = _ANEW.set(set() if wanted else None)
     try:
@@ -51,7 +51,7 @@ def computed_anew(wanted: bool) -> Iterator[None]:
 
 
 def forgotten(index: Path) -> bool:
-    """Whether `computed_anew` asks to leave an index unread; it asks once for each."""
+    """Returns whether `computed_anew` requires an index to be ignored; True once per index."""
     done = _ANEW.get()
     if done is None or str(index) in done:
         return False
@@ -60,13 +60,13 @@ def forgotten(index: Path) -> bool:
 
 
 def stamp_of(path: str | Path) -> Stamp:
-    """A file's stamp; links are followed."""
+    """Returns a file's stamp; links are followed."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def file_hash(path: str | Path) -> str:
-    """The sha256 of a file, 64 hex digits.
+    """Returns the sha256 of a file, 64 hex digits.
 
     Raises:
         OSError: It cannot be read.
@@ -75,15 +75,15 @@ def file_hash(path: str | Path) -> str:
 
 
 def content_hash(path: str | Path, names: Sequence[str] | None = None) -> str:
-    """The sha256 of a file, or of a folder's sorted names and their hashes; 64 hex digits.
+    """Returns the sha256 of a file, or of a folder's sorted names and their hashes; 64 hex digits.
 
     Args:
-        path: A file, or a folder, which is searched through. Hidden files do not count, links are
-            followed.
-        names: Of the files of a folder that count; None for all.
+        path: A file, or a folder, which is searched recursively. Hidden files are ignored, links
+            are followed.
+        names: Names of the files in a folder to include; None for all.
 
     Raises:
-        DataError: It is not there, or cannot be read.
+        DataError: It does not exist, or cannot be read.
     """
     root = os.path.abspath(os.path.expanduser(path))
     try:
@@ -98,9 +98,9 @@ def content_hash(path: str | Path, names: Sequence[str] | None = None) -> str:
 
 
 def files_below(root: str | Path) -> list[str]:
-    """Names of the files below a folder, with forward slashes, sorted as plain strings.
+    """Returns the names of files below a folder, with forward slashes, sorted as plain strings.
 
-    Hidden files and folders are left out; links are followed, each folder is entered once.
+    Hidden files and folders are ignored; links are followed, and each folder is entered once.
     """
     top, seen = os.fspath(root), set()
     names: list[str] = []
@@ -122,10 +122,10 @@ def files_below(root: str | Path) -> list[str]:
 
 
 def require_text(names: Sequence[str], *, folder: str | Path) -> None:
-    """Refuses names of files that are no UTF-8 text, which tables and pages must hold.
+    """Refuses file names that are not valid UTF-8, which tables and pages require.
 
     Raises:
-        DataError: Names the first.
+        DataError: Names the first one.
     """
     for name in names:
         if any("\ud800" <= sign <= "\udfff" for sign in name):
@@ -136,7 +136,7 @@ def require_text(names: Sequence[str], *, folder: str | Path) -> None:
 
 
 def _hashes(root: str, names: list[str]) -> dict[str, str]:
-    """The hash of every file below `root`; those of the same stamp are not read again."""
+    """Returns the hash of every file below `root`; files with the same stamp are not read again."""
     index = _index_file(root)
     known: _Known = {} if forgotten(index) else _load(index)
     found: dict[str, str] = {}
@@ -172,7 +172,7 @@ def _index_file(root: str) -> Path:
 
 
 def _load(index: Path) -> _Known:
-    """What is remembered; an index that is missing or broken counts as empty."""
+    """Returns the cached hashes; a missing or broken index counts as empty."""
     try:
         stored = json.loads(read_bounded(index, most=memory_bytes()))
         return {name: ((size, changed, inode), sha) for name, size, changed, inode, sha in stored}
@@ -181,7 +181,7 @@ def _load(index: Path) -> _Known:
 
 
 def make_array(path: Path, shape: tuple[int, ...]) -> None:
-    """Makes a uint8 array file of zeros."""
+    """Creates a uint8 array file of zeros."""
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -189,7 +189,7 @@ def make_array(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def is_whole_array(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether `path` is a complete uint8 array file of this shape."""
+    """Returns whether `path` is a complete uint8 array file of this shape."""
     if not path.is_file():
         return False
     try:

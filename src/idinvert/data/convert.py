@@ -1,4 +1,4 @@
-"""The one place where uint8 pixels become floats in [-1, 1], and back."""
+"""Conversion of uint8 pixels to floats in [-1, 1], and back; done only here."""
 
 import torch
 from torch import Tensor
@@ -28,14 +28,14 @@ def to_uint8(images: Tensor, *, finite: str | None = None) -> Tensor:
 
     Args:
         images: floating point `[..., H, W]`, nominal range [-1, 1].
-        finite: what gave them, where no number may be NaN or infinite.
+        finite: name of the source of the images, if NaN and infinity are errors; None otherwise.
 
     Returns:
         uint8 of the same shape.
 
     Raises:
         TypeError: `images` is not floating point.
-        DivergenceError: `finite`, and a number is not.
+        DivergenceError: `finite` is given, and a number is NaN or infinite.
     """
     if not images.is_floating_point():
         raise TypeError(f"to_uint8 expects floating point images, got {images.dtype}")

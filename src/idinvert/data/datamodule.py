@@ -1,4 +1,4 @@
-"""Feeds the splits of a domain to a Trainer: an exact stream to training, shards to evaluation."""
+"""Data loaders of a domain for a Trainer: an exact stream for training, shards for evaluation."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def collate(items: list[dict[str, Any]]) -> Batch:
 
 
 def collate_train(items: list[dict[str, Any]]) -> Batch:
-    """`collate` without names, which training does not need."""
+    """Like `collate`, without names, which training does not need."""
     batch = collate(items)
     batch.pop("name", None)
     return batch
@@ -41,23 +41,23 @@ def collate_train(items: list[dict[str, Any]]) -> Batch:
 class StreamSampler(Sampler[list[int]]):
     """Endless batches of indices; epoch e is a permutation that depends on (seed, e).
 
-    Position p of the stream is place `p % length` of epoch `p // length`. A global batch is
+    Position p of the stream is index `p % length` of epoch `p // length`. A global batch is
     `batch_size * world_size` consecutive positions, of which rank r takes the r-th slice: several
-    ranks together see what one rank with the same global batch sees, and a run resumes exactly by
-    starting at its nimg.
+    ranks together see the same images as one rank with the same global batch, and a run resumes
+    exactly by starting at its nimg.
 
     Args:
-        length: Images in the split.
-        batch_size: Indices a batch on this rank.
-        seed: Of all permutations.
+        length: Number of images in the split.
+        batch_size: Indices per batch on this rank.
+        seed: Seed of all permutations.
         rank: This rank, 0 to `world_size` - 1.
         world_size: Number of ranks.
         start: nimg, the images seen so far by all ranks together.
-        follow: Hands batches on, as soon as their images can be read.
+        follow: Passes batches on as soon as their images can be read.
 
     Raises:
         DataError: The split is empty.
-        ValueError: A number is out of its range.
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class StreamSampler(Sampler[list[int]]):
 
 
 def permutation(length: int, *, seed: int, epoch: int) -> Tensor:
-    """The order of one epoch: int64 `[length]`, a permutation of 0 to `length` - 1."""
+    """Returns the order of one epoch: int64 `[length]`, a permutation of 0 to `length` - 1."""
     digest = hashlib.sha256(f"{seed}/{epoch}".encode()).digest()
     rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return torch.randperm(length, generator=rng)
@@ -109,19 +109,19 @@ def permutation(length: int, *, seed: int, epoch: int) -> Tensor:
 class ImageDataModule(LightningDataModule):
     """Loaders of one domain. Pixels stay uint8; they are normalised on the device.
 
-    A Trainer over several devices must be built with `use_distributed_sampler=False`: the order
-    of images is this module's business.
+    A Trainer over several devices must be built with `use_distributed_sampler=False`, because this
+    module determines the order of images.
 
     Args:
         domain: The splits.
-        batch_size: GLOBAL batch, the images of all ranks together in one training step.
-        seed: Of the order in which training sees images.
-        eval_batch_size: Images a validation or test batch on one rank.
-        num_workers: Loader processes a rank.
+        batch_size: GLOBAL batch size, over all ranks, of one training step.
+        seed: Seed of the order of training images.
+        eval_batch_size: Images per validation or test batch on one rank.
+        num_workers: Loader processes per rank.
 
     Attributes:
-        start_nimg: Images already seen when training starts; used where the trained module has
-            no `nimg` of its own.
+        start_nimg: Images already seen when training starts; used if the trained module has no
+            `nimg` of its own.
     """
 
     def __init__(
@@ -145,10 +145,10 @@ class ImageDataModule(LightningDataModule):
         self.start_nimg = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """An endless stream that starts where training stopped.
+        """Returns an endless stream that starts where training stopped.
 
         Raises:
-            ConfigError: The global batch does not divide by the number of ranks.
+            ConfigError: The global batch is not divisible by the number of ranks.
         """
         rank, world_size = self._place()
         if self.batch_size % world_size:
@@ -179,11 +179,11 @@ class ImageDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Validation images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
+        """Returns validation images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
         return self._in_order(self.domain.val)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Test images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
+        """Returns test images r, r + W, r + 2W, … of rank r of W, in order, never padded."""
         return self._in_order(self.domain.test)
 
     def _in_order(self, split: Dataset[dict[str, Any]]) -> DataLoader[Batch]:
@@ -203,7 +203,7 @@ class ImageDataModule(LightningDataModule):
         return int(getattr(module, "nimg", self.start_nimg))
 
     def _place(self) -> tuple[int, int]:
-        """(rank, number of ranks); (0, 1) without a Trainer."""
+        """Returns (rank, number of ranks); (0, 1) without a Trainer."""
         if self.trainer is None:
             return 0, 1
         rank, world_size = self.trainer.global_rank, self.trainer.world_size

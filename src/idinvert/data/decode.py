@@ -1,4 +1,4 @@
-"""Bytes of an image file in, square uint8 tensors out: the only place that decodes pictures."""
+"""Decodes image files to square uint8 tensors; the only module that decodes images."""
 
 import contextlib
 import functools
@@ -16,15 +16,16 @@ from idinvert.data.formats import FORMATS, HAVE_HEIF, WORDS, advice, true_form
 from idinvert.errors import CorruptImageError, DataError
 
 LIKEWISE = "(with task=invert `task.on_corrupt=skip`, in Python `on_corrupt='skip'`)"
-"""What leaves out a file that cannot be used, where `data.on_corrupt` does not."""
+"""How to skip unusable files where `data.on_corrupt` does not apply."""
 LARGEST = 1 << 27
-"""Pixels of an image at most, unless `megapixels` raises it; phones have up to 200 million."""
+"""Maximum pixels of an image, unless `megapixels` raises it; phones have up to 200 million."""
 _LARGE = 1 << 24
 _DECODING = threading.Lock()
-"""Of the larger images one is decoded at a time: eight at once would take gigabytes."""
+"""Lock that lets one large image be decoded at a time: eight at once would use gigabytes."""
 DECODER = 2
-"""Raised whenever a decoded or fitted pixel changes. Version 1 read PNG, JPEG and WebP and ignored
-profiles; what it would read alike still says version 1, so that fingerprints stay."""
+"""Version, increased whenever a decoded or resized pixel changes. Version 1 read PNG, JPEG and WebP
+and ignored profiles; images that it would read identically still have version 1, so that
+fingerprints are stable."""
 
 _FIRST = ("PNG", "JPEG", "MPO", "WEBP")  # the formats of version 1
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -32,14 +33,14 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class Decoded(NamedTuple):
-    """An image file as it was read.
+    """A decoded image file.
 
     Attributes:
         image: Upright, mode RGB.
-        form: Of the file, as Pillow names it, for instance `PNG`.
-        mode: Of its pixels as stored, for instance `RGBA`.
+        form: Format of the file as named by Pillow, for instance `PNG`.
+        mode: Mode of the stored pixels, for instance `RGBA`.
         decoder: The first version of `DECODER` that reads these pixels.
-        clear: Whether some of it is transparent.
+        clear: Whether parts of it are transparent.
     """
 
     image: Image.Image
@@ -50,26 +51,26 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, *, name: str, most: int = LARGEST) -> Image.Image:
-    """The picture of `read`."""
+    """Returns the image of `read`."""
     return read(data, name=name, most=most).image
 
 
 def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
     """Decodes an image file of any of `FORMATS` to upright 8-bit RGB.
 
-    Turned by its EXIF orientation; an embedded ICC profile converted to sRGB (perceptual intent; a
-    profile that is broken or of another kind of pixels is ignored); grey repeated over the
-    channels; transparency laid over white; palettes looked up; 16 bits scaled to 8 with rounding
-    (16-bit colour PNGs: high byte); CMYK without a profile converted by complement; first frame of
-    animations.
+    It is rotated by its EXIF orientation. An embedded ICC profile is converted to sRGB (perceptual
+    intent; a profile that is broken or for another kind of pixels is ignored). Grey is repeated
+    over the channels, transparent pixels are laid over white, palettes are looked up, 16 bits are
+    scaled to 8 with rounding (16-bit colour PNGs: high byte), and CMYK without a profile is
+    converted by complement. Of animations, the first frame is read.
 
     Args:
         data: The whole file.
-        name: What to call the file in errors.
-        most: Pixels at most.
+        name: Name of the file in errors.
+        most: Maximum number of pixels.
 
     Raises:
-        CorruptImageError: The bytes are no picture of these formats, are damaged, or too large.
+        CorruptImageError: The bytes are not an image of these formats, are damaged, or too large.
     """
     formats = tuple(form for form in FORMATS if form != "HEIF")
     if HAVE_HEIF and true_form(data) == "HEIF":
@@ -109,7 +110,7 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
             "the limit with `data.megapixels=NUMBER` (with task=invert: `task.megapixels`; prepare "
             "and inspect: --megapixels)"
         ) from error
-    # Damaged files raise whatever the codec meets: OSError, SyntaxError, ValueError, zlib.error, …
+    # Damaged files raise whatever the codec raises: OSError, SyntaxError, ValueError, zlib.error, …
     except Exception as error:
         true = true_form(data)
         if true is not None and true not in FORMATS:
@@ -126,7 +127,7 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
 
 @functools.cache
 def _silence_pillow() -> None:
-    """What Pillow only warns of is refused by `read`."""
+    """Silences warnings of Pillow about images that `read` refuses."""
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -138,7 +139,7 @@ def _register_heif() -> None:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """The picture in sRGB; None where it is so already, or the profile is of no use."""
+    """Converts an image to sRGB; None if it is sRGB already, or the profile cannot be used."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
@@ -160,19 +161,19 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 
 def fit(image: Image.Image, *, resolution: int, name: str, allow_upscale: bool = False) -> Tensor:
-    """Cuts out the central square and resizes it (Lanczos, antialiased).
+    """Crops the central square and resizes it (Lanczos, antialiased).
 
     Args:
         image: RGB.
         resolution: R, pixels.
-        name: What to call the file in errors.
+        name: Name of the file in errors.
         allow_upscale: Whether smaller images are enlarged rather than refused.
 
     Returns:
         uint8 `[3, R, R]`.
 
     Raises:
-        DataError: The central square has fewer than R pixels a side.
+        DataError: The central square has fewer than R pixels per side.
     """
     width, height = image.size
     side = min(width, height)
@@ -186,7 +187,7 @@ def fit(image: Image.Image, *, resolution: int, name: str, allow_upscale: bool =
 
 
 def too_small(width: int, height: int, *, resolution: int, name: str) -> str:
-    """Why an image that would have to be enlarged is refused."""
+    """Returns the reason for refusing an image that would have to be enlarged."""
     return (
         f"{name} has {width}x{height} pixels, expected at least {resolution} on the shorter "
         "side; enlarge it with `data.allow_upscale=true`, or leave it out with "
@@ -196,7 +197,7 @@ def too_small(width: int, height: int, *, resolution: int, name: str) -> str:
 
 
 def as_pictures(given: Any) -> list[Image.Image]:
-    """One image or a batch as PIL images of mode RGB.
+    """Converts one image or a batch to PIL images of mode RGB.
 
     Raises:
         DataError: It is of another type, dtype or shape.

@@ -1,4 +1,4 @@
-"""What every image source is to the rest of the house: three splits of one domain."""
+"""The common form of all image sources: three splits of one domain."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Attribute:
     Attributes:
         name: The word used in configs, records and edits, for instance `eyeglasses`.
         kind: `continuous` (label in [-1, 1]) or `binary` (label 0 or 1).
-        degrees: What a label of 1 is, where it is an angle; None where it is none.
+        degrees: Angle for a label of 1, if the label is an angle; None otherwise.
     """
 
     name: str
@@ -27,21 +27,21 @@ class Attribute:
 class Domain:
     """Train, validation and test images of one domain at one resolution.
 
-    An item of a split is a dict: `image` uint8 `[3, R, R]`, `id` int (the same image has the same
-    id for ever), `name` str, and `attributes` float32 `[A]` where the domain is labelled (NaN: a
-    label that the image does not have). Of a domain of classes it also has `class` int, and where
-    masks were asked for `mask` uint8 `[R, R]`, indices into `mask_classes`.
+    An item of a split is a dict: `image` uint8 `[3, R, R]`, `id` int (permanent for an image),
+    `name` str, and `attributes` float32 `[A]` if the domain is labelled (NaN for a missing label).
+    In a domain with classes it also has `class` int, and if masks were requested `mask` uint8
+    `[R, R]`, indices into `mask_classes`.
 
     Attributes:
         name: Short name, for instance `faces_mini`.
         resolution: R, pixels.
-        train: Images the networks learn from.
-        val: Images watched during training.
-        test: Images the tables are measured on; none of them is in `train`.
+        train: Images for training.
+        val: Images evaluated during training.
+        test: Images on which tables are measured; none of them is in `train`.
         fingerprint: 16 hex digits that change when any image or split changes.
         attributes: The A labels in the order of the label vector; empty if unlabelled.
-        mask_classes: Names of the classes of the masks; empty if there are none to ask for.
-        classes: Names of the classes that images are of; empty if they are of none.
+        mask_classes: Names of the classes in masks; empty if the domain has no masks.
+        classes: Names of the images' classes; empty if images have no classes.
     """
 
     name: str
@@ -56,14 +56,14 @@ class Domain:
 
 
 def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = None) -> None:
-    """Makes what a split still lacks on disk, here and now instead of in its loader's processes.
+    """Creates the missing files of a split on disk now, instead of in its loader's processes.
 
     Args:
         split: The images.
-        places: Those that will be asked for; None: all.
+        places: Indices of the images that will be used; None for all.
 
     Raises:
-        DataError: It cannot be made.
+        DataError: A file cannot be created.
     """
     chosen = range(len(split)) if places is None else places  # type: ignore[arg-type]
     if isinstance(split, Subset):
@@ -73,7 +73,7 @@ def prepare(split: Dataset[dict[str, Any]], places: Collection[int] | None = Non
 
 
 def names_of(split: Dataset[dict[str, Any]]) -> list[str]:
-    """The names of a split's images as they are now; read from its items where it lists none."""
+    """Returns the current names of a split's images; reads its items if it has no list of names."""
     if isinstance(split, Subset):
         names = names_of(split.dataset)
         return [names[i] for i in split.indices]
@@ -84,7 +84,7 @@ def names_of(split: Dataset[dict[str, Any]]) -> list[str]:
 
 
 def ids_of(split: Dataset[dict[str, Any]]) -> list[int] | None:
-    """The ids of a split's images; None where it lists none."""
+    """Returns the ids of a split's images; None if it has no list of ids."""
     if isinstance(split, Subset):
         ids = ids_of(split.dataset)
         return ids and [ids[i] for i in split.indices]

@@ -1,4 +1,4 @@
-"""Images people own: a folder, zip archive or LMDB as a domain, or as a plain list to invert."""
+"""A user's images: a folder, zip archive or LMDB as a domain, or as a plain list to invert."""
 
 import hashlib
 import warnings
@@ -19,7 +19,7 @@ from idinvert.data.split import Places, divide
 from idinvert.errors import ConfigError, CorruptImageError, DataError, Note
 
 RESULTS = "codes.safetensors"
-"""Lies in a folder of pictures that an evaluation wrote."""
+"""File by which a folder of images written by an evaluation is recognised."""
 
 
 class _Options(TypedDict):
@@ -40,11 +40,12 @@ def image_folder(
     classes: bool | None = None,
     cache_dir: str | Path | None = None,
 ) -> Domain:
-    """A domain made of image files.
+    """Builds a domain from image files.
 
     All files are decoded and hashed once (the index is kept in the cache), so that damage, small
-    images and leaks show before any work. An image whose bytes are also in the test set is removed
-    from train and val, one that is also in val is removed from train; a warning counts them.
+    images and leaks are found before any work. An image whose bytes are also in the test set is
+    removed from train and val, one that is also in val is removed from train; a warning counts
+    them.
 
     Args:
         path: A folder, searched recursively, a .zip archive or an LMDB.
@@ -55,12 +56,12 @@ def image_folder(
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         megapixels: The largest image that is decoded; None: 134.
         name: The domain's name.
-        classes: Whether each folder directly below `path` is a class, which a conditional GAN is
-            trained with; in the order of their names.
-        cache_dir: Where the index is kept; None: see `content.default_cache_dir`.
+        classes: Whether each folder directly below `path` is a class, for a conditional GAN;
+            classes are in the order of their names.
+        cache_dir: Folder of the index; None: see `content.default_cache_dir`.
 
     Raises:
-        ConfigError: A setting makes no sense.
+        ConfigError: A setting is invalid.
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The folder, a size or the split cannot be used.
     """
@@ -92,20 +93,20 @@ def assemble(
     cache_dir: str | Path | None,
     key: str,
 ) -> Domain:
-    """A domain of those places of a source; see `image_folder`.
+    """Builds a domain from given places of a source; see `image_folder`.
 
-    A validation image that is itself among the training images stays in both.
+    A validation image whose place is also a training image stays in both.
 
     Args:
         source: The files.
-        places: Which of the source's names train, validate and test.
-        looked_at: Names to decode and hash before any work; those of `places` at least.
-        resolution, on_corrupt, allow_upscale, name, cache_dir: As of `image_folder`.
-        classes: Names of the folders that are classes; empty if they are none.
-        key: The config key of the split, to blame.
+        places: Indices of the source's names for training, validation and test.
+        looked_at: Names to decode and hash before any work; at least those of `places`.
+        resolution, on_corrupt, allow_upscale, name, cache_dir: As in `image_folder`.
+        classes: Names of the folders that are classes; empty for no classes.
+        key: The config key of the split, for errors.
 
     Raises:
-        ConfigError, CorruptImageError, DataError: As `image_folder`.
+        ConfigError, CorruptImageError, DataError: As in `image_folder`.
     """
     path = source.where()
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
@@ -127,7 +128,7 @@ def assemble(
 
     digest = hashlib.sha256(f"1/{resolution}\n".encode())
     for part in (train, held, test):
-        # The decoder's version counts for the files that it reads otherwise than version 1.
+        # The decoder's version is hashed for files that version 1 does not read identically.
         marks = {f: f"/{found[f].decoder}" if found[f].decoder > 1 else "" for f in part}
         digest.update("".join(f"{found[f].sha256}{marks[f]}\n" for f in part).encode() + b"\n")
         if classes:
@@ -142,15 +143,15 @@ def assemble(
 
 
 def _class(name: str) -> str:
-    """The folder directly below the source in which a file lies; empty for one in none."""
+    """Returns the folder directly below the source that contains a file; empty if none does."""
     return name.partition("/")[0] if "/" in name else ""
 
 
 def _classes(source: ImageSource) -> tuple[str, ...]:
-    """The classes of a source's files.
+    """Returns the classes of a source's files.
 
     Raises:
-        DataError: A file lies in no folder, all lie in one, or the folders are numbered as tools
+        DataError: A file is in no folder, all are in one, or the folders are numbered as tools
             that prepare images number them.
     """
     found = {_class(name) for name in source.names}
@@ -175,22 +176,22 @@ def read_images(
     key: str = "images",
     without: Sequence[Path] = (),
 ) -> "ImageFiles":
-    """All images of a file, several, a folder or zip archive, in order of names, or as listed.
+    """Reads the images of a path, in the order of their names, or in the order of a list.
 
     Args:
-        path: What to read.
+        path: A file, several files, a folder or a zip archive.
         resolution: R, pixels.
         on_corrupt: `error` or `skip`.
         allow_upscale: Whether images smaller than R are enlarged rather than refused.
         megapixels: The largest image that is decoded; None: 134.
-        key: The config key to blame where `path` is wrong.
-        without: Folders below `path` that are left out; so are those of results, which hold a
-            ``codes.safetensors``.
+        key: The config key of `path`, for errors.
+        without: Folders below `path` to ignore; folders of results, which contain a
+            ``codes.safetensors``, are ignored too.
 
     Raises:
         ConfigError: `on_corrupt` is neither `error` nor `skip`.
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
-        DataError: Nothing usable is there, or an image is too small and `on_corrupt` is `error`.
+        DataError: There is no usable image, or one is too small and `on_corrupt` is `error`.
     """
     source = open_without_results(path, without, key=key, megapixels=megapixels)
     options: _Options = {"resolution": resolution, "allow_upscale": allow_upscale}
@@ -203,10 +204,10 @@ def read_images(
 def open_without_results(
     path: str | Path, without: Sequence[Path], *, key: str, megapixels: float | None = None
 ) -> ImageSource:
-    """As `open_source`, less what evaluations wrote below a folder; see `read_images`.
+    """Like `open_source`, but ignores what evaluations wrote below a folder; see `read_images`.
 
     Raises:
-        DataError: As `open_source`, or there are no other images.
+        DataError: As in `open_source`, or there are no other images.
     """
     source = open_source(path, key=key, megapixels=megapixels)
     if isinstance(source, FolderSource) and not str(path).startswith("["):
@@ -222,7 +223,7 @@ def open_without_results(
 
 
 def _without_results(root: Path, names: Sequence[str], without: Sequence[Path]) -> list[str]:
-    """The names of a folder's files that no evaluation wrote below it."""
+    """Returns the names of a folder's files that no evaluation wrote below it."""
     top = root.resolve()
     known: dict[Path, bool] = {top: False}
 
@@ -239,9 +240,9 @@ def _without_results(root: Path, names: Sequence[str], without: Sequence[Path]) 
 
 
 class ImageFiles(Dataset[dict[str, Any]]):
-    """Some files of a source; an item's id is its file's place among all names of the source.
+    """Some files of a source; an item's id is its file's index among all names of the source.
 
-    With classes, an item has its folder's place among them as `class`.
+    With classes, an item's `class` is the index of its folder among them.
     """
 
     def __init__(
@@ -281,7 +282,7 @@ def _usable(
     resolution: int,
     allow_upscale: bool,
 ) -> dict[str, Finding]:
-    """What is known of the files that decode, by name and in order; refuses small ones."""
+    """Returns the findings of the files that decode, by name and in order; refuses small ones."""
     if on_corrupt not in ("error", "skip"):
         raise ConfigError(
             f"got {on_corrupt!r}, expected error or skip; change `data.on_corrupt` (with "
@@ -322,7 +323,7 @@ def _without(
     losing: str,
     keeping: str,
 ) -> list[str]:
-    """`files` less those whose content is also among `others`."""
+    """Returns `files` except for those whose content is also among `others`."""
     content = {findings[name].sha256 for name in others}
     leaks = [name for name in files if findings[name].sha256 in content]
     if leaks:

@@ -1,4 +1,4 @@
-"""The kinds of image files by suffix: what is read here, advice on the others, names of copies."""
+"""Image file formats by suffix: supported ones, advice on others, and file names of copies."""
 
 import re
 import unicodedata
@@ -20,9 +20,9 @@ _SUFFIXES = {
     "AVIF": (".avif",),
     "HEIF": (".heic", ".heif", ".hif"),
 }
-"""Pillow's formats that are pictures alone; others of Pillow run programs."""
+"""Pillow's formats that contain only images; other formats of Pillow can run programs."""
 _MISSING = {"AVIF": "pip install --upgrade pillow", "HEIF": _PHOTOS}
-"""Formats that not every installation reads, and what makes it read them."""
+"""Formats that some installations cannot read, and the command that enables them."""
 _ELSEWHERE = {
     "camera raw": "export them as JPEG or TIFF",
     "video": "export single frames",
@@ -44,21 +44,21 @@ FORMATS = tuple(
     for form in _SUFFIXES
     if {"AVIF": features.check("avif"), "HEIF": HAVE_HEIF}.get(form, True)
 )
-"""What can be read here, by Pillow's names."""
+"""Formats that can be read here, by Pillow's names."""
 SUFFIXES = tuple(suffix for form in FORMATS for suffix in _SUFFIXES[form])
 WORDS = ", ".join(name.replace("HEIF", "HEIC").replace("WEBP", "WebP") for name in FORMATS)
-"""For messages: the formats that can be read here."""
+"""The formats that can be read here, for messages."""
 
 ILLEGAL = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-"""Letters that a file's name cannot have on one of the usual systems."""
+"""Characters that are invalid in file names on some common system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names of devices on Windows."""
 LONGEST = 80
-"""Bytes of a stem; a file's name has at most 255 and may hold two stems and the edit."""
+"""Maximum bytes of a stem; a file name has at most 255 and may contain two stems and the edit."""
 
 
 def safe(text: str, *, longest: int = LONGEST) -> str:
-    """The nearest text that is a file's name on every usual system, of at most so many bytes."""
+    """Returns the nearest valid file name on all common systems, of at most `longest` bytes."""
     text = text.encode("utf-8", "replace").decode("utf-8")  # names that are not UTF-8
     text = ILLEGAL.sub("_", unicodedata.normalize("NFC", text))
     text = text.encode()[:longest].decode("utf-8", "ignore").strip(" .")
@@ -66,12 +66,12 @@ def safe(text: str, *, longest: int = LONGEST) -> str:
 
 
 def stems_of(names: Sequence[str]) -> list[str]:
-    """Names for files, one for each image: its own, without folders and suffix where that will do.
+    """Returns a file name for each image: its own without folders and suffix if that is unique.
 
-    They are legal on every usual system, and differ in more than the case of their letters.
+    The names are valid on all common systems, and differ in more than letter case.
 
     Args:
-        names: Of the images, with their folders and suffixes.
+        names: Names of the images, with folders and suffixes.
     """
 
     def forms(name: str) -> list[str]:
@@ -98,10 +98,10 @@ def stems_of(names: Sequence[str]) -> list[str]:
 
 
 def left_out(names: Iterable[str]) -> list[str]:
-    """Counts by kind the pictures and archives that are not read, each with advice.
+    """Counts unsupported image and archive files by kind, each with advice.
 
     Args:
-        names: Of files that are not read; those of other kinds, such as lists, do not count.
+        names: Names of files that are not read; other kinds, such as text files, are ignored.
 
     Returns:
         For instance `3 HEIC files: pip install 'idinvert[photos]'`.
@@ -118,12 +118,12 @@ def left_out(names: Iterable[str]) -> list[str]:
 
 
 def advice(kind: str) -> str:
-    """What to do about a kind of file that is not read here."""
+    """Returns advice on a kind of file that is not supported here."""
     return _MISSING.get(kind) or _ELSEWHERE[kind]
 
 
 def true_form(data: bytes) -> str | None:
-    """`HEIF` or `AVIF` where the bytes are of that format, whatever the file is called."""
+    """Returns `HEIF` or `AVIF` if the bytes are of that format, whatever the file's name."""
     if data[4:8] != b"ftyp":
         return None
     brands = {data[i : i + 4] for i in (8, *range(16, min(64, int.from_bytes(data[:4])), 4))}

@@ -1,4 +1,4 @@
-"""``python -m idinvert.data inspect``: what a pile of images holds before any work on it."""
+"""``python -m idinvert.data inspect``: facts about a set of images before any work on it."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,14 +21,14 @@ def inspect(source: str | Path, *, megapixels: float | None = None) -> dict[str,
 
     Returns:
         Counts: `images`, `damaged`, `formats`, `modes`, `sizes` ("WIDTHxHEIGHT", most frequent
-        first), `shorter_side` (least, greatest), `square`, `duplicates` (files whose bytes are
-        those of one before them), with the first few names of `damaged_names` and
-        `duplicate_names` (pairs); `damage`, a line for each of `damaged_names`; `left_out`, lines
-        that count by kind what is not read; `prepared` for what `prepare` made; `published`, the
-        paper's data sets that have as many images.
+        first), `shorter_side` (minimum, maximum), `square`, `duplicates` (files with the same bytes
+        as an earlier one), with the first few names as `damaged_names` and `duplicate_names`
+        (pairs); `damage`, a line for each of `damaged_names`; `left_out`, counts of unsupported
+        files by kind; `prepared` for an output of `prepare`; `published`, the paper's data sets
+        with the same number of images.
 
     Raises:
-        DataError: Nothing is there, or it holds no image.
+        DataError: The source does not exist or contains no image.
     """
     files = open_source(source, key="SRC", megapixels=megapixels)
     findings = scan(files, cache_dir=None, patience=0.0)
@@ -62,7 +62,7 @@ def inspect(source: str | Path, *, megapixels: float | None = None) -> dict[str,
 
 
 def in_lines(facts: dict[str, Any]) -> list[str]:
-    """`inspect`'s findings for people."""
+    """Formats the facts of `inspect` as lines of text."""
     sides, sizes = facts["shorter_side"], list(facts["sizes"].items())
     lines = [
         f"{facts['source']}: {facts['images']:,} images, {facts['damaged']:,} damaged, "

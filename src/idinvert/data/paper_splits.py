@@ -18,16 +18,16 @@ from idinvert.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Published:
-    """How one data set is divided (Sec. 4.1). Places count from 0 in the order of names or keys.
+    """The division of one data set (Sec. 4.1). Places count from 0 in the order of names or keys.
 
     Attributes:
         name: The domain's name.
-        title: For people.
-        images: How many there are.
-        first: Training images are among the first so many, test images among the others.
-        train: Training images.
-        test: Test images.
-        drawn: Whether they are drawn at random, or the first and the last are taken.
+        title: Name for users.
+        images: Total number of images.
+        first: Training images are among the first `first` images, test images among the others.
+        train: Number of training images.
+        test: Number of test images.
+        drawn: Whether images are drawn at random; otherwise the first and the last are taken.
         digest: `digest_of` the sorted training and test places.
     """
 
@@ -43,8 +43,8 @@ class Published:
     def places(self, *, images: int, train: int, test: int, val: int) -> Places:
         """Divides `images` places, of which there are at least `train + test`.
 
-        Validation images come after the training images, of the draw or of the order; where there
-        are not as many, they are the last of the training images, which stay training images.
+        Validation images follow the training images in the draw or order; if there are too few,
+        they are the last training images, which are still used for training.
         """
         first = min(self.first, images - test)
         if self.drawn:
@@ -106,7 +106,7 @@ PUBLISHED = {one.name: one for one in (FFHQ, TOWER, BEDROOM, CHURCH)}
 
 
 def digest_of(*parts: Sequence[int]) -> str:
-    """SHA-256, hex, of lists of places: one a line in decimal, an empty line after each list."""
+    """Returns the SHA-256, hex, of lists of places: one per line, an empty line after each list."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update("".join(f"{place}\n" for place in part).encode() + b"\n")
@@ -126,27 +126,27 @@ def paper_data(
     megapixels: PositiveFloat | None = None,
     cache_dir: PathText | None = None,
 ) -> Domain:
-    """One of the paper's data sets, divided as the paper says (Sec. 4.1).
+    """Builds one of the paper's data sets, divided as in the paper (Sec. 4.1).
 
-    FFHQ: nothing is left over to validate on. The last `val` training images are watched, and are
-    trained on as well; `train=64500` holds them out. LSUN: the draw is ours, the authors' is not
-    published: same numbers, other images; validation images are drawn from those that are left.
+    FFHQ: no images are left for validation. The last `val` training images are used for validation
+    and for training; `train=64500` holds them out. LSUN: the draw is ours, as the authors' draw is
+    unpublished; the numbers are the same. Validation images are drawn from the remaining ones.
 
-    Differs from the paper: for LSUN church, its "first 0.6 million" are more than the 126,227 there
-    are, so that the numbers are the paper's and the boundary (120,000) ours.
+    Differs from the paper: for LSUN church, its "first 0.6 million" exceed the 126,227 existing
+    images, so the numbers are the paper's and the boundary (120,000) is ours.
 
     Args:
-        published: How it is divided; bound in `ffhq256`, `lsun_tower256` and so on.
+        published: The division; bound in `ffhq256`, `lsun_tower256` and so on.
         path: A folder, .zip or LMDB with all images, as published or prepared.
         resolution: R, pixels.
         train: Training images; None: the paper's number. Another number, here or in `test`, takes
-            a part of whatever is there, however many images that are.
+            a part of the existing images, whatever their number.
         test: Test images; None: the paper's number.
         val: Validation images.
         on_corrupt, allow_upscale, megapixels, cache_dir: See `folder.image_folder`.
 
     Raises:
-        ConfigError: A number makes no sense.
+        ConfigError: A number is invalid.
         CorruptImageError: A file is damaged and `on_corrupt` is `error`.
         DataError: The images are not those of the data set, or cannot be used.
     """

@@ -1,4 +1,4 @@
-"""Work on many items in several processes: results in order, and no process outlives its parent."""
+"""Processes many items in parallel: results in order, and no process outlives its parent."""
 
 import itertools
 import multiprocessing
@@ -20,14 +20,14 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 3  # items a worker may be ahead of the results that were taken
+_AHEAD = 3  # maximum items per worker ahead of the results that were taken
 
 _WORK: dict[str, Callable[[Any], Any]] = {}
-"""In a worker: what it does with an item."""
+"""In a worker: the function that it applies to an item."""
 
 
 def cores() -> int:
-    """Cores this process may use: its affinity, and the quota of its container."""
+    """Returns the cores this process may use, given its affinity and its container's quota."""
     from joblib import cpu_count
 
     return int(cpu_count())
@@ -38,14 +38,14 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """Yields `work(item)` for each item, in the order of the items.
 
-    The workers do not import the program that is running: it need not guard its start with
+    The workers do not import the running program, so it need not guard its start with
     `if __name__ == "__main__"`. They ignore Ctrl-C, which ends this generator and thereby them.
 
     Args:
-        work: Can be pickled; each worker gets it once.
-        items: Can be pickled.
-        workers: Processes. 1 works in this one, and so does a process that may have no children,
-            such as a worker of a DataLoader.
+        work: Picklable; sent to each worker once.
+        items: Picklable.
+        workers: Number of processes. With 1, work is done in this process; so it is in a process
+            that may not have children, such as a worker of a DataLoader.
 
     Raises:
         BrokenProcessPool: A worker was killed.
@@ -56,7 +56,7 @@ def in_order(
     items = iter(items)
     first = list(itertools.islice(items, _AHEAD * workers))
     waiting: deque[Future[Result]] = deque()
-    # Not by the pipe that starts a process: the parent would wait for ever for a child that died.
+    # Not through the pipe that starts a process: the parent would wait forever if the child died.
     with tempfile.NamedTemporaryFile() as packed:
         pickle.dump(work, packed)
         packed.flush()
@@ -66,8 +66,8 @@ def in_order(
             initializer=_begin,
             initargs=(packed.name,),
         )
-        # All processes start before the pool's thread watches them. Else one that is killed while
-        # another starts leaves the pool waiting for that other one without end.
+        # All processes start before the pool's thread watches them. Otherwise, if one is killed
+        # while another starts, the pool would wait for the other one forever.
         pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
         try:
             with _no_program():  # the first call spawns the processes
@@ -82,7 +82,7 @@ def in_order(
 
 @contextmanager
 def _no_program() -> Iterator[None]:
-    """Hides the running program, which a spawned process would otherwise run once more."""
+    """Hides the running program, which a spawned process would otherwise run again."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -92,7 +92,7 @@ def _no_program() -> Iterator[None]:
 
 
 def _begin(packed: str) -> None:
-    """Sets a worker up: one thread, Ctrl-C left to the parent, and an end when the parent ends."""
+    """Initialises a worker: one thread, no Ctrl-C handling, and exit when the parent exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,8 +1,8 @@
-"""``python -m idinvert.data prepare``: any pile of images becomes a square data set, once.
+"""``python -m idinvert.data prepare``: turns any set of images into a square data set, once.
 
-Work goes on in `OUT.partial`: a settings file, a journal with a line for each image looked at, and
-the images so far. Images are put on the disk before their lines, so that after a kill at any
-moment the journal says how far the work is, and what lies behind is done again.
+Work in progress is in `OUT.partial`: a settings file, a journal with a line for each processed
+image, and the images so far. Images are synced to disk before their lines, so that after a kill at
+any moment the journal says how far the work is, and later images are processed again.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ from idinvert.untrusted import memory_bytes, read_bounded, regular
 
 Form = Literal["zip", "folder"]
 UNUSABLE = {"corrupt": "damaged", "small": "too small"}
-BLOCK = 32  # images a worker takes at once, and the journal commits at once
+BLOCK = 32  # images per task of a worker and per write of the journal
 
 
 def prepare(
@@ -55,22 +55,22 @@ def prepare(
     only: str | None = None,
     megapixels: float | None = None,
 ) -> dict[str, Any]:
-    """Cuts every image to its central square, resizes it and stores it as PNG, in order.
+    """Crops every image to its central square, resizes it and stores it as PNG, in order.
 
-    Left out and reported: what cannot be decoded, what is smaller than the resolution, and what
-    has the same pixels (after resizing) as an image before it. Images keep their names, and their
-    order, so that splits by place still find theirs; those of databases, whose keys are no names,
-    and of `only`, which has gaps, are named by their place. The same command goes on where one was
-    stopped or killed; the result is byte for byte that of an undisturbed run.
+    Images are left out and reported if they cannot be decoded, are smaller than the resolution, or
+    have the same pixels (after resizing) as an earlier image. Images keep their names and their
+    order, so that splits by place remain valid; images of databases, whose keys are not names, and
+    of `only`, which has gaps, are named by their place. The same command continues where one was
+    stopped or killed; the result is byte for byte that of an uninterrupted run.
 
     Args:
         source: A folder, .zip archive or LMDB.
-        out: What to make: a .zip archive or a folder.
+        out: Output: a .zip archive or a folder.
         resolution: R, pixels.
-        workers: Processes.
-        form: `zip` or `folder`; None: `zip` where `out` ends in .zip.
+        workers: Number of processes.
+        form: `zip` or `folder`; None: `zip` if `out` ends in .zip.
         on_corrupt: `skip` leaves damaged and small images out, `error` stops at the first.
-        limit: Only the first so many.
+        limit: Only the first `limit` images.
         only: Only the images of this data set's split, for instance `lsun_bedroom256`.
         megapixels: The largest image that is decoded; None: 134.
 
@@ -78,10 +78,10 @@ def prepare(
         The report.
 
     Raises:
-        ConfigError: An argument makes no sense.
+        ConfigError: An argument is invalid.
         CorruptImageError: An image is damaged or small and `on_corrupt` is `error`.
-        DataError: Something cannot be read or written, or was begun with other settings.
-        RunLockedError: Another process is at it.
+        DataError: A file cannot be read or written, or the work was begun with other settings.
+        RunLockedError: Another process is preparing the same output.
     """
     out = Path(out).expanduser()
     if form is None:
@@ -105,12 +105,12 @@ def prepare(
     done = _done(out)
     begun = work / "settings.json"
     before = _settings(begun) if done is None else done["settings"]
-    old = before is not None and "called" not in before  # by a version that kept no names
+    old = before is not None and "called" not in before  # by a version that did not keep names
     if only is None and not isinstance(files, LmdbSource) and not old:
         settings["called"] = "as in SRC"
     if done is not None:
         _compare(before, settings, there=f"{out} was made", to=f"{out}")
-        if work.exists():  # a process was killed when it cleared up
+        if work.exists():  # a process was killed during its cleanup
             shutil.rmtree(work, ignore_errors=True)
         return done
     try:
@@ -133,7 +133,7 @@ def prepare(
 
 
 def report_file(out: Path) -> Path:
-    """Where the report lies beside the data set."""
+    """Returns the path of the report beside the data set."""
     return out.with_name(out.name + ".report.json")
 
 
@@ -220,7 +220,7 @@ def _work(
 
 
 def _places(files: ImageSource, only: str) -> list[int]:
-    """The places of a paper's split, with the standard number of validation images."""
+    """Returns the places of a paper's split, with the standard number of validation images."""
     split = PUBLISHED[only]
     if len(files.names) != split.images:
         raise DataError(
@@ -247,11 +247,11 @@ def _check_arguments(
     on_corrupt: str,
     only: str | None,
 ) -> None:
-    """Refuses what makes no sense; `counts` are numbers by their flags, the others as `prepare`.
+    """Refuses invalid arguments; `counts` are numbers by their flags, the others as in `prepare`.
 
     Raises:
-        ConfigError: An argument makes no sense; the message names its flag.
-        DataError: `out` lies where it cannot.
+        ConfigError: An argument is invalid; the message names its flag.
+        DataError: `out` is inside the source.
     """
     if form not in ("zip", "folder"):
         raise ConfigError(f"got {form!r}, expected zip or folder; change --format")
@@ -272,10 +272,10 @@ def _check_arguments(
 
 
 def _done(out: Path) -> dict[str, Any] | None:
-    """The report of a data set that is there already; None if there is none.
+    """Returns the report of an existing data set; None if there is none.
 
     Raises:
-        DataError: There is something else.
+        DataError: `out` exists but is something else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -289,7 +289,7 @@ def _done(out: Path) -> dict[str, Any] | None:
 
 
 def _settings(path: Path) -> dict[str, Any] | None:
-    """Those that work was begun with; None where it was not begun.
+    """Returns the settings that work was begun with; None if it was not begun.
 
     Raises:
         DataError: They cannot be read.
@@ -303,7 +303,7 @@ def _settings(path: Path) -> dict[str, Any] | None:
 
 
 def _compare(old: Mapping[str, Any] | None, now: Mapping[str, Any], *, there: str, to: str) -> None:
-    """Refuses other settings, naming them."""
+    """Refuses different settings, naming them."""
     before = old or {}
     differences = [
         "with other source images"
@@ -321,12 +321,12 @@ def _compare(old: Mapping[str, Any] | None, now: Mapping[str, Any], *, there: st
 
 @contextmanager
 def _alone(work: Path, out: Path) -> Iterator[None]:
-    """Refuses where another process is at work; one that dies lets go by itself."""
+    """Refuses if another process is preparing the output; a process that dies releases its lock."""
     with open(work / "lock", "a", opener=regular) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunLockedError(f"another process is preparing {out}") from error
-        if not os.path.exists(work / "lock"):  # it has just ended, and cleared up
+        if not os.path.exists(work / "lock"):  # it has just finished and cleaned up
             raise RunLockedError(f"another process has just prepared {out}; look at it")
         yield

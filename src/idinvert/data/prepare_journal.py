@@ -1,4 +1,4 @@
-"""One image of a data set in the making, and the journal of those that are done."""
+"""Processing of one image of a data set in preparation, and the journal of processed images."""
 
 import hashlib
 import io
@@ -19,26 +19,26 @@ from idinvert.errors import CorruptImageError, DataError
 from idinvert.untrusted import open_regular, parse_json
 
 PNG = "png, level 6"
-"""How pictures are written; one of the settings."""
+"""Encoding of the images; part of the settings."""
 
 _RAW = ("utf-8", "surrogateescape")
-"""File names are bytes; what is no text goes in and out as it is."""
+"""File names are bytes; those that are not text are preserved."""
 
 
 class Made(NamedTuple):
-    """What became of one file. All fields but the last are a line of the journal.
+    """The result of one file. All fields except the last are a line of the journal.
 
     Attributes:
-        place: Of the file in the source.
-        name: In the source.
+        place: Index of the file in the source.
+        name: Name in the source.
         stamp: The source's stamp of the file before it was read.
-        outcome: `duplicate` is for those to say who have seen the others.
-        detail: Why it was not kept; the same on every run.
-        source_sha256: Of the file's bytes, hex; empty if they cannot be read.
-        sha256: Of `png`, hex; empty unless kept.
+        outcome: `duplicate` is set later, by comparison with the other images.
+        detail: The reason for not keeping it; the same on every run.
+        source_sha256: sha256 of the file's bytes, hex; empty if they cannot be read.
+        sha256: sha256 of `png`, hex; empty unless kept.
         size: Bytes of `png`.
         crc: CRC-32 of `png`.
-        png: The picture, empty unless kept.
+        png: The image, empty unless kept.
     """
 
     place: int
@@ -57,12 +57,12 @@ def make(source: ImageSource, resolution: int, block: Sequence[tuple[int, str]])
     """Crops files to their central squares, resizes them as `decode.fit` does, encodes them.
 
     Args:
-        source: Where the files are.
+        source: Source of the files.
         resolution: R, pixels.
         block: Places and names.
 
     Raises:
-        DataError: The device does not answer; what would come of it later cannot be told.
+        DataError: The device does not respond, so the result of a later attempt is unknown.
     """
     return [_make_one(source, resolution, place, name) for place, name in block]
 
@@ -96,14 +96,14 @@ def _make_one(source: ImageSource, resolution: int, place: int, name: str) -> Ma
 
 
 def _why(error: Exception) -> str:
-    """The codec's words, on one line and without addresses in memory, which differ every time."""
+    """Returns the codec's message on one line, without memory addresses, which vary."""
     cause = error.__cause__
     words = " ".join(str(cause or "").split()) or type(cause).__name__
     return re.sub(r" ?<[^>]* at 0x[0-9a-fA-F]+>", "", words)
 
 
 def read_journal(path: Path) -> Iterator[Made]:
-    """All whole lines, without pictures; whatever follows the last of them is cut off."""
+    """Yields all complete lines, without images; anything after the last of them is cut off."""
     path.touch()
     whole = 0
     with open_regular(path) as file:
@@ -120,7 +120,7 @@ def read_journal(path: Path) -> Iterator[Made]:
 
 
 def add_to_journal(path: Path, lines: Sequence[Made]) -> None:
-    """Appends lines, which are on the disk when this returns."""
+    """Appends lines and syncs them to disk."""
     if lines:
         append(path, "\n".join(json.dumps(line[:-1]) for line in lines))
 
@@ -129,8 +129,8 @@ class Tally:
     """Sums of the lines so far.
 
     Attributes:
-        done: How many lines.
-        kept: How many of them were kept.
+        done: Number of lines.
+        kept: Number of images kept.
         dropped: One report row for each of the others.
     """
 
@@ -141,7 +141,7 @@ class Tally:
         self._source, self._content = hashlib.sha256(), hashlib.sha256()
 
     def judged(self, made: Made) -> Made:
-        """`made` as it is, or as the duplicate of one before it with the same pixels."""
+        """Returns `made` unchanged, or as a duplicate of an earlier image with the same pixels."""
         first = self._seen.get(bytes.fromhex(made.sha256)) if made.outcome == "kept" else None
         if first is None:
             return made
@@ -160,7 +160,7 @@ class Tally:
             self.dropped.append({**row, "why": line.outcome, "detail": line.detail})
 
     def facts(self) -> dict[str, Any]:
-        """The part of the report that follows from the lines."""
+        """Returns the part of the report that follows from the lines."""
         kinds = ("corrupt", "small", "duplicate")
         return {
             "looked_at": self.done,

@@ -1,4 +1,4 @@
-"""A prepared data set: how its images are called, its report, and the archive or folder itself."""
+"""A prepared data set: the names of its images, its report, and the archive or folder itself."""
 
 import hashlib
 import json
@@ -16,26 +16,26 @@ from idinvert.durable import move
 from idinvert.errors import DataError
 
 FORMATS = ("idinvert-prepared-1", "idinvert-prepared-2")
-"""Of reports: of images named by their places, and of those that keep their own names."""
+"""Formats of reports: for images named by their places, and for those that keep their own names."""
 MEMBER = "prepared.json"
-"""The report, in the archive or folder itself."""
+"""Name of the report in the archive or folder itself."""
 
 _NAME = re.compile(r"\d{5,}/img(\d{8,})\.png")
-_FOLDER = 1000  # images at most
+_FOLDER = 1000  # maximum number of images
 
 
 def names_by_place(places: Sequence[int]) -> list[str]:
-    """`00012/img00012345.png` for place 12345: sorts like places do; gaps tell what was dropped."""
+    """Returns `00012/img00012345.png` for place 12345: sorts by place, with gaps if dropped."""
     return [f"{place // _FOLDER:05d}/img{place:08d}.png" for place in places]
 
 
 def names_kept(names: Sequence[str]) -> list[str]:
-    """`00000/anna 1.png` for `anna 1.jpg`: names that sort in the order of the images.
+    """Returns `00000/anna 1.png` for `anna 1.jpg`: names that sort in the order of the images.
 
-    A new folder begins after 1,000 images, and where the next name would not sort behind the last.
+    A new folder begins after 1,000 images, and where the next name would not sort after the last.
 
     Args:
-        names: Of the images in the source, in order.
+        names: Names of the images in the source, in order.
     """
     digits = max(5, len(str(len(names))))
     found: list[str] = []
@@ -50,7 +50,7 @@ def names_kept(names: Sequence[str]) -> list[str]:
 
 
 def names_hash(names: Sequence[str]) -> str:
-    """The sha256 of names, one a line."""
+    """Returns the sha256 of names, one per line."""
     digest = hashlib.sha256()
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
@@ -59,13 +59,13 @@ def names_hash(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The report of a prepared data set, as far as others need it.
+    """The parts of a prepared data set's report that other modules need.
 
     Attributes:
-        images: Places there were, before anything was dropped.
-        places: Of every name, in the order of names.
-        dropped: Places that were looked at and left out.
-        settings: That it was made with.
+        images: Number of places before any were dropped.
+        places: Place of every name, in the order of names.
+        dropped: Places that were processed and left out.
+        settings: Settings that it was made with.
     """
 
     images: int
@@ -75,10 +75,10 @@ class Prepared:
 
 
 def read_prepared(source: ImageSource) -> Prepared | None:
-    """The report of a source that `prepare` made; None for any other.
+    """Returns the report of a source made by `prepare`; None for any other source.
 
     Raises:
-        DataError: There is a report, and it does not fit the images.
+        DataError: There is a report, but it does not match the images.
     """
     if isinstance(source, LmdbSource):
         return None
@@ -90,7 +90,7 @@ def read_prepared(source: ImageSource) -> Prepared | None:
         facts = json.loads(text)
         form = FORMATS.index(facts["format"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        return None  # another program's file of that name
+        return None  # a file of another program with that name
     found = [_NAME.fullmatch(name) for name in source.names]
     places = tuple(int(match[1]) for match in found if match)
     try:
@@ -111,9 +111,9 @@ def read_prepared(source: ImageSource) -> Prepared | None:
 
 
 class ZipOutput:
-    """An archive of stored files that grows at its end; its directory is written last.
+    """An archive of stored files to which files are appended; its directory is written last.
 
-    All files are of 1980-01-01, so that the same images give the same bytes.
+    All files are dated 1980-01-01, so that the same images give the same bytes.
 
     Args:
         path: The unfinished archive.
@@ -122,11 +122,11 @@ class ZipOutput:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: list[zipfile.ZipInfo] = []
-        self._end = 0  # bytes of the files that are known, with their headers
+        self._end = 0  # bytes of the known files, with their headers
         self._file: BinaryIO | None = None
 
     def known(self, name: str, *, size: int, crc: int) -> None:
-        """Tells of a file that was added, and put on the disk, by a process before this one."""
+        """Registers a file that an earlier process added and synced to disk."""
         info = _info(name)
         info.file_size = info.compress_size = size
         info.CRC, info.header_offset = crc, self._end
@@ -134,14 +134,14 @@ class ZipOutput:
         self._end += len(info.FileHeader()) + size
 
     def start(self) -> bool:
-        """Goes on behind the files that are known; false if they are not all there."""
+        """Continues after the known files; returns False if some of them are missing."""
         self.path.touch()
         if self.path.stat().st_size < self._end:
             return False
         os.truncate(self.path, self._end)
         self._file = self.path.open("r+b")
         self._file.seek(self._end)
-        # The library appends only to an archive with a directory: it is told what is there.
+        # The library appends only to an archive with a directory, so it is given the known files.
         self._zip = zipfile.ZipFile(self._file, "w")
         self._zip.filelist.extend(self._known)
         return True
@@ -151,19 +151,19 @@ class ZipOutput:
         self._zip.writestr(_info(name), data)
 
     def sync(self) -> None:
-        """Puts what was added on the disk."""
+        """Syncs the added files to disk."""
         assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def finish(self, out: Path) -> None:
-        """Writes the directory, and moves the whole to its place."""
+        """Writes the directory, and moves the archive to its final path."""
         self._zip.close()
         self.sync()
         move(self.path, out)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         if self._file is not None:
             self._zip.close()
             self._file.close()
@@ -188,12 +188,12 @@ class FolderOutput:
         self._fresh: list[Path] = []
 
     def known(self, name: str, *, size: int, crc: int) -> None:
-        """Tells of a file that was added, and put on the disk, by a process before this one."""
+        """Registers a file that an earlier process added and synced to disk."""
         file = self.path / name
         self._whole = self._whole and file.is_file() and file.stat().st_size == size
 
     def start(self) -> bool:
-        """Goes on behind the files that are known; false if they are not all there."""
+        """Continues after the known files; returns False if some of them are missing."""
         self.path.mkdir(exist_ok=True)
         return self._whole
 
@@ -205,18 +205,18 @@ class FolderOutput:
         self._fresh.append(file)
 
     def sync(self) -> None:
-        """Puts what was added on the disk."""
+        """Syncs the added files to disk."""
         for file in self._fresh:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         self._fresh.clear()
 
     def finish(self, out: Path) -> None:
-        """Moves the whole to its place."""
+        """Moves the folder to its final path."""
         self.sync()
         if out.is_dir():
-            out.rmdir()  # only an empty one gets here
+            out.rmdir()  # always empty here
         move(self.path, out)
 
     def close(self) -> None:
-        """Nothing is open between calls."""
+        """Does nothing, because no file stays open."""

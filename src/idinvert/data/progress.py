@@ -1,4 +1,4 @@
-"""How far a long piece of work on images is: a bar on a terminal, plain lines in a file."""
+"""Progress of long work on images: a bar on a terminal, plain lines in a file."""
 
 import sys
 import time
@@ -11,16 +11,16 @@ _WIDTH = 24
 
 
 class Progress:
-    """A bar with the pace since this start and the time left; the only one of all programs.
+    """A progress bar with the rate since this start and the time left; used by all programs.
 
     Args:
-        label: What is being done.
-        total: Images to do, those done before included; None where nobody knows.
+        label: Description of the work.
+        total: Number of images, including those done before; None if unknown.
         done: Images done before; they do not count in the rate.
-        unit: What is counted, where it is not images.
+        unit: Name of the counted items.
         patience: Seconds before the first line; work that ends sooner writes none.
-        shown: False keeps silent (ranks other than the first).
-        file: Where to write; stderr where None.
+        shown: False disables output (ranks other than the first).
+        file: Output file; None for stderr.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Progress:
         self._told, self._ended = done, False
 
     def update(self, done: float, *, note: str = "") -> None:
-        """Tells how far the work is.
+        """Reports the progress of the work.
 
         Args:
-            done: Images that are done by now; parts of an image count.
-            note: What is shown beside it: the losses.
+            done: Images done so far; may be fractional.
+            note: Text shown beside it, such as the losses.
         """
         self.done, self.note, now = done, note, time.monotonic()
         if self._ended or now < self.silent_until:
@@ -59,7 +59,7 @@ class Progress:
             self._write(now)
 
     def close(self) -> None:
-        """Leaves the last state on the screen, where the work broke off before its end."""
+        """Leaves the last state on the screen if the work stopped before its end."""
         begun = self._height > 0 or self._told != self.done
         if not self._ended and begun and time.monotonic() >= self.silent_until:
             self._ended = True
@@ -84,7 +84,7 @@ class Progress:
         self.file.flush()
 
     def _drawn(self, seconds: float) -> str:
-        """The bar in the terminal's colours, no wider than it; the note stands below."""
+        """Returns the bar in the terminal's colours, no wider than it, with the note below."""
         console = Console(file=self.file, highlight=False)
         pace = self._pace(self.done, seconds=seconds)
         counted = f"{self.done:,.0f}/{self.total:,}" if self.total else f"{self.done:,.0f}"
@@ -105,7 +105,7 @@ class Progress:
         return drawn.get()
 
     def line(self, done: float, *, seconds: float) -> str:
-        """The state in words, as a file has it."""
+        """Returns the state as a line of text, as written to a file."""
         said = f"{self.label} {done:,.0f} {self.unit}"
         if self.total is not None:
             filled = int(done / self.total * _WIDTH) if self.total else _WIDTH
@@ -113,7 +113,7 @@ class Progress:
         return said + self._pace(done, seconds=seconds)
 
     def _pace(self, done: float, *, seconds: float) -> str:
-        """The rate, and the time left; nothing before there is one."""
+        """Returns the rate and the time left; empty before a rate is known."""
         fresh = done - self.first
         if fresh <= 0 or seconds <= 0.0:
             return ""

@@ -21,17 +21,17 @@ from idinvert.untrusted import memory_bytes, read_bounded
 
 
 class Finding(NamedTuple):
-    """What one file is.
+    """Facts about one file.
 
     Attributes:
-        stamp: The source's stamp of the file when it was looked at.
-        sha256: Of the file's bytes, hex; empty if they cannot be read.
+        stamp: The source's stamp of the file when it was read.
+        sha256: sha256 of the file's bytes, hex; empty if they cannot be read.
         width: Pixels, upright; 0 if damaged.
         height: Pixels, upright; 0 if damaged.
         damage: Why it cannot be decoded; empty if it can.
-        form: Of the file, for instance `PNG`; empty if damaged.
-        mode: Of its pixels as stored, for instance `RGBA`; empty if damaged.
-        decoder: Version of the decoder that these pixels are of; see `decode.DECODER`.
+        form: Format of the file, for instance `PNG`; empty if damaged.
+        mode: Mode of the stored pixels, for instance `RGBA`; empty if damaged.
+        decoder: Version of the decoder for these pixels; see `decode.DECODER`.
     """
 
     stamp: str
@@ -53,16 +53,16 @@ def scan(
 ) -> dict[str, Finding]:
     """Decodes and hashes files of `source`, except those unchanged since the last time.
 
-    Under `content.computed_anew` all of them are looked at again.
+    In the context of `content.computed_anew` all of them are read again.
 
     Args:
         source: The files.
-        cache_dir: Where the index is kept; None keeps none.
-        names: Which of them; None: all.
+        cache_dir: Folder of the index; None for no index.
+        names: Names of the files; None for all.
         patience: Seconds before progress is shown.
 
     Returns:
-        A finding for every name, in their order.
+        A finding for every name, in the same order.
     """
     names = source.names if names is None else names
     index = None if cache_dir is None else _index_file(source, cache_dir)
@@ -76,7 +76,7 @@ def scan(
             known[name] = finding
             progress.update(done)
     if index is not None and fresh:
-        # What could not even be read may be readable next time without a new stamp.
+        # A file that could not be read may be readable next time without a new stamp.
         kept = {n: known[n] for n in source.names if n in known and known[n].sha256}
         try:
             write(index, json.dumps(kept))
@@ -86,14 +86,14 @@ def scan(
 
 
 def left_out_words(damaged: int, small: int) -> str:
-    """The counts in words: `1 damaged file and 2 small ones`."""
+    """Returns the counts as text: `1 damaged file and 2 small ones`."""
     words = [f"{damaged:,} damaged file{'s' * (damaged > 1)}"] if damaged else []
     words += [f"{small:,} small file{'s' * (small > 1)}"] if small else []
     return " and ".join(words)
 
 
 def reason(name: str, damage: str) -> str:
-    """Why a file is left out, without what may be done about any such file."""
+    """Returns why a file is left out, without the advice that is the same for all files."""
     told = damage.removeprefix(f"cannot decode {name}: ")
     return re.split("; expected a whole file|, or leave it out with", told)[0]
 
@@ -112,7 +112,7 @@ def _look(source: ImageSource, name: str, stamp: str) -> Finding:
 
 
 def _index_file(source: ImageSource, cache_dir: Path) -> Path:
-    # What is damaged depends on the formats that are read and on the limit.
+    # Which files count as damaged depends on the supported formats and on the limit.
     ways = f"{DECODER} {' '.join(FORMATS)} {source.most_pixels}"
     text = f"{ways}\n{source.where()}".encode("utf-8", "surrogateescape")
     key = hashlib.sha256(text).hexdigest()[:16]
@@ -120,7 +120,7 @@ def _index_file(source: ImageSource, cache_dir: Path) -> Path:
 
 
 def _load(index: Path) -> dict[str, Finding]:
-    """The stored findings; an index that is missing or broken counts as empty."""
+    """Returns the stored findings; a missing or broken index counts as empty."""
     try:
         stored = json.loads(read_bounded(index, most=memory_bytes()))
         return {name: Finding._make(row) for name, row in stored.items()}

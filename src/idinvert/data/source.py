@@ -1,4 +1,4 @@
-"""Where files come from: a folder, a zip archive, an LMDB, one file; one small interface."""
+"""Sources of image files with one interface: a folder, a zip archive, an LMDB, or single files."""
 
 import glob
 import os
@@ -19,12 +19,12 @@ from idinvert.errors import ConfigError, DataError
 from idinvert.untrusted import open_regular, read_bounded
 
 LARGEST = 256 << 20
-"""Bytes of an image file at most."""
+"""Maximum bytes of an image file."""
 _NOT_IMAGES = (b"__keys__", b"__len__", b"length", b"num-samples")
-"""Keys under which some writers keep counts and lists."""
+"""Keys under which some writers store counts and lists."""
 
 _WHOLE = 1 << 30
-"""Bytes of a database whose values are tried as well as its keys."""
+"""Maximum size in bytes of a database whose values are checked in addition to its keys."""
 _WALK = """
 import lmdb, os, sys
 environment = lmdb.open(sys.argv[1], subdir=False, readonly=True, lock=False)
@@ -35,11 +35,11 @@ with environment.begin(buffers=True) as transaction:
             bytes(value)
 """
 WALK = (sys.executable, "-P", "-c", _WALK)
-"""The command that reads a database to its end; file and `_WHOLE` follow."""
+"""Command that reads a database to its end; to be followed by the file and `_WHOLE`."""
 
 _OPEN: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
 _OPENING = threading.Lock()
-"""A process may open a database once only: all who read it share what is open."""
+"""A process may open a database only once, so all readers share the open environment."""
 
 
 def open_source(path: str | Path, *, key: str, megapixels: float | None = None) -> "ImageSource":
@@ -48,12 +48,12 @@ def open_source(path: str | Path, *, key: str, megapixels: float | None = None) 
     Args:
         path: A folder (searched recursively), a .zip archive, an LMDB, one image file, or several;
             see `chosen`.
-        key: The config key to blame.
+        key: The config key, for errors.
         megapixels: The largest image that is decoded; None: 134.
 
     Raises:
-        ConfigError: `megapixels` is no positive number.
-        DataError: Nothing is there, it cannot be read, or it holds no image.
+        ConfigError: `megapixels` is not a positive number.
+        DataError: It does not exist, cannot be read, or contains no image.
     """
     source = _open(Path(path).expanduser(), key=key)
     if megapixels is not None:
@@ -98,13 +98,13 @@ def _open(path: Path, *, key: str) -> "ImageSource":
 
 
 def chosen(path: Path) -> list[Path] | None:
-    """The files of a list `[a.jpg,b/c.jpg]`, as given, or of a pattern `photos/*.jpg`, sorted.
+    """Returns files of a list `[a.jpg,b/c.jpg]`, as given, or of a pattern `photos/*.jpg`, sorted.
 
     Args:
-        path: Nothing that is there.
+        path: A path that does not exist.
 
     Returns:
-        None where it is neither of them.
+        None if it is neither of them.
     """
     text = str(path)
     if text.startswith("[") and text.endswith("]"):
@@ -117,7 +117,7 @@ def chosen(path: Path) -> list[Path] | None:
 
 
 def _several(files: Sequence[Path], given: Path, *, key: str) -> "FolderSource":
-    """Chosen files, below the folder that all of them lie in."""
+    """Returns a source of chosen files, relative to their common folder."""
     listed = str(given).startswith("[")
     for file in files if listed else ():
         if not file.is_file() or not _is_image(file.name):
@@ -135,13 +135,13 @@ def _several(files: Sequence[Path], given: Path, *, key: str) -> "FolderSource":
 
 
 class _Source:
-    """Image files of one place.
+    """Image files in one location.
 
     Attributes:
-        path: Of the folder, archive or database.
-        names: Of the images, sorted as plain strings.
-        left_out: Lines that count by kind the pictures and archives that are not read.
-        most_pixels: Of an image that is decoded.
+        path: Path of the folder, archive or database.
+        names: Names of the images, sorted as plain strings.
+        left_out: Lines that count unsupported image and archive files by kind.
+        most_pixels: Maximum pixels of an image that is decoded.
     """
 
     left_out: Sequence[str] = ()
@@ -149,10 +149,10 @@ class _Source:
     path: Path
     names: tuple[str, ...]
     _handle: tuple[int, Any] | None = None
-    """What is open, and the process that opened it: each opens it for itself."""
+    """The open handle and the process that opened it; each process opens its own."""
 
     def where(self) -> str:
-        """The absolute path, for messages and cache keys."""
+        """Returns the absolute path, for messages and cache keys."""
         return str(self.path.absolute())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -166,17 +166,17 @@ class FolderSource(_Source):
         self.path, self.names = path, names
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """Returns the whole file."""
         try:
             return read_bounded(self.path / name, most=LARGEST)
         except OSError as error:
             raise DataError(f"cannot read {self.path / name}: {error}") from error
 
     def stamp(self, name: str) -> str:
-        """Changes when the file does: its size, time of modification and inode."""
+        """Returns size, modification time and inode, which change when the file does."""
         try:
             return "{}/{}/{}".format(*stamp_of(f"{self.path}/{name}"))
-        except OSError:  # a dangling link: reading it will say so
+        except OSError:  # a dangling link: reading it raises an error
             return "unreadable"
 
 
@@ -196,7 +196,7 @@ class ZipSource(_Source):
         self.left_out = left_out(name for name in others if name not in self._stamps)
 
     def read(self, name: str) -> bytes:
-        """The whole member."""
+        """Returns the whole member."""
         try:
             with self._zip().open(name) as member:
                 content = member.read(LARGEST + 1)
@@ -208,29 +208,29 @@ class ZipSource(_Source):
             raise DataError(f"cannot read {name} in {self.path}: {error}") from error
 
     def stamp(self, name: str) -> str:
-        """Changes when the member does: its size and CRC."""
+        """Returns size and CRC, which change when the member does."""
         return self._stamps[name]
 
     def _zip(self) -> zipfile.ZipFile:
-        # After a fork the parent's handle would share its file position with ours.
+        # After a fork the parent's handle would share its file position with the child's.
         if self._handle is None or self._handle[0] != os.getpid():
             self._handle = (os.getpid(), zipfile.ZipFile(self.path))
         return self._handle[1]
 
 
 class LmdbSource(_Source):
-    """An LMDB, the form in which LSUN is handed out: every value is a whole image file.
+    """An LMDB, the format in which LSUN is distributed: every value is a whole image file.
 
     Args:
-        path: The database's folder, or its one file.
-        key: The config key to blame.
+        path: The database's folder, or its single file.
+        key: The config key, for errors.
 
     Attributes:
-        names: The keys in their order, byte for byte one letter (Latin-1), so that any key has a
-            name and names sort as keys do.
+        names: The keys in order, each byte decoded to one character (Latin-1), so that any key has
+            a name and names sort like keys.
 
     Raises:
-        DataError: The package `lmdb` is not installed, or this is no database, or a part of one.
+        DataError: The package `lmdb` is not installed, or this is not a whole database.
     """
 
     def __init__(self, *, path: Path, key: str) -> None:
@@ -251,18 +251,18 @@ class LmdbSource(_Source):
         self.names = tuple(k.decode("latin-1") for k in keys if k not in _NOT_IMAGES)
 
     def read(self, name: str) -> bytes:
-        """The whole value."""
+        """Returns the whole value."""
         try:
             with self._environment().begin() as transaction:
                 value = transaction.get(name.encode("latin-1"))
-        except Exception as error:  # lmdb.Error, which only the package knows
+        except Exception as error:  # lmdb.Error, which is only defined in the package
             raise DataError(f"cannot read {name} in {self.path}: {error}") from error
         if value is None:
             raise DataError(f"cannot read {name} in {self.path}: no such key")
         return value
 
     def stamp(self, name: str) -> str:
-        """Changes when the database does: its time of modification and the value's size."""
+        """Returns the value's size and the database's modification time."""
         with self._environment().begin(buffers=True) as transaction:
             value = transaction.get(name.encode("latin-1"))
             size = -1 if value is None else len(value)
@@ -275,7 +275,7 @@ class LmdbSource(_Source):
         process = os.getpid()
         if self._handle is None or self._handle[0] != process:
             with _OPENING:
-                # What a process has open is of no use to those that fork from it, and in the way.
+                # Environments inherited by a fork cannot be used and must be closed.
                 for inherited in [place for place in _OPEN if place[0] != process]:
                     _OPEN.pop(inherited).close()
                 place = (process, os.path.realpath(self._file()))
@@ -296,11 +296,11 @@ class LmdbSource(_Source):
 
 
 ImageSource = FolderSource | ZipSource | LmdbSource
-"""What can be read; `names`, `read(name)`, `stamp(name)` and `where()` are all one needs."""
+"""Union of all sources; users need only `names`, `read(name)`, `stamp(name)` and `where()`."""
 
 
 def _is_image(name: str) -> bool:
-    """By suffix; hidden files and the archive litter of some systems do not count."""
+    """Returns whether a suffix is of an image; ignores hidden files and archivers' extra files."""
     return name.lower().endswith(SUFFIXES) and not _is_litter(name)
 
 
@@ -310,17 +310,17 @@ def _is_litter(name: str) -> bool:
 
 
 def _is_lmdb(path: Path) -> bool:
-    """Whether `path` is a folder with a `data.mdb`, or a file called `.mdb` or `.lmdb`."""
+    """Returns whether `path` is a folder with a `data.mdb`, or a `.mdb` or `.lmdb` file."""
     return (path / "data.mdb").is_file() or (
         path.is_file() and path.suffix.lower() in (".mdb", ".lmdb")
     )
 
 
 def _require_readable(path: Path, *, key: str) -> None:
-    """Walks through a database in a process of its own: a damaged one may kill its reader.
+    """Reads a database in a separate process, because a damaged one may kill its reader.
 
     Raises:
-        DataError: It did.
+        DataError: The process was killed.
     """
     walk = [*WALK, os.path.realpath(path), str(_WHOLE)]
     if subprocess.run(walk, capture_output=True, check=False).returncode < 0:
@@ -328,7 +328,7 @@ def _require_readable(path: Path, *, key: str) -> None:
 
 
 def _package(path: Path, *, key: str) -> ModuleType:
-    """The package `lmdb`."""
+    """Imports the package `lmdb`."""
     try:
         import lmdb
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Which images train, which validate, which test: by order, by lists of names, or at random."""
+"""Division of images into train, validation and test: by order, by lists of names, or at random."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _KEYS = {
 
 
 class Places(NamedTuple):
-    """Places in the sorted list of names, one list a split."""
+    """Indices into the sorted list of names, one list per split."""
 
     train: list[int]
     val: list[int]
@@ -26,22 +26,22 @@ class Places(NamedTuple):
 
 
 def draw(count: int, *, below: int, words: str) -> list[int]:
-    """Draws places at random: the first distinct numbers of the endless sequence named `words`.
+    """Draws places at random: the first distinct numbers of the infinite sequence named `words`.
 
-    Number 4b + j is bytes 8j to 8j + 7, big end first, of the SHA-256 of "words/b", modulo
-    `below` (at 2^64 its bias is of no account). No library's random numbers take part: the draw is
+    Number 4b + j is bytes 8j to 8j + 7, big-endian, of the SHA-256 of "words/b", modulo `below`
+    (with 2^64 values the bias is negligible). No library's random numbers are used, so the draw is
     the same on every machine. A smaller count is the beginning of a larger one.
 
     Args:
-        count: How many.
+        count: Number of places.
         below: Numbers are 0 to below - 1.
-        words: Names the sequence, for instance `idinvert/lsun_tower/train`.
+        words: Name of the sequence, for instance `idinvert/lsun_tower/train`.
 
     Returns:
-        In the order of the draw.
+        The places in the order of the draw.
 
     Raises:
-        ValueError: There are not that many numbers.
+        ValueError: There are fewer than `count` numbers.
     """
     if not 0 <= count <= below:
         raise ValueError(f"cannot draw {count} distinct numbers below {below}")
@@ -56,15 +56,15 @@ def draw(count: int, *, below: int, words: str) -> list[int]:
 
 
 def divide(names: Sequence[str], *, split: Mapping[str, Any], val: int | None) -> Places:
-    """Divides `names` as `split` says.
+    """Divides `names` according to `split`.
 
     `{kind: order, train: N, test: M}`: the first N and the last M. `{kind: list, train: file,
-    test: file, val: file}`: text files with one name a line. `{kind: seed, train: N, test: M,
-    seed: s}`: a random draw. `train: null` takes all that the others leave; `test: null` a fifth of
-    all images, 1 to 500; a key that is null is as one that is left out. Validation images are those
-    that follow the training images; where fewer than `val` are left over, the last of the training
-    images are held out instead. `val: null` is a twentieth of what the test leaves, 1 to 100, and
-    where training would be left without any, the last training image is watched as well.
+    test: file, val: file}`: text files with one name per line. `{kind: seed, train: N, test: M,
+    seed: s}`: a random draw. `train: null` takes all images that the others leave; `test: null`
+    takes a fifth of all images, 1 to 500; a null key is the same as a missing one. Validation
+    images are those after the training images; if fewer than `val` are left, the last training
+    images are held out instead. `val: null` takes a twentieth of the images that are not for test,
+    1 to 100; if no training image would be left, the last one is used for validation as well.
 
     Args:
         names: Sorted.
@@ -125,7 +125,7 @@ def _by_order(order: list[int], *, train: int | None, test: int | None, val: int
 
 
 def _share(total: int, part: int, *, most: int) -> int:
-    """The part-th part of a total, 1 to `most`."""
+    """Returns a fraction 1 / `part` of a total, 1 to `most`."""
     return max(1, min(most, total // part))
 
 
@@ -143,7 +143,7 @@ def _by_list(names: Sequence[str], *, split: Mapping[str, Any], val: int | None)
 
 
 def _hold_out(train: list[int], rest: list[int], val: int | None) -> tuple[list[int], list[int]]:
-    """(train, val): from the rest if it suffices, else from the end of train."""
+    """Returns (train, val): val from the rest if it suffices, else from the end of train."""
     if val is None:
         val = _share(len(train), 20, most=100)
         if len(train) == 1 and not rest:
@@ -165,7 +165,7 @@ def _count(value: Any, key: str) -> int:
 
 
 def _read_list(file: Any, place: dict[str, int], *, key: str) -> list[int]:
-    """Places of the names in a text file; blank lines and lines that start with # do not count."""
+    """Returns the places of the names in a text file; ignores blank lines and lines with #."""
     try:
         text = read_bounded(Path(file).expanduser(), most=memory_bytes()).decode()
     except (OSError, TypeError, UnicodeDecodeError) as error:
