@@ -1,4 +1,4 @@
-"""Task: how well the attribute network reads the images themselves; its use as a metric."""
+"""Task: the accuracy of the attribute network on real images; also the metric `attributes`."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -21,10 +21,10 @@ from idinvert.results.record import Record
 
 
 def read_labels(context: EvaluationContext) -> list[Record]:
-    """Measure the attribute network on the images themselves, on the CPU; nothing is inverted.
+    """Measure the attribute network on the real images, on the CPU; nothing is inverted.
 
     Raises:
-        ConfigError: no attribute network, or labels that it does not read, or none at all.
+        ConfigError: no attribute network, no labels, or labels that it does not read.
     """
     network = context.needed_attributes
     domain = context.open_images()
@@ -60,14 +60,14 @@ def record_of_network(
     n: int,
     began: float,
 ) -> Record:
-    """The record of a network that was measured by itself, on the CPU.
+    """Return the record of a single network that was measured on the CPU.
 
     Args:
-        context: Its images.
+        context: The images it was measured on.
         task: The task's name.
-        role: The network's, by which `context.checkpoints` knows it.
+        role: The network's key in `context.checkpoints`.
         measured: Metrics, protocols, intervals.
-        n: Images measured.
+        n: Number of images.
         began: When the work began, by `time.monotonic`.
     """
     content = context.checkpoints[role]
@@ -107,7 +107,7 @@ def measure_attributes(
         network: the attribute network.
         labels: names of the A labels, all of which the network reads.
         device: where to compute.
-        seed: of the resamples of intervals.
+        seed: seed of the resampling for intervals.
 
     Raises:
         ConfigError: the network does not read a label.

@@ -1,4 +1,4 @@
-"""A data set in chunks of images, and each chunk's results in a file: a killed task goes on."""
+"""A data set in chunks of images, with a file of results per chunk: a killed task can resume."""
 
 import json
 import warnings
@@ -23,7 +23,7 @@ FORMAT = "idinvert-part-1"
 Span = tuple[int, int]
 """The images first … last − 1."""
 Row = tuple[Path, int]
-"""A part's file, and the place of an image in it."""
+"""A part's file, and the index of an image in it."""
 
 
 def spans(count: int, *, size: int) -> list[Span]:
@@ -32,11 +32,11 @@ def spans(count: int, *, size: int) -> list[Span]:
 
 
 def size_there(folder: Path, *, count: int) -> int | None:
-    """The size of the chunks whose parts a folder has; None where they are too few to tell.
+    """Return the chunk size of the parts in a folder; None if there are too few to tell.
 
     Args:
-        folder: of parts.
-        count: how many images there are in all.
+        folder: folder of parts.
+        count: total number of images.
     """
     places = [path.stem.split("-")[1:] for path in folder.glob("part-*.safetensors")]
     sizes = [int(last) - int(first) for first, last in places]
@@ -44,7 +44,7 @@ def size_there(folder: Path, *, count: int) -> int | None:
 
 
 def runs(chunks: Sequence[Span]) -> list[Span]:
-    """Chunks in order as spans without gaps: those that follow one another become one."""
+    """Merge adjacent chunks: return spans without gaps, in order."""
     found: list[Span] = []
     for first, last in chunks:
         begin = found.pop()[0] if found and found[-1][1] == first else first
@@ -53,10 +53,10 @@ def runs(chunks: Sequence[Span]) -> list[Span]:
 
 
 def limit(dataset: Dataset, n: int | None) -> int:
-    """How many images to take.
+    """Return n, or the size of the data set if n is None.
 
     Raises:
-        DataError: if there are fewer than `n`, or none.
+        DataError: there are fewer than `n` images, or none.
     """
     there = len(dataset)  # type: ignore[arg-type]
     if (n is not None and n > there) or there == 0 or (n is not None and n < 1):
@@ -68,7 +68,7 @@ def limit(dataset: Dataset, n: int | None) -> int:
 
 
 def split_of(domain: Domain, split: str) -> Dataset:
-    """A split of a domain by its name.
+    """Return a split of a domain by its name.
 
     Raises:
         ConfigError: There is no such split.
@@ -79,11 +79,11 @@ def split_of(domain: Domain, split: str) -> Dataset:
 
 
 class Chunks(Dataset[dict[str, Any]]):
-    """Whole chunks as items, for a DataLoader with `batch_size=None`: never padded, never mixed.
+    """Whole chunks as items, for a DataLoader with `batch_size=None`: never padded or mixed.
 
     Args:
         dataset: items with `image` uint8 [3, R, R], `id` and `name`.
-        chunks: the spans to hand out.
+        chunks: the span of each item.
     """
 
     def __init__(self, dataset: Dataset, chunks: Sequence[Span]) -> None:
@@ -94,9 +94,9 @@ class Chunks(Dataset[dict[str, Any]]):
         return len(self.chunks)
 
     def __getitem__(self, k: int) -> dict[str, Any]:
-        """The batch of chunk k: `image` uint8 [n, 3, R, R], `id`, `index` int64 [n], `name`.
+        """Return the batch of chunk k: `image` uint8 [n, 3, R, R], `id`, `index` int64 [n], `name`.
 
-        Also `attributes` and `mask` where the items have them.
+        Also `attributes` and `mask`, if the items have them.
         """
         first, last = self.chunks[k]
         items = [
@@ -113,9 +113,9 @@ class Part:
     """The inversions of the images `index` of a data set.
 
     Attributes:
-        index: place in the data set, int64 [n].
+        index: index in the data set, int64 [n].
         ids: stable ids, int64 [n].
-        names: of the images.
+        names: names of the images.
         codes: float32 [n, L, w_dim].
         images: reconstructions, uint8 [n, 3, R, R].
         losses: float32 [steps + 1, n].
@@ -123,10 +123,10 @@ class Part:
         failed: bool [n].
         terms: the losses' weighted terms by name, each [steps + 1, n].
         values: paired metrics of the float images by name, each [n].
-        start_images: reconstructions at the starting point, uint8 [n, 3, R, R], where kept.
-        noise: the noise maps that G was given by their place, each [n or 1, 1, h, w]; empty where
-            it was its own or none.
-        z: the codes' z, float32 [n, z_dim], where z was what moved.
+        start_images: reconstructions at the starting point, uint8 [n, 3, R, R], if kept.
+        noise: the noise maps of G by their index, each [n or 1, 1, h, w]; empty for G's own
+            buffers or no noise.
+        z: the codes' z, float32 [n, z_dim], if z was optimised.
     """
 
     index: Tensor
@@ -145,7 +145,7 @@ class Part:
 
 
 def part_path(folder: Path, first: int, last: int) -> Path:
-    """The file of the images first … last − 1."""
+    """Return the file of the images first … last − 1."""
     return folder / f"part-{first:08d}-{last:08d}.safetensors"
 
 
@@ -159,22 +159,21 @@ def write_part(
     device: str,
     contents: Sequence[str] = (),
 ) -> None:
-    """Write the results of a chunk, atomically: the part is there as a whole or not at all.
+    """Write the results of a chunk atomically: the part is either complete or missing.
 
-    The file's bytes depend on the results alone; the time it took, and on what, stands in a small
-    file beside it.
+    The file's bytes depend on the results alone; seconds and device are in a small file beside it.
 
     Args:
         path: from `part_path`.
-        tensors: by name, on any device; those of inversions as `read_part` knows them.
-        names: of the images.
-        identity: what made the result, JSON-able; a part of another identity is not reused.
-        seconds: that the work took.
-        device: that it was made on, in words.
-        contents: hash of each image's pixels, where another data set may take its row over.
+        tensors: by name, on any device; those of inversions are named as in `read_part`.
+        names: names of the images.
+        identity: what determines the result, JSON-able; a part of another identity is not reused.
+        seconds: duration of the work.
+        device: description of the device.
+        contents: hash of each image's pixels, by which other data sets may reuse its row.
 
     Raises:
-        OutputError: the disk refused it; parts written before are as they were.
+        OutputError: the file cannot be written; earlier parts remain unchanged.
     """
     whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     facts = {"format": FORMAT, "identity": identity, "names": names}
@@ -185,12 +184,12 @@ def write_part(
 
 
 def has_part(path: Path, *, identity: Mapping[str, Any], needs: Collection[str]) -> bool:
-    """Is there a part of this identity, with all the tensors it needs?
+    """Return whether there is a part of this identity with all the tensors in `needs`.
 
-    A file that is damaged counts as missing, with a warning.
+    A damaged file counts as missing, with a warning.
 
     Raises:
-        ConfigError: if it is the result of something else.
+        ConfigError: the part has another identity.
     """
     if not path.is_file():
         return False
@@ -223,14 +222,17 @@ def known_rows(
     identity: Mapping[str, Any],
     needs: Collection[str],
 ) -> dict[int, Row]:
-    """Where images of a data set, by their place, were inverted as images of other data sets.
+    """Find images that were already inverted as part of other data sets.
 
     Args:
-        paths: parts; those that cannot be read are passed over.
-        contents, ids: of the images, in order. Ids count where something is drawn by them: then
-            the method's settings have a seed.
-        identity: see `write_part`; which images are in the set does not count.
+        paths: parts; unreadable ones are skipped.
+        contents, ids: of the images, in order. Ids are compared only if something is drawn by
+            them: then the method's settings have a seed.
+        identity: see `write_part`; the images of the set are ignored.
         needs: tensors that a part must have.
+
+    Returns:
+        Index in the data set to the row with its results.
     """
     ours, drawn = _without_set(identity), "seed" in identity["inversion"]
     rows: dict[tuple[str, int], Row] = {}
@@ -247,7 +249,7 @@ def known_rows(
 
 
 def _read_facts(path: Path) -> tuple[dict[str, Any], set[str]]:
-    """What a part says of itself, and the names of its tensors."""
+    """Return a part's metadata and the names of its tensors."""
     with safe_open(path, framework="pt") as file:
         return dict(parse_json((file.metadata() or {}).get("part", "{}"))), set(file.keys())
 
@@ -258,9 +260,9 @@ def _without_set(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_row(path: Path, place: int) -> tuple[dict[str, Tensor], float, str] | None:
-    """One image of a part: its tensors, its seconds, and its device in words.
+    """Return one image of a part: its tensors, its seconds, and a description of its device.
 
-    None where the part is gone or damaged by now.
+    None if the part is missing or damaged by now.
     """
     if (tensors := read_whole(path)) is None:
         return None
@@ -269,9 +271,9 @@ def read_row(path: Path, place: int) -> tuple[dict[str, Tensor], float, str] | N
 
 
 def read_whole(path: Path) -> dict[str, Tensor] | None:
-    """All tensors of a part; None where it is damaged or not noted how long it took.
+    """Return all tensors of a part; None if it is damaged or its seconds are not stored.
 
-    Parts of older versions, which do not hold the hash of their tensors, are taken as they are.
+    Parts of older versions, which have no hash of their tensors, are accepted unchecked.
     """
     try:
         facts, names = _read_facts(path)
@@ -283,7 +285,7 @@ def read_whole(path: Path) -> dict[str, Tensor] | None:
 
 
 def row_of(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
-    """One image of the tensors of a part; a tensor of one row, which all share, gives that."""
+    """Return one image of a part's tensors; a tensor with a single row is shared by all images."""
     return {
         name: tensor.narrow(at, place if tensor.shape[at] > 1 else 0, 1).clone().cpu()
         for name, tensor in tensors.items()
@@ -292,21 +294,21 @@ def row_of(tensors: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
 
 
 def joined(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of a part from those of its images; what some of them lack is left out."""
+    """Join the tensors of images to those of a part; omit tensors that some images lack."""
     names = [name for name in rows[0] if all(name in row for row in rows)]
     return {name: torch.cat([row[name] for row in rows], dim=_along(name)) for name in names}
 
 
 def _along(name: str) -> int:
-    """The dimension of the images."""
+    """Return the dimension that indexes images."""
     return 1 if name == "losses" or name.startswith("term.") else 0
 
 
 def read_part(path: Path) -> Part:
     """Read the inversions of a part that `has_part` found.
 
-    Its tensors are named as the fields of `Part`, those of dictionaries as `term.<name>`,
-    `value.<name>` and `noise.<place>`.
+    Its tensors are named like the fields of `Part`, those of dictionaries `term.<name>`,
+    `value.<name>` and `noise.<index>`.
     """
     with safe_open(path, framework="pt") as file:
         facts = json.loads(file.metadata()["part"])
@@ -325,9 +327,9 @@ def read_tensor(path: Path, name: str) -> Tensor:
 
 
 def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
-    """Read some rows of one tensor of a part, None if it has no such tensor.
+    """Read some rows of one tensor of a part; None if it has no such tensor.
 
-    A tensor of one row, which all images share, gives that row each time.
+    A tensor with a single row, which all images share, repeats that row.
     """
     with safe_open(path, framework="pt") as file:
         if name not in file.keys():  # noqa: SIM118
@@ -339,17 +341,17 @@ def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor | None:
 
 
 def read_seconds(path: Path) -> float:
-    """How long the inversion of a part took, that `has_part` found."""
+    """Return how many seconds the work of a part took, which `has_part` found."""
     return float(_read_notes(path)["seconds"])
 
 
 def read_device(path: Path) -> str | None:
-    """What a part was made on, in words; None where that was not noted."""
+    """Return the description of a part's device; None if it was not stored."""
     return _read_notes(path).get("device")
 
 
 def _read_notes(path: Path) -> dict[str, Any]:
-    """What stands beside a part; empty where it is missing or damaged."""
+    """Read the JSON file beside a part; empty if it is missing or damaged."""
     try:
         found = dict(read_json(path.with_suffix(".json")))
         whole = isinstance(found.get("seconds"), int | float)

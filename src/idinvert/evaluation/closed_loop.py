@@ -1,4 +1,4 @@
-"""What closes the loop of an exact edit: a goal, what reads images, and the step's search."""
+"""The closed loop of an exact edit: its goal, the attribute networks, and the search for a step."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ note: task.second=null, so no other network checks. To train one:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked of an attribute.
+    """The requested values of an attribute.
 
     Attributes:
         attribute: its name.
-        values: in the unit.
-        relative: whether they are changes (task.by), else readings (task.to).
-        scale: units of a label of 1.
-        degrees: whether the unit is the degree, else the label's.
-        low: least label; 1 is the greatest.
+        values: the values in the unit.
+        relative: whether they are changes (task.by), else predicted values (task.to).
+        scale: units per label value of 1.
+        degrees: whether the unit is the degree, else that of the label.
+        low: smallest label; the largest is 1.
     """
 
     attribute: str
@@ -47,35 +47,35 @@ class Asked:
 
     @property
     def unit(self) -> str:
-        """In words."""
+        """The name of the unit."""
         return "degrees" if self.degrees else "units of its label"
 
     def goals(self, shown: Tensor) -> Tensor:
-        """The labels that images that show `shown` [m] shall show, float64 [m, S]."""
+        """Return the target labels for images with predicted labels `shown` [m], float64 [m, S]."""
         values = torch.tensor(self.values, dtype=torch.float64) / self.scale
         return shown.double()[:, None] * self.relative + values
 
     def words(self, value: float) -> str:
-        """Of one of the values: ``pose +1°``."""
+        """Return the caption of one of the values: ``pose +1°``."""
         change = f" {value:+g}" if self.relative else f" to {value:g}"
         return f"{self.attribute}{change}{'°' * self.degrees}"
 
     def stem(self, value: float) -> str:
-        """The same for a file's name: ``pose+1deg``."""
+        """Return the same for a file name: ``pose+1deg``."""
         change = f"{value:+g}" if self.relative else f"_to_{value:g}"
         return f"{safe(self.attribute)}{change}{'deg' * self.degrees}"
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What closes the loop.
+    """Solves the steps of edits so that the attribute network predicts the goals.
 
     Attributes:
         context: with the attribute network.
-        direction: of the attribute.
-        moves: how it is followed.
+        direction: edit direction of the attribute.
+        moves: how it is applied.
         asked: the goals.
-        limit: the longest |α|.
+        limit: largest |α|.
     """
 
     context: EvaluationContext
@@ -85,12 +85,12 @@ class Loop:
     limit: float
 
     def codes(self, codes: Tensor, alpha: Tensor) -> Tensor:
-        """Codes [m, L, w_dim] moved by α [m]."""
+        """Return codes [m, L, w_dim] moved by α [m]."""
         n = self.moves.codes(torch.zeros_like(codes[0]), self.direction, [1.0])[0]
         return codes + alpha.to(codes)[:, None, None] * n
 
     def solve(self, found: Inversions, places: Tensor) -> dict[str, Tensor]:
-        """The edits of some images, and how they were found.
+        """Edit some images.
 
         Returns:
             images uint8 [m, S, 3, R, R]; alpha and reached, [m, S].
@@ -130,17 +130,17 @@ def checked(
     to: Ask,
     unit: str | None,
 ) -> Asked:
-    """What is asked, where it can be answered.
+    """Check the requested values of an attribute.
 
     Args:
-        context: with the attribute network and the data, which knows degrees.
+        context: with the attribute network and the data, which defines angles.
         attribute: its name.
         directed: attributes that have a direction.
         by, to, unit: see `control.control`.
 
     Raises:
-        ConfigError: both or neither of by and to; an attribute without direction or that is not
-            read; a unit that it has not, or a value out of its range.
+        ConfigError: both or neither of by and to; an attribute without direction or that the
+            network does not read; a unit that it does not have, or a value out of its range.
     """
     network, given = context.needed_attributes, by if to is None else to
     wire.require_reads(network, context.generator.resolution, key="attributes.path")
@@ -180,10 +180,10 @@ def checked(
 
 
 def second_network(context: EvaluationContext, attribute: str, path: str | None) -> list[Any]:
-    """The network that checks, if there is one.
+    """Return a list with the second network, which checks the edits; empty if `path` is None.
 
     Raises:
-        ConfigError: it does not read the attribute, or is the one that the steps are solved with.
+        ConfigError: it does not read the attribute, or is the network that solves the steps.
     """
     if path is None:
         print(ALONE.format(data=context.open_images().name))
@@ -205,6 +205,6 @@ def second_network(context: EvaluationContext, attribute: str, path: str | None)
 
 @torch.no_grad()
 def read(network: Any, images: Iterable[Tensor], found: Inversions) -> Tensor:
-    """What a network reads from blocks of uint8 images: float64 [n, A]."""
+    """Return a network's predicted labels for blocks of uint8 images: float64 [n, A]."""
     network.to(found.device).eval()
     return torch.cat([network.predict(to_float(x.to(found.device))) for x in images]).double().cpu()

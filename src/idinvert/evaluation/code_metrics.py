@@ -1,4 +1,4 @@
-"""Metrics of inverted codes: distance to native codes, error on known codes, and how they edit."""
+"""Metrics of inverted codes: distance to native codes, error on known codes, and editability."""
 
 import copy
 import math
@@ -26,16 +26,16 @@ from idinvert.metrics.codes import native_codes as estimated
 from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, interval, resampled
 
 BLOCK, BLOCKS = 1000, 10
-"""Native samples a block; blocks for mean and covariance, and as many that are held out."""
+"""Native samples per block; blocks for mean and covariance, and as many held-out blocks."""
 KNOWN = 64
-"""Images of known codes at most; a quarter of the images that are inverted, if that is less."""
+"""Largest number of images of known codes; a quarter of the inverted images, if that is less."""
 STEPS = (-3.0, -2.0, -1.0, 1.0, 2.0, 3.0)
 COLUMNS = {
     CODE_DISTANCE: (CODE_DISTANCE,),
     CODE_ERROR: (CODE_ERROR,),
     EDITABILITY: ("moved", "leaked"),
 }
-"""What stands in a record for each of these names, at least."""
+"""Metrics that a record has at least for each of these names."""
 NATIVE = f"M(z) of {BLOCK * BLOCKS:,} z for mean and covariance, as many held out, no truncation"
 TEXTS = {
     "code_distance": "squared Mahalanobis distance a dimension, each layer's w against the native "
@@ -61,10 +61,10 @@ CEILING = "the same edits of as many native codes M(z): {text}"
 
 
 class KnownImages(Dataset[dict[str, Any]]):
-    """G's images of native codes, which are known: items as those of any split.
+    """G's images of known native codes, with the items of a split.
 
     Args:
-        found: what makes images of codes.
+        found: synthesises images of codes.
         codes: float [K, L, w_dim].
     """
 
@@ -81,7 +81,7 @@ class KnownImages(Dataset[dict[str, Any]]):
 
 
 def shown_by(context: EvaluationContext, found: Inversions) -> Inversions:
-    """The same, with G in float32, whatever a Trainer has made of it, to show codes with."""
+    """Return a copy with G in float32, whatever precision a Trainer has set, to render codes."""
     generator = copy.deepcopy(context.generator).to(found.device, torch.float32).eval()
     plain = "none" if context.inverter.settings.get("noise") == "none" else "const"
     return replace(found, generator=generator, plain_noise=plain)
@@ -89,7 +89,7 @@ def shown_by(context: EvaluationContext, found: Inversions) -> Inversions:
 
 @torch.no_grad()
 def native_samples(generator: Any, index: Iterable[int], *, seed: int) -> Tensor:
-    """M(z) by number, the same in any company: float32 [m, L, w_dim] on the CPU.
+    """Return M(z) by sample index, independent of the other indices: float32 [m, L, w_dim], CPU.
 
     Raises:
         ConfigError: G is conditional.
@@ -101,7 +101,7 @@ def native_samples(generator: Any, index: Iterable[int], *, seed: int) -> Tensor
 
 @torch.no_grad()
 def distribution(generator: Any, *, seed: int) -> NativeCodes:
-    """The native codes of a generator, see `NativeCodes`."""
+    """Return the distribution of a generator's native codes, see `NativeCodes`."""
 
     def block(number: int) -> Tensor:
         rng = image_rng(seed, number, purpose="native distribution")
@@ -113,13 +113,13 @@ def distribution(generator: Any, *, seed: int) -> NativeCodes:
 
 
 def invert_known(context: EvaluationContext, found: Inversions | None) -> Inversions | None:
-    """Invert images of known codes by the context's method; every rank calls it.
+    """Invert images of known codes by the context's method; every rank must call it.
 
-    They lie in `known/` beside the method's other parts, where an interrupted call goes on.
+    The results are in `known/` beside the method's other parts; an interrupted call resumes there.
 
     Args:
         context: the method.
-        found: its inversions on the first rank.
+        found: its inversions on the first rank, else None.
     """
     count = min(KNOWN, math.ceil(context.count / 4))
     plain = Inversions(context.inversions, [], torch.device("cpu"), context.dataset)
@@ -140,12 +140,12 @@ def invert_known(context: EvaluationContext, found: Inversions | None) -> Invers
 def measure_codes(
     context: EvaluationContext, found: Inversions, known: Inversions | None
 ) -> MetricValues:
-    """The metrics of codes that are asked for.
+    """Measure the requested metrics of codes.
 
     Args:
         context: names, seed, attribute network, directions.
         found: the inversions.
-        known: those of images whose code is known, for the error.
+        known: the inversions of images whose code is known, for the error.
     """
     measured, names = MetricValues(), set(context.metric_names) & COLUMNS.keys()
     if not names:
@@ -166,12 +166,12 @@ def measure_codes(
 
 
 def distances(codes: Tensor, native: NativeCodes, *, seed: int) -> MetricValues:
-    """Distances and radii of codes: median, 95th percentile, share beyond every native sample.
+    """Measure distances and radii of codes: median, 95th percentile, share beyond native samples.
 
     Args:
         codes: float [n, L, w_dim].
         native: the distribution.
-        seed: of the resamples of intervals.
+        seed: seed of the resampling for intervals.
     """
     found = MetricValues()
     ceilings = {"code_distance": native.distances, "code_radius": native.radii}
@@ -199,11 +199,11 @@ def distances(codes: Tensor, native: NativeCodes, *, seed: int) -> MetricValues:
 
 
 def editable(context: EvaluationContext) -> Mapping[str, Any]:
-    """The directions of attributes that the network reads.
+    """Return the directions of attributes that the attribute network reads.
 
     Raises:
         ConfigError: there are none, or no attribute network.
-        CheckpointError: the directions do not fit G.
+        CheckpointError: the directions do not match G.
     """
     network, names = context.needed_attributes, context.needed_attributes.names
     wire.require_reads(network, context.generator.resolution, key="attributes.path")
@@ -218,7 +218,7 @@ def editable(context: EvaluationContext) -> Mapping[str, Any]:
 
 
 def why_not_editable(context: EvaluationContext) -> str:
-    """Why editability cannot be measured; empty if it can."""
+    """Return why editability cannot be measured; empty if it can."""
     try:
         editable(context)
     except (ConfigError, CheckpointError) as error:
@@ -227,7 +227,7 @@ def why_not_editable(context: EvaluationContext) -> str:
 
 
 def _editability(context: EvaluationContext, found: Inversions) -> MetricValues:
-    """Inversion i along direction i mod D by step (i div D) mod S, as task=manipulation does."""
+    """Edit inversion i along direction i mod D by step (i div D) mod S, as in task=manipulation."""
     directions = editable(context)
     names, n = list(directions), len(found)
     aimed = [names[i % len(names)] for i in range(n)]
@@ -261,13 +261,13 @@ def measured_movement(
     aimed: Sequence[str],
     alpha: Sequence[float],
 ) -> MetricValues:
-    """How far attributes move, where a network reads them, and how far those of native codes do.
+    """Measure how far edits move the attributes that a network reads, also for native codes.
 
     Args:
         context: attribute network and seed.
         found: the inversions, with G.
         edits: their edits, blocks of uint8 images.
-        move: edits codes as the inversions at these places were edited.
+        move: applies the edits of the inversions at the given indices to codes.
         aimed, alpha: see `movement`.
     """
     network = context.attributes
@@ -313,19 +313,19 @@ def movement(
     alpha: Tensor,
     seed: int = 0,
 ) -> MetricValues:
-    """Change of the attributes a unit of step.
+    """Measure the change of attributes per unit of step.
 
     Args:
         before: attributes of the inversions, float [n, A], on the labels' scale.
         after: attributes of the edits, float [n, A].
-        names: of the A attributes.
-        aimed: the attribute that each edit aims at; edits of others are left out.
+        names: names of the A attributes.
+        aimed: the target attribute of each edit; edits of other attributes are omitted.
         alpha: each edit's step, float [n], none of them 0.
-        seed: of the resamples of intervals.
+        seed: seed of the resampling for intervals.
 
     Returns:
-        `moved_<name>` for every attribute that is aimed at, `moved` their mean, `leaked` for the
-        other attributes of the same edits.
+        `moved_<name>` for every target attribute, `moved` their mean, `leaked` for the other
+        attributes of the same edits.
     """
     change = (after.double() - before.double()) / alpha.double()[:, None]  # [n, A]
     measured, others = MetricValues(), []
@@ -339,7 +339,7 @@ def movement(
     if measured.metrics:
         values, pairs = list(measured.metrics.values()), list(measured.intervals.values())
         mean, half = sum(values) / len(values), None
-        if len(pairs) == len(values):  # of different images each: their errors add in squares
+        if len(pairs) == len(values):  # of disjoint images: their squared errors add up
             half = math.sqrt(sum((high - low) ** 2 for low, high in pairs)) / 2 / len(pairs)
         measured.add("moved", mean, MEAN, None if half is None else (mean - half, mean + half))
         if len(names) > 1:

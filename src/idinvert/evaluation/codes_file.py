@@ -1,4 +1,4 @@
-"""The file of inverted codes, ``codes.safetensors``: what inversion writes and edits read back."""
+"""The file of inverted codes, ``codes.safetensors``, which task=invert writes and edits read."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,15 +18,15 @@ NAME = "codes.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """Codes of images, and what their images are made with.
+    """Codes of images, and what else is needed to render them.
 
     Attributes:
         codes: float32 [N, L, w_dim].
-        names: Of the N images.
-        generator: Content hash of their generator; "" where it is not known.
-        noise: Maps that the images are made with, each [N, 1, h, w]; None for the generator's own.
-        z: float32 [N, z_dim], where z was optimised.
-        state: What the generator goes on from with the codes, where codes alone do not give the
+        names: Names of the N images.
+        generator: Content hash of their generator; "" if unknown.
+        noise: Noise maps of the images, each [N, 1, h, w]; None for the generator's own.
+        z: float32 [N, z_dim], if z was optimised.
+        state: The state from which the generator resumes, if codes alone do not determine the
             images.
     """
 
@@ -38,7 +38,7 @@ class Codes:
     state: SynthesisState | None = None
 
     def write(self, folder: Path) -> Path:
-        """Writes them below a folder, atomically; returns the file."""
+        """Writes them into a folder, atomically; returns the file."""
         tensors = {"codes": self.codes} | {f"noise.{i}": m for i, m in enumerate(self.noise or ())}
         tensors |= {} if self.z is None else {"z": self.z}
         tensors |= {} if self.state is None else state_tensors(self.state)
@@ -51,11 +51,11 @@ def read_codes(path: Path, *, generator: str) -> Codes:
     """Reads codes for a generator.
 
     Args:
-        path: The file, or the folder that holds it.
-        generator: Content hash of the generator that shall take them.
+        path: The file, or the folder that contains it.
+        generator: Content hash of the generator that will render them.
 
     Raises:
-        CheckpointError: There is no such file, it cannot be read, or is of another generator.
+        CheckpointError: The file is missing, cannot be read, or belongs to another generator.
     """
     path = path / NAME if path.is_dir() else path
     try:
@@ -86,7 +86,7 @@ def read_codes(path: Path, *, generator: str) -> Codes:
 
 
 def state_tensors(state: SynthesisState) -> dict[str, Tensor]:
-    """A state of N rows as tensors of N rows by name, for files; `state_of` reads them."""
+    """Returns a state of N rows as named tensors of N rows, for files; `state_of` reads them."""
     layer = torch.full((len(state.features),), state.layer)
     return {f"state.{name}": maps.float() for name, maps in state.maps.items()} | {
         "state.layer": layer
@@ -94,7 +94,7 @@ def state_tensors(state: SynthesisState) -> dict[str, Tensor]:
 
 
 def state_of(get: Callable[[str], Tensor | None]) -> SynthesisState | None:
-    """The state of tensors by name; None where there is none."""
+    """Returns the state in named tensors; None if there is none."""
     features, layer = get("state.features"), get("state.layer")
     if features is None or layer is None:
         return None

@@ -1,4 +1,4 @@
-"""Task: native codes and those of several methods in one plane, as a figure."""
+"""Task: a figure of native codes and the codes of several methods in one plane."""
 
 import time
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from idinvert.results.record import Record
 
 NATIVE = "native codes M(z)"
 SAMPLES = 2000
-"""Native codes that the contour is estimated from."""
+"""Number of native codes from which the contour is estimated."""
 OUTSIDE = "share of codes outside the ellipse that holds 99 % of the native codes in the plane"
 PLANES = {
     "all": "principal components of native codes and of all methods' codes, each set of one weight",
@@ -35,24 +35,23 @@ def draw_map(
     methods: list[dict[str, Any]],
     plane: Literal["all", "native"] = "all",
 ) -> list[Record]:
-    """Draw the codes of several methods beside native ones, and measure how far they part.
+    """Draw the codes of several methods beside native codes, and measure how far they differ.
 
-    All layers of a code are one vector. Writes `pictures.png` and `pictures.pdf`. Source: the
-    walkthrough's Fig. 8 (force-in-domain), whose projection is not told.
+    All layers of a code form one vector. Writes `pictures.png` and `pictures.pdf`. Source: the
+    walkthrough's Fig. 8 (force-in-domain), whose projection is not described.
 
     Args:
         methods: entries with the methods' overrides, all of one generator.
-        plane: "all" for the plane in which the sets differ most, "native" for that in which native
-            codes do.
+        plane: "all" for the principal plane of all sets, "native" for that of native codes alone.
 
     Returns:
-        A record a method: `outside`; `plane_share`, of its codes' variance, and
-        `plane_share_all`, of what the plane is of; distances to native codes; and the places as
-        `series` x and y.
+        One record per method: `outside`; `plane_share`, the share of its codes' variance in the
+        plane, and `plane_share_all`, that of the codes that define the plane; distances to native
+        codes; and the coordinates as `series` x and y.
 
     Raises:
-        ConfigError: no methods, two of one label, or they are of different generators or of a
-            conditional one.
+        ConfigError: no methods, two with the same label, different generators, or a conditional
+            generator.
     """
     context.entries.check_methods(methods, key="task.methods")
     labels = [method["label"] for method in methods]
@@ -104,7 +103,7 @@ def draw_map(
 
 
 def _draw(plane: Plane, contour: Contour, sets: Mapping[str, Tensor], out: Path) -> None:
-    """The sets as points, and the native contour as a line."""
+    """Draw the sets as points, and the native contour as a line."""
     figure = Figure(figsize=(7.2, 5.2), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

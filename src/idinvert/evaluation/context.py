@@ -1,4 +1,4 @@
-"""What a task of ``evaluate.py`` works with: its configuration, and what is opened from it."""
+"""The context of a task of ``evaluate.py``: its configuration, networks, images and metrics."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,25 +30,25 @@ from idinvert.results.record import Record
 Entry = Mapping[str, Any]
 """A method, section or generator that a task compares: a ``label`` and its overrides."""
 TaskResult = tuple[Record | None, Path]
-"""A record, where there is one, and the folder of its files."""
+"""A record, if there is one, and the folder of its files."""
 WITHOUT_ENCODER = {"label": "", "words": "inversion=free"}
-"""Opens the generator and no trained encoder."""
+"""Opens the generator without a trained encoder."""
 WEIGHTS = ("inception_path", "lpips_path", "prc_vgg16_path")
-"""Keys of ``metric`` that lead to weights; older runs do not have all of them."""
+"""Keys of ``metric`` with paths of weights; older runs do not have all of them."""
 
 
 class EvaluationContext:
-    """One method, one generator, one set of images, and what records say of them.
+    """One method, one generator, one set of images, and how records describe them.
 
-    Networks, images and method are opened when a task first asks for them, once each. What does
-    not fit together fails there, before anything is inverted.
+    Networks, images and method are opened once, when a task first uses them. Incompatible ones
+    raise an error at that point, before anything is inverted.
 
     Args:
         config: The resolved configuration as plain values, with the values of its run.
         entries: The module `cli.run_defaults`, for tasks that compare several methods: it checks
             their overrides and applies them to a configuration.
         shown_tensors: How many images are also kept as tensors in ``shown.safetensors``.
-        opened: Attributes that take the place of what the configuration would open.
+        opened: Attributes that replace what the configuration would open.
     """
 
     def __init__(
@@ -60,42 +60,42 @@ class EvaluationContext:
         self.seed: int = config["seed"]
         self.split: str = config["split"]
         self.n: int | None = config["n"]
-        """Images, the first of the split; None for all."""
+        """Number of images, from the start of the split; None for all."""
         self.fits_memory: bool = config["batch_size"] == "auto"
-        """Whether an inversion on a GPU measures how many images its memory holds."""
+        """Whether an inversion on a GPU measures how many images fit into its memory."""
         size = config["scale"]["inversion_batch_size"] if self.fits_memory else config["batch_size"]
         self.batch_size: int = size
-        """Images worked on together; changes results by rounding alone."""
+        """Images processed together; affects results by rounding alone."""
         self.num_workers: int = config["system"]["num_workers"]
         self.recompute: bool = config["recompute"]
         self.trainer = {k: v for k, v in config["trainer"].items() if not k.startswith("_")}
         """Keywords of `pytorch_lightning.Trainer`."""
         self.first_process = is_first_process()
         self.results: list[TaskResult] = []
-        """What was finished, for whoever shows it elsewhere."""
+        """Finished results, for example to report them to W&B."""
         self.reference: str = config["reference"]
-        """Which real images sets of outputs are compared with: disjoint or same."""
+        """The real images that sets of outputs are compared with: disjoint or same."""
         self.checkpoints: wire.Hashes = {}
-        """Role to content hash, of the networks that are open; `provenance` opens all."""
+        """Role to content hash of the open networks; `provenance` opens all."""
         self.contents: Sequence[str] = ()
-        """Hashes of the pixels of `images=`, by which other sets of pictures know them."""
+        """Hashes of the pixels of `images=`, by which results of other sets can be reused."""
         vars(self).update(opened)
 
     def replaced(self, **changes: Any) -> "EvaluationContext":
-        """The same, with other attributes; what is open stays open."""
+        """Returns a copy with other attributes; what is open stays open."""
         other = copy.copy(self)
         vars(other).update(changes)
         return other
 
     def variant(self, *entries: Entry, **values: Any) -> "EvaluationContext":
-        """Another context: the configuration with the overrides of some entries.
+        """Returns another context: the configuration with the overrides of some entries.
 
         Args:
-            entries: Later ones win over earlier ones.
-            values: Top-level keys that are set besides.
+            entries: Later ones override earlier ones.
+            values: Top-level keys to set as well.
 
         Raises:
-            ConfigError: Overrides that the command line would refuse, or no run that fits.
+            ConfigError: Overrides that the command line would refuse, or no matching run.
         """
         config = self.entries.changed(self.config, *entries) | values
         return EvaluationContext(config, entries=self.entries, results=self.results)
@@ -107,7 +107,7 @@ class EvaluationContext:
 
     @cached_property
     def encoder(self) -> nn.Module | None:
-        """E; None for a method that takes none; see `networks.fitting_encoder`."""
+        """E; None for a method without encoder; see `networks.fitting_encoder`."""
         return self._encoder_and_header[0]
 
     @cached_property
@@ -122,7 +122,7 @@ class EvaluationContext:
 
     @property
     def needed_attributes(self) -> Any:
-        """The attribute network of a task that cannot do without.
+        """The attribute network, for tasks that require it.
 
         Raises:
             ConfigError: There is none.
@@ -138,12 +138,12 @@ class EvaluationContext:
 
     @cached_property
     def inverter(self) -> Inverter:
-        """The method, on its networks."""
+        """The method with its networks."""
         accelerate_networks(self.config["system"], self.generator, self.encoder, self.perceptual)
         return self.build_inverter()
 
     def build_inverter(self, **choices: Any) -> Inverter:
-        """The method of the configuration, with some choices in place of its own."""
+        """Builds the method of the configuration, with some settings replaced."""
         known: dict[str, Any] = {"encoder": self.encoder, "perceptual": self.perceptual}
         method = wire.build_method({**self.config["inversion"], **choices}, self.config, **known)
         return wire.with_fitting_f(method, self.generator)
@@ -154,11 +154,11 @@ class EvaluationContext:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """What the weights say of their training; opens every network.
+        """The training of the weights, as their file describes it; opens every network.
 
-        Of the encoder's file, or of the generator's where no encoder is used: at least ``run``,
-        ``choices``, ``nimg`` and ``seed``. The run id of weights from another program is their
-        content hash.
+        It describes the encoder's training, or the generator's if no encoder is used: at least
+        ``run``, ``choices``, ``nimg`` and ``seed``. The run id of weights from another program is
+        their content hash.
         """
         encoder, header = self._encoder_and_header
         _ = self.perceptual, self.attributes
@@ -183,7 +183,7 @@ class EvaluationContext:
         return domain
 
     def open_images(self) -> Domain:
-        """The images of ``data``, whatever the generator.
+        """The images of ``data``, not checked against the generator.
 
         Raises:
             IdinvertError: They cannot be opened.
@@ -201,10 +201,10 @@ class EvaluationContext:
 
     @property
     def count(self) -> int:
-        """How many images the task takes.
+        """How many images the task uses.
 
         Raises:
-            DataError: The split has fewer than n, and n was asked for.
+            DataError: The split has fewer than n, and n was set by the user.
         """
         return count_of(self.dataset, self)
 
@@ -215,7 +215,7 @@ class EvaluationContext:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What a record says of the images."""
+        """The description of the images in records."""
         known = ("name", "resolution", "fingerprint")
         return {key: getattr(self.domain, key) for key in known} | {"split": self.split}
 
@@ -223,17 +223,17 @@ class EvaluationContext:
 
     @cached_property
     def metric_names(self) -> Sequence[str]:
-        """What is measured: all that is asked for, or what can be had of the usual metrics."""
+        """The metrics to measure: those requested, or those of the usual metrics that can be."""
         return [name for name in self.config["metric"]["names"] if name not in self.not_measured]
 
     @cached_property
     def not_measured(self) -> dict[str, str]:
-        """Usual metrics that cannot be had for this data, and why; see `usual.not_measured`."""
+        """Usual metrics that this data does not allow, and why; see `not_measured`."""
         return not_measured(self)
 
     @property
     def paired_names(self) -> list[str]:
-        """Metrics of float pairs, measured while inverting: always the cheap three, and LPIPS."""
+        """Metrics of float pairs, measured while inverting: `ALWAYS`, and LPIPS if requested."""
         return [*ALWAYS, *(name for name in self.metric_names if name.startswith("lpips_"))]
 
     @property
@@ -248,11 +248,11 @@ class EvaluationContext:
         return wire.extractors(self.config, self.perceptual, self.attributes)
 
     def suite(self, names: Sequence[str], device: torch.device | str = "cpu") -> MetricSuite:
-        """Metrics by name, with the networks and files that they need.
+        """Returns metrics by name, with the networks and files that they need.
 
         Raises:
             ConfigError: An unknown metric or extractor.
-            MissingWeightsError: Weights that are not on this machine.
+            MissingWeightsError: Weights are not on this machine.
         """
         sets = bool(set(names) - set(self.paired_names))
         return MetricSuite(
@@ -268,10 +268,10 @@ class EvaluationContext:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the inversions depend on."""
+        """Everything that the inversions depend on."""
         _ = self.provenance
         precision = str(self.trainer.get("precision") or "32-true")
-        if torch.get_float32_matmul_precision() != "highest":  # a GPU may round to it
+        if torch.get_float32_matmul_precision() != "highest":  # a GPU may use TF32
             precision += ", tf32"
         lpips = [name for name in self.paired_names if name not in ALWAYS]
         path = self.config["metric"].get("lpips_path") if lpips else None
@@ -286,11 +286,11 @@ class EvaluationContext:
 
     @property
     def run_folder(self) -> Path:
-        """Where the evaluations of this run lie."""
+        """Folder of the evaluations of this run."""
         return self.outputs / "evaluations" / self.provenance["run"]
 
     def training_run(self) -> Path:
-        """The folder of ``run=RUN``.
+        """Returns the folder of ``run=RUN``.
 
         Raises:
             ConfigError: There is no such run.
@@ -304,19 +304,19 @@ class EvaluationContext:
         return self.run_folder / name / self.method
 
     def folder(self, task: str, **options: Any) -> Path:
-        """The folder of a task's results.
+        """Returns the folder of a task's results.
 
         Args:
             task: The task's name.
-            options: What makes the results besides the inversions, JSON-able: other options,
-                another folder.
+            options: What determines the results besides the inversions, JSON-able: other options
+                give another folder.
         """
         mark = mark_of(self.identity, options)
         return self.run_folder / f"{task}-{self.domain.name}-{self.split}-{self.method}-{mark}"
 
     @contextmanager
     def locked(self, out: Path, *others: Path) -> Iterator[Path]:
-        """Keeps other processes out of a task's folder and out of those it reads meanwhile."""
+        """Locks a task's folder and the folders it reads against other processes."""
         with ExitStack() as held:
             for folder in dict.fromkeys((*sorted(others), out)):
                 held.enter_context(locked(folder))
@@ -339,18 +339,18 @@ class EvaluationContext:
         series: Mapping[str, Sequence[float]] | None = None,
         directions: Mapping[str, Direction] | None = None,
     ) -> Record:
-        """The record of a task.
+        """Returns the record of a task.
 
         Args:
             task: Its name.
             measured: Metrics, protocols, intervals.
-            n: Images measured.
-            device: Where the work was done, in words.
-            seconds: That the task took, inversions included.
-            batch_size: Images worked on together; None for the context's.
-            options: The task's own choices, JSON-able; they stand under ``choices.task``.
-            series: Name to a curve's numbers.
-            directions: That it used, by name; their hash stands among the checkpoints.
+            n: Number of images.
+            device: Description of the device.
+            seconds: Duration of the task, including inversions.
+            batch_size: Images processed together; None for the context's.
+            options: The task's own settings, JSON-able; stored under ``choices.task``.
+            series: Name to the values of a curve.
+            directions: Directions that it used, by name; their hash is stored in ``checkpoints``.
         """
         provenance = self.provenance
         by = {"name": self.method, **self.inverter.settings}
@@ -383,7 +383,7 @@ class EvaluationContext:
         )
 
     def finish(self, records: list[Record], out: Path, *, pictures: bool = True) -> list[Record]:
-        """Prints what was measured and where it and its pictures lie."""
+        """Adds records to `results`, prints their metrics, folder and figures, and returns them."""
         for record in records:
             self.results.append((record, out))
             name, plural = record.data["name"], "s" * (record.n != 1)

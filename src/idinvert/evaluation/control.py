@@ -1,4 +1,4 @@
-"""Task: edits that change an attribute by as much as is asked for, solved in closed loop."""
+"""Task: edits that change an attribute by a requested amount, solved in closed loop."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from idinvert.results.record import Record
 
 EDITS = ("images", "alpha", "reached")
 MISSED = 10
-"""Lines that tell of edits that do not reach their goal."""
+"""How many edits that miss their goal are printed."""
 HEADS = {
     "asked": "asked",
     "got": "got",
@@ -72,31 +72,32 @@ def control(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Change an attribute of every inversion by exactly what is asked for, and check it.
+    """Change an attribute of every inversion by a requested amount, and check the result.
 
-    Each edit follows the attribute's direction (Eq. 5); its step is solved on the edited image,
-    read by the attribute network, and checked by a second one. What cannot be reached is told, and
-    left out of the errors. Writes `control.csv` (a line an edit), `pictures.png` and
-    `pictures.pdf`; of one's own pictures (``images=…``) see `own_edits.write_edits`.
+    Each edit follows the attribute's direction (Eq. 5). Its step is solved so that the attribute
+    network predicts the goal for the edited image; a second network checks it. Edits that miss
+    their goal are reported, and excluded from the errors. Writes `control.csv` (a line per edit),
+    `pictures.png` and `pictures.pdf`; for own pictures (``images=…``) see `own_edits.write_edits`.
 
     Args:
-        attribute: that has a direction and that the network reads.
-        by, to: one value or several: changes of the inversion's reading, or readings; one of them.
-        unit: "degrees" or "label"; None for degrees where the data knows them.
+        attribute: an attribute with a direction, which the network reads.
+        by, to: one value or several: changes of the inversion's predicted value, or predicted
+            values; give one of the two.
+        unit: "degrees" or "label"; None for degrees if the data defines them.
         second: file, folder or run of an independently trained attribute network.
         directions, found_for: see `open_directions`.
         layers: the layers to move; None for the direction's own.
-        limit: the longest |α|.
+        limit: largest |α|.
         shown: rows of the picture.
         out, on_corrupt, allow_upscale, megapixels: as in task=manipulation.
 
     Returns:
-        The record: medians, 95th percentiles and shares over all edits as metrics, medians of each
-        value in `series`; `reads`, `reads_second` and `reads_between` of the real images, where
+        The record: medians, 95th percentiles and shares over all edits as metrics, medians for
+        each value in `series`; `reads`, `reads_second` and `reads_between` on the real images, if
         they have labels.
 
     Raises:
-        ConfigError: the attribute, the values or the second network make no sense.
+        ConfigError: the attribute, the values or the second network are invalid.
     """
     begin = time.monotonic()
     require_codes(context, task="control")
@@ -164,7 +165,7 @@ def control(
 def _compared(
     loop: Loop, found: Inversions, networks: Sequence[Any], edits: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Asked and got of every edit in the unit, and what else moved: [n, S] each."""
+    """Compare requested and predicted values of every edit, and what else changed: [n, S] each."""
     asked, alpha, images = loop.asked, edits["alpha"], edits["images"]
     shape, size = alpha.shape, loop.context.batch_size
     inverted = [found.images(torch.arange(*chunk)) for chunk in found.chunks]
@@ -184,7 +185,7 @@ def _compared(
         others = torch.arange(len(network.names)) != k
         if not suffix and others.any():
             columns["leaked"] = change[..., others].abs().mean(dim=2)
-    if not getattr(found.generator, "c_dim", 0):  # else M has no codes without a label
+    if not getattr(found.generator, "c_dim", 0):  # a conditional M has no codes without a label
         n = loop.codes(torch.zeros_like(found.codes[:1]), torch.ones(1)).double()
         length = n.square().sum(dim=2).mean(dim=1).sqrt()
         native = distribution(found.generator, seed=loop.context.seed)
@@ -197,7 +198,7 @@ def _compared(
 def _measured(
     context: EvaluationContext, columns: Mapping[str, Tensor]
 ) -> tuple[MetricValues, dict[str, list[float]]]:
-    """Medians over all edits that reach their goal, and those of each value."""
+    """Return medians over all edits that reach their goal, and medians for each value."""
     measured, reached = MetricValues(), columns["reached"] > 0
     series = {"asked": columns["asked"][0].tolist()}
     for name in list(HEADS)[1:]:
@@ -219,7 +220,7 @@ def _measured(
 def _floor(
     context: EvaluationContext, found: Inversions, networks: Sequence[Any], asked: Asked
 ) -> MetricValues:
-    """How well the networks read the real images' labels, and how far they differ there."""
+    """Measure the networks' errors on the labels of real images, and how far they differ."""
     measured, chunks = MetricValues(), Chunks(context.dataset, found.chunks)
     batches = [chunks[k] for k in range(len(chunks))]
     labels = torch.cat([batch["attributes"] for batch in batches]).double()
@@ -243,7 +244,7 @@ def _print(
     columns: Mapping[str, Tensor],
     names: Sequence[str],
 ) -> None:
-    """A line for each value that was asked for, and for the first edits that miss their goal."""
+    """Print a line for each requested value, and for the first edits that miss their goal."""
     heads = {name: head for name, head in HEADS.items() if name in series}
     print(f"{asked.attribute} in {asked.unit}; medians of the edits that reach their goal")
     lines = [list(heads.values())]
@@ -268,7 +269,7 @@ def _sheet(
     edits: Mapping[str, Tensor],
     shown: int,
 ) -> Sheet:
-    """Inputs, inversions and edits; an edit that does not reach its goal is crossed out."""
+    """Lay out inputs, inversions and edits; an edit that misses its goal is crossed out."""
     rows: list[list[Tensor | None]] = []
     for i in range(min(shown, len(found))):
         made = zip(edits["images"][i], edits["reached"][i], strict=True)
@@ -279,7 +280,7 @@ def _sheet(
 
 
 def _rows(loop: Loop, found: Inversions, edits: Mapping[str, Tensor]) -> Iterator[Row]:
-    """One's own pictures with their edits."""
+    """Yield own pictures with their edits."""
     names = found.names()
     for i, stem in enumerate(stems_of(names)):
         place, alpha = torch.tensor([i]), edits["alpha"][i]

@@ -1,4 +1,4 @@
-"""The default number of images and metrics of a task: those that the data and networks allow."""
+"""The default number of images and metrics of a task, as far as data and networks allow."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from idinvert.evaluation.context import EvaluationContext
 
 ALWAYS = ("mse", "psnr", "ssim")
-"""Metrics of each image that every inversion measures."""
+"""Metrics per image that every inversion measures."""
 SECONDS = "seconds_per_image"
 ATTRIBUTES = "attributes"
 CODE_DISTANCE, CODE_ERROR, EDITABILITY = "code_distance", "code_error", "editability"
 OF_CODES = (CODE_DISTANCE, CODE_ERROR, EDITABILITY)
 """Metrics of codes, which task=reconstruction measures."""
 ELSEWHERE = (SECONDS, ATTRIBUTES, *OF_CODES)
-"""Metrics that `MetricSuite` does not know."""
+"""Metrics that `MetricSuite` does not compute."""
 
 
 def count_of(dataset: Dataset, context: "EvaluationContext") -> int:
-    """How many of these images a task takes: n, or all there are where nobody asked for n.
+    """Return how many images a task uses: n, or all if n is None or a default that is too large.
 
     Raises:
-        DataError: There are fewer than n, and n was asked for; or none.
+        DataError: There are fewer than n, and n was set by the user; or none.
     """
     there = len(dataset)  # type: ignore[arg-type]
     if context.n is not None and 0 < there < context.n and "n" in context.config.get("usual", ()):
@@ -38,15 +38,15 @@ def count_of(dataset: Dataset, context: "EvaluationContext") -> int:
 
 
 def not_measured(context: "EvaluationContext") -> dict[str, str]:
-    """Usual metrics that cannot be had for the data, and why; says so with a line for each reason.
+    """Return usual metrics that the data does not allow, and why; warns once for each reason.
 
-    Weights that are not on this machine are no such reason: the error says where to get them.
+    Missing weights are not such a reason: they raise an error that says where to get them.
 
     Returns:
-        Name to reason; empty where ``metric.names`` was asked for.
+        Name to reason; empty if the user set ``metric.names``.
 
     Raises:
-        ConfigError: ``metric.names`` asks for a distance of sets of which one has a single image.
+        ConfigError: ``metric.names`` has a distance of sets, and a set has too few images.
     """
     if "metric.names" not in context.config.get("usual", ()):
         for name in context.config["metric"]["names"]:
@@ -65,7 +65,7 @@ def not_measured(context: "EvaluationContext") -> dict[str, str]:
 
 
 def _why_not(name: str, context: "EvaluationContext") -> str:
-    """The reason, or nothing."""
+    """Return the reason, or an empty string."""
     if name == SECONDS or name in ALWAYS or name.startswith("lpips_"):
         return ""
     if name in OF_CODES:
@@ -89,12 +89,12 @@ def _why_not(name: str, context: "EvaluationContext") -> str:
 
 
 def _of_sets(name: str) -> bool:
-    """Whether a metric compares sets of images."""
+    """Return whether a metric compares sets of images."""
     return not (name in (*ALWAYS, *ELSEWHERE) or name.startswith("lpips_"))
 
 
 def _too_few(name: str, context: "EvaluationContext") -> str:
-    """Why a distance of sets cannot be had of so few images, or nothing."""
+    """Return why the images are too few for a distance of sets, or an empty string."""
     there, least = len(context.dataset), 1 if name == "swd" else 2  # type: ignore[arg-type]
     half = there // 2 if context.reference == "disjoint" else there
     if min(context.count, half) < least:
@@ -105,7 +105,7 @@ def _too_few(name: str, context: "EvaluationContext") -> str:
 
 
 def _why_not_codes(name: str, context: "EvaluationContext") -> str:
-    """The reason why a metric of codes cannot be had, or nothing."""
+    """Return why a metric of codes cannot be measured, or an empty string."""
     task = str((context.config.get("task") or {}).get("_target_"))
     if not task.endswith(".reconstruct"):
         return ""  # no other task measures it

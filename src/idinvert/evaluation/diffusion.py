@@ -1,4 +1,4 @@
-"""Task: targets diffused into contexts, and the crop's size (Sec. 4.3, App. A1; Figs. 6, 16)."""
+"""Task: semantic diffusion of targets into contexts (Sec. 4.3, App. A1; Figs. 6, 16)."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -50,23 +50,23 @@ def diffuse(
     """Diffuse every image into the context of its partner, once for each size of the crop.
 
     Writes `pairs.csv`; `<k>/parts/` for size k; `pictures.png` and `.pdf` (as Fig. 6: targets
-    down, contexts across, of the first size); and, of several sizes, `crop_size.png` and `.pdf`
-    (as Fig. 16). There is a record a size: the set metrics, `mse_inside` (how far the pasted part
-    is from the target), `mse_inside_start` (the same of E's blend alone), `mask_share`.
+    down, contexts across, for the first size); and, for several sizes, `crop_size.png` and `.pdf`
+    (as Fig. 16). There is one record per size: the set metrics, `mse_inside` (error of the pasted
+    region against the target), `mse_inside_start` (the same for E's blend alone), `mask_share`.
 
-    With `images=` the pairs are diffused, and nothing is measured of them; see `write_edits`.
+    With `images=` the given pairs are diffused and not measured; see `write_edits`.
 
     Args:
         context: with a `DiffusionInverter`; the pairs are drawn from its seed.
         sizes: sides of the crop, pixels; None for the method's own crop or mask.
-        images: places in the split: targets and contexts of the first picture; none for no picture.
-        shown: pairs in the second picture.
+        images: indices in the split: targets and contexts of the first figure; empty for no figure.
+        shown: pairs in the second figure.
         pairs: with `images=`: names of pictures, target and context; None for each with the next.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
         ConfigError: another method, no metric of sets, or a mask that does not fit.
-        DataError: fewer than two images, or no such image for the picture.
+        DataError: fewer than two images, or no such image for the figure.
     """
     if not isinstance(context.inverter, DiffusionInverter):
         raise ConfigError(
@@ -88,7 +88,7 @@ def diffuse(
     if not contexts:
         raise ConfigError("task.sizes is empty: give one or more sizes, or null")
     for one in contexts:
-        mask_of(one)  # that does not fit is refused here
+        mask_of(one)  # refuses a mask that does not fit
     if own:
         places = pairs_of(stems_of(names_of(context.dataset)), pairs, cycle=True)
         return _diffuse_own(contexts, places, out=out, several=sizes is not None, shown=shown)
@@ -132,7 +132,7 @@ def _diffuse_own(
     several: bool,
     shown: int,
 ) -> list[Record]:
-    """The pairs of one's own pictures, target and context, at every size."""
+    """Diffuse pairs of own pictures, target and context, at every size."""
     begin, context, found = time.monotonic(), contexts[0], []
     for one in contexts:
         at = own_folder(one)
@@ -173,7 +173,7 @@ def _diffuse_own(
 
 
 def mask_of(context: EvaluationContext) -> Tensor:
-    """The mask of a context's method, [1, R, R], 1 where the target is."""
+    """Return the mask of a context's method, [1, R, R], 1 where the target is."""
     inverter: Any = context.inverter
     return inverter.mask_for(context.generator.resolution)
 
@@ -222,7 +222,7 @@ def _results(found: Inversions | None) -> Tensor:
 
 
 def _crossed(context: EvaluationContext, found: Inversions | None, images: Sequence[int]) -> Sheet:
-    """Fig. 6: contexts in the first row, targets in the first column."""
+    """Lay out Fig. 6: contexts in the first row, targets in the first column."""
     inputs = [context.dataset[i]["image"] for i in images]
     rows: list[list[Tensor | None]] = [[None, *inputs]]
     for target, row in zip(inputs, _results(found).split(len(images)), strict=True):
@@ -233,7 +233,7 @@ def _crossed(context: EvaluationContext, found: Inversions | None, images: Seque
 def _sizes(
     done: Sequence[tuple[EvaluationContext, Inversions]], pairs: Sequence[tuple[int, int]]
 ) -> Sheet:
-    """Fig. 16: context and copy-paste above, target and diffusion below, a column a size."""
+    """Lay out Fig. 16: context and copy-paste above target and diffusion, a column per size."""
     images, rows = done[0][0].dataset, list[list[Tensor]]()
     columns = [
         (PastedDataset(images, pairs=pairs, mask=mask_of(one)), _results(found))
@@ -249,11 +249,11 @@ def _sizes(
 
 
 class PastedDataset(Dataset[dict[str, Any]]):
-    """The part of a target that a mask shows, in the context of another image (Sec. 4.3).
+    """The masked region of a target pasted into the context of another image (Sec. 4.3).
 
     Args:
         images: items with `image` uint8 [3, R, R] and `name`.
-        pairs: places (target, context).
+        pairs: indices (target, context).
         mask: [1, R, R], 1 where the target is.
     """
 
@@ -265,12 +265,12 @@ class PastedDataset(Dataset[dict[str, Any]]):
 
     @property
     def names(self) -> list[str]:
-        """ "<target> in <context>", in the order of the pairs."""
+        """The names "<target> in <context>", in the order of the pairs."""
         names = names_of(self.images)
         return [f"{names[target]} in {names[context]}" for target, context in self.pairs]
 
     def __getitem__(self, k: int) -> dict[str, Any]:
-        """Pair k: `image` uint8 [3, R, R], `id` (its place), `name` "<target> in <context>"."""
+        """Return pair k: `image` uint8 [3, R, R], `id` (k), `name` "<target> in <context>"."""
         target, context = (self.images[i] for i in self.pairs[k])
         image = paste(target["image"][None], context["image"][None], self.mask)[0]
         return {"image": image, "id": k, "name": f"{target['name']} in {context['name']}"}

@@ -1,4 +1,4 @@
-"""Task: edit directions of a generator, and where other tasks find them."""
+"""Task: edit directions of a generator; other tasks open them here."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,18 +37,18 @@ def train_directions(
 
     Args:
         context: G, the attribute network, and the seed of the sampled codes.
-        method: ``svm`` (InterFaceGAN, an attribute each), ``sefa`` or ``ganspace``.
-        names: The attributes; ``None`` for all that the attribute network reads. Of ``svm`` alone,
-            as are the next three.
-        samples: Codes that are sampled; of ``ganspace`` as well.
-        fraction: Of the samples, taken from either end of the scores.
-        layerwise: Whether a single-w generator gets one normal a layer too.
-        conditions: Attribute to those that shall stay as they are while it is edited.
-        count: How many directions ``sefa`` and ``ganspace`` give.
+        method: ``svm`` (InterFaceGAN, one direction per attribute), ``sefa`` or ``ganspace``.
+        names: The attributes; ``None`` for all that the attribute network reads. For ``svm`` only.
+        samples: Number of sampled codes; for ``svm`` and ``ganspace``.
+        fraction: Share of the samples taken from each end of the scores; for ``svm`` only.
+        layerwise: Whether a single-w generator also gets one normal per layer; for ``svm`` only.
+        conditions: Attribute to the attributes that should not change while it is edited; for
+            ``svm`` only.
+        count: Number of directions of ``sefa`` and ``ganspace``.
         layers: The layers that the directions move; ``None`` for all.
 
     Raises:
-        ConfigError: No attribute network, or one that does not know a name.
+        ConfigError: No attribute network, or one that does not read a name.
     """
     if method not in METHODS:
         raise ConfigError(f"task.method={method} is unknown; it takes {', '.join(METHODS)}.")
@@ -111,7 +111,7 @@ def train_directions(
 
 
 def _merit(direction: Direction) -> str:
-    """One line on how good or how large a direction is."""
+    """Describes the quality or size of a direction in one line."""
     facts = direction.provenance
     if "accuracy" in facts:
         known = [value for value in facts["accuracy"] if value is not None]
@@ -128,19 +128,19 @@ def open_directions(
     names: list[Name] | None,
     found_for: str | None = None,
 ) -> dict[str, Direction]:
-    """The edit directions of a context's generator.
+    """Returns the edit directions of a context's generator.
 
     Args:
-        context: G, and where directions are looked for.
-        path: A file of directions, ours or another project's; ``None`` for those of
+        context: G, and the configuration that determines where directions are searched.
+        path: A file of directions, of this or another project; ``None`` for those of
             ``task=directions``, or those that come with the generator; ``"sefa"`` or
             ``"ganspace"`` for those of ``task=directions task.method=…``.
-        names: Which of them, in this order; ``None`` for all, by name.
+        names: Which of them, in this order; ``None`` for all.
         found_for: ``"stylegan"`` or ``"stylegan2"``, for files that do not say.
 
     Raises:
         CheckpointError: They cannot be read, or belong to another generator.
-        ConfigError: There are none, or none of such a name.
+        ConfigError: There are none, or none of a name.
     """
     generator, fingerprint = context.generator, context.checkpoints["generator"]
     opened = open_file(
@@ -163,15 +163,15 @@ def open_directions(
 
 
 def directions_file(config: dict[str, Any], path: str | None, *, generator: str) -> Path:
-    """The file that ``task.directions`` means.
+    """Returns the file that ``task.directions`` refers to.
 
     Args:
-        config: Of the command.
+        config: The configuration of the command.
         path: As in `open_directions`.
         generator: The generator's content hash.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such file.
     """
     if path is not None and path not in METHODS:
         return Path(path).expanduser()

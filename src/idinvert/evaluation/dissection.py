@@ -1,4 +1,4 @@
-"""Task: which units of which layer of G follow which class, colour or edge (GAN dissection)."""
+"""Task: GAN dissection: which units of G's layers follow which class, colour or edge."""
 
 import json
 import time
@@ -33,9 +33,9 @@ from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, counts_of,
 from idinvert.results.record import Record
 
 LEAST = {"quantile": 0.05, "iqr": 0.01}
-"""Score from which on a unit follows a concept, as published (Bau et al. 2019)."""
-POSITIONS = 2**15  # of a unit's activations, from which its thresholds are taken
-TILES, THUMBNAIL = 3, 64  # top images a side of a unit's picture; their pixels at most
+"""Smallest score at which a unit follows a concept, as published (Bau et al. 2019)."""
+POSITIONS = 2**15  # how many of a unit's activations determine its thresholds
+TILES, THUMBNAIL = 3, 64  # top images per side of a unit's picture; their largest side in pixels
 INK = {"object": "#3b6fb6", "colour": "#d9822b", "edge": "#6a9f58"}
 
 
@@ -50,19 +50,19 @@ def dissect(
 ) -> list[Record]:
     """Score every unit of every layer against every class, colour and edge.
 
-    Thresholds are chosen on the first half of the images, and scores are of the second. Writes
-    `dissect.json` (every unit), `layers.png` and `.pdf` (what units follow, by layer) and
+    Thresholds are chosen on the first half of the images, scores are measured on the second.
+    Writes `dissect.json` (every unit), `layers.png` and `.pdf` (what units follow, by layer) and
     `index.html` (the best units of each layer with their top images).
 
     Args:
-        context: of samples, its seed is that of codes and noise; else its method inverts.
-        source: samples of G with the segmenter's masks, or real images inverted with exact masks.
-        layers: counted from 1, as G runs them; None for all.
-        threshold: a unit is active above its top 0.5 % ("quantile"), or above the level that tells
-            most about a concept ("iqr").
-        least: score from which on a unit follows a concept; None for the published 0.05 (IoU, of
-            "quantile") or 0.01 (iqr).
-        shown: units of a layer on the page.
+        context: for samples, its seed determines codes and noise; otherwise its method inverts.
+        source: samples of G with the segmenter's masks, or inverted real images with exact masks.
+        layers: counted from 1, in G's order; None for all.
+        threshold: a unit is active in its top 0.5 % ("quantile"), or above the level with the
+            highest information quality for a concept ("iqr").
+        least: smallest score at which a unit follows a concept; None for the published 0.05 (IoU,
+            for "quantile") or 0.01 (for "iqr").
+        shown: units per layer on the page.
 
     Raises:
         ConfigError: no such layer, no segmenter, or images without masks.
@@ -132,7 +132,7 @@ def _counted(
     device: torch.device,
     recompute: bool,
 ) -> list[Path]:
-    """The thresholds of all units, and the overlaps of each chunk; what is there is kept."""
+    """Write the thresholds of all units and the overlaps of each chunk; reuse existing files."""
     for path in folder.glob("*part-*" if recompute else ".part-*"):
         path.unlink()
     total = chunks[-1][1]
@@ -170,7 +170,7 @@ def _counted(
 
 
 def _scored(paths: Sequence[Path], layer: int, *, half: int, threshold: str) -> dict[str, Tensor]:
-    """A layer's units: thresholds by the first half of the images, scores by the second."""
+    """Score a layer's units: thresholds from the first half of the images, scores on the second."""
     names = (f"both.{layer}", f"active.{layer}", "there", "pixels")
     sums: list[list[Tensor]] = []
     firsts = [int(path.stem.split("-")[1]) for path in paths]
@@ -197,7 +197,7 @@ def _scored(paths: Sequence[Path], layer: int, *, half: int, threshold: str) -> 
 def _described(
     subject: Subject, table: dict[int, dict[str, Tensor]], *, least: float, threshold: str
 ) -> list[dict[str, Any]]:
-    """Every unit with the concept that it follows best, JSON-able."""
+    """Describe every unit with the concept that it follows best, JSON-able."""
     found = []
     for layer, scores in table.items():
         score = scores["iqr" if threshold == "iqr" else "iou"]
@@ -232,7 +232,7 @@ def _summary(
     least: float,
     seed: int,
 ) -> tuple[MetricValues, dict[str, list[float]]]:
-    """Shares of units by layer, and what the first and the last half of the layers differ by."""
+    """Return shares of units by layer, and differences between early and late layers."""
     found, words = MetricValues(), f"{'IoU' if threshold == 'quantile' else 'iqr'} >= {least:g}"
     series: dict[str, list[float]] = {"layer": [float(k) for k in layers]}
     middle = (len(layers) + 1) // 2
@@ -275,7 +275,7 @@ def _summary(
 
 
 def _draw(units: Sequence[dict[str, Any]], layers: Sequence[int], out: Path) -> None:
-    """What the units of each layer follow, as a figure."""
+    """Draw what the units of each layer follow."""
     figure = Figure(figsize=(6.4, 3.6), dpi=DPI)
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -308,7 +308,7 @@ def _write_page(
     shown: int,
     chunks: Sequence[chunk_store.Span],
 ) -> None:
-    """The best units of each layer, with their top images; dimmed where they are not active."""
+    """Write the best units of each layer with their top images, dimmed where a unit is inactive."""
     best = {
         k: sorted((u for u in units if u["layer"] == k), key=lambda u: (-u["follows"], -u["iqr"]))[
             :shown

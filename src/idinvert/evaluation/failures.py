@@ -1,4 +1,4 @@
-"""Task: the images that a method inverts worst (Sec. A4, Fig. 18)."""
+"""Task: the images with the worst reconstructions of a method (Sec. A4, Fig. 18)."""
 
 import time
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ def show_failures(
 ) -> list[Record]:
     """Find the images with the worst reconstructions, and show them.
 
-    Writes `failures.csv` (all images, the worst first), `labels_of_the_worst.csv` where the data
-    has labels, `pictures.png` and `pictures.pdf` (as Fig. 18: inputs, what an encoder of a method
-    that goes on from it makes of them, inversion). The record has the metric's mean, its mean over
-    the worst (`<metric>_worst`) and its median (`<metric>_median`).
+    Writes `failures.csv` (all images, the worst first), `labels_of_the_worst.csv` if the data has
+    labels, `pictures.png` and `pictures.pdf` (as Fig. 18: inputs, reconstructions of the method's
+    encoder if it has one, inversions). The record has the metric's mean, its mean over the worst
+    (`<metric>_worst`) and its median (`<metric>_median`).
 
     Args:
-        metric: by which to judge: mse, psnr, ssim or an lpips_<net> of metric.names.
-        worst: how many to show.
+        metric: the metric to sort by: mse, psnr, ssim or an lpips_<net> of metric.names.
+        worst: how many images to show.
 
     Raises:
         ConfigError: the metric is not measured, or fewer than one image to show.

@@ -1,4 +1,4 @@
-"""Task: the same images under several methods, laid out like the paper's figures."""
+"""Task: figures of the same images under several methods, laid out as in the paper."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,11 +31,11 @@ Cells = list[Tensor | None]
 
 @dataclass(frozen=True)
 class Shown:
-    """What one method made of a section's images.
+    """The results of one method for a section's images.
 
     Attributes:
         label: the method's name in the figure.
-        inverted: its inversions; None where they could not be made: its places stay crossed out.
+        inverted: its inversions; None if there are none: its cells are crossed out.
         directions: for edits, by name.
     """
 
@@ -46,7 +46,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Section:
-    """Images of one domain, under every method.
+    """Images of one domain and their results under every method.
 
     Attributes:
         label: the domain's name in the figure; may be empty.
@@ -81,14 +81,14 @@ def draw(
     unit: Unit,
     layers: list[Count] | None,
 ) -> list[Record]:
-    """Inverts the images by every method and draws the grid; it measures nothing.
+    """Inverts the images with every method and draws the grid; it measures nothing.
 
-    A method that cannot be opened, because its run is missing, leaves its places crossed out and
-    is told of. With ``run=RUN`` all is drawn with that run's networks, and only the sections that
-    it can show.
+    If a method cannot be opened, for example because its run is missing, its cells are crossed out
+    and the reason is printed. With ``run=RUN`` everything is drawn with that run's networks, and
+    only the sections that they match.
 
     Raises:
-        ConfigError: Methods or sections make no sense, or none of them can be shown.
+        ConfigError: Methods or sections are invalid, or none of them can be shown.
     """
     if show not in SHOWS or layout not in LAYOUTS:
         raise ConfigError(
@@ -110,7 +110,7 @@ def draw(
         if not there:
             raise ConfigError("nothing can be shown: " + "; ".join(dict.fromkeys(trouble)))
         if context.config["run"] is not None:
-            shown = there  # the others are of domains that this run does not know
+            shown = there  # the others have domains that do not match this run
         across = layout == "columns"
         if show == "interpolation":
             sheet = interpolation_sheet(shown, steps=steps)
@@ -138,7 +138,7 @@ def _section(
     directions: tuple[str | None, list[str] | None, Unit] | None,
     trouble: list[str],
 ) -> Section:
-    """A section's images under every method; what goes wrong is added to ``trouble``."""
+    """Inverts a section's images with every method; errors are added to ``trouble``."""
     data = context.variant({"words": section.get("words")}).config["data"]
     whole = context.variant(data=data).open_images()
     domain = picked(whole, split=context.split, images=images)
@@ -167,7 +167,7 @@ def _section(
 
 
 def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
-    """A domain whose split is some of its images alone, in the order of these places.
+    """Returns a domain whose split has only the images at these indices, in this order.
 
     Raises:
         ConfigError: no such split, no images, or an image twice.
@@ -194,7 +194,7 @@ def _sheet(
     labels: Sequence[str] = (),
     headers: Sequence[tuple[str, int]] = (),
 ) -> Sheet:
-    """A block of rows a section, named where there is anything to tell apart."""
+    """Joins one block of rows per section; blocks are labelled if there are several."""
     groups = [(section.label, len(block)) for section, block in zip(sections, blocks, strict=True)]
     named = len(groups) > 1 or any(label for label, _ in groups)
     rows = [row for block in blocks for row in block]
@@ -204,12 +204,12 @@ def _sheet(
 
 
 def reconstruction_sheet(sections: Sequence[Section], *, across: bool) -> Sheet:
-    """Inputs and reconstructions.
+    """Lays out inputs and reconstructions.
 
     Args:
-        sections: a domain each.
-        across: True for a column a method and a row an image (Figs. 2, 8, 15); False for a row a
-            method and a column an image (Figs. 9, 17, 18).
+        sections: one per domain.
+        across: True for a column per method and a row per image (Figs. 2, 8, 15); False for a row
+            per method and a column per image (Figs. 9, 17, 18).
     """
     blocks: list[list[Cells]] = []
     for section in sections:
@@ -223,7 +223,7 @@ def reconstruction_sheet(sections: Sequence[Section], *, across: bool) -> Sheet:
 
 
 def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
-    """Images 0 and 1, 2 and 3, … with what lies between: a row a method (Figs. 4, 19).
+    """Lays out interpolations of images 0 and 1, 2 and 3, …: a row per method (Figs. 4, 19).
 
     Raises:
         ConfigError: an odd number of images, or fewer than one step.
@@ -249,10 +249,10 @@ def interpolation_sheet(sections: Sequence[Section], *, steps: int) -> Sheet:
 
 
 def noise_sheet(sections: Sequence[Section]) -> Sheet:
-    """Inputs, reconstructions and the finest noise map that a noise encoder gives (Fig. 13).
+    """Lays out inputs, reconstructions and the finest noise map of a noise encoder (Fig. 13).
 
     Raises:
-        ConfigError: a method that gives no noise maps.
+        ConfigError: a method has no noise maps.
     """
     blocks: list[list[Cells]] = []
     labels: list[str] = []
@@ -286,17 +286,17 @@ def _noise(shown: Shown) -> Cells:
 
 
 def manipulation_sheet(sections: Sequence[Section], *, moves: Moves, across: bool) -> Sheet:
-    """Inputs, inversions and edits.
+    """Lays out inputs, inversions and edits.
 
     Args:
-        sections: a domain each; all methods of a section edit along directions of the same names.
-        moves: how the directions are followed.
-        across: False for a row an image and method (Figs. 5, 20); True for columns grouped by
+        sections: one per domain; all methods of a section edit along directions of the same names.
+        moves: how the directions are applied.
+        across: False for a row per image and method (Figs. 5, 20); True for columns grouped by
             method, with inputs, inversions and edits below each other (Fig. 11).
 
     Raises:
         ConfigError: sections with different numbers of edits, no steps, or a unit that a direction
-            does not know.
+            does not support.
     """
     if not moves.steps:
         raise ConfigError("task.edits is empty: expected one step or more")

@@ -1,4 +1,4 @@
-"""Task: images between inverted images (Sec. 4.3; Tables 2, 4 to 7, Fig. 4)."""
+"""Task: interpolation between inverted images (Sec. 4.3; Tables 2, 4 to 7, Fig. 4)."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -38,23 +38,22 @@ def interpolate(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Interpolate between pairs of inverted images, and measure what comes out as a set.
+    """Interpolate between pairs of inverted images, and measure the outputs as a set.
 
-    Output i is G((1 − α)·w_i + α·w_j), j its partner and α the weight at place i of a cycle; the
-    noise maps of an encoder that gives them are interpolated too. Writes `pairs.csv`, `parts/`,
-    `pictures.png` and `pictures.pdf` (as Fig. 4).
+    Output i is G((1 − α)·w_i + α·w_j), with partner j and the weights α in a cycle over i; noise
+    maps of an encoder are interpolated, too. Writes `pairs.csv`, `parts/`, `pictures.png` and
+    `pictures.pdf` (as Fig. 4).
 
-    With `images=` there are all weights of each pair, and nothing is measured of them; see
-    `write_edits`.
+    With `images=` each pair is interpolated at all weights and not measured; see `write_edits`.
 
-    Differs from the paper: it does not say which pairs and weights its numbers are for.
+    Differs from the paper: the paper does not state the pairs and weights of its numbers.
 
     Args:
         context: the pairs are drawn from its seed.
         steps: weights strictly between 0 and 1: 5 gives 1/6 … 5/6.
         shown: rows of the picture.
         pairs: with `images=`: names of pictures; None for each with the next.
-        video: film of each pair, with `images=`.
+        video: format of a film of each pair, with `images=`.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
@@ -124,7 +123,7 @@ def _rows(
     steps: int,
     video: str | None,
 ) -> Iterator[own_edits.Row]:
-    """The pairs of one's own pictures at all weights."""
+    """Yield the pairs of own pictures at all weights."""
     names = found.names()
     stems = stems_of(names)
     for a, b in pairs:
@@ -152,7 +151,7 @@ def _rows(
 
 
 def _noise(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Noise:
-    """The noise maps between those of two images."""
+    """Interpolate between the noise maps of images `a` and `b`."""
     of_a, of_b, weights = found.noise(a), found.noise(b), alpha.view(-1, 1, 1, 1)
     if of_a is None or of_b is None:
         return of_a
@@ -160,7 +159,7 @@ def _noise(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Noise:
 
 
 def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
-    """Images uint8 [m, 3, R, R] between images at the places `a` and `b`, int64 [m].
+    """Interpolate between the images with indices `a` and `b`, int64 [m]: uint8 [m, 3, R, R].
 
     `alpha` are the weights of b, float [m].
     """
@@ -170,13 +169,13 @@ def blend(found: Inversions, a: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
 
 
 def path_between(found: Inversions, a: int, b: int, weights: Sequence[float]) -> list[Tensor]:
-    """Inversion a, the images between at the weights of b, inversion b: uint8 [3, R, R] each."""
+    """Return inversion a, the images at the given weights of b, inversion b: uint8 [3, R, R]."""
     first, second = (torch.full((len(weights),), i) for i in (a, b))
     ends = found.images(torch.tensor([a, b]))
     return [ends[0], *blend(found, first, second, torch.tensor(weights)), ends[1]]
 
 
 def headers_of(steps: int) -> list[tuple[str, int]]:
-    """Headers of a row of input, inversion, images between, inversion and input."""
+    """Return the headers of input, inversion, interpolated images, inversion and input."""
     inner = [("Inversion A", 1), ("Interpolation", steps), ("Inversion B", 1)]
     return [("Input A", 1), *inner, ("Input B", 1)]

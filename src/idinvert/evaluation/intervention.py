@@ -1,4 +1,4 @@
-"""Task: which units cause a class: ablated and inserted, against random ones (ACE)."""
+"""Task: find the units that cause a class (ACE), and compare them with random units."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -28,20 +28,20 @@ from idinvert.networks.generator import SynthesisState
 from idinvert.results.record import Record
 
 SQUARE = 4
-"""A region is a square of 1 / SQUARE of the image's side."""
+"""A region is a square with 1 / SQUARE of the image's side."""
 SETS = 8
-"""Random sets of units that are compared with."""
+"""Number of random sets of units for comparison."""
 
 
 @dataclass(frozen=True)
 class Causes:
-    """The units of a layer, and what they have to do with one class.
+    """The causal effect of a layer's units on one class.
 
     Attributes:
-        alpha: how much each causes it (ACE), [U] in [0, 1].
-        pull: by how much each lowered the objective; it orders those of equal α, [U].
+        alpha: how much each unit causes the class (ACE), [U] in [0, 1].
+        pull: by how much each unit lowered the objective; it orders units of equal α, [U].
         value: mean activation where the class is, [U].
-        iou: of each with the class, [U].
+        iou: IoU of each unit with the class, [U].
     """
 
     alpha: Tensor
@@ -61,12 +61,12 @@ class Causes:
 
 @dataclass(frozen=True)
 class Search:
-    """How units are ranked.
+    """The settings of the search that ranks units.
 
     Attributes:
-        samples: of G, that the search sees.
-        steps: of Adam, on one batch each.
-        lr: of Adam.
+        samples: number of samples of G.
+        steps: steps of Adam, on one batch each.
+        lr: learning rate of Adam.
         penalty: λ on ‖α‖₂.
     """
 
@@ -90,14 +90,15 @@ def intervene(
 ) -> list[Record]:
     """Rank the units of a layer by how much they cause a class, and ablate and insert the best.
 
-    Measured on samples that the search has not seen: how much of the class is left without its
-    units, and how much of it appears where they are set to their value where the class is; against
-    as many units with the largest IoU, and random ones. Writes `units.csv`, `pictures.png`, `.pdf`.
+    On samples outside the search, it measures how much of the class remains when the units are
+    ablated, and how much appears in a region where they are set to their mean value within the
+    class; also for as many units with the largest IoU, and for random units. Writes `units.csv`,
+    `pictures.png` and `.pdf`.
 
     Args:
-        context: its seed is that of samples and regions; n samples are measured.
+        context: its seed determines samples and regions; n samples are measured.
         object: the class.
-        layer: counted from 1; None for that after a third of them.
+        layer: counted from 1; None for the layer after a third of them.
         units: how many are ablated and inserted.
         samples, steps, lr, penalty: see `Search`.
         shown: rows of the picture.
@@ -151,12 +152,12 @@ def intervene(
 
 
 def layer_of(generator: Any, layer: int | None) -> int:
-    """A layer after which G goes on, counted from 1; None for that after a third of them.
+    """Return a layer after which G can resume, counted from 1; None: a third of the way through.
 
     Raises:
-        ConfigError: there is none of this number; the list is named.
+        ConfigError: there is no such layer; the error lists those that exist.
     """
-    after = int(len(generator.noise_shapes) == generator.num_layers)  # an image is made of the last
+    after = int(len(generator.noise_shapes) == generator.num_layers)  # the last makes the image
     there = checked_layers(generator, None, last=after, key="task.layer")
     if layer is None:
         return there[(len(there) - 1) // 3]
@@ -164,7 +165,7 @@ def layer_of(generator: Any, layer: int | None) -> int:
 
 
 def require_units(causes: Causes, units: int, *, layer: int) -> None:
-    """Refuses more units than a layer has.
+    """Refuse more units than a layer has.
 
     Raises:
         ConfigError: names how many there are.
@@ -186,7 +187,7 @@ def causes_of(
     search: Search,
     out: Path,
 ) -> Causes:
-    """The causes of a class among the units of a layer; kept in a folder.
+    """Find the causes of a class among the units of a layer; stored in `out`.
 
     Raises:
         ConfigError: no sample shows the class.
@@ -246,7 +247,7 @@ def _state(subject: Subject, seen: Seen, layer: int) -> SynthesisState:
 def _followed(
     subject: Subject, seen: Sequence[Seen], *, layer: int, place: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean activation where a class is, and each unit's IoU with it: float32 [U] each."""
+    """Return each unit's mean activation where a class is, and its IoU: float32 [U] each."""
     sums, weights, values = list[Tensor](), list[Tensor](), list[Tensor]()
     for one in seen:
         state = _state(subject, one, layer)
@@ -268,12 +269,13 @@ def _followed(
 
 
 def squares(masks: Tensor, place: int | None, *, seed: int, number: int) -> Tensor:
-    """A random square an image: float [N, 1, R, R].
+    """Draw a random square per image: float [N, 1, R, R].
 
     Args:
         masks: integers [N, R, R].
-        place: a class in which every second square has its middle, where it is shown; None: none.
-        seed, number: of the draw.
+        place: a class on which every second square is centred, if the image has it; None for no
+            class.
+        seed, number: seeds of the draw.
     """
     side = masks.shape[-1]
     half = max(1, side // SQUARE // 2)
@@ -302,7 +304,7 @@ def _effects(
     index: Tensor,
     seed: int,
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Name, value an image [m], and the images where they are shown, of each intervention."""
+    """Yield the name, values [m] and, if shown, images of each intervention."""
     state, device = _state(subject, seen, layer), subject.generator.w_avg.device
     count, value = len(causes.alpha), causes.value.to(device)
     everywhere = torch.ones(1, 1, 1, 1, device=device)
@@ -326,7 +328,7 @@ def _effects(
     before = (seen.masks == place).float().to(device)
 
     def other(read: Tensor) -> Tensor:
-        """Share of the other classes' pixels that another of them takes."""
+        """Return the share of the other classes' pixels that change to another of them."""
         same = (read == seen.masks.to(device)) | (read == place)
         return ((1 - before) * (~same).float()).sum((1, 2)) / (1 - before).sum((1, 2)).clamp(min=1)
 
@@ -352,7 +354,7 @@ def _inside(there: Tensor, area: Tensor) -> Tensor:
 
 
 def _measured(table: dict[str, Tensor], *, seed: int) -> MetricValues:
-    """Means over images, and how much of the class each set of units removes."""
+    """Return means over images, and how much of the class each set of units removes."""
     found = MetricValues()
     of = {"": "the units that cause it", "_iou": "the units of largest IoU", "_random":
           f"random units, mean of {SETS} sets"}  # fmt: skip

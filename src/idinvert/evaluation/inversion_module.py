@@ -1,4 +1,4 @@
-"""The LightningModule that runs any inverter: devices, precision, shards and a progress line."""
+"""The LightningModule that runs any inverter: devices, precision, ranks and a progress line."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ from idinvert.inversion.inversion import in_turns
 def images_together(
     context: EvaluationContext, images: Tensor, *, most: int, device: torch.device
 ) -> int:
-    """How many images a context's method shall optimise at once.
+    """Return how many images a context's method optimises at once.
 
-    That is its `batch_size`; with ``batch_size=auto`` on a GPU, what fits.
+    This is its `batch_size`; with ``batch_size=auto`` on a GPU, the largest batch that fits.
 
     Args:
         context: with the method and its networks on the device.
-        images: some of the images, uint8 [k, 3, R, R], of which `FEW` at most are used.
-        most: how many images there are.
-        device: where they are inverted.
+        images: some of the images, uint8 [k, 3, R, R]; at most `FEW` are used.
+        most: the number of images.
+        device: the device of the inversions.
     """
     memory = memory_of(device) if context.fits_memory else None
     if memory is None:
@@ -43,7 +43,7 @@ def images_together(
     def invert(count: int) -> None:
         method.invert(x[:count], generator=context.generator, ids=torch.arange(count))
 
-    # What is recorded as a CUDA graph has memory of its own beside that of the eager calls.
+    # CUDA graphs have their own memory in addition to that of the eager calls.
     graphs = getattr(getattr(context.inverter, "method", context.inverter), "cuda_graphs", False)
     share = SHARE / (2 if graphs else 1)
     return largest(invert, memory, few=len(x), most=min(MOST, most), share=share)
@@ -52,20 +52,20 @@ def images_together(
 class InversionModule(pl.LightningModule):
     """Inverts the chunks of a data set and writes each as a part.
 
-    Chunk c belongs to rank c mod W, and a chunk's images are inverted together on whatever rank, so
-    results do not depend on the number of ranks, bit for bit on equal devices. Chunks whose part is
-    there already are left out. The Trainer must have `inference_mode=False`.
+    Rank c mod W inverts chunk c, always as one batch, so results do not depend on the number of
+    ranks W, bit for bit on equal devices. Chunks with an existing part are skipped. The Trainer
+    must have `inference_mode=False`.
 
-    Where images may stop early, that is true of `inversion.BATCHES` chunks at a time: the method is
-    given all of them, so that those that wait take the place of those that have stopped.
+    If images may stop early, `inversion.BATCHES` chunks are distributed and passed to the method
+    together, so that waiting images take the place of those that have stopped.
 
     Args:
         context, dataset, identity, paired, keep_start, recompute, label: see `inversions.predict`.
-        contents: hash of each image's pixels, where rows of other data sets may be taken over.
-        count: how many images there are.
-        size: images of a chunk, which are worked on together; None to measure how many the memory
-            of every rank's GPU holds.
-        folder: where the parts are; on several machines a folder that all of them see.
+        contents: hash of each image's pixels, by which rows of other data sets may be reused.
+        count: the number of images.
+        size: images per chunk, which are processed together; None to measure how many fit into
+            the memory of every rank's GPU.
+        folder: where the parts are; on several machines a shared folder.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class InversionModule(pl.LightningModule):
         contents: Sequence[str],
     ) -> None:
         super().__init__()
-        # A rank may find all its chunks done by an earlier run.
+        # An earlier run may have finished all chunks of a rank.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.context, self.inverter, self.generator = context, context.inverter, context.generator
         self.networks = nn.ModuleList(self.inverter.networks)  # so that the Trainer moves them
@@ -103,7 +103,7 @@ class InversionModule(pl.LightningModule):
         return chunk_store.spans(self.count, size=self.size)
 
     def missing(self, chunks: Sequence[chunk_store.Span]) -> list[chunk_store.Span]:
-        """Those of the chunks that have no part yet."""
+        """Return the chunks that have no part yet."""
         return [
             chunk
             for chunk in chunks
@@ -113,7 +113,7 @@ class InversionModule(pl.LightningModule):
         ]
 
     def setup(self, stage: str) -> None:
-        """Clear the folder once, before any rank looks into it; find what other sets have."""
+        """Clear the folder once, before any rank reads it; find results of other data sets."""
         if self.trainer.is_global_zero:
             replaced = self.recompute or self.size is None
             for path in self.folder.glob("part-*") if replaced else ():
@@ -132,7 +132,7 @@ class InversionModule(pl.LightningModule):
             print(f"inverted before: {len(self.known)} of {len(self.contents)} pictures")
 
     def predict_dataloader(self) -> DataLoader:
-        """This rank's share of the chunks, less those that are done."""
+        """Return this rank's chunks, without those that are done."""
         ranks = self.trainer.world_size
         self.size = self.size or self._measured_size(ranks)
         batches, chunks = in_turns(self.inverter, slots=self.size), self.chunks
@@ -153,7 +153,7 @@ class InversionModule(pl.LightningModule):
         )
 
     def _measured_size(self, ranks: int) -> int:
-        """What fits into the memory of every rank's device."""
+        """Return how many images fit into the memory of every rank's device."""
         few = chunk_store.Chunks(self.dataset, [(0, min(FEW, self.count))])[0]["image"]
         most = -(-self.count // ranks)
         with self.trainer.precision_plugin.predict_step_context():
@@ -161,16 +161,16 @@ class InversionModule(pl.LightningModule):
         return int(torch.as_tensor(self.all_gather(torch.tensor(size, device=self.device))).min())
 
     def on_predict_start(self) -> None:
-        """Put the metrics' own networks on the device."""
+        """Create the metrics with their networks on the device."""
         self.suite = self.context.suite(self.paired, self.device) if self.paired else None
 
     def close(self) -> None:
-        """Close the progress line, whether the evaluation ended or broke off."""
+        """Close the progress line, also after an error."""
         if self.progress_line is not None:
             self.progress_line.close()
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Invert what is not known of some chunks and write their parts; returns which images."""
+        """Invert the images of chunks without known results, write parts, return the indices."""
         index, line = batch["index"], self.progress_line
         assert line is not None, "predict_dataloader comes first"
         places, before = index.tolist(), line.done
@@ -200,8 +200,8 @@ class InversionModule(pl.LightningModule):
     def _invert(
         self, images: Tensor, ids: Tensor, *, line: Progress, before: float
     ) -> tuple[dict[str, Tensor], float]:
-        """The tensors of a part of these images, but for their places, and the seconds of each."""
-        dtype = next(self.generator.parameters()).dtype  # float32, or what the precision made it
+        """Return the tensors of a part for images, without index and ids; seconds per image."""
+        dtype = next(self.generator.parameters()).dtype  # float32, or as the precision requires
         x, n = to_float(images).to(dtype), len(images)  # [n, 3, R, R]
         found = self.inverter.invert(
             x,

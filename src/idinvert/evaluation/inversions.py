@@ -1,4 +1,4 @@
-"""The inversions of a data set: made once, on any number of devices, and read from the disk."""
+"""The inversions of a data set: computed once, on any number of devices, and read from disk."""
 
 import copy
 import time
@@ -29,14 +29,14 @@ from idinvert.networks.generator import SynthesisState
 from idinvert.training.callbacks.stop import cluster_plugins
 
 Noise = list[Tensor] | None
-"""The maps of a batch of images, each [m, 1, h, w]; None where G's own or none are used."""
+"""The noise maps of a batch of images, each [m, 1, h, w]; None for G's own buffers or no noise."""
 NO_CODES = (
     "{task} works on codes, and {what} gives features at a layer, which no code stands for: use "
     "inversion=in_domain, encoder, image2stylegan, free or projector."
 )
 FORCED = {
     "inference_mode": False,  # an optimisation inside predict needs gradients
-    "use_distributed_sampler": False,  # it pads; chunks are shared out by the module
+    "use_distributed_sampler": False,  # it pads; the module distributes the chunks
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,
@@ -46,15 +46,15 @@ FORCED = {
 
 @dataclass(frozen=True)
 class Inversions:
-    """The inversions of a data set, part by part on the disk.
+    """The inversions of a data set, in parts on disk.
 
     Attributes:
-        folder: where they are.
+        folder: folder of the parts.
         chunks: the spans of the parts, in order.
-        device: that the Trainer runs on, for what is measured afterwards.
+        device: the Trainer's device, for later measurements.
         dataset: the images, for their names.
-        generator: G in float32 on that device, which shows edits; of `invert_images` alone.
-        plain_noise: "const" or "none", what G is given where no noise maps were kept.
+        generator: G in float32 on that device, which renders edits; only from `invert_images`.
+        plain_noise: "const" or "none", the noise of G for images without stored noise maps.
     """
 
     folder: Path
@@ -73,11 +73,11 @@ class Inversions:
         return [chunk_store.part_path(self.folder, *chunk) for chunk in self.chunks]
 
     def parts(self) -> Iterator[chunk_store.Part]:
-        """One part after the other, so that not all images are in memory."""
+        """Read one part at a time, so that not all images are in memory."""
         return map(chunk_store.read_part, self.paths)
 
     def gather(self, name: str, *, dim: int = 0) -> Tensor:
-        """One tensor of all parts, images in order: "codes", "value.mse", …; losses along dim 1."""
+        """Join one tensor of all parts in order: "codes", "value.mse", …; losses along dim 1."""
         return torch.cat([chunk_store.read_tensor(path, name) for path in self.paths], dim=dim)
 
     @cached_property
@@ -87,20 +87,20 @@ class Inversions:
 
     @property
     def batch_size(self) -> int:
-        """How many images were worked on together."""
+        """How many images were processed together."""
         return max(last - first for first, last in self.chunks)
 
     def names(self) -> list[str]:
-        """The images' names, in order, as they are now: an image that is renamed stays the same."""
+        """Return the images' current names, in order; renaming an image keeps its inversion."""
         return names_of(self.dataset)[: len(self)]
 
     def work(self, begin: float) -> dict[str, Any]:
-        """What a record says of the work.
+        """Return the fields of a record that describe the work.
 
         Returns:
-            n; the device, in words, of parts kept from earlier too; images worked on together;
-            seconds since `begin` and those of the inversions, summed over parts (and so over
-            devices).
+            n; the description of the devices, including those of earlier parts; images processed
+            together; seconds since `begin` plus those of the inversions, summed over parts (and
+            so over devices).
         """
         known = [
             chunk_store.read_device(path) or device_in_words(self.device) for path in self.paths
@@ -110,18 +110,18 @@ class Inversions:
         return {"n": len(self), "device": device, "batch_size": self.batch_size, "seconds": seconds}
 
     def noise(self, index: Tensor) -> Noise:
-        """The noise maps that the images `index` were inverted with, on the CPU; None for none."""
+        """Return the noise maps of the inversions `index`, on the CPU; None if there are none."""
         maps: list[Tensor] = []
         while (rows := self._rows(f"noise.{len(maps)}", index)) is not None:
             maps.append(rows)
         return maps or None
 
     def state(self, index: Tensor) -> SynthesisState | None:
-        """What G goes on from for the images `index`, on the CPU; None where codes suffice."""
+        """Return the state from which G resumes for `index`, on the CPU; None if codes suffice."""
         return state_of(lambda name: self._rows(name, index))
 
     def images(self, index: Tensor) -> Tensor:
-        """The reconstructions of the images `index`, uint8 [m, 3, R, R]."""
+        """Return the reconstructions of the images `index`, uint8 [m, 3, R, R]."""
         rows = self._rows("images", index)
         assert rows is not None, "every part has its images"
         return rows
@@ -130,12 +130,12 @@ class Inversions:
     def synthesise(
         self, codes: Tensor, noise: Noise = None, state: SynthesisState | None = None
     ) -> Tensor:
-        """G(codes) with the noise of the inversion.
+        """Return G(codes) with the noise of the inversion.
 
         Args:
             codes: float [m, L, w_dim].
-            noise: the images' maps.
-            state: what to go on from, where codes alone do not give the images.
+            noise: the images' noise maps.
+            state: the state from which G resumes, if codes alone do not determine the images.
 
         Returns:
             uint8 [m, 3, R, R], on the CPU.
@@ -161,10 +161,10 @@ class Inversions:
         return torch.stack(rows)
 
     def check(self) -> None:
-        """Make sure that every image is there once.
+        """Check that every image occurs once.
 
         Raises:
-            DataError: if an image is missing or doubled.
+            DataError: an image is missing or duplicated.
         """
         index, ids = self.gather("index"), self.gather("ids")
         if not torch.equal(index, torch.arange(len(self))):
@@ -180,12 +180,12 @@ class Inversions:
 
 
 def make_trainer(settings: Mapping[str, Any], *, out: Path, alone: bool = False) -> pl.Trainer:
-    """The Trainer of an evaluation: the user's settings, less what would break it.
+    """Return the Trainer of an evaluation: the user's settings with those of `FORCED`.
 
     Args:
         settings: keywords of `pytorch_lightning.Trainer`.
         out: its root folder.
-        alone: on the first device, for work that is not shared out.
+        alone: use one device, for work that is not distributed.
     """
     defaults = {"accelerator": "auto", "devices": 1, "default_root_dir": str(out)}
     one = {"devices": 1, "num_nodes": 1, "strategy": "auto"} if alone else {}
@@ -203,28 +203,28 @@ def predict(
     recompute: bool = False,
     label: str | None = None,
 ) -> Inversions | None:
-    """Invert images by a context's method; what `out/parts` holds already is not done again.
+    """Invert images with a context's method; parts that exist in `out/parts` are reused.
 
     Args:
         context: the method, its images, and how it is run.
         out: folder of the inversions.
-        identity: what makes the results, JSON-able; parts of another identity are refused.
-        dataset: other images, all of them: items with `image` uint8 [3, R, R], `id`, `name`.
-        paired: measure the paired metrics of each image too.
+        identity: what determines the results, JSON-able; parts of another identity are refused.
+        dataset: all of these images instead: items with `image` uint8 [3, R, R], `id`, `name`.
+        paired: also measure the paired metrics of each image.
         keep_start: also keep the reconstruction at the starting point.
-        recompute: forget what is there.
+        recompute: replace existing parts.
         label: for the progress line; None for the method's name.
 
     Returns:
         The results on the first rank, None on the others.
 
     Raises:
-        DataError: fewer than n images, or results that do not add up.
-        ConfigError: `out` holds results of something else.
+        DataError: fewer than n images, or inconsistent results.
+        ConfigError: `out` contains results of another identity.
     """
     count = context.count if dataset is None else chunk_store.limit(dataset, None)
     dataset = context.dataset if dataset is None else dataset
-    # As many again are the real images that outputs are compared with.
+    # Twice the count, for the real images that outputs are compared with.
     prepare(dataset, range(min(2 * count, len(dataset))))  # type: ignore[arg-type]
     runner = make_trainer(context.trainer, out=out)
     size: int | None = context.batch_size
@@ -250,10 +250,10 @@ def predict(
             runner.predict(module, return_predictions=False)
         finally:
             module.close()
-        runner.strategy.barrier()  # the first rank must not read before the last has written
+        runner.strategy.barrier()  # the first rank reads after all have written
     if not runner.is_global_zero:
         return None
-    # A process that others were forked from has not measured itself.
+    # A process that forked the ranks has not measured the size itself.
     module.size = module.size or chunk_store.size_there(out / "parts", count=count)
     found = Inversions(out / "parts", module.chunks, runner.strategy.root_device, dataset)
     found.check()
@@ -261,10 +261,10 @@ def predict(
 
 
 def require_codes(context: EvaluationContext, *, task: str) -> None:
-    """Refuse a method of features for a task that edits or reads codes.
+    """Refuse a method that inverts to features, for a task that edits or reads codes.
 
     Raises:
-        ConfigError: naming the methods that give codes.
+        ConfigError: names the methods that invert to codes.
     """
     if gives_state(context.inverter):
         what = f"inversion={context.method}"
@@ -278,14 +278,14 @@ def invert_images(
     identity: Mapping[str, Any] | None = None,
     keep_start: bool = False,
 ) -> Inversions | None:
-    """Invert a context's images for edits, or read the inversions that are there.
+    """Invert a context's images for edits, or read existing inversions.
 
-    The paired metrics are measured along, so that task=reconstruction finds them too. Edits
-    are shown in float32 whatever the precision of the inversion. See `predict`.
+    The paired metrics are measured as well, so that task=reconstruction can reuse them. Edits are
+    rendered in float32, whatever the precision of the inversion. See `predict`.
 
     Args:
         context: the method and its images.
-        out, identity: other than those that all tasks on these images share.
+        out, identity: None for those that all tasks on these images share.
         keep_start: see `predict`.
     """
     generator = copy.deepcopy(context.generator)  # a Trainer may change its precision
@@ -303,15 +303,15 @@ def invert_images(
 
 
 def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContext) -> None:
-    """Write the first images side by side as tensors, uint8 [m, 3, R, R].
+    """Write the first images as tensors, uint8 [m, 3, R, R].
 
-    They are ``target`` and ``inverted``, and ``encoder`` where the method has an encoder: what it
-    makes of the image before any optimisation.
+    They are ``target`` and ``inverted`` and, if the method has an encoder, ``encoder``: its
+    reconstruction before any optimisation.
 
     Args:
-        path: of the file.
+        path: the file.
         found: the inversions.
-        context: their method; its `shown_tensors` is how many images at most.
+        context: their method; its `shown_tensors` limits the number of images.
     """
     some = torch.arange(min(context.shown_tensors, len(found)))
     batch = chunk_store.Chunks(found.dataset, [(0, len(some))])[0]
@@ -325,12 +325,12 @@ def write_shown_tensors(path: Path, found: Inversions, context: EvaluationContex
 def encoded(
     context: EvaluationContext, images: Tensor, *, ids: Tensor, device: torch.device
 ) -> Tensor | None:
-    """G(E(x)) of the method's own encoder, with its noise; None for a method without one.
+    """Return G(E(x)) of the method's encoder, with its noise; None for a method without one.
 
     Args:
         context: the method.
         images: uint8 [m, 3, R, R].
-        ids: int64 [m], for noise that is drawn by them.
+        ids: int64 [m], for noise drawn by image id.
         device: where to compute.
 
     Returns:

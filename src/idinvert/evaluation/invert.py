@@ -1,4 +1,4 @@
-"""Task: invert one's own images; codes, pictures and a page to look at come out."""
+"""Task: invert own images; writes codes, pictures and a web page."""
 
 import csv
 import itertools
@@ -31,7 +31,7 @@ from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
 
 _PICTURE = re.compile(r"\d{5,}_.+_(input|encoder|inverted)\.png", re.DOTALL)
-"""What `file_stem` and `_write_pictures` name; another file in their folder is left alone."""
+"""File names of `_write_pictures`; other files in the folder are not touched."""
 
 
 def invert(
@@ -42,26 +42,27 @@ def invert(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Invert images of one's own and write everything one may want of them.
+    """Invert own images and write codes, pictures and tables.
 
-    Of a `codes.safetensors` the images are generated, and nothing is inverted again.
+    If `images=` is a `codes.safetensors`, its images are generated, and nothing is inverted again.
 
-    Images are known by their pixels: those of another name are not inverted again, and all that is
-    written is named as they are now. Pictures and pages of an earlier call are removed.
+    Images are identified by their pixels: renamed images are not inverted again, and all outputs
+    use their current names. Pictures and pages of an earlier call are removed.
 
-    `codes.safetensors` (`codes` [N, L, w_dim], and `z` [N, z_dim] where z moved; metadata `names`,
-    `generator`), `images/` with `<number>_<name>_{input,encoder,inverted}.png`, `per_image.csv` (a
-    line an image), `losses.csv` (a line an image and step), `index.html` (no other file needed),
-    and `shown.safetensors` where the context wants images as tensors. `parts/` (a killed run goes
-    on from there) lies below the run's folder, whatever `out` is.
+    Writes `codes.safetensors` (`codes` [N, L, w_dim], and `z` [N, z_dim] if z was optimised;
+    metadata `names`, `generator`), `images/` with `<number>_<name>_{input,encoder,inverted}.png`,
+    `per_image.csv` (a line per image), `losses.csv` (a line per image and step), `index.html`
+    (self-contained), and `shown.safetensors` if the context keeps images as tensors. `parts/`,
+    from which a killed run resumes, is in the run's folder, whatever `out` is.
 
     Args:
         context: the method; its `images=` are inverted.
-        out: folder of the results, which replace those of an earlier call; None for one below the
-            run's, named by what is in the images and by the method.
-        on_corrupt: whether damaged and small files are an "error" or left out ("skip").
+        out: folder of the results, which replace those of an earlier call; None for a subfolder of
+            the run's, named by the content of the images and by the method.
+        on_corrupt: whether damaged and small files raise an error ("error") or are left out
+            ("skip").
         allow_upscale: whether images smaller than the generator's are enlarged.
-        megapixels: the largest image that is decoded; None: 134.
+        megapixels: the largest image that is decoded; None for 134.
 
     Returns:
         The record on the first rank, none on the others.
@@ -95,7 +96,7 @@ def invert(
 def _show_codes(
     context: EvaluationContext, found: Inversions, *, out: str | None, begin: float
 ) -> list[Record]:
-    """The pictures of codes that were inverted before."""
+    """Write the pictures of codes that were inverted before."""
     names = found.names()
     rows = [
         Row(
@@ -119,7 +120,7 @@ def _show_codes(
 
 
 def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> Record:
-    """Everything but the parts; returns the record."""
+    """Write all results except the parts; return the record."""
     begin = time.monotonic()
     values = {metric: found.gather(f"value.{metric}") for metric in ALWAYS}
     settings = context.inverter.settings
@@ -132,7 +133,7 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
     _write_losses(out / "losses.csv", found)
     if context.shown_tensors:
         write_shown_tensors(out / "shown.safetensors", found, context)
-    moves = bool(settings.get("steps", 1))  # away from its starting point
+    moves = bool(settings.get("steps", 1))  # whether the method optimises
     entries = _write_pictures(out / "images", found, context.dataset, with_start=moves)
     facts = ", ".join(f"{key} {value}" for key, value in settings.items())
     write_contact_sheet(out, entries, title=f"{len(found)} inverted images", facts=facts)
@@ -144,14 +145,14 @@ def _write_results(context: EvaluationContext, found: Inversions, out: Path) -> 
 
 
 def file_stem(number: int, name: str) -> str:
-    """A file name that is unique, safe on every system and still recognisable."""
+    """Return a file name that is unique, safe on every system and recognisable."""
     return f"{number:05d}_{stems_of([name])[0]}"
 
 
 def _write_pictures(
     folder: Path, found: Inversions, images: Dataset, *, with_start: bool
 ) -> list[Entry]:
-    """Write the PNGs, and return what the contact sheet shows of them."""
+    """Write the PNGs, and return their entries of the contact sheet."""
     folder.mkdir(exist_ok=True)
     for old in folder.iterdir():
         if _PICTURE.fullmatch(old.name):
@@ -175,7 +176,7 @@ def _write_pictures(
 
 
 def _write_losses(path: Path, found: Inversions) -> None:
-    """Write a line an image and step: total loss and its weighted terms."""
+    """Write a line per image and step: total loss and its weighted terms."""
     names = iter(found.names())
     with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

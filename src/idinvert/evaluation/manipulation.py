@@ -1,4 +1,4 @@
-"""Task: inverted images moved along semantic directions (Eq. 5, Sec. 4.3; Table 2, Fig. 5)."""
+"""Task: move inverted images along semantic directions (Eq. 5, Sec. 4.3; Table 2, Fig. 5)."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,13 +31,13 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Moves:
-    """How directions are followed.
+    """How directions are applied.
 
     Attributes:
-        steps: α of every direction.
+        steps: the values of α for every direction.
         layers: the layers to move; None for each direction's own.
-        unit: of α: "length" (a direction's length 1) or "sigma" (the standard deviation of codes
-            along it, which GANSpace's directions know).
+        unit: unit of α: "length" (directions have length 1) or "sigma" (the standard deviation of
+            codes along a direction, which GANSpace's directions include).
     """
 
     steps: Sequence[float]
@@ -49,8 +49,8 @@ class Moves:
 
         Raises:
             ConfigError: no directions or steps, a step of 0, a layer that G does not have, or a
-                unit that a direction does not know.
-            CheckpointError: a direction does not fit G.
+                unit that a direction does not support.
+            CheckpointError: a direction does not match G.
         """
         generator = context.generator
         if not directions:
@@ -79,14 +79,14 @@ class Moves:
     def codes(
         self, code: Tensor, direction: Direction, steps: Sequence[float] | None = None
     ) -> Tensor:
-        """One image's codes [L, w_dim] at every step, or at some others: [S, L, w_dim]."""
+        """Return one image's codes [L, w_dim] at every step, or at given ones: [S, L, w_dim]."""
         steps = self.steps if steps is None else steps
         return moved_codes(code[None], direction, steps, layers=self.layers, unit=self.unit)[0]
 
     def strip(
         self, found: Inversions, place: int, directions: Mapping[str, Direction]
     ) -> list[Tensor]:
-        """An inversion and its edits at every step of every direction: uint8 [3, R, R] each."""
+        """Return an inversion and its edits, direction by direction: uint8 [3, R, R] each."""
         index = torch.tensor([place])
         noise, pictures = found.noise(index), [found.images(index)[0]]
         many = noise and [one.expand(len(self.steps), -1, -1, -1) for one in noise]
@@ -111,28 +111,28 @@ def manipulate(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Move every inverted image along one direction by one step, and measure the set.
+    """Move every inverted image along one direction by one step, and measure the outputs as a set.
 
-    Output i is G(w_i + α·n): of D directions it takes number i mod D, of S steps number (i div D)
-    mod S, so that n = D·S images cover every combination once. Where there is an attribute
-    network, how far the aimed attribute moves is measured too (ours: the paper looks at pictures).
-    Writes `edits.csv`, `parts/`, `pictures.png` and `pictures.pdf` (as Fig. 5).
+    Output i is G(w_i + α·n), with direction i mod D of D and step (i div D) mod S of S, so that
+    n = D·S images cover every combination once. With an attribute network, the change of the
+    target attribute is measured, too (not in the paper, which only shows images). Writes
+    `edits.csv`, `parts/`, `pictures.png` and `pictures.pdf` (as Fig. 5).
 
-    With `images=` every picture is moved along every direction by every step, and nothing is
-    measured of the edits; see `write_edits`.
+    With `images=` every picture is moved along every direction by every step, and the edits are
+    not measured; see `write_edits`.
 
-    Differs from the paper: it does not say which directions and steps its numbers are for.
+    Differs from the paper: the paper does not state the directions and steps of its numbers.
 
     Args:
-        directions, found_for, names: see `open_directions`; the order of the names counts.
+        directions, found_for, names: see `open_directions`; the order of the names matters.
         steps, layers, unit: see `Moves`.
         shown: rows of the picture.
-        video: film of each picture and direction, with `images=`.
+        video: format of a film of each picture and direction, with `images=`.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
         ConfigError: no metric of sets, or from `Moves.check`.
-        CheckpointError: a direction does not fit G.
+        CheckpointError: a direction does not match G.
     """
     begin = time.monotonic()
     require_codes(context, task="manipulation")
@@ -146,7 +146,7 @@ def manipulate(
         if found is None:
             return []
         moves = Moves(list(dict.fromkeys(steps)), layers, unit)
-        ends = dict.fromkeys((min(steps), max(steps)))  # one where they are equal
+        ends = dict.fromkeys((min(steps), max(steps)))  # one if they are equal
         on_sheet = list(ends) if len(chosen) > 1 else moves.steps
         by = ", ".join(f"{step:+g}" for step in on_sheet)
         contents = {name: direction.content for name, direction in chosen.items()}
@@ -236,7 +236,7 @@ def _rows(
     ends: Sequence[float],
     video: str | None,
 ) -> Iterator[own_edits.Row]:
-    """Every one of one's own pictures at every step of every direction, `ends` on the sheet."""
+    """Yield own pictures at every step of every direction; the sheet shows the steps `ends`."""
     names = found.names()
     low, high = min(0.0, *moves.steps), max(0.0, *moves.steps)
     for i, stem in enumerate(stems_of(names)):

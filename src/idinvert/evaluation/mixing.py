@@ -1,4 +1,4 @@
-"""Task: the content of one inverted image with the style of another."""
+"""Task: combine the content of one inverted image with the style of another."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -51,26 +51,26 @@ def mix(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Mix every inverted image with its partner, and measure what comes out as a set.
+    """Mix every inverted image with its partner, and measure the outputs as a set.
 
-    Output i has the layers below `first` of w_i and the others of its partner; the noise is that
-    of image i. Writes `pairs.csv`, `parts/`, `pictures.png` and `pictures.pdf`: every one of the
+    Output i has the layers below `first` of w_i and the other layers of its partner; the noise is
+    that of image i. Writes `pairs.csv`, `parts/`, `pictures.png` and `pictures.pdf`: each of the
     first images (rows) with the style of every other (columns).
 
-    With `images=` the pairs are mixed, and nothing is measured of them; see `write_edits`.
+    With `images=` the given pairs are mixed and not measured; see `write_edits`.
 
-    With `statistics` nothing is exchanged: the upper layers are optimised until F's statistics are
-    those of the partner's picture (`StyleTransfer`). Then `style_distance` and `content_distance`
-    are measured too, and the same of the exchange (`exchanged_…`) and of the content alone
-    (`content_style_distance`).
+    With `statistics` no codes are exchanged: the upper layers are optimised until F's statistics
+    match those of the partner's picture (`StyleTransfer`). Then `style_distance` and
+    `content_distance` are measured, too, also for the exchange of codes (`exchanged_…`) and for
+    the content alone (`content_style_distance`).
 
-    Ours: the paper shows no mixing; the authors' code can exchange layers.
+    Not in the paper, which shows no mixing; the authors' code can exchange layers.
 
     Args:
         context: the pairs are drawn from its seed.
         first: the first layer taken from the partner; None for the authors' share, 10 of 14.
         statistics: "moments" or "gram"; None to exchange codes.
-        steps, lr: of the optimisation; None for 100 and 0.05.
+        steps, lr: settings of the optimisation; None for 100 and 0.05.
         shown: rows and columns of the picture.
         pairs: with `images=`: names of pictures, content and style; None for each with the next.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
@@ -149,10 +149,10 @@ def mix(
 def _style(
     context: EvaluationContext, statistics: Statistics | None, first: int, **given: Any
 ) -> tuple[StyleTransfer | None, dict[str, Any]]:
-    """The style transfer that was asked for, and its choices.
+    """Return the requested style transfer, if any, and its settings.
 
     Raises:
-        ConfigError: choices of it without it, no F, or no layer to move.
+        ConfigError: settings without `statistics`, no F, or no layer to optimise.
     """
     given = {key: value for key, value in given.items() if value is not None}
     if statistics is None:
@@ -179,7 +179,7 @@ def _rows(
     first: int,
     style: StyleTransfer | None,
 ) -> Iterator[own_edits.Row]:
-    """The pairs of one's own pictures, content and style."""
+    """Yield the pairs of own pictures, content and style."""
     names = found.names()
     stems = stems_of(names)
     for a, b in pairs:
@@ -199,9 +199,9 @@ def _rows(
 
 
 def mixture(found: Inversions, content: Tensor, style: Tensor, *, first: int) -> Tensor:
-    """Images uint8 [m, 3, R, R] at the places `content`, int64 [m], in the style of others.
+    """Mix the images with indices `content` and `style`, int64 [m]: uint8 [m, 3, R, R].
 
-    `style` are the others' places, int64 [m], and `first` is the first layer of the style.
+    `first` is the first layer of the style.
     """
     pairs = zip(found.codes[content], found.codes[style], strict=True)
     codes = [mix_styles(u[None], v[None], first=first)[0] for u, v in pairs]  # each [1, L, w_dim]
@@ -211,7 +211,7 @@ def mixture(found: Inversions, content: Tensor, style: Tensor, *, first: int) ->
 def transferred(
     context: EvaluationContext, found: Inversions, content: Tensor, of: Tensor, style: StyleTransfer
 ) -> Tensor:
-    """Codes float [m, L, w_dim] of the places `content` in the style of the pictures `of`."""
+    """Return codes float [m, L, w_dim] of images `content` in the style of the pictures `of`."""
     device, noise = found.device, found.noise(content)
     style.perceptual.to(device)
     maps = found.plain_noise if noise is None else [one.to(device) for one in noise]
@@ -221,7 +221,7 @@ def transferred(
 
 
 def _pictures(context: EvaluationContext, found: Inversions, places: Tensor) -> Tensor:
-    """The pictures at places, uint8 [m, 3, R, R]; of codes alone, those of the codes."""
+    """Return the pictures at indices, uint8 [m, 3, R, R]; for a codes file, G's images."""
     if isinstance(found, KnownCodes):
         return found.images(places)
     return torch.stack([context.dataset[i]["image"] for i in places.tolist()])
@@ -235,7 +235,7 @@ def _distances(
     outputs: Iterator[Tensor],
     style: StyleTransfer,
 ) -> MetricValues:
-    """How far outputs, the exchange of codes and the content are from style and content."""
+    """Measure distances of outputs, exchanged codes and content to style and content."""
     rows: dict[str, list[Tensor]] = {}
     f: Any = style.perceptual
     for (begin, end), made in zip(found.chunks, outputs, strict=True):

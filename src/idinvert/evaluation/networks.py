@@ -1,4 +1,4 @@
-"""Networks, methods and images from configuration nodes, checked to fit together."""
+"""Networks, methods and images from configuration nodes, checked for compatibility."""
 
 import hashlib
 import inspect
@@ -25,11 +25,11 @@ NEED_NONE = "inversion=projector and inversion=free need no encoder."
 _OPENED: ContextVar[dict[str, Domain] | None] = ContextVar("opened", default=None)
 
 Hashes = dict[str, str]
-"""Content hashes of the networks that were opened, by top-level configuration key."""
+"""Content hashes of opened networks, by top-level configuration key."""
 
 
 def loaded_generator(node: dict[str, Any] | None, hashes: Hashes) -> Any:
-    """The frozen generator of a node with a ``path``; adds its hash.
+    """Opens the frozen generator of a node with a ``path``; adds its hash.
 
     Raises:
         ConfigError: The node describes an untrained one, or there is no such class.
@@ -51,9 +51,9 @@ def fresh_encoder(
     generator: Any,
     hashes: Hashes | None = None,
 ) -> nn.Module:
-    """E for a generator: its layers, its widths, and what E takes over from it.
+    """Builds E for a generator, with its number of layers and code width.
 
-    That is its mean code (Eq. 6), its M (``latent=z``), and its noise (``encoder=noise``).
+    E takes over the generator's mean code (Eq. 6), M (``latent=z``) and noise (``encoder=noise``).
 
     Raises:
         ConfigError: ``latent=w`` for a multi-w generator, or an unknown ``latent.offset``.
@@ -92,16 +92,16 @@ def fresh_encoder(
 def untrained_encoder(
     overrides: str, *, generator: Any, offset: str, seed: int
 ) -> tuple[Any, dict]:
-    """A fresh encoder as ``train.py`` would start it, with the first weights of a seed.
+    """Builds an untrained encoder as ``train.py`` does, with initial weights drawn from a seed.
 
     Args:
-        overrides: Of ``train.py``, that choose the encoder.
+        overrides: Overrides of ``train.py`` that choose the encoder.
         generator: G.
         offset: ``none`` or ``w_avg`` (Eq. 6).
-        seed: Of the weights.
+        seed: Seed of the weights.
 
     Returns:
-        E, frozen; its choices, for records.
+        E, frozen; its settings, for records.
     """
     node = compose_plain("train", from_shell(overrides, key="task.encoder"))["encoder"]
     if "backbone" in node:
@@ -116,7 +116,7 @@ def untrained_encoder(
 
 
 def uses_offset(offset: str, generator: Any) -> bool:
-    """Whether w̄ is added to what E gives; by default for StyleGAN2 and not for StyleGAN.
+    """Returns whether w̄ is added to E's output; by default for StyleGAN2 and not for StyleGAN.
 
     Raises:
         ConfigError: A value that is not auto, w_avg or none.
@@ -129,7 +129,7 @@ def uses_offset(offset: str, generator: Any) -> bool:
 
 
 def perceptual_network(node: dict[str, Any] | None, hashes: Hashes) -> nn.Module | None:
-    """F, or ``None`` without a perceptual term."""
+    """Returns F, or ``None`` without a perceptual term."""
     if not node or node["network"] is None:
         return None
     network = build(node["network"], key="perceptual.network")
@@ -140,7 +140,7 @@ def perceptual_network(node: dict[str, Any] | None, hashes: Hashes) -> nn.Module
 def extractors(
     config: dict[str, Any], perceptual: nn.Module | None, attributes: Any
 ) -> dict[str, nn.Module]:
-    """The feature extractors by name: of ``metric.extractors``, the attribute network, and F."""
+    """Returns feature extractors by name: ``metric.extractors``, the attribute network, and F."""
     nodes = config["metric"].get("extractors", {})  # older runs have none
     found = {name: build(node, key=f"metric.extractors.{name}") for name, node in nodes.items()}
     found["attributes"] = attributes
@@ -149,7 +149,7 @@ def extractors(
 
 
 def reader(node: dict[str, Any] | None, hashes: Hashes, *, key: str) -> Any:
-    """The trained network of ``attributes`` or ``segmenter``, or ``None``."""
+    """Returns the trained network of ``attributes`` or ``segmenter``, or ``None``."""
     if node is None:
         return None
     network = build(node, key=key)
@@ -166,13 +166,13 @@ def build_method(
     perceptual: nn.Module | None,
     **more: Any,
 ) -> Any:
-    """Builds a method from its node and those networks that its signature names.
+    """Builds a method from its node and the networks that its signature names.
 
     Args:
-        node: With a ``_target_``; ``lambda_vgg: null`` becomes the method's own weight on F, else
-            the weight that belongs to F.
+        node: With a ``_target_``; ``lambda_vgg: null`` becomes the method's own weight for F if it
+            has one, else the default weight of F.
         config: The whole configuration.
-        key: Where the node stands in it.
+        key: Key of the node in it.
         encoder: E, for a parameter ``encoder``; its own space for a parameter ``latent``.
         perceptual: F, for a parameter ``perceptual``.
         more: Further arguments.
@@ -191,12 +191,12 @@ def build_method(
 
 
 def takes(node: dict[str, Any], name: str) -> bool:
-    """Whether what a node names has a parameter ``name`` that the node leaves open."""
+    """Returns whether a node's target has a parameter ``name`` that the node does not set."""
     return name not in node and name in inspect.signature(get_object(node["_target_"])).parameters
 
 
 def load_encoder(node: dict[str, Any], hashes: Hashes) -> tuple[nn.Module, dict[str, Any]]:
-    """The encoder of a node with a ``path``, and the provenance of its file."""
+    """Opens the encoder of a node with a ``path``; also returns the provenance of its file."""
     path = find_weights(node.get("path") or "", role="encoder", key="encoder.path")
     classes = node.get("classes") or ()
     encoder = load_network(path, expect="encoder", key="encoder.path", classes=classes)
@@ -207,13 +207,13 @@ def load_encoder(node: dict[str, Any], hashes: Hashes) -> tuple[nn.Module, dict[
 def fitting_encoder(
     config: dict[str, Any], generator: Any, hashes: Hashes
 ) -> tuple[nn.Module | None, dict[str, Any]]:
-    """E of the method, of the generator's shape and trained for it; the provenance of its file.
+    """Opens the method's encoder, which must match the generator; and the provenance of its file.
 
-    Of a method without E it is ``None`` and the provenance of the generator's file, which is empty
-    where that is another program's.
+    For a method without E, returns ``None`` and the provenance of the generator's file, which is
+    empty for files from other programs.
 
     Raises:
-        ConfigError: E belongs to another generator, or the method takes one and there is none.
+        ConfigError: E belongs to another generator, or the method needs one and there is none.
     """
     if not takes(config["inversion"], "encoder"):
         path, key = config["generator"]["path"], "generator.path"
@@ -240,7 +240,7 @@ def fitting_encoder(
         )
     here = hashes["generator"]
     trained_for = provenance.get("stands_on", {}).get("generator", here)
-    # One that was trained for all classes of a conditional generator knows each of them.
+    # An encoder trained for all classes of a conditional generator fits each class.
     if trained_for not in (here, generator_hash(config["generator"] | {"label": None})):
         raise ConfigError(
             f"the encoder was trained for generator {trained_for} and this is {here}: codes do not "
@@ -252,7 +252,7 @@ def fitting_encoder(
 
 @contextmanager
 def data_opened_once() -> Iterator[None]:
-    """Meanwhile `open_data` opens the same images once."""
+    """Within this context, `open_data` opens the same images only once."""
     token = _OPENED.set({})
     try:
         yield
@@ -261,7 +261,7 @@ def data_opened_once() -> Iterator[None]:
 
 
 def open_data(node: dict[str, Any], *, masks: bool = False) -> Domain:
-    """The images of a ``data`` node; with `masks`, items carry `mask` where there are masks.
+    """Opens the images of a ``data`` node; with `masks`, items have a `mask` if the data has masks.
 
     Raises:
         IdinvertError: They cannot be opened.
@@ -278,10 +278,10 @@ def open_data(node: dict[str, Any], *, masks: bool = False) -> Domain:
 
 
 def require_resolution(*, data: int, generator: int) -> None:
-    """Images and generator must be of one size.
+    """Requires images and generator to have the same resolution.
 
     Raises:
-        ConfigError: They are not; names both keys.
+        ConfigError: They differ; names both keys.
     """
     if data != generator:
         raise ConfigError(
@@ -291,12 +291,12 @@ def require_resolution(*, data: int, generator: int) -> None:
 
 
 def require_reads(network: Any, resolution: int, *, key: str) -> None:
-    """Refuses a network that takes images of another size; most take any.
+    """Refuses a network that takes images of another size; most networks take any size.
 
     Args:
-        network: One that was opened; None is not asked.
-        resolution: Pixels of a side.
-        key: Where its file stands.
+        network: An open network, or None.
+        resolution: Pixels per side.
+        key: Key of its file.
 
     Raises:
         ConfigError: Names both sizes.
@@ -310,7 +310,7 @@ def require_reads(network: Any, resolution: int, *, key: str) -> None:
 
 
 def with_fitting_f(method: Any, generator: Any) -> Any:
-    """The method; F for images of another size is refused where it is weighed, and so is a G."""
+    """Returns the method; refuses a G or an F in use that does not match it."""
     getattr(method, "check", lambda _: None)(generator)
     weighed = method.perceptual if getattr(method, "lambda_vgg", 0) else None
     require_reads(weighed, generator.resolution, key="perceptual.network.path")
@@ -318,7 +318,7 @@ def with_fitting_f(method: Any, generator: Any) -> Any:
 
 
 def of_size(extractors: Mapping[str, nn.Module], names: Sequence[str], generator: Any) -> Any:
-    """The extractors, of which those of ``fd_`` and ``kd_`` metrics must take G's images."""
+    """Returns the extractors; those of ``fd_`` and ``kd_`` metrics must take G's resolution."""
     for name in {name[3:] for name in names if name[:3] in ("fd_", "kd_")} & extractors.keys():
         key = "attributes.path" if name == "attributes" else f"metric.extractors.{name}.path"
         require_reads(extractors[name], generator.resolution, key=key)
@@ -326,12 +326,12 @@ def of_size(extractors: Mapping[str, nn.Module], names: Sequence[str], generator
 
 
 def require_labels_read(network: Any, labels: Sequence[str]) -> None:
-    """Refuse an attribute network that leaves some labels of the data unread.
+    """Refuse an attribute network that does not read all labels of the data.
 
-    Means over attributes would silently be of fewer, and not comparable with other networks'.
+    Means over fewer attributes would not be comparable with those of other networks.
 
     Raises:
-        ConfigError: naming the labels that are missing; or the data has none.
+        ConfigError: names the missing labels; or the data has none.
     """
     if not labels:
         raise ConfigError("the data has no labels: choose labelled data, such as data=faces_mini")
@@ -345,7 +345,7 @@ def require_labels_read(network: Any, labels: Sequence[str]) -> None:
 
 
 def state_hash(network: nn.Module) -> str:
-    """16 hex digits of a network's weights."""
+    """Returns a hash of a network's weights, 16 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -354,13 +354,13 @@ def state_hash(network: nn.Module) -> str:
 
 
 def room_name(target: str) -> str:
-    """The class's own ``name``, else its file's: ``…training.domain_guided.X`` is domain_guided."""
+    """Returns a class's ``name``, else that of its module: domain_guided of ``domain_guided.X``."""
     name = getattr(get_object(target), "name", None)
     return name if isinstance(name, str) else target.rsplit(".", 2)[-2]
 
 
 def perceptual_name(node: dict[str, Any] | None) -> str:
-    """What F is made by, ``none`` without F."""
+    """Returns the name of F's constructor; ``none`` without F."""
     if not node or node["network"] is None:
         return "none"
     name = node["network"]["_target_"].rsplit(".", 1)[-1]
@@ -368,13 +368,13 @@ def perceptual_name(node: dict[str, Any] | None) -> str:
 
 
 def network_choices(network: Any) -> dict[str, Any]:
-    """A network's name (its own, else its file's) and the numbers of its architecture."""
+    """Returns a network's name (its own, else its module's) and the values of its architecture."""
     name = getattr(network, "name", type(network).__module__.rsplit(".", 1)[-1])
     return {"name": name} | plain_settings(network.architecture)
 
 
 def plain_settings(node: dict[str, Any]) -> dict[str, Any]:
-    """The numbers, words and lists of a node, without its underscored keys."""
+    """Returns the numbers, strings and lists of a node, without keys that begin with ``_``."""
     return {
         key: value
         for key, value in node.items()

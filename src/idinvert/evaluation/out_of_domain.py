@@ -1,4 +1,4 @@
-"""Task: images of another domain through a run's networks (Sec. 7, Fig. 15)."""
+"""Task: invert images of another domain with a run's networks (Sec. 7, Fig. 15)."""
 
 import time
 from typing import Any
@@ -29,18 +29,18 @@ def invert_foreign(
     own: str | None = None,
     shown: Count = 3,
 ) -> list[Record]:
-    """Invert images of another domain by several methods, and show them side by side.
+    """Invert images of another domain with several methods, and show them side by side.
 
-    A method that stays in its domain makes faces of cats; one that does not paints cats with what
-    it learnt of faces. Writes `pictures.png` and `pictures.pdf` (as Fig. 15). There is a record
-    a method: the paired metrics, and `own_<metric>` for the metrics of sets where `own` is given.
+    An in-domain method turns cats into faces; other methods reconstruct the cats from features of
+    faces. Writes `pictures.png` and `pictures.pdf` (as Fig. 15). There is one record per method:
+    the paired metrics, and `own_<metric>` for the metrics of sets if `own` is given.
 
     Args:
         context: its ``data`` are inverted, whatever the run was trained on.
         methods: entries with the methods' overrides.
-        own: overrides that choose the data which the networks were trained on. With them, how far
-            the reconstructions are from that domain is measured too (ours: the paper looks at
-            pictures).
+        own: overrides that choose the data on which the networks were trained. With them, the
+            distance of the reconstructions to that domain is measured, too (not in the paper,
+            which only shows images).
         shown: rows of the picture.
 
     Raises:
@@ -87,7 +87,7 @@ def _measure(context: EvaluationContext, found: Inversions, *, own: Domain | Non
     for name in context.paired_names:
         measured.add_mean(name, found.gather(f"value.{name}"), seed=context.seed)
     if own is not None:
-        # The real images are those of its own domain.
+        # The real images are those of the networks' own domain.
         there = context.replaced(domain=own, dataset=split_of(own, context.split))
         images = (part.images for part in found.parts())
         failed = float(found.gather("failed").sum())

@@ -1,4 +1,4 @@
-"""Images that a task makes: chunk by chunk on disk, measured as a set against real images."""
+"""The output images of a task: stored in chunks, and measured as a set against real images."""
 
 import csv
 import math
@@ -32,24 +32,24 @@ def make_outputs(
     device: torch.device,
     recompute: bool = False,
 ) -> list[Path]:
-    """Make one image an index; what the folder holds already is not made again.
+    """Make one image per index; parts that exist in the folder are reused.
 
-    The first rank alone does this: showing codes takes little beside finding them.
+    Only the first rank does this: rendering codes is much cheaper than finding them.
 
     Args:
-        make: takes places int64 [m], gives images uint8 [m, 3, R, R]; or these and more by name.
+        make: indices int64 [m] to images uint8 [m, 3, R, R]; or to tensors by name with `images`.
         chunks: the spans to make.
-        folder: for the parts.
-        identity: what makes the outputs, JSON-able; parts of another identity are refused.
+        folder: folder of the parts.
+        identity: what determines the outputs, JSON-able; parts of another identity are refused.
         label: for the progress line.
-        device: that they are made on.
-        recompute: forget what is there.
+        device: the device that makes them.
+        recompute: replace existing parts.
 
     Returns:
         The parts' files, in order; `images_of` reads them.
 
     Raises:
-        ConfigError: the folder holds outputs of something else.
+        ConfigError: the folder contains outputs of another identity.
     """
     for pattern in (".part-*", "part-*") if recompute else (".part-*",):
         for path in folder.glob(pattern):
@@ -83,7 +83,7 @@ def make_outputs(
 
 
 def images_of(paths: Iterable[Path]) -> Iterator[Tensor]:
-    """Chunk after chunk of outputs, uint8 [m, 3, R, R]."""
+    """Yield outputs in chunks, uint8 [m, 3, R, R]."""
     return (chunk_store.read_tensor(path, "images") for path in paths)
 
 
@@ -91,8 +91,8 @@ def require_set_metrics(context: EvaluationContext, *, task: str) -> None:
     """Refuse a task on sets of images without a metric of sets, or one that cannot be measured.
 
     Raises:
-        ConfigError: naming what could be asked for.
-        MissingWeightsError: weights that are not on this machine.
+        ConfigError: names metrics of sets.
+        MissingWeightsError: weights are not on this machine.
     """
     if not context.set_names:
         raise ConfigError(
@@ -116,10 +116,10 @@ def measured_outputs(
 
     Args:
         make: see `make_outputs`.
-        context, found: the inversions that they are made of.
+        context, found: the inversions from which the outputs are made.
         out, task: the task's folder and name.
-        options: what makes the outputs besides the inversions, JSON-able.
-        detail: how they are made, in words, for every metric's protocol.
+        options: what determines the outputs besides the inversions, JSON-able.
+        detail: description of the outputs, for every metric's protocol.
 
     Returns:
         The files of the outputs, see `make_outputs`; the metrics.
@@ -142,19 +142,19 @@ def measured_outputs(
 
 
 def compared(n: int, *, there: int, reference: str) -> tuple[int, chunk_store.Span | None]:
-    """How many outputs are compared, and the other real images.
+    """Return how many outputs are compared, and the span of other real images.
 
-    Output i is made of image i, or of images among the first n. The other images are those behind
-    the ones whose outputs are compared, as many as these. Where more than half of the split is
-    inverted, the outputs of its first half are compared with the images of its second.
+    Output i is made of image i, or of images among the first n. The other images are the same
+    number of images after those whose outputs are compared. If more than half of the split is
+    inverted, the outputs of its first half are compared with the images of its second half.
 
     Args:
-        n: outputs.
-        there: images in the split.
+        n: number of outputs.
+        there: number of images in the split.
         reference: `disjoint` or `same`, see `MetricSuite`.
 
     Returns:
-        Outputs to compare; the span of the other images, None where there are not as many.
+        Number of outputs to compare; the span of the other images, None if there are too few.
     """
     m = min(n, there // 2) if reference == "disjoint" else n
     return m, (m, 2 * m) if 0 < 2 * m <= there else None
@@ -168,14 +168,16 @@ def measure_sets(
     device: torch.device,
     failed: float = 0,
 ) -> MetricValues:
-    """The set metrics of n outputs against real images, of which none is an output's own original.
+    """Measure the set metrics of n outputs against real images.
+
+    With `reference` disjoint, no output is compared with its own original; see `compared`.
 
     Args:
         outputs: chunks of uint8 images, in the order of `chunks`.
-        context: its split holds the real images; its `reference` says which are compared with.
-        chunks: spans of the real images with the outputs' places.
+        context: its split has the real images; its `reference` selects those to compare with.
+        chunks: spans of the real images with the outputs' indices.
         device: where to compute.
-        failed: how many inversions that outputs are made of failed; then nothing is measured.
+        failed: how many of the inversions failed; if any did, all metrics are NaN.
 
     Raises:
         DataError: the split has fewer than two images.
@@ -206,18 +208,18 @@ def measure_sets(
 
 
 def loader(dataset: Dataset, chunks: list[chunk_store.Span], num_workers: int) -> DataLoader:
-    """Chunk after chunk of a data set."""
+    """Return a loader of a data set's chunks."""
     return DataLoader(chunk_store.Chunks(dataset, chunks), batch_size=None, num_workers=num_workers)
 
 
 def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
-    """Another image for each of a context's n, by a permutation drawn from its seed.
+    """Pair each of a context's n images with another one, by a permutation drawn from its seed.
 
-    Those whose outputs are compared have their partners among themselves, so that no output is
-    made of an image that it is compared with.
+    Images whose outputs are compared are paired among themselves, so that no output is made of an
+    image that it is compared with.
 
     Returns:
-        int64 [n]; what the pairs depend on besides seed and n, JSON-able.
+        Indices of the partners, int64 [n]; what they depend on besides seed and n, JSON-able.
     """
     n, there = context.count, len(context.dataset)  # type: ignore[arg-type]
     m, _ = compared(n, there=there, reference=context.reference)
@@ -226,9 +228,9 @@ def partners_of(context: EvaluationContext) -> tuple[Tensor, dict[str, int]]:
 
 
 def partners(count: int, *, seed: int) -> Tensor:
-    """A permutation int64 [count] in which no image is its own partner.
+    """Return a permutation int64 [count] in which no image is its own partner.
 
-    It is one cycle through all images, which follows from seed and count alone.
+    It is a single cycle through all images, determined by seed and count alone.
 
     Raises:
         DataError: there are fewer than two images.
@@ -245,7 +247,7 @@ def partners(count: int, *, seed: int) -> Tensor:
 
 
 def write_csv(path: Path, columns: Mapping[str, Sequence | Tensor]) -> None:
-    """Write columns of one length under their names."""
+    """Write columns of equal length under their names."""
     rows = [c.tolist() if isinstance(c, Tensor) else c for c in columns.values()]
     with written_whole(path) as whole, whole.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Edits of one's own pictures: a file for each, films, a sheet, a page and the edited codes."""
+"""Edits of own pictures: a file for each, films, a sheet, a web page and the edited codes."""
 
 import contextlib
 import csv
@@ -27,9 +27,9 @@ from idinvert.results.record import Record
 from idinvert.tracking.pictures import save_picture
 
 FRAMES, PAUSE = 24, 80
-"""Frames of a film in one direction, and milliseconds of each; it runs forth and back."""
+"""Frames of a film in one direction, and milliseconds per frame; it runs forth and back."""
 SIDE = 256
-"""Pixels that the frames of small generators are enlarged to, by a whole number."""
+"""Side in pixels to which frames of small generators are enlarged, by an integer factor."""
 TABLE = "edits.csv"
 NO_METRICS = "not computed: own pictures have no labels and no held-out pictures"
 
@@ -39,11 +39,11 @@ class Edit:
     """One picture to write.
 
     Attributes:
-        stem: Of its file.
-        caption: Under it, on the page.
+        stem: Stem of its file.
+        caption: Text under it on the page.
         code: float [L, w_dim].
-        noise: Of its image, each [1, 1, h, w].
-        picture: uint8 [3, R, R]; None for that of the code.
+        noise: Noise maps of its image, each [1, 1, h, w].
+        picture: uint8 [3, R, R]; None for G's image of the code.
         on_sheet: Whether the sheet shows it.
     """
 
@@ -57,15 +57,15 @@ class Edit:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What belongs together on the page.
+    """A row of the sheet and the page.
 
     Attributes:
-        names: Of the picture, or of the two of a pair.
-        joint: Words between the two.
-        before: Stem of a file, caption and uint8 [3, R, R] of the pictures in front.
+        names: Name of the picture, or names of the two pictures of a pair.
+        joint: Text between the two.
+        before: File stem, caption and uint8 [3, R, R] of the pictures before the edits.
         edits: The edits.
-        after: As `before`, behind the edits.
-        films: Stem of a film's file, and the codes of its frames, float [F, L, w_dim].
+        after: As `before`, after the edits.
+        films: File stem to the codes of a film's frames, float [F, L, w_dim].
     """
 
     names: Sequence[str]
@@ -77,12 +77,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """On the page."""
+        """Its name on the page."""
         return f" {self.joint} ".join(self.names)
 
     @property
     def label(self) -> str:
-        """On the sheet: without folders, a line for each picture."""
+        """Its label on the sheet: without folders, one line per picture."""
         return f"\n{self.joint} ".join(pictures.label_of(Path(name).name) for name in self.names)
 
 
@@ -90,7 +90,7 @@ def check_film(video: str | None) -> None:
     """Refuses a film that cannot be written, before any work.
 
     Raises:
-        ConfigError: An unknown kind, or a package that it needs is not installed.
+        ConfigError: An unknown format, or a package that it needs is not installed.
     """
     if video not in (None, "gif", "webp", "mp4"):
         raise ConfigError(f"task.video={video}: expected gif, webp, mp4 or null.")
@@ -104,7 +104,7 @@ def check_film(video: str | None) -> None:
 def pictures_of(
     context: EvaluationContext, found: Inversions, stem: str, place: int
 ) -> list[tuple[str, str, Tensor]]:
-    """A picture's input, where there is one, and its inversion; as `Row.before`."""
+    """Returns a picture's input, if there is one, and its inversion; as `Row.before`."""
     inverted = (f"{stem}_inverted", "inverted", found.images(torch.tensor([place]))[0])
     if isinstance(found, KnownCodes):
         return [inverted]
@@ -115,12 +115,12 @@ def pictures_of(
 def pairs_of(
     stems: Sequence[str], wanted: Sequence[Sequence[str]] | None, *, cycle: bool
 ) -> list[tuple[int, int]]:
-    """Places of the pictures of each pair.
+    """Returns the indices of the pictures of each pair.
 
     Args:
-        stems: Of the pictures.
+        stems: Stems of the pictures.
         wanted: Pairs of them; None for each with the next.
-        cycle: Whether the last is then followed by the first.
+        cycle: Whether None also pairs the last with the first.
 
     Raises:
         ConfigError: No such picture, or an entry that is not a pair.
@@ -161,25 +161,25 @@ def write_edits(
     begin: float,
     **of_record: Any,
 ) -> list[Record]:
-    """Writes the edits of one's own pictures, and says where.
+    """Writes the edits of own pictures, and prints where they are.
 
-    ``<stem>.png`` for each edit, and ``<picture>_{input,inverted}.png``; films; ``pictures.png``
-    and ``.pdf`` (the first rows); ``index.html`` (no other file needed); ``edits.csv`` (a line a
-    file); ``codes.safetensors`` with the edited codes under the stems. Files that an earlier call
-    listed in ``edits.csv`` are removed first.
+    Writes ``<stem>.png`` for each edit, and ``<picture>_{input,inverted}.png``; films;
+    ``pictures.png`` and ``.pdf`` (the first rows); ``index.html`` (self-contained); ``edits.csv``
+    (a line per file); ``codes.safetensors`` with the edited codes, named by their stems. Files
+    that an earlier call listed in ``edits.csv`` are removed first.
 
     Args:
-        context: On one's own pictures.
+        context: The context of the own pictures.
         found: Their inversions.
-        rows: What to make.
-        task: Its name.
-        out: Folder; None for one below the run's.
-        video: Kind of the films.
+        rows: The rows to write.
+        task: The task's name.
+        out: Folder; None for a subfolder of the run's.
+        video: Format of the films.
         shown: Rows of the sheet.
-        headers: Of the sheet.
-        options: The task's choices, JSON-able.
-        measured: Of the inversions.
-        measured_edits: Of the edits, where they can be measured.
+        headers: Headers of the sheet.
+        options: The task's settings, JSON-able.
+        measured: Metrics of the inversions.
+        measured_edits: Metrics of the edits, if they can be measured.
         begin: When the task began, by `time.monotonic`.
         of_record: Further arguments of `EvaluationContext.record`.
     """
@@ -221,7 +221,7 @@ def write_edits(
         codes = torch.stack([edit.code for edit in edits]).contiguous()
         generator = context.checkpoints.get("generator", "")
         stems = [edit.stem for edit in edits]
-        state = found.state(torch.arange(len(found)))  # of task=invert alone: edits refuse it
+        state = found.state(torch.arange(len(found)))  # only in task=invert: edits refuse it
         Codes(codes, stems, generator, maps, state=state).write(folder)
         if sheet:
             pictures.write_sheet(pictures.Sheet(rows=sheet, headers=headers, labels=labels), folder)
@@ -244,7 +244,7 @@ def write_edits(
 
 
 def of_inversions(context: EvaluationContext, found: Inversions) -> MetricValues:
-    """How near the inversions are to the pictures; nothing where only codes are known."""
+    """Returns the metrics of the inversions; empty if only codes are known."""
     measured = MetricValues()
     for metric in ALWAYS if not isinstance(found, KnownCodes) else ():
         measured.add_mean(metric, found.gather(f"value.{metric}"), seed=context.seed)
@@ -252,7 +252,7 @@ def of_inversions(context: EvaluationContext, found: Inversions) -> MetricValues
 
 
 def _named_apart(edit: Edit, taken: set[str]) -> Edit:
-    """The edit under a stem that none before it has."""
+    """Returns the edit with a stem that no earlier edit has."""
     stem, number = edit.stem, 2
     while stem.casefold() in taken:
         stem, number = f"{edit.stem}_{number}", number + 1
@@ -267,7 +267,7 @@ def _picture(found: Inversions, edit: Edit) -> Tensor:
 
 
 def _remove_old(folder: Path) -> None:
-    """Removes what an earlier call listed, and nothing else."""
+    """Removes the files that an earlier call listed, and nothing else."""
     if not (folder / TABLE).is_file():
         return
     with (folder / TABLE).open(encoding="utf-8", newline="") as file:
@@ -280,7 +280,7 @@ def _remove_old(folder: Path) -> None:
 
 
 def write_film(path: Path, frames: Tensor) -> None:
-    """Writes frames as a film that runs forth and back for ever.
+    """Writes frames as a film that runs forth and back in an endless loop.
 
     Args:
         path: Ends in .gif, .webp or .mp4.

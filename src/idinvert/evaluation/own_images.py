@@ -1,4 +1,4 @@
-"""One's own pictures (``images=``): read, inverted once for all tasks, and named in files."""
+"""Own pictures (``images=``), which are read and inverted once for all tasks."""
 
 import hashlib
 import time
@@ -38,19 +38,20 @@ def open_own(
     megapixels: float | None,
     enlarged: int = 1,
 ) -> tuple[EvaluationContext, Codes | None]:
-    """The context on the pictures of ``images=``, and their codes where these are given.
+    """Returns the context on the pictures of ``images=``, and their codes if these are given.
 
     Args:
-        context: The method; its ``images`` lead to a picture, several (see `source.chosen`), a
-            folder, a zip archive, or to a ``codes.safetensors`` or its folder.
-        out: Of the task: the folder that is written to.
-        on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
+        context: The method; its ``images`` is the path of a picture, several (see
+            `source.chosen`), a folder, a zip archive, a ``codes.safetensors`` or its folder.
+        out: The task's output folder.
+        on_corrupt: Whether damaged and small files raise an error ("error") or are left out
+            ("skip").
         allow_upscale: Whether images smaller than the generator's are enlarged.
-        megapixels: The largest image that is decoded; None: 134.
-        enlarged: Of low-resolution pictures, how often each pixel is repeated along a side.
+        megapixels: The largest image that is decoded; None for 134.
+        enlarged: Factor by which low-resolution pictures are enlarged; pixels are repeated.
 
     Raises:
-        CheckpointError: The codes are of another generator, or cannot be read.
+        CheckpointError: The codes belong to another generator, or cannot be read.
         ConfigError: ``out`` is the folder of the pictures.
         DataError: There are no images, or some cannot be used.
     """
@@ -82,7 +83,7 @@ def open_own(
 def on_images(
     context: EvaluationContext, images: Dataset, *, name: str, contents: Any
 ) -> EvaluationContext:
-    """The context on other images; their fingerprint is of their contents and order."""
+    """Returns the context on other images, with a fingerprint of their contents and order."""
     digest, marks = hashlib.sha256(), []
     for tensor in contents:
         pixels = tensor.contiguous().numpy().tobytes()
@@ -95,7 +96,7 @@ def on_images(
 
 
 class Enlarged(Dataset[dict[str, Any]]):
-    """Pictures with every pixel repeated, factor × factor times."""
+    """Pictures with every pixel repeated factor × factor times."""
 
     def __init__(self, images: Any, *, factor: int) -> None:
         self.images, self.factor = images, factor
@@ -111,7 +112,7 @@ class Enlarged(Dataset[dict[str, Any]]):
 
 
 class Named(Dataset[dict[str, Any]]):
-    """Pictures of which the names and codes are known, and not how they looked."""
+    """Pictures whose names and codes are known, but not their pixels."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names, self.ids = list(names), list(range(len(names)))
@@ -121,23 +122,23 @@ class Named(Dataset[dict[str, Any]]):
 
 
 def own_identity(context: EvaluationContext) -> dict[str, Any]:
-    """What the inversions depend on; how the images are called makes no other inversions."""
+    """Returns everything that the inversions depend on; the name of the data is not part of it."""
     data = {key: value for key, value in context.data.items() if key != "name"}
     return {**context.identity, "data": data}
 
 
 def own_folder(context: EvaluationContext) -> Path:
-    """Where the inversions of one's own pictures lie, which all tasks share."""
+    """Returns the folder of the inversions of own pictures, which all tasks share."""
     name = f"invert-{context.domain.name}-{context.method}-{mark_of(own_identity(context))}"
     return context.run_folder / name
 
 
 @dataclass(frozen=True)
 class KnownCodes(Inversions):
-    """Codes that were read from a file, in the place of inversions.
+    """Codes from a file, used like inversions.
 
     Attributes:
-        known: The codes, their names, and noise maps where they have some.
+        known: The codes, their names, and their noise maps if any.
     """
 
     known: Any = None
@@ -148,19 +149,19 @@ class KnownCodes(Inversions):
         return self.known.codes.float()
 
     def noise(self, index: Tensor) -> Noise:
-        """The maps of the file, each [m, 1, h, w]; None for none."""
+        """Return the noise maps of the file, each [m, 1, h, w]; None if there are none."""
         return None if self.known.noise is None else [maps[index] for maps in self.known.noise]
 
     def state(self, index: Tensor) -> SynthesisState | None:
-        """The features of the file; None for none."""
+        """Return the state in the file; None if there is none."""
         return self.known.state and self.known.state.rows(index)
 
     def images(self, index: Tensor) -> Tensor:
-        """The images of the codes, uint8 [m, 3, R, R]."""
+        """Return the images of the codes, uint8 [m, 3, R, R]."""
         return self.synthesise(self.codes[index], self.noise(index), self.state(index))
 
     def work(self, begin: float) -> dict[str, Any]:
-        """As `Inversions.work`, of the edits alone."""
+        """As `Inversions.work`, for the edits alone."""
         device, seconds = device_in_words(self.device), time.monotonic() - begin
         return {"n": len(self), "device": device, "seconds": seconds}
 
@@ -168,18 +169,18 @@ class KnownCodes(Inversions):
 def invert_own(
     context: EvaluationContext, known: Codes | None, *, edited: bool = True
 ) -> Inversions | None:
-    """The inversions of one's own pictures: read, or made where ``task=invert`` makes them.
+    """Returns the inversions of own pictures, which share the folder of ``task=invert``.
 
     Args:
-        context: On these pictures.
-        known: Their codes, where these are given.
+        context: The context of these pictures.
+        known: Their codes, if these are given.
         edited: Whether the codes are for edits.
 
     Returns:
-        On the first rank; None on the others.
+        The inversions on the first rank; None on the others.
 
     Raises:
-        ConfigError: Codes for edits that do not give the images by themselves.
+        ConfigError: The codes are for edits, but do not determine the images by themselves.
     """
     if edited and known is not None and known.state is not None:
         what = f"the method that wrote {context.config['images']}"

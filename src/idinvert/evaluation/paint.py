@@ -1,4 +1,4 @@
-"""Task: a class painted into a region of an image, or out of it, by its units (GANPaint)."""
+"""Task: paint a class into a region of an image, or remove it, by its units (GANPaint)."""
 
 import time
 from collections.abc import Sequence
@@ -57,25 +57,25 @@ def paint(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Set the units that cause a class in the region of a mask, or zero them, and go on with G.
+    """Set or zero the units that cause a class in the region of a mask, and run the rest of G.
 
     The units are those that `intervention` finds. Writes `<name>_{input,inverted,region,painted}`
     as PNG, `pictures.png` and `.pdf`, and `index.html`.
 
     Args:
-        context: its seed is that of samples; with `images=`, its method inverts them.
+        context: its seed determines the samples; with `images=`, its method inverts them.
         object: the class.
-        mask: a square picture, white where it is painted.
-        action: "add" sets the units to their value where the class is, "remove" to zero.
-        strength: how far they are moved, 0 to 1.
-        sample: number of the sample of G that is painted, without `images=`.
-        layer: counted from 1; None for that after a third of them.
+        mask: a square picture, white in the region to paint.
+        action: "add" sets the units to their mean value within the class, "remove" to zero.
+        strength: how far their values are moved, 0 to 1.
+        sample: index of the sample of G that is painted, without `images=`.
+        layer: counted from 1; None for the layer after a third of them.
         units: how many are set.
         samples, steps, lr, penalty: see `intervention.Search`.
         out, on_corrupt, allow_upscale, megapixels: see `invert.invert`.
 
     Raises:
-        ConfigError: no mask, one that is not square or black all over, or no such class, layer or
+        ConfigError: no mask, or one that is not square or entirely black; no such class, layer or
             unit; no segmenter; a method without codes.
         DataError: the mask or the pictures cannot be read.
     """
@@ -135,10 +135,10 @@ def paint(
 
 
 def mask_of(path: str | None, *, resolution: int) -> Tensor:
-    """The region to paint, float [1, 1, R, R].
+    """Return the region to paint, float [1, 1, R, R].
 
     Raises:
-        ConfigError: there is none, it is not square, or black all over.
+        ConfigError: there is no mask, or it is not square, or entirely black.
         DataError: it cannot be read.
     """
     if path is None:
@@ -190,7 +190,7 @@ def _write(
     *,
     title: str,
 ) -> None:
-    """Files, sheet and page."""
+    """Write files, sheet and page."""
     edge = area[0, 0].bool()
     inner = torch.nn.functional.max_pool2d(1 - area, 3, stride=1, padding=1)[0, 0] < 0.5
     line = edge & ~inner
@@ -219,7 +219,7 @@ def _write(
 def _measured(
     seen: Seen, painted: Tensor, after: Tensor, area: Tensor, *, place: int, seed: int
 ) -> MetricValues:
-    """The class inside the region before and after, and what changes outside it."""
+    """Measure the share of the class in the region before and after, and changes in and outside."""
     found, weight = MetricValues(), area[0]
 
     def inside(masks: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Grids of images with words around them, laid out like the paper's figures, as PNG and PDF."""
+"""Grids of images with labels, laid out as in the paper's figures, as PNG and PDF; web pages."""
 
 import base64
 import logging
@@ -24,14 +24,14 @@ from idinvert.durable import write, written_whole
 INK, PAPER = "#202020", "white"
 DPI = 100
 FONT, SMALLEST = 10.0, 6.0
-LABEL = 28  # letters of a label that is a name
-LINE = 18  # pixels of a line of text
-SLACK = 1.05  # a rasteriser's letters stand a little wider than their outlines
+LABEL = 28  # longest name in a label, in letters
+LINE = 18  # height of a line of text in pixels
+SLACK = 1.05  # rasterised letters are slightly wider than their outlines
 GAP, WIDE = 4, 18  # pixels between images, and between groups of them
 
 
 def to_image(image: Tensor, *, side: int | None = None) -> Image.Image:
-    """A picture, without a blur where it is enlarged.
+    """Return a picture, enlarged without smoothing.
 
     Args:
         image: uint8 [3, R, R], or float [3, R, R] in [-1, 1] (clamped).
@@ -44,16 +44,16 @@ def to_image(image: Tensor, *, side: int | None = None) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Rows of square images with words around them.
+    """Rows of square images with labels.
 
     Attributes:
-        rows: images uint8 [3, R, R] or float [3, R, R] in [-1, 1]; None leaves a place empty. They
-            may differ in R: all are shown at one size.
-        labels: one before each row, of one line or more, or none.
-        headers: words above the columns and how many columns each spans; columns under one header
-            stand close together.
-        groups: words at the far left and how many rows each spans; groups are set apart.
-        crossed: where a place that is empty shall be crossed out, because its image is missing.
+        rows: images uint8 [3, R, R] or float [3, R, R] in [-1, 1]; None leaves a cell empty. They
+            may differ in R: all are shown at the same size.
+        labels: one before each row, with one or more lines, or none.
+        headers: texts above the columns and how many columns each spans; columns under one header
+            are close together.
+        groups: texts at the far left and how many rows each spans; groups are set apart.
+        crossed: whether empty cells are crossed out, because their images are missing.
 
     Raises:
         ValueError: no images, or spans and labels of another length.
@@ -82,8 +82,7 @@ class Sheet:
 def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[Path]:
     """Write `<name>.png` and `<name>.pdf`.
 
-    Every pixel is enlarged to a square of its own, so that small images can be looked at; in the
-    PDF the words are text.
+    Small images are enlarged by an integer factor without smoothing; labels in the PDF are text.
 
     Returns:
         The two files.
@@ -92,7 +91,7 @@ def write_sheet(sheet: Sheet, folder: Path, *, name: str = "pictures") -> list[P
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     log = logging.getLogger("fontTools")
     level = log.level
-    log.setLevel(logging.WARNING)  # it tells of every table of a font
+    log.setLevel(logging.WARNING)  # it logs every table of a font
     try:
         with matplotlib.rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
             for path, unset in zip(paths, ("Software", "CreationDate"), strict=True):
@@ -111,14 +110,14 @@ def grid(
     headers: Sequence[str] = (),
     scale: int | None = None,
 ) -> Image.Image:
-    """Rows of images as one picture, a label before each row and a header above each column.
+    """Return rows of images as one picture, a label before each row and a header per column.
 
     Args:
         rows: see `Sheet`.
-        labels: one a row, or none.
-        headers: one a column, or none.
-        scale: a whole number by which images are enlarged; None for the least that makes them at
-            least 128 pixels wide.
+        labels: one per row, or none.
+        headers: one per column, or none.
+        scale: integer factor by which images are enlarged; None for the smallest that makes them
+            at least 128 pixels wide.
     """
     named = [(header, 1) for header in headers]
     side = 128 if scale is None else scale * rows[0][0].shape[-1]
@@ -129,11 +128,11 @@ def grid(
 
 
 def draw(sheet: Sheet, *, side: int = 96) -> Figure:
-    """The sheet as a figure, one unit of its axes a pixel of the PNG.
+    """Draw the sheet as a figure; one unit of its axes is a pixel of the PNG.
 
     Args:
         sheet: what to show.
-        side: pixels of an image at least; the largest is enlarged by a whole number.
+        side: smallest side of an image in pixels; the largest image is enlarged by an integer.
     """
     largest = max(image.shape[-1] for row in sheet.rows for image in row if image is not None)
     side = largest * max(1, -(-side // largest))
@@ -182,15 +181,15 @@ def draw(sheet: Sheet, *, side: int = 96) -> Figure:
 
 
 def label_of(name: str) -> str:
-    """A picture's name as a label: short, and a box for each letter that the font lacks."""
+    """Return a picture's name as a label: shortened, with a box for each letter not in the font."""
     short = name if len(name) <= LABEL else f"{name[: LABEL - 8]}…{name[-7:]}"
     font = get_font(findfont("DejaVu Sans"))
     known = "".join(sign if font.get_char_index(ord(sign)) else "□" for sign in short)
-    return known.replace("$", r"\$")  # two of them would begin a formula
+    return known.replace("$", r"\$")  # two of them would delimit a formula
 
 
 def _places(start: int, spans: Sequence[int], side: int) -> list[int]:
-    """Where images begin: close together within a span, apart between spans."""
+    """Return where images begin: close together within a span, apart between spans."""
     wide = WIDE if any(span > 1 for span in spans) else GAP
     places, here = [], start
     for span in spans:
@@ -202,7 +201,7 @@ def _places(start: int, spans: Sequence[int], side: int) -> list[int]:
 
 
 def _width(text: str, size: float = FONT) -> int:
-    """Pixels that a line of text takes."""
+    """Return the width of a line of text in pixels."""
     if not text.strip():
         return 0
     width = TextPath((0, 0), text, size=size).get_extents().width * DPI / 72
@@ -210,10 +209,10 @@ def _width(text: str, size: float = FONT) -> int:
 
 
 def _fitted(spans: Sequence[tuple[str, int]], side: int) -> tuple[list[list[str]], float]:
-    """Words in lines that fit above their columns, and one size for all of them.
+    """Break texts into lines that fit above their columns, and choose one font size for all.
 
     Returns:
-        The lines of each span, and points: smaller than usual where a word is too long.
+        The lines of each span, and the size in points: smaller than usual if a word is too long.
     """
     size, all_lines = FONT, []
     for text, span in spans:
@@ -247,11 +246,11 @@ nav a { margin-right: .6em; }
 
 @dataclass(frozen=True)
 class Entry:
-    """One image's line.
+    """The entry of one image on a page.
 
     Attributes:
-        name: as the user knows it; escaped here.
-        facts: words beside the name.
+        name: the user's name of it; escaped here.
+        facts: text beside the name.
         pictures: caption and file (PNG, GIF, WebP or MP4), in order.
     """
 
@@ -263,11 +262,11 @@ class Entry:
 def write_contact_sheet(
     folder: Path, entries: Sequence[Entry], *, title: str, facts: str
 ) -> list[Path]:
-    """Write `index.html`, and `index-2.html` … where there are many images; returns the files."""
+    """Write `index.html`, and `index-2.html` … if there are many images; returns the files."""
     pages = [entries[k : k + PER_PAGE] for k in range(0, len(entries), PER_PAGE)] or [[]]
     names = ["index.html", *(f"index-{k}.html" for k in range(2, len(pages) + 1))]
     links = " ".join(f'<a href="{name}">{k}</a>' for k, name in enumerate(names, start=1))
-    for old in folder.glob("index-*.html"):  # of more images than there are now
+    for old in folder.glob("index-*.html"):  # of an earlier call with more images
         old.unlink()
     paths = []
     for page, name in zip(pages, names, strict=True):

@@ -1,4 +1,4 @@
-"""What a record says of the program and the machine: command, commit, versions, device."""
+"""The description of program and machine in records: command, commit, versions, device."""
 
 import platform
 import subprocess
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "torch-
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the packages that metrics depend on."""
+    """Returns versions of this package, Python and the packages that metrics depend on."""
     found = {"idinvert": idinvert.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the checkout this code runs from, with ``+`` if it has been changed since."""
+    """Returns the commit of the checkout this code runs from, with ``+`` if it is modified."""
     here = ["git", "-C", str(Path(idinvert.__file__).parent)]
     try:
         head, changed = (
@@ -42,20 +42,20 @@ def commit() -> str:
 
 
 def command() -> str:
-    """The command line as a shell reads it, without what is of this machine (``system.*``)."""
+    """Returns the command line quoted for a shell, without keys of this machine (``system.*``)."""
     words = [word for word in sys.argv[1:] if not word.startswith("system.")]
     return for_shell([Path(sys.argv[0]).name, *words])
 
 
 def device_name(accelerator: str) -> str:
-    """A GPU's name, or the CPU with the number of threads."""
+    """Returns a GPU's name, or the CPU with the number of threads."""
     if accelerator != "cpu" and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {torch.get_num_threads()} threads"
 
 
 def device_in_words(device: torch.device) -> str:
-    """A GPU's name, or the CPU with its threads."""
+    """Returns a GPU's name, or the device type with the number of CPU threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""Task: an encoder with BatchNorm statistics estimated anew, without training."""
+"""Task: re-estimate the BatchNorm statistics of an encoder, without training."""
 
 from typing import Any
 
@@ -18,18 +18,19 @@ from idinvert.results.record import Record
 
 
 def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> list[Record]:
-    """Writes an encoder whose BatchNorms have their statistics on training images.
+    """Writes an encoder whose BatchNorm statistics are estimated on training images.
 
-    For weights from before training did so (`training.callbacks.recalibrate`), and for other
-    numbers of images. All else stays: codes, weights, run and choices.
+    This is for weights of older versions, whose training did not do this
+    (`training.callbacks.recalibrate`), and for other numbers of images. Weights, run and choices do
+    not change.
 
     Args:
         context: Its ``encoder.path``, and ``data``.
-        images: The first so many of the run's epoch 0, unmirrored.
+        images: Number of images, the first of the run's epoch 0, not mirrored.
 
     Raises:
-        ConfigError: The encoder has no statistics, was trained on other images than these or on
-            synthetic ones, or ``images`` is less than 2.
+        ConfigError: The encoder has no BatchNorm, was trained on other or synthetic images, or
+            ``images`` is less than 2.
     """
     if images < 2:
         raise ConfigError(f"got task.images={images}, expected 2 or more: one has no variance.")
@@ -39,7 +40,7 @@ def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> l
     _require_images(encoder, provenance, domain)
     order = permutation(len(domain.train), seed=provenance.get("seed", 0), epoch=0)  # type: ignore[arg-type]
     order, parts = order[:images], batch_norm.batches(min(images, len(order)))
-    prepare(domain.train, order.tolist())  # these alone, not the whole split
+    prepare(domain.train, order.tolist())  # only these, not the whole split
     inputs = (
         to_float(collate([domain.train[int(order[i])] for i in part])["image"]) for part in parts
     )
@@ -57,7 +58,7 @@ def recalibrate_encoder(context: EvaluationContext, *, images: PositiveInt) -> l
 
 
 def _require_images(encoder: Any, provenance: dict[str, Any], domain: Domain) -> None:
-    """Refuses an encoder without statistics, and images that it did not learn from.
+    """Refuses an encoder without BatchNorm, and images on which it was not trained.
 
     Raises:
         ConfigError: Says what to give instead.

@@ -1,4 +1,4 @@
-"""Task: how well a method rebuilds the images of a domain (Sec. 4.2; Tables 1, 3 to 7)."""
+"""Task: how well a method reconstructs the images of a domain (Sec. 4.2; Tables 1, 3 to 7)."""
 
 import itertools
 import math
@@ -35,18 +35,18 @@ from idinvert.tracking.pictures import save_picture
 
 SHOWN = 8
 TIMED = 3
-"""Images that `seconds_per_image` is the median of."""
+"""Number of images for the median `seconds_per_image`."""
 
 
 def reconstruct(context: EvaluationContext) -> list[Record]:
     """Invert the first n images of a split, and measure the reconstructions.
 
     Writes `parts/`, `per_image.csv`, `reconstructions.png` (the first eight images, inputs above),
-    and `shown.safetensors` where the context wants images as tensors. All of it lies where other
-    tasks look for inversions.
+    and `shown.safetensors` if the context keeps images as tensors, all into the folder in which
+    other tasks look for inversions.
 
     Raises:
-        ConfigError: metrics, data and networks do not fit together.
+        ConfigError: metrics, data and networks are not compatible.
         MissingWeightsError: a metric's weights are not on this machine.
     """
     _check_metrics(context)
@@ -65,7 +65,7 @@ def reconstruct(context: EvaluationContext) -> list[Record]:
 
 
 def _check_metrics(context: EvaluationContext) -> None:
-    """Find out now what would fail after hours."""
+    """Refuse metrics that cannot be measured, before the inversions."""
     context.suite([name for name in context.metric_names if name not in ELSEWHERE])
     of_codes = [name for name in context.metric_names if name in OF_CODES]
     conditional = bool(getattr(context.generator, "c_dim", 0))
@@ -101,7 +101,7 @@ def _check_metrics(context: EvaluationContext) -> None:
 def _measure(
     context: EvaluationContext, found: Inversions, known: Inversions | None, *, out: Path
 ) -> Record:
-    """Turn the inversions into the record, the table and the picture."""
+    """Return the record of the inversions; write the table and the picture."""
     begin, names, inverter = time.monotonic(), context.metric_names, context.inverter
     values = {metric: found.gather(f"value.{metric}") for metric in context.paired_names}
     measured = MetricValues()
@@ -149,13 +149,13 @@ def _measure(
 
 
 def _pairs(context: EvaluationContext, found: Inversions) -> Iterator[tuple[Part, dict[str, Any]]]:
-    """Each part with the batch of images it was made from."""
+    """Return each part with its batch of images."""
     batches = loader(context.dataset, found.chunks, context.num_workers)
     return zip(found.parts(), batches, strict=True)
 
 
 def write_per_image(path: Path, found: Inversions, *, values: Mapping[str, Tensor]) -> None:
-    """Write a line an image: place, id, name, metrics, loss at the start and kept, kept step."""
+    """Write a line per image: index, id, name, metrics, first and kept loss, kept step."""
     losses, best = found.gather("losses", dim=1), found.gather("best_step")
     numbers = {**values, "loss_start": losses[0], "loss_kept": losses.gather(0, best[None])[0]}
     columns: dict[str, Sequence | Tensor] = {

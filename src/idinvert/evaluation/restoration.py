@@ -1,4 +1,4 @@
-"""Task: images restored from what is observed of them: grey, small, with a hole, projected."""
+"""Task: restore images from observations: grey, small, with a hole, or randomly projected."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ ORIGINAL = "read from the originals themselves; {text}"
 OBSERVED = "ours: mean squared difference of phi(restored) and phi(original), uint8 images"
 MEANS = (*ALWAYS, "agreement", "correlation")
 Images = Callable[[], Iterator[Tensor]]
-"""Gives chunk after chunk of outputs, uint8 [m, 3, R, R], as often as it is called."""
+"""Each call returns an iterator over chunks of outputs, uint8 [m, 3, R, R]."""
 
 
 def restore(
@@ -55,23 +55,24 @@ def restore(
     allow_upscale: bool = False,
     megapixels: PositiveFloat | None = None,
 ) -> list[Record]:
-    """Restore images of which an observation alone is known, by one method or several.
+    """Restore images from observations of them, with one method or several.
 
-    There is a record a method and one for each restoration without a generator, under its name:
-    the paired metrics of G's image, and of that image with what is known put in (`kept_…`: the
-    luma of colourisation, the pixels around a hole); attributes read back from both, where they
-    are measured; how far the result is from the observation. Writes `pictures.png` and `.pdf` (rows
-    observed, restored, original), `kept.png` and `.pdf`, and `per_image.csv` beside the parts.
+    There is one record per method and one per restoration without a generator, under its name. It
+    has the paired metrics of G's image, and of that image with the observed part replaced by the
+    observation (`kept_…`: the luma for colourisation, the pixels around a hole); attributes read
+    from both, if requested; and the distance of the result to the observation. Writes
+    `pictures.png` and `.pdf` (rows observed, restored, original), `kept.png` and `.pdf`, and
+    `per_image.csv` beside the parts.
 
-    With `images=` the pictures are the observations: low-resolution pictures, grey ones (of colour
-    pictures, the luma is taken), pictures with a hole. The originals are not known, and nothing but
-    the distance to the observation is measured; see `write_edits` for what is written.
+    With `images=` the pictures are the observations: low-resolution pictures, grey pictures (of
+    colour pictures, the luma is used), or pictures with a hole. The originals are unknown, so only
+    the distance to the observation is measured; see `write_edits` for the files.
 
     Args:
-        context: its method, where there are no `methods`.
-        observe: what is observed.
+        context: its method is used if there are no `methods`.
+        observe: the observation.
         methods: entries with the methods' overrides.
-        shown: images of the picture.
+        shown: images in the picture.
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
@@ -106,10 +107,10 @@ def restore(
 
 
 def _check_method(context: EvaluationContext) -> None:
-    """Refuses a method that compares whole images alone.
+    """Refuse a method that can only compare whole images.
 
     Raises:
-        ConfigError: naming those that restore.
+        ConfigError: names methods that can restore.
     """
     inverter: Any = context.inverter
     if not hasattr(inverter, "restore") or isinstance(inverter, DiffusionInverter):
@@ -125,14 +126,14 @@ def _options(observe: Damage) -> dict[str, Any]:
 
 
 def _folder(context: EvaluationContext, observe: Damage) -> Path:
-    """Where a method's restorations lie, whatever else is compared with it."""
+    """Return the folder of a method's restorations, shared by all comparisons."""
     return context.folder("restoration", **_options(observe))
 
 
 def _predict(
     context: EvaluationContext, observe: Damage, phi: Observation, *, label: str
 ) -> Inversions | None:
-    """The restorations of a context's images by its method."""
+    """Restore a context's images with its method."""
     return predict(
         context.replaced(inverter=Restoring(context.inverter, phi)),
         out=_folder(context, observe),
@@ -143,7 +144,7 @@ def _predict(
 
 
 def _compared(phi: Observation, outputs: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs with what is known put in, uint8 as both sets, and how far they were from it, [m]."""
+    """Return outputs with the observed part replaced, uint8, and their observation error, [m]."""
     x, g = to_float(originals), to_float(outputs)
     phi = phi.like(x)
     y = phi.seen(x)
@@ -153,7 +154,7 @@ def _compared(phi: Observation, outputs: Tensor, originals: Tensor) -> tuple[Ten
 def _restore_set(
     contexts: Sequence[EvaluationContext], labels: Sequence[str], observe: Damage, *, shown: int
 ) -> list[Record]:
-    """Restore images of a data set, which are known whole, and measure."""
+    """Restore images of a data set, whose originals are known, and measure the results."""
     context = contexts[0]
     resolution = context.domain.resolution
     phi = observe.observation(resolution, [(resolution, resolution)])
@@ -197,7 +198,7 @@ def _images(found: Inversions) -> Iterator[Tensor]:
 
 
 def _first(chunks: Iterator[Tensor], count: int) -> Tensor:
-    """The first images of chunks."""
+    """Return the first images of chunks."""
     found: list[Tensor] = []
     while len(found) < count:
         found += next(chunks)
@@ -207,7 +208,7 @@ def _first(chunks: Iterator[Tensor], count: int) -> Tensor:
 def _measure(
     context: EvaluationContext, found: Inversions, observe: Damage, phi: Observation
 ) -> Record:
-    """The record of a method."""
+    """Return the record of a method."""
     begin = time.monotonic()
     place: dict[str, Any] = {"chunks": found.chunks, "device": found.device}
 
@@ -240,7 +241,7 @@ def _measure(
 
 
 def _means(found: MetricValues, prefix: str, text: str) -> MetricValues:
-    """The means of some values, under a prefix."""
+    """Return the metrics in `MEANS` under a prefix."""
     words = {k: text.format(text=said) for k, said in found.protocol.items() if k in MEANS}
     metrics = {name: found.metrics[name] for name in words}
     intervals = {name: pair for name, pair in found.intervals.items() if name in words}
@@ -255,7 +256,7 @@ def _measure_plain(
     phi: Observation,
     chunks: list[Span],
 ) -> tuple[Record, Images]:
-    """The record of a restoration without a generator, and its images."""
+    """Return the record of a restoration without a generator, and its images."""
     begin, options = time.monotonic(), _options(observe)
     device = make_trainer(context.trainer, out=context.run_folder, alone=True).strategy.root_device
 
@@ -291,14 +292,14 @@ def _measured(
     device: torch.device,
     paired: bool = True,
 ) -> MetricValues:
-    """What is measured of outputs.
+    """Measure outputs: MSE, PSNR and SSIM, and attributes if requested.
 
     Args:
         context: its data set has the originals.
         images: the outputs.
-        chunks: of both.
-        device: where attributes are read.
-        paired: whether MSE, PSNR and SSIM are; attributes are read where they are asked for.
+        chunks: the spans of both.
+        device: where attributes are predicted.
+        paired: whether to measure MSE, PSNR and SSIM.
     """
     found = MetricValues()
 
@@ -323,10 +324,10 @@ def _measured(
 def _open_observed(
     context: EvaluationContext, observe: Damage, out: str | None, reading: Any
 ) -> tuple[EvaluationContext, Damage]:
-    """The context on one's own pictures, as images of G's size that have their observation.
+    """Open own pictures as images of G's size that have the given observation.
 
     Raises:
-        ConfigError: pictures that are no such observation, or a codes file.
+        ConfigError: pictures that cannot be such observations, or a codes file.
         DataError: there are no images.
     """
     enlarged = 1
@@ -349,7 +350,7 @@ def _open_observed(
 def _restore_own(
     context: EvaluationContext, observe: Damage, *, shown: int, out: str | None
 ) -> list[Record]:
-    """Restore one's own pictures, which are all that is known."""
+    """Restore own pictures, which are themselves the observations."""
     begin, images = time.monotonic(), cast(Any, context.dataset)
     sizes = scan(images.source, cache_dir=None, names=images.names).values()
     phi = observe.observation(context.generator.resolution, [(f.width, f.height) for f in sizes])

@@ -1,4 +1,4 @@
-"""Task: G's images of codes drawn from its prior, measured as a set: how good the GAN is."""
+"""Task: measure samples of G as a set: the quality of the GAN."""
 
 import math
 import time
@@ -40,19 +40,19 @@ def sample(
 ) -> list[Record]:
     """Draw as many images from G as there are real ones, and compare the two sets.
 
-    Sample i follows from the seed and i alone. Writes `parts/` (more samples keep those that are
-    there), `pictures.png` and `pictures.pdf`. Nothing is inverted.
+    Sample i depends on the seed and i alone. Writes `parts/` (a larger n reuses existing samples),
+    `pictures.png` and `pictures.pdf`. Nothing is inverted.
 
     Args:
-        context: its seed is that of codes and noise.
+        context: its seed determines codes and noise.
         truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
-        midpoints: images of the means of two samples' codes: what an interpolation at α = 1/2 of
-            codes that no inversion has spoilt would give (the ceiling of Table 2's).
+        midpoints: render the means of two samples' codes, which is an interpolation at α = 1/2
+            without inversion errors (an upper bound for Table 2).
         shown: samples in the picture.
 
     Raises:
-        ConfigError: no metric of sets is asked for, ψ is no number of 0 or more, or G is
-            conditional.
+        ConfigError: no metric of sets is requested, ψ is not a finite number of 0 or more, or G
+            is conditional.
     """
     if not context.first_process:
         return []
@@ -106,9 +106,10 @@ def sampled(
     seed: int = 0,
     midpoints: bool = False,
 ) -> Tensor:
-    """Samples of G by number, int64 [m], the same in any company; `seed` is of codes and noise.
+    """Return samples of G by index, int64 [m], each independent of the others.
 
-    With `midpoints`, image i is of the mean of the codes of samples 2i and 2i + 1.
+    `seed` determines codes and noise. With `midpoints`, image i is that of the mean of the codes of
+    samples 2i and 2i + 1, with the noise of sample 2i.
 
     Returns:
         uint8 [m, 3, R, R], on the CPU.
@@ -128,7 +129,7 @@ def sampled(
 def inputs_of(
     generator: Any, index: Tensor, *, truncation: float = 1.0, seed: int = 0
 ) -> tuple[Tensor, list[Tensor]]:
-    """Codes [m, L, w_dim] and noise maps, each [m, 1, h, w], of the samples of `sampled`.
+    """Return codes [m, L, w_dim] and noise maps, each [m, 1, h, w], of the samples of `sampled`.
 
     Raises:
         ConfigError: G is conditional.

@@ -1,4 +1,4 @@
-"""Tasks: how well the segmenter reads real images; what a set of images omits (Bau et al. 2019)."""
+"""Tasks: accuracy of the segmenter; classes that a set of images omits (Bau et al. 2019)."""
 
 import difflib
 import math
@@ -32,14 +32,14 @@ from idinvert.results.record import Record
 
 IOU = "intersection over union of the pixels {what}, over all images together"
 GALLERY = 8
-"""Images in a row of the picture."""
-TURN = 0.61803398875  # of the colour circle, from one class to the next
+"""Images per row of the picture."""
+TURN = 0.61803398875  # step between the hues of successive classes
 
 
 def read_masks(context: EvaluationContext, *, shown: Count = 8) -> list[Record]:
     """Measure the segmenter on images with exact masks, on the CPU; nothing is inverted.
 
-    Writes `pictures.png` and `.pdf`: images, exact masks, read masks.
+    Writes `pictures.png` and `.pdf`: images, exact masks, predicted masks.
 
     Args:
         context: its images must have masks.
@@ -80,12 +80,12 @@ def read_masks(context: EvaluationContext, *, shown: Count = 8) -> list[Record]:
 
 
 def agreement(tables: Tensor, classes: Sequence[str], *, seed: int) -> MetricValues:
-    """IoU of each class that occurs, their mean, and the share of pixels read right.
+    """Return the IoU of each class that occurs, their mean, and the pixel accuracy.
 
     Args:
-        tables: confusions of the images, float64 [N, C, C], exact by read class.
+        tables: confusion matrices of the images, float64 [N, C, C], exact by predicted class.
         classes: names of the C classes.
-        seed: of the resamples of intervals.
+        seed: seed of the resampling for intervals.
     """
     counts = counts_of(resampled(len(tables), seed=seed, name="images"))  # [B, N]
     again = (counts @ tables.flatten(1)).view(-1, *tables.shape[1:])  # [B, C, C]
@@ -115,18 +115,18 @@ def find_omissions(
     other_path: PathString | None = None,
     shown: Count = 3,
 ) -> list[Record]:
-    """Compare how much of images each class covers, in real images and in others.
+    """Compare the area of each class in real images and in other images.
 
-    Both sets are segmented; the Fréchet segmentation distance stands beside that of the same real
-    images with exact and with read masks (its floor, where the masks are known) and that of other
-    real images. Writes `omissions.csv` (classes by their relative area, what is missing most first)
-    and `pictures.png` and `.pdf`: for the classes that are missing most, the real images that show
-    most of them, and, of inversions, what became of these.
+    Both sets are segmented. Beside the Fréchet segmentation distance, it measures that between
+    exact and predicted masks of the same real images (its floor, if the data has masks) and that
+    of other real images. Writes `omissions.csv` (classes sorted by relative area, the most omitted
+    first) and `pictures.png` and `.pdf`: for the most omitted classes, the real images with the
+    largest area of them and, for inversions, their reconstructions.
 
     Args:
         context: its first n images are the real ones.
-        source: samples of G, or the real images inverted.
-        other_path: a folder of images in the place of either.
+        source: samples of G, or inverted real images.
+        other_path: a folder of images to use instead.
         shown: classes in the picture.
 
     Raises:
@@ -200,16 +200,16 @@ def find_omissions(
 
 
 class _Set:
-    """Images by place, and the area of each class in each of them.
+    """Images by index, and the area of each class in each image.
 
     Args:
         network: the segmenter.
-        images: places int64 [m] to uint8 [m, 3, R, R].
-        count: how many there are.
+        images: indices int64 [m] to uint8 [m, 3, R, R].
+        count: number of images.
 
     Attributes:
         areas: per cent, float64 [count, C].
-        mark: changes with what was read.
+        mark: identifies the predicted areas.
     """
 
     def __init__(self, network: Segmenter, images: Callable[[Tensor], Tensor], count: int) -> None:
@@ -224,7 +224,7 @@ class _Set:
 
 
 def _omissions(real: Tensor, made: Tensor, classes: Sequence[str], *, seed: int) -> MetricValues:
-    """FSD with its parts, and each class's area relative to the real one, less 1."""
+    """Return FSD with its parts, and each class's area relative to the real one, minus 1."""
     found, words = MetricValues(), WORDS.format(resamples=RESAMPLES)
     draws = [
         counts_of(resampled(len(x), seed=seed, name=name)) / len(x)
@@ -249,7 +249,7 @@ def _omissions(real: Tensor, made: Tensor, classes: Sequence[str], *, seed: int)
 
 
 def segmenter_of(context: EvaluationContext) -> Segmenter:
-    """The segmenter of the configuration; adds its hash.
+    """Return the segmenter of the configuration; adds its hash to `checkpoints`.
 
     Raises:
         ConfigError: there is none.
@@ -271,7 +271,7 @@ def segmenter_of(context: EvaluationContext) -> Segmenter:
 
 
 def masked_images(context: EvaluationContext) -> Domain:
-    """The images of ``data`` with their exact masks.
+    """Return the images of ``data`` with their exact masks.
 
     Raises:
         ConfigError: they have none.
@@ -286,10 +286,10 @@ def masked_images(context: EvaluationContext) -> Domain:
 
 
 def require_classes(network: Segmenter, domain: Domain) -> None:
-    """The classes of the segmenter must be those of the masks.
+    """Require the segmenter to have the classes of the masks.
 
     Raises:
-        ConfigError: they are not; names both.
+        ConfigError: they differ; names both.
     """
     if network.classes != domain.mask_classes:
         raise ConfigError(
@@ -300,12 +300,12 @@ def require_classes(network: Segmenter, domain: Domain) -> None:
 
 
 def in_colours(mask: Tensor, classes: int) -> Tensor:
-    """A mask [R, R] as a picture, a colour a class: uint8 [3, R, R]."""
+    """Return a mask [R, R] as a picture with one colour per class: uint8 [3, R, R]."""
     return palette(classes)[mask.long()].permute(2, 0, 1)
 
 
 def palette(classes: int) -> Tensor:
-    """As different a colour as possible for each class: uint8 [C, 3]."""
+    """Return a distinct colour for each class: uint8 [C, 3]."""
     k = torch.arange(classes, dtype=torch.float64)
     hue, value = k * TURN % 1.0, 0.95 - 0.25 * (k % 3)
     phases = (hue[:, None] + torch.tensor([0.0, 1 / 3, 2 / 3])) % 1.0
@@ -314,10 +314,10 @@ def palette(classes: int) -> Tensor:
 
 
 def named(options: Sequence[str], name: Any, *, key: str, what: str) -> int:
-    """The place of a name in a list.
+    """Return the index of a name in a list.
 
     Raises:
-        ConfigError: it is not there; the nearest and the whole list are named.
+        ConfigError: there is no such name; the error names the nearest and the whole list.
     """
     if name in options:
         return list(options).index(name)

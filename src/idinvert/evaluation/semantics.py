@@ -1,4 +1,4 @@
-"""Task: do inverted codes know what they show? Precision–recall of attributes (Fig. 3)."""
+"""Task: precision–recall of attributes, classified from inverted codes (Fig. 3)."""
 
 import math
 import time
@@ -26,7 +26,7 @@ from idinvert.results.record import Record
 
 Truth = Literal["auto", "labels", "network"]
 POINTS = 101
-"""Of a curve in a record; the whole curve stands in curves.csv."""
+"""Points of a curve in a record; the full curve is in curves.csv."""
 SCORE = "the inverted code's mean projection on the boundary's normal over the layers it moves"
 
 
@@ -41,24 +41,24 @@ def classify(
     """Classify attributes by the side of the boundary on which inverted codes lie.
 
     The score of an attribute is the code's projection on the normal of its boundary, averaged over
-    the layers that the direction moves (all where it names none). Ground truth: the exact labels
-    where the data has them, else what the attribute network reads from the real image, as the
-    paper's off-the-shelf classifiers; a value above 0, or a probability above a half, is positive.
-    Writes `curves.csv`, the whole curves.
+    the layers that the direction moves (all if it names none). The ground truth is the exact label
+    if the data has it, else the attribute network's prediction for the real image, like the
+    paper's off-the-shelf classifiers; a value above 0, or a probability above 0.5, is positive.
+    Writes the full curves to `curves.csv`.
 
     Args:
         directions, found_for, names: see `open_directions`; a boundary has its attribute's name.
-        truth: "labels", "network", or "auto" for labels where there are any.
+        truth: "labels", "network", or "auto" for labels if there are any.
 
     Returns:
         The record: `ap_<attribute>` (average precision), `auc_<attribute>` (under the ROC curve),
-        `positives_<attribute>` (share: what chance would get as average precision), the means `ap`
-        and `auc`, and the curves as `series` (`<attribute>/recall`, `<attribute>/precision`). An
-        attribute that all images have, or none, has no curve: NaN.
+        `positives_<attribute>` (share of positives, the average precision at chance), the means
+        `ap` and `auc`, and the curves as `series` (`<attribute>/recall`, `<attribute>/precision`).
+        The metrics of an attribute that all images have, or none, are NaN.
 
     Raises:
         ConfigError: an attribute without ground truth.
-        CheckpointError: a boundary does not fit G.
+        CheckpointError: a boundary does not match G.
         DataError: no attribute with both classes.
     """
     begin = time.monotonic()
@@ -95,8 +95,8 @@ def _measure(
     directions: Mapping[str, Direction],
     sources: Mapping[str, str],
 ) -> tuple[MetricValues, dict[str, precision_recall.Curve]]:
-    """The metrics of each attribute and their means, and the curves of those with both classes."""
-    positive = _truth(context, found, sources)  # [n] an attribute
+    """Return the metrics of each attribute and their means; curves of those with both classes."""
+    positive = _truth(context, found, sources)  # each [n]
     measured, curves = MetricValues(), dict[str, precision_recall.Curve]()
     for name, direction in directions.items():
         there, source = positive[name], sources[name]
@@ -125,7 +125,7 @@ def _measure(
 
 
 def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
-    """Mean projection of codes [n, L, w_dim] on a boundary's normal, over the layers that it moves.
+    """Return the mean projection of codes [n, L, w_dim] on a boundary's normal, over its layers.
 
     Returns:
         float64 [n].
@@ -136,10 +136,10 @@ def boundary_scores(codes: Tensor, direction: Direction) -> Tensor:
 
 
 def truth_of(context: EvaluationContext, names: Sequence[str], *, truth: Truth) -> dict[str, str]:
-    """Where the ground truth of each attribute comes from, in words.
+    """Describe the source of each attribute's ground truth.
 
     Raises:
-        ConfigError: an unknown `truth`, or an attribute that has none.
+        ConfigError: an unknown `truth`, or an attribute without ground truth.
     """
     if truth not in ("auto", "labels", "network"):
         raise ConfigError(f"task.truth is {truth!r}: expected auto, labels or network")
@@ -164,7 +164,7 @@ def truth_of(context: EvaluationContext, names: Sequence[str], *, truth: Truth) 
 def _truth(
     context: EvaluationContext, found: Inversions, sources: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """bool [n] for each attribute."""
+    """Return the ground truth of each attribute, bool [n]."""
     network, chunks = context.attributes, Chunks(context.dataset, found.chunks)
     kinds = {attribute.name: attribute.kind for attribute in context.domain.attributes}
     columns: dict[str, list[Tensor]] = {name: [] for name in sources}

@@ -1,4 +1,4 @@
-"""Task: seconds an image, of an encoder's forward (Table 3) and a whole inversion (Sec. 4.2)."""
+"""Task: seconds per image of an encoder's forward pass (Table 3) and of an inversion (Sec. 4.2)."""
 
 import statistics
 import time
@@ -28,19 +28,19 @@ WHAT = {"encoder": "E's forward alone", "inversion": "the whole inversion"}
 def measure_speed(
     context: EvaluationContext, *, images: int = 10, warm_up: int = 1
 ) -> list[Record]:
-    """Time single images on one device: E's forward where the method has an E, and the inversion.
+    """Time single images on one device: the inversion, and E's forward if the method has an E.
 
-    `seconds_per_image` is, as in the other tasks, E's forward alone for the encoder (Table 3's
+    As in the other tasks, `seconds_per_image` is E's forward alone for the encoder (Table 3's
     Speed) and the whole inversion for a method that optimises (8 s against 290 s, Sec. 4.2). The
     record also has `encoder_seconds_per_image` and `inversion_seconds_per_image`, each with its
     `_min` and `_max`, and each image's seconds as `series`.
 
     Args:
-        images: how many are timed, each alone; fewer where there are fewer.
-        warm_up: inversions before, which are not timed.
+        images: how many images are timed, one at a time; fewer if the split has fewer.
+        warm_up: number of inversions before, which are not timed.
 
     Raises:
-        ConfigError: fewer than one image, or fewer than none to warm up.
+        ConfigError: `images` is less than 1, or `warm_up` is negative.
     """
     if not context.first_process:
         return []
@@ -85,21 +85,21 @@ def measure_speed(
 
 
 def counted(inverter: Inverter) -> str:
-    """Which of `WHAT` is a method's `seconds_per_image`."""
+    """Return which entry of `WHAT` a method's `seconds_per_image` measures."""
     return "encoder" if isinstance(inverter, EncoderInverter) else "inversion"
 
 
 def seconds_of(
     what: str, inverter: Inverter, *, generator: nn.Module, images: Tensor, warm_up: int = 1
 ) -> list[float]:
-    """Seconds of single images: of E's forward, or of the whole inversion.
+    """Return the seconds of E's forward, or of the whole inversion, for single images.
 
     Args:
-        what: "encoder", which three calls warm up, or "inversion".
-        inverter: whose networks are on the device of `images`.
-        generator: frozen G, on that device too.
-        images: PositiveInt
-        warm_up: inversions that are not timed.
+        what: "encoder", with three calls to warm up, or "inversion".
+        inverter: its networks are on the device of `images`.
+        generator: frozen G, on the same device.
+        images: float [N, 3, R, R] in [-1, 1].
+        warm_up: number of inversions that are not timed.
     """
     if what == "encoder":
         encoder: Any = inverter.encoder  # type: ignore[attr-defined]
@@ -112,12 +112,12 @@ def seconds_of(
 
 
 def seconds_per_call(call: Callable[[Tensor], Any], images: Tensor, *, warm_up: int) -> list[float]:
-    """Seconds of a call on each of N images alone, synchronised before and after.
+    """Return the seconds of a call on each of N images, synchronised before and after.
 
     Args:
         call: takes [1, 3, R, R].
         images: [N, 3, R, R] on the device to measure.
-        warm_up: calls on the first image that are not timed.
+        warm_up: number of calls on the first image that are not timed.
     """
     for _ in range(warm_up):
         call(images[:1])

@@ -1,4 +1,4 @@
-"""Task: a run's losses over images seen, as a record (Fig. 14)."""
+"""Task: record a run's losses over images seen (Fig. 14)."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from idinvert.tracking.run_files import read_rows, read_status
 
 
 def record_curves(context: EvaluationContext, *, terms: Sequence[str]) -> list[Record]:
-    """Keep the losses that a run logged, so that figures can select them.
+    """Record the losses that a run logged, so that figures can select them.
 
     Args:
-        context: of the run; nothing of it is opened but its log and the header of its weights.
-        terms: columns of `metrics.jsonl` to keep, for example `loss/encoder`; those the run does
-            not have are left out.
+        context: the context of the run; only its log and the header of its weights are read.
+        terms: columns of `metrics.jsonl` to record, for example `loss/encoder`; those that the run
+            does not have are left out.
 
     Returns:
         A record with `series` `<term>/nimg` (images seen) and `<term>/value`, the last value of
-        each term as a metric of its name, and `diverged`: 1 if training judged itself so, else 0.
+        each term as a metric of its name, and `diverged`: 1 if training diverged, else 0.
 
     Raises:
-        ConfigError: no `run=RUN`, or one that has no weights yet.
+        ConfigError: no `run=RUN`, or a run without weights.
         DataError: the run logged none of the terms.
     """
     run = context.config["run"]

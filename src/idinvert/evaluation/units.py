@@ -1,4 +1,4 @@
-"""What a task on units looks at: G layer by layer, its images, and the class of each pixel."""
+"""The input of tasks on units: G layer by layer, its images, and the class of each pixel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ KINDS = ("object", "colour", "edge")
 
 @dataclass(frozen=True)
 class Seen:
-    """Some images as G makes them.
+    """Some images of G.
 
     Attributes:
         codes: [m, L, w_dim].
-        noise: what G is given with them.
+        noise: their noise argument of G.
         images: uint8 [m, 3, R, R].
         masks: integers [m, R, R], the class of each pixel.
     """
@@ -41,13 +41,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is dissected: G, and where its images and their masks come from.
+    """The subject of a dissection: G, and the source of its images and their masks.
 
     Attributes:
         generator: frozen G, on its device.
         classes: names of the masks' classes.
-        look: places int64 [m] to images.
-        segmenter: that reads the masks; None where they are exact.
+        look: indices int64 [m] to images.
+        segmenter: the network that predicts the masks; None if they are exact.
     """
 
     generator: Any
@@ -57,15 +57,15 @@ class Subject:
 
     @property
     def concepts(self) -> list[str]:
-        """Classes, colours, edges."""
+        """Names of the concepts: classes, colours, edges."""
         return [*self.classes, *COLOURS, *EDGES]
 
     def kind(self, concept: int) -> str:
-        """`object`, `colour` or `edge`."""
+        """Return `object`, `colour` or `edge`."""
         return KINDS[(concept >= len(self.classes)) + (concept >= len(self.concepts) - len(EDGES))]
 
     def shown(self, seen: Seen) -> Tensor:
-        """The concepts of images, bool [m, K, R, R], on the CPU."""
+        """Return the masks of all concepts, bool [m, K, R, R], on the CPU."""
         objects = one_hot(seen.masks.long().cpu(), len(self.classes)).permute(0, 3, 1, 2).bool()
         images = seen.images.cpu()
         return torch.cat([objects, colour_masks(images), edge_masks(images)], dim=1)
@@ -74,16 +74,16 @@ class Subject:
 def checked_layers(
     generator: Any, layers: Sequence[int] | None, *, last: int = 0, key: str = "task.layers"
 ) -> list[int]:
-    """Layers with units of their own, as they were asked for.
+    """Return the requested layers, sorted; each must have units.
 
     Args:
         generator: G.
         layers: counted from 1; None for all.
-        last: how many at the end are left out.
-        key: that gave them.
+        last: how many layers at the end are excluded.
+        key: the key that set them.
 
     Raises:
-        ConfigError: there is no such layer; the list is named.
+        ConfigError: there is no such layer; the error lists those that exist.
     """
     there = [str(k) for k in range(1, len(generator.noise_shapes) + 1 - last)]
     wanted = there if layers is None else [str(k) for k in layers]
@@ -93,7 +93,7 @@ def checked_layers(
 def states(
     generator: Any, seen: Seen, layers: Sequence[int]
 ) -> Iterator[tuple[int, SynthesisState]]:
-    """G's state after each of some layers, in order."""
+    """Yield G's state after each of the given layers, which must be sorted."""
     state = None
     for k in layers:
         state = generator.synthesis(seen.codes, noise=seen.noise, stop=k, resume=state)
@@ -101,7 +101,7 @@ def states(
 
 
 def subject_of(context: EvaluationContext, *, source: str) -> tuple[Subject | None, torch.device]:
-    """What a task looks at; None on ranks other than the first.
+    """Return the subject of a task and its device; the subject is None on all but the first rank.
 
     Raises:
         ConfigError: no segmenter, or images without masks.

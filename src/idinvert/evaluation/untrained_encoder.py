@@ -1,4 +1,4 @@
-"""Task: what an untrained encoder makes of images, with and without w̄ (App. A2, Fig. 17)."""
+"""Task: reconstructions of an untrained encoder, with and without w̄ (App. A2, Fig. 17)."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from idinvert.results.record import Record
 OFFSETS = ("none", "w_avg")
 SAMPLES = 1000
 STATISTICS = 64
-"""Images that BatchNorm's first statistics are of."""
+"""Number of images for the initial statistics of BatchNorm."""
 OFFSET_LABELS = {"none": "Without w̄", "w_avg": "With w̄"}
 DISTANCE = (
     "ours: mean distance of E's codes from w̄ over that of the mapping's samples from w̄, layer by "
@@ -41,12 +41,12 @@ def show_initial(
     encoder: str,
     shown: Count = 4,
 ) -> list[Record]:
-    """Show and measure where training starts, for each generator with and without w̄ (Eq. 6).
+    """Show and measure the start of training, for each generator with and without w̄ (Eq. 6).
 
     Writes `pictures.png` and `pictures.pdf` (as Fig. 17; the first column is G(w̄)).
 
     Args:
-        context: images and metrics; its seed is that of the first weights.
+        context: images and metrics; its seed determines the initial weights.
         generators: entries whose overrides choose a generator.
         encoder: overrides of ``train.py`` that choose the encoder.
         shown: images in the picture.
@@ -56,7 +56,7 @@ def show_initial(
         `distance_to_w_avg`.
 
     Raises:
-        ConfigError: fewer than two images, where the encoder has BatchNorm.
+        ConfigError: fewer than two images, if the encoder has BatchNorm.
     """
     if not context.first_process:
         return []
@@ -81,7 +81,7 @@ def show_initial(
 def with_untrained(
     context: EvaluationContext, domain: Domain, overrides: str, offset: str
 ) -> EvaluationContext:
-    """The context on images, under a fresh encoder of the seed's first weights."""
+    """Return the context on images, with an untrained encoder whose weights the seed determines."""
     generator, made = context.generator, context.provenance
     wire.require_resolution(data=domain.resolution, generator=generator.resolution)
     encoder, choices = wire.untrained_encoder(
@@ -102,11 +102,11 @@ def measure_untrained(
     out: Path,
     shown: Count,
 ) -> list[Record]:
-    """The records, and the picture.
+    """Return the records, and write the picture.
 
     Args:
-        labels: of the generators, in the picture.
-        started: each generator under an `EncoderInverter` with a fresh E, by E's offset.
+        labels: labels of the generators in the picture.
+        started: for each generator, E's offset to a context with an untrained E.
         out: folder of this task.
         shown: images in the picture.
     """
@@ -133,10 +133,10 @@ def measure_untrained(
 
 @torch.no_grad()
 def first_statistics(encoder: nn.Module, images: Tensor) -> None:
-    """Give an untrained encoder's BatchNorms the statistics that a first training step would see.
+    """Set an untrained encoder's BatchNorm statistics to those of a first training step.
 
-    In evaluation mode a fresh BatchNorm does nothing, while the first step of training already
-    brings E's output to zero mean and unit variance.
+    In evaluation mode a new BatchNorm is the identity, while the first step of training already
+    normalises E's output to zero mean and unit variance.
 
     Args:
         encoder: E, left in eval mode.
@@ -149,7 +149,7 @@ def first_statistics(encoder: nn.Module, images: Tensor) -> None:
 def _measure(
     context: EvaluationContext, *, offset: str, device: torch.device, shown: int
 ) -> tuple[Record, list[Tensor]]:
-    """The record of one encoder, and its first reconstructions."""
+    """Return the record of one encoder, and its first reconstructions."""
     begin, n, generator = time.monotonic(), context.count, context.generator
     first = Chunks(context.dataset, [(0, min(STATISTICS, n))])[0]["image"]
     for encoder in context.inverter.networks:
@@ -181,14 +181,14 @@ def _measure(
 
 @torch.no_grad()
 def _mean_image(context: EvaluationContext) -> Tensor:
-    """G(w̄), float [3, R, R]."""
+    """Return G(w̄), float [3, R, R]."""
     generator: Any = context.generator
     return generator.synthesis(generator.w_avg[None], noise="const")[0].cpu()
 
 
 @torch.no_grad()
 def _distance(codes: Tensor, generator: Any) -> float:
-    """How far codes [n, L, w_dim] are from w̄, in units of the native codes' distance."""
+    """Return the distance of codes [n, L, w_dim] from w̄, relative to that of native codes."""
     rng = torch.Generator().manual_seed(0)
     mean = generator.w_avg.cpu()
     z = torch.randn(SAMPLES, generator.z_dim, generator=rng).to(generator.w_avg)
