@@ -1,6 +1,6 @@
-"""The room of a procedural bedroom in one-point perspective, and its furniture.
+"""The geometry of a procedural bedroom in one-point perspective, and its furniture.
 
-World: X to the right, Y down (the floor is at 1), Z away from the camera. A point is seen at
+World: X to the right, Y down (the floor is at 1), Z away from the camera. A point appears at
 `x = vanish_x + F (X - eye_x) / Z`, `y = vanish_y + F (Y - eye_y) / Z`.
 """
 
@@ -34,9 +34,9 @@ class Room:
     """The camera.
 
     Attributes:
-        x: float32, from the vanishing point, `[N, 1, S]`.
-        y: From the vanishing point, `[N, S, 1]`.
-        eye_x, eye_y: Where the camera is `[N, 1, 1]`.
+        x: Relative to the vanishing point, float32 `[N, 1, S]`.
+        y: Relative to the vanishing point, `[N, S, 1]`.
+        eye_x, eye_y: Position of the camera `[N, 1, 1]`.
     """
 
     x: Tensor
@@ -45,15 +45,15 @@ class Room:
     eye_y: Tensor
 
     def across(self, x: Tensor | float, z: Tensor | float) -> Tensor:
-        """Where X at depth Z is seen, from the vanishing point."""
+        """Returns the image coordinate of X at depth Z, relative to the vanishing point."""
         return (x - self.eye_x) * (FOCUS / z)
 
     def down(self, y: Tensor | float, z: Tensor | float) -> Tensor:
-        """Where Y at depth Z is seen, from the vanishing point."""
+        """Returns the image coordinate of Y at depth Z, relative to the vanishing point."""
         return (y - self.eye_y) * (FOCUS / z)
 
     def panel(self, canvas: Canvas, x: Span, y: Span, z: Tensor | float) -> Tensor:
-        """Coverage of an upright rectangle that faces the camera."""
+        """Returns the coverage of an upright rectangle that faces the camera."""
         wide = canvas.cover(self.across(x[0], z) - self.x) * canvas.cover(
             self.x - self.across(x[1], z)
         )
@@ -61,23 +61,23 @@ class Room:
         return wide * high
 
     def level(self, canvas: Canvas, x: Span, y: Tensor | float, z: Span) -> Tensor:
-        """Coverage of a lying rectangle, below or above the eye, from near z[0] to far z[1]."""
+        """Returns the coverage of a horizontal rectangle from depth z[0] (near) to z[1] (far)."""
         ends = (x[0] - self.eye_x, x[1] - self.eye_x)
         return _receding(canvas, y - self.eye_y, ends, z, along=self.y, beside=self.x)
 
     def flank(self, canvas: Canvas, x: Tensor | float, y: Span, z: Span) -> Tensor:
-        """Coverage of an upright rectangle along the line of sight, from near to far."""
+        """Returns the coverage of an upright rectangle along the line of sight, near to far."""
         reach = x - self.eye_x
         reach = torch.where(reach.abs() < 1e-3, torch.full_like(reach, 1e-3), reach)
         ends = (y[0] - self.eye_y, y[1] - self.eye_y)
         return _receding(canvas, reach, ends, z, along=self.x, beside=self.y)
 
     def floor_z(self, y: float) -> Tensor:
-        """Z of the points of the plane at height `y`, `[N, S, 1]`; the back wall's beyond it."""
+        """Returns Z on the plane at height `y`, `[N, S, 1]`, at most twice the back wall's."""
         return (FOCUS * (y - self.eye_y) / self.y.clamp(min=1e-3)).clamp(max=2.0 * BACK)
 
     def floor_x(self, y: float) -> Tensor:
-        """X of the points of the plane at height `y`, `[N, S, S]`."""
+        """Returns X on the plane at height `y`, `[N, S, S]`."""
         return self.eye_x + self.x * self.floor_z(y) / FOCUS
 
 
@@ -90,7 +90,7 @@ def _receding(
     along: Tensor,
     beside: Tensor,
 ) -> Tensor:
-    """Coverage of a rectangle that recedes `away` from the eye, between two ends across it."""
+    """Returns the coverage of a rectangle that recedes from the eye, at distance `away` from it."""
     far, near = away * (FOCUS / z[1]), away * (FOCUS / z[0])
     low, high = torch.minimum(far, near), torch.maximum(far, near)
     area = canvas.cover(low - along) * canvas.cover(along - high)
@@ -104,14 +104,14 @@ def _receding(
 
 @dataclass(frozen=True)
 class Scene:
-    """What all that is in the room shares.
+    """Values shared by all parts of the room.
 
     Attributes:
         p: Labels by name `[N, 1, 1]`.
         room: The camera.
         air: Colour of the light on everything, about 1, `[N, 3, 1, 1]`.
         timber: Colour of the furniture, RGB `[N, 3, 1, 1]`.
-        bed_x, bed_half: Middle and half width of the bed, X, `[N, 1, 1]`.
+        bed_x, bed_half: Centre and half width of the bed, X, `[N, 1, 1]`.
     """
 
     p: dict[str, Tensor]
@@ -122,18 +122,18 @@ class Scene:
     bed_half: Tensor
 
     def lit(self, colour: Tensor, shade: Tensor | float = 1.0) -> Tensor:
-        """`colour` `[N, 3, 1, 1]` in the light of the room, darkened by `shade` `[N, S, S]`."""
+        """Returns `colour` `[N, 3, 1, 1]` in the room's light, darkened by `shade` `[N, S, S]`."""
         if isinstance(shade, Tensor):
             shade = shade[:, None]
         return (colour * self.air * shade).clamp(0.0, 1.0)
 
     def plain(self, red: float, green: float, blue: float) -> Tensor:
-        """One colour for all pictures, `[1, 3, 1, 1]`."""
+        """Returns one colour for all images, `[1, 3, 1, 1]`."""
         return self.air.new_tensor((red, green, blue))[None, :, None, None]
 
 
 def headboard(canvas: Canvas, scene: Scene) -> None:
-    """A board at the wall, behind the pillows."""
+    """Draws a headboard at the wall, behind the pillows."""
     room, x, half = scene.room, scene.bed_x, scene.bed_half
     top = _TOP - 0.50 - 0.28 * scene.p["headboard"]
     ends = (x - half - 0.07, x + half + 0.07)
@@ -146,7 +146,7 @@ def headboard(canvas: Canvas, scene: Scene) -> None:
 
 
 def nightstand(canvas: Canvas, scene: Scene) -> None:
-    """A box with a drawer beside the bed, a lamp on it."""
+    """Draws a box with a drawer beside the bed, with a lamp on it."""
     room, p = scene.room, scene.p
     x = scene.bed_x + scene.bed_half + 0.36
     near, half = 2.6, 0.23
@@ -176,7 +176,7 @@ def nightstand(canvas: Canvas, scene: Scene) -> None:
 
 
 def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
-    """Frame, mattress, pillows, and a blanket that hangs over the sides."""
+    """Draws frame, mattress, pillows, and a blanket that hangs over the sides."""
     room, x, half = scene.room, scene.bed_x, scene.bed_half
     white = scene.plain(0.95, 0.95, 0.96)
     back = BACK - 0.06
@@ -210,7 +210,7 @@ def bed(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
 
 
 def _pillow(canvas: Canvas, scene: Scene, *, x: Tensor, half: Tensor) -> None:
-    """A pillow that leans on the headboard."""
+    """Draws a pillow that leans on the headboard."""
     room, z = scene.room, BACK - 0.30
     scale = FOCUS / z
     dx = room.x - room.across(x, z)
@@ -222,7 +222,7 @@ def _pillow(canvas: Canvas, scene: Scene, *, x: Tensor, half: Tensor) -> None:
 
 
 def glow(canvas: Canvas, scene: Scene) -> None:
-    """The lamp's warm light around it, the stronger the darker the room."""
+    """Adds the warm light around the lamp, which is stronger in darker rooms."""
     room, p = scene.room, scene.p
     x = scene.bed_x + scene.bed_half + 0.36
     dx, dy = room.x - room.across(x, 2.8), room.y - room.down(_STAND - 0.5, 2.8)

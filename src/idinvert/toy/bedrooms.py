@@ -1,7 +1,7 @@
-"""Procedural bedrooms: exact attribute labels in, antialiased pictures and masks out.
+"""Procedural bedrooms: antialiased images and masks from exact attribute labels.
 
-A room in one-point perspective (see `bedroom_parts`); everything in it is a box or hangs on the
-back wall.
+A room in one-point perspective (see `bedroom_parts`); all objects are boxes or hang on the back
+wall.
 """
 
 import torch
@@ -32,9 +32,9 @@ _LABELS: dict[str, float | None] = {
     "rug_colour": None,  # along a palette of five colours
     "picture": 0.5,  # over the bed
 }
-"""Labels: None for continuous ones, for binary ones how often they are 1."""
+"""Labels: None for continuous ones; for binary ones, the probability of 1."""
 
-_ZOOM = 1.12  # how much closer the camera is than the room needs
+_ZOOM = 1.12  # factor by which the camera is closer than needed to show the whole room
 _WALL = (
     (0.52, 0.62, 0.72),
     (0.66, 0.76, 0.68),
@@ -66,7 +66,7 @@ _CARPET = (0.66, 0.66, 0.68)
 
 
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
-    """One block, as `Renderer.draw` says."""
+    """Draws one block; see `Renderer.draw`."""
     x, y = grid(size, device=p["view"].device)
     x = torch.where(p["mirrored"] > 0.5, -x, x)  # [N, 1, S]
     room = Room(
@@ -103,7 +103,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _shell(canvas: Canvas, scene: Scene, *, wall: Tensor, wooden: Tensor) -> None:
-    """Side walls, panels, floor and ceiling."""
+    """Draws side walls, panels, floor and ceiling."""
     room = scene.room
     amount = (scene.p["wood"] + 1.0) * 0.5
     panel_top = FLOOR - 0.95 * amount  # Y of the panels' upper edge
@@ -136,7 +136,7 @@ def _shell(canvas: Canvas, scene: Scene, *, wall: Tensor, wooden: Tensor) -> Non
 
 
 def _window(canvas: Canvas, scene: Scene, *, cloth: Tensor) -> None:
-    """A window with a cross bar in the back wall, and its curtains."""
+    """Draws a window with a cross bar in the back wall, and its curtains."""
     room, p = scene.room, scene.p
     there = p["window"]
     middle, half, top, bottom = -1.12, 0.40, -1.25, 0.05
@@ -167,7 +167,7 @@ def _window(canvas: Canvas, scene: Scene, *, cloth: Tensor) -> None:
 
 
 def _picture(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
-    """A framed landscape over the bed."""
+    """Draws a framed landscape over the bed."""
     room, x, there = scene.room, scene.bed_x, scene.p["picture"]
     frame = room.panel(canvas, (x - 0.44, x + 0.44), (-1.34, -0.66), BACK)
     canvas.paint(scene.lit(scene.plain(0.24, 0.18, 0.14)), frame * there, "picture")
@@ -180,7 +180,7 @@ def _picture(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
 
 
 def _rug(canvas: Canvas, scene: Scene, *, colour: Tensor) -> None:
-    """A rug with a border, under the bed and beyond it on all sides."""
+    """Draws a rug with a border, which extends beyond the bed on all sides."""
     room, x, half = scene.room, scene.bed_x, scene.bed_half
     rug = room.level(canvas, (x - half - 0.48, x + half + 0.48), FLOOR, (1.35, 2.72))
     canvas.paint(scene.lit(colour * 0.7), rug * scene.p["rug"], "rug")

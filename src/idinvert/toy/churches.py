@@ -1,6 +1,6 @@
-"""Procedural churches: exact attribute labels in, antialiased pictures and masks out.
+"""Procedural churches: antialiased images and masks from exact attribute labels.
 
-Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
+Geometry in units of half the image: x to the right, y down, both in [-1, 1].
 """
 
 import math
@@ -37,7 +37,7 @@ _LABELS: dict[str, float | None] = {
     "vegetation": None,  # bare ground to a grove
     "land": None,  # moves clouds, hills and trees
 }
-"""Labels: None for continuous ones, for binary ones how often they are 1."""
+"""Labels: None for continuous ones; for binary ones, the probability of 1."""
 
 MASK_CLASSES = (
     "sky", "clouds", "hills", "ground", "nave", "roof", "tower", "spire", "windows", "door",
@@ -67,14 +67,14 @@ _BACK_ROW = Row(base=0.66, spacing=0.28, size=0.15, phase=0.81, gap=0.0)
 
 
 def _correlated(labels: Columns, unit: Columns) -> Columns:
-    """Days are commoner than nights."""
+    """Makes days more frequent than nights."""
     daylight = (labels["daylight"].float() + 1.0) * 0.5
     return {"daylight": 2.0 * daylight * (1.6 - 0.6 * daylight) - 1.0}
 
 
 @dataclass(frozen=True)
 class _Church:
-    """Sizes and colours.
+    """Sizes and colours of a church.
 
     Attributes:
         p: Labels by name `[N, 1, 1]`.
@@ -83,7 +83,7 @@ class _Church:
         rise: Height of the gable `[N, 1, 1]`.
         nave, tower: The two blocks.
         top: y of the tower's upper end `[N, 1, 1]`.
-        stone, roof, glass: RGB `[N, 3, 1, 1]`, in the light of the day.
+        stone, roof, glass: RGB `[N, 3, 1, 1]` in daylight.
     """
 
     p: Columns
@@ -100,15 +100,15 @@ class _Church:
 
 
 def _wall(body: Block, church: _Church) -> Tensor:
-    """Masonry: joints between courses, stronger between bricks."""
+    """Returns masonry with joints between courses, stronger for bricks."""
     courses = 1.0 + (0.03 + 0.06 * church.p["brick"]) * torch.sin(110.0 * body.y)
     return body.shaded(church.stone) * courses[:, None]
 
 
 def _nave(canvas: Canvas, church: _Church) -> None:
-    """Side roof, walls, gable, and the windows along the side."""
+    """Draws side roof, walls, gable, and the windows along the side."""
     nave, view, a, b, rise = church.nave, church.view, church.a, church.b, church.rise
-    # A point of the roof lies v along it, 0 to 1, and w above the eaves, 0 to 1.
+    # A point of the roof has coordinates v along it and w above the eaves, both 0 to 1.
     w = ((_EAVES - nave.y) / rise).clamp(-0.2, 1.2)
     along = nave.x - nave.edge + w * a * view.cos
     extent = 2.0 * b * view.sin
@@ -150,7 +150,7 @@ def _nave(canvas: Canvas, church: _Church) -> None:
 
 
 def _tower(canvas: Canvas, church: _Church) -> None:
-    """The tower in front, its spire with a cross, its door, belfry and round window."""
+    """Draws the tower in front, its spire with a cross, its door, belfry and round window."""
     tower, view, p, top = church.tower, church.view, church.p, church.top
     height = 0.30 + 0.26 * p["spire"]
     spire = masonry.spire(canvas, tower, bottom=top + 0.02, height=height, overhang=0.035)
@@ -195,7 +195,7 @@ def _tower(canvas: Canvas, church: _Church) -> None:
 
 
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
-    """One block, as `Renderer.draw` says."""
+    """Draws one block; see `Renderer.draw`."""
     foot = 0.16 * p["position"]
     land = Landscape.of(
         value,
@@ -217,7 +217,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _plan(canvas: Canvas, land: Landscape) -> _Church:
-    """Where everything of the church stands."""
+    """Returns the position of all parts of the church."""
     value, p = land.value, land.p
     view = masonry.view_of(land, pitch=0.10, turn=_TURN)
     a = 0.42 + 0.07 * p["nave_width"]

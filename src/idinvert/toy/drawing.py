@@ -7,7 +7,7 @@ Colour = tuple[float, float, float]
 
 
 def grid(size: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixel centres of a square picture, x to the right and y down, both in (-1, 1).
+    """Returns pixel centres of a square image, x to the right and y down, both in (-1, 1).
 
     Returns:
         x float32 `[1, 1, size]` and y float32 `[1, size, 1]`.
@@ -18,17 +18,17 @@ def grid(size: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def column(value: Tensor) -> Tensor:
-    """`[N]` in float64 to `[N, 1, 1]` in float32."""
+    """Converts `[N]` in float64 to `[N, 1, 1]` in float32."""
     return value.to(torch.float32)[:, None, None]
 
 
 def rgb(value: Tensor) -> Tensor:
-    """`[N, 3]` in float64 to `[N, 3, 1, 1]` in float32."""
+    """Converts `[N, 3]` in float64 to `[N, 3, 1, 1]` in float32."""
     return value.to(torch.float32)[:, :, None, None]
 
 
 def palette(position: Tensor, colours: tuple[Colour, ...]) -> Tensor:
-    """Reads colours along a polyline of `colours`.
+    """Interpolates colours along a polyline of `colours`.
 
     Args:
         position: `[N]`, -1 is the first colour and 1 the last.
@@ -44,23 +44,23 @@ def palette(position: Tensor, colours: tuple[Colour, ...]) -> Tensor:
 
 
 def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
-    """0 below `low`, 1 above `high`, cubic between."""
+    """Returns 0 below `low`, 1 above `high`, and a cubic interpolation between."""
     t = ((x - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 class Canvas:
-    """Pictures under way.
+    """Images being drawn.
 
     Attributes:
         colour: float32 `[N, 3, S, S]`, RGB, about [0, 1].
         classes: uint8 `[N, S, S]`, the class of the topmost layer that covers most of a sample.
-        sample: Width of one sample in the units of the grid: the width of soft edges.
+        sample: Width of one sample in units of the grid, which is the width of soft edges.
 
     Args:
         background: float32 `[N, 3, S, S]`.
         parts: Names of the classes; the first is the background's.
-        zoom: How many times larger than on the grid things are drawn.
+        zoom: Magnification of the drawing relative to the grid.
     """
 
     def __init__(self, *, background: Tensor, parts: tuple[str, ...], zoom: float = 1.0) -> None:
@@ -71,30 +71,30 @@ class Canvas:
         self._value = {name: i for i, name in enumerate(parts)}
 
     def cover(self, distance: Tensor, *, soft: float = 1.0) -> Tensor:
-        """Coverage in [0, 1] from a signed distance (negative inside), edge `soft` samples wide."""
+        """Returns coverage in [0, 1] of a signed distance (negative inside); soft in samples."""
         return (0.5 - distance / (self.sample * soft)).clamp_(0.0, 1.0)
 
     def ellipse(
         self, x: Tensor, y: Tensor, half_x: Tensor | float, half_y: Tensor | float
     ) -> Tensor:
-        """Coverage of an ellipse about the origin of (x, y)."""
+        """Returns the coverage of an ellipse about the origin of (x, y)."""
         small = torch.as_tensor(half_x).minimum(torch.as_tensor(half_y)).to(x.device)
         return self.cover((((x / half_x) ** 2 + (y / half_y) ** 2).sqrt() - 1.0) * small)
 
     def paint(self, colour: Tensor, alpha: Tensor, part: str = "") -> None:
-        """Lays `colour` (`[N, 3, 1, 1]` or `[N, 3, S, S]`) over the picture with opacity `alpha`.
+        """Blends `colour` (`[N, 3, 1, 1]` or `[N, 3, S, S]`) over the image with opacity `alpha`.
 
         Args:
             colour: RGB in [0, 1].
             alpha: `[N, S, S]` in [0, 1].
-            part: The class that samples covered by more than a half take; empty keeps them.
+            part: Class assigned to samples covered by more than a half; empty keeps their class.
         """
         self.colour = torch.lerp(self.colour, colour, alpha[:, None])
         if part:
             self.mark(alpha > 0.5, part)
 
     def mark(self, area: Tensor, part: str) -> None:
-        """Sets the class of the samples `area`, bool `[N, S, S]`."""
+        """Sets the class of the samples in `area`, bool `[N, S, S]`."""
         self.classes.masked_fill_(area, self._value[part])
 
     def shade(self, factor: Tensor) -> None:
@@ -105,9 +105,9 @@ class Canvas:
         """Averages 2x2 samples to pixels.
 
         Returns:
-            uint8 pictures `[N, 3, R, R]` and uint8 classes `[N, R, R]` with R = S / 2; of four
-            samples' classes the upper median is kept, so that thin parts, which have high class
-            numbers, survive where they fill half a pixel.
+            uint8 images `[N, 3, R, R]` and uint8 classes `[N, R, R]` with R = S / 2. The class is
+            the upper median of the four samples' classes, so that thin parts, which have high class
+            numbers, survive if they fill half a pixel.
         """
         c = self.colour
         mean = c[..., ::2, ::2] + c[..., 1::2, ::2] + c[..., ::2, 1::2] + c[..., 1::2, 1::2]

@@ -1,8 +1,8 @@
-"""The parts of a procedural face, drawn in coordinates that are glued to its surface.
+"""The parts of a procedural face, drawn in coordinates attached to its surface.
 
 A part at longitude u0 is drawn around `X = (u - u0) * a` with `u = asin(x / a) - yaw`, so that a
-turn of the head moves and foreshortens it without any further work. Parts that come in pairs are
-drawn once, in `|u|`.
+turn of the head moves and foreshortens it automatically. Parts that come in pairs are drawn once,
+in `|u|`.
 """
 
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ class Head:
     yaw: Tensor
 
     def shaded(self, colour: Tensor) -> Tensor:
-        """`colour` `[N, 3, 1, 1]` under the head's light, `[N, 3, S, S]`."""
+        """Returns `colour` `[N, 3, 1, 1]` under the head's light, `[N, 3, S, S]`."""
         return (colour * self.lit[:, None]).clamp(0.0, 1.0)
 
 
 def cheeks_and_wrinkles(canvas: Canvas, head: Head) -> None:
-    """Blush, and with age the lines of forehead, cheeks and eye bags."""
+    """Draws blush, and with age the lines of forehead, cheeks and eye bags."""
     side = head.u.abs()
     blush = torch.exp(-(((side - 0.62) / 0.26) ** 2) - ((head.y - 0.2) / 0.15) ** 2)
     strength = 0.22 - 0.08 * head.p["gender"] - 0.08 * head.p["age"]
@@ -74,7 +74,7 @@ def cheeks_and_wrinkles(canvas: Canvas, head: Head) -> None:
 
 
 def beard(canvas: Canvas, head: Head) -> None:
-    """Stubble to full beard along the jaw, with a moustache."""
+    """Draws stubble to full beard along the jaw, with a moustache."""
     amount = smoothstep(head.p["beard"], 0.0, 0.7) * 0.92
     side = head.u.abs()
     # Upper edge: low under the mouth, high beside it, up to the ears.
@@ -87,7 +87,7 @@ def beard(canvas: Canvas, head: Head) -> None:
 
 
 def eyes(canvas: Canvas, head: Head) -> None:
-    """Almonds with iris, pupil, highlight and a dark upper lid; squinting with a smile."""
+    """Draws almonds with iris, pupil, highlight and a dark upper lid; narrower with a smile."""
     x = (head.u.abs() - _EYE_U) * head.a
     y = head.y - _EYE_Y
     big = 1.06 - 0.16 * head.p["age"]
@@ -110,7 +110,7 @@ def eyes(canvas: Canvas, head: Head) -> None:
 
 
 def brows(canvas: Canvas, head: Head) -> None:
-    """Arched bands above the eyes: thin and raised to thick and low."""
+    """Draws arched bands above the eyes: thin and raised to thick and low."""
     brow = head.p["brow"]
     t = (head.u.abs() - _EYE_U - 0.02) * head.a / 0.15  # -1 inner end, 1 outer end
     middle = _EYE_Y - 0.165 + 0.03 * brow + 0.035 * t * t - 0.02 * brow * t
@@ -121,7 +121,7 @@ def brows(canvas: Canvas, head: Head) -> None:
 
 
 def nose(canvas: Canvas, head: Head) -> None:
-    """A ridge that protrudes: its tip moves further than the face when the head turns."""
+    """Draws a ridge that protrudes: its tip moves more than the face when the head turns."""
     tip_x = head.a * head.sin_yaw * 1.12
     root_x = head.a * head.sin_yaw * 0.96
     root_y, tip_y = -0.05, 0.175
@@ -149,7 +149,7 @@ def nose(canvas: Canvas, head: Head) -> None:
 
 
 def mouth(canvas: Canvas, head: Head) -> None:
-    """Lips along a parabola that the smile bends; from a light smile on, teeth between them."""
+    """Draws lips along a parabola bent by the smile; from a light smile on, teeth between them."""
     smile = head.p["smile"]
     glad = smile.clamp(min=0.0)
     half = 0.18 + 0.045 * smile.clamp(min=-0.4)
@@ -179,7 +179,7 @@ def mouth(canvas: Canvas, head: Head) -> None:
 
 
 def glasses(canvas: Canvas, head: Head, *, u: Tensor) -> None:
-    """Thick dark rims, bridge and temples, slightly in front of the face (hence their own `u`)."""
+    """Draws dark rims, bridge and temples, slightly in front of the face (hence their own `u`)."""
     worn = head.p["eyeglasses"]
     side = u.abs()
     x = (side - _EYE_U - 0.01) * head.a

@@ -1,6 +1,6 @@
-"""Procedural faces: exact attribute labels in, antialiased pictures and segmentation masks out.
+"""Procedural faces: antialiased images and segmentation masks from exact attribute labels.
 
-All geometry is in units of half the picture: x to the right, y down, both in [-1, 1].
+All geometry is in units of half the image: x to the right, y down, both in [-1, 1].
 """
 
 import math
@@ -32,13 +32,13 @@ _LABELS: dict[str, float | None] = {
     "parting": None,  # side to which the hairline sweeps
     "cloth": None,  # along a palette of seven colours
 }
-"""Labels: None for continuous ones, for binary ones how often they are 1."""
+"""Labels: None for continuous ones; for binary ones, the probability of 1."""
 
 _DEGREES = {"pose": 40.0, "tilt": 11.0}
 
-_BEARD = 0.5  # share of masculine faces with a beard
+_BEARD = 0.5  # fraction of masculine faces with a beard
 
-_ZOOM = 1.13  # how much of the picture the head fills
+_ZOOM = 1.13  # magnification of the head
 
 _SKIN = ((0.99, 0.84, 0.73), (0.94, 0.74, 0.59), (0.78, 0.56, 0.41), (0.45, 0.29, 0.21))
 _BACKGROUND = (
@@ -67,27 +67,27 @@ _HAIR_LIGHT = ((0.96, 0.55, 0.30), (0.88, 0.74, 0.52), (1.00, 0.90, 0.50))
 
 
 def _correlated(labels: Columns, unit: Columns) -> Columns:
-    """Only masculine faces grow beards, and hair is darker on darker skin.
+    """Gives beards to masculine faces only, and makes hair darker on darker skin.
 
-    Strong poses are rarer than frontal ones, smiles commoner than sad faces.
+    Strong poses are rarer than frontal ones, and smiles more frequent than sad faces.
     """
     pose, gender, lightness = labels["pose"], labels["gender"], labels["hair_lightness"]
     dark = labels["skin"].clamp(min=0.0)
     beard = unit["beard"]
     grown = (gender > 0) & (beard > 1.0 - _BEARD)
-    amount = (beard - (1.0 - _BEARD)) / _BEARD  # [0, 1) among the grown
+    amount = (beard - (1.0 - _BEARD)) / _BEARD  # [0, 1) for faces with a beard
     return {
         "pose": pose.sign() * pose.abs() ** 1.25,
         "tilt": (unit["tilt"] + unit["spare"] - 1.0).clamp(-1.0, 1.0),
         "smile": 2.0 * unit["smile"] ** 0.7 - 1.0,
-        "gender": gender.sign() * (0.35 + 0.65 * gender.abs()),  # two humps
+        "gender": gender.sign() * (0.35 + 0.65 * gender.abs()),  # bimodal
         "hair_lightness": lightness - dark * 0.6 * (lightness + 1.0),
         "beard": torch.where(grown, 0.25 + 0.75 * amount, -1.0 + 0.5 * beard),
     }
 
 
 def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
-    """RGB `[N, 3]`; hair turns grey in the older half of life."""
+    """Returns RGB `[N, 3]`; hair turns grey in the older half of life."""
     dark, middle, light = (palette(hue, c) for c in (_HAIR_DARK, _HAIR_MIDDLE, _HAIR_LIGHT))
     s = lightness[:, None]
     colour = torch.where(s < 0, torch.lerp(middle, dark, -s.clamp(max=0.0)), middle)
@@ -97,7 +97,7 @@ def _hair_colour(hue: Tensor, lightness: Tensor, age: Tensor) -> Tensor:
 
 
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
-    """One block, as `Renderer.draw` says."""
+    """Draws one block; see `Renderer.draw`."""
     x, y = grid(size, device=p["pose"].device)
     x, y = x / _ZOOM, y / _ZOOM
 
@@ -139,7 +139,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
     q = (hx / (0.94 * a * (1.0 - 0.45 * round_).sqrt())).clamp(-0.999, 0.999)
     u = torch.asin(q) - yaw
 
-    # Lambert shading of an ellipsoid, plus light from all around.
+    # Lambert shading of an ellipsoid, plus ambient light.
     nx = (hx / a).clamp(-1.0, 1.0)
     ny = v.clamp(-1.0, 1.0)
     nz = (1.0 - nx * nx - ny * ny * 0.8).clamp(min=0.0).sqrt()
@@ -150,7 +150,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
         iris=rgb(palette(value["eye_colour"], _IRIS)), lips=rgb(lips),
         sin_yaw=sin_yaw, cos_yaw=cos_yaw, yaw=yaw,
     )  # fmt: skip
-    length = 0.78 - 0.86 * masculine  # where the hair ends, y
+    length = 0.78 - 0.86 * masculine  # y of the lower end of the hair
     _hair_behind(canvas, head, length=length, masculine=masculine)
     _body(canvas, head, x=x, y=y, cloth=rgb(palette(value["cloth"], _CLOTH)), masculine=masculine)
     canvas.paint(head.shaded(head.skin), inside, "skin")
@@ -168,7 +168,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _hair_behind(canvas: Canvas, head: Head, *, length: Tensor, masculine: Tensor) -> None:
-    """Everything of the hair that is farther away than the face."""
+    """Draws the parts of the hair that are farther away than the face."""
     x = head.x + 0.13 * head.sin_yaw  # the back of the head swings the other way
     volume = 0.15 - 0.075 * masculine
     half = head.a + volume
@@ -186,7 +186,7 @@ def _hair_behind(canvas: Canvas, head: Head, *, length: Tensor, masculine: Tenso
 def _body(
     canvas: Canvas, head: Head, *, x: Tensor, y: Tensor, cloth: Tensor, masculine: Tensor
 ) -> None:
-    """Neck, shoulders and a collar."""
+    """Draws neck, shoulders and a collar."""
     shade = 0.86 + 0.12 * head.p["light"] * x - 0.3 * smoothstep(0.9 - y, 0.0, 0.35)
     neck_x = x - 0.02 * head.sin_yaw
     neck = canvas.cover(
@@ -201,7 +201,7 @@ def _body(
 
 
 def _hair_in_front(canvas: Canvas, head: Head, *, length: Tensor) -> None:
-    """The hairline over the forehead and the hair beside the face."""
+    """Draws the hairline over the forehead and the hair beside the face."""
     parting = head.p["parting"]
     old = smoothstep(head.p["age"], 0.2, 1.0) * smoothstep(head.p["gender"], 0.0, 1.0)
     line = -0.37 - 0.07 * old - 0.13 * parting * torch.sin(1.3 * head.u)
@@ -222,7 +222,7 @@ def _hair_in_front(canvas: Canvas, head: Head, *, length: Tensor) -> None:
 
 
 def _ears(canvas: Canvas, head: Head) -> None:
-    """Ears of people with short hair; the far one disappears when the head turns."""
+    """Draws ears for short hair; the far one disappears when the head turns."""
     short = smoothstep(head.p["gender"], -0.2, 0.2)
     for side in (-1.0, 1.0):
         place = head.yaw + side * 1.42

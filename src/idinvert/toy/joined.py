@@ -1,4 +1,4 @@
-"""The procedural domains as one, with the domain of each image as its class."""
+"""The procedural domains joined into one, with the domain of each image as its class."""
 
 import hashlib
 import itertools
@@ -33,13 +33,13 @@ def all_mini(
     seed: Seed = 0,
     cache_dir: PathText | None = None,
 ) -> Domain:
-    """Faces, towers, bedrooms and churches as the classes 0 to 3 of one domain.
+    """Builds one domain with faces, towers, bedrooms and churches as the classes 0 to 3.
 
-    Images, splits and caches are those of the four domains. They take turns: image i of a split is
-    of class i mod 4. Attributes are those of all four, named ``<class>_<attribute>``; the labels
-    that an image's class does not have are NaN.
+    Images, splits and caches are those of the four domains. The classes alternate: image i of a
+    split has class i mod 4. Attributes are those of all four, named ``<class>_<attribute>``; labels
+    that do not exist for an image's class are NaN.
 
-    Arguments and errors are those of `miniature.procedural`; counts are of each class.
+    Arguments and errors are those of `miniature.procedural`; counts are per class.
     """
     options: Any = {"resolution": resolution, "train": train, "test": test, "val": val}
     options |= {"skip": skip, "seed": seed, "cache_dir": cache_dir}
@@ -66,11 +66,11 @@ def all_mini(
 
 
 class JoinedSplit(Dataset[dict[str, Any]]):
-    """Splits of several domains that take turns; items carry `class` besides.
+    """Interleaved splits of several domains; items also have `class`.
 
     Args:
-        parts: The K splits, of as many images each.
-        classes: Their names.
+        parts: The K splits, with the same number of images.
+        classes: Names of the K classes.
     """
 
     def __init__(self, parts: Sequence[RenderedSplit], *, classes: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class JoinedSplit(Dataset[dict[str, Any]]):
 
     @property
     def ids(self) -> Tensor:
-        """The images' ids, int64 `[n]`: K times that within the class, plus the class."""
+        """The images' ids, int64 `[n]`: K times the id within the class, plus the class."""
         ids = torch.stack([part.ids * len(self.parts) + k for k, part in enumerate(self.parts)])
         return ids.T.flatten()
 
@@ -99,7 +99,7 @@ class JoinedSplit(Dataset[dict[str, Any]]):
         return f"{self.classes[k]}_{name}"
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The image at `index`.
+        """Returns the image at `index`.
 
         Raises:
             DataError: See `RenderedSplit`.
@@ -118,7 +118,7 @@ class JoinedSplit(Dataset[dict[str, Any]]):
         }
 
     def _of(self, k: int, places: Collection[int]) -> list[int]:
-        """Where those of some places that are of class k lie in its split."""
+        """Returns the indices, within split k, of those places that are of class k."""
         return [place // len(self.parts) for place in places if place % len(self.parts) == k]
 
     def prepare_part(self, places: Collection[int]) -> None:
@@ -129,7 +129,7 @@ class JoinedSplit(Dataset[dict[str, Any]]):
     def follow(
         self, batches: Iterator[list[int]], *, workers: int, told: bool = True
     ) -> Generator[list[int], None, None]:
-        """Hands each batch on once its images are rendered; see `RenderedSplit.follow`."""
+        """Yields each batch once its images are rendered; see `RenderedSplit.follow`."""
         *copies, batches = itertools.tee(batches, len(self.parts) + 1)
         each = max(1, workers // len(self.parts))
         mine_of = [map(partial(self._of, k), copy) for k, copy in enumerate(copies)]
@@ -138,5 +138,5 @@ class JoinedSplit(Dataset[dict[str, Any]]):
                 held.enter_context(closing(part.follow(mine, workers=each, told=told)))
                 for part, mine in zip(self.parts, mine_of, strict=True)
             ]
-            for batch, *_ in zip(batches, *following, strict=False):  # without end
+            for batch, *_ in zip(batches, *following, strict=False):  # infinite
                 yield batch

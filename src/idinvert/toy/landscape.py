@@ -1,6 +1,6 @@
-"""What towers and churches stand in: sky, clouds, hills, ground and trees.
+"""The surroundings of towers and churches: sky, clouds, hills, ground and trees.
 
-Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
+Geometry in units of half the image: x to the right, y down, both in [-1, 1].
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Row:
 
     Attributes:
         base: y of the trunks' feet.
-        spacing: From tree to tree.
+        spacing: Distance between trees.
         size: Radius of a full crown.
-        phase: Tells rows apart.
-        gap: Half width kept free of trees around the building.
+        phase: Offset that distinguishes rows.
+        gap: Half width of the area around the building that is kept free of trees.
     """
 
     base: float
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Colours:
-    """Palettes of a domain: of the sky above and at the horizon, and of the ground."""
+    """Palettes of a domain: of the sky at the top and at the horizon, and of the ground."""
 
     sky: tuple[Colour, ...]
     horizon: tuple[Colour, ...]
@@ -44,16 +44,16 @@ class Colours:
 
 @dataclass(frozen=True)
 class Landscape:
-    """Where the horizon is and what light falls on the land.
+    """Horizon and light of a landscape.
 
     Attributes:
         value: Labels by name `[N]`, float64.
-        p: The same `[N, 1, 1]`, float32; of them `clouds`, `vegetation`, `land`, `sun_side`.
+        p: The same, `[N, 1, 1]`, float32; `clouds`, `vegetation`, `land`, `sun_side` are used.
         x: float32 `[1, 1, S]`.
         y: float32 `[1, S, 1]`.
         horizon: y of the horizon `[N, 1, 1]`.
         foot: x of the building `[N, 1, 1]`.
-        sun: How much of the light comes straight from the sun, 0 to 1, `[N, 1, 1]`.
+        sun: Fraction of the light that comes directly from the sun, 0 to 1, `[N, 1, 1]`.
         air: Colour of the light on everything, about 1, `[N, 3, 1, 1]`.
     """
 
@@ -79,12 +79,12 @@ class Landscape:
         bright: Tensor,
         air: tuple[Colour, Colour],
     ) -> "Landscape":
-        """The landscape of a picture of `size` samples a side.
+        """Builds the landscape of an image with `size` samples per side.
 
         Args:
             value, p, horizon, foot, sun: See the attributes.
             size: S.
-            bright: `[N]`, from 0, the first colour of the air, to 1, the second.
+            bright: `[N]`, from 0, the first colour of the light, to 1, the second.
             air: Both colours.
         """
         x, y = grid(size, device=horizon.device)
@@ -93,17 +93,17 @@ class Landscape:
         return cls(value, p, x=x, y=y, horizon=horizon, foot=foot, sun=sun, air=light)
 
     def lit(self, colour: Tensor) -> Tensor:
-        """`colour` `[N, 3, ...]` in the light of the day."""
+        """Returns `colour` `[N, 3, ...]` in the light of the day."""
         return (colour * self.air).clamp(0.0, 1.0)
 
     def behind(
         self, parts: tuple[str, ...], colours: Colours, *, ridge: Tensor, row: Row
     ) -> Canvas:
-        """A canvas with all that is behind the building.
+        """Returns a canvas with everything behind the building.
 
         Args:
             parts: Names of the mask's classes.
-            colours: Of sky and ground.
+            colours: Palettes of sky and ground.
             ridge: Height of the hills `[N, 1, 1]`.
             row: The trees.
         """
@@ -121,12 +121,12 @@ class Landscape:
         return canvas
 
     def in_front(self, canvas: Canvas, row: Row) -> None:
-        """The trees before the building."""
+        """Draws the trees in front of the building."""
         leaves = rgb(palette(self.value["land"], _LEAVES))
         self._trees(canvas, row, shift=self.p["land"], crown=leaves)
 
     def cast_shadow(self, canvas: Canvas, *, base: float, half: Tensor) -> None:
-        """The building's shadow on the ground, away from the sun."""
+        """Draws the building's shadow on the ground, away from the sun."""
         light = self.p["sun_side"]
         down = self.y - base
         x = self.x - self.foot + light * (0.9 + 1.4 * down.abs())
@@ -134,7 +134,7 @@ class Landscape:
         canvas.shade(1.0 - 0.42 * self.sun * area)
 
     def _sky(self, top: tuple[Colour, ...], haze: Tensor) -> Tensor:
-        """Colour of the sky `[N, 3, S, S]` down to `haze` `[N, 3, 1, 1]`, with the sun."""
+        """Returns the sky `[N, 3, S, S]`, fading to `haze` `[N, 3, 1, 1]`, with the sun."""
         high, low = self.lit(rgb(palette(self.value["sky"], top))), self.lit(haze)
         up = ((self.horizon - self.y) / 1.4).clamp(0.0, 1.0).sqrt()  # [N, S, 1]
         colour = torch.lerp(low, high, up[:, None])
@@ -147,7 +147,7 @@ class Landscape:
         return torch.lerp(colour, warm, glow.clamp(max=1.0)[:, None])
 
     def _clouds(self, canvas: Canvas, colour: Tensor) -> None:
-        """Clouds that grow with the label (-1 none, 1 overcast) and drift with `land`."""
+        """Draws clouds that grow with the label (-1 none, 1 overcast) and drift with `land`."""
         amount, shift = self.p["clouds"], self.p["land"]
         far = 1.0 / (0.6 + (self.horizon - self.y).clamp(min=0.0))  # [N, S, 1]
         u = 1.35 * self.x * far + 2.4 * shift
@@ -159,18 +159,18 @@ class Landscape:
         edge = 1.75 * (0.55 - amount) - 0.55
         thick = ((field - edge) / 0.9).clamp(0.0, 1.0)  # [N, S, S]
         thick = thick * canvas.cover(self.y - self.horizon)
-        # Bellies of thick clouds are darker, less so in the sun.
+        # The undersides of thick clouds are darker, less so in the sun.
         belly = 1.0 - (0.10 + 0.10 * amount.clamp(min=0.0)) * torch.sin(3.0 * v + 1.2 * u) * thick
         canvas.paint(colour * belly[:, None], smoothstep(thick, 0.0, 0.55) * 0.95, "clouds")
 
     def _hills(self, canvas: Canvas, height: Tensor, colour: Tensor) -> None:
-        """A wavy ridge behind everything, `height` above the horizon."""
+        """Draws a wavy ridge behind everything, `height` above the horizon."""
         x = self.x + 0.9 * self.p["land"]
         wave = 0.55 + 0.3 * torch.sin(2.6 * x + 0.6) + 0.15 * torch.sin(6.1 * x)  # [N, 1, S]
         canvas.paint(colour, canvas.cover(self.horizon - height * wave - self.y), "hills")
 
     def _ground(self, canvas: Canvas, colour: Tensor, *, path: Tensor) -> None:
-        """The ground from the horizon down, with a path to the building."""
+        """Draws the ground below the horizon, with a path to the building."""
         below = (self.y - self.horizon).clamp(min=0.0)  # [N, S, 1]
         shaded = (colour * (0.86 + 0.3 * below)[:, None]).clamp(0.0, 1.0)
         canvas.paint(shaded, canvas.cover(self.horizon - self.y), "ground")
@@ -178,20 +178,20 @@ class Landscape:
         canvas.paint(path, canvas.cover(x.abs() - 0.06 - 0.3 * below * below) * (below > 0.16))
 
     def _trees(self, canvas: Canvas, row: Row, *, shift: Tensor, crown: Tensor) -> None:
-        """A row of round trees, more and larger ones with the label (-1 none, 1 a grove).
+        """Draws a row of round trees, more and larger ones with the label (-1 none, 1 a grove).
 
         Args:
-            canvas: To paint on.
-            row: Where the trees stand.
-            shift: Moves the row along, `[N, 1, 1]`.
+            canvas: Canvas to paint on.
+            row: Position of the trees.
+            shift: Shift along the row, `[N, 1, 1]`.
             crown: Colour of the leaves `[N, 3, 1, 1]`.
         """
         place = self.x / row.spacing + 0.6 * shift + row.phase  # [N, 1, S]
         number = place.floor()
         chance = torch.sin(number * 12.9898 + row.phase * 7.0) * 43.7585
-        chance = chance - chance.floor()  # [0, 1), one a tree
+        chance = chance - chance.floor()  # [0, 1), one per tree
         x = (place - number - 0.5 - 0.3 * (chance - 0.5)) * row.spacing
-        centre = self.x - x - self.foot  # of the tree, from the building
+        centre = self.x - x - self.foot  # of the tree, relative to the building
         room = smoothstep(centre.abs(), row.gap, row.gap + 0.12)
         grown = 0.95 * (self.p["vegetation"] + 0.95) - 0.9 * chance
         radius = row.size * (0.75 + 0.4 * chance) * grown.clamp(0.0, 1.0).sqrt() * room

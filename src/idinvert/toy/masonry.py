@@ -1,8 +1,8 @@
-"""Upright buildings seen from a corner: two faces of a block, or the round of a drum.
+"""Upright buildings seen from a corner: two faces of a block, or the surface of a drum.
 
-Blocks are turned about the vertical by the view's angle; all that is drawn on them is drawn in
-coordinates of their faces, so that a turn moves and foreshortens it. Where the angle is negative
-the view is mirrored: the second face is always to the right.
+Blocks are rotated about the vertical by the view's angle; everything on them is drawn in
+coordinates of their faces, so that a rotation moves and foreshortens it. If the angle is negative
+the view is mirrored: the second face is always on the right.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 from idinvert.toy.drawing import Canvas
 from idinvert.toy.landscape import Landscape
 
-_PERSPECTIVE = 0.55  # how much shorter things get per unit of depth
+_PERSPECTIVE = 0.55  # factor by which sizes decrease per unit of depth
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class View:
     """The camera in front of a building.
 
     Attributes:
-        x: From the middle of the building, mirrored and with converging verticals, `[N, S, S]`.
+        x: Relative to the building's centre, mirrored and with converging verticals, `[N, S, S]`.
         y: `[1, S, 1]`.
         horizon: Eye level `[N, 1, 1]`.
-        cos, sin: Of the building's turn, sin >= 0, `[N, 1, 1]`.
+        cos, sin: Of the building's rotation, sin >= 0, `[N, 1, 1]`.
         mirror: 1 or -1, `[N, 1, 1]`.
         sun_x, sun_z: Direction to the sun, in the mirrored view, `[N, 1, 1]`.
-        ambient, direct: Light from all around and from the sun, `[N, 1, 1]`.
+        ambient, direct: Ambient light and light from the sun, `[N, 1, 1]`.
     """
 
     x: Tensor
@@ -43,11 +43,11 @@ class View:
 
 
 def view_of(land: Landscape, *, pitch: Tensor | float, turn: float) -> View:
-    """The view of a building.
+    """Returns the view of a building.
 
     Args:
-        land: Horizon, light and foot; its label `angle`, -1 to 1, turns the building.
-        pitch: How much verticals converge upwards, per unit.
+        land: Horizon, light and foot; its label `angle`, -1 to 1, rotates the building.
+        pitch: Convergence of verticals upwards, per unit.
         turn: Radians at angle 1.
     """
     angle = land.p["angle"]
@@ -74,14 +74,14 @@ class Block:
     """One block or drum, in coordinates of its surface.
 
     Attributes:
-        x: From its middle, on the picture, `[N, S, S]`.
-        y: Height on the picture as if there were no perspective, `[N, S, S]`.
-        half: Half its width on the picture `[N, 1, 1]`.
+        x: Relative to its centre, in the image, `[N, S, S]`.
+        y: Height in the image without perspective, `[N, S, S]`.
+        half: Half its width in the image `[N, 1, 1]`.
         edge: x of the edge between the two faces `[N, 1, 1]`.
-        front: How much of a sample belongs to the first face `[N, S, S]`; of a drum, to the first
-            repeat.
-        across: Along the face from its middle, in units of the building, `[N, S, S]`.
-        squeeze: Units of the picture per unit of `across`.
+        front: Fraction of a sample that belongs to the first face `[N, S, S]`; for a drum, to the
+            first repeat.
+        across: Along the face from its centre, in units of the building, `[N, S, S]`.
+        squeeze: Units of the image per unit of `across`.
         lit: Brightness `[N, S, S]`.
     """
 
@@ -102,17 +102,17 @@ class Block:
         *,
         grow: Tensor | float = 0.0,
     ) -> Tensor:
-        """Coverage of the block from `top` to `bottom` (y), wider by `grow` on both sides."""
+        """Returns the coverage from `top` to `bottom` (y), wider by `grow` on both sides."""
         wide = canvas.cover(self.x.abs() - self.half - grow)
         return wide * canvas.cover(top - self.y) * canvas.cover(self.y - bottom)
 
     def shaded(self, colour: Tensor) -> Tensor:
-        """`colour` `[N, 3, 1, 1]` under the light, `[N, 3, S, S]`."""
+        """Returns `colour` `[N, 3, 1, 1]` under the light, `[N, 3, S, S]`."""
         return (colour * self.lit[:, None]).clamp(0.0, 1.0)
 
 
 def block(canvas: Canvas, view: View, *, x: Tensor | float, a: Tensor, b: Tensor) -> Block:
-    """A block whose first face is 2a wide and whose second is 2b, its middle at `x`."""
+    """Returns a block centred at `x`, whose first face is 2a wide and whose second is 2b wide."""
     here = view.x - x
     half = a * view.cos + b * view.sin
     edge = a * view.cos - b * view.sin
@@ -133,12 +133,12 @@ def block(canvas: Canvas, view: View, *, x: Tensor | float, a: Tensor, b: Tensor
 
 
 def drum(view: View, *, x: Tensor | float, a: Tensor, every: float) -> Block:
-    """A drum of radius `a`; `across` repeats `every` radians and turns with the view."""
+    """Returns a drum of radius `a`; `across` repeats every `every` radians, rotated by the view."""
     here = view.x - x
     t = (here / a).clamp(-0.999, 0.999)
     z = (1.0 - t * t).sqrt()
     depth = a * (1.0 - z)
-    # The turn moves what is on the drum to the left, as it does the first face of a block.
+    # The rotation moves the drum's surface to the left, like the first face of a block.
     longitude = torch.asin(t) + torch.atan2(view.sin, view.cos)
     turns = (longitude / every).round()
     across = (longitude - every * turns) * a
@@ -150,7 +150,7 @@ def drum(view: View, *, x: Tensor | float, a: Tensor, every: float) -> Block:
 
 
 def either(first: Block, second: Block, chosen: Tensor) -> Block:
-    """The second block where `chosen` `[N, 1, 1]` is 1, the first where it is 0."""
+    """Returns the second block where `chosen` `[N, 1, 1]` is 1, the first where it is 0."""
     pick = chosen > 0.5
 
     def of(name: str) -> Tensor:
@@ -160,14 +160,14 @@ def either(first: Block, second: Block, chosen: Tensor) -> Block:
 
 
 def _flat(view: View, depth: Tensor) -> Tensor:
-    """y with the perspective of `depth` taken out."""
+    """Returns y without the perspective of `depth`."""
     return view.horizon + (view.y - view.horizon) * (1.0 + _PERSPECTIVE * depth)
 
 
 def spire(
     canvas: Canvas, body: Block, *, bottom: Tensor, height: Tensor, overhang: float
 ) -> Tensor:
-    """Coverage of a pyramid or cone on a block; it narrows to a point `height` above `bottom`."""
+    """Returns the coverage of a pyramid or cone on a block, `height` high above `bottom`."""
     up = (bottom - body.y) / height.clamp(min=1e-3)  # 0 at the eaves, 1 at the top
     narrow = (body.half + overhang) * (1.0 - up)
     steep = (body.half / height.clamp(min=0.05)).square().add(1.0).rsqrt()
@@ -176,7 +176,7 @@ def spire(
 
 
 def spire_light(canvas: Canvas, body: Block, *, bottom: Tensor, height: Tensor) -> Tensor:
-    """How much of each sample of a spire belongs to its first face `[N, S, S]`."""
+    """Returns the fraction of each sample of a spire that is on its first face `[N, S, S]`."""
     left = (1.0 - (bottom - body.y) / height.clamp(min=1e-3)).clamp(0.0, 1.0)
     return canvas.cover(body.x - body.edge * left)
 
@@ -190,7 +190,7 @@ def arch(
     half: Tensor | float,
     height: Tensor | float,
 ) -> Tensor:
-    """Coverage of an arched opening, its foot at y = 0 and its round top above `height`."""
+    """Returns the coverage of an arch with its foot at y = 0 and its round top above `height`."""
     up = (-y - height).clamp(min=0.0)
     distance = (across * across + up * up).sqrt() - half
     return canvas.cover(distance * body.squeeze) * canvas.cover(y)

@@ -1,8 +1,9 @@
-"""The procedural domains that need no download: faces, towers, bedrooms, churches.
+"""The procedural domains, which need no download: faces, towers, bedrooms, churches.
 
-Faces train on the first images and test on the last, as FFHQ. The others are divided as LSUN is in
-the paper (Sec. 4.1): training images are drawn at random from the first 600,000 (as many as one
-likes exist), test images from the rest. The draw follows from the domain's name alone.
+Faces use the first images for training and the last for testing, like FFHQ. The other domains are
+divided like LSUN in the paper (Sec. 4.1): training images are drawn at random from the first
+600,000 (the number of images is unlimited), test images from the rest. The draw depends only on the
+domain's name.
 """
 
 import fcntl
@@ -41,12 +42,12 @@ from idinvert.toy.towers import TOWERS
 from idinvert.untrusted import read_json, regular
 
 DRAWN = {"train": (0, 600_000), "test": (600_000, 90_000), "val": (690_000, 10_000)}
-"""Of a drawn domain, where the images that a split is drawn from begin, and how many there are."""
+"""For a drawn domain: first image and number of images from which each split is drawn."""
 
 _BLOCK = 128  # images rendered at once
-_WORTH = 5e6  # pixels from which on it pays to start more processes: 15 seconds of one
-_MOST = 32  # processes
-_MANY = 5_000  # images, of which a user is told
+_WORTH = 5e6  # pixels above which more processes are started: 15 seconds of one process
+_MOST = 32  # maximum number of processes
+_MANY = 5_000  # number of images above which the user is informed
 _MEANWHILE = "note: the images of {} are rendered during training, once for all runs"
 
 
@@ -62,27 +63,27 @@ def procedural(
     cache_dir: PathText | None = None,
     masks: bool = False,
 ) -> Domain:
-    """A procedural domain with exact labels: the embedded stand-in for FFHQ or an LSUN category.
+    """Builds a procedural domain with exact labels, which replaces FFHQ or an LSUN category.
 
-    Image i is the same in every split and whatever the counts. Faces: 0 to train-1 train, the next
-    `test` test, the next `val` validate. The others: which images train and test is a stored random
-    draw, and the first n of each split are the same whatever the counts.
+    Image i is the same in every split and for any counts. Faces: 0 to train-1 are for training, the
+    next `test` for testing, the next `val` for validation. In the other domains the splits are a
+    stored random draw, and the first n images of each split are the same for any counts.
 
     Args:
         renderer: Draws the images; bound in `faces_mini`, `towers_mini` and so on.
         resolution: R, pixels; any from 8 on.
-        train: Images to train on.
-        test: Images the tables are measured on.
-        val: Images watched during training.
-        skip: The first images to train on that are left out, so as not to be rendered: a short
-            run needs but a part of them, and its test images are still those of the tables.
-        seed: Of the labels; another seed gives other images of the same kind.
-        cache_dir: Where rendered images are kept; None: see `content.default_cache_dir`.
-        masks: Whether items also carry `mask`, uint8 `[R, R]`, indices into the renderer's
+        train: Number of training images.
+        test: Number of test images, on which tables are measured.
+        val: Number of validation images.
+        skip: Number of first training images to leave out, so that they are not rendered: a short
+            run needs only some of them, and its test images are still those of the tables.
+        seed: Seed of the labels; another seed gives other images of the same kind.
+        cache_dir: Folder of the rendered images; None: see `content.default_cache_dir`.
+        masks: Whether items also have `mask`, uint8 `[R, R]`, indices into the renderer's
             `mask_classes`.
 
     Raises:
-        DataError: A count or the resolution makes no sense; from a split, see `RenderedSplit`.
+        DataError: A count or the resolution is invalid; from a split, see `RenderedSplit`.
     """
     name = renderer.name
 
@@ -130,21 +131,21 @@ churches_mini = partial(procedural, CHURCHES)
 
 
 class RenderedSplit(Dataset[dict[str, Any]]):
-    """One split, rendered to a uint8 file of its own once its images are asked for.
+    """One split, rendered to its own uint8 file when its images are first used.
 
-    So an evaluation renders no images to train on. Who knows which images will be asked for says so
-    by `prepare_part`, or by `follow` meanwhile, and no others are rendered. Until the file is
-    complete, it has another name, and a checksum for each image, so that any process may go on with
-    it; an image whose checksum is wrong is drawn when it is asked for. Long work is done by several
-    processes. The file is mapped into the memory of each process that reads it.
+    So an evaluation does not render training images. If it is known which images will be used,
+    `prepare_part` or, during training, `follow` render only those. Until the file is complete, it
+    has another name and a checksum for each image, so that any process may continue it; an image
+    whose checksum is wrong is drawn when it is used. Long work is done by several processes. The
+    file is memory-mapped by each process that reads it.
 
     Args:
         renderer: Draws the images.
-        ids: Of the images, int64 `[n]`.
+        ids: Ids of the images, int64 `[n]`.
         resolution: R, pixels.
-        seed: Of the labels.
-        folder: Where the files are.
-        masks: Whether items carry `mask`.
+        seed: Seed of the labels.
+        folder: Folder of the files.
+        masks: Whether items have `mask`.
 
     Attributes:
         labels: float32 `[n, A]`.
@@ -172,7 +173,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         self._files = {folder / f"{self.stem}.{kind}.npy": shape for kind, shape in shapes.items()}
         self._sums = folder / f"{self.stem}.sums"
         self._arrays: list[np.ndarray] = []
-        self._begun = False  # whether they are of files that are not complete
+        self._begun = False  # whether the mapped files are incomplete
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -183,7 +184,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         return [f"{number:06d}" for number in self.ids.tolist()]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The image at `index`; the first call of all renders the split if need be.
+        """Returns the image at `index`; the first call renders the split if needed.
 
         Raises:
             DataError: The files cannot be written.
@@ -200,7 +201,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         }
 
     def _pixels(self, index: int) -> list[Tensor]:
-        """The picture at `index`, and its mask if it is wanted."""
+        """Returns the image at `index`, and its mask if requested."""
         if not self._arrays:
             self._map() if self._begun else self.prepare_part(range(len(self)))
         if self._is_drawn(index):
@@ -209,7 +210,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         return [pixels[0] for pixels in drawn[: len(self._files)]]
 
     def _map(self) -> None:
-        """Maps the files, and the sums of those that are not complete."""
+        """Maps the files, and the checksums of incomplete files."""
         load = partial(np.load, mmap_mode="r" if len(self) else None)
         if self._begun:
             with suppress(FileNotFoundError):  # another process has completed them
@@ -218,20 +219,20 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         self._begun, self._arrays = False, [*map(load, self._files), np.empty(0)]
 
     def _is_drawn(self, index: int) -> bool:
-        """Whether the image is in the mapped files, as it was drawn."""
+        """Returns whether the image is in the mapped files, with the right checksum."""
         if not self._begun:
             return True
         *pixels, sums = self._arrays  # no pixels are read that were never written
         return sums[index].any() and _sum_of(p[index] for p in pixels) == sums[index].tobytes()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": []}  # a worker process maps the files anew
+        return {**self.__dict__, "_arrays": []}  # a worker process maps the files again
 
     def prepare_part(self, places: Collection[int]) -> None:
         """Renders images that are missing or broken, with a line of progress.
 
-        Whoever comes second waits and finds them there. Images at other places are drawn when they
-        are asked for, each time.
+        A second process waits and uses the same images. Images at other places are drawn every time
+        they are used.
 
         Raises:
             DataError: The files cannot be written.
@@ -239,7 +240,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         with self._making() as missing:
             todo = sorted(set(places)) if missing else []
             many = len(todo) * self.resolution**2 > _WORTH
-            for workers in (min(cores(), _MOST) if many else 1, 1):  # alone, where one was killed
+            for workers in (min(cores(), _MOST) if many else 1, 1):  # alone if one was killed
                 todo = [place for place in todo if not self._is_drawn(place)]
                 blocks = [todo[k : k + _BLOCK] for k in range(0, len(todo), _BLOCK)]
                 label = f"rendering {self.renderer.name} once, for the cache"
@@ -255,12 +256,12 @@ class RenderedSplit(Dataset[dict[str, Any]]):
     def follow(
         self, batches: Iterator[list[int]], *, workers: int, told: bool = True
     ) -> Generator[list[int], None, None]:
-        """Hands each batch on once its images are rendered, which other processes do ahead of it.
+        """Yields each batch once its images are rendered, which other processes do in advance.
 
         Args:
-            batches: Places of images, without end.
-            workers: Processes; 1 renders in this one.
-            told: Whether to say so where there are many.
+            batches: Places of images, infinite.
+            workers: Number of processes; 1 renders in this one.
+            told: Whether to print a note if many images are missing.
 
         Raises:
             DataError: The files cannot be written.
@@ -283,7 +284,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
         with (
             self._refusals(),
-            suppress(BrokenProcessPool),  # what is not rendered is drawn when it is asked for
+            suppress(BrokenProcessPool),  # images that are not rendered are drawn when used
             closing(in_order(self._filler(), blocks(), workers=min(workers, _MOST))) as rendered,
         ):
             for _ in rendered:
@@ -294,7 +295,7 @@ class RenderedSplit(Dataset[dict[str, Any]]):
         yield from batches
 
     def _is_there(self) -> bool:
-        """Whether the files are complete and, where their hashes are known, as they were made."""
+        """Returns whether the files are complete and match their hashes, if these are known."""
         if not all(is_whole_array(*each) for each in self._files.items()):
             return False
         try:
@@ -305,13 +306,13 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
     @contextmanager
     def _making(self) -> Iterator[bool]:
-        """Whether images are missing; meanwhile other processes wait, unless they follow."""
+        """Yields whether images are missing; other processes wait meanwhile, unless they follow."""
         with self._refusals(), ExitStack() as held:
             if not self._is_there():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 place = self.folder / f"{self.stem}.lock"
                 lock = held.enter_context(open(place, "a", opener=regular))
-                fcntl.flock(lock, fcntl.LOCK_EX)  # one that dies lets go by itself
+                fcntl.flock(lock, fcntl.LOCK_EX)  # released if the process dies
             self._begun = not self._is_there()
             shapes = {_begun(path): shape for path, shape in self._files.items()}
             for path, shape in {**shapes, self._sums: (len(self), 4)}.items():
@@ -333,12 +334,12 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             ) from error
 
     def _filler(self) -> Callable[[Sequence[int]], None]:
-        """Renders the images at some places to the files; can be sent to another process."""
+        """Returns a picklable function that renders images at given places to the files."""
         files = [*map(_begun, self._files), self._sums]
         return partial(_fill, self.renderer, self.labels, self.resolution, files)
 
     def _finish(self) -> None:
-        """Gives the files their final names where all images are drawn."""
+        """Gives the files their final names if all images are drawn."""
         if self._begun and all(map(self._is_drawn, range(len(self)))):
             sums = {path.name: hash_of(_begun(path)) for path in self._files}
             write(self.folder / f"{self.stem}.sha256", json.dumps(sums))
@@ -350,12 +351,12 @@ class RenderedSplit(Dataset[dict[str, Any]]):
 
 
 def _begun(path: Path) -> Path:
-    """The file of the same content while it is not complete."""
+    """Returns the path of a file while it is incomplete."""
     return path.with_suffix(".begun")
 
 
 def _sum_of(pixels: Iterable[Any]) -> bytes:
-    """The checksum of an image and its mask: 4 bytes, which are never those of an empty file."""
+    """Returns the checksum of an image and its mask: 4 bytes, never those of an empty file."""
     total = reduce(lambda found, array: zlib.crc32(array.tobytes(), found), pixels, 1)
     return (total or 1).to_bytes(4, "little")
 
@@ -367,13 +368,13 @@ def _fill(
     files: Sequence[Path],
     places: Sequence[int],
 ) -> None:
-    """Renders the images at some places, and writes each to its place in each file."""
+    """Renders the images at given places, and writes each to its place in each file."""
     rendered = renderer.render(labels[list(places)], resolution=resolution)
     columns = [[pixels.numpy() for pixels in part] for part in rendered[: len(files) - 1]]
     sums = [_sum_of(pixels) for pixels in zip(*columns, strict=True)]
     with suppress(FileNotFoundError):  # another process has completed them
         for path, items in zip(files, [*columns, sums], strict=True):
-            with path.open("r+b") as file:  # mapped, a full disk would be a crash
+            with path.open("r+b") as file:  # with a mapping, a full disk would crash the process
                 end = file.seek(0, 2)
                 for place, item in zip(places, map(bytes, items), strict=True):
                     file.seek(end - (len(labels) - place) * len(item))

@@ -1,4 +1,4 @@
-"""What every procedural domain is: labels by index, and pictures and masks by labels."""
+"""Base of the procedural domains: labels from indices, and images and masks from labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,19 +18,20 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Renderer:
-    """A procedural domain before its pictures are drawn.
+    """A procedural domain: how its labels are drawn and its images rendered.
 
     Attributes:
-        name: Of the domain, for instance `faces_mini`.
-        version: Raised whenever a pixel changes: caches and fingerprints carry it.
-        shares: The A labels, in order: None for a continuous one, and how often a binary one is 1.
+        name: Name of the domain, for instance `faces_mini`.
+        version: Increased whenever a pixel changes; part of caches and fingerprints.
+        shares: The A labels, in order: None for a continuous one, the probability of 1 for a
+            binary one.
         mask_classes: Names of the classes in the masks; the index is the value.
-        draw: Draws one block from its labels, float64 `[B]` and float32 `[B, 1, 1]`, and the
-            samples a side (two a pixel): uint8 pictures `[B, 3, R, R]` and masks `[B, R, R]`.
-        correlated: Labels `[N]` that are not drawn independently, from those that are and from
-            the uniform numbers that made them (`spare` belongs to no label), float64.
-        drawn: Whether the split is a random draw, as LSUN's, or follows the index, as FFHQ's.
-        degrees: What a label of 1 is, of the labels that are angles.
+        draw: Draws one block from its labels, float64 `[B]` and float32 `[B, 1, 1]`, and the number
+            of samples per side (two per pixel): uint8 images `[B, 3, R, R]` and masks `[B, R, R]`.
+        correlated: Returns labels `[N]` that are not drawn independently, from those that are and
+            from the uniform numbers behind them (`spare` belongs to no label), float64.
+        drawn: Whether the split is a random draw, like LSUN's, or follows the index, like FFHQ's.
+        degrees: Angle for a label of 1, for labels that are angles.
     """
 
     name: str
@@ -51,11 +52,11 @@ class Renderer:
         )
 
     def sample_labels(self, indices: Tensor, *, seed: int) -> Tensor:
-        """Draws labels; those of index i never depend on other indices.
+        """Draws labels; the labels of index i never depend on other indices.
 
         Args:
             indices: int64 `[N]`.
-            seed: Of the whole domain.
+            seed: Seed of the whole domain.
 
         Returns:
             float32 `[N, A]`, in the order of `attributes`: continuous in [-1, 1], binary 0 or 1.
@@ -71,16 +72,16 @@ class Renderer:
         return torch.stack([values.to(torch.float32) for values in labels.values()], dim=1)
 
     def render(self, labels: Tensor, *, resolution: int) -> tuple[Tensor, Tensor]:
-        """Draws pictures and masks, in blocks of a fixed size that are padded at the end.
+        """Draws images and masks, in blocks of a fixed size that are padded at the end.
 
-        A picture therefore does not depend on which others are drawn with it.
+        An image therefore does not depend on the others drawn with it.
 
         Args:
             labels: float `[N, A]` in the order of `attributes`.
             resolution: R, pixels.
 
         Returns:
-            uint8 pictures `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into
+            uint8 images `[N, 3, R, R]` and uint8 masks `[N, R, R]` of indices into
             `mask_classes`.
 
         Raises:
@@ -107,11 +108,11 @@ class Renderer:
 
 
 def uniform(indices: Tensor, *, channels: int, seed: int) -> Tensor:
-    """Counter-based random numbers: a pure function of (seed, index, channel).
+    """Returns counter-based random numbers: a pure function of (seed, index, channel).
 
     Args:
         indices: int64 `[N]`; the draw of an index does not depend on its neighbours.
-        channels: How many independent numbers an index gets.
+        channels: Number of independent numbers per index.
         seed: Any Python integer.
 
     Returns:
@@ -126,7 +127,7 @@ def uniform(indices: Tensor, *, channels: int, seed: int) -> Tensor:
 
 
 def _signed(value: int) -> int:
-    """The int64 with the same 64 bits as `value`."""
+    """Returns the int64 with the same 64 bits as `value`."""
     value &= _MASK
     return value - (1 << 64) if value >= (1 << 63) else value
 
@@ -137,12 +138,12 @@ _MIX_2 = _signed(0x94D049BB133111EB)
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64 (torch shifts arithmetically)."""
+    """Shifts int64 logically to the right (torch shifts arithmetically)."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that scatters 64 bits."""
+    """Applies the finaliser of SplitMix64 (Steele, Lea, Flood 2014), a bijection on 64 bits."""
     x = (x ^ _shift(x, 30)) * _MIX_1
     x = (x ^ _shift(x, 27)) * _MIX_2
     return x ^ _shift(x, 31)

@@ -1,6 +1,6 @@
-"""Procedural towers: exact attribute labels in, antialiased pictures and segmentation masks out.
+"""Procedural towers: antialiased images and segmentation masks from exact attribute labels.
 
-Geometry in units of half the picture: x to the right, y down, both in [-1, 1].
+Geometry in units of half the image: x to the right, y down, both in [-1, 1].
 """
 
 import math
@@ -37,7 +37,7 @@ _LABELS: dict[str, float | None] = {
     "windows": None,  # slits to large
     "land": None,  # moves clouds, hills and trees
 }
-"""Labels: None for continuous ones, for binary ones how often they are 1."""
+"""Labels: None for continuous ones; for binary ones, the probability of 1."""
 
 MASK_CLASSES = (
     "sky", "clouds", "hills", "ground", "tower", "roof", "windows", "door", "clock",
@@ -78,20 +78,20 @@ _TURN = math.pi / 4.2  # radians at angle 1
 
 
 def _correlated(labels: Columns, unit: Columns) -> Columns:
-    """Overcast skies dim the sun."""
+    """Makes the sun dimmer under overcast skies."""
     overcast, sunlight = labels["clouds"].float().clamp(min=0.0), labels["sunlight"].float()
     return {"sunlight": sunlight - 0.5 * overcast * (sunlight + 1.0)}
 
 
 @dataclass(frozen=True)
 class _Tower:
-    """Sizes and colours.
+    """Sizes and colours of a tower.
 
     Attributes:
         p: Labels by name `[N, 1, 1]`.
         shaft, storey: The lower and the upper part.
         top, crown: y of the upper ends of shaft and storey `[N, 1, 1]`.
-        stone, roof: RGB `[N, 3, 1, 1]`, in the light of the day.
+        stone, roof: RGB `[N, 3, 1, 1]` in daylight.
     """
 
     p: Columns
@@ -104,7 +104,7 @@ class _Tower:
 
 
 def _walls(canvas: Canvas, tower: _Tower) -> None:
-    """Shaft, storey, ledges, battlements and turrets."""
+    """Draws shaft, storey, ledges, battlements and turrets."""
     shaft, storey = tower.shaft, tower.storey
     courses = 1.0 + 0.05 * torch.sin(70.0 * shaft.y)
     wall = shaft.shaded(tower.stone) * courses[:, None]
@@ -124,7 +124,7 @@ def _walls(canvas: Canvas, tower: _Tower) -> None:
 
 
 def _battlements(canvas: Canvas, tower: _Tower) -> None:
-    """Merlons around the crown, where there is no tall roof; turrets at its corners."""
+    """Draws merlons around the crown, if there is no tall roof, and turrets at its corners."""
     p, storey = tower.p, tower.storey
     tall = 0.085 * smoothstep(-p["roof"], 0.1, 0.6)
     teeth = canvas.cover((0.15 - torch.cos(storey.across * 42.0)) / 42.0 * storey.squeeze)
@@ -149,7 +149,7 @@ def _battlements(canvas: Canvas, tower: _Tower) -> None:
 
 
 def _roof(canvas: Canvas, tower: _Tower) -> None:
-    """From nothing over a low cap to a tall spire."""
+    """Draws the roof: none, a low cap, or up to a tall spire."""
     storey = tower.storey
     height = 0.60 * smoothstep(tower.p["roof"], -0.75, 1.25)
     bottom = tower.crown + 0.02
@@ -162,7 +162,7 @@ def _roof(canvas: Canvas, tower: _Tower) -> None:
 
 
 def _openings(canvas: Canvas, tower: _Tower) -> None:
-    """Rows of windows, a large opening in the upper storey, and the door."""
+    """Draws rows of windows, a large opening in the upper storey, and the door."""
     shaft, storey = tower.shaft, tower.storey
     size = tower.p["windows"]
     dark = tower.stone * 0.22
@@ -172,7 +172,7 @@ def _openings(canvas: Canvas, tower: _Tower) -> None:
     foot = (row + 0.5) * pitch + 0.06  # of the row's windows, below the ledge
     room = smoothstep(
         _BASE - 0.26 - tower.top - foot, 0.0, 0.08
-    )  # the lowest ones stay off the door
+    )  # keeps the lowest ones away from the door
     half = 0.05 + 0.03 * size
     window = masonry.arch(
         canvas,
@@ -203,7 +203,7 @@ def _openings(canvas: Canvas, tower: _Tower) -> None:
 
 
 def _clock(canvas: Canvas, tower: _Tower) -> None:
-    """A white dial on the first face of the upper storey, a quarter past twelve."""
+    """Draws a white dial on the first face of the upper storey, at a quarter past twelve."""
     storey = tower.storey
     y = storey.y - tower.crown - 0.155
     far = (storey.across**2 + y * y).sqrt()
@@ -224,7 +224,7 @@ def _clock(canvas: Canvas, tower: _Tower) -> None:
 
 
 def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
-    """One block, as `Renderer.draw` says."""
+    """Draws one block; see `Renderer.draw`."""
     land = Landscape.of(
         value,
         p,
@@ -259,7 +259,7 @@ def _draw(value: Columns, p: Columns, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _part(canvas: Canvas, view: masonry.View, *, a: Tensor, round_: Tensor) -> Block:
-    """A storey of half width `a`, round or square."""
+    """Returns a storey of half width `a`, round or square."""
     square = masonry.block(canvas, view, x=0.0, a=a, b=a)
     drum = masonry.drum(view, x=0.0, a=a * 1.12, every=math.pi / 3)
     return masonry.either(square, drum, round_)
