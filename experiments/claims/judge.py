@@ -1,4 +1,4 @@
-"""The paper's claims, judged by the rule of experiments/CLAIMS.md: prints that page's tables.
+"""Judges the paper's claims by the rule of experiments/CLAIMS.md, and prints that page's tables.
 
 python experiments/claims/judge.py
 """
@@ -28,7 +28,7 @@ LABELS = {
     IN_DOMAIN: "in-domain",
     I2S: "Image2StyleGAN",
 }
-"""A method: the objective that trained its encoder (or G, without one), offset, inversion."""
+"""Methods: the objective that trained the encoder (or G, without an encoder), offset, inversion."""
 DIGITS = {"mse": 4, "ssim": 3, "moved": 3, "leaked": 3, "code_radius_beyond": 3}
 NAMES = {
     "mse": "MSE",
@@ -40,14 +40,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Claim:
-    """That one method is ahead of another by one quantity.
+    """The claim that one method is ahead of another in one quantity.
 
     Attributes:
-        words: The claim; empty where it goes on from the line above.
-        where: In the paper.
+        words: The claim; the same as in the line above for another quantity of the same claim.
+        where: Location in the paper.
         task: The task that measures it, and its steps.
-        metric: The record's name of the quantity.
-        better: The direction that is claimed: -1 smaller, 1 larger.
+        metric: Name of the quantity in records.
+        better: The better direction: -1 smaller, 1 larger.
         first: The method that is claimed to be ahead.
         second: The other one.
     """
@@ -114,11 +114,11 @@ CLAIMS = [
     )
     for metric, better in metrics.items()
 ]
-"""In the order of the page."""
+"""The claims in the order of the page."""
 
 
 def find(records: Sequence[Record], claim: Claim, method: tuple[Any, ...]) -> dict[Any, Record]:
-    """The records of a method for a claim, by G and by the seed of its encoder."""
+    """Returns the records of a method for a claim, by G and by the seed of its encoder."""
     found = {}
     for record in records:
         choices = record["choices"]
@@ -135,7 +135,7 @@ def find(records: Sequence[Record], claim: Claim, method: tuple[Any, ...]) -> di
 
 
 def pairs(records: Sequence[Record], claim: Claim) -> Iterator[tuple[Record, Record]]:
-    """The first method's records, each with the second's of the same G, and of the same seed."""
+    """Yields the first method's records, each with the second's for the same G and seed."""
     first, second = find(records, claim, claim.first), find(records, claim, claim.second)
     without_encoder = {g: r for (g, _), r in second.items() if "encoder" not in r["checkpoints"]}
     without_encoder |= {g: r for (g, _), r in first.items() if "encoder" not in r["checkpoints"]}
@@ -148,13 +148,13 @@ def pairs(records: Sequence[Record], claim: Claim) -> Iterator[tuple[Record, Rec
 
 
 def interval(record: Record, metric: str) -> float:
-    """Half the width of the figure's 95 % interval over images."""
+    """Returns half the width of the value's 95 % interval over images."""
     low, high = record["intervals"][metric]
     return (high - low) / 2
 
 
 def verdict(found: Sequence[tuple[Record, Record]], claim: Claim) -> str:
-    """What the rule says of a claim's pairs."""
+    """Returns the verdict of the rule for a claim's pairs."""
     signs = []
     for one, other in found:
         ahead = claim.better * (one["metrics"][claim.metric] - other["metrics"][claim.metric])
@@ -171,18 +171,18 @@ def verdict(found: Sequence[tuple[Record, Record]], claim: Claim) -> str:
 
 
 def rounded(value: float, metric: str) -> str:
-    """A figure with the decimals of its quantity."""
+    """Formats a value with the decimals of its quantity."""
     return f"{value:.{DIGITS.get(metric, 1)}f}"
 
 
 def figures(found: Sequence[Record], metric: str) -> str:
-    """A method's figures, one a pair, or one where all pairs have the same."""
+    """Formats a method's values, one per pair, or a single one if all pairs share it."""
     texts = [rounded(record["metrics"][metric], metric) for record in found]
     return texts[0] if len({id(record) for record in found}) == 1 else " / ".join(texts)
 
 
 def quantity(claim: Claim, found: Sequence[Record]) -> str:
-    """The quantity with its direction, and what native codes have where that is measured."""
+    """Returns the quantity with its direction, and the value of native codes if it was measured."""
     metric = claim.metric
     text = f"{NAMES.get(metric, metric)} {'↑' if claim.better > 0 else '↓'}"
     native = [record["metrics"].get(f"{metric}_native") for record in found]
@@ -193,7 +193,7 @@ def quantity(claim: Claim, found: Sequence[Record]) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """The claims that the records can judge, as a Markdown table."""
+    """Returns the claims that the records can judge, as a Markdown table."""
     lines = ["| claim | where | quantity | figures | against | verdict |", "|---" * 6 + "|"]
     said = ""
     for claim in CLAIMS:
@@ -213,19 +213,19 @@ def table(records: Sequence[Record]) -> str:
 
 
 def tables(records: Sequence[Record]) -> dict[str, str]:
-    """A table for each domain and set of encoders, by its name."""
+    """Returns a table for each domain and set of encoders, by name."""
     judged = [record for record in records if record["data"]["split"] == "test"]
     return {name: table(chosen) for name, chosen in groups(judged)}
 
 
 def groups(records: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
-    """The records of each table: the first G of a domain with all its encoders, and all its Gs."""
+    """Yields each table's records: a domain's first G with all its encoders, and all its Gs."""
     for domain in dict.fromkeys(record["data"]["name"] for record in records):
         of_domain = [record for record in records if record["data"]["name"] == domain]
         generators = list(dict.fromkeys(r["checkpoints"]["generator"] for r in of_domain))
         own = {(g, i) for i, g in enumerate(generators)}
         yield domain, [r for r in of_domain if r["checkpoints"]["generator"] == generators[0]]
-        if len(generators) > 1:  # the encoder of seed i is that of the G of seed i
+        if len(generators) > 1:  # the encoder of seed i was trained with the G of seed i
             yield (
                 f"{domain}, {len(generators)} generators",
                 [

@@ -1,4 +1,4 @@
-"""What the benchmarks share: taking turns, medians, the table, the machine, the file."""
+"""Shared code of the benchmarks: alternating turns, medians, tables, machine facts, output."""
 
 import argparse
 import datetime
@@ -25,13 +25,13 @@ class Times:
     """Seconds of every counted step of one variant.
 
     Attributes:
-        name: What the variant changes.
-        images: Images of one step.
-        wall: By the clock.
-        cpu: Of this process, all its threads; other programs of the machine do not count.
-        peak_mb: Device memory at its highest, MiB; None on the CPU, where only the process's is
+        name: The difference of the variant.
+        images: Images per step.
+        wall: Wall-clock time.
+        cpu: CPU time of this process, all threads; other programs on the machine do not count.
+        peak_mb: Peak device memory, MiB; None on the CPU, where only the process's total is
             known.
-        error: Why there are no times.
+        error: The reason if there are no times.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Variant:
     """One of several ways to do the same work.
 
     Attributes:
-        name: What it changes.
-        images: Images of one step.
-        steps: Does some steps and gives (wall, cpu) seconds of each that counts.
+        name: The difference of the variant.
+        images: Images per step.
+        steps: Runs some steps and returns (wall, cpu) seconds of each counted step.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Variant:
 
 
 def arguments(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """The options of every benchmark."""
+    """Returns a parser with the options of every benchmark."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=layout)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -71,18 +71,18 @@ def arguments(description: str | None, *, repeats: int) -> argparse.ArgumentPars
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Threads and memory as the programs have them."""
+    """Sets threads and memory as the programs do."""
     torch.set_num_threads(options.threads)
     keep_freed_memory()
 
 
 def numbers(words: str) -> list[int]:
-    """The value of an option such as ``--batch 1,8,50``."""
+    """Parses the value of an option such as ``--batch 1,8,50``."""
     return [int(word) for word in words.split(",")]
 
 
 def timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
-    """(Wall, CPU) seconds of one call, after all that is queued on the device is done."""
+    """Returns (wall, CPU) seconds of one call, including all work queued on the device."""
     wait(device)
     wall, cpu = time.perf_counter(), time.process_time()
     work()
@@ -91,9 +91,10 @@ def timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
 
 
 def side_by_side(variants: Sequence[Variant], *, repeats: int, device: str) -> list[Times]:
-    """Lets the variants take turns, in one order and then in the other, after one turn to warm up.
+    """Runs the variants alternately, in one order and then in reverse, after one warm-up turn.
 
-    A machine that slows down slows all of them. A variant that fails says why and drops out.
+    A machine that slows down thus slows all of them. A variant that fails is dropped with the
+    reason.
     """
     found = [Times(variant.name, variant.images) for variant in variants]
     for turn in range(repeats + 1):
@@ -109,7 +110,7 @@ def _take_turn(variant: Variant, times: Times, *, counts: bool, device: str) -> 
         torch.cuda.reset_peak_memory_stats()
     try:
         seconds = variant.steps()
-    except Exception as error:  # whatever a compiler or a device may raise belongs in the table
+    except Exception as error:  # anything a compiler or device raises belongs in the table
         lines = [line for line in str(error).splitlines() if line.strip()]
         times.error = f"{type(error).__name__}: {lines[0] if lines else ''}"[:90]
         return
@@ -121,9 +122,9 @@ def _take_turn(variant: Variant, times: Times, *, counts: bool, device: str) -> 
 
 
 def table(found: Sequence[Times], *, device: str) -> str:
-    """One line a variant: medians, and the ratio to the first variant, step by step.
+    """Returns one line per variant: medians, and the ratio to the first variant, step by step.
 
-    On the CPU the ratio is that of CPU seconds an image, else of wall seconds an image.
+    The ratio is of CPU seconds per image on the CPU, and of wall seconds per image elsewhere.
     """
     width = max(len(times.name) for times in found)
     head = f"{'variant':{width}}  images  ms/step  CPU ms/step  images/s  MiB   ratio (min to max)"
@@ -150,7 +151,7 @@ def _ratios(times: Times, first: Times, *, device: str) -> list[float]:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What a figure of this benchmark is a figure of."""
+    """Returns facts about the machine on which a value was measured."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "cores": os.cpu_count(),
@@ -163,7 +164,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The CPU's name where Linux tells it."""
+    """Returns the CPU's name, if Linux provides it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -171,7 +172,7 @@ def processor() -> str:
 
 
 def report(found: Sequence[Times], options: argparse.Namespace, **more: Any) -> None:
-    """Prints the machine and the table, and writes the file that ``--json`` names."""
+    """Prints the machine and the table, and writes the file given by ``--json``."""
     here = machine(options.device)
     print(", ".join(f"{key} {value}" for key, value in here.items()))
     print(table(found, device=options.device))
@@ -190,7 +191,7 @@ def report(found: Sequence[Times], options: argparse.Namespace, **more: Any) -> 
 
 
 def keep(row: dict[str, Any], options: argparse.Namespace) -> None:
-    """Appends a figure, with what it is a figure of, to the file that ``--record`` names."""
+    """Appends a value, with its conditions, to the file given by ``--record``."""
     if options.record is None:
         return
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -200,6 +201,6 @@ def keep(row: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def wait(device: str) -> None:
-    """Until all that is queued on the device is done."""
+    """Waits until all work queued on the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()

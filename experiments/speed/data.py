@@ -1,9 +1,9 @@
-"""How fast images come: rendered for the first time, and through the training loader.
+"""How fast images are delivered: when first rendered, and through the training loader.
 
     python experiments/speed/data.py
     python experiments/speed/data.py data=folder data.path=photographs.zip scale.resolution=256
 
-The ratio says whether the loader or the network is the slower one: compare with train_step.py.
+The ratio shows whether the loader or the network is slower: compare with train_step.py.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from idinvert.data.datamodule import ImageDataModule
 
 
 def loading(domain: Any, *, batch_size: int, workers: int, batches: int) -> Callable[[], Any]:
-    """One turn: some batches of the training stream; the first, which starts workers, is apart."""
+    """Returns one turn: batches of the training stream, without the first, which starts workers."""
 
     def turn() -> list[tuple[float, float]]:
         module = ImageDataModule(domain=domain, batch_size=batch_size, seed=0, num_workers=workers)

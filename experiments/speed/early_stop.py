@@ -1,13 +1,13 @@
-"""What is saved where images stop early and others take their place.
+"""What early stopping saves, with and without replacing stopped images by waiting ones.
 
     python experiments/speed/early_stop.py inversion.early_stop=10
     python experiments/speed/early_stop.py inversion.early_stop=10 inversion.steps=1_000
 
-Inverts `--batches` batches of test images three ways in turn. "stopped ones leave": a batch is
-given alone, and images that have stopped are not computed any more. "to the last": a batch goes on
-until its last image has stopped, and all of it is computed until then. "others enter": all batches
-are given at once, and images that wait take the place of those that have stopped. Evaluations are
-images that go through G; but for a last look, each has its gradient.
+Inverts `--batches` batches of test images in three ways, alternately. "stopped ones leave": a batch
+is inverted alone, and images that have stopped are not computed any more. "to the last": a batch
+continues until its last image has stopped, and all its images are computed until then. "others
+enter": all batches are given at once, and waiting images replace those that have stopped.
+Evaluations are images that pass through G; all but the final one of an image have a gradient.
 """
 
 import statistics
@@ -32,13 +32,13 @@ TO_THE_LAST = "to the last"
 def ways(
     setup: EvaluationContext, images: Tensor, *, batch: int
 ) -> dict[str, Callable[[], list[Inversion]]]:
-    """The three ways, by name."""
+    """Returns the three ways, by name."""
     ids = torch.arange(len(images), device=images.device)
     together = setup.build_inverter()
     together.slots = batch
     pairs = list(zip(images.split(batch), ids.split(batch), strict=True))
 
-    stops: list[int] = []  # the steps after which all images of each batch have stopped
+    stops: list[int] = []  # number of steps after which all images of each batch have stopped
 
     def alone() -> list[Inversion]:
         stops.clear()
@@ -64,7 +64,7 @@ def ways(
 
 
 def passes(work: Callable[[], Any], generator: torch.nn.Module) -> tuple[list[int], Any]:
-    """The images of each pass through G, and what came of the work."""
+    """Returns the number of images in each pass through G, and the result of the work."""
     sizes: list[int] = []
     hook = generator.synthesis.register_forward_pre_hook(
         lambda module, given: sizes.append(len(given[0]))
@@ -77,7 +77,7 @@ def passes(work: Callable[[], Any], generator: torch.nn.Module) -> tuple[list[in
 def measure(
     work: Callable[[], list[Inversion]], setup: EvaluationContext, device: str
 ) -> dict[str, float]:
-    """One turn: evaluations, seconds, and the mean loss of the kept iterates."""
+    """Runs one turn: evaluations, seconds, and the mean loss of the kept iterates."""
     results: list[tuple[list[int], list[Inversion]]] = []
     wall, cpu = timed(lambda: results.append(passes(work, setup.generator)), device)
     ((sizes, found),) = results
@@ -115,7 +115,7 @@ def main(given: Sequence[str] | None = None) -> None:
     ]
     for name in several:
         line: dict[str, Any] = min((turn[name] for turn in turns), key=lambda m: m["cpu_seconds"])
-        if name == TO_THE_LAST:  # there images go on moving where they had stopped
+        if name == TO_THE_LAST:  # here images continue to move after they have stopped
             del line["loss_mean"]
         for key in ("evaluations", "cpu_seconds"):
             pairs = [turn[name][key] / turn[TO_THE_LAST][key] for turn in turns]

@@ -1,16 +1,16 @@
-"""What the paper's scale costs: inversion beside the usual way to write it, training, metrics.
+"""Costs at the paper's scale: inversion compared with the usual implementation, training, metrics.
 
     python experiments/speed/full_scale.py --device cuda --record experiments/speed/records.jsonl
     python experiments/speed/full_scale.py --stages inversion --batch 1,4 scale.resolution=64
     python experiments/speed/full_scale.py --device cuda --stages gan --batch 64 scale=miniature
 
-Networks are untrained: their speed is that of trained ones, and no file is needed. On a GPU it
-measures float32, TF32 and bfloat16 (``bf16+tf32``: what stays float32 in TF32). Each line of the
-record is one figure: what was run, how often, seconds, images a second, FLOPs and their share of
-the machine's own matrix products, peak memory.
+Networks are untrained: they are as fast as trained ones, and no file is needed. On a GPU it
+measures float32, TF32 and bfloat16 (``bf16+tf32``: operations that stay float32 use TF32). Each
+line of the record is one measurement: its name, repeats, seconds, images per second, FLOPs and
+their fraction of the machine's own matrix products, peak memory.
 
-The usual way (``--variants usual``) is that of the field's inversion programs: one image at a time,
-weights that require gradients, the target's features computed anew at every step.
+The usual implementation (``--variants usual``) is that of common inversion programs: one image at a
+time, weights that require gradients, the target's features recomputed at every step.
 """
 
 import argparse
@@ -47,24 +47,24 @@ STAGES = ("matmul", "inversion", "encoder", "gan", "metrics")
 PRECISIONS = ("fp32", "tf32", "bf16")
 GIB = 2**30
 SIDE = 8192
-"""Of the matrices whose product gives the machine's rate; an eighth of it on a CPU."""
+"""Side of the matrices whose product gives the machine's rate; an eighth of it on a CPU."""
 
 
 class Span(pl.Callback):
-    """Seconds of all steps but the first ones, waiting for the device at both ends alone."""
+    """Seconds of all steps except the first ones; waits for the device only at both ends."""
 
     def __init__(self, device: str, *, warm_up: int, steps: int) -> None:
         self.device, self.warm_up, self.steps = device, warm_up, steps
         self.seconds = self.cpu = 0.0
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
-        """Begins once it is warm."""
+        """Starts the time after the warm-up."""
         if index == self.warm_up:
             wait(self.device)
             self.begin, self.began = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, trainer: Any, module: Any, *given: Any) -> None:
-        """Ends with the last step."""
+        """Stops the time after the last step."""
         if given[-1] == self.warm_up + self.steps - 1:
             wait(self.device)
             self.seconds = time.perf_counter() - self.begin
@@ -72,11 +72,11 @@ class Span(pl.Callback):
 
 
 class Bench:
-    """Where the figures go, and what they are figures of."""
+    """Runs measurements and keeps their results."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.device = options, options.device
-        self.rates: dict[str, float] = {}  # FLOP a second of a matrix product, by precision
+        self.rates: dict[str, float] = {}  # FLOPs per second of a matrix product, by precision
         self.deadline = time.monotonic() + options.limit
 
     def measure(
@@ -92,18 +92,18 @@ class Bench:
         warm_up: Callable[[], Any] | None = None,
         **facts: Any,
     ) -> float | None:
-        """Times calls of `work` after one to warm up; keeps a line; gives median seconds.
+        """Times calls of `work` after one warm-up call; keeps a line; returns median seconds.
 
         Args:
-            what: Name of the figure.
-            work: What is timed.
-            images: Images of one call.
+            what: Name of the measurement.
+            work: The function to time.
+            images: Images per call.
             precision: See `PRECISIONS`.
-            flops: Of one call.
-            worth: Steps of one call; figures are of one step.
+            flops: FLOPs per call.
+            worth: Steps per call; results are per step.
             repeats: Timed calls; None for the option's.
-            warm_up: What is called first, in place of `work`.
-            facts: What else the line says.
+            warm_up: Function of the warm-up call, if not `work`.
+            facts: Additional entries of the line.
         """
         if time.monotonic() > self.deadline:
             print(f"{what:34s} {facts}: left out, --limit has passed", flush=True)
@@ -137,7 +137,7 @@ class Bench:
         return median
 
     def keep(self, row: dict[str, Any]) -> None:
-        """Prints a figure, and appends it to the record."""
+        """Prints a result, and appends it to the record."""
         shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
         print(" ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
         limit = self.options.memory
@@ -146,7 +146,7 @@ class Bench:
 
 @contextlib.contextmanager
 def arithmetic(precision: str, device: str) -> Any:
-    """The arithmetic of a precision, as the programs set it up."""
+    """Context with the arithmetic of a precision, as set up by the programs."""
     use_tf32("tf32" in precision)
     with torch.autocast(device, torch.bfloat16, enabled="bf16" in precision):
         yield
@@ -154,7 +154,7 @@ def arithmetic(precision: str, device: str) -> Any:
 
 
 def flops_of(work: Callable[[], Any]) -> float:
-    """Floating-point operations of one call: two for a multiplication with its sum."""
+    """Returns the floating-point operations of one call; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())
@@ -184,15 +184,15 @@ class Networks:
             mapping=None,
             noise_shapes=self.generator.noise_shapes,
         ).to(device)
-        with torch.no_grad():  # activations of an untrained VGG16 would fade
-            resize = None if self.generator.resolution <= 256 else 256  # as trained ones shrink
+        with torch.no_grad():  # activations of an untrained VGG16 would vanish
+            resize = None if self.generator.resolution <= 256 else 256  # like the trained one
             self.perceptual = VGG16Features(resize=resize).eval().to(device)
             for layer in self.perceptual.features:
                 if isinstance(layer, nn.Conv2d):
                     nn.init.kaiming_normal_(layer.weight)
 
     def images(self, count: int) -> Tensor:
-        """Noise for images, ``[count, 3, R, R]`` in [-1, 1]."""
+        """Returns noise in place of images, ``[count, 3, R, R]`` in [-1, 1]."""
         rng = torch.Generator().manual_seed(count)
         side = self.generator.resolution
         images = torch.rand(count, 3, side, side, generator=rng) * 2 - 1
@@ -200,7 +200,7 @@ class Networks:
 
 
 def as_usual(networks: Networks, image: Tensor, *, steps: int) -> None:
-    """Eq. (4) for one image, written as the field's programs write it."""
+    """Runs Eq. (4) for one image, as implemented in common inversion programs."""
     generator, encoder, features = networks.generator, networks.encoder, networks.perceptual
     x = image[:1]
     with torch.no_grad():
@@ -220,7 +220,7 @@ def as_usual(networks: Networks, image: Tensor, *, steps: int) -> None:
 
 
 def measure_matmul(bench: Bench) -> None:
-    """The rate of a large product of two square matrices of random numbers."""
+    """Measures the rate of a large product of two square matrices of random numbers."""
     side = SIDE if bench.device == "cuda" else SIDE // 8
     for precision in bench.options.precision:
         dtype = torch.bfloat16 if "bf16" in precision else torch.float32
@@ -240,7 +240,7 @@ def measure_matmul(bench: Bench) -> None:
 
 
 def measure_inversion(bench: Bench) -> None:
-    """Steps of Eq. (4): the usual way, ours, and ours with what `system` offers."""
+    """Measures steps of Eq. (4): the usual implementation, ours, and ours with `system` options."""
     steps = bench.options.steps
     for precision in bench.options.precision:
         networks = Networks(bench.options.overrides, device=bench.device)
@@ -266,12 +266,12 @@ def measure_inversion(bench: Bench) -> None:
 
 
 def ours(bench: Bench) -> list[str]:
-    """The variants that are not the usual way."""
+    """Returns the variants other than the usual implementation."""
     return [variant for variant in bench.options.variants if variant != "usual"]
 
 
 def flops_of_a_step(networks: Networks) -> float:
-    """What one evaluation of Eq. (4) and its gradient must compute for one image, and no more."""
+    """Returns the minimum FLOPs of one evaluation of Eq. (4) and its gradient for one image."""
     x = networks.images(1)
     with torch.no_grad():
         target = networks.perceptual(x)
@@ -317,7 +317,7 @@ def _measure_ours(bench: Bench, networks: Networks, variant: str, facts: dict[st
 
 
 def measure_encoder(bench: Bench) -> None:
-    """Training steps of E against D (Eq. 2 and 3), optimisers and all."""
+    """Measures training steps of E against D (Eq. 2 and 3), including the optimisers."""
     for precision in bench.options.precision:
         for variant in ours(bench):
             for count in bench.options.batch:
@@ -338,7 +338,7 @@ def measure_encoder(bench: Bench) -> None:
 
 
 def measure_gan(bench: Bench) -> None:
-    """Training steps of G and D."""
+    """Measures training steps of G and D."""
     for precision in bench.options.precision:
         for variant in ours(bench):
             if "compile" in variant:  # D is differentiated twice, and G is the smaller part
@@ -372,7 +372,7 @@ def _of_training(bench: Bench, precision: str, variant: str, count: int) -> list
 def _measure_training(
     bench: Bench, what: str, module: Any, config: dict[str, Any], precision: str, variant: str
 ) -> None:
-    """Times whole steps under the Trainer; the first ones warm up and record."""
+    """Times whole steps under the Trainer; the first ones warm up and record CUDA graphs."""
     accelerate(module, config)
     side, count = module.generator.resolution, config["batch_size"]
     rng = torch.Generator().manual_seed(0)
@@ -405,7 +405,7 @@ def _measure_training(
 
 
 def measure_metrics(bench: Bench) -> None:
-    """FID through Inception (untrained) and SWD of two sets of n images."""
+    """Measures FID through Inception (untrained) and SWD of two sets of n images."""
     count, side = bench.options.pairs, bench.options.side
     rng = torch.Generator(bench.device).manual_seed(0)
     pixels = {"generator": rng, "dtype": torch.uint8, "device": bench.device}
@@ -433,7 +433,7 @@ def measure_metrics(bench: Bench) -> None:
 
 
 def _untrained_inception(path: Path) -> None:
-    """A file of Inception's layout with random weights: as fast as the real one."""
+    """Writes a file of Inception's layout with random weights, as fast as the real one."""
 
     skeleton = Inception.__new__(Inception)
     with (

@@ -3,8 +3,8 @@
     python experiments/speed/inversion.py inversion=in_domain
     python experiments/speed/inversion.py inversion=image2stylegan --batch 1,8,50
 
-A step is one evaluation of the objective with its gradient; the last look, without one, counts
-half. A method without ``steps`` (inversion=encoder) is timed whole.
+A step is one evaluation of the objective with its gradient; the final evaluation, without one,
+counts half. A method without ``steps`` (inversion=encoder) is timed as a whole.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from idinvert.evaluation.context import EvaluationContext
 def open_on(
     overrides: Sequence[str], *, device: str, steps: int
 ) -> tuple[EvaluationContext, float]:
-    """The evaluation's networks on a device, and the steps' worth of one inversion."""
+    """Returns the evaluation's networks on a device, and the number of steps of one inversion."""
     config = compose_plain("evaluate", list(overrides))
     counted = "steps" in config["inversion"]
     if counted:
@@ -35,7 +35,7 @@ def open_on(
 def inversion_of(
     setup: EvaluationContext, images: torch.Tensor, *, worth: float, device: str
 ) -> Callable[[], list[tuple[float, float]]]:
-    """One turn: the whole inversion of a batch, as seconds a step."""
+    """Returns one turn: the whole inversion of a batch, in seconds per step."""
     ids = torch.arange(len(images), device=images.device)
 
     def turn() -> list[tuple[float, float]]:
@@ -48,7 +48,7 @@ def inversion_of(
 
 
 def networks_of(setup: EvaluationContext) -> dict[str, Any]:
-    """Those that take part, by letter."""
+    """Returns the networks that are used, by letter."""
     named = {"E": setup.encoder, "G": setup.generator, "F": setup.perceptual}
     return {letter: network for letter, network in named.items() if network is not None}
 

@@ -3,7 +3,7 @@
     python experiments/speed/metrics.py --pairs 500
     python experiments/speed/metrics.py metric=full metric.inception_path=FILE scale=full
 
-Metrics that need networks which are not at hand are left out, and why stands in their line.
+Metrics whose networks are not available are left out, with the reason in their line.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from idinvert.evaluation import networks as wire
 from idinvert.metrics.suite import MetricSuite
 
 NOT_A_SUITES = ("attributes", "seconds_per_image")
-"""Names of ``metric.names`` that are measured elsewhere."""
+"""Entries of ``metric.names`` that are measured elsewhere."""
 
 
 def measuring(
     name: str, outputs: Tensor, targets: Tensor, *, metric: dict[str, Any], network: nn.Module
 ) -> Callable[[], list[tuple[float, float]]]:
-    """One turn: the metric of all pairs, in batches of 50."""
+    """Returns one turn: the metric of all pairs, in batches of 50."""
     extractors = {"attributes": network} if name.endswith("_attributes") else {}
 
     def measure() -> None:

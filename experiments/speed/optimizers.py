@@ -1,13 +1,13 @@
-"""How many evaluations an optimiser of codes needs for the loss that Adam ends with.
+"""How many evaluations an optimiser of codes needs to reach Adam's final loss.
 
     python experiments/speed/optimizers.py data=faces_mini
     python experiments/speed/optimizers.py data=towers_mini --record optimizers.jsonl
 
 Inverts the first n test images with the paper's Adam (`--steps`, 100), and with each variant. An
-evaluation is one pass through G, F and E and back, so evaluations are compared, and the FLOPs that
-torch counts; seconds would say more about the machine's other work. The least loss so far of an
-image counts, as inversions keep their best iterate. The probes of lbfgs_gn (`curvature.py`), 256
-evaluations of one image each, once for a generator, are not among an image's evaluations.
+evaluation is one forward and backward pass through G, F and E. Evaluations are compared, and the
+FLOPs that torch counts, because seconds depend on other work on the machine. The lowest loss so far
+of an image counts, as inversions keep their best iterate. The probes of lbfgs_gn (`curvature.py`),
+256 evaluations of one image each, once per generator, do not count as evaluations of an image.
 """
 
 import argparse
@@ -38,14 +38,14 @@ WITHIN = 1.01  # "as good": at most one per cent above
 
 @dataclass(frozen=True)
 class Way:
-    """One way to descend: what it sets below `inversion`."""
+    """One way to optimise: its settings below `inversion`."""
 
     name: str
     choices: dict[str, Any]
 
 
 def ways(steps: int) -> list[Way]:
-    """Adam as the paper has it, then what is compared with it; each of at most half its steps."""
+    """Returns the paper's Adam, then the variants compared with it, with at most half its steps."""
     half = steps // 2
     adam = [
         Way(f"adam lr={lr} {schedule}", {"steps": half, "lr": lr, "schedule": schedule})
@@ -65,7 +65,7 @@ def ways(steps: int) -> list[Way]:
 def invert(
     setup: EvaluationContext, way: Way, images: Tensor, *, batch: int
 ) -> tuple[list[Inversion], float]:
-    """The inversions of all images, batch by batch, and their CPU seconds."""
+    """Returns the inversions of all images, batch by batch, and their CPU seconds."""
     node = {**setup.config["inversion"], **way.choices}
     method = build_method(node, setup.config, encoder=setup.encoder, perceptual=setup.perceptual)
     ids, began = torch.arange(len(images), device=images.device), time.process_time()
@@ -79,7 +79,7 @@ def invert(
 def figures(
     setup: EvaluationContext, found: list[Inversion], images: Tensor, goal: Tensor
 ) -> dict[str, Any]:
-    """What a way reached: losses, evaluations to the goal [N], pictures, codes."""
+    """Returns the results of a way: losses, evaluations to the goal [N], image errors, codes."""
     least = torch.cat([f.losses for f in found], dim=1).cummin(0).values  # [steps + 1, N]
     steps = len(least) - 1
     codes, rebuilt = torch.cat([f.codes for f in found]), torch.cat([f.images for f in found])
@@ -101,7 +101,7 @@ def figures(
 
 
 def _evaluations(least: Tensor, goal: Tensor, share: float) -> int | None:
-    """The evaluations after which a share of the images is at its goal; None for never."""
+    """Returns the evaluations until a fraction of the images reaches its goal; None for never."""
     there = (least <= goal).double().mean(1) >= share
     return int(there.double().argmax()) + 1 if there.any() else None
 
@@ -111,7 +111,7 @@ def _round(value: Any) -> float:
 
 
 def flops_per_image(setup: EvaluationContext, images: Tensor) -> int:
-    """FLOPs of one evaluation with its gradient: two steps' less one's."""
+    """Returns the FLOPs of one evaluation with its gradient: two steps minus one."""
     counts = []
     for steps in (1, 2):
         with FlopCounterMode(display=False) as counter:
@@ -121,7 +121,7 @@ def flops_per_image(setup: EvaluationContext, images: Tensor) -> int:
 
 
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One line a way."""
+    """Returns one line per way."""
     config = compose_plain("evaluate", options.overrides)
     setup = EvaluationContext(config)
     for network in (setup.generator, *setup.inverter.networks):

@@ -1,12 +1,12 @@
-"""An encoder's training by one process and by two (DDP, gloo): speed, and whether losses agree.
+"""Encoder training with one process and with two (DDP, gloo): speed, and agreement of the losses.
 
     python experiments/speed/ranks.py --images 2_048
     python experiments/speed/ranks.py experiment=conventional
 
-Whole runs of ``train.py`` take turns, one thread a process: one process, two that share its batch
-(strong scaling), and two that take a batch of its size each (weak scaling). The speed is that of
-the logged steps, so neither start nor validation counts. Losses agree but for what D's minibatch
-deviation sees: the images of one process.
+Whole runs of ``train.py`` alternate, with one thread per process: one process, two that share its
+batch (strong scaling), and two with a batch of its size each (weak scaling). The speed is that of
+the logged steps, so neither start nor validation counts. Losses agree except for D's minibatch
+deviation, which sees the images of one process.
 """
 
 import json
@@ -23,11 +23,11 @@ from idinvert.config.compose import compose_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = {"1 process": (1, 1), "2 processes, one batch": (2, 1), "2 processes, two batches": (2, 2)}
-"""Name to processes, and how many of the one process's batches a step takes."""
+"""Name to number of processes, and the batch of a step in units of the one process's batch."""
 
 
 def trained(words: list[str], *, ranks: int, place: Path) -> list[dict[str, Any]]:
-    """What the training steps of one run logged."""
+    """Returns the logged rows of one run's training steps."""
     trainer = "trainer=cpu" if ranks == 1 else f"trainer=ddp_cpu trainer.devices={ranks}"
     command = [sys.executable, str(ROOT / "train.py"), *words, *trainer.split()]
     command += [f"system.outputs={place}", "system.num_threads=1", "data.val=0"]
@@ -38,7 +38,7 @@ def trained(words: list[str], *, ranks: int, place: Path) -> list[dict[str, Any]
 
 
 def apart(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[float]:
-    """The relative difference of two runs' pixel losses at each step."""
+    """Returns the relative difference of two runs' pixel losses at each step."""
     pairs = zip(rows, others, strict=True)
     return [abs(row["loss/pixel"] / other["loss/pixel"] - 1) for row, other in pairs]
 

@@ -1,4 +1,4 @@
-"""Which network a step's time goes to, backward passes included, from torch's profiler."""
+"""The fraction of a step's time spent in each network, including backward passes, by profiling."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ _BACKWARD = "autograd::engine::evaluate_function"
 
 @contextmanager
 def labelled(networks: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Marks what each network runs: its own call, and calls of its parts (mapping, synthesis)."""
+    """Marks the operations of each network: its own call, and calls of its children."""
     handles = []
     for name, network in networks.items():
         for module in (network, *network.children()):
@@ -37,13 +37,13 @@ def labelled(networks: Mapping[str, nn.Module]) -> Iterator[None]:
 
 
 def shares(work: Callable[[], Any], networks: Mapping[str, nn.Module], *, device: str) -> str:
-    """Profiles ``work`` and says what share of its time each network took.
+    """Profiles ``work`` and returns the fraction of its time spent in each network.
 
-    A backward step belongs to the network whose forward step has its sequence number; so does one
-    of a backward pass that was itself differentiated (R1).
+    A backward step belongs to the network whose forward step has the same sequence number; so does
+    a step of a backward pass that was itself differentiated (R1).
 
     Returns:
-        ``"E 31 %, G 20 %, …"``, in falling order. "rest" is losses, Adam and the program itself.
+        ``"E 31 %, G 20 %, …"``, in descending order. "rest" is losses, Adam and the program itself.
     """
     activities = [ProfilerActivity.CPU]
     if device == "cuda":

@@ -1,4 +1,4 @@
-"""How long the programs take before they do any work: whole processes, CPU seconds of each.
+"""How long the programs take before they do any work: CPU seconds of whole processes.
 
 python experiments/speed/start.py --repeats 3
 """
@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def process(words: list[str]) -> Callable[[], list[tuple[float, float]]]:
-    """One turn: a process from start to end, with the CPU seconds that it and its children took."""
+    """Returns one turn: a whole process, with the CPU seconds of it and its children."""
 
     def turn() -> list[tuple[float, float]]:
         wall, before = time.perf_counter(), os.times()

@@ -1,9 +1,9 @@
-"""How long one training step takes, and whose time it is, through the Trainer that train.py uses.
+"""How long one training step takes, and which networks take it, with the Trainer of train.py.
 
     python experiments/speed/train_step.py experiment=domain_guided
     python experiments/speed/train_step.py experiment=gan --versus "batch_size=64"
 
-Several ways to do it take turns in one process: the configuration as given, then each ``--versus``
+Several variants alternate in one process: the configuration as given, then each ``--versus``
 (further overrides in one string; the word ``compile`` compiles E, F and G's synthesis).
 """
 
@@ -26,7 +26,7 @@ from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 
 VERSUS = ("trainer.precision=bf16-mixed", "accumulate=2", "batch_size=8", "compile")
-"""What is measured beside the configuration where nothing else is asked for."""
+"""Variants measured in addition to the configuration, unless others are given."""
 LETTERS = {"encoder": "E", "generator": "G", "discriminator": "D", "perceptual": "F"}
 
 
@@ -37,12 +37,12 @@ class Clock(pl.Callback):
         self.device, self.steps = device, list[tuple[float, float]]()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Waits for the device and begins."""
+        """Waits for the device and starts the time."""
         wait(self.device)
         self.begin = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Waits for the device and ends."""
+        """Waits for the device and stops the time."""
         wait(self.device)
         wall, cpu = self.begin
         self.steps.append((time.perf_counter() - wall, time.process_time() - cpu))
@@ -75,7 +75,7 @@ class Training:
         self.images = torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
 
     def run(self) -> list[tuple[float, float]]:
-        """Fits for one step that warms up and `count` that count."""
+        """Trains for one warm-up step and `count` counted steps."""
         clock, trainer = Clock(self.device), self.config["trainer"]
         fit(self.module, self.images, trainer, clock, device=self.device, steps=self.count + 1)
         return clock.steps[1:]
@@ -90,15 +90,15 @@ def fit(
     device: str,
     steps: int,
 ) -> None:
-    """Trains on one batch, uint8 ``[N, 3, R, R]``, again and again.
+    """Trains repeatedly on one batch, uint8 ``[N, 3, R, R]``.
 
     Args:
         module: The objective.
         images: The batch.
-        trainer: The node of the Trainer.
-        clock: Takes the time.
+        trainer: The Trainer's configuration node.
+        clock: Callback that measures the time.
         device: "cpu" or "cuda".
-        steps: How often.
+        steps: Number of steps.
     """
     runner = build(
         trainer | {"accelerator": "gpu" if device == "cuda" else "cpu"},
@@ -117,7 +117,7 @@ def fit(
 
 
 def few_images(data: dict[str, Any]) -> dict[str, Any]:
-    """The data's node with a handful of images, where they are rendered; the step needs none."""
+    """Returns the data's node with few images if they are rendered, because the step needs none."""
     if not data["_target_"].startswith("idinvert.toy.miniature."):
         return data
     counts = {"train": 8, "test": 1, "val": 1}
