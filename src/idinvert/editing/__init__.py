@@ -1,1 +1,1 @@
-"""Directions in latent space and what is done with them."""
+"""Directions in latent space, and edits of codes, features and images."""

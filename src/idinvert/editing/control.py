@@ -1,4 +1,4 @@
-"""How far to go along a direction until an image shows what is asked for (closed loop)."""
+"""Closed-loop control: find the step along a direction at which an image reaches a goal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 Respond = Callable[[Tensor, Tensor], Tensor]
-"""What edits show: steps α float64 [m] of the places int64 [m] to readings [m]."""
+"""Measures edits: steps α float64 [m] of the items with indices int64 [m] to readings [m]."""
 TOLERANCE = 1e-3
-"""Of a reading, on the labels' scale of [-1, 1] or [0, 1]."""
+"""Tolerance of a reading, on the labels' scale of [-1, 1] or [0, 1]."""
 RUNGS, ITERATIONS = 8, 40
 
 
 @dataclass(frozen=True)
 class Solved:
-    """Where the search ended.
+    """The result of the search.
 
     Attributes:
-        alpha: the steps, float64 [M]; the nearest that was found where a goal is not reached.
-        shown: the readings there, float64 [M].
+        alpha: the steps, float64 [M]; the best step found if a goal is not reached.
+        shown: the readings at these steps, float64 [M].
         reached: whether the goal is reached, bool [M].
     """
 
@@ -31,23 +31,23 @@ class Solved:
 def solve_steps(
     respond: Respond, goals: Tensor, *, limit: float, tolerance: float = TOLERANCE
 ) -> Solved:
-    """Find the step at which each edit shows its goal; the response need not be linear.
+    """Find the step at which each edit reaches its goal; the response need not be linear.
 
-    Steps of growing length, 1/128, 1/64, …, 1 of the limit, are tried to either side until the
-    response passes the goal; so the shortest step wins. Then false position (the Illinois variant,
-    with a bisection in every third step) closes in. Each item is solved on its own; all that are
-    open are read together.
+    Steps of growing length, 1/128, 1/64, …, 1 times the limit, are tried in both directions until
+    the response passes the goal, so that short steps are preferred. Then false position (the
+    Illinois variant, with bisection in every third step) refines the step. Each item is solved
+    independently; all unsolved items are evaluated as one batch.
 
     Args:
         respond: reads edits; continuous in α up to the rounding of images.
-        goals: the readings that are asked for, [M].
-        limit: the longest |α|.
+        goals: the target readings, [M].
+        limit: largest |α|.
         tolerance: the largest |reading − goal| that counts as reached.
     """
     goals = goals.double()
     alpha = torch.zeros_like(goals)
     error = respond(alpha, torch.arange(len(goals))).double() - goals
-    ends, errors = alpha.expand(2, -1).clone(), error.expand(2, -1).clone()  # of either side
+    ends, errors = alpha.expand(2, -1).clone(), error.expand(2, -1).clone()  # for each side
     near, far, at_near, at_far = alpha.clone(), alpha.clone(), error.clone(), error.clone()
     best, at_best = alpha.clone(), error.clone()
     bracketed = torch.zeros(len(goals), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Semantic diffusion: a part of one image grown into the context of another (Sec. 4.3)."""
+"""Semantic diffusion: blends a part of one image into the context of another (Sec. 4.3)."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -24,29 +24,29 @@ AVERAGES = ("image", "mask")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DiffusionInverter(OptimizeCodes):
-    """Invert stitched images with a loss that sees the pasted part alone.
+    """Invert stitched images with a loss on the pasted region alone.
 
-    An `Inverter` over the images of `masks.paste`: it starts at E(stitched), which already blends
+    An `Inverter` for the images of `masks.paste`: it starts at E(stitched), which already blends
     the two, and minimises the first two terms of Eq. (4) inside the mask, where the stitched image
-    is the target. The rest is free to follow; there is no domain regulariser, as in the authors'
-    code. Other settings are those of `OptimizeCodes`, but no "lbfgs_gn".
+    is the target. Pixels outside are unconstrained; there is no domain regulariser, as in the
+    authors' code. Other settings are those of `OptimizeCodes`, except the optimiser "lbfgs_gn".
 
     Args:
         mask: an image file, white where the target is; None for a box.
         size: the box's side in pixels; None for the authors' 110 of 256.
         centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256.
-        fill: what both images are outside the mask when they are compared: "grey" (0, the authors'
-            PyTorch code) or "black" (-1, their TensorFlow code). It tells for F alone.
-        average: "image", the authors': the terms are means over all elements, so a small mask
-            weighs little; or "mask": divided by the mask's share of the image.
+        fill: value of both images outside the mask when they are compared: "grey" (0, the authors'
+            PyTorch code) or "black" (-1, their TensorFlow code). It affects F alone.
+        average: "image", as the authors: the terms are means over all elements, so a small mask
+            has a small weight; or "mask": divided by the mask's share of the image.
 
     Raises:
-        ConfigError: a value makes no sense.
+        ConfigError: a value is invalid.
         DataError: the mask's file cannot be read.
 
     Source: Sec. 4.3, Fig. 6, App. A1 (Fig. 16).
 
-    Differs from the paper: it gives no weights and no crop; they are those of the authors' code.
+    Differs from the paper: it states no weights and no crop; they are from the authors' code.
     """
 
     name = "diffusion"
@@ -84,7 +84,7 @@ class DiffusionInverter(OptimizeCodes):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps."""
+        """The settings that are stored in records."""
         part: dict[str, Any] = {
             "size": self.size,
             "centre": None if self.centre is None else list(self.centre),
@@ -97,7 +97,7 @@ class DiffusionInverter(OptimizeCodes):
         return shared | part | {"fill": self.fill, "average": self.average}
 
     def mask_for(self, resolution: int) -> Tensor:
-        """The mask at a resolution: float32 [1, R, R], 1 where the target is; for `masks.paste`."""
+        """Return the mask for `masks.paste`: float32 [1, R, R], 1 where the target is."""
         if self.picture is not None:
             return fit_mask(self.picture, resolution=resolution)
         return crop_mask(resolution, size=self.size, centre=self.centre)
@@ -114,9 +114,9 @@ class DiffusionInverter(OptimizeCodes):
         """Diffuse a batch of pasted images; see `Inverter.invert`.
 
         Args:
-            images: what `masks.paste` gave, float [N, 3, R, R] in [-1, 1].
+            images: the images of `masks.paste`, float [N, 3, R, R] in [-1, 1].
             generator, ids, progress: see `Inverter.invert`.
-            masks: masks of their own for these images, [N, 1, R, R]; None for `mask_for`.
+            masks: one mask per image, [N, 1, R, R]; None for `mask_for`.
 
         Returns:
             The kept iterate of every image; its start is E's blend.

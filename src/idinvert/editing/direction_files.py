@@ -1,4 +1,4 @@
-"""Edit directions in the files that other projects publish, checked against a generator."""
+"""Reads edit directions from files of other projects, and checks them against a generator."""
 
 import re
 from collections.abc import Mapping
@@ -25,24 +25,24 @@ LAYOUTS = {
     "ganspace": None,
     "named": None,
 }
-"""Layout of a file to the generators that its publishers' files are for.
+"""Layout of a file to the kind of generator for which its publishers provide files.
 
 ``idinvert``: a pickled dict with ``boundary``. ``interfacegan``: an array. ``tensor`` and
-``ganspace_tensors``: the copies that e4e and PTI ship. ``ganspace``: its own ``.npz``. ``named``:
-vectors by name.
+``ganspace_tensors``: the copies in e4e and PTI. ``ganspace``: its own ``.npz``. ``named``: vectors
+by name.
 """
 _INTERFACEGAN = re.compile(r"(?:stylegan2?|pggan)_[a-z0-9]+_(.+?)(_w)?_boundary")
-_UNEVEN = 1.01  # ratio of the lengths of two rows that still count as the same
+_UNEVEN = 1.01  # largest ratio of the lengths of rows that count as equal
 
 
 @dataclass(frozen=True)
 class DirectionFile:
-    """What a file of directions gave.
+    """The content of a file of directions.
 
     Args:
         directions: By name.
         layout: A key of `LAYOUTS`, or ``"native"``.
-        notes: Sentences a user should see: lengths that were not 1, origins that are not certain.
+        notes: Notes for the user: lengths that were not 1, uncertain origins.
     """
 
     directions: dict[str, Direction]
@@ -52,7 +52,7 @@ class DirectionFile:
 
 @dataclass(frozen=True)
 class _Raw:
-    """One direction as a file holds it: vector float64 [1 or L, w_dim] of any length."""
+    """One direction as stored in a file: vector float64 [1 or L, w_dim] of any length."""
 
     name: str
     vector: Tensor
@@ -70,25 +70,25 @@ def open_directions(
     key: str = "task.directions",
     origin_key: str = "task.found_for",
 ) -> DirectionFile:
-    """Reads directions of any known layout; which one it is shows from the content.
+    """Reads directions of any known layout, which is recognised by the content.
 
-    StyleGAN's layers are all convolutions, StyleGAN2's last one is a ToRGB, so layer k means
-    another thing in each, and codes differ altogether: directions found for one are refused for
-    the other. A file of others does not say which generator it is for; where its layout is not
-    published for this kind, `found_for` must.
+    StyleGAN's layers are all convolutions, while StyleGAN2's last one is a ToRGB, so layer k has a
+    different meaning in each, and so have codes: directions found for one kind are refused for the
+    other. Files of other projects do not name their generator; if their layout is not published
+    for this kind, `found_for` is required.
 
     Args:
         path: This project's safetensors; idinvert's ``.npy``; InterFaceGAN's ``.npy``; e4e's and
-            PTI's ``.pt``; GANSpace's ``.npz`` or ``.pt``. Pickles in them run nothing.
+            PTI's ``.pt``; GANSpace's ``.npz`` or ``.pt``. Pickles in them execute no code.
         generator: The generator to be edited.
-        fingerprint: Its fingerprint; compared where the directions know their own.
-        found_for: ``"stylegan"`` or ``"stylegan2"``: the user's word on a file that does not say.
-        components: How many principal components of a GANSpace file to take.
+        fingerprint: Its fingerprint; compared if the directions store one.
+        found_for: ``"stylegan"`` or ``"stylegan2"``: the user's statement for such a file.
+        components: Number of principal components to read from a GANSpace file.
         key: The config key that named the file, for messages.
         origin_key: The config key of `found_for`, for messages.
 
     Raises:
-        CheckpointError: Not readable, no directions, or not for this generator.
+        CheckpointError: The file is unreadable, has no directions, or does not match G.
     """
     path = Path(path).expanduser()
     if path.is_file() and is_native(path):
@@ -108,7 +108,7 @@ def open_directions(
 
 
 class _Reader:
-    """One file, one generator; every complaint names the file and the key."""
+    """Reads one file for one generator; every error names the file and the key."""
 
     def __init__(self, path: Path, *, generator: Any, key: str) -> None:
         self.path, self.key = path, key
@@ -116,7 +116,7 @@ class _Reader:
         self.num_layers, self.w_dim = generator.num_layers, generator.w_dim
 
     def fail(self, reason: str) -> NoReturn:
-        """Ends the reading.
+        """Raises an error.
 
         Raises:
             CheckpointError: Always.
@@ -124,7 +124,7 @@ class _Reader:
         raise CheckpointError(f"{self.path}: {reason}, change {self.key}")
 
     def read(self, components: int) -> tuple[str, list[_Raw]]:
-        """The layout, and what is in the file."""
+        """Returns the layout and the directions of the file."""
         archive = read_archive(self.path, key=self.key)
         content = archive.content
         if isinstance(content, dict) and "boundary" in content:
@@ -163,13 +163,13 @@ class _Reader:
             vector = self._vector(vectors[k])
             facts = {}
             if spread is not None and spread.numel() == len(vectors):
-                # One step of GANSpace's is a standard deviation along the component.
+                # GANSpace's unit of a step is one standard deviation along the component.
                 facts["sigma"] = (vector.norm(dim=1) * spread.flatten()[k]).tolist()
             raws.append(_Raw(f"pc{k}", vector, facts=facts))
         return raws
 
     def _vector(self, found: Any) -> Tensor:
-        """[w], [1, w], [L, w] or [1, L, w] as float64 [1 or L, w]."""
+        """Converts [w], [1, w], [L, w] or [1, L, w] to float64 [1 or L, w]."""
         vector = _tensor(found)
         rows = (1, self.num_layers)
         if vector is not None and vector.ndim == 3 and vector.shape[0] == 1:
@@ -192,7 +192,7 @@ class _Reader:
         )
 
     def require_origin(self, layout: str, *, found_for: str | None, origin_key: str) -> list[str]:
-        """Refuses directions of another kind of generator; gives what is to be said."""
+        """Refuses directions of another kind of generator; returns notes for the user."""
         if found_for is not None:
             if found_for not in KINDS.values():
                 self.fail(
@@ -219,7 +219,7 @@ class _Reader:
         )
 
     def direction(self, raw: _Raw, layout: str, notes: list[str]) -> Direction:
-        """The direction with rows of length 1; tells the lengths that were not."""
+        """Returns the direction with rows of length 1; adds a note if a length was not 1."""
         lengths = raw.vector.norm(dim=1)  # [1 or L]
         if not lengths.isfinite().all():
             self.fail(f"direction {raw.name!r} holds numbers beyond a direction's range")
@@ -250,18 +250,18 @@ class _Reader:
         return Direction(raw.name, unit.float(), layers, facts)
 
     def _name(self) -> str:
-        """``age`` of ``stylegan_ffhq_age_w_boundary.npy`` and of ``age.npy``."""
+        """Returns ``age`` for ``stylegan_ffhq_age_w_boundary.npy`` and for ``age.npy``."""
         named = _INTERFACEGAN.fullmatch(self.path.stem)
         return named[1] if named else self.path.stem.removesuffix("_boundary")
 
     def named_as_in_z(self) -> bool:
-        """Whether InterFaceGAN would call a boundary in Z so."""
+        """Returns whether the file is named like InterFaceGAN's boundaries in Z."""
         named = _INTERFACEGAN.fullmatch(self.path.stem)
         return named is not None and named[2] is None
 
 
 def _tensor(found: Any) -> Tensor | None:
-    """Real numbers as float64, or None."""
+    """Converts an array or tensor of floats to float64; None for anything else."""
     if isinstance(found, np.ndarray) and found.dtype.kind == "f":
         return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float64).copy())
     if isinstance(found, Tensor) and found.dtype in FLOATS:
@@ -270,7 +270,7 @@ def _tensor(found: Any) -> Tensor | None:
 
 
 def _whole_numbers(found: Any) -> list[int] | None:
-    """A list, tuple or array of whole numbers, or None."""
+    """Converts a list, tuple or array of integers to a flat list; None for anything else."""
     if not isinstance(found, list | tuple | np.ndarray):
         return None
     try:

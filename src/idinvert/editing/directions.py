@@ -1,4 +1,4 @@
-"""Edit directions n of Eq. (5): what they are, how they are kept, whether they fit a generator."""
+"""Edit directions n of Eq. (5): their class, their files, and checks against a generator."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ class Direction:
 
     Attributes:
         name: the attribute, for example "eyeglasses".
-        vector: float32 [L, w_dim] (one normal a layer) or [1, w_dim] (the same for all layers);
+        vector: float32 [L, w_dim] (one normal per layer) or [1, w_dim] (the same for all layers);
             every row has length 1.
         layers: the layers that an edit moves, or None for all of them.
-        provenance: JSON-able facts: how it was trained, its held-out accuracy, its generator.
+        provenance: JSON-able facts: its training, its held-out accuracy, its generator.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Direction:
 
     @property
     def content(self) -> str:
-        """16 hex digits of all that an edit takes of it: its normals, its layers, its sigma."""
+        """Hash of everything that affects an edit: normals, layers, sigma; 16 hex digits."""
         digest = hashlib.sha256(self.vector.float().contiguous().numpy().tobytes())
         facts = (self.vector.shape, self.layers, self.provenance.get("sigma"))
         digest.update(json.dumps(facts).encode())
@@ -62,13 +62,14 @@ def check_direction(
     """Refuse a direction that belongs to another code space.
 
     Args:
+        direction: the direction.
         num_layers: L of the generator.
         w_dim: of the generator.
-        generator: the generator's fingerprint; compared where the direction knows its own, for
-            directions do not carry over between generators of the same shape.
+        generator: the generator's fingerprint; compared if the direction stores one, because
+            directions do not transfer between generators of the same shape.
 
     Raises:
-        CheckpointError: naming what the direction has and what the generator expects.
+        CheckpointError: names what the direction has and what the generator expects.
     """
     name, (rows, width) = direction.name, direction.vector.shape
     if width != w_dim or rows not in (1, num_layers):
@@ -91,17 +92,17 @@ def check_direction(
 
 
 def conditioned(direction: Direction, others: Sequence[Direction]) -> Direction:
-    """Remove from a direction what it shares with others (InterFaceGAN's conditional boundary).
+    """Project a direction orthogonally to others (InterFaceGAN's conditional boundary).
 
     Args:
         direction: n, [K, w_dim] with K = L or 1.
-        others: the directions to keep still, each [K, w_dim] or [1, w_dim].
+        others: the directions along which codes must not move, each [K, w_dim] or [1, w_dim].
 
     Returns:
-        The normalised part of n at right angles to all `others`, layer by layer.
+        The normalised component of n orthogonal to all `others`, layer by layer.
 
     Raises:
-        ConfigError: if nothing of n is left.
+        ConfigError: n lies in the span of `others`.
     """
     rows = max(d.vector.shape[0] for d in (direction, *others))
     n = direction.vector.double().expand(rows, -1)  # [K, w]
@@ -122,7 +123,7 @@ def save_directions(path: Path, directions: Iterable[Direction]) -> None:
     """Write directions to one safetensors file, atomically.
 
     Raises:
-        ConfigError: if two directions have the same name, or there is none.
+        ConfigError: two directions have the same name, or there is none.
     """
     directions = list(directions)
     names = [d.name for d in directions]
@@ -146,7 +147,7 @@ def load_directions(
     w_dim: int | None = None,
     generator: str | None = None,
 ) -> dict[str, Direction]:
-    """Read directions, and check them against a generator where one is described.
+    """Read directions, and check them against a generator if its shape is given.
 
     Args:
         path: a file of `save_directions`.
@@ -154,10 +155,10 @@ def load_directions(
         generator: the generator's fingerprint, or None.
 
     Returns:
-        Direction by name, sorted by name.
+        Directions by name, in the order of the file, which is sorted by name.
 
     Raises:
-        CheckpointError: if the file cannot be read, is none of ours, or does not fit.
+        CheckpointError: the file cannot be read, has another format, or does not match.
     """
     try:
         metadata, _, vectors = read_tensors(path)
@@ -186,10 +187,10 @@ def load_directions(
 
 
 def _direction(name: str, vector: Tensor, *, layers: Any, provenance: Any) -> Direction:
-    """A direction as a file of anyone's describes it.
+    """Create a direction from the content of an untrusted file.
 
     Raises:
-        ValueError: Its parts are of other types, or its numbers are not finite.
+        ValueError: its parts have other types, or its values are not finite.
     """
     numbers = layers if isinstance(layers, list) else []
     if layers is not None and not (numbers and all(type(k) is int for k in numbers)):

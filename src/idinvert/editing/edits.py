@@ -1,4 +1,4 @@
-"""Edits of inverted codes: along a direction, between two, with the style of another (Sec. 4.3)."""
+"""Edits of inverted codes: manipulation, interpolation and style mixing (Sec. 4.3)."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -25,22 +25,22 @@ def manipulate(
 ) -> Tensor:
     """Add α·n to the codes, for every step α.
 
-    The step is relative: nothing of the codes' own projection is taken away. Source: Eq. (5).
+    The step is relative: the codes' own projection on n is kept. Source: Eq. (5).
 
     Args:
         codes: z_inv, float [N, L, w_dim].
         direction: n, unit rows.
         alphas: the S steps.
-        layers: the layers to move; None for the direction's own, or all where it has none.
-        unit: of the steps: "length", the direction's own length 1; or "sigma", the standard
-            deviation along it, for directions that know theirs (GANSpace).
+        layers: the layers to move; None for the direction's own, or all if it has none.
+        unit: unit of the steps: "length", the direction's length 1; or "sigma", the standard
+            deviation along it, for directions that store it (GANSpace).
 
     Returns:
         Edited codes, [N, S, L, w_dim].
 
     Raises:
-        CheckpointError: if the direction does not fit the codes.
-        ConfigError: if a layer does not exist, or the direction does not know its sigma.
+        CheckpointError: the direction does not match the codes.
+        ConfigError: a layer does not exist, or the direction has no sigma.
     """
     _, num_layers, w_dim = codes.shape
     check_direction(direction, num_layers=num_layers, w_dim=w_dim)
@@ -61,10 +61,10 @@ def manipulate(
 
 
 def sigma_of(direction: Direction) -> Tensor:
-    """The standard deviation along a direction, a number a row: float64 [K, 1].
+    """Return the standard deviation along a direction, one value per row: float64 [K, 1].
 
     Raises:
-        ConfigError: the direction does not know it.
+        ConfigError: the direction does not store it.
     """
     sigma = direction.provenance.get("sigma")
     if sigma is None:
@@ -83,12 +83,12 @@ def sigma_of(direction: Direction) -> Tensor:
 
 
 def inner_steps(count: int) -> list[float]:
-    """The weights of `count` images strictly between two others: 1/(count + 1), 2/(count + 1), …"""
+    """Return the weights of `count` images between two others: 1/(count + 1), 2/(count + 1), …"""
     return [k / (count + 1) for k in range(1, count + 1)]
 
 
 def interpolate(a: Tensor, b: Tensor, alphas: Sequence[float] | Tensor) -> Tensor:
-    """The codes (1 − α)·a + α·b over all of W+.
+    """Return the codes (1 − α)·a + α·b in W+.
 
     Args:
         a, b: codes of the two images of every pair, float [N, L, w_dim].
@@ -98,7 +98,7 @@ def interpolate(a: Tensor, b: Tensor, alphas: Sequence[float] | Tensor) -> Tenso
         [N, S, L, w_dim]; α = 0 gives a, α = 1 gives b.
 
     Raises:
-        ConfigError: if a and b differ in shape.
+        ConfigError: a and b have different shapes.
     """
     if a.shape != b.shape:
         raise ConfigError(
@@ -110,12 +110,12 @@ def interpolate(a: Tensor, b: Tensor, alphas: Sequence[float] | Tensor) -> Tenso
 
 
 def first_style_layer(num_layers: int) -> int:
-    """The first layer that is replaced, where the authors' share of the layers is: 10 of 14."""
+    """Return the first layer that is replaced, at the authors' share of the layers: 10 of 14."""
     return round(AUTHORS_FIRST * num_layers)
 
 
 def mix_styles(content: Tensor, style: Tensor, *, first: int | None = None) -> Tensor:
-    """Every content with every style: layers `first` and above come from the style.
+    """Combine every content with every style: layers `first` and above come from the style.
 
     Args:
         content: codes float [N, L, w_dim].
@@ -126,7 +126,7 @@ def mix_styles(content: Tensor, style: Tensor, *, first: int | None = None) -> T
         [N, M, L, w_dim].
 
     Raises:
-        ConfigError: the codes are not of one generator, or there is no such layer.
+        ConfigError: the codes have different shapes, or there is no such layer.
     """
     if content.shape[1:] != style.shape[1:]:
         raise ConfigError(

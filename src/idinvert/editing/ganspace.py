@@ -1,4 +1,4 @@
-"""GANSpace: the principal components of sampled codes as directions."""
+"""GANSpace: principal components of sampled codes as directions."""
 
 from typing import Any
 
@@ -21,23 +21,23 @@ def ganspace(
     batch_size: int = 1000,
     provenance: dict[str, Any] | None = None,
 ) -> list[Direction]:
-    """The directions along which codes differ most, with their spread as a unit.
+    """Find the directions of largest variance of codes, with their standard deviations.
 
-    PCA of w over samples of M. A multi-w mapping gives w of L layers; they are one vector of
-    L·w_dim numbers for the PCA, and its components have a row a layer.
+    PCA of w over samples of M. For a multi-w mapping, the w of all L layers form one vector of
+    L·w_dim elements, and components have one row per layer.
 
-    A direction has rows of length 1, so the spread stands apart: `provenance["sigma"]` holds one
-    number a row, the standard deviation along the component times the row's share of it.
-    `manipulate(…, unit="sigma")` moves in these units: one step is one standard deviation.
+    The rows of a direction have length 1, so its scale is stored in `provenance["sigma"]`: for
+    each row, the standard deviation along the component times the length of its row.
+    `manipulate(…, unit="sigma")` uses these units: one step is one standard deviation.
 
     Args:
         generator: frozen G.
-        samples: how many codes. Theirs are a million.
-        count: how many directions.
-        seed: of z.
-        layers: what the directions shall move; None for all.
-        batch_size: z mapped at once.
-        provenance: facts to keep with each; `method`, `rank`, `sigma`, `share` (of the variance),
+        samples: number of codes; the paper uses a million.
+        count: number of directions.
+        seed: seed of z.
+        layers: the layers that the directions move; None for all.
+        batch_size: number of z mapped at once.
+        provenance: facts to store with each; `method`, `rank`, `sigma`, `share` (of the variance),
             `samples` and `seed` are added.
 
     Returns:
@@ -45,12 +45,12 @@ def ganspace(
         largest component is positive.
 
     Raises:
-        ConfigError: there are too few samples, or more directions are asked for than there are.
+        ConfigError: there are too few samples, or `count` exceeds the number of directions.
 
     Source: Härkönen et al. 2020 (arXiv 2004.02546), Sec. 2.
 
-    Differs from the paper: the covariance is summed up exactly and decomposed once, where theirs is
-    an incremental PCA. In a multi-w space of 14 × 512 that takes minutes and a gigabyte.
+    Differs from the paper: the covariance is summed exactly and decomposed once, while the paper
+    uses incremental PCA. In a multi-w space of 14 × 512 this takes minutes and a gigabyte.
     """
     rows = generator.num_layers if generator.multi_w else 1
     width = rows * generator.w_dim
@@ -85,10 +85,10 @@ def ganspace(
 
 @torch.no_grad()
 def _covariance(generator: Any, *, rows: int, samples: int, seed: int, batch_size: int) -> Tensor:
-    """The covariance of sampled codes, float64 on the CPU, [K·w_dim, K·w_dim]."""
+    """Return the covariance of sampled codes, float64 on the CPU, [K·w_dim, K·w_dim]."""
     rng = torch.Generator().manual_seed(seed)
     like = generator.w_avg
-    centre = like[:rows].reshape(-1).double().cpu()  # near the mean, so that nothing cancels
+    centre = like[:rows].reshape(-1).double().cpu()  # near the mean, against cancellation
     total = torch.zeros_like(centre)
     power = torch.zeros(len(centre), len(centre), dtype=torch.float64)
     for start in range(0, samples, batch_size):

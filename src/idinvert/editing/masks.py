@@ -1,4 +1,4 @@
-"""Which part of a target image is diffused into a context: a crop box or any mask."""
+"""Masks of the region that is diffused or filled in: a crop box or an image file."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ def crop_mask(
     centre: tuple[int, int] | None = None,
     key: str = "inversion",
 ) -> Tensor:
-    """A square box.
+    """Return the mask of a square box.
 
     Args:
         resolution: side of the images, R.
         size: side of the box in pixels; None for the authors' 110 of 256.
-        centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256. An even box
-            begins size / 2 before it.
-        key: where `size` and `centre` stand in the configuration.
+        centre: its centre (x, y) in pixels; None for the authors' (125, 145) of 256. A box of even
+            size begins size / 2 before it.
+        key: config node of `size` and `centre`.
 
     Returns:
         Float32 [1, R, R], 1 inside and 0 outside.
@@ -61,13 +61,13 @@ def read_mask(
     white: str = "the target is taken",
     black: str = "the context is kept",
 ) -> Tensor:
-    """A mask from an image file: white is the part to diffuse, or to fill in.
+    """Read a mask from an image file; white is the region to diffuse, or to fill in.
 
     Args:
-        path: the file, of any size and format that images have. It is read as they are: upright,
+        path: the file, with any size and format of images. It is read like images: upright,
             transparency over white.
-        key: the config key that gave it.
-        white, black: where it is so, in words.
+        key: the config key that named it.
+        white, black: the meaning of white and black, for messages.
 
     Returns:
         uint8 [1, h, w], grey.
@@ -94,19 +94,19 @@ def read_mask(
 
 
 def fit_mask(mask: Tensor, *, resolution: int, key: str = "inversion.mask") -> Tensor:
-    """A mask at G's resolution, 0 or 1.
+    """Return a mask at G's resolution, 0 or 1.
 
     Args:
-        mask: uint8 [1, h, w], or [N, 1, h, w] for one an image; white from 128 on. Or float, 0 to
-            1, white from 0.5 on. Resized by nearest neighbour.
+        mask: uint8 [1, h, w], or [N, 1, h, w] for one per image; 128 and above is white. Or float,
+            0 to 1; 0.5 and above is white. Resized by nearest neighbour.
         resolution: R.
-        key: the config key that gave it.
+        key: the config key that named it.
 
     Returns:
         Float32 [1, R, R] or [N, 1, R, R].
 
     Raises:
-        ConfigError: it is no mask, or black all over.
+        ConfigError: it has another shape, or is entirely black.
     """
     if mask.ndim not in (3, 4) or mask.shape[-3] != 1:
         raise ConfigError(
@@ -128,14 +128,14 @@ def fit_mask(mask: Tensor, *, resolution: int, key: str = "inversion.mask") -> T
 
 
 def paste(target: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-    """The stitched image: the target where the mask is 1, the context elsewhere (Sec. 4.3).
+    """Return the stitched image: the target where the mask is 1, the context elsewhere (Sec. 4.3).
 
     Args:
         target, context: images [N, 3, R, R] of the same range.
-        mask: [1, R, R], or [N, 1, R, R] for one an image.
+        mask: [1, R, R], or [N, 1, R, R] for one per image.
 
     Raises:
-        ConfigError: the shapes do not fit.
+        ConfigError: the shapes do not match.
     """
     if target.shape != context.shape or mask.shape[-2:] != target.shape[-2:]:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Damage that restoration undoes: its observation, and how one would restore otherwise."""
+"""Damages of images for restoration: their observations, and restorations without a generator."""
 
 import hashlib
 import importlib.util
@@ -29,33 +29,33 @@ from idinvert.inversion.observation import (
 Size = tuple[int, int]
 """Width and height in pixels."""
 Plain = Callable[[Observation, Tensor], Tensor]
-"""Restores images [N, 3, R, R] from an observation and what was observed, without a generator."""
+"""Restores images [N, 3, R, R] from φ and observed values y, without a generator."""
 FACTOR = 4
 _HALF = 128
 
 
 class Damage(ABC):
-    """What `observe=` chooses."""
+    """A kind of damage, which `observe=` selects."""
 
     name: ClassVar[str]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The choices that a record keeps; files by content."""
+        """The settings that are stored in records; files by content."""
         return dict(vars(self))
 
     @property
     @abstractmethod
     def plain(self) -> Mapping[str, Plain]:
-        """Restorations to compare with, by name; the first is what people would use."""
+        """Restorations for comparison, by name; the first is the usual one."""
 
     @abstractmethod
     def observation(self, resolution: int, sizes: Collection[Size]) -> Observation:
-        """φ for images of a resolution.
+        """Return φ for images of a resolution.
 
         Args:
             resolution: R, of the generator.
-            sizes: of the pictures before they were read at R.
+            sizes: original sizes of the pictures, which are then read at R.
 
         Raises:
             ConfigError: a setting does not fit the images.
@@ -78,7 +78,7 @@ class SuperResolution(Damage):
     """The mean of every square of factor × factor pixels is known.
 
     Args:
-        factor: None for that of one's own pictures, and 4 elsewhere.
+        factor: None for that of own pictures, and 4 otherwise.
     """
 
     name = "super_resolution"
@@ -105,14 +105,14 @@ class SuperResolution(Damage):
         return LowResolution(factor)
 
     def of_pictures(self, sizes: Mapping[str, Size], resolution: int) -> "SuperResolution":
-        """With the factor of one's own low-resolution pictures, of which the central square counts.
+        """Return a copy with the factor of own low-resolution pictures, cropped to central squares.
 
         Args:
-            sizes: of the pictures, by name.
+            sizes: sizes of the pictures, by name.
             resolution: R, of the generator.
 
         Raises:
-            ConfigError: they are not of one size that divides R, or not of the factor.
+            ConfigError: the squares differ in size, do not divide R, or do not match the factor.
         """
         sides = {name: min(size) for name, size in sizes.items()}
         known = [r for r in range(1, resolution) if resolution % r == 0]
@@ -139,7 +139,7 @@ class SuperResolution(Damage):
 
 @dataclass(frozen=True, kw_only=True)
 class Inpainting(Damage):
-    """All but a hole is known.
+    """All pixels outside a hole are known.
 
     Args:
         mask: an image file, white in the hole; None for a box.
@@ -147,7 +147,7 @@ class Inpainting(Damage):
         centre: its centre (x, y) in pixels; None for (125, 145) of 256.
 
     Raises:
-        ConfigError: a mask and a box, or a mask without a hole or without anything around it.
+        ConfigError: both a mask and a box, or a mask that is entirely black or white.
         DataError: the mask cannot be read.
     """
 
@@ -207,7 +207,7 @@ class Inpainting(Damage):
         return Region(mask=mask, fill=0.0, share=mask.mean())
 
     def _fitted(self, resolution: int, sizes: Collection[Size]) -> Tensor:
-        """The hole at R, bool [1, R, R]: cropped as pictures are; what touches it belongs to it."""
+        """Return the hole at R, bool [1, R, R], cropped like pictures, with pixels partly in it."""
         picture = self._picture
         height, width = picture.shape[-2:]
         own = set(sizes) - {(resolution, resolution)}
@@ -227,11 +227,11 @@ class Inpainting(Damage):
 
 @dataclass(frozen=True, kw_only=True)
 class Compressive(Damage):
-    """Random projections of the pixels are known, fewer than there are pixels.
+    """A number of random projections of the pixels is known.
 
     Args:
-        ratio: how many, as a share of the 3R² values of an image, in (0, 1].
-        seed: of the projection.
+        ratio: their number, as a share of the 3R² values of an image, in (0, 1].
+        seed: seed of the projection.
     """
 
     name = "compressive"
@@ -256,10 +256,10 @@ class Compressive(Damage):
 
 
 def _check_hole(hole: Tensor, *, of: str) -> None:
-    """Refuses a mask without a hole, or without anything around it.
+    """Refuse a mask without a hole, or without known pixels.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: names the mask.
     """
     if not hole.any() or hole.all():
         colour, lacks = ("white", "known") if hole.any() else ("black", "filled in")
@@ -270,7 +270,7 @@ def _check_hole(hole: Tensor, *, of: str) -> None:
 
 
 def biharmonic(phi: Observation, seen: Tensor) -> Tensor:
-    """scikit-image's inpainting, `restoration.inpaint_biharmonic`."""
+    """Fill the hole with scikit-image's `restoration.inpaint_biharmonic`."""
     from skimage.restoration import inpaint_biharmonic
 
     assert isinstance(phi, Region), "of inpainting"

@@ -1,4 +1,4 @@
-"""SeFa: directions in closed form, from the weights that turn w into styles."""
+"""SeFa: directions in closed form, from the weights that map w to styles."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,16 @@ from idinvert.networks.stylegan2 import StyleGAN2Generator
 
 
 def style_weight(generator: Any, layer: int) -> Tensor:
-    """The matrix A of one layer's style A·w + b.
+    """Return the matrix A of one layer's style A·w + b.
 
-    StyleGAN2's last w feeds its last ToRGB; below it, the convolution's matrix stands for a layer
-    whose w feeds a ToRGB as well, as SeFa's own code has it.
+    StyleGAN2's last w is the input of its last ToRGB. For lower layers whose w is also the input of
+    a ToRGB, it is the matrix of the convolution, as in SeFa's own code.
 
     Returns:
         [styles, w_dim].
 
     Raises:
-        ConfigError: the generator is of another kind.
+        ConfigError: the generator is neither a StyleGAN nor a StyleGAN2.
     """
     net = generator.synthesis if hasattr(generator, "synthesis") else None
     if isinstance(generator, StyleGANGenerator):
@@ -43,23 +43,23 @@ def sefa(
     count: int = 5,
     provenance: dict[str, Any] | None = None,
 ) -> list[Direction]:
-    """The directions that change the styles of some layers most.
+    """Find the directions that change the styles of the given layers most.
 
     The rows of the layers' style matrices are scaled to length 1 and stacked to A; the directions
     are the eigenvectors of AᵀA, largest eigenvalue first.
 
     Args:
         generator: a StyleGAN or StyleGAN2.
-        layers: whose matrices are taken, and what the directions move; None for all.
-        count: how many directions, up to w_dim.
-        provenance: facts to keep with each; `method`, `eigenvalue` and `rank` are added.
+        layers: the layers whose matrices are used and that the directions move; None for all.
+        count: number of directions, up to w_dim.
+        provenance: facts to store with each; `method`, `eigenvalue` and `rank` are added.
 
     Returns:
-        Directions [1, w_dim] named "sefa00", "sefa01", …; the largest component is positive, for
-        an eigenvector has no sign.
+        Directions [1, w_dim] named "sefa00", "sefa01", …; the largest component is positive,
+        because the sign of an eigenvector is arbitrary.
 
     Raises:
-        ConfigError: there is no such layer, or more directions are asked for than there are.
+        ConfigError: there is no such layer, or `count` exceeds the number of directions.
 
     Source: Shen & Zhou 2021 (arXiv 2007.06600), Eq. (4) to (8).
     """
@@ -88,5 +88,5 @@ def sefa(
 
 
 def signed(vector: Tensor) -> Tensor:
-    """The vector or its negative, so that its component of largest magnitude is positive."""
+    """Return the vector or its negative, so that its component of largest magnitude is positive."""
     return vector if vector.flatten()[vector.abs().argmax()] >= 0 else -vector

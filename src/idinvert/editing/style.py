@@ -1,4 +1,4 @@
-"""Style transfer: the upper layers of a code moved to the feature statistics of another image."""
+"""Style transfer: match the feature statistics of other images in the upper layers of codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ Statistics = Literal["moments", "gram"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StyleTransfer(Descent):
-    """Optimise the upper layers of codes until F's statistics are those of other images.
+    """Optimise the upper layers of codes until F's statistics match those of other images.
 
-    The lower layers, which hold the content, stay. The loss is the sum over the layers that F taps
-    of ‖s(F_l(y)) − s(F_l(G(w)))‖² / ‖s(F_l(y))‖², y the image whose style is taken.
+    The lower layers, which determine the content, do not change. The loss is the sum over the
+    layers that F taps of ‖s(F_l(y)) − s(F_l(G(w)))‖² / ‖s(F_l(y))‖², where y is the style image.
 
     Args:
         perceptual: F, with a method `taps(images) -> list[Tensor]`, in eval mode.
-        first: the first layer that moves.
+        first: the first layer that is optimised.
         statistics: s: "moments" (mean and standard deviation of each channel) or "gram" (products
             of channels), over the positions of a layer.
 
     Raises:
-        ConfigError: there is no F, or it gives one layer only.
+        ConfigError: there is no F, or it has no method `taps`.
 
     Source: Gatys et al. 2016 for Gram matrices, Huang and Belongie 2017 for moments; "GAN
         Inversion: A brief walkthrough, part IV" names style transfer as an application.
@@ -52,23 +52,23 @@ class StyleTransfer(Descent):
         self.taps = all_taps(self.perceptual)
 
     def of(self, images: Tensor) -> list[Tensor]:
-        """The statistics of images [N, 3, R, R], layer by layer, each [N, K]."""
+        """Return the statistics of images [N, 3, R, R] for each layer, each [N, K]."""
         return [statistics_of(maps, kind=self.statistics) for maps in self.taps(images)]
 
     def distance(self, images: Tensor, targets: Sequence[Tensor]) -> Tensor:
-        """The loss of images, [N], from the statistics of others."""
+        """Return the loss of images against target statistics, [N]."""
         pairs = zip(self.of(images), targets, strict=True)
         terms = [(s - t).square().sum(1) / t.square().sum(1) for s, t in pairs]
         return torch.stack(terms).sum(0)
 
     def transfer(self, codes: Tensor, styles: Tensor, *, generator: Any, noise: Any) -> Tensor:
-        """The codes [N, L, w_dim] with the content of `codes` and the style of images.
+        """Return codes [N, L, w_dim] with the content of `codes` and the style of `styles`.
 
         Args:
-            codes: of the content, float [N, L, w_dim].
+            codes: codes of the content, float [N, L, w_dim].
             styles: images [N, 3, R, R] in [-1, 1].
             generator: frozen G.
-            noise: what G is given.
+            noise: the noise argument of G.
         """
         with gradients():
             lower = plain(codes)[:, : self.first]
@@ -87,7 +87,7 @@ class StyleTransfer(Descent):
 
 
 def statistics_of(maps: Tensor, *, kind: Statistics) -> Tensor:
-    """Statistics of features [N, C, h, w] over their positions: [N, 2C] or [N, C²]."""
+    """Return statistics of features [N, C, h, w] over their positions: [N, 2C] or [N, C²]."""
     flat = maps.flatten(2)
     if kind == "gram":
         return (flat @ flat.transpose(1, 2) / flat.shape[2]).flatten(1)

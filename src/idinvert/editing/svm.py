@@ -1,4 +1,4 @@
-"""Edit directions as normals of linear SVMs between the codes of extreme scores (InterFaceGAN)."""
+"""Edit directions as normals of linear SVMs that separate codes by score (InterFaceGAN)."""
 
 from typing import Any, Literal
 
@@ -27,33 +27,35 @@ def train_direction(
     layers: tuple[int, ...] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Direction:
-    """Find the direction in which an attribute grows: the highest scores against the lowest.
+    """Find the direction in which an attribute increases, from the highest and lowest scores.
 
-    The codes are sorted by score; the top and the bottom `fraction` are labelled 1 and 0, a share
-    of them is held out, a linear SVM separates the rest, and its normal, pointing to the high
-    scores, is scaled to length 1. Codes [N, L, w] are treated layer by layer, each on its own, as
-    in the authors' boundary files. Source: Sec. 4.3, which follows InterFaceGAN.
+    The codes are sorted by score; the top and the bottom `fraction` are labelled 1 and 0. A share
+    of them is held out, a linear SVM separates the rest, and its normal, which points to high
+    scores, is scaled to length 1. For codes [N, L, w] each layer has its own SVM, as in the
+    authors' boundary files. Source: Sec. 4.3, which follows InterFaceGAN.
 
-    Differs from the paper: the SVM's cost, kernel solver and split are InterFaceGAN's, the paper
-    gives none.
+    Differs from the paper: the SVM's cost, solver and split are InterFaceGAN's; the paper does not
+    state them.
 
     Args:
-        codes: w, float [N, w_dim], or [N, L, w_dim] for one normal a layer.
-        scores: the attribute of every image, float [N]; higher is more of it.
+        codes: w, float [N, w_dim], or [N, L, w_dim] for one normal per layer.
+        scores: the attribute's score for every image, float [N].
         name: the attribute.
-        fraction: share of the codes taken from either end, above 0 and up to 0.5.
-        holdout: share of those kept for measuring the accuracy, in [0, 1).
+        fraction: share of the codes taken from each end, above 0 and up to 0.5.
+        holdout: share of those held out to measure the accuracy, in [0, 1).
         solver: "svc" (libsvm, as InterFaceGAN) or "linear_svc" (liblinear, for many codes).
         cost: the SVM's C.
-        seed: of the split.
-        layers: the layers that the edit shall move; None for all.
-        provenance: facts to keep with it; `accuracy` (held out, per layer) is added.
+        seed: seed of the split.
+        layers: the layers that an edit moves; None for all.
+        provenance: facts to store with it; `accuracy` (held out, per layer), `solver`, `cost`,
+            `fraction`, `n` and `seed` are added.
 
     Returns:
         The direction, [1, w_dim] or [L, w_dim].
 
     Raises:
-        ConfigError: if there are too few codes, or the two ends share a score.
+        ConfigError: a shape or value is invalid, there are too few codes, or the two ends share a
+            score.
     """
     if codes.ndim not in (2, 3) or scores.shape != codes.shape[:1]:
         raise ConfigError(
@@ -89,7 +91,7 @@ def train_direction(
     y = np.repeat([0, 1], ends - held)
     y_test = np.repeat([0, 1], held)
 
-    from sklearn.svm import SVC, LinearSVC  # where it is used: every command would wait for it
+    from sklearn.svm import SVC, LinearSVC  # slow to import, so only when used
 
     stack = codes[:, None] if codes.ndim == 2 else codes  # [N, K, w], K = 1 or L
     normals, accuracies = [], []
@@ -121,21 +123,21 @@ def scored_codes(
     batch_size: int = 256,
     mixing: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Sample codes and score what they look like, for training directions (Sec. 4.3).
+    """Sample codes and score their images, for training directions (Sec. 4.3).
 
     Args:
         generator: frozen G.
-        network: reads the attributes of images.
-        n: codes.
-        seed: of z.
+        network: predicts the attributes of images.
+        n: number of codes.
+        seed: seed of z.
         batch_size: images made at once.
         mixing: join two codes at a layer drawn for each image, so that the layers of a single-w
             generator differ and directions can be trained layer by layer in its W+.
 
     Returns:
         Codes float [n, w_dim] (single-w mapping) or [n, L, w_dim] (multi-w, mixing), and scores
-        [n, A] in the network's order: raw outputs, so that logits are not squashed where the SVM
-        looks for the extremes.
+        [n, A] in the network's order: raw outputs, because probabilities saturate at the extremes
+        that the SVM uses.
     """
     rng = torch.Generator().manual_seed(seed)
     like = generator.w_avg

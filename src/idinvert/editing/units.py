@@ -1,4 +1,4 @@
-"""Interventions on units: features set to a value in a region, and which units cause a class.
+"""Interventions on units: set features to a value in a region, and find units that cause a class.
 
 Source: Bau et al. 2019 (arXiv 1811.10597), Sec. 3.2 and 4.3; the walkthrough, part IV, 1.4, 1.5.
 """
@@ -14,11 +14,11 @@ from idinvert.networks.generator import SynthesisState
 
 
 def region_of(mask: Tensor, state: SynthesisState) -> Tensor:
-    """How much of each feature's place a mask covers.
+    """Returns the share of each feature position that a mask covers.
 
     Args:
         mask: float [N or 1, 1, R, R], 0 to 1.
-        state: whose features [N, U, h, w] are meant.
+        state: the state with the features [N, U, h, w].
 
     Returns:
         [N or 1, 1, h, w].
@@ -30,10 +30,10 @@ def region_of(mask: Tensor, state: SynthesisState) -> Tensor:
 def forced(
     state: SynthesisState, *, alpha: Tensor, value: Tensor, region: Tensor
 ) -> SynthesisState:
-    """Moves units towards a value in a region: r + α P (k − r); the rest stays.
+    """Moves units towards a value in a region: r + α P (k − r); the rest does not change.
 
     Args:
-        state: G's, with features r [N, U, h, w].
+        state: state of G, with features r [N, U, h, w].
         alpha: how far each unit is moved, [U] in [0, 1].
         value: k [U]; zeros ablate.
         region: P [N or 1, 1, h, w] in [0, 1].
@@ -44,16 +44,16 @@ def forced(
 
 
 def only(units: Tensor, count: int) -> Tensor:
-    """α [count] that is 1 for some units (int64) and 0 for the others."""
+    """Returns α [count], which is 1 for the given units (int64) and 0 for the others."""
     return torch.zeros(count, device=units.device).index_fill(0, units, 1.0)
 
 
 def class_share(logits: Tensor, place: int, region: Tensor) -> Tensor:
-    """How much of a region has a class, smoothly: the mean of its probability there.
+    """Returns a differentiable share of a class in a region: the mean of its probability there.
 
     Args:
-        logits: of a segmenter, [N, C, R, R].
-        place: of the class.
+        logits: output of a segmenter, [N, C, R, R].
+        place: index of the class.
         region: float [N or 1, 1, R, R].
 
     Returns:
@@ -73,14 +73,14 @@ def causal_objective(
     score: Callable[[SynthesisState], Tensor],
     penalty: float,
 ) -> Tensor:
-    """−(E[s(inserted)] − E[s(ablated)]) + λ ‖α‖₂, which α minimises (ACE).
+    """Returns the objective of α (ACE): −(E[s(inserted)] − E[s(ablated)]) + λ ‖α‖₂.
 
     Args:
         alpha: [U] in [0, 1].
-        state: of samples.
-        value: k [U], what inserted units are set to.
+        state: state of G for samples.
+        value: k [U], the value of inserted units.
         region: P [N, 1, h, w].
-        score: what a state shows of the class in the region, [N].
+        score: s, from a state to the share of the class in the region, [N].
         penalty: λ.
 
     Returns:
@@ -103,15 +103,15 @@ def causal_units(
     """Learns how much each unit causes a class, by Adam with α clamped to [0, 1].
 
     Args:
-        start: α of the first step, [U].
-        batches: number of a step to the `state`, `region` and `score` of `causal_objective`.
+        start: initial α, [U].
+        batches: step index to the `state`, `region` and `score` of `causal_objective`.
         value: see `causal_objective`.
         penalty: λ.
-        steps: that are taken.
-        lr: of Adam.
+        steps: number of steps.
+        lr: learning rate of Adam.
 
     Returns:
-        α [U], and by how much each unit lowered the objective on average: −∂/∂α, [U].
+        α [U], and how strongly each unit lowers the objective, averaged over steps: −∂/∂α, [U].
 
     Differs from the original: Adam instead of plain stochastic gradient descent.
     """
