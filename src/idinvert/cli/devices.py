@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import sys
 import warnings
@@ -53,6 +54,9 @@ def prepare_process() -> None:
     quieten_lightning()
     show_notes_plainly()
     keep_freed_memory()
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        # In a job of joblib. Neither loader processes nor ours start that way.
+        multiprocessing.set_start_method(None, force=True)
     tasks = int(os.environ.get("SUBMITIT_LOCAL_NTASKS", 1))
     if os.environ.get("SUBMITIT_EXECUTOR") == "local" and tasks > 1:
         rank = os.environ["SUBMITIT_LOCAL_GLOBALID"]

@@ -87,7 +87,7 @@ def jobs(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_joblibs_jobs_are_checked_named_and_done_once(sweep, tmp_path):
-    words = (*TINY, "trainer=cpu", "hydra/launcher=joblib", "seed=0,1")
+    words = (*TINY, "trainer=cpu", "hydra/launcher=joblib", "system.num_workers=1", "seed=0,1")
     output = sweep(*words, "run=null,nope", code=1)
     states = {tuple(job["words"][-3:-1]): job["state"] for job in jobs(tmp_path)}
     assert states == {
