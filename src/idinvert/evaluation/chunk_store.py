@@ -21,7 +21,7 @@ from idinvert.untrusted import parse_json, read_json
 SPLITS = ("train", "val", "test")
 FORMAT = "idinvert-part-1"
 Span = tuple[int, int]
-"""The images first … last − 1."""
+"""(first, last): the images first … last − 1."""
 Row = tuple[Path, int]
 """A part's file, and the index of an image in it."""
 

@@ -223,7 +223,7 @@ class EvaluationContext:
 
     @cached_property
     def metric_names(self) -> Sequence[str]:
-        """The metrics to measure: those requested, or those of the usual metrics that can be."""
+        """The metrics to measure: the requested ones, or the usual ones that the data allows."""
         return [name for name in self.config["metric"]["names"] if name not in self.not_measured]
 
     @cached_property
@@ -356,7 +356,7 @@ class EvaluationContext:
         by = {"name": self.method, **self.inverter.settings}
         chosen = {} if options is None else {"task": dict(options)}
         checkpoints, made_by = dict(self.checkpoints), versions()
-        if "commit" in provenance:  # runs of one id may differ by its rounding
+        if "commit" in provenance:  # runs with the same id may differ by rounding
             made_by["trained_by"] = str(provenance["commit"])
         if directions is not None:
             contents = {name: direction.content for name, direction in directions.items()}

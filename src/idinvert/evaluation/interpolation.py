@@ -57,7 +57,7 @@ def interpolate(
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
-        ConfigError: no metric of sets is asked for, or fewer than one step.
+        ConfigError: no metric of sets is requested, or fewer than one step.
         DataError: fewer than two images.
     """
     begin = time.monotonic()

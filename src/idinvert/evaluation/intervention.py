@@ -152,7 +152,7 @@ def intervene(
 
 
 def layer_of(generator: Any, layer: int | None) -> int:
-    """Return a layer after which G can resume, counted from 1; None: a third of the way through.
+    """Return a layer after which G can resume, counted from 1; by default after a third of them.
 
     Raises:
         ConfigError: there is no such layer; the error lists those that exist.

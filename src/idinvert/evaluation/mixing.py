@@ -76,7 +76,7 @@ def mix(
         out, on_corrupt, allow_upscale, megapixels: with `images=`; see `invert.invert`.
 
     Raises:
-        ConfigError: no such layer, or no metric of sets is asked for.
+        ConfigError: no such layer, or no metric of sets is requested.
         DataError: fewer than two images.
     """
     begin = time.monotonic()

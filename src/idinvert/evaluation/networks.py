@@ -78,7 +78,7 @@ def fresh_encoder(
         mapping=generator.mapping.architecture if space == "z" else None,
         noise_shapes=generator.noise_shapes,
     )
-    if hashes is not None and node.get("path") is not None:  # it starts from weights
+    if hashes is not None and node.get("path") is not None:  # E starts from these weights
         hashes["encoder"] = fingerprint(Path(node["path"]).expanduser())
     if offset:
         encoder.set_offset(generator.w_avg)

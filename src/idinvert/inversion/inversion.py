@@ -35,7 +35,7 @@ class Inversion:
         best_step: which iterate was kept, int64 [N].
         failed: True where the objective became non-finite and the image was frozen at its best
             iterate, bool [N].
-        state: features at a layer that may be the output of no codes; G resumes from them with
+        state: features at a layer, which codes alone may not reproduce; G resumes from them with
             `codes[:, state.layer:]`, and the codes before that layer are not read.
     """
 

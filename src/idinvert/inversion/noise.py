@@ -78,7 +78,7 @@ def noise_for(
 
 
 def noise_regulariser(maps: Sequence[Tensor]) -> Tensor:
-    """Squared correlation of each map with itself shifted by one, down a pyramid to 8 px.
+    """Return each map's squared correlation with itself shifted by one, over scales down to 8 px.
 
     Args:
         maps: noise maps, each [N, 1, h, w], h = w.

@@ -18,7 +18,7 @@ Synthesise = Callable[..., Tensor]
 Objective = Callable[..., dict[str, Tensor]]
 """Called with (rows, images, *variables); returns weighted terms by name, each [m]."""
 Answer = tuple[Tensor, Tensor, Sequence[Tensor]]
-"""Totals and terms [1 + terms, m], images [m, 3, R, R], the totals' gradient by each variable."""
+"""Totals and terms [1 + terms, m], images [m, 3, R, R], the totals' gradients per variable."""
 PARTS = 8
 """A working set changes by eighths: fewer changes, and fewer shapes to record or compile."""
 
