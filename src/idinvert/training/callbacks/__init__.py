@@ -1,1 +1,1 @@
-"""What happens around the training steps: checkpoints, logs, pictures, stopping."""
+"""Trainer callbacks: checkpoints, logs, image panels, stopping."""

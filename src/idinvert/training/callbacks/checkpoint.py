@@ -1,4 +1,4 @@
-"""Checkpoints by images seen, written so that a crash never costs the one before."""
+"""Checkpoints by images seen, written so that a crash never destroys the previous one."""
 
 import zipfile
 from pathlib import Path
@@ -19,26 +19,27 @@ PATTERN = "nimg-{nimg:09d}.ckpt"
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The complete checkpoints in ``folder``, oldest first, without half-written files."""
+    """Returns the complete checkpoints in ``folder``, oldest first, without partial files."""
     return sorted(folder.glob("nimg-*.ckpt"))
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint in ``folder``, or ``None``."""
+    """Returns the newest complete checkpoint in ``folder``, or ``None``."""
     found = checkpoints_in(folder)
     return found[-1] if found else None
 
 
 def nimg_of(checkpoint: Path | None) -> int:
-    """The images seen at a checkpoint of this folder; 0 without one."""
+    """Returns the images seen at a checkpoint in this folder; 0 without one."""
     return 0 if checkpoint is None else int(checkpoint.stem.removeprefix("nimg-"))
 
 
 def undamaged_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
-    """The newest checkpoint of a run that is as it was written, and the damaged ones after it.
+    """Returns the newest undamaged checkpoint of a run, and the damaged ones after it.
 
-    It is compared with its sha256 in ``SHA256SUMS``. The checksums inside of the file are enough
-    for one that is not named there: of an older run, or of a process killed right after writing it.
+    A checkpoint is compared with its sha256 in ``SHA256SUMS``. If it is not listed there, because
+    the run is older or a process was killed right after writing it, the checksums inside the file
+    are verified instead.
 
     Raises:
         CheckpointError: There are checkpoints, and all of them are damaged.
@@ -59,7 +60,7 @@ def undamaged_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
 
 
 def is_finished(run: Path, checkpoint: Path) -> bool:
-    """Whether ``SHA256SUMS``, which is written last, names a checkpoint, and every file fits it."""
+    """Returns whether ``SHA256SUMS``, written last, lists a checkpoint and all its files match."""
     return str(checkpoint.relative_to(run)) in read_sums(run) and not damaged(run)
 
 
@@ -74,10 +75,10 @@ def _is_whole(path: Path, *, sha256: str | None) -> bool:
 
 
 class _WholeFiles(TorchCheckpointIO):
-    """Lightning's own goes through ``$TMPDIR`` and copies from there."""
+    """Writes checkpoints in place; Lightning's own class copies them from ``$TMPDIR``."""
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Writes a checkpoint as `written_whole` does."""
+        """Writes a checkpoint with `written_whole`."""
         with written_whole(Path(path)) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
 
@@ -85,15 +86,15 @@ class _WholeFiles(TorchCheckpointIO):
 class NimgCheckpoint(Callback):
     """Saves every ``every_nimg`` images and at the end; keeps the newest ``keep``.
 
-    First comes the checkpoint, then ``weights`` (the trained networks in the release format), and
-    last ``SHA256SUMS``, which names all of these files. Where a process is killed in between, the
-    one that goes on makes what is missing from the checkpoint. Where a validation is due as well
-    it comes first, so that a run killed between the two does not lose its row.
+    The checkpoint is written first, then ``weights`` (the trained networks in the release format),
+    and last ``SHA256SUMS``, which lists all of these files. If a process is killed in between, the
+    process that resumes creates the missing files from the checkpoint. If a validation is due at
+    the same step, it runs first, so that a run killed between the two does not lose its row.
 
     Args:
         folder: The run's folder.
         every_nimg: Images between two checkpoints.
-        keep: How many checkpoints stay.
+        keep: Number of checkpoints to keep.
         weights: The run's weight files.
     """
 
@@ -101,29 +102,29 @@ class NimgCheckpoint(Callback):
         self.folder, self.checkpoints = Path(folder), Path(folder) / "checkpoints"
         self.every_nimg, self.keep, self.weights = every_nimg, keep, weights
         self._due = self._continues = False
-        self._written: int | None = None  # images seen at the checkpoint that is on the disk
+        self._written: int | None = None  # images seen at the checkpoint that is on disk
         self._damaged: set[Path] = set()
 
     def state_dict(self) -> dict[str, Any]:
-        """The last validation, so that a process that goes on knows what its weights are worth."""
+        """Returns the last validation, so that a resumed process knows the error of its weights."""
         return {"judged": self.weights.judged}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes the last validation back."""
+        """Restores the last validation."""
         self.weights.judged = state["judged"]
 
     def setup(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
-        """Has Lightning write checkpoints to their own folder."""
+        """Makes Lightning write checkpoints directly to their own folder."""
         trainer.strategy.checkpoint_io = _WholeFiles()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Remembers that a run goes on."""
+        """Records that the run is resumed."""
         self._continues = True
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Makes what a killed process did not get to after its last checkpoint."""
+        """Creates the files that a killed process did not write after its last checkpoint."""
         target = self.checkpoints / PATTERN.format(nimg=module.nimg)
         if self._continues and target.is_file():
             self._written = module.nimg
@@ -141,7 +142,7 @@ class NimgCheckpoint(Callback):
             self.save(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Notes the error, and saves what waited for the validation."""
+        """Records the error, and saves if a checkpoint was waiting for the validation."""
         error = trainer.callback_metrics.get(JUDGED_BY)
         if error is not None:
             self.weights.judged = module.nimg, float(error)
@@ -151,14 +152,14 @@ class NimgCheckpoint(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Says how the networks are built, so that the file can be opened away from its run."""
+        """Stores the networks' architectures, so that the file can be opened without its run."""
         checkpoint["idinvert_networks"] = {
             role: {"class": type(network).__name__, "architecture": network.architecture}
             for role, network in pl_module.trained_networks.items()
         }
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Saves where the run stopped, and hands the weights to the loggers."""
+        """Saves the final state, and passes the weights to the loggers."""
         self.save(trainer, module)
         if trainer.is_global_zero:
             self.weights.hand_on(trainer, module)
@@ -167,8 +168,8 @@ class NimgCheckpoint(Callback):
         """Writes checkpoint, weights and ``SHA256SUMS``; every rank must call it.
 
         Raises:
-            CheckpointError: The disk refused; the earlier checkpoints are still there.
-            DivergenceError: The weights are not finite; likewise.
+            CheckpointError: A file could not be written; earlier checkpoints are kept.
+            DivergenceError: The weights are not finite; earlier checkpoints are kept.
         """
         require_finite_weights(
             module.trained_networks,
@@ -193,7 +194,7 @@ class NimgCheckpoint(Callback):
         return target
 
     def _commit(self) -> None:
-        """Writes ``SHA256SUMS``, and deletes the checkpoints that it does not name."""
+        """Writes ``SHA256SUMS``, and deletes the checkpoints that it does not list."""
         found = checkpoints_in(self.checkpoints)
         kept = found[-self.keep :]
         write_sums(self.folder, [*kept, *self.weights.files()], known=kept[:-1])
@@ -202,7 +203,7 @@ class NimgCheckpoint(Callback):
 
 
 def _validates(trainer: pl.Trainer, step: int) -> bool:
-    """Whether a validation comes right after this step."""
+    """Returns whether a validation follows right after this step."""
     images = trainer.enable_validation and sum(trainer.num_val_batches) > 0
     return bool(images) and step % int(trainer.val_check_batch or 1) == 0
 
@@ -210,10 +211,10 @@ def _validates(trainer: pl.Trainer, step: int) -> bool:
 def require_finite_weights(
     networks: dict[str, nn.Module], *, nimg: int, newest: Path | None
 ) -> None:
-    """Raises if a weight is infinite or not a number: the step after a finite loss can do that.
+    """Raises if a weight is infinite or NaN, which can happen in the step after a finite loss.
 
     Raises:
-        DivergenceError: Names the network, the last good checkpoint and what to try.
+        DivergenceError: Names the network, the last good checkpoint and remedies.
     """
     for role, network in networks.items():
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
@@ -221,7 +222,7 @@ def require_finite_weights(
 
 
 def diverged(what: str, *, nimg: int, newest: Path | None) -> DivergenceError:
-    """The error for a loss or weight that is not finite: what, when, what to try."""
+    """Returns the error for a loss or weight that is not finite, with time and remedies."""
     there = f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
     return DivergenceError(
         f"training diverged at {nimg:,} images: {what} not finite. {there} Try a smaller "

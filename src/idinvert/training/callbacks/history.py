@@ -1,4 +1,4 @@
-"""One row of averages a tick, its x-axis the images seen."""
+"""Logs one row of averages per tick, with images seen as x-axis."""
 
 import time
 from typing import Any
@@ -12,10 +12,10 @@ from idinvert.training.clock import passed
 
 
 class History(Callback):
-    """Averages what the steps return over ``every_nimg`` images and hands a row to every logger.
+    """Averages the terms of the steps over ``every_nimg`` images and logs a row to every logger.
 
-    Each row holds ``nimg``, the averaged terms, the learning rates and images per second; the
-    loggers get ``nimg`` as their step. Validation metrics go out in rows of their own.
+    Each row has ``nimg``, the averaged terms, the learning rates and images per second; the
+    loggers get ``nimg`` as their step. Validation metrics are logged in separate rows.
 
     Args:
         every_nimg: Images between two rows.
@@ -30,22 +30,22 @@ class History(Callback):
         self._images = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The half-filled tick, so that a resumed run writes the rows of an unbroken one."""
+        """Returns the partial sums, so that a resumed run logs the same rows as an unbroken one."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes the half-filled tick back."""
+        """Restores the partial sums."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Starts the clock of images per second."""
+        """Starts the measurement of images per second."""
         self._since, self._images = time.monotonic(), 0
         self._sums = {name: value.to(module.device) for name, value in self._sums.items()}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Adds a step; at the end of a tick, writes the row."""
+        """Adds a step; logs the row at the end of a tick."""
         for name, value in outputs.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -55,7 +55,7 @@ class History(Callback):
             self._write(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Writes the validation row, where Lightning runs one during training."""
+        """Logs the validation row, if the validation is part of training."""
         row = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()

@@ -1,4 +1,4 @@
-"""Pictures of how far training has come, always of the same images under the same key."""
+"""Image panels of training progress, always of the same images under the same key."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,22 +18,22 @@ Draw = Callable[[Any], dict[str, Tensor]]
 
 
 class Panel(Callback):
-    """Draws every ``every_nimg`` images and when training ends.
+    """Draws a panel every ``every_nimg`` images and when training ends.
 
-    The module is drawn in evaluation mode as it stands: E's BatchNorms have training's running
-    averages, while validations and saved weights have statistics estimated anew (`Recalibration`).
-    So a panel may differ a little from what `val/mse` or the saved encoder says.
+    The module is drawn in evaluation mode with its current state: E's BatchNorms have training's
+    running averages, while validations and saved weights have re-estimated statistics
+    (`Recalibration`). So a panel may differ slightly from `val/mse` and the saved encoder.
 
-    A picture is never worth a run: where a device has no memory left for drawing, the panel says so
-    once and is left out from there on.
+    If the device has no memory left for drawing, the panel prints a note and is left out from then
+    on, so that the run is not lost.
 
     Args:
         key: The panel's name, the same at every step.
-        draw: What to draw.
-        folder: The run's folder, where PNG copies go.
-        every_nimg: Images between two drawings.
-        per_row: Pictures in a row of the PNG.
-        scale: Enlargement of the PNG.
+        draw: Function that draws the images.
+        folder: The run's folder, for PNG copies.
+        every_nimg: Images seen between two drawings.
+        per_row: Images per row of the PNG.
+        scale: Magnification of the PNG.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Panel(Callback):
             self._log(trainer, module)
 
     def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Draws the end."""
+        """Draws the final state."""
         self._log(trainer, module)
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class Panel(Callback):
         log_panel(trainer.loggers, self.key, pictures, nimg=module.nimg)
 
     def _rows(self, module: Any) -> dict[str, Tensor] | None:
-        """What is drawn, with every part of the module in evaluation mode meanwhile."""
+        """Returns the drawn images; all parts of the module are in evaluation mode meanwhile."""
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
         try:

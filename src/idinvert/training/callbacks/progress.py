@@ -1,4 +1,4 @@
-"""The bar a user watches: images seen, images a second, time left, the losses."""
+"""Progress bar of training: images seen, images per second, time left, losses."""
 
 import time
 from typing import Any
@@ -11,13 +11,13 @@ from idinvert.training.callbacks.history import History
 
 
 class Progress(Callback):
-    """A bar over images on a terminal, a line now and then where the output is a file.
+    """A bar over images on a terminal, occasional lines if the output is a file.
 
     Args:
         nimg: Images after which training is complete.
-        history: Whose last row is shown.
-        max_seconds: A limit in time. If it comes first, the bar ends at the images that training
-            will have seen by then, so that its time left is true.
+        history: History whose last row is shown.
+        max_seconds: A time limit. If it comes first, the bar ends at the number of images expected
+            by then, so that its time left is correct.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Progress(Callback):
         self._started, self._first = 0.0, 0
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Opens the bar where the run stands."""
+        """Opens the bar at the run's current number of images."""
         self._started, self._first = time.monotonic(), module.nimg
         shown = trainer.is_global_zero
         self._bar = progress.Progress("training", self.nimg, done=module.nimg, shown=shown)
@@ -41,7 +41,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the bar."""
+        """Updates the bar."""
         if self._bar is None:
             return
         row, nimg = self.history.last_row, module.nimg
@@ -52,9 +52,9 @@ class Progress(Callback):
         self._bar.update(nimg, note=note)
 
     def _expected(self, nimg: int, *, limit: float) -> int:
-        """Images that training will have seen at its end, at the rate so far."""
+        """Returns the images expected at the end of training, at the rate so far."""
         elapsed = max(time.monotonic() - self._started, 1e-6)
-        rate = (nimg - self._first) / elapsed  # images a second
+        rate = (nimg - self._first) / elapsed  # images per second
         return min(self.nimg, max(nimg, round(self._first + rate * limit)))
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""The encoder that a run validates and gives away: with BatchNorm statistics estimated anew."""
+"""Re-estimates BatchNorm statistics of the encoder that a run validates and saves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +17,20 @@ from idinvert.networks import batch_norm
 
 
 class Recalibration(Callback):
-    """Estimates the statistics of E's BatchNorms anew, for validations and for weights.
+    """Re-estimates the statistics of E's BatchNorms for validations and saved weights.
 
     In training they are running averages over earlier weights, in small batches. E is validated
-    and saved with the statistics that its present weights have on ``count`` training images, the
-    first of epoch 0, unmirrored. Training itself, and its checkpoints, keep the running averages: a
-    run goes on bit for bit as if nobody had looked. Ranks share the images and add up.
+    and saved with the statistics of its current weights on ``count`` training images, the first of
+    epoch 0, unmirrored. Training itself, and its checkpoints, keep the running averages, so a run
+    continues bit for bit as without re-estimation. Ranks share the images and add their sums.
 
     Args:
         images: The training images.
-        count: How many are looked at; 0 leaves E as it is.
-        seed: Of the order of images.
+        count: Number of images used; 0 leaves E unchanged.
+        seed: Seed of the order of images.
 
     Raises:
-        ConfigError: One image, or less than none.
+        ConfigError: ``count`` is one or negative.
     """
 
     def __init__(self, *, images: Dataset[dict[str, Any]], count: int, seed: int) -> None:
@@ -42,29 +42,29 @@ class Recalibration(Callback):
         length = len(images)  # type: ignore[arg-type]
         self.images, self.count = images, min(count, length)
         self.order = permutation(length, seed=seed, epoch=0)[: self.count].tolist()
-        self._found: tuple[int, batch_norm.Statistics] | None = None  # for so many images seen
-        self._kept: batch_norm.Statistics | None = None  # training's own, while a validation lasts
+        self._found: tuple[int, batch_norm.Statistics] | None = None  # with its images seen
+        self._kept: batch_norm.Statistics | None = None  # training's own, during a validation
 
     def acts_on(self, module: Any) -> bool:
-        """Whether the module has an encoder with statistics to estimate."""
+        """Returns whether the module has an encoder with statistics to estimate."""
         encoder = getattr(module, "encoder", None)
         return self.count > 1 and encoder is not None and bool(batch_norm.batch_norms(encoder))
 
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Validates E as it would be given away."""
+        """Sets the statistics with which E would be saved."""
         if self.acts_on(module):
             self._kept = batch_norm.running_statistics(module.encoder)
             batch_norm.set_statistics(module.encoder, self._statistics(trainer, module))
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Puts training's own statistics back, before a checkpoint is written."""
+        """Restores training's own statistics, before a checkpoint is written."""
         if self._kept is not None:
             batch_norm.set_statistics(module.encoder, self._kept)
             self._kept = None
 
     @contextmanager
     def applied(self, trainer: pl.Trainer, module: Any) -> Iterator[None]:
-        """The module with the statistics estimated anew; every rank must enter."""
+        """Context in which the module has re-estimated statistics; every rank must enter."""
         if not self.acts_on(module):
             yield
             return
@@ -77,7 +77,7 @@ class Recalibration(Callback):
 
     @torch.no_grad()
     def _statistics(self, trainer: pl.Trainer, module: Any) -> batch_norm.Statistics:
-        """The mean over all batches of all ranks; estimated once for the weights of a moment."""
+        """Returns the mean over all batches of all ranks; estimated once per state of weights."""
         if self._found is None or self._found[0] != module.nimg:
             parts = batch_norm.batches(self.count)
             mine = parts[trainer.global_rank :: trainer.world_size]
@@ -90,7 +90,7 @@ class Recalibration(Callback):
         return self._found[1]
 
     def _encoder_images(self, module: Any, part: range) -> Tensor:
-        """What E learns from, ``[N, 3, R, R]`` in [-1, 1]: the images, unless it makes its own."""
+        """Returns E's training images (the objective's own if it makes any), ``[N, 3, R, R]``."""
         batch = collate([self.images[self.order[index]] for index in part])
         if hasattr(module, "synthetic_images"):
             return module.synthetic_images(batch["id"])

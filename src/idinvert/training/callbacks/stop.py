@@ -1,4 +1,4 @@
-"""Stops at the run's number of images, or when the user or the cluster asks."""
+"""Stops at the run's number of images, or at the request of the user or the cluster."""
 
 import signal
 import threading
@@ -19,23 +19,23 @@ from pytorch_lightning.plugins.environments import (
 from idinvert.training.callbacks.checkpoint import diverged, latest_checkpoint
 
 PEOPLE = (signal.SIGINT, signal.SIGTERM)
-"""Signals of which a second one ends the process at once."""
+"""Signals whose second occurrence ends the process at once."""
 SIGNALS = (*PEOPLE, signal.SIGUSR1, signal.SIGUSR2)
-"""And those with which Slurm (as told by ``--signal``) and submitit announce the end."""
+"""The same, and the signals by which Slurm (with ``--signal``) and submitit announce the end."""
 TIME_IS_UP = 1
-"""Among the numbers of signals, that of none that is listened to."""
+"""A signal number that is not handled here, used for the time limit."""
 
 
 class StopAtNimg(Callback):
     """Ends the fit once ``nimg`` images have been seen, or ``max_seconds`` have passed.
 
-    The first Ctrl-C (or SIGTERM, SIGUSR1, SIGUSR2) finishes the step that is running, so that a
+    The first Ctrl-C (or SIGTERM, SIGUSR1, SIGUSR2) lets the running step finish, so that a
     checkpoint is saved; a second Ctrl-C or SIGTERM ends the process at once. A signal to one rank
-    stops all, after the same step.
+    stops all ranks after the same step.
 
     Args:
         nimg: Images after which training is complete.
-        max_seconds: Seconds of training after which it stops short; ``None`` for no such limit.
+        max_seconds: Seconds of training after which it stops early; ``None`` for no time limit.
 
     Attributes:
         interrupted_by: Name of the signal that stopped the run, on every rank.
@@ -50,15 +50,15 @@ class StopAtNimg(Callback):
         self._started = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Remembers who handles signals (in the main thread; elsewhere the caller does)."""
+        """Saves the signal handlers (in the main thread; elsewhere the caller handles signals)."""
         self._started = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Takes over the signals; a run that has all its images stops before a step.
+        """Installs the signal handlers; a run that has all its images stops before a step.
 
-        Not before this hook: Lightning has just put a SIGTERM handler of its own in place, which
+        This must not happen earlier: Lightning has just installed its own SIGTERM handler, which
         ends a fit without saving.
         """
         self._speaks = trainer.is_global_zero
@@ -83,11 +83,11 @@ class StopAtNimg(Callback):
             trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, module: Any, stage: str) -> None:
-        """Gives the signals back."""
+        """Restores the signal handlers."""
         self._give_back()
 
     def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
-        """Gives the signals back; Lightning tears nothing down after an error."""
+        """Restores the signal handlers; Lightning does not call `teardown` after an error."""
         self._give_back()
 
     def _give_back(self) -> None:
@@ -107,11 +107,11 @@ class StopAtNimg(Callback):
 
 
 def cluster_plugins() -> list[ClusterEnvironment]:
-    """What a Trainer must be told about the cluster that this process runs on.
+    """Returns Trainer plugins for the cluster that this process runs on.
 
-    Under Slurm, Lightning would save and queue the job again on its own when a signal comes, beside
-    submitit or ``scontrol requeue``, and take up a checkpoint of its own making
-    (decision 10). torchrun, and a machine without either, it recognises by itself.
+    Under Slurm, Lightning would save and requeue the job by itself on a signal, in addition to
+    submitit or ``scontrol requeue``, and resume from its own checkpoint (decision 10). torchrun,
+    and a machine without either, are detected by Lightning.
     """
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return []
@@ -119,10 +119,10 @@ def cluster_plugins() -> list[ClusterEnvironment]:
 
 
 def require_finite(outputs: Any, *, nimg: int, newest: Path | None) -> None:
-    """Raises if any term of a training step is infinite or not a number.
+    """Raises if any term of a training step is infinite or NaN.
 
     Raises:
-        DivergenceError: Names the terms, the last good checkpoint and what to try.
+        DivergenceError: Names the terms, the last good checkpoint and remedies.
     """
     names = list(outputs)
     finite = torch.stack([outputs[name].float() for name in names]).isfinite().tolist()
@@ -132,7 +132,7 @@ def require_finite(outputs: Any, *, nimg: int, newest: Path | None) -> None:
 
 
 class StopWhenNotFinite(Callback):
-    """Looks at the losses every ``every`` batches (each look waits for the device)."""
+    """Checks the losses every ``every`` batches (each check waits for the device)."""
 
     def __init__(self, *, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every

@@ -1,4 +1,4 @@
-"""The weight files of a run: its networks as they are last, and the encoder of least error."""
+"""The weight files of a run: its latest networks, and the encoder with the lowest error."""
 
 import shutil
 from contextlib import ExitStack
@@ -14,20 +14,20 @@ from idinvert.training.callbacks.recalibrate import Recalibration
 
 JUDGED_BY = "val/mse"
 _OF_BEST = "val_mse"
-"""Where a file's provenance has the validation error of its weights."""
+"""Provenance key of the validation error of a file's weights."""
 
 
 class RunWeights:
     """Writes ``weights/*.safetensors`` and ``weights/best/encoder.safetensors``.
 
-    Of the checkpoints at which a validation was made, the best is the one of least ``val/mse``; a
-    run that is not judged by it (a GAN) has none. The error stands in the file, so that a run goes
-    on with it.
+    The best is the checkpoint with the lowest ``val/mse`` among those with a validation; a run
+    without this metric (a GAN) has none. The error is stored in the file, so that a resumed run
+    knows it.
 
     Args:
         folder: The run's folder.
-        provenance: What the files say about where they come from.
-        recalibration: What E's BatchNorms get for the files; None leaves them as they are.
+        provenance: Provenance of the files.
+        recalibration: Re-estimates E's BatchNorm statistics for the files; None for no change.
 
     Attributes:
         judged: Images seen at the last validation, and its error.
@@ -46,18 +46,18 @@ class RunWeights:
         self.judged = -1, float("inf")
 
     def files(self) -> list[Path]:
-        """What there is."""
+        """Returns the existing files."""
         return sorted(self.folder.rglob("*.safetensors"))
 
     def write(self, trainer: pl.Trainer, module: Any, *, fresh: bool, damaged: set[Path]) -> None:
         """Writes the files of the module's weights; every rank must call it.
 
         Args:
-            trainer: Of the module.
-            module: What is trained.
-            fresh: Whether the weights have just been trained. Otherwise only those files are
-                written that are missing, damaged or of an earlier checkpoint.
-            damaged: Files that are not what they were.
+            trainer: Trainer of the module.
+            module: The module being trained.
+            fresh: Whether the weights have just been trained. Otherwise only files are written
+                that are missing, damaged or of an earlier checkpoint.
+            damaged: Files that do not match their checksums.
         """
         nimg, error = self.judged
         facts = self.provenance | {"nimg": module.nimg}
@@ -84,7 +84,7 @@ class RunWeights:
             self._copy_if_best(error)
 
     def hand_on(self, trainer: pl.Trainer, module: Any) -> None:
-        """Gives the last and the best to loggers with ``log_weights``: two uploads at most."""
+        """Passes the last and the best to loggers with ``log_weights``: at most two uploads."""
         roles = list(module.trained_networks)
         for role in ["encoder"] if "encoder" in roles else roles:
             files = {"last": self._path(role)}
@@ -102,13 +102,13 @@ class RunWeights:
         return self.folder / f"{role}.safetensors"
 
     def _copy_if_best(self, error: float) -> None:
-        """Copies the encoder that was just saved, if no earlier one did better."""
+        """Copies the encoder that was just saved, if no earlier one had a lower error."""
         if error < self._least():
             with written_whole(self.best) as temporary:
                 shutil.copyfile(self._path("encoder"), temporary)
 
     def _least(self) -> float:
-        """The error of the best weights; infinite where there are none."""
+        """Returns the error of the best weights; infinite if there are none."""
         try:
             facts = read_header(self.best).provenance
             note = self.best.with_name(f"{_OF_BEST}.txt")  # of runs before the file had it
@@ -118,7 +118,7 @@ class RunWeights:
 
 
 def _nimg_of(path: Path) -> int | None:
-    """The images that a weight file has seen; ``None`` where it cannot be read."""
+    """Returns the images seen by a weight file's network; ``None`` if it cannot be read."""
     try:
         return read_header(path).provenance.get("nimg")
     except CheckpointError:
