@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a training run; whatever can fail early fails here."""
+"""Builds the parts of a training run from a configuration, so that errors occur early."""
 
 import inspect
 import warnings
@@ -27,14 +27,14 @@ NETWORKS = ("generator", "discriminator", "encoder", "perceptual", "segmenter")
 
 @dataclass
 class Parts:
-    """What a training run is made of, before there is a folder for it.
+    """The parts of a training run, before its folder exists.
 
     Args:
         config: The resolved configuration as plain values.
         module: The LightningModule.
         domain: The images.
         contents: Content hashes of its input files, by top-level key.
-        unused: Top-level keys of networks that this objective does not ask for.
+        unused: Top-level keys of networks that this objective does not use.
     """
 
     config: dict[str, Any]
@@ -45,18 +45,18 @@ class Parts:
 
     @property
     def experiment(self) -> str:
-        """What is trained, as its folder is named."""
+        """Name of what is trained, and of its folder."""
         return networks.room_name(self.config["objective"]["_target_"])
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What was chosen to make the run; see `choices_of`."""
+        """The settings that determine the run; see `choices_of`."""
         generator, encoder = (getattr(self.module, key, None) for key in ("generator", "encoder"))
         return choices_of(self.config, generator=generator, encoder=encoder)
 
     @property
     def identity(self) -> str:
-        """The run's id: what of the configuration changes its networks or metrics."""
+        """The run's id: a hash of the settings that change its networks or metrics."""
         config = self.config | {
             "encoder": _with_plain_norm(self.config["encoder"]),
             "data": _with_counts(self.config["data"], self.domain),
@@ -73,11 +73,11 @@ class Parts:
 def assemble(config: dict[str, Any]) -> Parts:
     """Builds data, networks and the LightningModule.
 
-    The objective's class is given what its signature asks for by name.
+    The objective's class is passed the networks that its parameters name.
 
     Raises:
-        ConfigError: Parts that do not fit together; among them a batch that cannot be shared out,
-            and micro-batches for an objective that knows none.
+        ConfigError: The parts do not fit together, the batch cannot be split evenly, or the
+            objective does not support micro-batches.
     """
     check_batch(config)
     hashes: wire.Hashes = {}
@@ -110,14 +110,13 @@ def assemble(config: dict[str, Any]) -> Parts:
 def _arguments(
     config: dict[str, Any], domain: Domain, asked: set[str], hashes: wire.Hashes
 ) -> dict[str, Any]:
-    """What an objective asks for by the name of a parameter.
+    """Builds the arguments of an objective, chosen by the names of its parameters.
 
-    One that asks for an encoder needs a trained generator; one that asks for a generator
-    alone trains it, from scratch or from a checkpoint. The order stays: each network draws its
-    initial weights in turn.
+    An objective with an encoder needs a trained generator; one with a generator alone trains it,
+    from scratch or from a checkpoint. Keep the order: networks draw their initial weights in turn.
 
     Raises:
-        ConfigError: A generator of another kind or resolution, or data without labels.
+        ConfigError: A generator of another kind or resolution, or data without labels or masks.
     """
     found: dict[str, Any] = {"seed": config["seed"], "accumulate": accumulate_of(config)}
     if asked & {"generator", "encoder"}:
@@ -146,7 +145,8 @@ def _arguments(
         found["encoder"] = wire.fresh_encoder(
             config["encoder"], config["latent"], generator=generator, hashes=hashes
         )
-        takes = getattr(found["encoder"], "resolution", domain.resolution)  # e4e and pSp take any
+        # e4e and pSp accept any resolution.
+        takes = getattr(found["encoder"], "resolution", domain.resolution)
         if takes != domain.resolution:
             raise ConfigError(
                 f"encoder.backbone.resolution={takes} does not fit data.resolution="
@@ -184,16 +184,16 @@ def _arguments(
 
 
 def augmentation(config: dict[str, Any]) -> dict[str, Any] | None:
-    """The node of ``augment``; ``None`` for augment=none and for runs from before there was one."""
+    """The node of ``augment``; ``None`` for augment=none and for older runs, which have none."""
     node = config.get("augment") or {}
     return node if "_target_" in node else None
 
 
 def batch_norm_group(config: dict[str, Any], module: Any) -> int | None:
-    """Images that share BatchNorm statistics; ``None`` without an encoder that has BatchNorm.
+    """Number of images that share BatchNorm statistics; ``None`` without an encoder with BatchNorm.
 
-    Those that go through E at once: a micro-batch of one device, or of all where they are
-    synchronised.
+    These are the images that pass through E at once: a micro-batch of one device, or of all
+    devices if the statistics are synchronised.
     """
     encoder = getattr(module, "encoder", None)
     if encoder is None or not (norms := batch_norms(encoder)):
@@ -204,7 +204,7 @@ def batch_norm_group(config: dict[str, Any], module: Any) -> int | None:
 
 
 def _with_plain_norm(node: Any) -> Any:
-    """An encoder's node with one word for batch normalisation: its group says over what."""
+    """An encoder's node with one name for BatchNorm, synchronised or not; the group is separate."""
     if not isinstance(node, dict):
         return node
     plain = {key: _with_plain_norm(value) for key, value in node.items()}
@@ -212,10 +212,10 @@ def _with_plain_norm(node: Any) -> Any:
 
 
 def _with_counts(node: dict[str, Any], domain: Domain) -> dict[str, Any]:
-    """A folder's data node with the counts that were its defaults, where they are what is drawn.
+    """A large folder's node with the earlier default counts, so that older runs keep their id.
 
-    Its test and validation images are shares of a small folder, and 500 and 100 of a large one
-    (`data.split.divide`): runs from before the shares keep their identity.
+    A folder's default test and validation sets are shares if it is small, and 500 and 100 images
+    if it is large (`data.split.divide`). Earlier defaults were 500 and 100 always.
     """
     parts: Any = (domain.train, domain.val, domain.test)
     if "split" not in node or node["split"].get("kind") == "list" or sum(map(len, parts)) < 2_500:
@@ -226,16 +226,16 @@ def _with_counts(node: dict[str, Any], domain: Domain) -> dict[str, Any]:
 
 
 def _fresh(node: dict[str, Any], key: str, classes: Sequence[str]) -> Any:
-    """A new G or D: conditional on the classes of the data unless its ``c_dim`` says otherwise."""
+    """Builds a new G or D, conditional on the classes of the data unless ``c_dim`` is given."""
     more = {"c_dim": len(classes)} if wire.takes(node, "c_dim") else {}
     return _fitting(build(node, key=key, **more), key, classes)
 
 
 def _fitting(network: Any, what: str, classes: Sequence[str]) -> Any:
-    """The network, whose labels must be the classes of the data.
+    """Returns the network if its labels fit the classes of the data.
 
     Raises:
-        ConfigError: It is conditional, and the data has other classes or none.
+        ConfigError: It is conditional, and the data has another number of classes.
     """
     labels = getattr(network, "c_dim", 0)
     if labels not in (0, len(classes)):
@@ -249,10 +249,10 @@ def _fitting(network: Any, what: str, classes: Sequence[str]) -> Any:
 
 
 def _require_same_labels(generator: Any, discriminator: Any) -> None:
-    """A GAN is conditional as a whole.
+    """Refuses a G and D with different numbers of label classes.
 
     Raises:
-        ConfigError: Only one of G and D is.
+        ConfigError: They differ.
     """
     ours, theirs = (getattr(network, "c_dim", 0) for network in (generator, discriminator))
     if ours != theirs:
@@ -266,16 +266,16 @@ def _require_same_labels(generator: Any, discriminator: Any) -> None:
 def starting_generator(
     node: dict[str, Any], hashes: wire.Hashes, *, fresh: bool, classes: Sequence[str] = ()
 ) -> Any:
-    """G as training starts from it.
+    """Builds or loads G for training.
 
     Args:
         node: The configuration's ``generator``.
-        hashes: Takes the hash of G's file.
-        fresh: Whether G is trained, so that it may be new; else it is one that is inverted.
-        classes: Of the images; a new StyleGAN2 takes them as labels.
+        hashes: Receives the hash of G's file.
+        fresh: Whether G is trained and may be new; otherwise it must be a trained one.
+        classes: Classes of the images; a new StyleGAN2 takes them as labels.
 
     Raises:
-        ConfigError: A new G where a trained one is needed, or labels that are not those classes.
+        ConfigError: A new G where a trained one is needed, or labels that do not fit the classes.
     """
     if fresh and "_target_" in node:
         return _fresh(node, "generator", classes)
@@ -291,18 +291,18 @@ def starting_discriminator(
     classes: Sequence[str] = (),
     label: int | None = None,
 ) -> nn.Module:
-    """D as training starts from it (``discriminator.init``).
+    """Builds or loads D for training (``discriminator.init``).
 
     Args:
         node: The configuration's ``discriminator``.
-        generator_path: Where a trained G is, beside which D may lie.
-        hashes: Takes the hash of D's file.
-        classes: Of the images; a new StyleGAN2 discriminator takes them as labels.
-        label: The class to which G is bound (``generator.label``), and a conditional D with it.
+        generator_path: Path of a trained G, beside which D may be stored.
+        hashes: Receives the hash of D's file.
+        classes: Classes of the images; a new StyleGAN2 discriminator takes them as labels.
+        label: The class to which G, and therefore a conditional D, is fixed (``generator.label``).
 
     Raises:
         CheckpointError: ``init=generator`` and there is no D beside the generator.
-        ConfigError: An unknown ``init``, or labels that are not the classes of the images.
+        ConfigError: An unknown ``init``, or labels that do not fit the classes of the images.
     """
     place, key = node.get("path") or "", "discriminator.path"
     if node["init"] == "scratch":
@@ -338,23 +338,23 @@ def starting_discriminator(
 
 
 def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[str, Any]:
-    """The choices of a training run, JSON-able.
+    """The choices of a training run, as values for JSON.
 
-    They travel in the provenance of the weights, so that a shipped encoder and one of this
-    machine's runs are told apart, or matched, by the same words.
+    They are stored in the provenance of the weights, so that shipped encoders and this machine's
+    runs can be compared by the same keys.
 
     Args:
         config: The resolved configuration as plain values.
-        generator: G that was trained, or that the encoder belongs to.
-        encoder: E, where one is trained.
+        generator: The trained G, or the G that the encoder belongs to.
+        encoder: E, if one is trained.
 
     Returns:
-        ``scale``, ``objective`` (``name`` and its settings, with those of its ``schedule``),
-        ``batch_size``, ``precision``, where D starts as ``discriminator``, and what there is of
-        ``generator``, ``encoder``, ``latent`` and ``perceptual``; of a GAN, ``augment``.
+        ``scale``, ``objective`` (``name`` and settings, with those of its ``schedule``),
+        ``batch_size``, ``precision``, ``discriminator`` (its ``init``), and, if present,
+        ``generator``, ``encoder``, ``latent``, ``perceptual``, or a GAN's ``augment``.
     """
     objective = config["objective"]
-    file = objective["_target_"].rsplit(".", 2)[-2]  # its class is not imported: Lightning is slow
+    file = objective["_target_"].rsplit(".", 2)[-2]  # not by importing the class: Lightning is slow
     choices: dict[str, Any] = {
         "scale": config["scale"]["name"],
         "objective": {"name": file} | networks.plain_settings(objective),
@@ -372,7 +372,7 @@ def choices_of(config: dict[str, Any], *, generator: Any, encoder: Any) -> dict[
     if encoder is not None:
         noise = {key: encoder.architecture.get(key) for key in ("noise_blocks", "noise_std")}
         made = networks.network_choices(encoder.backbone)
-        if made.get("norm") == "sync":  # over how many images is the devices' matter
+        if made.get("norm") == "sync":  # a setting of the devices, not of the encoder
             made["norm"] = "batch"
         choices["encoder"] = made | {
             "noise_blocks": noise["noise_blocks"] or 0,

@@ -1,4 +1,4 @@
-"""The callbacks of a training run, and which panels its networks can show."""
+"""Builds the callbacks of a training run, and the panels that its networks can show."""
 
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from idinvert.training.callbacks.weights import RunWeights
 
 
 def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
-    """The callbacks of a run, in the order in which they must act."""
+    """Builds the callbacks of a run, in the order in which they must run."""
     config = parts.config
     history = History(every_nimg=config["logging"]["every_nimg"])
     limits = {"nimg": config["nimg"], "max_seconds": config["max_seconds"]}
@@ -39,7 +39,7 @@ def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
     callbacks += panels_for(parts, folder=folder)
     own = config.get("callbacks") or {}  # older runs have none
     callbacks += [build(node, key=f"callbacks.{name}") for name, node in own.items()]
-    # Last, so that all that belongs to a checkpoint's images has been written before it.
+    # Last, so that everything up to a checkpoint's nimg has been written before the checkpoint.
     recalibration = Recalibration(
         images=parts.domain.train,
         count=config.get("recalibrate", 0),  # older runs have none
@@ -53,9 +53,9 @@ def callbacks_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
 
 
 def provenance_of(parts: Parts, *, folder: Path) -> dict[str, Any]:
-    """What the weight files of a run say about where they come from.
+    """The provenance that a run's weight files contain.
 
-    The command is the one that started the run, not ``run=RUN`` that went on with it.
+    The command is the one that started the run, not a ``run=RUN`` that continued it.
     """
     return {
         "run": folder.name,
@@ -77,14 +77,15 @@ DEFAULTS = {
     "panel_directions": "auto",
     "panel_direction": None,
 }
-"""For runs that were started before these keys were there."""
+"""Defaults for older runs, which do not have these keys."""
 
 
 def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
-    """The panels of a run, which leave PNG copies in its folder.
+    """Builds the panels of a run, which also write PNG files to its folder.
 
     Raises:
-        ConfigError: ``logging.panel_images`` or ``logging.panel_steps`` makes no sense.
+        ConfigError: ``logging.panel_images`` or ``logging.panel_steps`` is below 1, or
+            ``logging.panel_direction`` is unknown.
         CheckpointError: ``logging.panel_directions`` names a file that does not fit.
     """
     options = {**DEFAULTS, **parts.config["logging"]}
@@ -129,7 +130,7 @@ def panels_for(parts: Parts, *, folder: Path) -> list[pl.Callback]:
 
 
 def _direction(parts: Parts, options: dict[str, Any]) -> Direction | None:
-    """The direction of the panel of manipulation; says so where there is none."""
+    """The direction of the manipulation panel; prints the reason if there is none."""
     wanted = options["panel_directions"]
     if wanted is None:
         return None
@@ -167,7 +168,7 @@ def _say(reason: str) -> None:
 
 
 def _found(parts: Parts) -> Path | None:
-    """The directions of ``task=directions``, else those that came with the generator."""
+    """The file of directions from ``task=directions``, or the one beside the generator."""
     outputs = Path(parts.config["system"]["outputs"])
     trained = outputs / "evaluations" / parts.contents["generator"] / "directions.safetensors"
     if trained.is_file():

@@ -1,7 +1,7 @@
-"""The two commands: reads and checks the command line, then lets Hydra run one job or a sweep.
+"""The two commands: check the command line, then let Hydra run one job or a sweep.
 
-Nothing here imports torch before the command line is known: a shell asks for completions at each
-press of the tab key.
+Nothing here imports torch before the command line is known, because shell completion calls this
+program at each press of the tab key.
 """
 
 import contextlib
@@ -43,12 +43,12 @@ SWEEPS = ("-m", "--multirun")
 SHOWS = ("-c", "--cfg", "-i", "--info")
 """Flags that print the configuration of a job and run nothing."""
 FOLDERS = ("hydra.run.", "hydra.sweep.", "hydra.job.chdir", "hydra.output_subdir")
-"""Keys of Hydra that a user of other projects would place runs with."""
+"""Hydra's keys for output folders, which this project does not use."""
 LOCAL = "local"
-"""A folder of the user's own groups, taken like ``--config-dir local`` where it is there."""
+"""A folder of the user's own groups; if it exists, it is used as ``--config-dir local``."""
 COMPLETES = ("-sc", "--shell-completion")
 EXPLAINS = ("-h", "--help", "--hydra-help", "--version", *COMPLETES)
-"""Flags that look at no job."""
+"""Flags that need no job."""
 HELP = {
     "train": """\
 Trains an encoder for the images of a GAN, or a GAN, or a sweep of runs. A run's
@@ -80,7 +80,7 @@ FLAGS = """\
   --version, --hydra-help, -sc install=bash (completion)
 To list the runs: python -m idinvert runs"""
 OTHER_CONFIG = ("-cd", "-cn", "-cp", "--config-")
-"""Beginnings of flags that choose another primary configuration, which Hydra alone checks."""
+"""Prefixes of flags that choose another primary configuration, which only Hydra checks."""
 
 
 def train() -> None:
@@ -94,7 +94,7 @@ def evaluate() -> None:
 
 
 def _start(name: str) -> None:
-    load_dotenv(".env")  # beside what the environment sets already, which wins
+    load_dotenv(".env")  # variables that are already set take precedence
     if OWN not in os.environ and Path(LOCAL).is_dir():
         os.environ[OWN] = str(Path(LOCAL).resolve())
     flags = _flags(sys.argv[1:])
@@ -109,12 +109,12 @@ def _start(name: str) -> None:
 
 
 def _do(name: str, config: dict[str, Any], *, given: dict[str, list[str]]) -> Any:
-    """What a program is for; it loads Lightning, which takes seconds."""
+    """Runs the program; imports Lightning, which takes seconds."""
     return getattr(importlib.import_module(f"idinvert.cli.{name}"), name)(config, given=given)
 
 
 def explain(config_name: str) -> None:
-    """Answers ``--help`` and ``--version`` without torch; ``--hydra-help`` is Hydra's own."""
+    """Prints ``--help`` and ``--version`` without torch; ``--hydra-help`` is left to Hydra."""
     if "--version" in sys.argv:
         print(f"idinvert {idinvert.__version__}")
     elif "--hydra-help" in sys.argv:
@@ -137,7 +137,7 @@ def groups(config_name: str) -> list[str]:
 
 
 def complete(config_name: str) -> None:
-    """Prints what a shell asks Hydra for: its script to install, or the words that may follow."""
+    """Prints what shell completion requests: the script to install, or the possible next words."""
     line = os.environ.get("COMP_LINE", "")
     last = line.rpartition(" ")[2]
     if last.startswith("run=") and any(word.startswith("query=") for word in sys.argv):
@@ -146,7 +146,7 @@ def complete(config_name: str) -> None:
         print(" ".join(offered(line)))
         return
     register()
-    with contextlib.suppress(ConfigError):  # a folder that is half typed
+    with contextlib.suppress(ConfigError):  # a folder name that is only half typed
         take_own_config_dir(line.split())
     if own := own_config_dir():
         sys.argv += ["--config-dir", str(own)]
@@ -158,11 +158,11 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
 
     Args:
         config_name: ``"train"`` or ``"evaluate"``.
-        work: Takes the resolved configuration as plain values, and ``given``: see `given_keys`.
-            It is importable, since a launcher's processes call it too.
+        work: Takes the resolved configuration as plain values, and ``given``, see `given_keys`.
+            Must be importable, since a launcher's processes call it too.
 
     Raises:
-        SystemExit: 2 if the command is refused; after a sweep as `cli.sweep.run_sweep` says.
+        SystemExit: 2 if the command is refused; after a sweep, see `cli.sweep.run_sweep`.
     """
     try:
         arguments = take_own_config_dir(sys.argv[1:])
@@ -188,10 +188,10 @@ def run_app(config_name: str, work: Callable[..., Any]) -> None:
 
 
 def _require_own_folders(arguments: Sequence[str]) -> None:
-    """Refuses Hydra's keys of folders, which would change nothing or break the run's place.
+    """Refuses Hydra's folder keys, which have no effect or would change the run's folder.
 
     Raises:
-        ConfigError: Names the key to use.
+        ConfigError: Names the key to use instead.
     """
     if "LOCAL_RANK" in os.environ:
         return  # Lightning gives the processes of other ranks a hydra.run.dir
@@ -206,7 +206,7 @@ def _require_own_folders(arguments: Sequence[str]) -> None:
 def _single_job(
     config_name: str, work: Callable[..., Any], arguments: list[str]
 ) -> Callable[[DictConfig], Any]:
-    """The job of a command without ``-m``, once its configuration has been composed and checked."""
+    """Composes and checks the configuration of a command without ``-m``; returns its job."""
     typed = without_hydra([word for word in arguments if is_override(word)])
     words = chosen_row(config_name, typed)
     folder = _folder_of_run(words)
@@ -218,17 +218,17 @@ def _single_job(
     row = [word for word in words if not word.startswith("row=")]
     if words is not typed:
         if _flags(arguments) & set(SHOWS):
-            # Hydra prints what it composes itself: that of the row, not of the sweep.
+            # Hydra composes and prints the configuration itself: give it the row, not the sweep.
             sys.argv[1:] = in_order([*row, *(w for w in arguments if not is_override(w))])
         else:
             print(as_typed(f"python {config_name}.py {for_shell(row)}"), flush=True)
 
     argv = list(sys.argv)
     if folder:
-        sys.argv[1:] = in_order(sys.argv[1:], folder)  # Hydra composes once more
+        sys.argv[1:] = in_order(sys.argv[1:], folder)  # Hydra composes again, from sys.argv
 
     def job(composed: DictConfig) -> Any:
-        if words is not typed:  # what its records and weights name, and what its ranks are given
+        if words is not typed:  # the command in records and weights, and that of other ranks
             sys.argv = [argv[0], *row]
         else:
             sys.argv = argv
@@ -241,14 +241,14 @@ def _single_job(
 
 
 def _folder_of_run(words: Sequence[str]) -> list[str]:
-    """The group that has ``data.path``, for ``run=RUN data.path=NEW`` of a data set that moved."""
+    """The override that selects the group with ``data.path``, for ``run=RUN data.path=NEW``."""
     given = given_keys(words)
     moved = "run" in given and "data.path" in given.get("data", ()) and "data" not in given["data"]
     return ["data=folder"] if moved else []
 
 
 def _job_of_hydra(config_name: str, work: Callable[..., Any]) -> Callable[[DictConfig], Any]:
-    """The job of a configuration that is checked only now (``--config-name``)."""
+    """A job that checks its configuration when Hydra calls it (``--config-name``)."""
 
     def job(config: DictConfig) -> Any:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -264,7 +264,7 @@ def _job_of_hydra(config_name: str, work: Callable[..., Any]) -> Callable[[DictC
 def _guarded(
     config_name: str, work: Callable[..., Any], config: dict[str, Any], given: dict[str, list[str]]
 ) -> Any:
-    """Does the work; an expected error becomes one line."""
+    """Runs the work; an expected error is printed in one line."""
     from idinvert.cli.devices import prepare_process
     from idinvert.cli.exit_handling import end_as_the_run, ends_in_words
 
@@ -295,7 +295,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     """Whether a command line starts a sweep.
 
     Raises:
-        ConfigError: It also asks to print the configuration, of which a sweep has many.
+        ConfigError: It also has a flag that prints the configuration; a sweep has several.
     """
     flags = _flags(arguments)
     if not flags & set(SWEEPS) or flags & set(EXPLAINS):
@@ -309,11 +309,11 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def in_order(arguments: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    """A command line with its overrides first, and its flags with their values after them.
+    """Reorders a command line: overrides first, then ``more``, then flags with their values.
 
-    Hydra's parser takes overrides from one place only (after ``a=1 -m``, ``b=2`` is unknown to
-    it), and takes the one behind ``--info`` for that flag's value. So any order can be typed.
-    Overrides ``more`` stand behind those that are there.
+    The user may type any order. Hydra's parser accepts overrides in one place only (after
+    ``a=1 -m`` it does not know ``b=2``), and reads an override after ``--info`` as that flag's
+    value.
     """
     overrides = [word for word in arguments if is_override(word)]
     flags = [word for word in arguments if not is_override(word)]

@@ -1,4 +1,4 @@
-"""``make demo``: the whole method on trained weights, in a few minutes, without a network."""
+"""``make demo``: shows the whole method in a few minutes, without internet access."""
 
 import contextlib
 import copy
@@ -38,11 +38,11 @@ from idinvert.tracking.pictures import draw_losses, save_picture
 OUT = Path("outputs/demo")
 FIRST = OUT / "first.png"
 LOG = OUT / "log.txt"
-DATA = ["data.skip=50000"]  # train on 15,000 faces, so as to render no more; test images as ever
+DATA = ["data.skip=50000"]  # trains on 15,000 faces to save rendering; the test images are the same
 FACES64 = Path("experiments/gpu/networks/faces64")
-"""Networks of the first two pictures, 64 px; without that folder the shipped ones, 32 px.
+"""Networks of the first two pictures (64 px); without this folder, the shipped ones (32 px).
 
-Training and figures are at 32 px, for speed."""
+Training and metrics use 32 px, for speed."""
 SECONDS = 180
 IMAGES = 64
 SHOWN = 8
@@ -58,16 +58,16 @@ COLUMNS = {
     "agreement_eyeglasses": "glasses ↑",
     "correlation_smile": "smile ↑",
 }
-"""Metrics that the console shows; the records hold all."""
+"""Metrics that the console shows; the records contain all."""
 OURS = ("inversion=encoder", "inversion=in_domain")
 
 
 def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
-    """Shows what a trained encoder does, trains a fresh one, and compares it with the shipped one.
+    """Shows results of a trained encoder, trains a new one, and compares it with the shipped one.
 
     Args:
-        seconds: Training time of the fresh encoder.
-        images: Held-out images that are inverted and measured.
+        seconds: Training time of the new encoder.
+        images: Number of held-out images that are inverted and measured.
     """
     began = time.monotonic()
     quieten_lightning()
@@ -115,7 +115,7 @@ def _training(seconds: float) -> dict[str, Any]:
 
 
 def _large() -> list[str]:
-    """The overrides that choose the networks for the first two pictures."""
+    """The overrides that select the networks of the first two pictures."""
     if not FACES64.is_dir():
         return []
     paths = {"generator": "", "attributes": "", "encoder": "/encoder.safetensors"}
@@ -132,7 +132,7 @@ def _evaluation(
     more: Sequence[str] = (),
 ) -> dict[str, Any]:
     overrides = [*DATA, f"system.outputs={OUT}", f"inversion={inversion}", f"n={images}", *more]
-    if test is not None:  # the same first test images, without rendering the others
+    if test is not None:  # the first test images only, without rendering the others
         overrides += [f"data.test={test}", f"n={test}"]
     config = compose_plain("evaluate", [*overrides, *([source] if source else [])])
     return with_run(config, given=given_keys(overrides))
@@ -140,14 +140,14 @@ def _evaluation(
 
 def _targets(setup: EvaluationContext) -> Tensor:
     test = build(setup.config["data"], key="data").test
-    prepare(test, range(SHOWN))  # else the first of them renders the whole split
+    prepare(test, range(SHOWN))  # otherwise reading the first image renders the whole split
     return to_float(torch.stack([test[index]["image"] for index in range(SHOWN)]))
 
 
 def _reconstructed(
     name: str, setup: EvaluationContext, targets: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Images by the encoder alone and by in-domain inversion, and the latter's codes [N, L, D]."""
+    """Inverts by the encoder alone and in-domain: images, and the codes of the latter [N, L, D]."""
     assert setup.encoder is not None  # both setups have an encoder
     alone = EncoderInverter(encoder=setup.encoder)
     first = alone.invert(targets, generator=setup.generator)
@@ -160,7 +160,7 @@ def _reconstructed(
 def _draw_first(
     setup: EvaluationContext, targets: Tensor, reconstructed: dict[str, Tensor], codes: Tensor
 ) -> None:
-    """Input, encoder, in-domain inversion and one row for each edit."""
+    """Draws a row each of inputs, encoder, in-domain inversion, and one row per edit."""
     encoder, found = reconstructed.values()
     rows = {"input": targets, "encoder": encoder, "in-domain inversion": found}
     for name, direction in _directions(setup).items():
@@ -188,7 +188,7 @@ def _directions(setup: EvaluationContext) -> dict[str, Direction]:
 
 @torch.no_grad()
 def _draw_edits(setup: EvaluationContext, codes: Tensor) -> None:
-    """Interpolations between inverted images, and attribute edits of inverted images (Eq. 5)."""
+    """Draws interpolations and attribute edits (Eq. 5) of inverted images."""
     generator = setup.generator
     rows, labels = [], []
     for a, b in ((0, 1), (2, 3)):
@@ -203,17 +203,17 @@ def _draw_edits(setup: EvaluationContext, codes: Tensor) -> None:
 
 
 def _table(records: list[Record]) -> str:
-    """Table 1's two rows of ours, once for each encoder, beside the printed numbers."""
+    """Renders Table 1 with our two rows for each encoder, beside the printed values."""
     config = compose_plain("evaluate", ["table=table1_methods"])
     spec = copy.deepcopy(config["table"])
     spec["groups"] = [group for group in spec["groups"] if group["label"] == "Face"]
     rows = []
     for row in spec["rows"]:
         if "printed" not in row:
-            continue  # not the paper's
+            continue  # a row that is not in the paper
         row["printed"] = {"Face": row["printed"]["Face"]}
         if "inversion.steps=1000" in row["evaluate"]:
-            continue  # a quarter of an hour that the demo has not
+            continue  # takes a quarter of an hour
         if "experiment=conventional" in row["train"] or row["evaluate"][0] not in OURS:
             rows.append(row)
             continue
@@ -231,13 +231,13 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _to_log() -> Iterator[None]:
-    """What train and evaluate print goes to a file; their progress stays on the console."""
+    """Redirects what train and evaluate print to a file; progress bars stay on the console."""
     with LOG.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
         yield
 
 
 def _print(records: dict[str, Record]) -> None:
-    """One line a method with five metrics."""
+    """Prints one line per method with five metrics."""
     caption = "glasses and smile: how well the attribute network reads them from the result"
     table = Table("", *COLUMNS.values(), caption=caption)
     for name, record in records.items():

@@ -1,4 +1,4 @@
-"""The machine a command works on: its devices and ranks, and how this process is set up."""
+"""Devices and ranks of a command, and the setup of this process."""
 
 import ctypes
 import logging
@@ -18,18 +18,18 @@ from idinvert.errors import ConfigError, show_notes_plainly
 _log = logging.getLogger(__name__)
 
 IGNORED_WARNINGS = (
-    r".*module\(s\) in eval mode",  # G and F are frozen, and stay in evaluation mode
-    r".*have no `validation_step`",  # a GAN has nothing to validate
-    r".*does not have many workers",  # images come from a memory map
-    r".*isinstance\(treespec",  # between Lightning and torch
+    r".*module\(s\) in eval mode",  # G and F are frozen and stay in evaluation mode
+    r".*have no `validation_step`",  # a GAN has no validation
+    r".*does not have many workers",  # images are read from a memory map
+    r".*isinstance\(treespec",  # a matter between Lightning and torch
 )
-"""Warnings of Lightning that tell a user of this program nothing."""
+"""Lightning's warnings that are irrelevant to users of this program."""
 CHATTY = ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "matplotlib")
 """Loggers. Lightning sets the level of the first when it is imported, which may be later."""
 LARGEST = 32 * 2**20
-"""Bytes from which a tensor's memory goes back at once; glibc allows no more."""
+"""Size in bytes from which freed memory is returned at once; the largest value glibc allows."""
 KEPT = 2**30
-"""Bytes that may lie unused before the rest goes back."""
+"""Bytes of freed memory that are kept; the rest is returned to the system."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 NEEDS_LESS = {
     "train": "accumulate=4 takes a step in four parts, batch_size=… takes fewer images a step, "
@@ -38,17 +38,17 @@ NEEDS_LESS = {
     "as fit on a GPU), nor does "
     "system.checkpoint_activations=true, which keeps less of G",
 }
-"""Program to what makes it need less memory."""
+"""Program to advice for using less memory."""
 
 NODES_BY_HAND = "NODE_RANK"
-"""What a user sets on each machine who starts the ranks of several without torchrun or Slurm."""
+"""Set by users who start the ranks of several machines without torchrun or Slurm."""
 
 
 def prepare_process() -> None:
-    """Sets up a process that does a job, whoever started it: schema, warnings, memory, its rank.
+    """Sets up the process of a job, however it was started: schema, warnings, memory, rank.
 
-    Of several tasks that submitit starts on this machine, each is a rank: Lightning then starts
-    none of its own. On a cluster it reads Slurm's own variables.
+    If submitit started several tasks on this machine, each is a rank, and Lightning starts no
+    further ones. On a cluster, Lightning reads Slurm's variables.
     """
     register()
     quieten_lightning()
@@ -67,7 +67,7 @@ def prepare_process() -> None:
 
 
 def quieten_lightning() -> None:
-    """Leaves Lightning its warnings, without those that mean nothing here, tips and greetings."""
+    """Silences Lightning's tips and irrelevant warnings; other warnings are still shown."""
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in IGNORED_WARNINGS:
@@ -75,13 +75,14 @@ def quieten_lightning() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library not to give the memory of each activation back to the system.
+    """Tells the C library to keep the memory of freed activations.
 
-    It does by default, from some MiB up, and the next step of training waits for the same pages to
-    be mapped and cleared again: a twentieth of its time in miniature. Results stay as they are.
+    By default, glibc returns blocks of some MiB or more to the system, and the next training step
+    waits until the same pages are mapped and cleared again: a twentieth of its time in miniature.
+    Results do not change.
 
     Returns:
-        Whether there was anything to tell: glibc, so Linux.
+        Whether the setting was applied; only glibc (Linux) has it.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -92,14 +93,14 @@ def keep_freed_memory() -> bool:
 
 
 def out_of_memory(error: Exception, *, program: str) -> ConfigError:
-    """The error a user reads instead of torch's when a device has no memory left."""
+    """The error shown instead of torch's when a device is out of memory."""
     first = str(error).strip().split(". ", 1)[0]
     advice = NEEDS_LESS[program]
     return ConfigError(f"out of memory ({first}). {advice}; then give the command again.")
 
 
 def devices_of(trainer: dict[str, Any]) -> int:
-    """How many devices of one machine Lightning's ``devices`` means."""
+    """The number of devices per machine that Lightning's ``devices`` selects."""
     devices = trainer["devices"]
     if isinstance(devices, list):
         return len(devices)
@@ -111,12 +112,12 @@ def devices_of(trainer: dict[str, Any]) -> int:
 
 
 def ranks_of(trainer: dict[str, Any]) -> int:
-    """How many processes train together: devices of all machines."""
+    """The number of training processes: the devices of all machines."""
     return devices_of(trainer) * int(trainer["num_nodes"])
 
 
 def check_devices(trainer: dict[str, Any]) -> None:
-    """Refuses devices that are not there, and processes that are not one a device.
+    """Refuses devices that do not exist, and any number of processes but one per device.
 
     Raises:
         ConfigError: Names the keys to change.
@@ -142,21 +143,21 @@ def check_devices(trainer: dict[str, Any]) -> None:
 
 
 def set_up(system: dict[str, Any]) -> None:
-    """Threads of the CPU and float32 arithmetic of a GPU as ``system`` asks for them."""
+    """Sets the number of CPU threads and a GPU's float32 arithmetic as in ``system``."""
     if system["num_threads"]:
         torch.set_num_threads(system["num_threads"])
     use_tf32(bool(system.get("tf32")))
 
 
 def accelerate(module: Any, config: dict[str, Any]) -> None:
-    """Checkpoints and compiles an objective's networks, and replays its steps, where asked.
+    """Sets activation checkpointing, compilation and CUDA graphs of an objective, as in ``system``.
 
-    One without ``graphs`` steps eagerly.
+    An objective without ``graphs`` runs its steps eagerly.
     """
     system = config["system"]
     networks = [getattr(module, name, None) for name in ("generator", "encoder", "perceptual")]
     if getattr(module, "path_length", None) is not None:
-        system = system | {"compile": False}  # G is differentiated twice, compiled code is not
+        system = system | {"compile": False}  # compiled code cannot be differentiated twice
     accelerate_networks(system, *networks)
     if system.get("cuda_graphs") and hasattr(module, "graphs"):
         module.graphs.enabled = ranks_of(config["trainer"]) == 1
@@ -165,7 +166,7 @@ def accelerate(module: Any, config: dict[str, Any]) -> None:
 
 
 def check_batch(config: dict[str, Any]) -> None:
-    """Refuses a batch that does not make equal parts for devices and micro-batches.
+    """Refuses a batch that cannot be divided equally over devices and micro-batches.
 
     Raises:
         ConfigError: Names the keys to change.
@@ -180,7 +181,7 @@ def check_batch(config: dict[str, Any]) -> None:
 
 
 def check_validation(config: dict[str, Any], *, images: int) -> None:
-    """Refuses validation images that leave a device without any.
+    """Refuses fewer validation images than devices, unless there are none.
 
     Raises:
         ConfigError: Names the keys to change.
@@ -194,7 +195,7 @@ def check_validation(config: dict[str, Any], *, images: int) -> None:
 
 
 def accumulate_of(config: dict[str, Any]) -> int:
-    """Micro-batches of one step; runs that are older than the key take their batch whole."""
+    """The number of micro-batches in a step; 1 for older runs, which do not have the key."""
     return int(config.get("accumulate", 1))
 
 
@@ -216,7 +217,7 @@ def _check_gpus(trainer: dict[str, Any]) -> None:
 
 
 def _check_tasks(devices: int, nodes: int, *, asked: str) -> None:
-    """Slurm's tasks are the ranks: one a device, and started by srun."""
+    """Refuses Slurm tasks (the ranks) that are not one per device, or not started by srun."""
     tasks = int(os.environ["SLURM_NTASKS"])
     machines = int(os.environ.get("SLURM_NNODES", nodes))
     each = os.environ.get("SLURM_NTASKS_PER_NODE")
@@ -235,7 +236,7 @@ def _check_tasks(devices: int, nodes: int, *, asked: str) -> None:
 
 
 def _under_slurm() -> bool:
-    """Whether Lightning takes its ranks from Slurm; a shell in a job is no rank."""
+    """Whether Lightning takes its ranks from Slurm; it does not in an interactive shell."""
     if "SLURM_NTASKS" not in os.environ:
         return False
     from pytorch_lightning.plugins.environments import SLURMEnvironment

@@ -1,4 +1,4 @@
-"""``evaluate.py``: evaluates a run, inverts one's own images, or renders a table."""
+"""``evaluate.py``: evaluates a run, inverts the user's images, or renders a table."""
 
 import dataclasses
 import functools
@@ -40,22 +40,22 @@ from idinvert.results.record import OF_SETS, Record, append, read_records
 from idinvert.untrusted import open_regular
 
 ROLES = ("generator", "encoder", "attributes", "segmenter")
-"""Top-level keys whose ``path`` leads to a network of that role."""
+"""Top-level keys whose ``path`` is that of a network with this role."""
 PATHS = ("path", "images", "mask")
-"""Last parts of keys that hold a path, whatever it looks like; so do those in ``_path``."""
+"""Last parts of keys that always hold a path, besides those that end in ``_path``."""
 PLACES = ("task.out",)
-"""Keys of places that are written to."""
+"""Keys of output paths."""
 WITHOUT_DATA = ("invert", "directions", "training_curves")
-"""Tasks that read no images of ``data``."""
+"""Tasks that do not read the images of ``data``."""
 OWN_IMAGES = (
     "invert", "manipulation", "control", "interpolation", "mixing", "diffusion", "restoration",
     "paint",
 )  # fmt: skip
-"""Tasks that read ``images``; they then read no images of ``data``."""
+"""Tasks that can read ``images`` instead of the images of ``data``."""
 OF_OWN_IMAGES = ("video", "pairs", "out", "on_corrupt", "allow_upscale", "megapixels")
-"""Keys of these tasks that do nothing without ``images``."""
+"""Keys of these tasks that have no effect without ``images``."""
 PACKAGED = ("purelib", "platlib", "stdlib")
-"""Where installed code lies, whose versions the record tells."""
+"""Folders of installed code, whose versions are in the record."""
 ENTRIES = ("methods", "sections", "generators")
 """Keys of tasks that list methods: overrides that change the rest of the configuration."""
 
@@ -68,12 +68,12 @@ def evaluate(
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that the command line gives, as `given_keys` sorts them.
+        given: Keys that the command line sets, see `given_keys`.
 
     Returns:
-        The records that were made; they also stand in ``<outputs>/records.jsonl``.
+        The new or reused records; they are also in ``<outputs>/records.jsonl``.
     """
-    check_signatures(config)  # for callers from Python; the command line's has been checked
+    check_signatures(config)  # for calls from Python; the command line has been checked already
     check_devices(config["trainer"])
     set_up(config["system"])
     if config["records"] is not None and config["table"] is None:
@@ -90,14 +90,14 @@ def evaluate(
 
 
 def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> None:
-    """Refuses other images or another generator at the new place of those of ``run=RUN``.
+    """Refuses new paths of ``run=RUN`` whose images or generator are not those of the run.
 
     Args:
-        config: With the values of its run.
-        given: Keys of the command line; a whole group (``data=folder``) chooses other images.
+        config: The configuration with the values of its run.
+        given: Keys of the command line; a whole group (``data=folder``) may choose other images.
 
     Raises:
-        ConfigError: Names both contents and both places.
+        ConfigError: The contents differ; names both contents and both paths.
     """
     moved = [top for top in ("data", "generator") if list(given.get(top, ())) == [f"{top}.path"]]
     if config["run"] is None or not moved:
@@ -105,7 +105,7 @@ def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
     try:
         folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
     except ConfigError:
-        return  # a shipped one, which reads no files of the user's
+        return  # a shipped run, which does not read the user's files
     stored = run_folder.read_config(folder, classes=config["classes"])
     before = run_folder.read_contents(folder) or {}
     for top in moved:
@@ -125,11 +125,11 @@ def require_moved(config: dict[str, Any], *, given: Mapping[str, Sequence[str]])
 
 
 def run_task(config: dict[str, Any], *, once: bool = False) -> list[Record]:
-    """Runs the task of a configuration and keeps its records.
+    """Runs the task of a configuration and stores its records.
 
     Args:
-        config: With the values of its run.
-        once: Whether records that are there already will do, unless ``recompute`` is set.
+        config: The configuration with the values of its run.
+        once: Whether to reuse existing records, unless ``recompute`` is set.
     """
     wandb_reporting.check_account(config)
     _check_images(config)
@@ -149,7 +149,7 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         wandb_reporting.track_evaluation(config, found, [], evaluation=identity)
         return found
     if records_path(config).exists():
-        open_regular(records_path(config)).close()  # or the work would be for nothing
+        open_regular(records_path(config)).close()  # fails now rather than after the work
     context = EvaluationContext(
         config, entries=run_defaults, shown_tensors=wandb_reporting.pictures_wanted(config)
     )
@@ -157,17 +157,17 @@ def _run_task(config: dict[str, Any], *, once: bool) -> list[Record]:
         dataclasses.replace(record, evaluation=identity)
         for record in bind(config["task"], key="task")(context)
     ]
-    for record in records if run_folder.is_first_process() else ():  # some tasks are every rank's
+    for record in records if run_folder.is_first_process() else ():  # some tasks run on every rank
         append(records_path(config), record)
     wandb_reporting.track_evaluation(config, records, context.results, evaluation=identity)
     return records
 
 
 def _check_images(config: dict[str, Any]) -> None:
-    """Refuses ``images`` that are not there, or that the task does not read.
+    """Refuses ``images`` that do not exist or that the task does not read.
 
     Raises:
-        ConfigError: Says what to give.
+        ConfigError: Says which key to set.
     """
     images, task = config["images"], config["task"]["_target_"].rsplit(".", 2)[-2]
     given = [key for key in ("video", "pairs", "out") if config["task"].get(key) is not None]
@@ -188,14 +188,14 @@ def _check_images(config: dict[str, Any]) -> None:
             f"data.path={images}."
         )
     if not Path(images).expanduser().exists():
-        _images_hash(config)  # finds a list or a pattern, or says what is missing
+        _images_hash(config)  # resolves a list or a pattern, or says what is missing
 
 
 def _check_observe(config: dict[str, Any]) -> None:
-    """Refuses an observation that no task asks for.
+    """Refuses an observation that the task does not use.
 
     Raises:
-        ConfigError: Says what to give.
+        ConfigError: Says which key to set.
     """
     if config.get("observe") is not None and "observe" not in (config["task"] or {}):
         name = config["observe"]["_target_"].rsplit(".", 1)[-1]
@@ -205,10 +205,10 @@ def _check_observe(config: dict[str, Any]) -> None:
 
 
 def _require_sets(config: dict[str, Any]) -> None:
-    """Refuses one image for metrics of sets that were asked for; usual ones are left out.
+    """Refuses set metrics that the user requested for a single image; default ones are skipped.
 
     Raises:
-        ConfigError: Names them.
+        ConfigError: Names the metrics.
     """
     asked = (config["metric"] or {}).get("names", ())
     of_sets = [name for name in asked if OF_SETS.match(name) and not name.startswith("swd")]
@@ -221,12 +221,12 @@ def _require_sets(config: dict[str, Any]) -> None:
 
 
 def records_path(config: dict[str, Any]) -> Path:
-    """Where the user's own records lie."""
+    """The file of the user's own records."""
     return Path(config["system"]["outputs"]) / "records.jsonl"
 
 
 def cached_records(identity: str, path: Path) -> list[Record]:
-    """The records of an evaluation that was made before; several calls' count once, the last."""
+    """The records of an earlier evaluation; of repeated evaluations, only the last."""
     last: dict[tuple[str, str], Record] = {}
     for record in read_records(path):
         if record.evaluation == identity:
@@ -235,14 +235,14 @@ def cached_records(identity: str, path: Path) -> list[Record]:
 
 
 def _in_sweep() -> bool:
-    """Whether this process runs a job of a sweep just now."""
+    """Whether this process is running a job of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def contents_of(config: dict[str, Any]) -> dict[str, str]:
-    """Dotted key to the hash of what it leads to, for `config.identity.evaluation_config`.
+    """Maps dotted keys to the hash of their files, for `config.identity.evaluation_config`.
 
-    What is missing or broken is left as it stands: the task says what is wrong with it.
+    Missing or damaged files are left out; the task reports them.
 
     Args:
         config: The resolved configuration as plain values, with the values of its run.
@@ -285,11 +285,11 @@ def contents_of(config: dict[str, Any]) -> dict[str, str]:
 
 
 def is_path(key: str, value: Any) -> bool:
-    """Whether what stands at a dotted key leads to files: by the key's name, or as they are there.
+    """Whether a value is a path: by the name of its key, or because the file exists.
 
     Args:
-        key: Such as ``inversion.mask``.
-        value: What stands there.
+        key: A dotted key such as ``inversion.mask``.
+        value: The value of the key.
     """
     last = key.rsplit(".", 1)[-1]
     if not isinstance(value, str) or key in PLACES or last.startswith("_"):
@@ -308,7 +308,7 @@ def _leaves(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _content(key: str, value: str, settings: Mapping[str, Any] | None) -> str:
-    """The hash of a network's weights, where the key is that of a network; else of the files."""
+    """The hash of a network's weights if the key is that of a network, else of the files."""
     top = key.split(".", 1)[0]
     role = top if top in ROLES else "attributes"
     if top in ROLES or value.startswith(SHIPPED) or Path(value).expanduser().is_dir():
@@ -321,7 +321,7 @@ def _content(key: str, value: str, settings: Mapping[str, Any] | None) -> str:
 
 
 def _images_hash(config: dict[str, Any]) -> str:
-    """One's own pictures, less the results among them."""
+    """The hash of the user's images, without results that are in the same folder."""
     path, without = Path(config["images"]).expanduser(), [Path(config["system"]["outputs"])]
     if path.is_file():
         return content_hash(path)
@@ -332,14 +332,14 @@ def _images_hash(config: dict[str, Any]) -> str:
 
 
 def _data_hash(config: dict[str, Any]) -> str:
-    """The images of ``data``, and the ids that are drawn by."""
+    """The hash of the images of ``data`` and of their ids, which seed random numbers."""
     domain = open_data(config["data"])
     ids = ids_of(getattr(domain, config["split"], domain.test))
     return "/".join([domain.name, domain.fingerprint, digest_of(ids)[:16]])
 
 
 def _directions_hash(config: dict[str, Any], found: dict[str, str]) -> str | None:
-    """The directions that ``task.directions`` leads to, which may be those found last."""
+    """The hash of the file of ``task.directions``, by default the directions found last."""
     generator = found.get("generator.path")
     if generator is None:
         return None
@@ -348,7 +348,7 @@ def _directions_hash(config: dict[str, Any], found: dict[str, str]) -> str | Non
 
 
 def _rows_hash(config: dict[str, Any]) -> str | None:
-    """The losses that a run has logged so far."""
+    """The hash of the losses that a run has logged so far."""
     if config["run"] is None:
         return None
     folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
@@ -356,7 +356,7 @@ def _rows_hash(config: dict[str, Any]) -> str | None:
 
 
 def _entries_hash(config: dict[str, Any], entries: list[dict[str, Any]]) -> str:
-    """Methods by the configurations that their overrides make."""
+    """The hash of a list of methods: the configurations that their overrides give."""
     made = []
     for entry in entries:
         one = changed(config, entry) | {"task": None}
@@ -365,7 +365,7 @@ def _entries_hash(config: dict[str, Any], entries: list[dict[str, Any]]) -> str:
 
 
 def _own_modules(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The files of the user's own classes, which may change while their names stay."""
+    """Yields the files of the user's own classes, whose code may change under the same name."""
     names = [(f"{at}._target_", str(node["_target_"])) for at, node in targets(config)]
     classes = (config["encoder"] or {}).get("classes") or []
     names += [(f"encoder.classes.{name}", str(name)) for name in classes]
@@ -383,6 +383,6 @@ def _own_modules(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    from idinvert.cli import commands  # which imports this module under its own name
+    from idinvert.cli import commands  # imports this module under its own name
 
     commands.evaluate()

@@ -1,4 +1,4 @@
-"""How both programs end after a signal, or when memory or the disk is full."""
+"""Handles the end of both programs after a signal, or when memory or the disk is full."""
 
 import os
 import shlex
@@ -21,14 +21,14 @@ from idinvert.tracking.run_files import read_facts
 from idinvert.untrusted import IrregularError
 
 LONGEST = 500
-"""Characters of what other libraries say."""
+"""Maximum characters of another library's message."""
 
 
 def explained(error: BaseException, *, program: str) -> IdinvertError | None:
-    """The error a user reads, in one line; ``None`` for one that nobody expected.
+    """Converts an expected error to one with a one-line message; ``None`` if it is unexpected.
 
     Args:
-        error: What ended the work.
+        error: The exception that ended the work.
         program: ``"train"`` or ``"evaluate"``.
     """
     words = " ".join(str(error).split())[:LONGEST]
@@ -55,13 +55,13 @@ def explained(error: BaseException, *, program: str) -> IdinvertError | None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[list[int]]:
-    """Meanwhile Ctrl-C and SIGTERM end the work by ``KeyboardInterrupt``, a second one at once.
+    """Makes Ctrl-C and SIGTERM raise ``KeyboardInterrupt``; a second signal ends the process.
 
-    What an evaluation has finished is on the disk. A training that has begun its steps listens by
-    itself (`StopAtNimg`), and Lightning calls this handler beside its own.
+    Finished work of an evaluation is on disk. During training steps, `StopAtNimg` handles the
+    signals too, and Lightning calls this handler beside its own.
 
     Yields:
-        The signals that came so far; Lightning makes another exit of the exception.
+        The signals received so far; needed because Lightning converts the exception.
     """
     caught: list[int] = []
     home = os.getpid()
@@ -89,10 +89,10 @@ def stopped_by_signals() -> Iterator[list[int]]:
 
 
 def end_as_the_run(folder: Path) -> None:
-    """Ends the program as the signal that stopped its run asks, once the run has been saved.
+    """Exits with the status of the signal that stopped the run, once the run has been saved.
 
-    In a cluster's job, which is queued again (`cli.slurm`) or was cancelled, that is no failure;
-    neither are SIGUSR1 and SIGUSR2, which ask for nothing but a checkpoint.
+    In a cluster job, SIGTERM is not a failure: the job is queued again (`cli.slurm`) or was
+    cancelled. Neither are SIGUSR1 and SIGUSR2, which only request a checkpoint.
 
     Raises:
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM.
@@ -104,7 +104,7 @@ def end_as_the_run(folder: Path) -> None:
 
 @contextmanager
 def ends_in_words(program: str) -> Iterator[None]:
-    """Around a program's work: what a user can mend, and signals, end it with one line.
+    """A context for a program's work: after an expected error or a signal it exits with one line.
 
     Raises:
         SystemExit: 2 for an error, 130 after Ctrl-C, 143 after SIGTERM.

@@ -1,4 +1,4 @@
-"""The sweep of an experiment's file: each line lists overrides as one would type them."""
+"""Reads sweeps from experiment files; each line of a sweep is a list of overrides as typed."""
 
 import functools
 import re
@@ -15,25 +15,25 @@ PROGRAMS = ("train", "evaluate")
 EXPERIMENT = "experiment"
 ROW = "row"
 CHOSEN = "sweep=null"
-"""Marks a row that names its own experiment, which would be a sweep again."""
+"""Added to a row that names its own experiment, so that the row is not a sweep again."""
 OF_TABLE = "of_table"
-"""Instead of lines: every run that conf/table/<experiment>.yaml asks for."""
+"""Used instead of lines: every run that conf/table/<experiment>.yaml needs."""
 
 
 def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
-    """The rows of the sweep that a command line names: each one's overrides, the user's included.
+    """The rows of a command line's sweep: the overrides of each job, including the user's.
 
-    A row is a line of ``sweep.<program>`` in the experiment's file, or one combination of it where
-    it lists several values; ``of_table`` stands for the training commands of the table of that
-    name. The user's overrides replace the row's of the same key, so that one line serves other
-    data and scales; ``row=`` and ``experiment=`` do not get into rows. Rows that become equal are
-    listed once.
+    A row is a line of ``sweep.<program>`` in the experiment's file, or one combination if the line
+    has several values; ``of_table`` means the training commands of the table of that name. The
+    user's overrides replace those of the row with the same key, so that a line also works with
+    other data and scales. Rows do not contain ``row=`` and ``experiment=``. Equal rows are listed
+    once.
 
     Returns:
-        ``None`` where ``experiment=`` is not given or names a single run, or a row was chosen.
+        ``None`` if ``experiment=`` is not given or names a single run, or a row was chosen.
 
     Raises:
-        ConfigError: The experiment is the other program's.
+        ConfigError: The experiment belongs to the other program.
     """
     name = _experiment(overrides)
     if name is None or CHOSEN in overrides:
@@ -67,7 +67,7 @@ def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
 
 
 def with_rows(program: str, overrides: list[str]) -> list[str]:
-    """A multirun's overrides, with ``row=0,1,…`` where its experiment is a sweep.
+    """Adds ``row=0,1,…`` to a multirun's overrides if its experiment is a sweep.
 
     Raises:
         ConfigError: As `rows_of_sweep`.
@@ -79,10 +79,10 @@ def with_rows(program: str, overrides: list[str]) -> list[str]:
 
 
 def chosen_row(program: str, overrides: list[str]) -> list[str]:
-    """The overrides of one job: the row that ``row=`` chooses, or those given.
+    """The overrides of one job: the row chosen by ``row=``, or the given ones without a sweep.
 
     Raises:
-        ConfigError: A sweep without ``-m`` and without ``row=``, or a row that it has not.
+        ConfigError: A sweep without ``-m`` and without ``row=``, or a row that does not exist.
     """
     rows, given = rows_of_sweep(program, overrides), _value_of(ROW, overrides)
     if rows is None:
@@ -99,9 +99,9 @@ def chosen_row(program: str, overrides: list[str]) -> list[str]:
 
 
 def chosen_by_experiment(overrides: list[str]) -> list[str]:
-    """The keys that an experiment's file sets; they count as given on the command line.
+    """The keys that an experiment's file sets.
 
-    So they win over a run's configuration, as overrides do.
+    Like overrides on the command line, they take precedence over a run's configuration.
     """
     name = _experiment(overrides)
     if name is None:
@@ -112,13 +112,13 @@ def chosen_by_experiment(overrides: list[str]) -> list[str]:
 
 
 def _experiment(overrides: list[str]) -> str | None:
-    """The one experiment that is given; Hydra takes several one by one."""
+    """The experiment if exactly one is given; Hydra runs several one by one."""
     name = _value_of(EXPERIMENT, overrides)
     return name if name is not None and re.fullmatch(r"[\w-]+", name) else None
 
 
 def _read(name: str) -> dict[str, Any]:
-    """What stands in an experiment's file."""
+    """The content of an experiment's file."""
     files = config_files(EXPERIMENT)
     if name not in files:
         raise ConfigError(f"there is no such experiment: {name}. " + nearest(name, list(files)))
@@ -131,7 +131,7 @@ def _groups(file: dict[str, Any]) -> list[str]:
 
 
 def _other_program(program: str, words: str) -> str:
-    """Which command an experiment is for, said to who typed the other one."""
+    """The error message if an experiment belongs to the other program."""
     name = words.removeprefix("-m ")
     if program == "evaluate":
         command = f"python train.py {words}"
@@ -141,7 +141,7 @@ def _other_program(program: str, words: str) -> str:
 
 @functools.cache
 def _lines_of_table(name: str, scale: str) -> list[str]:
-    """The overrides of the training commands of a table; every job of a sweep asks for them."""
+    """The overrides of a table's training commands; cached, as every job of a sweep needs them."""
     from idinvert.results.parse import described  # few commands need it
 
     path = config_dir() / "table" / f"{name}.yaml"

@@ -1,6 +1,6 @@
-"""How each job of a sweep ended: one file a job, since jobs may run in processes of their own.
+"""The status of each job of a sweep: one file per job, since jobs may run in other processes.
 
-A sweep ends with a table of them, for the screen, as ``table.md`` and as ``table.json``.
+At its end, a sweep shows them as a table and writes ``table.md`` and ``table.json``.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from idinvert.untrusted import read_json
 JOBS = "jobs"
 RAN, DONE, STOPPED = "ran", "done before", "stopped"
 GOOD = (RAN, DONE, STOPPED)
-"""Needs no second look; what was stopped had a time limit that was asked for."""
+"""States without a problem; a job that is "stopped" reached the time limit that was set."""
 RUNNING, INTERRUPTED = "running", "interrupted"
 BUSY, FAILED, DIVERGED, NOT_STARTED = "busy elsewhere", "failed", "diverged", "not started"
 PRINTED_WIDTH = 160
-"""Characters of an error on the screen; the files have it whole."""
+"""Maximum characters of an error on the screen; the files contain the full text."""
 
 
 @dataclass(kw_only=True)
@@ -32,15 +32,15 @@ class JobStatus:
     """One line of a sweep's table.
 
     Attributes:
-        number: Of the job in its sweep, from 0.
-        words: Its overrides, as one would type them.
+        number: Number of the job in its sweep, from 0.
+        words: Its overrides, as typed.
         state: One of this module's constants.
-        metric: What ``value`` is, for example ``val/mse``.
-        value: Of the metric.
-        detail: What went wrong, in one line.
-        folder: Of the run, as far as it is known.
-        traceback: File of an error that nobody expected.
-        seconds: Since the job began.
+        metric: Name of the metric, for example ``val/mse``.
+        value: Value of the metric.
+        detail: The error, in one line.
+        folder: Folder of the run, if known.
+        traceback: File with the traceback of an unexpected error.
+        seconds: Duration of the job.
     """
 
     number: int
@@ -55,12 +55,12 @@ class JobStatus:
 
     @property
     def good(self) -> bool:
-        """Whether there is nothing left to do for it."""
+        """Whether the job needs no further work."""
         return self.state in GOOD
 
     @property
     def result(self) -> str:
-        """The metric and the error, as far as there are any."""
+        """The metric and the error, if there are any."""
         value = f"{self.metric} {self.value:.5g}" if self.value is not None else ""
         trace = f"({self.traceback})" if self.traceback else ""
         return " ".join(part for part in (value, self.detail, trace) if part)
@@ -72,26 +72,26 @@ def job_path(sweep: Path, number: int) -> Path:
 
 
 def write_job(sweep: Path, status: JobStatus) -> Path:
-    """Stores a job's status in place of the one before; returns its file."""
+    """Writes a job's status over the previous one; returns the path of its file."""
     path = job_path(sweep, status.number)
     durable.write(path, json.dumps(dataclasses.asdict(status)) + "\n")
     return path
 
 
 def read_jobs(sweep: Path) -> dict[int, JobStatus]:
-    """Number to status, of the jobs that have begun."""
+    """Reads the status of each job that has started, by number."""
     paths = sorted((sweep / JOBS).glob("*.json"))
     found = [JobStatus(**read_json(path)) for path in paths]
     return {status.number: status for status in found}
 
 
 def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[JobStatus]:
-    """A status for every job, also for those that never began or never came to an end.
+    """A status for every job, including jobs that never started or never ended.
 
     Args:
         sweep: The sweep's folder.
-        jobs: The overrides of all that were planned; ``None`` where a search draws them.
-        over: Whether no job can be at work any more.
+        jobs: The overrides of all planned jobs; ``None`` if a search draws them.
+        over: Whether no job can still be running.
     """
     found = read_jobs(sweep)
     for status in found.values():
@@ -100,7 +100,7 @@ def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[
             status.state = INTERRUPTED
             status.detail = status.detail or "its process was killed"
         elif status.state == BUSY and finished:
-            # The same run, in another job of this sweep, has come to its end meanwhile.
+            # The same run has meanwhile finished, in another job of this sweep.
             status.state, status.detail = DONE, "by another job"
     for number, words in enumerate(jobs or []):
         if number not in found:
@@ -109,7 +109,7 @@ def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[
 
 
 def best_trial(jobs: list[JobStatus], *, direction: str) -> str:
-    """What a search has found so far, in one line; ``direction`` is minimize or maximize."""
+    """One line with the best trial so far; ``direction`` is minimize or maximize."""
     done = [status for status in jobs if status.good and status.value is not None]
     if not done:
         return f"no best trial: none of {len(jobs)} came to a value"
@@ -120,14 +120,14 @@ def best_trial(jobs: list[JobStatus], *, direction: str) -> str:
 
 
 def counted(jobs: list[JobStatus]) -> str:
-    """For example ``5 jobs: 3 ran, 1 done before, 1 failed``."""
+    """Counts jobs by state, for example ``5 jobs: 3 ran, 1 done before, 1 failed``."""
     numbers = Counter(status.state for status in jobs)
     parts = ", ".join(f"{number} {state}" for state, number in numbers.items())
     return f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}: {parts or 'none'}"
 
 
 def printed(jobs: list[JobStatus], *, best: str | None = None) -> str:
-    """The table for the screen, a row a job, without the words that all have in common."""
+    """The table for the screen, one row per job; overrides common to all are in its heading."""
     common = _common(jobs)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("job", justify="right", no_wrap=True)
@@ -148,7 +148,7 @@ def printed(jobs: list[JobStatus], *, best: str | None = None) -> str:
 def write_table(
     sweep: Path, jobs: list[JobStatus], *, command: str, best: str | None = None
 ) -> Path:
-    """Stores the table for people as ``table.md``, whose path it returns, and as ``table.json``."""
+    """Writes the table as ``table.md`` and ``table.json``; returns the path of the former."""
     lines = [f"# {sweep.name}", "", f"`{command}`", "", counted(jobs), ""]
     lines += [best, ""] if best else []
     lines += ["| # | overrides | state | value or error | folder | seconds |"]

@@ -1,8 +1,8 @@
-"""What a command leaves open and a run, a trained generator or a task's method answers.
+"""Values that a command takes from a run, a trained generator or a task's list of methods.
 
-``run=RUN`` gives an evaluation its data, networks and scale; ``generator.path=trained:KIND`` the
-GAN of a kind that was trained for the data. The methods that one task compares are the command's
-configuration with some overrides changed.
+``run=RUN`` sets an evaluation's data, networks and scale. ``generator.path=trained:KIND`` selects
+a trained GAN of that kind for the data. A task that compares methods runs each with the command's
+configuration and the method's overrides.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from idinvert.results.record import Record
 from idinvert.results.select import Where, failures
 
 FROM_RUN = ("scale", "data", "generator", "perceptual", "attributes", "metric")
-"""Top-level keys whose values come from a run, unless the command line gives them."""
+"""Top-level keys whose values come from a run, unless the command line sets them."""
 GROUPS = ("scale", "data", "objective", "trainer", "system")
-"""Groups that each run has; attribute networks are trained without a generator."""
+"""Groups that every run has; ``generator`` is missing because attribute networks have none."""
 BUILT = ("data", "objective", "trainer")
-"""Those of them that name what they build."""
+"""Those of `GROUPS` that have a ``_target_``."""
 TRAINED = "trained:"
 KINDS = {
     "stylegan": ("StyleGANGenerator", False),
@@ -35,25 +35,25 @@ KINDS = {
     "stylegan2": ("StyleGAN2Generator", False),
     "stylegan2_multi_w": ("StyleGAN2Generator", True),
 }
-"""Class, and whether its mapping gives one w a layer (Sec. 6.2)."""
+"""Kind to class, and whether its mapping gives one w per layer (Sec. 6.2)."""
 METHOD_KEYS = ("label", "words", "where")
 OF_THE_GENERATOR = "choices.generator"
-"""Clauses on the generator: those of a figure speak of the paper's, ``run=RUN`` of its own."""
+"""Prefix of clauses on the generator; a figure's clauses do not apply to ``run=RUN``'s own."""
 
 
 def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The configuration with the values of ``run=RUN``; ``n`` and ``batch_size`` (or auto) are set.
+    """Adds the values of ``run=RUN`` to a configuration, and defaults of ``n`` and ``batch_size``.
 
-    ``usual`` lists ``n`` and ``metric.names`` where nobody asked for them: of data that has fewer
-    images, or none of what a metric needs, a task then takes what there is.
+    ``usual`` lists which of ``n`` and ``metric.names`` the user did not set. A task may then use
+    fewer images, or leave out metrics, if the data does not have what they need.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that the command line gives, as `given_keys` sorts them; they win over the
-            run's: a group as a whole (``data=folder``), or a single key (``data.test=8``).
+        given: Keys that the command line sets, see `given_keys`. They take precedence over the
+            run's: a whole group (``data=folder``) or a single key (``data.test=8``).
 
     Raises:
-        ConfigError: No such run, or a number that makes no sense.
+        ConfigError: No such run, a batch size below 1, or keys that task=invert does not use.
     """
     config = dict(config)
     own = str((config["task"] or {}).get("_target_")).endswith(".invert.invert")
@@ -77,7 +77,7 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
     }
     config["usual"] = [key for key in typed if not typed[key]]
     if "metric.names" in config["usual"] and config["run"] is not None:
-        names = config["metric"]["names"]  # as they were when the run was made
+        names = config["metric"]["names"]  # the defaults at the time of the run
         later = [name for name in OF_CODES if name not in names]
         config["metric"] = {**config["metric"], "names": [*names, *later]}
     if config["n"] is None:
@@ -90,19 +90,19 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
 
 
 def _own_classes(node: dict[str, Any] | None) -> list[str]:
-    """The classes outside this package that a run's encoder was built from."""
+    """The classes outside this package that a run's encoder uses."""
     names = [str(below["_target_"]) for _, below in targets(node)]
     return [name for name in names if not name.startswith("idinvert.")]
 
 
 def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The configuration of ``run``, and where its encoder is; a GAN has none.
+    """The configuration of ``run``, and the path of its encoder; ``None`` for a GAN.
 
-    A shipped run has no folder here; its generator and data are shipped with it. Tables print
-    commands with its id.
+    A shipped run has no folder; its generator and data are shipped too. Commands printed by tables
+    may contain its id.
 
     Raises:
-        ConfigError: No such run, here or shipped.
+        ConfigError: No such run, on this machine or shipped.
     """
     try:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
@@ -115,18 +115,18 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     stored = stored_config(folder, classes=config["classes"])
     if stored["encoder"]:
         return stored, str(folder)
-    # Of a GAN: G as it came out, and the networks that go with its data.
+    # For a GAN: its trained G, and the default networks for its data.
     usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
     networks = {key: usual[key] for key in ("perceptual", "attributes")}
     return {**stored, **networks, "generator": {"path": str(folder)}}, None
 
 
 def stored_config(folder: Path, *, classes: Collection[str]) -> dict[str, Any]:
-    """The configuration of a run's folder, with every group that a run has.
+    """Reads the configuration of a run's folder; every run's groups must be there.
 
     Args:
         folder: The run's folder.
-        classes: What it may name besides this package's own (``classes=[…]``).
+        classes: Classes outside this package that it may name (``classes=[…]``).
 
     Raises:
         ConfigError: As `read_config`, or a group is missing.
@@ -144,7 +144,7 @@ def stored_config(folder: Path, *, classes: Collection[str]) -> dict[str, Any]:
 
 
 def shipped_bundle(run: str) -> tuple[str, str] | None:
-    """The data set and the place (``shipped:NAME``) of an encoder that comes with this package.
+    """The data set and the path (``shipped:NAME``) of a shipped encoder, or ``None``.
 
     Args:
         run: The id of the run that trained it.
@@ -158,7 +158,7 @@ def shipped_bundle(run: str) -> tuple[str, str] | None:
 def _values_of_run(
     stored: dict[str, Any], config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """The values that come from a run, with the single keys that the command line gives."""
+    """The values that come from a run, with the single keys that the command line sets."""
     found = {
         key: stored[key]
         for key in FROM_RUN
@@ -171,14 +171,14 @@ def _values_of_run(
 
 
 def with_trained_generator(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the place of the weights for ``generator.path=trained:KIND``.
+    """Replaces ``generator.path=trained:KIND`` by the path of a trained generator.
 
-    Of this machine's GAN runs and the shipped generators it takes those of the kind, the data set
-    and the resolution, and of these the one that has seen the most images. So that a sweep over
-    data sets or generators needs no paths; a run's identity holds the weights' hash, not the word.
+    Chooses among this machine's GAN runs and the shipped generators of that kind, data set and
+    resolution the one that has seen the most images. A sweep over data sets or generators then
+    needs no paths. A run's identity contains the hash of the weights, not this name.
 
     Raises:
-        ConfigError: An unknown kind, or none was trained; the command that would is named.
+        ConfigError: An unknown kind, or none was trained; names the command that trains it.
     """
     path = (config["generator"] or {}).get("path")
     if not isinstance(path, str) or not path.startswith(TRAINED):
@@ -219,12 +219,12 @@ def gan_command(kind: str, config: dict[str, Any]) -> str:
 
 
 def data_name(node: dict[str, Any]) -> str:
-    """The name that records give a data node's images."""
+    """The name of a data node's images in records."""
     return node.get("name") or node["_target_"].rsplit(".", 1)[-1]
 
 
 def _finished_gans(config: dict[str, Any]) -> list[Path]:
-    """The folders of this machine's GANs that are not at work: their weights stay as they are."""
+    """The folders of this machine's GANs that are not being trained, so that they do not change."""
     folders = []
     for path in Path(config["system"]["outputs"]).glob("gan/*/weights/generator.*"):
         with contextlib.suppress(RunLockedError), locked(path.parents[1]):
@@ -233,18 +233,18 @@ def _finished_gans(config: dict[str, Any]) -> list[Path]:
 
 
 def _networks(role: str, folders: Sequence[Path]) -> Iterator[tuple[str, Header]]:
-    """Place and header of the whole networks of a role: of runs, then of those that are shipped."""
+    """Yields path and header of the readable networks of a role: of runs, then shipped ones."""
     shipped = sorted(assets_folder().glob(f"*/{role}.safetensors"))
     for place in [*map(str, folders), *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
         try:
             path = find_weights(place, role=role, key=f"{role}.path")
             yield place, read_header(path, key=f"{role}.path")
         except CheckpointError:
-            continue  # half written, or of another version
+            continue  # incomplete, or of another version
 
 
 def trained_runs(outputs: Path) -> Iterator[Record]:
-    """The encoders of this machine's runs, and the shipped ones, as records without metrics."""
+    """Yields this machine's trained encoders and the shipped ones, as records without metrics."""
     paths = sorted(outputs.glob("*/*/weights/encoder.safetensors"))
     for place, header in _networks("encoder", [path.parents[1] for path in paths]):
         provenance = header.provenance
@@ -263,7 +263,7 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
 
 
 def run_id(run: str, outputs: Path) -> str:
-    """The id of ``run=RUN``, which may be a folder, the start of an id, or a shipped run's id.
+    """The id of ``run=RUN``: RUN may be a folder, the start of an id, or a shipped run's id.
 
     Raises:
         ConfigError: No such run.
@@ -277,13 +277,13 @@ def run_id(run: str, outputs: Path) -> str:
 
 
 def best_fitting(runs: Sequence[Record], where: Where) -> Record | None:
-    """Of the runs that meet some clauses, the one that has seen the most images."""
+    """The run with the most images seen among those that satisfy the clauses, or ``None``."""
     fitting = [run for run in runs if not failures(run, where)]
     return max(fitting, key=lambda run: run.nimg, default=None)
 
 
 def one_a_seed(runs: Sequence[Record], where: Where) -> list[Record]:
-    """Of the runs that meet some clauses and have seen the most images, the first of each seed."""
+    """One run per seed, sorted by seed: those that satisfy the clauses and have the most images."""
     fitting = [run for run in runs if not failures(run, where)]
     most = max((run.nimg for run in fitting), default=0)
     by_seed = {run.seed: run for run in reversed(fitting) if run.nimg == most}
@@ -291,21 +291,21 @@ def one_a_seed(runs: Sequence[Record], where: Where) -> list[Record]:
 
 
 def word_for(run: Record) -> str:
-    """The override ``run=…`` that chooses one of `trained_runs`."""
+    """The override ``run=…`` that selects one of `trained_runs`."""
     folder = str(run.extra["folder"])
     return f"run={run.run if folder.startswith(SHIPPED) else folder}"
 
 
 def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
-    """Refuses what is no method or section, before any work.
+    """Refuses invalid methods or sections before any work.
 
     Args:
-        methods: Each with a ``label``, ``words`` (overrides as on the command line) and ``where``
-            (clauses as in a table, which choose a run); the last two may be left out.
-        key: Where they stand, for the error.
+        methods: Each with a ``label``, and optionally ``words`` (overrides as on the command line)
+            and ``where`` (clauses as in a table, which select a run).
+        key: Their key in the configuration, for the error.
 
     Raises:
-        ConfigError: A key is unknown, or overrides that the command line would refuse.
+        ConfigError: An empty list, a missing label, an unknown key, or invalid overrides.
     """
     if not methods:
         raise ConfigError(f"{key} is empty: expected one entry or more")
@@ -325,16 +325,16 @@ def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
 
 
 def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with the overrides of some entries, later ones over earlier.
+    """Applies the overrides of entries to a copy of a configuration; later entries take precedence.
 
     Args:
-        config: Of the command, with the values of its run.
-        entries: Sections and methods. A ``where`` chooses, of this machine's runs and the shipped
-            ones, the fitting one with the most images seen. A ``run=RUN`` of the command leaves
-            that one alone to choose from, whatever its generator.
+        config: The configuration of the command, with the values of its run.
+        entries: Sections and methods. A ``where`` selects, among this machine's runs and the
+            shipped ones, the matching run with the most images seen. With ``run=RUN`` in the
+            command only that run is considered, whatever its generator.
 
     Raises:
-        ConfigError: No run fits.
+        ConfigError: No run matches.
     """
     words = [word for entry in entries for word in _words(entry)]
     where = {k: v for entry in entries for k, v in (entry.get("where") or {}).items()}
@@ -355,7 +355,7 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _word_of_run(config: dict[str, Any], where: Where) -> str:
-    """The override that chooses the run for a method's clauses."""
+    """The override that selects the run for a method's clauses."""
     outputs = Path(config["system"]["outputs"])
     runs = list(trained_runs(outputs))
     advice = "no run fits {}; train one, or give run=RUN in its words"

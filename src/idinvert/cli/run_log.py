@@ -1,4 +1,4 @@
-"""What a run prints at its start, and the file in its folder that keeps what it says."""
+"""Prints a run's configuration at its start, and copies its output to a file in its folder."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ NAME = "train.log"
 
 
 def print_tree(config: Mapping[str, Any]) -> None:
-    """Prints the resolved configuration as a tree, where a person looks at a terminal."""
+    """Prints the resolved configuration as a tree on a terminal, if system.print_config is set."""
     if not (is_first_process() and sys.stdout.isatty() and config["system"].get("print_config")):
         return
     tree = Tree("config", guide_style="dim")
@@ -39,11 +39,11 @@ def _grow(tree: Tree, key: str, value: Any) -> None:
 
 
 class Tee:
-    """A stream whose lines also go to a file; what a bar draws over itself does not.
+    """A stream that also writes to a file, except for the updates of progress bars.
 
     Args:
-        stream: Where the user looks.
-        file: Where it is kept.
+        stream: The original stream.
+        file: The file.
     """
 
     def __init__(self, stream: TextIO, file: TextIO) -> None:
@@ -52,7 +52,7 @@ class Tee:
     def write(self, text: str) -> int:
         """Writes to both."""
         if "\r" not in text and "\x1b" not in text:
-            with contextlib.suppress(OSError, ValueError):  # a full disk ends no training
+            with contextlib.suppress(OSError, ValueError):  # a full disk must not end the training
                 self.file.write(text)
         return self.stream.write(text)
 
@@ -68,7 +68,7 @@ class Tee:
 
 @contextlib.contextmanager
 def kept_in(folder: Path) -> Iterator[None]:
-    """Meanwhile what the first process prints is also appended to ``train.log``, errors too."""
+    """Also appends the output and errors of the first process to ``train.log``."""
     if not is_first_process():
         yield
         return

@@ -1,6 +1,6 @@
 """``python -m idinvert runs``: lists the runs of this machine with their settings and state."""
 
-# Nothing here imports torch: shell completion asks it for run=, and it answers within a second.
+# Nothing here imports torch: shell completion of run= must answer within a second.
 
 import argparse
 import contextlib
@@ -27,11 +27,11 @@ from idinvert.tracking.run_files import last_values, read_facts, read_status
 from idinvert.untrusted import read_bounded
 
 NO_CHOICE = {"experiment", "hydra", "hparams_search", "trainer", "debug", *NOT_SCIENCE} - {"scale"}
-"""Top-level keys that do not tell one run from another, or have a column of their own."""
+"""Top-level keys that do not distinguish runs, or have a column of their own."""
 OFF = ("null", "none", "false", "0", "")
 STATES = ("running", "finished", "stopped", "killed", "diverged", "failed", "failed to start")
 FIGURES = ("val/mse", "val/", "loss/")
-"""What the last column shows: the first of these that a run has logged."""
+"""Prefixes of the last column's metric, in order of preference."""
 NO_FIGURE = ("_of_mean_image", "_squared")
 
 
@@ -40,15 +40,15 @@ class Run:
     """One line of the list.
 
     Attributes:
-        id: Of the run, the name of its folder.
-        name: As the user calls it, else what differs from the default, in a word for people.
-        folder: Where it lies.
-        date: When its status was written last, in UTC.
+        id: Id of the run, the name of its folder.
+        name: The user's name for it, or a readable name made of what differs from the default.
+        folder: Path of its folder.
+        date: Time of its last status, in UTC.
         experiment: Its objective.
-        choices: Overrides of the command that started it which name it or make it another run.
+        choices: Overrides of its first command that name it or change its identity.
         nimg: Images seen.
         state: One of `STATES`.
-        last_metric: The last value of a validation metric, else of a loss.
+        last_metric: The last value of a validation metric, or of a loss if there is none.
     """
 
     id: str
@@ -63,28 +63,28 @@ class Run:
 
 
 def choices_of(command: str | None) -> list[str]:
-    """The overrides of a command that choose what is trained.
+    """The overrides of a command that determine what is trained.
 
     Args:
-        command: As the run's configuration is headed; ``None`` where nobody knows.
+        command: The command in the first line of the run's configuration; ``None`` if unknown.
     """
     words = [word for word in _words(command) if re.match(r"[+~]*\w[\w./@]*=", word)]
     return [word for word in words if key_of(word).split(".", 1)[0] not in NO_CHOICE]
 
 
 def _words(command: str | None) -> list[str]:
-    """Of a command as it is pasted into a shell, without the program."""
+    """Splits a command into words as a shell does, without the program."""
     try:
         return shlex.split(command or "")[1:]
-    except ValueError:  # of an older version, or edited
+    except ValueError:  # from an older version, or edited
         return (command or "").split()[1:]
 
 
 def name_of(choices: Sequence[str], *, data: str) -> str:
-    """A name for people, such as ``faces_mini-resnet18-no_offset``.
+    """A readable name, such as ``faces_mini-resnet18-no_offset``.
 
     Args:
-        choices: As `choices_of` finds them.
+        choices: The overrides from `choices_of`.
         data: Name of the data set.
     """
     parts = [data]
@@ -103,7 +103,7 @@ def name_of(choices: Sequence[str], *, data: str) -> str:
 
 
 def runs_in(outputs: Path) -> Iterator[Run]:
-    """The runs of a folder, the newest last."""
+    """Yields the runs of a folder, the newest last."""
     folders = [path.parent for path in outputs.glob(f"*/*/{CONFIG}")]
     yield from sorted(map(_run, folders), key=lambda run: (run.date, run.id))
 
@@ -111,7 +111,7 @@ def runs_in(outputs: Path) -> Iterator[Run]:
 def _run(folder: Path) -> Run:
     status, facts = read_status(folder), read_facts(folder)
     state, last = str(status["state"]), dict[str, float]()
-    with contextlib.suppress(OSError):  # one odd run does not hide the others
+    with contextlib.suppress(OSError):  # an unreadable run must not hide the others
         last = last_values(folder / "metrics.jsonl")
     begun = bool(last) or any((folder / "checkpoints").glob("*.ckpt"))
     if not begun and not status["nimg"] and state not in ("running", "stopped", "finished"):
@@ -151,10 +151,10 @@ def _last_metric(last: dict[str, float]) -> str:
 
 
 def offered(line: str) -> list[str]:
-    """The words ``run=ID`` that a shell may complete, without runs that never started.
+    """The words ``run=ID`` that complete a command line, without runs that failed to start.
 
     Args:
-        line: What has been typed so far.
+        line: The command line typed so far.
     """
     words = line.split()
     outputs = [word.split("=", 1)[1] for word in words if word.startswith("system.outputs=")]

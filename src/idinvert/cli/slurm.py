@@ -1,6 +1,6 @@
-"""Queues the job of an interrupted run again: one manager does, and never Lightning.
+"""Requeues the job of an interrupted run, through submitit or Slurm but never through Lightning.
 
-Decision 10 says who does it when; `training.callbacks.stop` saves before.
+See docs/decisions/0010-one-manager-queues-again.md. `training.callbacks.stop` saves before.
 """
 
 import os
@@ -15,18 +15,18 @@ from idinvert.config.run_folder import is_first_process
 
 SUBMITIT = "SUBMITIT_EXECUTOR"
 SECONDS = 60
-"""Slurm's controller may be busy for so long."""
+"""Timeout of a request to Slurm's controller, which may be busy."""
 
 
 def queue_again(stopped_by: str | None) -> None:
-    """Has the cluster queue this job again, once a run that a signal stopped has saved.
+    """Requeues this cluster job after a signal stopped its run and the run was saved.
 
     Args:
-        stopped_by: The signal's name; ``None`` or Ctrl-C's brings nothing back, nor does anything
-            outside a cluster's job.
+        stopped_by: Name of the signal. Does nothing for ``None`` and SIGINT, or outside a cluster
+            job.
 
     Raises:
-        SystemExit: Of submitit, which ends the process when it has queued the job.
+        SystemExit: From submitit, which ends the process after it has requeued the job.
     """
     if stopped_by in (None, "SIGINT"):
         return
@@ -38,10 +38,10 @@ def queue_again(stopped_by: str | None) -> None:
 
 @contextmanager
 def requeued_on_signal() -> Iterator[None]:
-    """Around a command's work: SIGUSR1 queues a Slurm job again also where no training listens.
+    """A context in which SIGUSR1 requeues the Slurm job even if no training handles the signal.
 
-    Nothing needs saving there: what an evaluation has finished is on disk. submitit has handlers
-    of its own for that.
+    Nothing needs to be saved then: finished work of an evaluation is on disk. Under submitit this
+    does nothing, since submitit has its own handlers.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or SUBMITIT in os.environ or _slurm_job() is None:
@@ -61,7 +61,7 @@ def requeued_on_signal() -> Iterator[None]:
 
 
 def _through_submitit(asked_to_end: bool) -> None:
-    """Hands the signal on to submitit's handler, which was put aside for saving."""
+    """Passes the signal to submitit's handler, which was replaced in order to save first."""
     if asked_to_end and not _runs(_slurm_job()):
         if os.environ[SUBMITIT] == "slurm":
             raise SystemExit(128 + signal.SIGTERM)  # no result: Slurm says whether it comes back
@@ -74,7 +74,7 @@ def _through_submitit(asked_to_end: bool) -> None:
 def _through_slurm(*, asked_to_end: bool) -> None:
     job = _slurm_job()
     if job is None or (asked_to_end and not _runs(job)):
-        return  # cancelled, or on its way back into the queue already
+        return  # cancelled, or already being requeued
     done, answer = _scontrol("requeue", job)
     if done:
         print(f"queued Slurm job {job} again")
@@ -83,7 +83,7 @@ def _through_slurm(*, asked_to_end: bool) -> None:
 
 
 def _runs(job: str | None) -> bool:
-    """Whether Slurm still counts a job as running, and so nobody has decided about it yet."""
+    """Whether Slurm's state of a job is RUNNING: it is neither cancelled nor requeued."""
     return (
         job is not None
         and "JobState=RUNNING" in _scontrol("show", "job", "--oneliner", job)[1].split()
@@ -91,7 +91,7 @@ def _runs(job: str | None) -> bool:
 
 
 def _scontrol(*words: str) -> tuple[bool, str]:
-    """Whether Slurm's controller did it, and its answer or error."""
+    """Calls scontrol; returns whether it succeeded, and its output or error."""
     try:
         done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -100,12 +100,12 @@ def _scontrol(*words: str) -> tuple[bool, str]:
 
 
 def in_cluster_job() -> bool:
-    """Whether submitit or Slurm started this process, and so decides what comes after it."""
+    """Whether submitit or Slurm started this process, and therefore handles its end."""
     return SUBMITIT in os.environ or _slurm_job() is not None
 
 
 def _slurm_job() -> str | None:
-    """This process's Slurm job as scontrol takes it."""
+    """The id of this process's Slurm job in scontrol's format, or ``None``."""
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ.get("SLURM_JOB_ID")

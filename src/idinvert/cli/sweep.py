@@ -1,4 +1,4 @@
-"""A command with ``-m``: plans and checks its jobs, has Hydra run them, ends with their table."""
+"""Runs a command with ``-m``: plans and checks the jobs, runs them by Hydra, prints a table."""
 
 import hashlib
 import os
@@ -33,11 +33,11 @@ from idinvert.errors import ConfigError, IdinvertError, as_typed
 
 OWN_SEARCH = "hydra.sweeper.params"
 BASIC = "BasicSweeper"
-"""Hydra's sweeper of every combination; any other one draws its jobs itself."""
+"""Hydra's sweeper over all combinations; any other sweeper draws its jobs itself."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
-"""Exit status after Ctrl-C, as shells have it."""
+"""Environment variable that makes Hydra raise errors instead of printing them."""
 IN_ONE_PROCESS = ("spawn", "fork", "notebook")
-"""Strategies that start their ranks without calling the command again."""
+"""Parts of the names of strategies that start their ranks without calling the command again."""
 COMMANDS_SHOWN = 12
 
 Rows = list[tuple[list[str], dict[str, Any]]]
@@ -49,11 +49,11 @@ class Plan:
     """A sweep before it starts.
 
     Attributes:
-        folder: ``<outputs>/sweeps/<name>``, named after what was asked for and a hash of it.
-        jobs: The overrides of each; ``None`` where an optimising sweeper draws them.
+        folder: ``<outputs>/sweeps/<name>``, see `sweep_name`.
+        jobs: The overrides of each job; ``None`` if an optimising sweeper draws them.
         launcher: The resolved ``hydra.launcher``.
-        direction: Of a search, ``minimize`` or ``maximize``; empty where the sweeper names none.
-        words: What Hydra must be told besides the user's words.
+        direction: ``minimize`` or ``maximize`` for a search; empty if the sweeper has none.
+        words: Overrides for Hydra in addition to the user's.
     """
 
     folder: Path
@@ -64,10 +64,10 @@ class Plan:
 
 
 def planned(program: str, overrides: list[str]) -> Plan:
-    """Plans the sweep of a command line's overrides, Hydra's own included; checks every job.
+    """Plans the sweep of a command line's overrides (including Hydra's own) and checks every job.
 
     Raises:
-        ConfigError: Anything that would stop a job from being composed or from having its devices.
+        ConfigError: A job that cannot be composed, or whose devices do not fit the launcher.
     """
     rows = with_rows(program, overrides)[len(overrides) :]
     name = sweep_name(program, overrides)
@@ -80,7 +80,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
     try:
         config, hydra = compose_with_hydra(program, [*single, f"hydra.job.name={name}"])
     except ConfigError:
-        compose_plain(program, chosen_row(program, probes(jobs_words)[0]))  # says it better
+        compose_plain(program, chosen_row(program, probes(jobs_words)[0]))  # a clearer error
         raise
     folder = Path(config["system"]["outputs"]) / "sweeps" / name
     words = [*rows, f"hydra.sweep.dir={quoted(folder)}", f"hydra.job.name={name}"]
@@ -94,7 +94,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
     trainers = [(row, plain["trainer"] or {}) for row, plain in chosen]
     _check_ranks(program, ["-m", *overrides], trainers, launcher)
     if "seed" in (sampler := sweeper.get("sampler") or {}) and sampler["seed"] is None:
-        # The same command must draw the same trials: so it goes on.
+        # The same command must draw the same trials, so that it continues the search.
         words.append(f"hydra.sweeper.sampler.seed={int(name[-6:], 16)}")
     direction = sweeper.get("direction")
     direction = str(getattr(direction, "name", direction or ""))
@@ -102,9 +102,9 @@ def planned(program: str, overrides: list[str]) -> Plan:
 
 
 def sweep_name(program: str, overrides: list[str]) -> str:
-    """What was asked for, and six digits of a hash of the words: the same command, the same name.
+    """A label and six digits of a hash of the overrides, so that a command keeps its sweep's name.
 
-    Neither the launcher nor where outputs lie is part of it.
+    The launcher and ``system.*`` are not part of the hash.
     """
     said = [
         word
@@ -119,7 +119,7 @@ def sweep_name(program: str, overrides: list[str]) -> str:
 
 
 def probes(words: list[str]) -> list[list[str]]:
-    """Jobs that hold each choice and each end of each range once: what a search may draw."""
+    """Jobs that contain every choice, and both ends of every range, that a search may draw."""
     drawn: list[list[str]] = []
     for override in parse(_last_wins(words)):
         key, value = override.get_key_element(), override.value()
@@ -138,23 +138,23 @@ def probes(words: list[str]) -> list[list[str]]:
 
 
 def quoted(path: Path) -> str:
-    """A path as a value of an override, whatever signs are in it."""
+    """Quotes a path as the value of an override, with any characters in it."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., Any]) -> None:
-    """Plans the sweep of this process's command line, runs it, prints and stores its table.
+    """Plans and runs the sweep of this process's command line; prints and writes its table.
 
     Args:
         program: ``"train"`` or ``"evaluate"``.
-        work: What the program does with a configuration.
-        with_hydra: Makes Hydra's main function of the program's name and a job.
+        work: The program's function of a configuration.
+        with_hydra: Makes Hydra's main function from the program's name and a job.
 
     Raises:
-        SystemExit: 1 if any job is not done, 130 after Ctrl-C, 143 after SIGTERM; nothing if all
-            are.
-        IdinvertError: A job that cannot be composed, the very same sweep is running already, or
-            there is no room for it.
+        SystemExit: 1 if any job is not done, 130 after Ctrl-C, 143 after SIGTERM. Returns normally
+            if all jobs are done.
+        IdinvertError: A job cannot be composed, the same sweep is already running, or the folder
+            cannot be written.
     """
     arguments = sys.argv[1:]
     plan = planned(program, [word for word in arguments if is_override(word)])
@@ -176,8 +176,8 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
     with locked(plan.folder):
         if plan.jobs is not None:
             for path in (plan.folder / JOBS).glob("*"):
-                path.unlink()  # of another call of this sweep
-        os.environ[FULL_ERROR] = "1"  # Hydra raises its errors, where it would print and exit
+                path.unlink()  # from an earlier call of this sweep
+        os.environ[FULL_ERROR] = "1"  # Hydra then raises its errors instead of exiting
         try:
             with stopped_by_signals() as caught:
                 with_hydra(program, lambda config: job(config))()
@@ -194,7 +194,7 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
 
 
 def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: int) -> None:
-    """Prints and stores the table; ends the process where not all is done."""
+    """Prints and writes the table; exits if not all jobs are done."""
     elsewhere = _through_submitit(plan.launcher) and bool(interrupted or trouble is not None)
     jobs = every_job(plan.folder, plan.jobs, over=not elsewhere)
     best = best_trial(jobs, direction=plan.direction) if plan.direction else None
@@ -212,7 +212,7 @@ def _report(plan: Plan, command: str, *, trouble: str | None, interrupted: int) 
 
 
 def _explained(plan: Plan, error: Exception) -> str:
-    """One line for what broke the launcher or the sweeper itself."""
+    """One line for an error of the launcher or the sweeper itself."""
     if isinstance(error, IdinvertError):
         return str(error)
     if isinstance(error, HydraException):
@@ -225,23 +225,23 @@ def _explained(plan: Plan, error: Exception) -> str:
 
 
 def _last_wins(words: list[str]) -> list[str]:
-    """Of several overrides of one key, the last, at the place of the first."""
+    """Keeps the last of several overrides of one key, at the position of the first."""
     return list({word.split("=", 1)[0]: word for word in words}.values())
 
 
 def _through_submitit(launcher: dict[str, Any]) -> bool:
-    """Whether a launcher hands its jobs to submitit, where they outlive the command."""
+    """Whether a launcher submits its jobs to submitit, where they may outlive the command."""
     return "submitit" in launcher["_target_"]
 
 
 def _check_ranks(program: str, command: list[str], jobs: Rows, launcher: dict[str, Any]) -> None:
-    """Refuses several devices a job where each rank would run the whole sweep once more.
+    """Refuses several devices per job if each rank would run the whole sweep again.
 
-    Lightning starts the ranks of ``ddp`` by calling the command again, ``-m`` and all; under
-    torchrun or srun that has been done already. Submitit's tasks are ranks of one job.
+    Lightning starts the ranks of ``ddp`` by calling the command again, with ``-m``. Under torchrun
+    or srun, every rank already runs the command. Submitit's tasks are ranks of one job.
 
     Raises:
-        ConfigError: With the commands that work.
+        ConfigError: Contains commands that work.
     """
     ranks = 1
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -269,7 +269,7 @@ def _check_ranks(program: str, command: list[str], jobs: Rows, launcher: dict[st
 def _check_tasks(
     launcher: dict[str, Any], trainer: dict[str, Any], devices: int, nodes: int
 ) -> None:
-    """Submitit must start as many tasks on a node as there are devices."""
+    """Refuses a launcher whose tasks per node, or nodes, differ from the trainer's."""
     tasks = int(launcher.get("tasks_per_node") or 1)
     if devices > 1 and tasks != devices:
         slurm = launcher["_target_"].endswith("SlurmLauncher")
@@ -288,7 +288,7 @@ def _check_tasks(
 def _commands_instead(
     program: str, command: list[str], jobs: Rows, devices: int, nodes: int
 ) -> str:
-    """The sweep on a cluster, and one torchrun a job, as lines to copy."""
+    """Commands to copy: the sweep on a cluster, and one torchrun per job."""
     key = "tasks_per_node" if jobs[0][1].get("accelerator") == "cpu" else "gpus_per_node"
     submitit = [word for word in command if not word.startswith("hydra/launcher")]
     submitit += ["hydra/launcher=submitit_slurm", f"hydra.launcher.{key}={devices}"]

@@ -1,4 +1,4 @@
-"""One job of a sweep, in whatever process a launcher runs it: works, and stores how it ended."""
+"""Runs one job of a sweep, in whatever process a launcher uses, and writes its status."""
 
 import dataclasses
 import math
@@ -36,28 +36,28 @@ from idinvert.tracking.run_files import read_rows, read_status
 from idinvert.training.callbacks.checkpoint import latest_checkpoint
 
 PAUSE = 2.0
-"""Seconds between two looks at a folder that another evaluation works in."""
+"""Seconds between two attempts to lock a folder that another evaluation uses."""
 VALIDATION = "val/"
 
 
 class UnknownMetricError(ConfigError):
-    """``optimized_metric`` names no metric of this training; no other job of the sweep has it."""
+    """``optimized_metric`` is not a metric of this training, nor of any job of the sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob:
-    """What Hydra calls for each job; it travels to other processes, and never raises there.
+    """The function that Hydra calls for each job, possibly in a launcher's process.
 
-    An error is a line in the sweep's table, so that the other jobs go on; an optimising sweeper
-    gets ``None`` for it, which is a failed trial.
+    An error becomes a line in the sweep's table, so that the other jobs continue. An optimising
+    sweeper receives ``None``, a failed trial.
 
     Attributes:
         program: ``"train"`` or ``"evaluate"``.
-        work: What the program does with a configuration.
+        work: The program's function of a configuration.
         sweep: The sweep's folder.
-        search: Whether an optimising sweeper draws the jobs. It draws the same ones when the
-            command is given again: those that ended give their value without any work.
-        argv0: The program as it was called; a launcher's process has another.
+        search: Whether an optimising sweeper draws the jobs. It draws the same ones if the command
+            is given again; finished trials then return their value without work.
+        argv0: The program as called by the user; a launcher's process has another.
         home: Id of the process that the user started.
     """
 
@@ -72,10 +72,10 @@ class SweepJob:
         """Runs the job.
 
         Args:
-            config: As Hydra composed it.
+            config: The configuration composed by Hydra.
 
         Returns:
-            The value of ``optimized_metric``; ``None`` where there is none or the job failed.
+            The value of ``optimized_metric``; ``None`` if it is not set or the job failed.
         """
         prepare_process()
         began, argv, task = time.monotonic(), sys.argv, HydraConfig.get()
@@ -96,8 +96,8 @@ class SweepJob:
         except (KeyboardInterrupt, SystemExit):
             status.state = job_status.INTERRUPTED
             if at_home:
-                raise KeyboardInterrupt from None  # Lightning makes it an exit
-            raise  # of submitit, which queues the job again
+                raise KeyboardInterrupt from None  # Lightning converts it to SystemExit
+            raise  # from submitit, which requeues the job
         except Exception as error:
             self._explain(status, error)
             if isinstance(error, UnknownMetricError) and at_home:
@@ -111,7 +111,7 @@ class SweepJob:
         return value
 
     def _ended_before(self, status: JobStatus) -> JobStatus | None:
-        """This very trial, as an earlier call of the same search left it."""
+        """The status of this trial from an earlier call of the same search, if it ended."""
         before = read_jobs(self.sweep).get(status.number) if self.search else None
         ended = (*job_status.GOOD, job_status.FAILED, job_status.DIVERGED)
         if before is None or before.words != status.words or before.state not in ended:
@@ -121,9 +121,9 @@ class SweepJob:
         return before
 
     def _run(self, status: JobStatus, words: list[str], config: dict[str, Any]) -> float | None:
-        """Does the work and notes its result; returns what a search optimises."""
+        """Runs the work and sets the status; returns the value that a search optimises."""
         since, moment, began = self._store(status), now(), time.monotonic()
-        # What this job's records and weights name as their command, and what its ranks are given.
+        # This command is stored in the job's records and weights, and started by its other ranks.
         row = [word for word in words if not word.startswith("row=")]
         sys.argv = [self.argv0, *row]
         if len(row) < len(words) and is_first_process():
@@ -152,7 +152,7 @@ class SweepJob:
         return status.value if optimized and status.good else None
 
     def _work(self, config: dict[str, Any], given: dict[str, list[str]]) -> Any:
-        """The work's result; an evaluation waits while another one inverts for the same run."""
+        """Runs the work; an evaluation waits while another one holds the lock of the same run."""
         waiting = False
         while True:
             try:
@@ -166,7 +166,7 @@ class SweepJob:
                 time.sleep(PAUSE)
 
     def _explain(self, status: JobStatus, error: Exception) -> None:
-        """Notes an error in one line; of one that nobody expected, the traceback as well."""
+        """Sets the status for an error, in one line; writes the traceback of an unexpected one."""
         error = explained(error, program=self.program) or error
         status.detail = " ".join(str(error).split())
         status.state = job_status.FAILED
@@ -185,7 +185,7 @@ class SweepJob:
         print(f"error: {status.detail} ({path})", file=sys.stderr, flush=True)
 
     def _store(self, status: JobStatus) -> float:
-        """Stores the status; returns the file system's time, which may not be this machine's."""
+        """Writes the status; returns the file system's time, which may differ from the clock's."""
         return write_job(self.sweep, status).stat().st_mtime if is_first_process() else 0.0
 
 
@@ -194,14 +194,14 @@ def metric_of_run(folder: Path, *, optimized: str | None) -> tuple[str, float] |
 
     Args:
         folder: The run's folder, with its ``metrics.jsonl``.
-        optimized: ``optimized_metric``; ``None`` for the first that is there.
+        optimized: ``optimized_metric``; ``None`` for the first metric that was logged.
 
     Returns:
-        ``None`` where nothing was asked for and nothing was validated.
+        ``None`` if `optimized` is ``None`` and nothing was validated.
 
     Raises:
-        UnknownMetricError: No such metric; those that exist are named.
-        ConfigError: It is no finite number.
+        UnknownMetricError: No such metric; names those that exist.
+        ConfigError: The value is not finite.
     """
     last = {
         name: float(value)

@@ -1,4 +1,4 @@
-"""``evaluate.py table=…``: evaluates what is missing, reuses what is there, never trains."""
+"""``evaluate.py table=…``: runs missing evaluations, reuses existing records, never trains."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ from idinvert.results.select import leaves, of_the_run
 from idinvert.results.spec import ANY, NO_CHOICES, Place
 
 PLACEHOLDER = "FILE_OF_"
-"""In the commands of full scale, a generator's file: ``FILE_OF_stylegan_multi_w``."""
+"""Prefix of a generator's file in commands at full scale: ``FILE_OF_stylegan_multi_w``."""
 
 MEASURED = "experiments"
-"""Folder of the records that come with this package, one folder a table."""
+"""Folder of the records that come with this package, one folder per table."""
 Shown = FilledTable | FilledCurves
 LONG = 1000
-"""Steps of rows that a look (``n=32``) does not start; their commands stand under the table."""
+"""Steps from which a quick trial (``n=32``) skips a row; its command is printed below the table."""
 Evaluate = Callable[[dict[str, Any]], list[Record]]
 
 OF_THE_COMMAND = (
@@ -44,9 +44,9 @@ OF_THE_COMMAND = (
     "recompute",
     "verify",
 )
-"""Keys that all evaluations of a table take from the command that asks for it."""
+"""Keys that all evaluations of a table take from the table's command."""
 WEIGHTS_AND_METRICS = ("metric", "perceptual", "attributes")
-"""Keys that they take from there where they were given; else each run brings its own."""
+"""Keys that they take from the command if it sets them, and from the run otherwise."""
 
 
 def render_table(
@@ -56,17 +56,17 @@ def render_table(
     given: Mapping[str, Sequence[str]],
     track: Callable[[Any, Sequence[Path]], None],
 ) -> list[Record]:
-    """Fills a table or a plot of curves, prints it and writes it in every format.
+    """Fills a table or figure, prints it and writes it in every format.
 
     Args:
-        config: The resolved configuration as plain values, with a ``table``. With a ``run``, of
-            the encoders only that one's records are shown.
-        evaluate: Runs one evaluation and keeps its records, or gives those that are there.
-        given: Keys that the command line gives, as `given_keys` sorts them.
-        track: Is shown what was filled, and its files.
+        config: The resolved configuration as plain values, with a ``table``. With a ``run``, only
+            that encoder's records are shown, beside those of methods without an encoder.
+        evaluate: Runs one evaluation and stores its records, or returns existing ones.
+        given: Keys that the command line sets, see `given_keys`.
+        track: Called with the filled table or figure and its files.
 
     Returns:
-        The records that were made on the way.
+        The new records.
     """
     outputs = Path(config["system"]["outputs"])
     places = record_places(config["records"], outputs=outputs)
@@ -110,7 +110,7 @@ def render_table(
 
 
 def whose(records: Sequence[Record]) -> str:
-    """The sentence that tells records that come with this package from one's own."""
+    """A note that all shown records come with this package, and none is the user's."""
     facts: dict[str, set[Any]] = {
         "data": {record.data.get("name") for record in records},
         "n": {record.n for record in records},
@@ -124,31 +124,31 @@ def whose(records: Sequence[Record]) -> str:
 def _not_done(
     place: Place, runs: Sequence[Record], done: frozenset[int | None]
 ) -> Sequence[Record]:
-    """The runs whose evaluation a place lacks: of each seed that was trained, the longest."""
+    """The runs whose evaluation a place lacks: one per trained seed, with the most images seen."""
     fitting = run_defaults.one_a_seed(runs, of_the_run(place.where))
     if any(path.startswith("choices.encoder") for path in place.where):
         return [run for run in fitting if run.seed not in done]
-    return [] if done else fitting[:1]  # of the generator, whichever encoder a run has
+    return [] if done else fitting[:1]  # a method of the generator: any encoder's run will do
 
 
 def _is_look(config: dict[str, Any], given: Mapping[str, Sequence[str]]) -> bool:
-    """Whether fewer images than the scale's are asked for, and nothing again."""
+    """Whether the command is a quick trial: fewer images than the scale's, without recompute."""
     few = config["n"] is not None and config["n"] < config["scale"]["n_test"]
     return "n" in given and few and not config["recompute"]
 
 
 def _steps(place: Place) -> int:
-    """The steps that a row's evaluation names; 0 for none."""
+    """The optimisation steps in a row's overrides; 0 if there are none."""
     named = [word.partition("=")[2] for word in place.evaluate if "inversion.steps=" in word]
     return int(float(named[-1])) if named else 0
 
 
 def with_training(shown: Shown, outputs: Path) -> Shown:
-    """A table whose commands name only runs that are here, and train what is not, the GAN first.
+    """Makes the commands of empty cells runnable: with available runs, or training (GAN first).
 
     Args:
-        shown: Its reasons may name runs of records from elsewhere.
-        outputs: Where runs lie, besides those that are shipped.
+        shown: The table or figure; its reasons may name runs from another machine.
+        outputs: The folder of this machine's runs; shipped runs are available too.
     """
     runs = list(run_defaults.trained_runs(outputs))
     here = {run.run for run in runs}
@@ -182,16 +182,16 @@ def with_training(shown: Shown, outputs: Path) -> Shown:
 
 
 def record_places(more: str | None, *, outputs: Path) -> list[Path]:
-    """Where a table's records lie: the user's own, and what ``records=`` names.
+    """The paths of a table's records: ``records=`` if given, and the user's own.
 
     Raises:
-        ConfigError: There is nothing of that name.
+        ConfigError: The path does not exist.
     """
     own = outputs / FILE
     if more is None:
         return [own]
     if not Path(more).exists() and (config_dir().parent / more).exists():
-        more = str(config_dir().parent / more)  # the committed records, which the wheel has too
+        more = str(config_dir().parent / more)  # the committed records, also in the wheel
     if not Path(more).exists():
         raise ConfigError(
             f"records={more}: there is no such file or folder; expected a {FILE}, or a folder "
@@ -201,7 +201,7 @@ def record_places(more: str | None, *, outputs: Path) -> list[Path]:
 
 
 def _records(places: Sequence[Path], only: str | None) -> list[Record]:
-    """Records to choose from; those of methods without an encoder belong to no run's encoder."""
+    """Reads the records; `only` keeps those of one run and those of methods without an encoder."""
     records = read_records(places)
     return [r for r in records if only in (None, r.run) or "encoder" not in r.choices]
 
@@ -213,7 +213,7 @@ def _evaluation(
     *,
     given: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """The configuration of the evaluation that a table's row describes."""
+    """Composes the configuration of the evaluation that a place describes."""
     overrides = [*place.evaluate, run_defaults.word_for(run)]
     chosen = compose_plain("evaluate", overrides)
     handed_on = {key: given[key] for key in WEIGHTS_AND_METRICS if key in given}
@@ -223,15 +223,15 @@ def _evaluation(
 
 
 def expected_choices(train: Sequence[str], evaluate: Sequence[str]) -> dict[str, Any]:
-    """The choices that records of a training and an evaluation carry, by dotted path.
+    """The choices in the records of a training and an evaluation, by dotted path.
 
-    They are those of the composed configurations, by the functions that write them into records, so
-    that a key that is added to a configuration is asked for without anyone remembering.
+    They are computed from the composed configurations by the functions that write records, so that
+    a key added to a configuration is compared automatically.
 
     Args:
-        train: overrides of the training of the row's encoder, ``generator.path=trained:KIND`` or
-            ``FILE_OF_KIND`` among them.
-        evaluate: overrides of its evaluation.
+        train: Overrides of the training of the row's encoder, including
+            ``generator.path=trained:KIND`` or ``FILE_OF_KIND``.
+        evaluate: Overrides of its evaluation.
     """
     words, kind = _of_choices(train)
     return _expected(tuple(words), kind, tuple(_of_choices(evaluate)[0]))
@@ -242,10 +242,10 @@ OF_TRAINING = ("objective", "batch_size", "precision", "discriminator", "augment
 
 
 class _AnyF(nn.Module):
-    """Stands where F would; no method looks at more of it before it works."""
+    """A placeholder for F, sufficient to construct any method."""
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """As the layers of F."""
+        """Has the signature of F's layers."""
         return [images]
 
 
@@ -255,7 +255,7 @@ def _expected(train: tuple[str, ...], kind: str, evaluate: tuple[str, ...]) -> d
     asked = {**_composed("evaluate", evaluate), "perceptual": config["perceptual"]}
     inverter = wire.build_method(asked["inversion"], asked, encoder=encoder, perceptual=_AnyF())
     alone = not wire.takes(asked["inversion"], "encoder")
-    if alone:  # its record is of the generator's run, of whose training no row speaks
+    if alone:  # its record belongs to the generator's run, whose training no row describes
         choices = {key: choices[key] for key in ("scale", "generator")}
     inversion = {"name": room_name(asked["inversion"]["_target_"]), **inverter.settings}
     task = {key: value for key, value in asked["task"].items() if not key.startswith("_")}
@@ -265,17 +265,17 @@ def _expected(train: tuple[str, ...], kind: str, evaluate: tuple[str, ...]) -> d
 
 @functools.lru_cache(maxsize=64)
 def _trained(words: tuple[str, ...], kind: str) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """The configuration of a training, E without weights, and the choices of its run."""
+    """Returns the configuration of a training, its E without weights, and the run's choices."""
     config = _composed("train", words)
     generator = _generator(kind, tuple(w for w in words if w.partition("=")[0].startswith("scale")))
     encoder: Any = wire.fresh_encoder(config["encoder"], config["latent"], generator=generator)
-    # Kept without weights; to build it so (`torch.device("meta")`) imports more than it saves.
+    # E is cached without weights; building it on `torch.device("meta")` costs more in imports.
     return config, encoder.to("meta"), choices_of(config, generator=generator, encoder=encoder)
 
 
 @functools.lru_cache(maxsize=16)
 def _generator(kind: str, scale: tuple[str, ...]) -> Any:
-    """A generator like the one that ``experiment=gan`` trains for a kind at a scale."""
+    """Builds a generator like the one that ``experiment=gan`` trains for a kind at a scale."""
     architecture, multi_w = kind.split("_")[0], run_defaults.KINDS[kind][1]
     words = (f"generator={architecture}", f"generator.multi_w={multi_w}", *scale)
     config = _composed("train", ("experiment=gan", *words))
@@ -288,7 +288,7 @@ def _composed(name: str, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _of_choices(overrides: Sequence[str]) -> tuple[list[str], str]:
-    """The overrides that make choices, and the generator's kind."""
+    """Returns the overrides that set choices, and the generator's kind."""
     words, kind = [], ""
     for word in overrides:
         key, given, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""``train.py``: composes the configuration, wires the parts, fits."""
+"""``train.py``: trains a run, or continues it."""
 
 import contextlib
 import math
@@ -30,35 +30,36 @@ from idinvert.training.callbacks.checkpoint import is_finished, nimg_of, undamag
 from idinvert.training.callbacks.stop import StopAtNimg, cluster_plugins
 
 NOT_STORED: dict[str, Any] = {"run": None, "classes": [], "callbacks": {}}
-"""Keys of one command line: a run that goes on is given its own callbacks and classes again."""
+"""Keys that are not stored: a command that continues a run must set them again."""
 JUDGED_BY = ("val/mse", "val/mse_of_mean_image")
 """The metric that must not end above its bound, and the bound; a module may have none."""
 JUDGED_FROM = 10_000
-"""Images seen before a run can be said to end worse than the mean image; one of 64 is a trial."""
+"""Minimum images seen before a run is checked for divergence; a shorter run is only a trial."""
 
 
 MAY_CHANGE = (
     *("run", "classes", "name", "tags", "callbacks", "nimg", "max_seconds", "accumulate"),
     *("trainer", "logger", "system", "logging", "checkpoint"),
 )
-"""Keys that ``run=RUN`` takes from the command line; the others stand in the run's config."""
+"""Keys that ``run=RUN`` takes from the command line; the others come from the run's config."""
 
 SCIENCE = ("trainer.precision", "system.tf32")
-"""What may not change below those keys."""
+"""Keys below these that may not change."""
 
 
 def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None = None) -> Path:
-    """Trains one run, or goes on with it.
+    """Trains one run, or continues it.
 
     Args:
         config: The resolved configuration as plain values.
-        given: Keys that the command line gives, as `given_keys` sorts them.
+        given: Keys that the command line sets, see `given_keys`.
 
     Returns:
         The run's folder.
 
     Raises:
-        ConfigError: A value that its key does not take, or anything else that cannot be.
+        ConfigError: An invalid value, or settings that do not fit together.
+        DivergenceError: The run has diverged.
     """
     with requeued_on_signal():
         folder, stopped_by = _train(config, given=given or {})
@@ -69,11 +70,11 @@ def train(config: dict[str, Any], *, given: Mapping[str, Sequence[str]] | None =
 def _train(
     config: dict[str, Any], *, given: Mapping[str, Sequence[str]]
 ) -> tuple[Path, str | None]:
-    """The run's folder, and the signal that stopped the run before its end."""
+    """Trains; returns the run's folder and the signal that stopped it before its end, if any."""
     if config["run"] is not None:
         config = config_of_run(config, given=given)
     else:
-        check_signatures(config)  # for callers from Python; the command line's has been checked
+        check_signatures(config)  # for calls from Python; the command line has been checked already
     check_devices(config["trainer"])
     check_account(config)
     print_tree(config)
@@ -97,10 +98,10 @@ def _train(
 
 
 def _require_same_statistics(parts: Parts, *, stored: dict[str, Any]) -> None:
-    """Refuses to go on with a run on devices that change what BatchNorm sees.
+    """Refuses to continue a run on devices that change the group size of BatchNorm.
 
     Raises:
-        ConfigError: Says how many images it must be.
+        ConfigError: Names both group sizes.
     """
     before, now = (batch_norm_group(config, parts.module) for config in (stored, parts.config))
     if before != now:
@@ -112,14 +113,14 @@ def _require_same_statistics(parts: Parts, *, stored: dict[str, Any]) -> None:
 
 
 def _fit(parts: Parts, *, folder: Path) -> str | None:
-    """Trains; returns the signal that stopped it before its end."""
+    """Fits the module; returns the signal that stopped it before its end, if any."""
     config, module = parts.config, parts.module
     checkpoint = _checkpoint_of(folder)
     start = nimg_of(checkpoint)
     if checkpoint and start >= config["nimg"] and is_finished(folder, checkpoint):
         _report_done(parts, folder=folder, nimg=start)
         return None
-    # Before the processes of other devices begin; what else training sees is made meanwhile.
+    # Before other ranks start. Other training images are prepared during training.
     count = len(parts.domain.train)  # type: ignore[arg-type]
     first = permutation(count, seed=config["seed"], epoch=0)[: config.get("recalibrate", 0)]
     prepare(parts.domain.train, first.tolist())
@@ -150,7 +151,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    # Not before the Trainer is there: what opens a W&B run must come to where it is closed.
+    # Only after the Trainer is built: an error between would leave the W&B run open.
     loggers = [CsvLogger(folder=folder, resume_nimg=start), *track_training(parts, folder=folder)]
     trainer.loggers = loggers
     if trainer.is_global_zero:
@@ -160,10 +161,10 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except BaseException as error:
-        asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning makes one the other
+        asked = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning converts the former
         state = "diverged" if isinstance(error, DivergenceError) else "failed"
         state = "stopped" if asked else state
-        with contextlib.suppress(OutputError):  # which would hide the error itself
+        with contextlib.suppress(OutputError):  # must not hide the original error
             _conclude(trainer, folder=folder, state=state, nimg=module.nimg)
         raise
     state = "finished" if module.nimg >= config["nimg"] else "stopped"
@@ -175,7 +176,7 @@ def _fit(parts: Parts, *, folder: Path) -> str | None:
 
 
 def _checkpoint_of(folder: Path) -> Path | None:
-    """What a run goes on from; damaged checkpoints are said aloud and renamed."""
+    """The checkpoint from which a run continues; reports and renames damaged ones."""
     checkpoint, damaged = undamaged_checkpoint(folder)
     for path in damaged if run_folder.is_first_process() else ():
         print(
@@ -190,7 +191,7 @@ def _checkpoint_of(folder: Path) -> Path | None:
 def _conclude(
     trainer: pl.Trainer, *, folder: Path, state: str, nimg: int, stopped_by: str | None = None
 ) -> None:
-    """Closes the loggers, and writes how the run stands."""
+    """Closes the loggers, and writes the run's status."""
     for logger in trainer.loggers:
         logger.finalize("success" if state in ("finished", "stopped") else state)
     if trainer.is_global_zero:
@@ -198,15 +199,15 @@ def _conclude(
 
 
 def _require_no_divergence(parts: Parts, *, folder: Path, nimg: int) -> None:
-    """Judges a run at its end, by the last validation; the same each time that it is asked.
+    """Checks a finished run for divergence by its last validation; the result is reproducible.
 
-    It has diverged where its error is no number, or lies above the 95 % interval of that of G at
-    the mean code, once it has seen `JUDGED_FROM` images.
+    A run has diverged if its error is NaN, or, from `JUDGED_FROM` images seen, if it is above the
+    95 % interval of the error of G at the mean code.
 
     Raises:
-        DivergenceError: It has; the status says so too.
+        DivergenceError: The run has diverged; its status is set too.
     """
-    last = last_values(folder / "metrics.jsonl")  # of this process or the one before
+    last = last_values(folder / "metrics.jsonl")  # of this process or an earlier one
     names = getattr(parts.module, "judged_by", JUDGED_BY) or ()
     error, bound = [last.get(name, 0.0) for name in names] or (0.0, 0.0)
     square = last.get(f"{names[-1]}_squared", bound**2) if names else 0.0  # older runs have none
@@ -224,7 +225,7 @@ def _require_no_divergence(parts: Parts, *, folder: Path, nimg: int) -> None:
 
 
 def _report_done(parts: Parts, *, folder: Path, nimg: int) -> None:
-    """Says that all images were seen before, by a run that may have been killed at its end."""
+    """Reports a run whose images were all seen already; it may have been killed at its end."""
     if run_folder.is_first_process():
         if not (folder / "metrics.csv").is_file():
             CsvLogger(folder=folder).finalize("success")
@@ -250,14 +251,14 @@ def _report(trainer: pl.Trainer, parts: Parts, *, folder: Path, state: str) -> N
 
 
 def config_of_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The stored configuration of ``run=RUN``, with what may change taken from this command.
+    """The stored configuration of ``run=RUN``, with the keys that may change from this command.
 
     Args:
         config: The resolved configuration of this command, as plain values.
-        given: As `given_keys` sorts them.
+        given: Keys that the command line sets, see `given_keys`.
 
     Raises:
-        ConfigError: No such run, or a key that would make it another one.
+        ConfigError: No such run, or a key that may not change.
     """
     folder = run_folder.find_run(config["run"], outputs=config["system"]["outputs"])
     stored = stored_config(folder, classes=config["classes"])
@@ -288,16 +289,16 @@ def require_same_contents(
     folder: Path,
     stored: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuses to go on with a run on other images or other networks than it started with.
+    """Refuses to continue a run with other images or networks than it started with.
 
     Args:
         config: The run's configuration.
         contents: The hashes of its present inputs, by top-level key.
         folder: The run's folder.
-        stored: The configuration before this command, for where the inputs were.
+        stored: The configuration before this command, with the earlier paths of the inputs.
 
     Raises:
-        ConfigError: Names what has changed, and the command that starts another run.
+        ConfigError: Names what has changed, and the command that starts a new run.
     """
     before = run_folder.read_contents(folder) or _contents_of_weights(folder)
     changed = [key for key in {**before, **contents} if before.get(key) != contents.get(key)]
@@ -309,7 +310,7 @@ def require_same_contents(
         for key in changed
     )
     words = shlex.split(run_folder.first_command(folder) or "train.py")
-    for key in ("data", "generator"):  # where this command looks for them
+    for key in ("data", "generator"):  # the paths that this command uses
         words = [_place(key, config) if w.startswith(f"{key}.path=") else w for w in words]
     first = shlex.join(words)
     raise ConfigError(
@@ -320,14 +321,14 @@ def require_same_contents(
 
 
 def _before(key: str, config: dict[str, Any], stored: Mapping[str, Any] | None) -> str:
-    """Where an input was that this command looks for elsewhere."""
+    """The run's path of an input, as text, if it differs from this command's."""
     if stored is None or (before := _place(key, dict(stored))) == _place(key, config):
         return ""
     return f" (the run has {before})"
 
 
 def _place(key: str, config: dict[str, Any]) -> str:
-    """What led to a network or to images, as the configuration has it."""
+    """The setting that selects a network or images, as text."""
     node = config.get(key) or {}
     if key == "discriminator" and node.get("init") == "generator":
         return f"beside generator.path={config['generator']['path']}"
@@ -337,13 +338,13 @@ def _place(key: str, config: dict[str, Any]) -> str:
 
 
 def _contents_of_weights(folder: Path) -> dict[str, str]:
-    """The same from the weights of a run that is older than the file; nothing without weights."""
+    """The input hashes from the weights of an older run without the file; empty without weights."""
     for path in sorted((folder / "weights").glob("*.safetensors")):
         return read_header(path, key="run").provenance.get("stands_on", {})
     return {}
 
 
 if __name__ == "__main__":
-    from idinvert.cli import commands  # which imports this module under its own name
+    from idinvert.cli import commands  # imports this module under its own name
 
     commands.train()

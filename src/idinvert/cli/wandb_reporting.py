@@ -1,4 +1,4 @@
-"""What of trainings, evaluations and tables goes to W&B, and under which names."""
+"""Sends trainings, evaluations and tables to W&B, and names them."""
 
 import hashlib
 import json
@@ -30,24 +30,24 @@ from idinvert.tracking.wandb_run import TrackedRun, open_wandb, require_account
 from idinvert.untrusted import read_json
 
 STORED = "wandb.json"
-"""Group, name and tags of a run's W&B run, so that it keeps them when it goes on."""
+"""File with the group, name and tags of a W&B run, which it keeps when it is continued."""
 ROLES = ("generator", "encoder")
 SPLITS = ("train", "val", "test")
 IMAGES = 32
-"""Rows of an evaluation's table with pictures, where logger.wandb.images does not say."""
+"""Rows with pictures in an evaluation's table, if logger.wandb.images is not set."""
 
 
 def wandb_options(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``logger.wandb``, on the first process alone; ``None`` where nothing goes to W&B."""
+    """``logger.wandb`` in the first process; ``None`` if nothing goes to W&B."""
     options = (config["logger"] or {}).get("wandb")
     return dict(options) if options is not None and is_first_process() else None
 
 
 def check_account(config: Mapping[str, Any]) -> None:
-    """Refuses ``logger=wandb`` without an account before any work.
+    """Checks before any work that W&B has an account and TensorBoard is installed, if chosen.
 
     Raises:
-        ConfigError: W&B knows no API key; names what to do.
+        ConfigError: One of them is missing; says what to do.
     """
     options = wandb_options(config)
     if (config["logger"] or {}).get("tensorboard") is not None:
@@ -59,13 +59,13 @@ def check_account(config: Mapping[str, Any]) -> None:
 
 
 def pictures_wanted(config: Mapping[str, Any]) -> int:
-    """How many single images of an evaluation W&B is to show."""
+    """The number of single images of an evaluation to show in W&B."""
     options = wandb_options(config)
     return 0 if options is None else options.get("images", IMAGES)
 
 
 def track_training(parts: Parts, *, folder: Path) -> list[Any]:
-    """The loggers of a training beside its files; a run's id is W&B's too."""
+    """The TensorBoard and W&B loggers of a training; the W&B id is the run's id."""
     from idinvert.tracking.loggers import NimgTensorBoardLogger, NimgWandbLogger
 
     options = wandb_options(parts.config)
@@ -115,12 +115,12 @@ def track_evaluation(
     *,
     evaluation: str,
 ) -> None:
-    """Sends the results of one evaluation to W&B; they are on the disk before.
+    """Sends the results of one evaluation, which are already on disk, to W&B.
 
     Args:
-        config: Of the evaluation, with the values of its run.
-        records: What was measured.
-        results: Where its files lie.
+        config: The configuration of the evaluation, with the values of its run.
+        records: Its records.
+        results: The folders of its files.
         evaluation: Its hash.
     """
     options = wandb_options(config)
@@ -153,7 +153,7 @@ def track_evaluation(
 def track_table(
     config: dict[str, Any], shown: FilledTable | FilledCurves, files: Sequence[Path]
 ) -> None:
-    """Sends a rendered table to W&B: its cells, its files, its records."""
+    """Sends the cells, files and records of a rendered table to W&B."""
     options = wandb_options(config)
     if options is None:
         return
@@ -171,7 +171,7 @@ def track_table(
 
 
 def as_table(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the table's name as group and tag of all that it logs to W&B."""
+    """Sets the table's name as W&B group and tag in a configuration."""
     options = (config["logger"] or {}).get("wandb")
     if options is None:
         return config
@@ -181,7 +181,7 @@ def as_table(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen_experiment() -> str | None:
-    """The ``experiment=`` that the command line names, which may be a sweep's."""
+    """The ``experiment=`` of the command line, which may be a sweep, or ``None``."""
     if not HydraConfig.initialized():
         return None
     words = [word for word in HydraConfig.get().overrides.task if word.startswith("experiment=")]
@@ -196,7 +196,7 @@ def _send(
     folder: str,
     **what: Any,
 ) -> None:
-    """Sends results that are on the disk already: without a server they are kept all the same."""
+    """Opens a W&B run and logs results, which are on disk whether or not the server answers."""
     try:
         tracked = open_wandb(
             folder=Path(config["system"]["outputs"]) / folder,
@@ -219,14 +219,14 @@ def _send(
 
 
 def _results(records: Sequence[Record], results: Sequence[TaskResult]) -> list[Result]:
-    """Each record with its folder; then folders without a record."""
+    """Pairs each record with its folder; appends folders without a record."""
     places = {(r.task, r.created): folder for r, folder in results if r is not None}
     found = [Result(to_dict(one), places.get((one.task, one.created))) for one in records]
     return found + [Result(None, folder) for record, folder in results if record is None]
 
 
 def _training_name(parts: Parts, folder: Path) -> str:
-    """What is trained, its variant, its data, its seed, and the other choices, in words."""
+    """A readable name: what is trained, its variant, data, other choices, and seed."""
     choices = parts.choices
     variant = choices.get("encoder") or choices.get("generator") or {}
     seed = f"seed{parts.config['seed']}"
@@ -237,7 +237,7 @@ def _training_name(parts: Parts, folder: Path) -> str:
 
 
 def _table_tags(experiment: str | None) -> list[str]:
-    """The experiment's name where it is a table's or figure's."""
+    """The experiment's name as a tag, if it is that of a table or figure."""
     known = experiment and (config_dir() / "table" / f"{experiment}.yaml").is_file()
     return [experiment] if experiment and known else []
 
@@ -252,7 +252,7 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def weights_of(config: Mapping[str, Any], contents: Mapping[str, str]) -> list[Weights]:
-    """The networks with files that a run or evaluation uses, of those whose hashes are known."""
+    """The weights files of a run or evaluation whose hashes match the known ones."""
     found = []
     for role in ROLES:
         path = (config.get(role) or {}).get("path")
