@@ -1,1 +1,1 @@
-"""What goes to CSV and W&B."""
+"""Loggers (CSV, TensorBoard, W&B), pictures and status files of runs."""

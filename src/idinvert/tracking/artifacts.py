@@ -1,4 +1,4 @@
-"""What W&B keeps as artifacts: weights, codes, data-set manifests; and what a run stands on."""
+"""W&B artifacts (weights, codes, data-set manifests), and the inputs of a run."""
 
 import functools
 import json
@@ -13,13 +13,13 @@ from idinvert.tracking.wandb_run import TrackedRun
 
 @dataclass(frozen=True)
 class Weights:
-    """A network that a run stands on.
+    """A network that is an input of a run.
 
     Attributes:
         role: ``generator``, ``encoder``, …
         sha: Fingerprint of its file.
         path: The file.
-        run: Id of the run that trained it; None where it is another program's.
+        run: Id of the run that trained it; None if another program did.
         facts: Its provenance.
     """
 
@@ -32,14 +32,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The images that a run stands on, without any of them.
+    """Description of the data set that is an input of a run, without the images.
 
     Attributes:
-        name: As in records.
-        resolution: Pixels.
+        name: Name in records.
+        resolution: Side in pixels.
         fingerprint: Changes when any image or split changes.
-        path: Where they lie on this machine; None for those that are drawn.
-        splits: Split to the names of its files, where there are files.
+        path: Path on this machine; None for procedural images.
+        splits: Split to the names of its files, if there are files.
         counts: Split to its number of images.
     """
 
@@ -54,13 +54,13 @@ class DataSet:
 def made_artifact(
     name: str, kind: str, content: Mapping[str, Path | str], *, facts: Mapping[str, Any]
 ) -> Any:
-    """An artifact of files that exist (a path) and files that are made here (their text).
+    """Creates an artifact from existing files (paths) and new files (their text).
 
     Args:
-        name: what W&B does not take in it is replaced.
+        name: Name of the artifact; characters that W&B does not allow are replaced.
         kind: ``weights``, ``codes``, ``table``, ``record``, ``dataset``.
-        content: file name in the artifact to path or text.
-        facts: its metadata.
+        content: File name in the artifact to path or text.
+        facts: Metadata of the artifact.
     """
     import wandb
 
@@ -75,7 +75,7 @@ def made_artifact(
 
 
 def data_artifact(data: DataSet) -> Any:
-    """A data set's manifest: fingerprint, splits, and where its files lie; none is uploaded."""
+    """Creates a data set's manifest: fingerprint, splits and path; no image is uploaded."""
     facts = {
         "name": data.name,
         "resolution": data.resolution,
@@ -97,15 +97,15 @@ def log_inputs(
     data: DataSet | None,
     weights: Sequence[Weights],
 ) -> None:
-    """Says what a run stands on: lineage online, hashes in its configuration in any case.
+    """Logs the inputs of a run: as lineage if online, and always as hashes in its configuration.
 
     Args:
         tracked: The run.
-        hashes: Of all that it stands on, by role; they stand in its configuration as ``inputs``.
-        data: Its images. Online it is an input; offline, where W&B takes no inputs, the manifest is
-            logged with the run.
-        weights: Its networks. One that no run of this W&B project logged becomes a reference to
-            its file, which is not uploaded.
+        hashes: Role to hash of every input; stored in the configuration as ``inputs``.
+        data: Its images. Online they are an input; offline, where W&B takes no inputs, the
+            manifest is logged with the run.
+        weights: Its networks. A network that no run of this W&B project logged becomes a
+            reference to its file, which is not uploaded.
     """
     tracked.configure({"inputs": dict(hashes)})
     for one in weights:
@@ -120,7 +120,7 @@ def log_inputs(
 
 
 def plain(name: str) -> str:
-    """The name with what W&B does not take in an artifact's name replaced."""
+    """Replaces the characters that W&B does not allow in an artifact's name; cuts it to 128."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:128]
 
 
@@ -129,7 +129,7 @@ def _data_name(data: DataSet) -> str:
 
 
 def _named(one: Weights, name: str) -> Any:
-    """A reference to a weights file on this machine, by its hash."""
+    """Creates an artifact that references a weights file on this machine, with its hash."""
     import wandb
 
     artifact = wandb.Artifact(name, type="weights", metadata={**one.facts, "sha": one.sha})

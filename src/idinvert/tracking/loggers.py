@@ -1,4 +1,4 @@
-"""Lightning's loggers with images seen as the x-axis: CSV, TensorBoard, W&B."""
+"""Lightning loggers with images seen as the x-axis: CSV, TensorBoard, W&B."""
 
 import contextlib
 import csv
@@ -20,14 +20,13 @@ from idinvert.tracking.wandb_run import TrackedRun
 
 
 class CsvLogger(Logger):
-    """Appends one JSON object a row; rewrites the CSV from it.
+    """Appends one JSON object per row to ``metrics.jsonl``; writes ``metrics.csv`` at the end.
 
-    A resumed run drops the rows that lie after its checkpoint, so that no images are counted
-    twice.
+    A resumed run drops the rows after its checkpoint, so that no images are counted twice.
 
     Args:
         folder: The run's folder.
-        resume_nimg: Where training goes on; rows beyond it are dropped.
+        resume_nimg: Images seen at the checkpoint; rows beyond it are dropped.
     """
 
     def __init__(self, *, folder: str | Path, resume_nimg: int = 0) -> None:
@@ -42,7 +41,7 @@ class CsvLogger(Logger):
 
     @property
     def version(self) -> str:
-        """One run, one folder, one version."""
+        """Empty: each run has its own folder."""
         return ""
 
     @property
@@ -52,12 +51,12 @@ class CsvLogger(Logger):
 
     @property
     def path(self) -> Path:
-        """The file of rows."""
+        """The file of the rows."""
         return self.folder / "metrics.jsonl"
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's ``config.yaml`` says it all."""
+        """Does nothing: the run's ``config.yaml`` has the settings."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -76,7 +75,7 @@ class CsvLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Writes ``metrics.csv``, all columns of all rows."""
+        """Writes ``metrics.csv`` with all columns of all rows."""
         rows = read_rows(self.path)
         if not rows:
             return
@@ -85,7 +84,7 @@ class CsvLogger(Logger):
         writer = csv.DictWriter(text, fieldnames=columns)
         writer.writeheader()
         writer.writerows(rows)
-        # After an error, a full disk is not to hide what it was.
+        # After an error, a full disk must not hide the original error.
         with contextlib.nullcontext() if status == "success" else contextlib.suppress(OutputError):
             write(self.folder / "metrics.csv", text.getvalue())
 
@@ -95,11 +94,11 @@ class CsvLogger(Logger):
 
 
 class NimgTensorBoardLogger(TensorBoardLogger):
-    """Writes events to ``<run>/tensorboard``; all rows and pictures stand at ``nimg``.
+    """Writes events to ``<run>/tensorboard``; the step of rows and pictures is ``nimg``.
 
     Args:
         folder: The run's folder.
-        options: Of TensorBoard's ``SummaryWriter``.
+        options: Options of TensorBoard's ``SummaryWriter``.
     """
 
     def __init__(self, folder: Path, **options: Any) -> None:
@@ -107,23 +106,23 @@ class NimgTensorBoardLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's ``config.yaml`` says it all."""
+        """Does nothing: the run's ``config.yaml`` has the settings."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Flushes; Lightning would write a file of hyperparameters as well."""
+        """Flushes, without the hyperparameter file that Lightning would write."""
         self.experiment.flush()
 
     @rank_zero_only
     def log_image(
         self, key: str, images: list[np.ndarray], step: int | None = None, **kwargs: Any
     ) -> None:
-        """Logs uint8 pictures ``[H, W, 3]`` of one size, one below the other."""
+        """Logs uint8 pictures ``[H, W, 3]`` of equal size, one below the other."""
         self.experiment.add_image(key, np.concatenate(images), step, dataformats="HWC")
 
 
 def require_tensorboard() -> None:
-    """Refuses ``logger=tensorboard`` before any work where it is not installed.
+    """Refuses ``logger=tensorboard`` before any work if TensorBoard is not installed.
 
     Raises:
         ConfigError: Names the extra.
@@ -133,9 +132,9 @@ def require_tensorboard() -> None:
 
 
 class NimgWandbLogger(WandbLogger):
-    """Writes ``nimg`` into each row and never passes W&B a step of its own.
+    """Writes ``nimg`` into each row and never passes a step to W&B.
 
-    Lightning would log ``trainer/global_step``, which runs double with two optimisers.
+    Lightning would log ``trainer/global_step``, which counts twice with two optimisers.
 
     Args:
         tracked: The run.
@@ -152,7 +151,7 @@ class NimgWandbLogger(WandbLogger):
     def log_image(
         self, key: str, images: list[Any], step: int | None = None, **kwargs: Any
     ) -> None:
-        """Logs a list of pictures under one key; ``caption`` holds their fixed ids."""
+        """Logs a list of pictures under one key; ``caption`` contains their fixed ids."""
         import wandb
 
         captions = kwargs.get("caption") or [None] * len(images)
@@ -171,7 +170,7 @@ class NimgWandbLogger(WandbLogger):
             role: ``encoder``, ``generator``, …
             path: The file.
             aliases: ``last``, ``best``, …
-            sha: Fingerprint of its content; evaluations find it by the alias ``sha-<sha>``.
+            sha: Fingerprint of its content; evaluations find the file by the alias ``sha-<sha>``.
             facts: Its provenance.
         """
         if self.tracked.uploads:
@@ -181,5 +180,5 @@ class NimgWandbLogger(WandbLogger):
             self.tracked.artifact(artifact, aliases=[*aliases, f"sha-{sha}"])
 
     def finalize(self, status: str) -> None:
-        """Ends the run, so that the next one of a sweep in this process gets its own."""
+        """Ends the W&B run, so that a sweep's next run in this process opens its own."""
         self.tracked.finish(failed=status not in ("success", "finished"))

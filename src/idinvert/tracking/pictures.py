@@ -35,10 +35,10 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 
 
 def log_panel(loggers: list[Any], key: str, pictures: dict[str, np.ndarray], *, nimg: int) -> None:
-    """Hands pictures to every logger that shows them; W&B makes a slider of a repeated key.
+    """Sends pictures to every logger that shows images; W&B shows a repeated key with a slider.
 
     Args:
-        loggers: Lightning's loggers; those without ``log_image`` are passed over.
+        loggers: Lightning loggers; those without ``log_image`` are skipped.
         key: Name of the panel, the same at every step.
         pictures: Caption (a fixed image id) to ``[H, W, 3]`` uint8, in a fixed order.
         nimg: Images seen, the panel's step.
@@ -62,17 +62,20 @@ def draw_losses(
         "val/mse",
     ),
 ) -> Path:
-    """Draws the terms of a run, log axis, as in Fig. 14.
+    """Draws the loss terms of a run on a logarithmic axis, as in Fig. 14.
 
     Args:
         run: The run's folder.
         path: The picture to write.
-        terms: Names of columns; those a run does not have are left out.
+        terms: Names of columns; those that the run does not have are left out.
+
+    Returns:
+        `path`.
 
     Raises:
         DataError: The run has logged nothing yet.
     """
-    # Imported here: every training would wait for it.
+    # Imported here, so that trainings do not wait for it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -89,7 +92,7 @@ def draw_losses(
             axes.plot(x, y, label=term, marker="o" if len(points) < 20 else None, markersize=3)
     axes.set(xlabel="images seen", ylabel="loss", yscale="log", title=run.name)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # over no curve
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the curves
     with written_whole(path) as whole:
         figure.savefig(whole, format=path.suffix[1:], dpi=120)
     return path

@@ -1,4 +1,4 @@
-"""What an evaluation shows in W&B: its metrics, its images one by one, its pictures."""
+"""Logs the results of evaluations and tables to W&B: metrics, per-image values, pictures."""
 
 import csv
 import json
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import wandb
 
 PICTURES = 20
-"""Pictures of a folder that are shown at most."""
+"""Maximum number of pictures logged from a folder."""
 SHOWN = "shown.safetensors"
 """The first images of an evaluation: ``target``, ``encoder``, ``inverted``, uint8 [m, 3, R, R]."""
 ROWS = 10_000
-"""Lines of the table at most, W&B's own limit where nothing else is set."""
+"""Maximum number of rows of a table, which is W&B's default limit."""
 _PART = re.compile(r"part-(\d+)-(\d+)")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a task left.
+    """The output of a task.
 
     Attributes:
         record: The record as plain values; None for a task that measures nothing.
-        folder: Where its files lie; None where it leaves none.
+        folder: Folder of its files; None if it writes none.
     """
 
     record: Mapping[str, Any] | None
@@ -44,14 +44,13 @@ def log_results(
 ) -> None:
     """Logs the results of one evaluation.
 
-    Each record is a row ``<task>/<metric>`` at its ``nimg``, with its place among several as
-    ``record``; all of them stand in the table ``records``, curves in ``series``. Per-image values
-    are the table ``per_image``, pictures are ``<task>/<file>``. The records and the codes of one's
-    own images are artifacts.
+    Each record is a row ``<task>/<metric>`` at its ``nimg``; if there are several, ``record`` is
+    its index. The table ``records`` contains all records, ``series`` their curves, ``per_image``
+    the per-image values. Pictures are ``<task>/<file>``. The records and the codes are artifacts.
 
     Args:
         tracked: The run.
-        results: In the order in which they were made.
+        results: The results, in the order in which they were made.
         evaluation: The evaluation's hash; its artifact is ``record-<hash>``.
         images: Rows of ``per_image`` that show pictures.
     """
@@ -77,7 +76,7 @@ def log_results(
 
 
 def records_table(records: Sequence[Mapping[str, Any]]) -> "wandb.Table":
-    """A line a record: what was measured, on what, by which method."""
+    """One row per record: task, method, data, run, metrics and choices."""
     import wandb
 
     metrics = list(dict.fromkeys(name for record in records for name in record["metrics"]))
@@ -94,7 +93,7 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> "wandb.Table":
 
 
 def _series(records: Sequence[Mapping[str, Any]]) -> "dict[str, wandb.Table]":
-    """The records' curves, a line a number."""
+    """The table ``series`` of the records' curves, one row per number; empty if there are none."""
     import wandb
 
     lines = [
@@ -108,7 +107,7 @@ def _series(records: Sequence[Mapping[str, Any]]) -> "dict[str, wandb.Table]":
 
 
 def _log_folder(tracked: TrackedRun, result: Result, *, images: int) -> None:
-    """Per-image values, pictures and codes of a task's folder."""
+    """Logs the per-image values, pictures and codes in a task's folder."""
     import wandb
 
     folder, record = result.folder, result.record
@@ -138,15 +137,15 @@ def log_table(
     files: Sequence[Path],
     records: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Logs a rendered table as a W&B table, its files as the artifact ``table-<name>``.
+    """Logs a rendered table as a W&B table, and its files as the artifact ``table-<name>``.
 
     Args:
         tracked: The run.
         name: The table's name and scale.
-        columns: Of the table.
-        lines: Its rows.
-        files: The table in every format; pictures among them are shown.
-        records: Evaluation hash to the record that the table shows; each is an input.
+        columns: Names of the columns.
+        lines: Rows of the table.
+        files: The table in every format; PNG files are also shown as pictures.
+        records: Evaluation hash to record, for the records that the table shows; each is an input.
     """
     import wandb
 
@@ -164,14 +163,14 @@ def log_table(
 
 
 def per_image_table(folder: Path, *, images: int) -> "wandb.Table | None":
-    """A line an image, from ``per_image.csv``, ``parts/`` and ``shown.safetensors``.
+    """One row per image, from ``per_image.csv``, ``parts/`` and ``shown.safetensors``.
 
     Args:
-        folder: Of an evaluation.
-        images: The first so many lines show target, encoder's reconstruction and inversion.
+        folder: The folder of an evaluation.
+        images: Number of first rows that show target, encoder's reconstruction and inversion.
 
     Returns:
-        None where the evaluation keeps no values of single images.
+        The table; None if the evaluation has no per-image values.
     """
     import wandb
 
@@ -190,14 +189,14 @@ def per_image_table(folder: Path, *, images: int) -> "wandb.Table | None":
 
 
 def _value(column: str, text: str) -> Any:
-    """What stands in a cell: a name as it is, everything else as a number."""
+    """Converts the text of a cell: names are kept, everything else is a number."""
     if column == "name":
         return text
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def _seconds(parts: Path) -> dict[int, float]:
-    """Seconds an image: those of its chunk, shared out."""
+    """Image index to seconds: the time of its chunk divided by the chunk's number of images."""
     found: dict[int, float] = {}
     for path in parts.glob("part-*.json"):
         match = _PART.fullmatch(path.stem)
@@ -213,7 +212,7 @@ def _seconds(parts: Path) -> dict[int, float]:
 
 
 def _shown(path: Path, images: int) -> dict[str, list[Any]]:
-    """Column to pictures, those that there are."""
+    """Maps column names to pictures, as far as the file has them."""
     import wandb
 
     if not path.is_file() or images < 1:

@@ -1,6 +1,6 @@
-"""What a run's folder says: ``status.json``, how it stands, and the rows of ``metrics.jsonl``.
+"""Reads and writes a run's ``status.json``, and reads the rows of its ``metrics.jsonl``.
 
-For sweeps, tables and people that come after the run; reading needs no torch.
+Sweeps, tables and lists of runs use these files; reading does not import torch.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from idinvert.untrusted import memory_bytes, parse_json, read_bounded, read_json
 
 
 def write_status(folder: Path, *, state: str, nimg: int, stopped_by: str | None = None) -> None:
-    """Stores the state of a run, with the process that says so, its machine and the time.
+    """Writes the state of a run, with this process's id, its machine and the time.
 
     Args:
         folder: The run's folder.
-        state: ``running``, ``finished``, ``stopped`` (may go on), ``diverged`` or ``failed``.
+        state: ``running``, ``finished``, ``stopped`` (can continue), ``diverged`` or ``failed``.
         nimg: Images seen.
         stopped_by: Name of the signal that stopped it.
     """
@@ -36,10 +36,10 @@ def write_status(folder: Path, *, state: str, nimg: int, stopped_by: str | None 
 
 
 def read_status(folder: Path) -> dict[str, str | int]:
-    """State and images; ``{"state": "unknown", "nimg": 0}`` where it is missing or damaged.
+    """Reads state and images seen; ``unknown`` and 0 if the file is missing or damaged.
 
-    A run of this machine whose process lives no more is ``killed``, whatever it wrote last; on
-    another machine it is taken at its word.
+    A ``running`` run whose process no longer exists is ``killed``. This is only checked for runs
+    of this machine.
     """
     try:
         found = read_facts(folder)
@@ -52,7 +52,7 @@ def read_status(folder: Path) -> dict[str, str | int]:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """All that ``status.json`` holds; nothing where it cannot be read."""
+    """Reads the whole ``status.json``; empty if it cannot be read."""
     try:
         return dict(read_json(folder / "status.json", nan=True))
     except (OSError, ValueError, TypeError):
@@ -75,7 +75,7 @@ def last_values(path: Path) -> dict[str, float]:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.jsonl``; lines that a kill or a damaged disk broke are left out."""
+    """The rows of a ``metrics.jsonl``; damaged lines are skipped."""
     try:
         lines = read_bounded(path, most=memory_bytes()).splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A W&B run: opened before any work, failing aloud, closed so that the next one gets its own."""
+"""Opens, uses and closes a W&B run; reports its failures without ending the work."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,14 +11,14 @@ WITHOUT = "logger=wandb_offline keeps everything here (wandb sync sends it later
 
 
 class TrackedRun:
-    """One W&B run, whose failures are told once and cost nothing but what W&B would have shown.
+    """One W&B run, each of whose failures is reported once and does not end the work.
 
-    The metrics and pictures of a run or an evaluation stand in its folder whatever happens to W&B,
-    so nothing that W&B raises ends a training.
+    The metrics and pictures of a run or an evaluation are in its folder in any case, so no error
+    of W&B ends a training.
 
     Args:
-        run: What ``wandb.init`` gave.
-        uploads: Whether weights and codes go to W&B as artifacts.
+        run: The result of ``wandb.init``.
+        uploads: Whether weights and codes are uploaded as artifacts.
     """
 
     def __init__(self, run: Any, *, uploads: bool = True) -> None:
@@ -29,16 +29,16 @@ class TrackedRun:
 
     @property
     def online(self) -> bool:
-        """Whether the server can be asked for what other runs left."""
+        """Whether artifacts of other runs can be requested from the server."""
         return not self.run.offline
 
     def log(self, row: dict[str, Any]) -> None:
-        """Adds a row; after the first that W&B refuses, no further one is tried."""
+        """Logs a row; after the first failure, no further row is tried."""
         if self.trouble is None:
             self.attempt(lambda: self.run.log(row), ends=True)
 
     def configure(self, values: dict[str, Any]) -> None:
-        """Adds to the run's configuration."""
+        """Adds values to the run's configuration."""
         self.attempt(lambda: self.run.config.update(values, allow_val_change=True))
 
     def artifact(self, artifact: Any, *, aliases: Sequence[str] = ()) -> None:
@@ -46,23 +46,23 @@ class TrackedRun:
         self.attempt(lambda: self.run.log_artifact(artifact, aliases=["latest", *aliases]))
 
     def use(self, name: str, alias: str, *, otherwise: Callable[[], Any] | None = None) -> None:
-        """Says that this run stands on an artifact; offline, where W&B cannot, it does nothing.
+        """Declares an artifact as input of this run; does nothing offline, where W&B cannot.
 
         Args:
-            name: Of an artifact that another run logged.
-            alias: Of the version.
-            otherwise: Makes an artifact to take in its stead where there is no such one.
+            name: Name of an artifact that another run logged.
+            alias: Alias of the version.
+            otherwise: Creates an artifact to use instead if that one does not exist.
         """
         if not self.online:
             return
         try:
             self.run.use_artifact(f"{name}:{alias}")
-        except Exception:  # W&B raises errors of several kinds for what is not there
+        except Exception:  # W&B raises several kinds of errors for a missing artifact
             if otherwise is not None:
                 self.attempt(lambda: self.run.use_artifact(otherwise(), aliases=[alias]))
 
     def finish(self, *, failed: bool = False) -> None:
-        """Ends the run, once; online, this waits until what was logged has been sent."""
+        """Ends the run, once; online, waits until everything has been sent."""
         if self._ended:
             return
         self._ended = True
@@ -71,19 +71,19 @@ class TrackedRun:
             print(f"W&B has not got all of this: {self.trouble}", file=sys.stderr, flush=True)
 
     def attempt(self, work: Callable[[], Any], *, ends: bool = False) -> bool:
-        """Does something that only W&B gains by; what goes wrong is told once.
+        """Calls W&B; prints each different error once instead of raising it.
 
         Args:
-            work: What to do.
-            ends: Whether no further row is to be tried if it fails.
+            work: The call.
+            ends: Whether no further rows are logged after an error.
 
         Returns:
-            Whether it was done.
+            Whether the call succeeded.
         """
         try:
             work()
             return True
-        except Exception as error:  # whatever it is, it is not worth a training
+        except Exception as error:  # no error of W&B may end a training
             words = f"{type(error).__name__}: {str(error).strip() or 'no reason given'}"
             if words not in self._said:
                 self._said.add(words)
@@ -99,7 +99,7 @@ class TrackedRun:
 
 
 def require_account() -> None:
-    """Refuses to begin work whose results W&B could not take.
+    """Checks before any work that W&B has an API key.
 
     Raises:
         ConfigError: There is no API key.
@@ -127,27 +127,27 @@ def open_wandb(
     artifacts: bool = True,
     timeout: float = 60.0,
 ) -> TrackedRun:
-    """Opens, or goes on with, the W&B run of this id; for rank zero alone.
+    """Opens or continues the W&B run with this id; call on rank zero only.
 
-    The run is this call's own: it neither takes over a run that is open in the process nor ends it,
-    and what stands here wins over ``WANDB_MODE`` and its like in the environment.
+    The run is independent of other W&B runs in the process, and the arguments take precedence over
+    environment variables such as ``WANDB_MODE``.
 
     Args:
         folder: W&B's files go to ``<folder>/wandb``.
-        run_id: The W&B id: a resumed run goes on in the same place.
+        run_id: The W&B id; a resumed run continues under the same id.
         config: Resolved configuration as plain values.
         project: W&B project.
-        offline: Keep everything on this machine; ``wandb sync`` sends it later.
+        offline: Whether to keep everything on this machine; ``wandb sync`` sends it later.
         group: Usually the experiment or sweep.
         job_type: ``train``, ``evaluate`` or ``table``.
-        name: The name shown.
-        tags: Tags; W&B takes 64 characters of each.
+        name: The displayed name.
+        tags: Tags; W&B allows 64 characters each.
         entity: W&B team; ``None`` for the account's default.
         artifacts: Whether weights and codes are uploaded.
         timeout: Seconds to wait for the server before giving up.
 
     Raises:
-        ConfigError: There is no API key, no server, or W&B takes none of this; says what to do.
+        ConfigError: No API key, no server, or W&B refuses the run; says what to do.
     """
     import wandb
 
