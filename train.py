@@ -4,5 +4,5 @@ try:
     from idinvert.__main__ import train
 
     train()
-except KeyboardInterrupt:  # before the program listens for it
+except KeyboardInterrupt:  # before the program handles it
     raise SystemExit(130) from None

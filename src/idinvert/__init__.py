@@ -1,7 +1,7 @@
-"""In-domain GAN inversion: train a domain-guided encoder, invert images, edit them, measure it."""
+"""In-domain GAN inversion: train a domain-guided encoder, invert, edit and evaluate images."""
 
 TYPE_CHECKING = False
-"""As the type checker knows it; `typing` itself takes a while, in which Ctrl-C has no words."""
+"""Type checkers know this name. Importing `typing` takes time in which Ctrl-C is not handled."""
 if TYPE_CHECKING:
     from idinvert.api import Images, Model, open_model
 
@@ -10,7 +10,7 @@ __all__ = ["Images", "Model", "__version__", "open_model"]
 
 
 def __getattr__(name: str) -> object:
-    """Imports the Python interface, and with it torch, when one of its names is first used."""
+    """Imports the Python interface (and torch) when one of its names is first used."""
     if name not in __all__:
         raise AttributeError(f"module 'idinvert' has no attribute {name!r}")
     from idinvert import api

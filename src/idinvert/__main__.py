@@ -1,6 +1,6 @@
-"""``python -m idinvert``: the programs of this package, and where to begin.
+"""``python -m idinvert``: starts the programs of this package, or prints an overview.
 
-Everything that takes time is imported where Ctrl-C is listened for.
+Slow imports are inside `start`, where Ctrl-C is handled.
 """
 
 import os
@@ -17,9 +17,9 @@ PROGRAMS = {
     "data": "idinvert.data.__main__:main",
     "checkpoints": "idinvert.checkpoints.__main__:main",
 }
-"""Name to function; it is imported when its program starts."""
+"""Name to function, which is imported when the program starts."""
 STARTED = "IDINVERT_PROGRAM"
-"""Tells the ranks that Lightning starts, without the first word, which program they belong to."""
+"""Environment variable with the program, for ranks that Lightning starts without its name."""
 OVERVIEW = """\
 idinvert {version}: in-domain GAN inversion. Train an encoder for a GAN, invert
 images with it, edit them, and reproduce the tables of the paper.
@@ -41,7 +41,7 @@ def start(name: str) -> None:
     """Runs one of `PROGRAMS`.
 
     Raises:
-        SystemExit: As the program says.
+        SystemExit: The program's exit status.
     """
     caught: list[int] = []
 
@@ -50,7 +50,7 @@ def start(name: str) -> None:
         raise KeyboardInterrupt
 
     hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if hears:  # not where Ctrl-C is ignored, as in a job that was started with &
+    if hears:  # false if Ctrl-C is ignored, as in a shell's background job
         signal.signal(signal.SIGINT, stop)
     try:
         import pkgutil
@@ -61,7 +61,7 @@ def start(name: str) -> None:
     except BaseException as error:
         if not caught and not isinstance(error, KeyboardInterrupt):
             raise
-        # Whatever it is: a module that is interrupted while it is imported may raise another error.
+        # Any error: a module that is interrupted during its import may raise another one.
         print("\nstopped; give the same command again to continue", file=sys.stderr)
         status = 130
     finally:
@@ -78,14 +78,14 @@ def main() -> None:
     """Prints the overview, or starts the program that the first word names.
 
     Raises:
-        SystemExit: As the program says; 2 for a word that names none.
+        SystemExit: The program's exit status; 2 for an unknown program.
     """
     words = sys.argv[1:]
     if "LOCAL_RANK" in os.environ and STARTED in os.environ and words[:1] != [os.environ[STARTED]]:
         words = [os.environ[STARTED], *words]
     if words and words[0] in PROGRAMS:
         name = os.environ[STARTED] = words[0]
-        # The console script of that program, by which Lightning starts further ranks.
+        # The console script of the program; Lightning starts further ranks with it.
         sys.argv = [os.path.join(os.path.dirname(sys.argv[0]), f"idinvert-{name}"), *words[1:]]
         start(name)
     if words[:1] == ["--version"]:

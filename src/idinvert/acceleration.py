@@ -1,4 +1,4 @@
-"""Speed on a GPU, on demand: TF32, compiled networks, and steps replayed as CUDA graphs."""
+"""Optional acceleration on a GPU: TF32, compiled networks, and steps replayed as CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 _log = logging.getLogger(__name__)
 
 WARM_UP = 2
-"""Eager calls of each kind before the next is recorded, in which libraries choose their kernels."""
+"""Eager calls of each kind before one is recorded, in which libraries choose their kernels."""
 
 
 def use_tf32(allowed: bool) -> None:
-    """Lets float32 convolutions and matrix products on a GPU round their inputs to TF32, or not.
+    """Sets whether a GPU rounds the inputs of float32 convolutions and matrix products to TF32.
 
     Args:
         allowed: True is several times faster on Ampere and later, with 10 bits of mantissa;
@@ -26,10 +26,10 @@ def use_tf32(allowed: bool) -> None:
 
 
 def compile_networks(networks: Iterable[nn.Module]) -> None:
-    """Compiles the forward pass of each network in place, once for each shape it meets.
+    """Compiles the forward pass of each network in place, once per input shape.
 
-    Names and values of parameters stay as they are. A network that cannot be compiled runs as it
-    is, and torch logs why.
+    Names and values of parameters do not change. A network that cannot be compiled runs eagerly,
+    and torch logs the reason.
 
     Args:
         networks: E's backbone, F and G's synthesis. Never D: its gradient is differentiated (R1),
@@ -43,13 +43,13 @@ def compile_networks(networks: Iterable[nn.Module]) -> None:
 def accelerate_networks(
     system: Mapping[str, Any], generator: Any, encoder: Any, perceptual: Any
 ) -> None:
-    """Checkpoints and compiles what a step of an inversion, or of a training, runs through.
+    """Sets activation checkpointing of G, and compiles the networks of a step, as in ``system``.
 
     Args:
-        system: The switches; older runs do not have all of them.
+        system: The settings; older runs do not have all of them.
         generator: G, whose synthesis keeps fewer activations and is compiled; or None.
         encoder: E, whose backbone is compiled; or None.
-        perceptual: F, which is; or None.
+        perceptual: F, which is compiled; or None.
     """
     synthesis = getattr(generator, "synthesis", None)
     if synthesis is not None:
@@ -61,7 +61,7 @@ def accelerate_networks(
 
 @dataclass(frozen=True)
 class _Recording:
-    """A recorded graph, the memory it reads, and the memory it writes."""
+    """A recorded graph with the memory it reads and the memory it writes."""
 
     graph: Any
     inputs: Sequence[Tensor]
@@ -70,15 +70,15 @@ class _Recording:
 
 
 class StepGraphs:
-    """Replays work on a GPU as CUDA graphs: one launch where there were thousands.
+    """Replays work on a GPU as CUDA graphs: one launch instead of thousands.
 
-    The first calls of a kind run eagerly, the next is recorded, and later ones copy their inputs
-    into the recording's memory and replay it: the same kernels on the same numbers. What cannot be
-    recorded runs eagerly from then on, and the reason is logged once.
+    The first calls of a kind run eagerly and the next one is recorded. Later calls copy their
+    inputs into the recording's memory and replay it: the same kernels on the same values. If a kind
+    cannot be recorded, everything runs eagerly from then on, and the reason is logged once.
 
-    The work may read its inputs and memory that stays in place (parameters, buffers), may write
-    such memory and the gradients of `parameters`, and may not wait for the device. Whatever else
-    changes its course belongs into its key.
+    The work may read its inputs and memory with a fixed address (parameters, buffers), may write
+    such memory and the gradients of `parameters`, and must not wait for the device. Anything else
+    that changes its control flow must be part of its key.
 
     Args:
         enabled: False runs everything eagerly.
@@ -101,14 +101,15 @@ class StepGraphs:
         """Runs the work, or replays it.
 
         Args:
-            key: What kind of work it is; with the inputs' shapes it names the recording.
-            work: Takes the inputs, gives tensors in dicts, lists and tuples.
-            inputs: On one device, of any shapes.
-            parameters: Whose ``grad`` the work leaves; they are None before it.
+            key: The kind of work; with the shapes and dtypes of the inputs it identifies the
+                recording.
+            work: Takes the inputs and returns tensors in dicts, lists and tuples.
+            inputs: Tensors of any shapes, on one device.
+            parameters: Parameters whose ``grad`` the work sets; it must be None before.
 
         Returns:
-            What the work gives. Of a replay these are tensors that the next replay of the same kind
-            overwrites.
+            The result of the work. The tensors of a replay are overwritten by the next replay of
+            the same kind.
         """
         if not self.enabled or inputs[0].device.type != "cuda":
             return work(*inputs)
@@ -120,7 +121,7 @@ class StepGraphs:
         return self._replay(self._recordings[kind], inputs, parameters)
 
     def _eagerly(self, work: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
-        """On the stream that records, as CUDA asks of what is recorded later."""
+        """Runs the work on the recording stream, which CUDA requires before a recording."""
         if self._stream is None:
             self._stream = torch.cuda.Stream()
         current = torch.cuda.current_stream()
@@ -137,7 +138,7 @@ class StepGraphs:
         inputs: Sequence[Tensor],
         parameters: Sequence[nn.Parameter],
     ) -> bool:
-        """Records the work; nothing of it is executed. False where that is impossible."""
+        """Records the work without executing it; returns False if that is impossible."""
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         static = [each.detach().clone() for each in inputs]

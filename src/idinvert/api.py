@@ -1,7 +1,7 @@
 """The Python interface: opens networks, inverts images, edits and saves them.
 
-It composes the same configuration as ``evaluate.py`` and uses the same classes. Images that one
-person has at hand need no run folder, so nothing is cached or recorded here.
+It composes the same configuration as ``evaluate.py`` and uses the same classes, but does not cache
+results or write records.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 """One image or several: the path of a file, folder or zip; PIL; a uint8 array [H, W, 3] or
 [N, H, W, 3]; a uint8 tensor [3, H, W] or [N, 3, H, W]."""
 Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+"""Called with (images done, total images)."""
 
 
 def open_model(
@@ -58,14 +58,14 @@ def open_model(
         source: ``shipped:NAME``; the id or the folder of a run; or a checkpoint: a weights file of
             this project or a file of another one (docs/checkpoints.md).
         overrides: As for ``evaluate.py``, for example ``"inversion=encoder"`` or
-            ``"inversion.steps=30"``. The method is ``in_domain`` (Eq. 4) unless given.
-        encoder: A file or folder, where ``source`` is a checkpoint without one.
-        device: None for the first GPU, or the CPU where there is none.
+            ``"inversion.steps=30"``. The default method is ``in_domain`` (Eq. 4).
+        encoder: Path of an encoder, for a ``source`` that is a checkpoint without one.
+        device: None for the first GPU, or the CPU without one.
 
     Raises:
         ConfigError: An override that ``evaluate.py`` refuses, no such run, or no encoder for a
-            method that takes one.
-        CheckpointError: A file cannot be read, or networks that do not belong together.
+            method that needs one.
+        CheckpointError: A file cannot be read, or the networks do not belong together.
     """
     given, name = given_keys(overrides), str(source)
     shipped = [f"data={name.removeprefix(SHIPPED)}"] if name.startswith(SHIPPED) else []
@@ -87,14 +87,14 @@ class Model:
     """A frozen generator G, its encoder E, and one inversion method.
 
     Args:
-        context: From which networks and method are opened, each when it is first used.
-        device: Where everything is computed.
+        context: Opens networks and method when they are first used.
+        device: Device of all computations.
     """
 
     def __init__(self, context: EvaluationContext, *, device: torch.device) -> None:
         self._context, self.device = context, device
         self.generator = context.generator.to(device)
-        """G; `networks.generator.Generator` has its methods."""
+        """G; its methods are those of `networks.generator.Generator`."""
 
     @property
     def resolution(self) -> int:
@@ -103,7 +103,7 @@ class Model:
 
     @cached_property
     def inverter(self) -> Any:
-        """The method; `inversion.inversion.Inverter` has its methods."""
+        """The inversion method; its methods are those of `inversion.inversion.Inverter`."""
         inverter = self._context.inverter
         for network in inverter.networks:
             network.to(self.device)
@@ -111,7 +111,7 @@ class Model:
 
     @cached_property
     def directions(self) -> dict[str, Direction]:
-        """Edit directions of this generator by name: its own, or those of ``task=directions``.
+        """This generator's edit directions by name: of ``task=directions``, or supplied with it.
 
         Raises:
             ConfigError: There are none.
@@ -126,11 +126,11 @@ class Model:
         allow_upscale: bool = False,
         progress: Progress | None = None,
     ) -> "Images":
-        """Inverts images; each is cut to its central square and resized to R.
+        """Inverts images; each is cropped to its central square and resized to R.
 
         Args:
-            images: One or several.
-            on_corrupt: Whether damaged and small files are an "error" or left out ("skip").
+            images: One or several images.
+            on_corrupt: Whether damaged and small files are an "error" or skipped ("skip").
             allow_upscale: Whether images smaller than R are enlarged rather than refused.
             progress: Called after each batch.
 
@@ -138,7 +138,7 @@ class Model:
             The reconstructions, with their codes.
 
         Raises:
-            ConfigError: `on_corrupt` is neither.
+            ConfigError: Another value of `on_corrupt`.
             DataError: There are no images, or one is damaged, too small or of another type.
         """
         names, targets = self._read(images, on_corrupt=on_corrupt, allow_upscale=allow_upscale)
@@ -172,12 +172,12 @@ class Model:
 
         Args:
             codes: float [N, L, w_dim].
-            names: Of the images, for files; None for numbers.
-            noise: Maps, each [N, 1, h, w]; None for those that the method uses.
-            state: Features to go on from, where codes alone do not give the images.
+            names: Names of the images, for files; None for numbers.
+            noise: Noise maps, each [N, 1, h, w]; None for the method's default.
+            state: Features from which synthesis resumes, if codes alone do not give the images.
 
         Raises:
-            ConfigError: The codes are not of this generator.
+            ConfigError: The codes do not have this generator's shape.
         """
         expected = (self.generator.num_layers, self.generator.w_dim)
         if codes.ndim != 3 or tuple(codes.shape[1:]) != expected or not len(codes):
@@ -203,9 +203,9 @@ class Model:
         """Draws images from G.
 
         Args:
-            n: How many.
+            n: Number of images.
             truncation: ψ; codes are w̄ + ψ (w − w̄) in every layer.
-            seed: Of the draw.
+            seed: Seed of the random draw.
         """
         z = torch.randn(n, self.generator.z_dim, generator=torch.Generator().manual_seed(seed))
         mean, codes = self.generator.w_avg, mapped(self.generator, z.to(self.device))
@@ -215,20 +215,20 @@ class Model:
         """Reads codes that `Images.save` or ``task=invert`` wrote, and generates their images.
 
         Args:
-            path: A ``codes.safetensors``, or the folder of one.
+            path: A ``codes.safetensors``, or its folder.
 
         Raises:
-            CheckpointError: There is none, it cannot be read, or is of another generator.
+            CheckpointError: It does not exist, cannot be read, or is for another generator.
         """
         found = read_codes(Path(path).expanduser(), generator=self._fingerprint)
         names = stems_of(found.names)
         return self.synthesize(found.codes, names=names, noise=found.noise, state=found.state)
 
     def direction(self, name: str) -> Direction:
-        """The edit direction of a name.
+        """Returns the edit direction with a name.
 
         Raises:
-            ConfigError: There is none of that name; the nearest one is named.
+            ConfigError: No such direction; names the nearest one.
         """
         if name not in self.directions:
             raise ConfigError(f"no direction {name!r}. " + nearest(name, list(self.directions)))
@@ -245,7 +245,7 @@ class Model:
     def _read(
         self, images: Picture | Sequence[Picture], *, on_corrupt: OnCorrupt, allow_upscale: bool
     ) -> tuple[list[str], Tensor]:
-        """Names, and uint8 [N, 3, R, R]."""
+        """Reads images: their names, and uint8 [N, 3, R, R]."""
         several = images if isinstance(images, list | tuple) else [images]
         names, tensors = list[str](), list[Tensor]()
         size: Any = {"resolution": self.resolution, "allow_upscale": allow_upscale}
@@ -265,15 +265,15 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images of a generator with the codes that make them.
+    """Generated images with their codes.
 
     Attributes:
-        model: That made them.
+        model: The model that generated them.
         codes: float32 [N, L, w_dim], on the CPU.
         images: uint8 [N, 3, R, R], on the CPU.
         names: N names, for files.
-        noise: Maps that the method chose, each [N, 1, h, w]; None for G's own.
-        state: Features that G goes on from, of methods whose codes alone do not give the images.
+        noise: Noise maps of the method, each [N, 1, h, w]; None for G's own.
+        state: Features from which G resumes, for methods whose codes alone do not give the images.
     """
 
     model: Model
@@ -290,7 +290,7 @@ class Images:
         return f"Images({len(self)} of {self.model.resolution} px: {', '.join(self.names[:3])}…)"
 
     def __getitem__(self, index: int) -> Image.Image:
-        """One image, as PIL."""
+        """One image as a PIL image."""
         return to_image(self.images[index])
 
     def edit(
@@ -304,14 +304,14 @@ class Images:
         """Moves every code by α·n (Eq. 5).
 
         Args:
-            direction: n, or its name among `Model.directions`.
+            direction: n, or its name in `Model.directions`.
             by: α.
-            layers: The layers that move; None for the direction's own.
-            unit: Of α: ``"length"`` (of n: 1) or ``"sigma"`` (the codes' deviation along n).
+            layers: The layers that are edited; None for the direction's default.
+            unit: Unit of α: ``"length"`` (of n: 1) or ``"sigma"`` (codes' deviation along n).
 
         Raises:
             ConfigError: No such direction, layer or unit.
-            CheckpointError: The direction is of another generator.
+            CheckpointError: The direction belongs to another generator.
         """
         codes = self._edited
         n = self.model.direction(direction) if isinstance(direction, str) else direction
@@ -320,7 +320,7 @@ class Images:
         return self.model.synthesize(moved, names=names, noise=self.noise)
 
     def interpolate(self, other: "Images", weight: float = 0.5) -> "Images":
-        """(1 − weight)·own codes + weight·other's, image by image (Sec. 4.3).
+        """Interpolates to other codes, image by image: (1 − weight)·own + weight·other (Sec. 4.3).
 
         Raises:
             ConfigError: Another number of images, or codes of another generator.
@@ -332,14 +332,14 @@ class Images:
         return self.model.synthesize(between, names=self.names, noise=noise)
 
     def mix_styles(self, style: "Images", *, first: int | None = None) -> "Images":
-        """Every own image with every style: layers `first` and above come from the style.
+        """Mixes every image with every style: layers `first` and above come from the style.
 
         Args:
             style: M images.
-            first: The first layer that is replaced; None for the authors' 10 of 14.
+            first: The first replaced layer; None for the authors' 10 of 14.
 
         Returns:
-            N·M images, all styles of the first image first.
+            N·M images: all styles of the first image, then of the second, and so on.
         """
         mixed = mix_styles(self._edited, style._edited, first=first).flatten(0, 1)
         names = [f"{a}_{Path(b).name}" for a in self.names for b in style.names]
@@ -347,23 +347,23 @@ class Images:
 
     @property
     def _edited(self) -> Tensor:
-        """The codes, for an edit; refused where they alone do not give the images."""
+        """The codes, for an edit; refused if they alone do not give the images."""
         if self.state is not None:
             what = f"inversion={self.model._context.method}"
             raise ConfigError(NO_CODES.format(task="an edit", what=what))
         return self.codes
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes ``<name>.png`` for each image, and ``codes.safetensors``; `Model.load` reads it.
+        """Writes ``<name>.png`` for each image, and ``codes.safetensors`` for `Model.load`.
 
         Args:
-            folder: Made where it is not there; files of the same names are replaced.
+            folder: Created if it does not exist; existing files are replaced.
 
         Returns:
-            The pictures' files.
+            The paths of the PNG files.
 
         Raises:
-            DataError: Two images have the same name, or one leads out of the folder.
+            DataError: Two images have the same name, or a name leads out of the folder.
         """
         folder = Path(folder).expanduser()
         files = [folder / f"{name}.png" for name in self.names]
@@ -392,7 +392,7 @@ def _is_run(source: str, config: dict[str, Any]) -> bool:
 
 
 def _encoder_beside(path: str) -> str | None:
-    """Where the encoder of a checkpoint is: in the same file or folder; None for none."""
+    """The path of a checkpoint's encoder, in the same file or folder; None if there is none."""
     try:
         file = find_weights(path, role="encoder", key="encoder.path")
         return path if read_header(file, key="encoder.path").role == "encoder" else None

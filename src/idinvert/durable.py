@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, outlive a power cut, and are checked by their sha256."""
+"""Atomic, durable writing of files, and checks of files by their sha256."""
 
 import contextlib
 import fcntl
@@ -15,22 +15,22 @@ from idinvert.errors import OutputError
 from idinvert.untrusted import open_regular, read_bounded, regular
 
 SUMS = "SHA256SUMS"
-"""What `sha256sum --check` reads: a line a file of the folder, with its hash."""
+"""Name of a file for `sha256sum --check`: one line per file of the folder, with its hash."""
 _MOST_SUMS = 1 << 24  # bytes
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """The path of an empty file beside the place, which is flushed and renamed at the end.
+    """Yields the path of an empty temporary file; at the end, flushes it and renames it to `path`.
 
-    An older file stays until then, or for good where something fails. Whoever writes into a folder
-    first removes what killed processes left in it: their temporary files are not locked any more.
+    An existing file is kept until then, and after an error. The first write to a folder removes
+    the temporary files of killed processes, which are no longer locked.
 
     Args:
-        path: Where to; folders are made.
+        path: The target; its folders are created.
 
     Raises:
-        OutputError: The disk refused; an older file is unchanged.
+        OutputError: The file cannot be written; an existing file is unchanged.
     """
     temporary = None
     if path.is_dir():
@@ -43,7 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is not for a shared folder
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 is wrong for shared folders
             move(temporary, path)
         finally:
             os.close(handle)
@@ -60,23 +60,23 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, content: str | bytes) -> Path:
-    """Writes a file as `written_whole` does; returns its path."""
+    """Writes a file atomically, see `written_whole`; returns its path."""
     with written_whole(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
 def append(path: Path, line: str) -> None:
-    """Adds a line to a file; it is on the disk when this returns.
+    """Appends a line to a file; it is on disk when this returns.
 
     Raises:
-        OutputError: The disk refused.
+        OutputError: The file cannot be written.
     """
     try:
         _make_folder(path.parent)
         with open(path, "ab+", opener=regular) as file:
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                line = "\n" + line  # behind what a killed process left
+                line = "\n" + line  # ends the unfinished line of a killed process
             file.write(line.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -87,14 +87,14 @@ def append(path: Path, line: str) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Renames what is whole and flushed, and puts the rename on the disk as well."""
+    """Renames a complete, flushed file or folder, and flushes the rename itself."""
     os.replace(source, target)
     _sync_folder(target.parent)
 
 
 @functools.cache
 def sweep(folder: Path) -> None:
-    """Removes the temporary files of processes that were killed, once for each folder."""
+    """Removes the temporary files of killed processes, once per folder."""
     for left in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError), open(left, "rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,13 +102,13 @@ def sweep(folder: Path) -> None:
 
 
 def hash_of(path: Path) -> str:
-    """The sha256 of a file as it is now, 64 hex digits."""
+    """The sha256 of a file's present content, 64 hex digits."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path, files: Iterable[Path], *, known: Iterable[Path] = ()) -> None:
-    """Writes the hashes of files of a folder into its `SUMS`; those of `known` did not change."""
+    """Writes the hashes of a folder's files into its `SUMS`; `known` files have not changed."""
     sums = {folder / name: digest for name, digest in read_sums(folder).items()}
     sums = {path: sums[path] for path in known if path in sums}
     lines = [f"{sums.get(f) or hash_of(f)}  {f.relative_to(folder)}\n" for f in sorted(files)]
@@ -116,7 +116,7 @@ def write_sums(folder: Path, files: Iterable[Path], *, known: Iterable[Path] = (
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """The hash of each file by its path in the folder; empty where there is no `SUMS`."""
+    """Reads the hash of each file by its path in the folder; empty without `SUMS`."""
     try:
         text = read_bounded(folder / SUMS, most=_MOST_SUMS).decode(errors="replace")
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def damaged(folder: Path) -> list[str]:
-    """The files that `SUMS` names and that are missing or differ from it."""
+    """The files in `SUMS` that are missing or have another hash."""
     return [
         name
         for name, expected in read_sums(folder).items()
@@ -135,14 +135,14 @@ def damaged(folder: Path) -> list[str]:
 
 
 def _locked_file(path: Path) -> tuple[int, Path]:
-    """A new file beside the place, locked so that no other process takes it for a leftover."""
+    """Creates a temporary file beside `path`, locked so that no other process removes it."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with contextlib.suppress(OSError):  # file systems without locks; nothing is swept there
+        with contextlib.suppress(OSError):  # without locks, `sweep` removes nothing either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # swept before it was locked
+        os.close(handle)  # removed by `sweep` before it was locked
 
 
 def _make_folder(folder: Path) -> None:
@@ -159,7 +159,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable, where the system can sync a folder."""
+    """Makes a rename durable, if the system can sync a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

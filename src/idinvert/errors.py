@@ -1,4 +1,4 @@
-"""The errors a user may meet; each says what was got, what was expected, which key to change."""
+"""Errors for users; each says what was got, what was expected and which key to change."""
 
 import difflib
 import errno
@@ -14,20 +14,20 @@ from typing import Any
 from idinvert.untrusted import IrregularError
 
 LONGEST = 4_000
-"""Characters of an error's message."""
+"""Maximum characters of an error's message."""
 FEW_LINES = 240
-"""Characters of a list of names in it."""
+"""Maximum characters of a list of names in it."""
 PLACES = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EFBIG, errno.ENAMETOOLONG, errno.ESTALE),
 )
-"""What the system says of a place where nothing can be written or read."""
+"""Error numbers of the system for a path that cannot be read or written."""
 
 
 class IdinvertError(Exception):
-    """Base of every error that is the user's to mend; printed without a traceback.
+    """Base of all errors that the user can correct; printed without a traceback.
 
-    Its text holds no control characters, whatever file it quotes, and has a bounded length.
+    The text contains no control characters, whatever file it quotes, and has a bounded length.
     """
 
     def __str__(self) -> str:
@@ -35,11 +35,11 @@ class IdinvertError(Exception):
 
 
 class ConfigError(IdinvertError):
-    """The configuration cannot be used as it stands."""
+    """The configuration is invalid."""
 
 
 class DataError(IdinvertError):
-    """Images, folders or splits cannot be used as they stand."""
+    """Images, folders, splits or records are unusable."""
 
 
 class CorruptImageError(DataError):
@@ -51,23 +51,23 @@ class CheckpointError(IdinvertError):
 
 
 class MissingWeightsError(CheckpointError):
-    """Weights are not on this machine; the message names file, URL, sha256 and the key."""
+    """Weights are not on this machine; the message names file, URL, sha256 and key."""
 
 
 class DivergenceError(IdinvertError):
-    """Training or optimisation left the finite numbers, or ended worse than the mean image."""
+    """Values became non-finite, or training ended with an error above the mean image's."""
 
 
 class OutputError(IdinvertError, OSError):
-    """A file cannot be written: the disk is full, or the folder is not for writing."""
+    """A file cannot be written: the disk is full, or the folder is not writable."""
 
 
 class RunLockedError(IdinvertError):
     """Another process is writing to the same run folder.
 
     Args:
-        message: For the user.
-        folder: That is in use.
+        message: The message for the user.
+        folder: The folder that is in use.
     """
 
     def __init__(self, message: str, *, folder: Path | None = None) -> None:
@@ -78,17 +78,17 @@ class RunLockedError(IdinvertError):
 def require_number(
     key: str, value: Any, *, low: float, high: float = math.inf, whole: bool = False
 ) -> None:
-    """Refuses what is not a number of a range.
+    """Refuses a value that is not a number in a range.
 
     Args:
-        key: Where it stands in the configuration.
-        value: What stands there.
-        low: The smallest that is allowed.
-        high: The largest.
+        key: Its key in the configuration.
+        value: The value.
+        low: The smallest allowed value.
+        high: The largest allowed value.
         whole: Whether it must be an integer.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The value is not such a number.
     """
     kind = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
@@ -98,10 +98,10 @@ def require_number(
 
 
 def as_typed(text: str) -> str:
-    """A text whose commands are those that this user has: from a wheel there is no ``train.py``.
+    """Adapts the commands in a text to the installation: a wheel has no ``train.py``.
 
     Args:
-        text: With commands as in a checkout (``python train.py …``).
+        text: A text with commands as in a checkout (``python train.py …``).
     """
     if not (Path(__file__).parent / "conf").is_dir():
         return text
@@ -109,7 +109,7 @@ def as_typed(text: str) -> str:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The sentence that points a typo to the nearest valid name, or lists what there is."""
+    """A sentence with the valid name nearest to a typo, or with all valid names."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
@@ -120,7 +120,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def readable(text: str) -> str:
-    """Text fit for a terminal and a log: control characters escaped, `LONGEST` characters."""
+    """Escapes the control characters of a text and shortens it to about `LONGEST` characters."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 4 :]}"
     return "".join(
@@ -130,12 +130,12 @@ def readable(text: str) -> str:
 
 
 class Note(UserWarning):
-    """A line that says what was left out or done otherwise, and needs no place in the code."""
+    """A warning about something left out or done differently, printed without a code location."""
 
 
 def show_notes_plainly() -> None:
-    """Makes a program print notes as single lines, each once; other warnings stay as they are."""
-    warnings.simplefilter("always", Note)  # "once" forgets whenever a library sets a filter
+    """Prints each `Note` once, as a single line; other warnings are not changed."""
+    warnings.simplefilter("always", Note)  # "once" is reset whenever a library sets a filter
     usual, told = warnings.formatwarning, set[str]()
 
     def formatted(
@@ -156,7 +156,7 @@ def show_notes_plainly() -> None:
 
 
 def exit_status(work: Callable[[], int | None]) -> int:
-    """Does the work of a program; what the user can mend is printed without a traceback.
+    """Runs a program's work; prints errors that the user can correct without a traceback.
 
     Returns:
         The exit status: the work's own or 0, 2 for an error, 130 for Ctrl-C.
@@ -164,14 +164,14 @@ def exit_status(work: Callable[[], int | None]) -> int:
     show_notes_plainly()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         return work() or 0
     except IdinvertError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (MemoryError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has stopped
             sys.stderr.close()
             return 0
         if isinstance(error, MemoryError):
@@ -190,14 +190,14 @@ def exit_status(work: Callable[[], int | None]) -> int:
 
 
 def command_line(parser: Callable[[], ArgumentParser], words: Sequence[str] | None = None) -> int:
-    """Does what the words of a command line choose, the ``work`` of its parser.
+    """Parses a command line and runs the ``work`` that the parser selects.
 
     Args:
-        parser: Makes the parser.
-        words: The command line; None takes the process's.
+        parser: Creates the parser.
+        words: The command line; None for that of the process.
 
     Returns:
-        As `exit_status`.
+        The exit status, see `exit_status`.
     """
     given = parser().parse_args(words)
     return exit_status(lambda: given.work(given))

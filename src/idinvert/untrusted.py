@@ -1,7 +1,7 @@
-"""Files that come from anyone: opened only if they are regular, read and parsed within bounds.
+"""Reads untrusted files: only regular files are opened, and sizes and values are bounded.
 
-What is wrong with them is a ``ValueError`` or an ``OSError`` here, whose caller knows the words and
-the key for its user. Imports the standard library alone, so that any process may use it.
+Errors are ``ValueError`` or ``OSError``; callers convert them to messages with the key to change.
+Imports only the standard library, so that any process can use it.
 """
 
 import errno
@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = 80
-"""Characters of a file's own text in a message."""
+"""Maximum characters of a file's own text in a message."""
 DEEPEST = 64
-"""Containers inside one another."""
-_DIGITS = 400  # of a number in JSON; a float has at most 17 that count
+"""Maximum depth of nested containers."""
+_DIGITS = 400  # most characters of a number in JSON; a float has at most 17 significant digits
 _INTEGER = 1 << 64
 
 
 def shown(text: object) -> str:
-    """A file's own text, fit for a message: short, and ASCII."""
+    """Converts a file's own text to short ASCII for a message."""
     plain = ascii(text[: SHOWN + 1]) if isinstance(text, str) else f"a {type(text).__name__}"
     return plain if len(plain) <= SHOWN else f"{plain[:SHOWN]}…"
 
 
 class IrregularError(OSError):
-    """A pipe, a device or a folder stands where a file is expected."""
+    """The path of an expected file is a pipe, a device or a folder."""
 
 
 def regular(name: str, flags: int) -> int:
-    """The ``opener`` of `open` for what must be a file: never waits for a pipe or reads a device.
+    """An ``opener`` for `open` that accepts regular files only; never waits for a pipe.
 
     Args:
-        name: Of the file; links are followed.
-        flags: As `os.open`.
+        name: Path of the file; links are followed.
+        flags: As for `os.open`.
 
     Raises:
-        IrregularError: It is something else.
-        OSError: As `os.open`.
+        IrregularError: It is not a regular file.
+        OSError: As for `os.open`.
     """
     try:
         handle = os.open(name, flags | os.O_NONBLOCK, 0o666)
@@ -58,27 +58,27 @@ def regular(name: str, flags: int) -> int:
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
-    """Opens a file to read, as `regular` does."""
+    """Opens a regular file for reading, see `regular`."""
     return open(path, "rb", opener=regular)
 
 
 def memory_bytes() -> int:
-    """What a file that is read whole may have at most: this machine's memory."""
+    """This machine's memory in bytes, the limit for a file that is read whole."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def read_bounded(path: str | Path, *, most: int) -> bytes:
-    """The bytes of a regular file.
+    """Reads the bytes of a regular file.
 
     Args:
         path: The file.
-        most: Bytes that it may have.
+        most: Maximum number of bytes.
 
     Raises:
-        OSError: As `open_regular`, or it holds more.
+        OSError: As for `open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
-        # No more than there is: a read takes memory for all that it asks for.
+        # Not more than the file's size: read allocates memory for the whole request.
         content = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
     if len(content) > most:
         raise OSError(f"{path}: holds more than the {most:,} bytes that such a file may have")
@@ -86,25 +86,25 @@ def read_bounded(path: str | Path, *, most: int) -> bytes:
 
 
 def read_json(path: str | Path, *, most: int = 1 << 20, nan: bool = False) -> Any:
-    """The JSON of a file.
+    """Reads a JSON file.
 
     Raises:
-        OSError: As `read_bounded`.
-        ValueError: As `parse_json`.
+        OSError: As for `read_bounded`.
+        ValueError: As for `parse_json`.
     """
     return parse_json(read_bounded(path, most=most), nan=nan)
 
 
 def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
-    """JSON whose values every caller can hold.
+    """Parses JSON with bounded values.
 
     Args:
-        text: UTF-8.
+        text: UTF-8 text.
         nan: Whether NaN and infinities are allowed (JSON has none; Python writes them).
 
     Raises:
-        ValueError: No JSON, too deep, an integer beyond 64 bits, a number that is not finite, or
-            half a character.
+        ValueError: Not JSON, nested too deeply, an integer beyond 64 bits, a number that is not
+            finite, or a lone surrogate.
     """
 
     def number(word: str) -> float:
@@ -132,14 +132,14 @@ def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
 
 
 def check_plain(value: Any, *, most: int = 1_000_000) -> None:
-    """Refuses what is not plain: None, text, numbers of 64 bits, lists, and dicts of text.
+    """Refuses anything but None, text, booleans, 64-bit numbers, and lists and dicts of these.
 
     Args:
-        value: As a parser gave it.
-        most: Values that it may have; what is shared counts each time.
+        value: The result of a parser.
+        most: Maximum number of values; a shared value counts each time.
 
     Raises:
-        ValueError: Something else, too deep, or more values.
+        ValueError: Another type, nested too deeply, or too many values.
     """
     level, count = [value], 0
     for _ in range(DEEPEST):
