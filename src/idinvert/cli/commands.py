@@ -228,7 +228,7 @@ def _single_job(
         sys.argv[1:] = in_order(sys.argv[1:], folder)  # Hydra composes again, from sys.argv
 
     def job(composed: DictConfig) -> Any:
-        if words is not typed:  # the command in records and weights, and that of other ranks
+        if words is not typed:  # the command in records and weights, which other ranks run too
             sys.argv = [argv[0], *row]
         else:
             sys.argv = argv

@@ -64,7 +64,7 @@ def _through_submitit(asked_to_end: bool) -> None:
     """Passes the signal to submitit's handler, which was replaced in order to save first."""
     if asked_to_end and not _runs(_slurm_job()):
         if os.environ[SUBMITIT] == "slurm":
-            raise SystemExit(128 + signal.SIGTERM)  # no result: Slurm says whether it comes back
+            raise SystemExit(128 + signal.SIGTERM)  # no result: Slurm decides whether to requeue
         return
     own = getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2"))
     if callable(signal.getsignal(own)):

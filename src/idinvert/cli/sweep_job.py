@@ -123,7 +123,7 @@ class SweepJob:
     def _run(self, status: JobStatus, words: list[str], config: dict[str, Any]) -> float | None:
         """Runs the work and sets the status; returns the value that a search optimises."""
         since, moment, began = self._store(status), now(), time.monotonic()
-        # This command is stored in the job's records and weights, and started by its other ranks.
+        # The command in the job's records and weights, which its other ranks run too.
         row = [word for word in words if not word.startswith("row=")]
         sys.argv = [self.argv0, *row]
         if len(row) < len(words) and is_first_process():

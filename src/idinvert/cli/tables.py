@@ -128,7 +128,7 @@ def _not_done(
     fitting = run_defaults.one_a_seed(runs, of_the_run(place.where))
     if any(path.startswith("choices.encoder") for path in place.where):
         return [run for run in fitting if run.seed not in done]
-    return [] if done else fitting[:1]  # a method of the generator: any encoder's run will do
+    return [] if done else fitting[:1]  # a method without encoder: any fitting run is enough
 
 
 def _is_look(config: dict[str, Any], given: Mapping[str, Sequence[str]]) -> bool:

@@ -57,7 +57,7 @@ def _path(value: str) -> str:
     if value in ("", "null") or "${" in value or _quoted(value):
         return value
     if "\\" in value and not _exists(value):
-        return value  # escaped for Hydra by hand
+        return value  # already escaped for Hydra by the user
     if value == "~" or value.startswith("~/"):
         value = str(Path(value).expanduser())
     if PLAIN.fullmatch(value):

@@ -196,7 +196,7 @@ def append(path: str | Path, record: Record) -> None:
             line, end = line[written:], end + written
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)  # also unlocks
+        os.close(descriptor)  # also releases the lock
 
 
 def read_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
@@ -231,7 +231,7 @@ def _read_file(file: Path) -> list[tuple[str, Record]]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read as records ({error})") from error
     lines = content.split(b"\n")
-    tail = lines.pop()  # empty where the file ends in a newline
+    tail = lines.pop()  # empty if the file ends in a newline
     found = [
         (text, _parse(text, file=file, number=number))
         for number, line in enumerate(lines, start=1)
@@ -255,7 +255,7 @@ def _parse(text: str, *, file: Path, number: int) -> Record:
         if not isinstance(plain, dict):
             raise DataError(f"expected an object, got {type(plain).__name__}")
         return from_dict(plain)
-    except (ValueError, DataError) as error:  # a JSONDecodeError is one
+    except (ValueError, DataError) as error:  # JSONDecodeError is a ValueError
         raise DataError(
             f"{file}, line {number}: not a record ({error}); mend or delete this line"
         ) from error
