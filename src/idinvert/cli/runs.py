@@ -47,7 +47,7 @@ class Run:
         experiment: Its objective.
         choices: Overrides of its first command that name it or change its identity.
         nimg: Images seen.
-        state: One of `STATES`.
+        state: One of `STATES`, or ``unknown`` if the status of a started run cannot be read.
         last_metric: The last value of a validation metric, or of a loss if there is none.
     """
 
