@@ -93,8 +93,7 @@ def timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
 def side_by_side(variants: Sequence[Variant], *, repeats: int, device: str) -> list[Times]:
     """Runs the variants alternately, in one order and then in reverse, after one warm-up turn.
 
-    A machine that slows down thus slows all of them. A variant that fails is dropped with the
-    reason.
+    A machine that slows down slows all of them. A variant that fails is dropped with the reason.
     """
     found = [Times(variant.name, variant.images) for variant in variants]
     for turn in range(repeats + 1):

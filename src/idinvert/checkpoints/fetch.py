@@ -77,8 +77,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
         Path of the cached file.
 
     Raises:
-        MissingWeightsError: It could not be obtained; the message says what was tried and what to
-            do.
+        MissingWeightsError: It could not be obtained; the message says what was tried.
         CheckpointError: Unknown name, or a file with another sha256, which is not kept.
     """
     entry = entry_of(name)

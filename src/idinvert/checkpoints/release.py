@@ -114,8 +114,7 @@ def read_header(path: str | Path, *, key: str = "path") -> Header:
         key: The config key that named it, for messages.
 
     Raises:
-        CheckpointError: The file is missing, broken, of another or a newer format, or of an unknown
-            class.
+        CheckpointError: Missing or broken file, other or newer format, or unknown class.
     """
     path = Path(path)
     _check_is_file(path, key=key)

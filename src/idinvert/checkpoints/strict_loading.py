@@ -78,7 +78,7 @@ def shifted(key: str, by: float) -> Source:
 
 
 def half_turn(filters: Tensor) -> Tensor:
-    """Rotates filters [..., k, k] by 180°: converts convolution to correlation filters."""
+    """Rotates filters [..., k, k] by 180°: converts filters of a convolution to a correlation."""
     return filters.flip((-2, -1))
 
 
@@ -301,9 +301,8 @@ def _at_most(parts: int) -> Iterator[None]:
 def without_memory() -> Iterator[None]:
     """Context in which everything is built with shapes but without data (the ``meta`` device).
 
-    Sizes claimed by a hostile file then use no memory. Computations of constructors are skipped as
-    far as shapes allow, because on that device they would load torch's compiler, which takes
-    seconds.
+    Sizes claimed by a hostile file then use no memory. Arithmetic in constructors is skipped as far
+    as shapes allow, because on that device it would load torch's compiler, which takes seconds.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"), _ShapesAlone():
         yield

@@ -48,8 +48,7 @@ def _maker(made: type[E4eEncoder] | type[PspEncoder]) -> Callable[..., Any]:
 
         Args:
             num_layers: As in the encoder's class, like all others not listed below.
-            deltas: pSp refuses it, because it predicts each layer's code separately; e4e always
-                predicts deltas.
+            deltas: Refused by pSp, which predicts each layer's code separately; e4e always has it.
             mapping: M of the generator, which ``latent=z`` would need; refused.
             noise_shapes: Ignored, because the encoder predicts no noise.
             path: Initial weights: the authors' ``.pt``, this project's ``encoder.safetensors``, or

@@ -24,8 +24,7 @@ _DECODING = threading.Lock()
 """Lock that lets one large image be decoded at a time: eight at once would use gigabytes."""
 DECODER = 2
 """Version, increased whenever a decoded or resized pixel changes. Version 1 read PNG, JPEG and WebP
-and ignored profiles; images that it would read identically still have version 1, so that
-fingerprints are stable."""
+and ignored profiles; images that it reads identically keep version 1, and their fingerprints."""
 
 _FIRST = ("PNG", "JPEG", "MPO", "WEBP")  # the formats of version 1
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")

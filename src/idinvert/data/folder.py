@@ -43,9 +43,8 @@ def image_folder(
     """Builds a domain from image files.
 
     All files are decoded and hashed once (the index is kept in the cache), so that damage, small
-    images and leaks are found before any work. An image whose bytes are also in the test set is
-    removed from train and val, one that is also in val is removed from train; a warning counts
-    them.
+    images and leaks are found before any work. Images whose bytes are also in the test set are
+    removed from train and val, those that are also in val from train; a warning counts them.
 
     Args:
         path: A folder, searched recursively, a .zip archive or an LMDB.

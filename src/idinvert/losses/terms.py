@@ -23,8 +23,7 @@ def pixel_loss(x: Tensor, y: Tensor) -> Tensor:
         ValueError: The shapes differ.
 
     Source:
-        First term of Eq. (2) and Eq. (4); the mean over pixels and channels follows the authors'
-        code.
+        First term of Eq. (2) and Eq. (4); the mean over elements follows the authors' code.
     """
     if x.shape != y.shape:
         raise ValueError(f"pixel loss: got shapes {tuple(x.shape)} and {tuple(y.shape)}")

@@ -50,8 +50,7 @@ def check_sets(*, metric: str = "a distance between sets", least: int = 2, **set
     """Check sets of images; errors name them by their keyword.
 
     Raises:
-        DataError: counts differ, images are not uint8 `[N, 3, R, R]`, or there are fewer than
-            `least`.
+        DataError: counts differ or are below `least`, or images are not uint8 `[N, 3, R, R]`.
     """
     if len({len(images) for images in sets.values()}) > 1:
         counts = " and ".join(f"{len(images)} {name}" for name, images in sets.items())

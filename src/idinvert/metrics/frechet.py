@@ -10,8 +10,7 @@ from idinvert.metrics.distance import Distance
 from idinvert.metrics.protocol import RESAMPLES, counts_of, resampled
 
 FEW, FEWER, FEWEST = (256, 200), (768, 50), (1 << 20, 20)
-"""Number of resamples of the Fréchet distance, by maximum number of features; each resample needs
-two eigendecompositions."""
+"""(Maximum features, resamples) of the Fréchet distance; each needs two eigendecompositions."""
 BLOCK = 1024
 """Number of rows of a kernel matrix that are in memory at once."""
 

@@ -34,8 +34,7 @@ class LPIPS(nn.Module):
     Raises:
         MissingWeightsError: the file is not on this machine; names file, URL, sha256 and
             `metric.lpips_path`.
-        CheckpointError: the file is not of that network; names the first tensors that do not
-            match.
+        CheckpointError: the file is of another network; names the first mismatched tensors.
     """
 
     def __init__(self, *, net: str = "alex", path: str | Path | None = None) -> None:

@@ -43,8 +43,7 @@ class MetricSuite:
     """Computes any of the metrics of DESIGN §5 on pairs of outputs and targets.
 
     Args:
-        names: any of `mse psnr ssim lpips_<net> swd fid kid isc prc fd_<extractor>
-            kd_<extractor>`.
+        names: from `mse psnr ssim lpips_<net> swd fid kid isc prc fd_<extractor> kd_<extractor>`.
         extractors: name to module with `embed`, for `fd_` and `kd_`; for a module read from a
             file, the protocol contains its `weights_sha256` and `architecture`.
         inception_path: weights of FID, KID and Inception score.
@@ -57,8 +56,7 @@ class MetricSuite:
         batch_size: images per batch in the set metrics.
 
     Raises:
-        ConfigError: a name is unknown (the nearest is named) or listed twice, or an extractor is
-            missing.
+        ConfigError: a name or extractor is unknown (the nearest is named), or a name is repeated.
         MissingWeightsError: weights are not on this machine; raised here, before any work.
     """
 

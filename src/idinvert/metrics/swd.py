@@ -55,9 +55,8 @@ def swd(
 
     For each level: 128 random 7×7 patches per image; each set is standardised per colour channel
     by its own mean and standard deviation; 4×128 random unit directions; mean absolute difference
-    of the sorted projections. Because of the standardisation, the distance is invariant to a global
-    gain or offset of a colour. One level of both sets is in memory at a time (5,000 images:
-    2 × 376 MB).
+    of the sorted projections. The standardisation makes it invariant to a global gain or offset of
+    a colour. One level of both sets is in memory at a time (5,000 images: 2 × 376 MB).
 
     Differs from PGGAN: patch positions and directions depend only on `seed`, not on batch size or
     device; a channel that is constant over the whole set gives zeros, not NaN.

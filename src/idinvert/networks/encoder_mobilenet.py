@@ -46,7 +46,7 @@ class MobileNetBackbone(Backbone):
     Differs from the paper:
         The paper does not say which MobileNet, nor how it ends at 4x4. The 1x1 convolution to 1,280
         channels belongs to the classifier and is left out: flattened, it would make the last dense
-        layer alone larger than a ResNet-34. ``norm="none"`` is ours; its residual branches start
+        layer alone larger than ResNet-34's. ``norm="none"`` is ours; its residual branches start
         at zero.
     """
 

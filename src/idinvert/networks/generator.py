@@ -20,8 +20,7 @@ class SynthesisState(NamedTuple):
         features: Feature maps [N, C, h, w].
         image: Image so far [N, 3, h', w'] of a skip architecture, or None.
         layer: Number of layers run, 0 … L.
-        shortcut: Tensor that a residual architecture adds after the next layer
-            [N, C', 2h, 2w], or None.
+        shortcut: Residual architecture: added after the next layer [N, C', 2h, 2w], or None.
     """
 
     features: Tensor

@@ -37,8 +37,7 @@ class NoiseHead(nn.Module):
         The paper does not say which layer of E a map comes from if several have the same side (the
         authors' E has one layer at the images' own side, G two). The convolutions are initialised
         so that the maps of normalised features have unit variance, like G's noise. ``std`` is ours:
-        a generator trained on clean images learns noise weights near zero, and maps would have no
-        visible effect.
+        a generator trained on clean images learns noise weights near zero, which hide any map.
     """
 
     gain: Tensor
@@ -84,7 +83,7 @@ class NoiseHead(nn.Module):
 
     @torch.no_grad()
     def adopt(self, synthesis: nn.Module) -> None:
-        """Copies a generator's noise maps for the inputs that E does not predict, and its weights.
+        """Copies a generator's noise weights, and its maps for inputs that E does not predict.
 
         Args:
             synthesis: The synthesis of G, with a buffer ``noise_i`` and a noise weight for each

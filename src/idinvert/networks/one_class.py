@@ -16,8 +16,7 @@ from idinvert.networks.mapping import one_hot
 def generator_of_class(generator: Any, label: int) -> Any:
     """Returns G with a fixed label: an M(z) with the same codes as M(z, c).
 
-    The embedded label is then constant, and its contribution to M's first layer is added to the
-    bias.
+    The embedded label is then constant; its contribution to M's first layer is added to the bias.
 
     Args:
         generator: A conditional StyleGAN2; it is not changed.

@@ -259,8 +259,7 @@ def check_input(*, size: int, height: int) -> None:
     """Refuses an input that the heads cannot halve down to one pixel.
 
     Raises:
-        ConfigError: `size` is not a power of two from 32 up, or `height` is not a multiple of 16
-            above `size` / 2 and up to `size`.
+        ConfigError: `size` is no power of two ≥ 32, or `height` no multiple of 16 in size/2 … size.
     """
     if size < SMALLEST or size & (size - 1):
         raise ConfigError(

@@ -19,9 +19,8 @@ _LEVELS = 3  # halvings
 class Segmenter(nn.Module):
     """A U-Net with additive skip connections: maps images to a logit per class and pixel.
 
-    It has only group normalisation and SiLU, like the attribute network: training and evaluation
-    mode are the same, images of a batch do not affect one another, and the gradient of a class's
-    area is smooth.
+    Like the attribute network, it has only group normalisation and SiLU: both modes are the same,
+    images of a batch do not affect one another, and the gradient of a class's area is smooth.
 
     Args:
         resolution: Side of the square images, a multiple of 8.

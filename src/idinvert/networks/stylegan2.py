@@ -92,9 +92,8 @@ class StyleGAN2Synthesis(Synthesis):
 
     Layer 0 is the convolution at 4 px. An odd layer i applies ToRGB to the features with w_i and
     then, except for the last one, doubles the resolution with the same w_i; an even layer convolves
-    at unchanged size. So L = 2·log2(R) − 2 layers contain L − 1 convolutions, each with one noise
-    input. Without skip connections only the last layer applies ToRGB; w are counted in the same
-    way.
+    at unchanged size. So L = 2·log2(R) − 2 layers have L − 1 convolutions, each with a noise input.
+    Without skip connections only the last layer applies ToRGB; the w are counted in the same way.
 
     Args:
         resolution: Side of the image in pixels, R.

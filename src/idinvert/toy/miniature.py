@@ -2,8 +2,7 @@
 
 Faces use the first images for training and the last for testing, like FFHQ. The other domains are
 divided like LSUN in the paper (Sec. 4.1): training images are drawn at random from the first
-600,000 (the number of images is unlimited), test images from the rest. The draw depends only on the
-domain's name.
+600,000 of an unlimited number, test images from the rest. The draw depends only on the name.
 """
 
 import fcntl

@@ -23,8 +23,7 @@ class Renderer:
     Attributes:
         name: Name of the domain, for instance `faces_mini`.
         version: Increased whenever a pixel changes; part of caches and fingerprints.
-        shares: The A labels, in order: None for a continuous one, the probability of 1 for a
-            binary one.
+        shares: The A labels, in order: None if continuous, the probability of 1 if binary.
         mask_classes: Names of the classes in the masks; the index is the value.
         draw: Draws one block from its labels, float64 `[B]` and float32 `[B, 1, 1]`, and the number
             of samples per side (two per pixel): uint8 images `[B, 3, R, R]` and masks `[B, R, R]`.

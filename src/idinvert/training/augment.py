@@ -14,12 +14,11 @@ from idinvert.training.augment_sampling import Augmenter
 
 
 class AdaptiveAugment(nn.Module):
-    """Augments all images that D sees, with a probability that follows D's overfitting.
+    """Augments all images that D sees, real and fake, with a probability set by D's overfitting.
 
-    Both real and generated images are augmented. A discriminator that has memorised the training
-    images classifies nearly all of them as real. The probability p of each operation rises when
-    the mean sign of D(x) over training images is above the target, and falls when it is below. As
-    long as p is below one, G learns the distribution of unaugmented images.
+    A D that has memorised the training images classifies nearly all of them as real. When the mean
+    sign of D(x) over training images is above the target, the probability p of each operation
+    rises; when below, it falls. As long as p is below one, G learns unaugmented images.
 
     Args:
         resolution: Side length in pixels.

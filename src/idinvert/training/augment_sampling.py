@@ -170,8 +170,7 @@ def downsampling(resolution: int) -> Tensor:
 class Bilinear(torch.autograd.Function):
     """``grid_sample`` with a second derivative, which PyTorch's own does not have; R1 needs it.
 
-    Sampling is linear in the images: its gradient is its adjoint, and the gradient of the adjoint
-    is sampling.
+    Sampling is linear in the images: its gradient is its adjoint, whose gradient is sampling.
     """
 
     @staticmethod

@@ -33,9 +33,8 @@ class ConventionalTraining(EncoderTraining, without={"perceptual", "mirror"}):
     Differs from the paper:
         Eq. (1) is written for z. As elsewhere in the paper, z denotes the code that G takes; here
         this is M(z) for all layers. The squared error, its mean over elements and the optimiser
-        are those of the other objectives: neither the paper nor the authors' code specifies them
-        for this row. The paper's text describes reference [9] by this procedure and does not
-        print its title.
+        are those of the other objectives: neither paper nor authors' code specifies them for this
+        row. The text describes reference [9] by this procedure and does not print its title.
     """
 
     judged_by = None

@@ -28,9 +28,8 @@ class DomainGuidedTraining(EncoderTraining):
         r1_gamma: The gamma of Eq. 3.
         r1_every: D steps between two penalties; each is multiplied by ``r1_every``.
         adversarial: ``"logistic"`` (the authors' code) or ``"wgan"`` (as printed).
-        refresh_fakes: Whether the D step encodes the images again with the updated encoder, as the
-            two session calls of the authors' code do; otherwise it uses the reconstructions of the
-            E step.
+        refresh_fakes: Whether the D step encodes the images again with the updated E, as the two
+            session calls of the authors' code do; otherwise it uses the E step's reconstructions.
 
     Raises:
         ConfigError: Unknown ``adversarial``.

@@ -20,15 +20,13 @@ FROZEN = ("generator", "perceptual")
 class EncoderTraining(Objective):
     """E around a frozen G and F; a subclass defines losses, optimisers and the training step.
 
-    A subclass lists its own arguments and takes the others as ``**shared``. Its signature, against
-    which configurations are validated, has both, except those named by the class argument
-    ``without``.
+    A subclass lists its own arguments and takes the others as ``**shared``. Its signature, used to
+    validate configurations, has both, except those named by the class argument ``without``.
 
     Arguments that are not listed here are those of `Objective`.
 
     Args:
-        generator: The frozen G (`networks.generator.Generator`); maps codes ``[N, L, w_dim]`` to
-            images.
+        generator: The frozen G (`networks.generator.Generator`), from codes ``[N, L, w_dim]``.
         encoder: E; maps images to codes ``[N, L, w_dim]``.
         perceptual: The frozen F; maps images to features. ``None`` if no loss uses it.
     """

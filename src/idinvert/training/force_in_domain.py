@@ -18,8 +18,7 @@ class ForceInDomainTraining(LatentGanTraining):
         ConfigError: ``adversarial`` or ``w_input`` is unknown, or there is no D.
 
     Source:
-        Leng, Zhu, Xu 2021 (arXiv 2107.06050), of which only the abstract and a description were
-        available.
+        Leng, Zhu, Xu 2021 (arXiv 2107.06050), known to us by its abstract and a description.
 
     Differs from the original:
         No published source that we could read gives its weights, the layers of D_w, or how D_w

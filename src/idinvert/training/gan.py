@@ -26,9 +26,8 @@ class GANTraining(Objective):
 
     G and D are updated from one shared forward pass, in which D sees each fake once. The gradient
     of G's loss with respect to the fakes is kept, D's gradient is computed, then the kept gradient
-    is propagated into G. Both thus use D's weights from before the step, and one forward pass of G
-    and of D is saved. Conditional networks take the classes of the images: each fake has the class
-    of a real image.
+    is propagated into G. Both thus use D's weights from before the step, which saves a forward pass
+    of G and of D. Conditional networks take classes: each fake has the class of a real image.
 
     Args:
         generator: G (`networks.generator.Generator`), new or already trained.

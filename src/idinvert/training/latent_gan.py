@@ -27,8 +27,7 @@ class LatentAdversary(nn.Module):
         w_dim: Length of one layer's code.
         w_input: ``"layer"``: D_w sees the code of one random layer; ``"whole"``: the codes of all
             layers together, including whether they are consistent.
-        pool_size: Number of codes of earlier steps, of each kind, that D_w may be shown again; 0
-            for none.
+        pool_size: Number of earlier codes of each kind that D_w may be shown again; 0 for none.
         truncation: psi of the real codes; 1 leaves M(z) unchanged.
         r1_gamma: Gamma of R1 on the real codes.
         r1_every: Steps between two penalties; each is multiplied by ``r1_every``.
@@ -44,8 +43,7 @@ class LatentAdversary(nn.Module):
         e4e has one w for all layers and thus only ``"layer"``. Where M gives every layer its own
         w, the real and the fake code of one image are of the same layer. e4e updates D_w before E,
         on codes encoded for that step; here D_w is updated after E, on the codes of E's step. The
-        published code leaves w-bar out of the fakes (encoder4editing issue 19); here the fakes are
-        the codes that G gets.
+        published code leaves w-bar out of the fakes (encoder4editing issue 19); here it is in them.
     """
 
     def __init__(
@@ -79,7 +77,7 @@ class LatentAdversary(nn.Module):
         return adam(self.network, lr=lr, betas=betas, ratio=ratio)
 
     def term(self, codes: Tensor, *, layers: int) -> Tensor:
-        """Returns E's loss for codes ``[N, L, w_dim]``: the mean over images and ``layers`` layers.
+        """Returns E's loss for codes ``[N, L, w_dim]``: the mean over images and first ``layers``.
 
         With ``w_input="whole"`` it is the mean over images only.
         """
@@ -97,8 +95,7 @@ class LatentAdversary(nn.Module):
         Args:
             module: The `EncoderTraining`, with the frozen G.
             codes: E(x) of this rank, ``[N, L, w_dim]``, without a graph.
-            layers: D_w is shown one of the first ``layers`` layers; used with ``w_input="layer"``
-                only.
+            layers: D_w sees one of the first ``layers`` layers; only with ``w_input="layer"``.
             optimizer: Optimiser of D_w.
 
         Returns:

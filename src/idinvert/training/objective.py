@@ -67,9 +67,7 @@ class MeanOverImages(Metric):
 
 
 class Objective(pl.LightningModule):
-    """Base class of training with images as the unit of time.
-
-    A subclass defines networks, losses and the training step.
+    """Base class of objectives, timed in images; a subclass defines networks, losses and the step.
 
     Args:
         lr: Adam's learning rate.
@@ -159,9 +157,8 @@ class Objective(pl.LightningModule):
     ) -> dict[str, Tensor]:
         """Takes one optimiser step on the mean of a loss over micro-batches.
 
-        The graph of a micro-batch is freed before the next one is built. As all micro-batches have
-        the same size, the mean of their means equals the mean over all images, and so do the
-        gradients.
+        The graph of a micro-batch is freed before the next one is built. All have the same size, so
+        the mean of their means, and its gradients, are those of all images.
 
         Args:
             optimizer: Optimiser of the networks that the loss trains.

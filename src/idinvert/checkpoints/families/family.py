@@ -59,7 +59,7 @@ def choose_generator(
         found: Names of the networks in the file.
         ema: The family's name of the averaged generator; ``"g_ema"`` selects it in every family.
         live: The family's name of the trained generator; ``"g"`` selects it in every family.
-        network: The user's choice, in any case; None for no choice.
+        network: The user's choice, case-insensitive; None for no choice.
         what: The file and its family, for messages.
         key: The config key that named the file, for messages.
 

@@ -311,7 +311,7 @@ def _is_stylegan(state: dict[str, Any]) -> bool:
 
 
 def _is_stylegan2(state: dict[str, Any]) -> bool:
-    """Returns whether it is StyleGAN2's; Hammer's StyleGAN also has marks, but `layer0.const`."""
+    """Returns whether it is StyleGAN2's. Hammer's StyleGAN shares a mark but has `layer0.const`."""
     return not _MARKS.isdisjoint(state) and "synthesis.layer0.const" not in state
 
 

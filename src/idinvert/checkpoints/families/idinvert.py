@@ -1,4 +1,4 @@
-"""The authors' releases: PyTorch (``.pth``) and TensorFlow (``.pkl``), StyleGAN with w per layer.
+"""The authors' releases: PyTorch (``.pth``) and TensorFlow (``.pkl``) files of multi-w StyleGAN.
 
 Each PyTorch file is one state dict, of G or of E. A TensorFlow file is (G, D, Gs) or (E, G, D, Gs).
 The encoders are in `idinvert_encoders`.

@@ -1,8 +1,8 @@
 """The sandboxed process that reads a foreign file, started by `read`.
 
 It imports the standard library and this package's readers, sets its limits, and installs an audit
-hook that terminates it at any import, open, exec, socket or similar event. Only then it reads the
-file, which is its standard input. The answer goes to standard output: a length (8 bytes, little
+hook that terminates it at any import, open, exec, socket or similar event. Only then does it read
+the file, its standard input. The answer goes to standard output: a length (8 bytes, little
 endian), a header in JSON, then the bytes of tensors and arrays one after another.
 """
 

@@ -47,8 +47,7 @@ def read(data: mmap.mmap, file: IO[bytes]) -> tuple[str, Any]:
         file: The same file, for `zipfile`.
 
     Raises:
-        CheckpointError: The file is of no known container, is damaged, or uses a name that is not
-            on the allow-list.
+        CheckpointError: Unknown container, a damaged file, or a name outside the allow-list.
     """
     head = data[:512]
     if head.startswith(b"PK"):

@@ -1,8 +1,7 @@
 """The allow-list: every global that a pickle may name, and its replacement.
 
 `Unpickler.find_class` returns entries of `NAMES`, or an inert `Module` class for any other name, so
-REDUCE, NEWOBJ and BUILD only reach functions and classes of this package, which check and keep
-data.
+REDUCE, NEWOBJ and BUILD only reach functions and classes of this package, which only check data.
 """
 
 from collections.abc import Callable

@@ -37,9 +37,8 @@ def nimg_of(checkpoint: Path | None) -> int:
 def undamaged_checkpoint(run: Path) -> tuple[Path | None, list[Path]]:
     """Returns the newest undamaged checkpoint of a run, and the damaged ones after it.
 
-    A checkpoint is compared with its sha256 in ``SHA256SUMS``. If it is not listed there, because
-    the run is older or a process was killed right after writing it, the checksums inside the file
-    are verified instead.
+    A checkpoint is compared with its sha256 in ``SHA256SUMS``, or verified by the checksums inside
+    the file if it is not listed (an older run, or a process killed right after writing it).
 
     Raises:
         CheckpointError: There are checkpoints, and all of them are damaged.
