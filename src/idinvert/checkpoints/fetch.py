@@ -77,7 +77,7 @@ def fetch(name: str, *, source: str | Path | None = None, attempts: int = 3) -> 
         Path of the cached file.
 
     Raises:
-        MissingWeightsError: It could not be obtained; the message says what was tried.
+        MissingWeightsError: Not obtained; the message says what was tried, and what to do.
         CheckpointError: Unknown name, or a file with another sha256, which is not kept.
     """
     entry = entry_of(name)

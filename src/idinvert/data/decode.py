@@ -77,7 +77,7 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
         formats = ("HEIF",)
     try:
         _silence_pillow()
-        if (Image.MAX_IMAGE_PIXELS or most) < most:  # Pillow refuses twice as many
+        if (Image.MAX_IMAGE_PIXELS or most) < most:  # Pillow refuses more than twice this
             Image.MAX_IMAGE_PIXELS = most
         with Image.open(io.BytesIO(data), formats=formats) as image:
             pixels = image.width * image.height

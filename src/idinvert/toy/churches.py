@@ -27,7 +27,7 @@ _LABELS: dict[str, float | None] = {
     "rose": 0.5,  # a round window on the tower
     "windows": None,  # narrow to wide
     "angle": None,  # left to right flank in view
-    "position": None,  # left to right in the picture
+    "position": None,  # left to right in the image
     "sun_side": None,  # sun from the left to from the right
     "sky": None,  # along a palette of four colours
     "stone": None,  # shade of stone or brick

@@ -28,7 +28,7 @@ _LABELS: dict[str, float | None] = {
     "round": 0.4,  # a drum instead of a block
     "angle": None,  # left to right flank in view
     "pitch": None,  # seen from afar to from below: horizon, converging verticals
-    "position": None,  # left to right in the picture
+    "position": None,  # left to right in the image
     "sun_side": None,  # sun from the left to from the right
     "sky": None,  # along a palette of five colours
     "stone": None,  # along a palette of five colours

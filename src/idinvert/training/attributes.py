@@ -26,7 +26,7 @@ class AttributeTraining(Objective):
         noise: Standard deviation of the Gaussian noise added to training images (in the
             ``[-1, 1]`` range), so that features do not depend on the renderer's exact pixels.
         seed: Seed of that noise.
-        accumulate: Micro-batches of one step, for less memory.
+        accumulate: Micro-batches per step, to save memory.
     """
 
     def __init__(
