@@ -58,6 +58,8 @@ def test_runs_are_listed_filtered_and_as_json(runs, capsys, monkeypatch):
     assert main(["--json", "--state", "diverged"]) == 0 and '"cc"' in capsys.readouterr().out
     assert main(["--json", "--state", "killed"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+    (runs / "outputs/domain_guided/aa/status.json").write_text("{")
+    assert main(["--json", "--state", "unknown"]) == 0 and '"aa"' in capsys.readouterr().out
     assert main(["resnet50"]) == 0
     assert "no such runs in outputs" in capsys.readouterr().out
 

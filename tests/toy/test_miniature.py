@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -408,6 +409,26 @@ def test_a_training_is_followed_in_its_order(tmp_path, workers, monkeypatch):
     (file,) = (tmp_path / "part").glob("*.npy")
     assert file.read_bytes() == next((tmp_path / "whole").glob("*.npy")).read_bytes()
     assert list(small(tmp_path / "part", train=60).train.follow(iter(mine), workers=1)) == mine
+
+
+def test_a_training_renders_on_alone_where_a_process_is_killed(tmp_path, monkeypatch):
+    """Each image still comes once, from the file: not drawn anew whenever it is used."""
+
+    def killed(work, items, *, workers):
+        for done, item in enumerate(items):
+            if workers > 1 and done == 2:
+                raise BrokenProcessPool
+            yield work(item)
+
+    monkeypatch.setattr(miniature, "_BLOCK", 8)
+    monkeypatch.setattr(miniature, "in_order", killed)
+    batches = list(islice(StreamSampler(length=60, batch_size=4, seed=1), 40))
+    split = small(tmp_path / "part", train=60).train
+    assert list(split.follow(iter(batches), workers=2)) == batches
+    whole = small(tmp_path / "whole", train=60).train
+    assert torch.equal(whole[0]["image"], split[0]["image"])
+    (file,) = (tmp_path / "part").glob("*.npy")
+    assert file.read_bytes() == next((tmp_path / "whole").glob("*.npy")).read_bytes()
 
 
 def test_a_full_disk_under_a_training_is_said(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from idinvert.config.run_folder import first_command, is_first_process
 from idinvert.editing.direction_files import open_directions
 from idinvert.editing.directions import Direction
 from idinvert.errors import CheckpointError, ConfigError, as_typed, nearest
-from idinvert.evaluation.provenance import command, commit, device_name, versions
+from idinvert.evaluation.provenance import command, commit, device_in_words, versions
 from idinvert.training import panels
 from idinvert.training.callbacks.checkpoint import NimgCheckpoint
 from idinvert.training.callbacks.history import History
@@ -57,6 +57,8 @@ def provenance_of(parts: Parts, *, folder: Path) -> dict[str, Any]:
 
     The command is the one that started the run, not a ``run=RUN`` that continued it.
     """
+    on_gpu = parts.config["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available()
+    device = "cuda" if on_gpu else "cpu"
     return {
         "run": folder.name,
         "choices": parts.choices,
@@ -67,7 +69,7 @@ def provenance_of(parts: Parts, *, folder: Path) -> dict[str, Any]:
         "data": parts.domain.name,
         "data_fingerprint": parts.domain.fingerprint,
         "versions": versions(),
-        "device": device_name(parts.config["trainer"]["accelerator"]),
+        "device": device_in_words(torch.device(device)),
     }
 
 

@@ -29,7 +29,9 @@ from idinvert.untrusted import read_bounded
 NO_CHOICE = {"experiment", "hydra", "hparams_search", "trainer", "debug", *NOT_SCIENCE} - {"scale"}
 """Top-level keys that do not distinguish runs, or have a column of their own."""
 OFF = ("null", "none", "false", "0", "")
-STATES = ("running", "finished", "stopped", "killed", "diverged", "failed", "failed to start")
+STATES = (
+    "running", "finished", "stopped", "killed", "diverged", "failed", "failed to start", "unknown"
+)  # fmt: skip
 FIGURES = ("val/mse", "val/", "loss/")
 """Prefixes of the last column's metric, in order of preference."""
 NO_FIGURE = ("_of_mean_image", "_squared")
@@ -47,7 +49,7 @@ class Run:
         experiment: Its objective.
         choices: Overrides of its first command that name it or change its identity.
         nimg: Images seen.
-        state: One of `STATES`, or ``unknown`` if the status of a started run cannot be read.
+        state: One of `STATES`; ``unknown`` if the status of a started run cannot be read.
         last_metric: The last value of a validation metric, or of a loss if there is none.
     """
 

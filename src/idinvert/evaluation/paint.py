@@ -24,6 +24,7 @@ from idinvert.editing.masks import fit_mask, read_mask
 from idinvert.editing.units import forced, only, region_of
 from idinvert.errors import ConfigError
 from idinvert.evaluation import pictures
+from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
 from idinvert.evaluation.intervention import Search, causes_of, layer_of, require_units
 from idinvert.evaluation.inversions import require_codes
@@ -116,13 +117,16 @@ def paint(
             noise = found.noise(index)
             given = found.plain_noise if noise is None else [one.to(device) for one in noise]
             images = found.images(index)
-            read = subject.segmenter.segment(to_float(images.to(device))).cpu()
+            read = _segmented(subject, images, device=device, size=context.batch_size)
             stems, seen = stems_of(names), Seen(found.codes.to(device), given, images, read)
             dataset: Any = context.dataset
             codes_only = isinstance(found, KnownCodes)
             inputs = [None if codes_only else dataset[i]["image"] for i in range(len(found))]
-        painted = _painted(subject, seen, area, causes, chosen, action, strength, layer)
-        after = subject.segmenter.segment(to_float(painted.to(device))).cpu()
+        parts = [_part(seen, *span) for span in spans(len(index), size=context.batch_size)]
+        painted = torch.cat([
+            _painted(subject, part, area, causes, chosen, action, strength, layer) for part in parts
+        ])  # fmt: skip
+        after = _segmented(subject, painted, device=device, size=context.batch_size)
         _write(folder, names, stems, inputs, seen.images, painted, area, title=f"{action} {object}")
         measured = _measured(seen, painted, after, area, place=place, seed=context.seed)
         record = context.record(
@@ -154,6 +158,21 @@ def mask_of(path: str | None, *, resolution: int) -> Tensor:
             f"such as {resolution} x {resolution}"
         )
     return fit_mask(found, resolution=resolution, key="task.mask")[None]
+
+
+def _part(seen: Seen, first: int, last: int) -> Seen:
+    """Return the images `first` to `last` - 1; a plain noise argument is that of all images."""
+    noise: Any = seen.noise
+    if isinstance(noise, list):
+        noise = [one if len(one) == 1 else one[first:last] for one in noise]
+    here = slice(first, last)
+    return Seen(seen.codes[here], noise, seen.images[here], seen.masks[here])
+
+
+def _segmented(subject: Any, images: Tensor, *, device: torch.device, size: int) -> Tensor:
+    """Return the predicted masks of uint8 images, integers [m, R, R], on the CPU."""
+    parts = [to_float(part.to(device)) for part in images.split(size)]
+    return torch.cat([subject.segmenter.segment(part).cpu() for part in parts])
 
 
 @torch.no_grad()

@@ -47,13 +47,6 @@ def command() -> str:
     return for_shell([Path(sys.argv[0]).name, *words])
 
 
-def device_name(accelerator: str) -> str:
-    """Returns a GPU's name, or the CPU with the number of threads."""
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
 def device_in_words(device: torch.device) -> str:
     """Returns a GPU's name, or the device type with the number of CPU threads."""
     if device.type == "cuda":

@@ -24,6 +24,7 @@ from idinvert.evaluation.default_metrics import count_of
 from idinvert.evaluation.inversions import invert_images
 from idinvert.evaluation.outputs import write_csv
 from idinvert.evaluation.pictures import Sheet, write_sheet
+from idinvert.evaluation.provenance import device_in_words
 from idinvert.evaluation.samples import sampled
 from idinvert.metrics.protocol import RESAMPLES, WORDS, MetricValues, counts_of, interval, resampled
 from idinvert.metrics.segmentation import class_areas, confusion, iou, segmentation_distance
@@ -133,14 +134,14 @@ def find_omissions(
         ConfigError: no segmenter.
         DataError: fewer than two images in a set.
     """
-    begin, found = time.monotonic(), None
+    found = None
     if other_path is None and source == "inverted":
         found = invert_images(context)
     else:
         context = context.variant(WITHOUT_ENCODER).replaced(method="prior")
     if not context.first_process or (source == "inverted" and other_path is None and found is None):
         return []
-    network = segmenter_of(context)
+    begin, network = time.monotonic(), segmenter_of(context)
     classes = len(network.classes)
     domain = wire.open_data(context.config["data"], masks=True)
     wire.require_reads(network, domain.resolution, key="segmenter.path")
@@ -189,10 +190,9 @@ def find_omissions(
                 rows += [list(made.images(top))] if found is not None else []
                 groups.append((network.classes[k], 1 + (found is not None)))
             write_sheet(Sheet(rows=rows, groups=groups), out)
-        record = context.record(
-            "omissions", measured, n=count, device="CPU", seconds=time.monotonic() - begin,
-            options=options,
-        )  # fmt: skip
+        device, seconds = device_in_words(torch.device("cpu")), time.monotonic() - begin
+        work = {"device": device, "seconds": seconds} if found is None else found.work(begin)
+        record = context.record("omissions", measured, options=options, **{**work, "n": count})
         if found is None:
             choices = {key: value for key, value in record.choices.items() if key != "inversion"}
             record = replace(record, choices=choices)

@@ -15,6 +15,12 @@ from idinvert.results.tables import (
     values,
 )
 
+GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "η": "eta",
+    "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "ξ": "xi", "π": "pi", "ρ": "rho",
+    "σ": "sigma", "τ": "tau", "φ": "varphi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "Delta",
+    "Σ": "Sigma", "Ω": "Omega",
+}  # fmt: skip
 LATEX = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -29,15 +35,25 @@ LATEX = {
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
-    "σ": r"$\sigma$",
-    "λ": r"$\lambda$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "−": "$-$",
+    "²": "$^2$",
+    "…": r"\dots{}",
+    **{sign: f"${sign}$" for sign in "<>|"},
+    **{letter: rf"$\{name}$" for letter, name in GREEK.items()},
 }
 
 
 def to_latex(filled: FilledTable) -> str:
-    """Return a `table*` with one tabular per group; needs `\\usepackage{booktabs,graphicx}`."""
+    """Return a `table*` with one tabular per group, and its notes.
+
+    The notes follow the float, because a caption cannot break across pages. Needs
+    `\\usepackage{booktabs,graphicx}`.
+    """
     table = filled.table
-    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(_caption(filled))}}}"]
+    title = f"{table.title} (scale: {table.scale}). Data, protocols and runs: see the notes."
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape(title)}}}"]
     lines += [rf"\label{{tab:{table.name}}}"]
     for group in table.groups:
         columns = table.columns_of(group)
@@ -54,7 +70,7 @@ def to_latex(filled: FilledTable) -> str:
         body = values(filled, group, bold=r"\textbf{{{}}}".format, text=escape)
         lines += [" & ".join(line) + r" \\" for line in body]
         lines += [r"\bottomrule", r"\end{tabular}}", r"\par\medskip"]
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+    return "\n".join([*lines, r"\end{table*}", "", *_notes(filled)]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -62,12 +78,12 @@ def escape(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
-def _caption(filled: FilledTable) -> str:
-    """Return the caption of a LaTeX table."""
+def _notes(filled: FilledTable) -> list[str]:
+    """Return the notes of a table: a paragraph on all of it, then one per group."""
     table = filled.table
-    sentences = [f"{table.title} (scale: {table.scale}).", *table.notes, *explained(filled)]
+    paragraphs = {rf"Table~\ref{{tab:{table.name}}}": [*table.notes, *explained(filled)]}
     for group in table.groups:
-        sentences.append(f"{group.label}: {data_line(records_in(filled, group), group)}.")
+        sentences = [f"{data_line(records_in(filled, group), group)}."]
         sentences += [f"{line}." for line in protocol_lines(filled, group)]
         for row in table.rows:
             for records, cells in sources(filled, row, group):
@@ -80,4 +96,12 @@ def _caption(filled: FilledTable) -> str:
                 )
         sentences += [f"{line}." for line in marks(filled, group)]
         sentences += [f"Caution: {line}." for line in cautions(filled, group)]
-    return " ".join(sentences)
+        paragraphs[escape(group.label)] = sentences
+    return [
+        r"{\footnotesize",
+        *(
+            rf"\noindent\textbf{{{title}.}} {escape(' '.join(sentences))}\par"
+            for title, sentences in paragraphs.items()
+        ),
+        "}",
+    ]

@@ -92,7 +92,8 @@ _TEXTS = ("protocol", "checkpoints", "versions")
 _TYPES: dict[str, Any] = {
     **dict.fromkeys((*_MAPPINGS, "intervals", "series"), Mapping),
     **dict.fromkeys(("run", "task", "device", "created", "command", "evaluation"), str),
-    **dict.fromkeys(("n", "nimg", "batch_size"), int),
+    **dict.fromkeys(("n", "nimg"), int),
+    **dict.fromkeys(("batch_size", "seed"), int | None),
     "reference": str,
     "seconds": int | float,
 }

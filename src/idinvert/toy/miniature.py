@@ -269,26 +269,27 @@ class RenderedSplit(Dataset[dict[str, Any]]):
             known = np.array([self._is_drawn(place) for place in range(len(self))])
         if told and len(known) - known.sum() > _MANY:
             print(_MEANWHILE.format(self.renderer.name), file=sys.stderr)
-        taken: deque[list[list[int]]] = deque()
+        taken: deque[tuple[list[list[int]], list[int]]] = deque()  # batches, images to render
 
         def blocks() -> Iterator[list[int]]:
+            yield from [todo for _, todo in taken]  # what a process that was killed left
             for first in batches if not known.all() else ():
                 some = [first, *itertools.islice(batches, max(0, _BLOCK // max(1, len(first)) - 1))]
-                taken.append(some)
                 todo = [i for i in dict.fromkeys(itertools.chain(*some)) if not known[i]]
+                taken.append((some, todo))
                 known[todo] = True
                 yield todo
                 if known.all():
                     return
 
-        with (
-            self._refusals(),
-            suppress(BrokenProcessPool),  # images that are not rendered are drawn when used
-            closing(in_order(self._filler(), blocks(), workers=min(workers, _MOST))) as rendered,
-        ):
-            for _ in rendered:
-                yield from taken.popleft()
-        yield from itertools.chain(*taken)
+        for processes in (min(workers, _MOST), 1):  # in this process if one was killed
+            with (
+                self._refusals(),
+                suppress(BrokenProcessPool),
+                closing(in_order(self._filler(), blocks(), workers=processes)) as rendered,
+            ):
+                for _ in rendered:
+                    yield from taken.popleft()[0]
         with self._making():
             self._finish()
         yield from batches

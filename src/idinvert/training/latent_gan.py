@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from idinvert.annotations import PositiveFloat, PositiveInt, Weight
+from idinvert.annotations import Count, PositiveFloat, PositiveInt, Weight
 from idinvert.errors import ConfigError
 from idinvert.inversion.initialization import mapped
 from idinvert.losses.domain_guided import adversarial_term, discriminator_loss, dtype_of
@@ -52,7 +52,7 @@ class LatentAdversary(nn.Module):
         num_layers: int,
         w_dim: int,
         w_input: Literal["layer", "whole"],
-        pool_size: PositiveInt,
+        pool_size: Count,
         truncation: float,
         r1_gamma: Weight,
         r1_every: int,
@@ -220,7 +220,7 @@ class LatentGanTraining(DomainGuidedTraining, without={"refresh_fakes"}):
         lambda_w: Weight of D_w's term; 0 leaves it out of E's loss.
         w_r1_every: Steps of D_w between two penalties; each is multiplied by ``w_r1_every``.
         w_input: See `LatentAdversary`.
-        pool_size: Number of earlier codes that D_w may be shown again.
+        pool_size: Number of earlier codes that D_w may be shown again; 0 for none.
         truncation: psi of the codes of M.
         w_lr_ratio: D_w's learning rate as a fraction of that of E and D.
 
@@ -234,7 +234,7 @@ class LatentGanTraining(DomainGuidedTraining, without={"refresh_fakes"}):
         lambda_w: Weight,
         w_r1_every: PositiveInt,
         w_input: Literal["layer", "whole"],
-        pool_size: PositiveInt,
+        pool_size: Count,
         truncation: float,
         w_lr_ratio: PositiveFloat,
         **shared: Any,

@@ -30,7 +30,10 @@ class History(Callback):
         self._images = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the partial sums, so that a resumed run logs the same rows as an unbroken one."""
+        """Returns the partial sums, so that a resumed run logs the same rows as an unbroken one.
+
+        On several ranks, a checkpoint holds those of rank 0: the first row after it is approximate.
+        """
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
