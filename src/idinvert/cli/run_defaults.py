@@ -247,19 +247,39 @@ def trained_runs(outputs: Path) -> Iterator[Record]:
     """Yields this machine's trained encoders and the shipped ones, as records without metrics."""
     paths = sorted(outputs.glob("*/*/weights/encoder.safetensors"))
     for place, header in _networks("encoder", [path.parents[1] for path in paths]):
-        provenance = header.provenance
-        if "choices" in provenance:
-            yield Record(
-                run=provenance["run"],
-                task="",
-                choices=provenance["choices"],
-                metrics={},
-                n=0,
-                nimg=provenance["nimg"],
-                data={"name": provenance["data"]},
-                seed=provenance["seed"],
-                extra={"folder": place},
-            )
+        if "choices" in header.provenance:
+            yield _run_of(header, place)
+
+
+def typed_encoder(config: Mapping[str, Any]) -> Record | None:
+    """The encoder of ``encoder.path=FILE`` as in `trained_runs`; None for a run's or a shipped one.
+
+    Raises:
+        CheckpointError: There is no such file, or it does not name what trained it.
+    """
+    path = str((config["encoder"] or {}).get("path") or SHIPPED)
+    if config["run"] is not None or path.startswith(SHIPPED):
+        return None
+    key = "encoder.path"
+    header = read_header(find_weights(path, role="encoder", key=key), key=key)
+    if "choices" not in header.provenance:
+        raise CheckpointError(f"{key}={path} does not name its training; give a run's, or run=RUN")
+    return _run_of(header, path)
+
+
+def _run_of(header: Header, place: str) -> Record:
+    found = header.provenance
+    return Record(
+        run=found["run"],
+        task="",
+        choices=found["choices"],
+        metrics={},
+        n=0,
+        nimg=found["nimg"],
+        data={"name": found["data"]},
+        seed=found["seed"],
+        extra={"folder": place},
+    )
 
 
 def run_id(run: str, outputs: Path) -> str:
@@ -330,8 +350,8 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
     Args:
         config: The configuration of the command, with the values of its run.
         entries: Sections and methods. A ``where`` selects, among this machine's runs and the
-            shipped ones, the matching run with the most images seen. With ``run=RUN`` in the
-            command only that run is considered, whatever its generator.
+            shipped ones, the matching run with the most images seen. With ``run=RUN`` or
+            ``encoder.path=FILE`` in the command only that one is considered, whatever its G.
 
     Raises:
         ConfigError: No run matches.
@@ -339,7 +359,7 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
     words = [word for entry in entries for word in _words(entry)]
     where = {k: v for entry in entries for k, v in (entry.get("where") or {}).items()}
     if where:
-        words.append(_word_of_run(config, where))
+        words += _run_for(config, where)
     given = given_keys(words)
     config = copy.deepcopy(config)
     take_keys(
@@ -354,18 +374,21 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
     return from_shell(str(entry.get("words") or ""), key="words")
 
 
-def _word_of_run(config: dict[str, Any], where: Where) -> str:
-    """The override that selects the run for a method's clauses."""
-    outputs = Path(config["system"]["outputs"])
-    runs = list(trained_runs(outputs))
+def _run_for(config: dict[str, Any], where: Where) -> list[str]:
+    """The override that selects the run for a method's clauses; none for a typed encoder."""
+    outputs, typed = Path(config["system"]["outputs"]), typed_encoder(config)
+    runs = list(trained_runs(outputs)) if typed is None else [typed]
     advice = "no run fits {}; train one, or give run=RUN in its words"
     if config["run"] is not None:
         only = run_id(config["run"], outputs)
         runs = [run for run in runs if run.run == only]
-        where = {k: v for k, v in where.items() if not k.startswith(OF_THE_GENERATOR)}
         advice = f"run={config['run']} does not fit {{}}; without run= the runs are chosen among"
+    elif typed is not None:
+        advice = "encoder.path does not fit {}; without encoder.path the runs are chosen among"
+    if config["run"] is not None or typed is not None:
+        where = {k: v for k, v in where.items() if not k.startswith(OF_THE_GENERATOR)}
     run = best_fitting(runs, where)
     if run is None:
         clauses = ", ".join(f"{path}={wanted}" for path, wanted in where.items())
         raise ConfigError(advice.format(clauses))
-    return word_for(run)
+    return [word_for(run)] if typed is None else []

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from idinvert.data.convert import to_float
+from idinvert.data.domain import prepare
 from idinvert.errors import ConfigError
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import Chunks, spans, split_of
@@ -36,6 +37,7 @@ def read_labels(context: EvaluationContext) -> list[Record]:
         raise ConfigError(f"data={domain.name}: {error}.") from error
     images = split_of(domain, context.split)
     count = count_of(images, context)
+    prepare(images, range(count))
     chunks = Chunks(images, spans(count, size=context.batch_size))
     began, device = time.monotonic(), torch.device("cpu")
     batches = (chunks[index] for index in range(len(chunks)))

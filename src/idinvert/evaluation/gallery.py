@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from idinvert.annotations import Count, Name, PathString, PositiveInt, Unit
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, prepare
 from idinvert.editing.directions import Direction
 from idinvert.editing.edits import inner_steps
 from idinvert.errors import ConfigError, DataError, IdinvertError
@@ -84,8 +84,8 @@ def draw(
     """Inverts the images with every method and draws the grid; it measures nothing.
 
     If a method cannot be opened, for example because its run is missing, its cells are crossed out
-    and the reason is printed. With ``run=RUN`` everything is drawn with that run's networks, and
-    only the sections that they match.
+    and the reason is printed. With ``run=RUN``, or ``encoder.path=FILE``, everything is drawn with
+    these networks, and only the sections that they match.
 
     Raises:
         ConfigError: Methods or sections are invalid, or none of them can be shown.
@@ -100,6 +100,9 @@ def draw(
     out = context.outputs / "figures" / name
     trouble: list[str] = []
     shown: list[Section] = []
+    chosen = context.config["run"] or context.entries.typed_encoder(context.config)
+    if chosen:  # a section's other clauses would choose networks
+        sections = [{**section, "where": _of_data(section)} for section in sections]
     with context.locked(out):
         for section in sections:
             wanted = (directions, names, unit) if show == "manipulation" else None
@@ -109,8 +112,8 @@ def draw(
         there = [s for s in shown if any(one.inverted is not None for one in s.methods)]
         if not there:
             raise ConfigError("nothing can be shown: " + "; ".join(dict.fromkeys(trouble)))
-        if context.config["run"] is not None:
-            shown = there  # the others have domains that do not match this run
+        if chosen:
+            shown = there  # the others have domains that do not match these networks
         across = layout == "columns"
         if show == "interpolation":
             sheet = interpolation_sheet(shown, steps=steps)
@@ -127,6 +130,11 @@ def draw(
     for line in dict.fromkeys(trouble):
         print(f"not shown: {line}")
     return []
+
+
+def _of_data(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a section's clauses on its data."""
+    return {k: v for k, v in (section.get("where") or {}).items() if k.startswith("data.")}
 
 
 def _section(
@@ -183,6 +191,7 @@ def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:
             f"{len(dataset)}"
         )
     mark = f"{domain.fingerprint}:{','.join(map(str, images))}"
+    prepare(dataset, images)  # otherwise reading the first one renders the whole split
     few: dict[str, Any] = {split: Subset(dataset, list(images))}
     return replace(domain, fingerprint=mark, **few)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from idinvert.annotations import Count
-from idinvert.data.domain import Domain
+from idinvert.data.domain import Domain, prepare
 from idinvert.evaluation import networks as wire
 from idinvert.evaluation.chunk_store import limit, split_of
 from idinvert.evaluation.context import EvaluationContext
@@ -60,7 +60,9 @@ def invert_foreign(
         contexts.append(one.replaced(domain=domain))
         if home is not None:
             require_set_metrics(contexts[-1], task="out_of_domain with task.own")
-            limit(split_of(home, one.split), contexts[-1].count)
+            reals = split_of(home, one.split)
+            limit(reals, contexts[-1].count)
+            prepare(reals, range(min(2 * contexts[-1].count, len(reals))))  # type: ignore[arg-type]
     labels = [method["label"] for method in methods]
     options = {
         "methods": [[label, one.identity] for label, one in zip(labels, contexts, strict=True)],

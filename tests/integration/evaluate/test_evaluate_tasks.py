@@ -187,6 +187,21 @@ def test_a_gallery_shows_what_can_be_shown(on_run, outputs, directions, capsys, 
     assert re.search(r"not shown: gone: run=\S+ does not fit choices.objective=nothing", said)
 
 
+def test_a_gallery_of_an_encoder_that_was_typed(on_run, go, world, outputs, capsys):
+    """As with run=RUN: a section's clauses on networks do not count, a method's do."""
+    weights = world.run / "weights"
+    methods = "{label: E, words: 'inversion=encoder', where: {choices.objective: OBJECTIVE}}"
+    sections = "{label: S, where: {data.name: faces_mini, choices.latent.offset: nothing}}"
+    words = ["task=gallery", "task.images=[1,3]", f"task.sections=[{sections}]"]
+    words += ["generator=checkpoint", f"generator.path={world.gan}", "data.resolution=16"]
+    words += [f"encoder.path={weights / 'encoder.safetensors'}"]
+    typed = [*words, f"task.methods=[{methods.replace('OBJECTIVE', 'domain_guided')}]"]
+    assert go(*typed) == [] == on_run(*typed[:3], typed[-1])
+    assert pictures(outputs / "figures" / "gallery") == {"pictures.png", "pictures.pdf"}
+    with pytest.raises(ConfigError, match=r"encoder\.path does not fit .*objective=gone"):
+        go(*words, f"task.methods=[{methods.replace('OBJECTIVE', 'gone')}]")
+
+
 def test_a_gallery_refuses_what_makes_no_sense(on_run):
     with pytest.raises(ConfigError, match=r"task\.methods\[0\]\.wrods is unknown.*'words'"):
         on_run("task=gallery", "task.methods=[{label: a, wrods: 'inversion=encoder'}]")
@@ -226,7 +241,7 @@ def test_directions_that_do_not_fit_are_refused(on_run, directions, tmp_path):
 
 @pytest.mark.parametrize("method", ["sefa", "ganspace"])
 def test_directions_without_attributes(go, on_run, world, outputs, method):
-    gan = ["generator=checkpoint", f"generator.path={world.gan}"]
+    gan = ["generator=checkpoint", f"generator.path={world.gan}", "data.resolution=16"]
     words = [f"task.method={method}", "task.count=2", "task.samples=50", "~attributes"]
     assert go("task=directions", *gan, *words) == []
     (record,) = on_run("task=manipulation", *FEW, f"task.directions={method}", "task.shown=1")
