@@ -51,7 +51,7 @@ def test_every_key_is_found_by_its_last_part_with_a_sign_too_many(program):
     [
         ("train", "foo=1", "Known here: accumulate, "),
         ("train", "objective.foo=1", "Known here: adversarial, betas, "),
-        ("train", "experiment=tab", "Known here: attributes, "),
+        ("train", "experiment=xyz", "Known here: attributes, "),
         ("train", "objective=domain_guided", "There is experiment=domain_guided."),
         ("train", "n=4", "is a choice of evaluate.py."),
         ("train", "inversion=encoder", "is a choice of evaluate.py."),

@@ -30,6 +30,7 @@ def record_for(where: Mapping[str, Any], *, value: float, run: str = "", **more:
         plain["choices"].setdefault("encoder", {"name": "base"})
     names = ("fd_attributes", "swd", "ssim", "mse", "seconds_per_image", "code_distance")
     names += ("code_radius_beyond", "code_error", "moved", "leaked")
+    names += ("diverged", "val/mse", "loss/encoder", "loss/discriminator")
     metrics = {name: value + index for index, name in enumerate(names)}
     series = {}
     for name in ("age", "gender", "eyeglasses", "pose"):
@@ -37,5 +38,4 @@ def record_for(where: Mapping[str, Any], *, value: float, run: str = "", **more:
         series |= {f"{name}/recall": [0.0, 0.5, 1.0], f"{name}/precision": [1.0, 0.8, 0.5]}
     series |= {"loss/encoder/nimg": [64.0, 128.0, 256.0], "loss/encoder/value": [2.0, 0.5, value]}
     known = {"metrics": metrics, "series": series, "n": 7, "nimg": 100, "reference": "disjoint"}
-    known |= more
-    return Record(run=run or f"run{value:g}", **plain, **known)
+    return Record(run=run or f"run{value:g}", **known | plain | more)
