@@ -51,7 +51,7 @@ def shipped_place(path: str, *, key: str) -> Path:
     place = folder / name
     if place.exists() and folder.resolve() in place.resolve().parents:
         return place
-    known = sorted(f"{SHIPPED}{each.name}" for each in folder.iterdir() if each.is_dir())
+    known = sorted(f"{SHIPPED}{each.name}" for each in folder.glob("*") if each.is_dir())
     raise CheckpointError(
         f"{key}={path}: nothing of this name is shipped. {nearest(path, known)} Change {key}."
     )

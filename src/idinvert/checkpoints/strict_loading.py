@@ -23,7 +23,7 @@ BUILD_ERRORS = (
 """Exceptions that a network's constructor may raise for invalid arguments."""
 
 _NAMED = 60  # maximum number of keys in each complaint, before "and n more"
-_PARTS = 4_000  # maximum modules, parameters and buffers of a network, besides 16 per tensor
+_PARTS = 1_000  # maximum modules, parameters and buffers of a network, besides 16 per tensor
 _BESIDE = 1 << 26  # maximum numbers in buffers that files do not contain
 _LONGEST = 120  # maximum printed characters of a key
 _DIGITS = 6  # maximum digits of a layer's number

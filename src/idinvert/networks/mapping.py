@@ -71,9 +71,14 @@ class MappingNetwork(nn.Module):
             self.embed = EqualLinear(c_dim, embed_dim)
         first = z_dim + (embed_dim if c_dim > 0 else 0)
         last = w_dim * num_layers if multi_w else w_dim
-        widths = [first] + [hidden_dim or w_dim] * (depth - 1) + [last]
+        hidden = hidden_dim or w_dim  # no list of widths: a hostile file may ask for any depth
         self.layers = nn.ModuleList(
-            EqualLinear(widths[i], widths[i + 1], lr_mul=lr_mul, gain=weight_gain)
+            EqualLinear(
+                hidden if i else first,
+                hidden if i < depth - 1 else last,
+                lr_mul=lr_mul,
+                gain=weight_gain,
+            )
             for i in range(depth)
         )
 

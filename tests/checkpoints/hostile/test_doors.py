@@ -327,9 +327,9 @@ def test_an_architecture_of_a_hundred_million_layers_ends_soon(tmp_path):
     architecture = json.loads(header["__metadata__"]["architecture"])
     refused: set[str] = set()
     depths = [key for key, value in architecture.items() if type(value) is int]
-    begun = time.process_time()
     for key in depths:
         for value in (10**8, 2**40):
+            begun = time.process_time()
             metadata = header["__metadata__"] | {
                 "architecture": json.dumps(architecture | {key: value})
             }
@@ -338,8 +338,8 @@ def test_an_architecture_of_a_hundred_million_layers_ends_soon(tmp_path):
                 load_network(tmp_path / "x", key="generator.path")
             except CheckpointError:
                 refused.add(key)
+            assert time.process_time() - begun < SECONDS, (key, value)
     assert {"mapping_depth", "resolution", "w_dim"} <= refused
-    assert time.process_time() - begun < 2 * SECONDS
 
 
 def test_a_mapping_that_no_one_has_gets_no_mean_code(tmp_path):

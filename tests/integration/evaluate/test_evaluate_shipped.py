@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from idinvert.checkpoints import bundle, checkpoint
+from idinvert.checkpoints import bundle
 from idinvert.checkpoints.bundle import assets_folder, find_weights
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.cli import run_defaults
@@ -154,7 +154,7 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(tmp_path, monk
     ):
         provenance = {**facts, "data": data, "run": run}
         save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
-    for module in (run_defaults, bundle, checkpoint):
+    for module in (run_defaults, bundle):
         monkeypatch.setattr(module, "assets_folder", lambda: tmp_path)
     given = {"run": ["run"]}
     config = with_run(compose_plain("evaluate", ["run=bbbbbbbbbb"]), given=given)
