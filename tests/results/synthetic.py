@@ -37,5 +37,6 @@ def record_for(where: Mapping[str, Any], *, value: float, run: str = "", **more:
         metrics[f"ap_{name}"] = 0.9
         series |= {f"{name}/recall": [0.0, 0.5, 1.0], f"{name}/precision": [1.0, 0.8, 0.5]}
     series |= {"loss/encoder/nimg": [64.0, 128.0, 256.0], "loss/encoder/value": [2.0, 0.5, value]}
+    plain.setdefault("created", "2026-01-01T00:00:00.000+00:00")  # of equal age
     known = {"metrics": metrics, "series": series, "n": 7, "nimg": 100, "reference": "disjoint"}
     return Record(run=run or f"run{value:g}", **known | plain | more)

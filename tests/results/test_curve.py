@@ -64,6 +64,7 @@ def record(weight: float = 0.0, run: str = "r", **changes) -> Record:
         "n": 5,
         "nimg": 10,
         "data": {"name": "mini", "split": "test"},
+        "created": "2026-01-01T00:00:00.000+00:00",  # all at once: no test depends on the clock
     }
     return Record(run=run, **{**plain, **changes})
 

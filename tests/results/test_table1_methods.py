@@ -92,6 +92,7 @@ def record(method: str, *, choices: dict[str, Any] | None = None, **changes: Any
         "nimg": 200_000,
         "data": {"name": "faces_mini", "resolution": 32, "fingerprint": "f00d", "split": "test"},
         "seed": 0,
+        "created": "2026-01-01T00:00:00.000+00:00",  # all at once: no test depends on the clock
     }
     if inversion["name"] == "image2stylegan":  # it has no encoder
         plain["choices"] = {k: v for k, v in plain["choices"].items() if k not in OF_AN_ENCODER}
