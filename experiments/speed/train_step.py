@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from idinvert.cli.assemble import assemble
 from idinvert.cli.devices import quieten_lightning
-from idinvert.cli.run_defaults import with_trained_generator
+from idinvert.cli.trained_gans import with_trained_generator
 from idinvert.config.compose import compose_plain
 from idinvert.config.instantiate import build
 

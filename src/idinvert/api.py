@@ -19,7 +19,8 @@ from torch import Tensor
 from idinvert.annotations import OnCorrupt, Unit
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import read_header
-from idinvert.cli.run_defaults import with_run, with_trained_generator
+from idinvert.cli.run_defaults import with_run
+from idinvert.cli.trained_gans import with_trained_generator
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import find_run
 from idinvert.data.convert import to_float, to_uint8
@@ -126,16 +127,13 @@ class Model:
         allow_upscale: bool = False,
         progress: Progress | None = None,
     ) -> "Images":
-        """Inverts images; each is cropped to its central square and resized to R.
+        """Inverts images, each cropped to its central square and resized to R; keeps their codes.
 
         Args:
             images: One or several images.
             on_corrupt: Whether damaged and small files are an "error" or skipped ("skip").
             allow_upscale: Whether images smaller than R are enlarged rather than refused.
             progress: Called after each batch.
-
-        Returns:
-            The reconstructions, with their codes.
 
         Raises:
             ConfigError: Another value of `on_corrupt`.

@@ -16,6 +16,10 @@ LAMBDAS = ("0", "0.5", "2", "5", "10", "20", "40")
 STYLEGAN = "scale=miniature generator.path=trained:stylegan_multi_w"
 STYLEGAN2 = "scale=miniature generator.path=trained:stylegan2_multi_w"
 FACES = f"data=faces_mini {STYLEGAN}"
+SHIPPED = tuple(
+    f"data={name} scale=miniature generator.path=shipped:{name}"
+    for name in ("towers_mini", "bedrooms_mini")
+)
 
 
 def rows(program: str, name: str, *words: str) -> set[str]:
@@ -28,13 +32,12 @@ def rows(program: str, name: str, *words: str) -> set[str]:
 
 EXPECTED: dict[tuple[str, str], set[str]] = {
     ("train", "table1_methods"): {
-        f"experiment={kind} data={data} {STYLEGAN}"
+        f"experiment={kind} {words}"
         for kind in ("conventional", "domain_guided")
-        for data in ("faces_mini", "towers_mini", "bedrooms_mini")
+        for words in (FACES, *SHIPPED)
     },
     ("train", "table2_editing"): {
-        f"experiment=domain_guided data={data} {STYLEGAN}"
-        for data in ("faces_mini", "towers_mini", "bedrooms_mini")
+        f"experiment=domain_guided {words}" for words in (FACES, *SHIPPED)
     },
     ("train", "table3_encoders"): {
         f"experiment=domain_guided encoder={encoder} data={data} {STYLEGAN}"

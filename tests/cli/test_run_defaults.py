@@ -9,7 +9,8 @@ import pytest
 from idinvert.checkpoints import bundle
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.evaluate import run_task
-from idinvert.cli.run_defaults import KINDS, gan_command, with_run, with_trained_generator
+from idinvert.cli.run_defaults import with_run
+from idinvert.cli.trained_gans import KINDS, gan_command, with_trained_generator
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
@@ -23,7 +24,7 @@ FACES = {"data": "faces_mini"}
 def outputs(tmp_path, monkeypatch):
     """A place for runs, in a package that ships nothing."""
     monkeypatch.setattr(bundle, "assets_folder", lambda: tmp_path / "assets")
-    monkeypatch.setattr("idinvert.cli.run_defaults.assets_folder", lambda: tmp_path / "assets")
+    monkeypatch.setattr("idinvert.cli.trained_gans.assets_folder", lambda: tmp_path / "assets")
     return tmp_path / "outputs"
 
 

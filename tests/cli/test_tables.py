@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from idinvert.cli.run_defaults import KINDS, trained_runs, with_trained_generator
+from idinvert.cli.run_defaults import trained_runs
 from idinvert.cli.tables import (
     LONG,
     _is_look,
@@ -19,6 +19,7 @@ from idinvert.cli.tables import (
     render_table,
     with_training,
 )
+from idinvert.cli.trained_gans import KINDS, with_trained_generator
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.errors import ConfigError
 from idinvert.results.cells import evaluations, filled

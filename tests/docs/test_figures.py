@@ -1,5 +1,6 @@
 """Every measured figure on the pages of experiments/ is one that a record holds, rounded."""
 
+import csv
 import json
 import re
 import runpy
@@ -39,7 +40,7 @@ def without_code(text: str) -> str:
 
 
 def measured(folder: Path) -> Iterator[float]:
-    """What the records of a folder hold: figures, and the ends and half widths of intervals.
+    """What the records and the table of a folder hold: figures, intervals' ends and half widths.
 
     Benchmarks and the GPU's tests write flat lines, whose numbers are all figures.
     """
@@ -52,6 +53,9 @@ def measured(folder: Path) -> Iterator[float]:
                 yield from (abs(one) for one in values if one is not None and len(values) <= FEW)
             for low, high in record.get("intervals", {}).values():
                 yield from (low, high, (high - low) / 2)
+    for path in folder.glob("*.csv"):  # means over seeds; test_measured makes it from the records
+        for line in csv.DictReader(path.open(encoding="utf-8")):
+            yield from (float(line[of]) for of in ("measured", "deviation") if line.get(of))
 
 
 def known(page: Path, text: str) -> list[float]:
@@ -110,5 +114,5 @@ def test_a_figure_without_a_record_is_found(tmp_path):
     assert unbacked(page) == ["0.0247"]
     other = tmp_path / "two"
     other.mkdir()
-    (other / "README.md").write_text("0.024, by [one](../one/README.md), and 0.777")
-    assert unbacked(other / "README.md") == ["0.777"]
+    (other / "README.md").write_text("0.024, by [one](../one/README.md), and 7.777")
+    assert unbacked(other / "README.md") == ["7.777"]

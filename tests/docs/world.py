@@ -17,8 +17,8 @@ from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from idinvert.checkpoints.bundle import assets_folder
-from idinvert.cli.run_defaults import TRAINED, gan_command
 from idinvert.cli.train import train
+from idinvert.cli.trained_gans import TRAINED, gan_command
 from idinvert.config.compose import compose_plain
 from tests.docs.pages import REPOSITORY, Command
 from tests.docs.shrink import ONE_STORY

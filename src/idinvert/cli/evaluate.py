@@ -15,9 +15,10 @@ from idinvert.checkpoints.bundle import SHIPPED, find_weights, generator_hash
 from idinvert.checkpoints.release import fingerprint
 from idinvert.cli import run_defaults, wandb_reporting
 from idinvert.cli.devices import check_devices, set_up
-from idinvert.cli.run_defaults import changed, with_run, with_trained_generator
+from idinvert.cli.run_defaults import changed, with_run
 from idinvert.cli.slurm import requeued_on_signal
 from idinvert.cli.tables import render_table
+from idinvert.cli.trained_gans import with_trained_generator
 from idinvert.config import run_folder
 from idinvert.config.argv import from_shell
 from idinvert.config.compose import compose_plain

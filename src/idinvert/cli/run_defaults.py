@@ -1,23 +1,22 @@
-"""Values that a command takes from a run, a trained generator or a task's list of methods.
+"""Values that a command takes from a run or a task's list of methods.
 
-``run=RUN`` sets an evaluation's data, networks and scale. ``generator.path=trained:KIND`` selects
-a trained GAN of that kind for the data. A task that compares methods runs each with the command's
-configuration and the method's overrides.
+``run=RUN`` sets an evaluation's data, networks and scale. A task that compares methods runs each
+with the command's configuration and the method's overrides.
 """
 
-import contextlib
 import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idinvert.checkpoints.bundle import SHIPPED, assets_folder, find_weights
+from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import Header, read_header
-from idinvert.config.argv import for_shell, from_shell
-from idinvert.config.compose import compose_plain, config_dir, given_keys
+from idinvert.cli.trained_gans import data_name, networks, with_trained_generator
+from idinvert.config.argv import from_shell
+from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.instantiate import targets
-from idinvert.config.run_folder import find_run, locked, read_config, take_keys
-from idinvert.errors import CheckpointError, ConfigError, RunLockedError, nearest
+from idinvert.config.run_folder import find_run, read_config, take_keys
+from idinvert.errors import CheckpointError, ConfigError, nearest
 from idinvert.evaluation.default_metrics import OF_CODES
 from idinvert.results.record import Record
 from idinvert.results.select import Where, failures
@@ -28,14 +27,6 @@ GROUPS = ("scale", "data", "objective", "trainer", "system")
 """Groups that every run has; ``generator`` is missing because attribute networks have none."""
 BUILT = ("data", "objective", "trainer")
 """Those of `GROUPS` that have a ``_target_``."""
-TRAINED = "trained:"
-KINDS = {
-    "stylegan": ("StyleGANGenerator", False),
-    "stylegan_multi_w": ("StyleGANGenerator", True),
-    "stylegan2": ("StyleGAN2Generator", False),
-    "stylegan2_multi_w": ("StyleGAN2Generator", True),
-}
-"""Kind to class, and whether its mapping gives one w per layer (Sec. 6.2)."""
 METHOD_KEYS = ("label", "words", "where")
 OF_THE_GENERATOR = "choices.generator"
 """Prefix of clauses on the generator; a figure's clauses do not apply to ``run=RUN``'s own."""
@@ -149,7 +140,7 @@ def shipped_bundle(run: str) -> tuple[str, str] | None:
     Args:
         run: The id of the run that trained it.
     """
-    for place, header in _networks("encoder", []):
+    for place, header in networks("encoder", []):
         if header.provenance.get("run") == run:
             return header.provenance["data"], place
     return None
@@ -170,83 +161,10 @@ def _values_of_run(
     return found
 
 
-def with_trained_generator(config: dict[str, Any]) -> dict[str, Any]:
-    """Replaces ``generator.path=trained:KIND`` by the path of a trained generator.
-
-    Chooses among this machine's GAN runs and the shipped generators of that kind, data set and
-    resolution the one that has seen the most images. A sweep over data sets or generators then
-    needs no paths. A run's identity contains the hash of the weights, not this name.
-
-    Raises:
-        ConfigError: An unknown kind, or none was trained; names the command that trains it.
-    """
-    path = (config["generator"] or {}).get("path")
-    if not isinstance(path, str) or not path.startswith(TRAINED):
-        return config
-    kind = path.removeprefix(TRAINED)
-    if kind not in KINDS:
-        raise ConfigError(f"generator.path={path}: no such kind. " + nearest(kind, list(KINDS)))
-    name, resolution = data_name(config["data"]), config["data"]["resolution"]
-    fitting = [
-        (header.provenance.get("nimg", 0), place)
-        for place, header in _networks("generator", _finished_gans(config))
-        if (header.class_name, bool(header.architecture["multi_w"])) == KINDS[kind]
-        and header.provenance.get("data") == name
-        and header.architecture["resolution"] == resolution
-    ]
-    if not fitting:
-        raise ConfigError(
-            f"generator.path={path}: no GAN of that kind has been trained for {name} at "
-            f"{resolution} px. Train it first: {gan_command(kind, config)}"
-        )
-    _, place = max(fitting, key=lambda found: found[0])
-    return config | {"generator": config["generator"] | {"path": place}}
-
-
-def gan_command(kind: str, config: dict[str, Any]) -> str:
-    """The command that trains a GAN of a kind for the configuration's data."""
-    architecture, multi = kind.split("_")[0], kind.endswith("_multi_w")
-    name, path = data_name(config["data"]), config["data"].get("path")
-    if (config_dir() / "data" / f"{name}.yaml").is_file():
-        words = [f"data={name}"]
-    else:
-        words = ["data=folder", f"data.name={name}"]
-    words += [f"data.path={path}"] if path else []
-    words += [f"generator={architecture}", f"discriminator={architecture}"]
-    words += ["generator.multi_w=true"] if multi else []
-    words += [f"scale={config['scale']['name']}"] if config["scale"]["name"] != "miniature" else []
-    return f"python train.py experiment=gan {for_shell(words)}"
-
-
-def data_name(node: dict[str, Any]) -> str:
-    """The name of a data node's images in records."""
-    return node.get("name") or node["_target_"].rsplit(".", 1)[-1]
-
-
-def _finished_gans(config: dict[str, Any]) -> list[Path]:
-    """The folders of this machine's GANs that are not being trained, so that they do not change."""
-    folders = []
-    for path in Path(config["system"]["outputs"]).glob("gan/*/weights/generator.*"):
-        with contextlib.suppress(RunLockedError), locked(path.parents[1]):
-            folders.append(path.parents[1])
-    return sorted(set(folders))
-
-
-def _networks(role: str, folders: Sequence[Path]) -> Iterator[tuple[str, Header]]:
-    """Yields path and header of the readable networks of a role: of runs, then shipped ones."""
-    shipped = sorted(assets_folder().glob(f"*/{role}.safetensors"))
-    for place in [*map(str, folders), *(f"{SHIPPED}{path.parent.name}" for path in shipped)]:
-        try:
-            path = find_weights(place, role=role, key=f"{role}.path")
-            yield place, read_header(path, key=f"{role}.path")
-        except CheckpointError:
-            continue  # incomplete, or of another version
-
-
 def trained_runs(outputs: Path) -> Iterator[Record]:
     """Yields this machine's trained encoders and the shipped ones, as records without metrics."""
     paths = sorted(outputs.glob("*/*/weights/encoder.safetensors"))
-    for place, header in _networks("encoder", [path.parents[1] for path in paths]):
+    for place, header in networks("encoder", [path.parents[1] for path in paths]):
         if "choices" in header.provenance:
             yield _run_of(header, place)
 

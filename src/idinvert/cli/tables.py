@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from idinvert.cli import run_defaults
+from idinvert.checkpoints.bundle import SHIPPED, open_network
+from idinvert.cli import run_defaults, trained_gans
 from idinvert.cli.assemble import choices_of
 from idinvert.config.compose import compose_plain, config_dir, given_keys
 from idinvert.config.instantiate import build
@@ -157,10 +158,10 @@ def with_training(shown: Shown, outputs: Path) -> Shown:
     def gan(*train: str) -> tuple[str, ...]:
         config = _composed("train", train)
         try:
-            run_defaults.with_trained_generator({**config, "system": {"outputs": outputs}})
+            trained_gans.with_trained_generator({**config, "system": {"outputs": outputs}})
         except ConfigError:
-            kind = config["generator"]["path"].removeprefix(run_defaults.TRAINED)
-            return (as_typed(run_defaults.gan_command(kind, config)),)
+            kind = config["generator"]["path"].removeprefix(trained_gans.TRAINED)
+            return (as_typed(trained_gans.gan_command(kind, config)),)
         return ()
 
     def mended(cell: Any) -> Any:
@@ -230,7 +231,7 @@ def expected_choices(train: Sequence[str], evaluate: Sequence[str]) -> dict[str,
 
     Args:
         train: Overrides of the training of the row's encoder, including
-            ``generator.path=trained:KIND`` or ``FILE_OF_KIND``.
+            ``generator.path=trained:KIND``, ``shipped:NAME`` or ``FILE_OF_KIND``.
         evaluate: Overrides of its evaluation.
     """
     words, kind = _of_choices(train)
@@ -275,8 +276,10 @@ def _trained(words: tuple[str, ...], kind: str) -> tuple[dict[str, Any], Any, di
 
 @functools.lru_cache(maxsize=16)
 def _generator(kind: str, scale: tuple[str, ...]) -> Any:
-    """Builds a generator like the one that ``experiment=gan`` trains for a kind at a scale."""
-    architecture, multi_w = kind.split("_")[0], run_defaults.KINDS[kind][1]
+    """A generator like the one that ``experiment=gan`` trains for a kind, or a shipped one."""
+    if kind.startswith(SHIPPED):
+        return open_network(kind, role="generator", key="generator.path")
+    architecture, multi_w = kind.split("_")[0], trained_gans.KINDS[kind][1]
     words = (f"generator={architecture}", f"generator.multi_w={multi_w}", *scale)
     config = _composed("train", ("experiment=gan", *words))
     return build(config["generator"], key="generator")
@@ -288,12 +291,12 @@ def _composed(name: str, words: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _of_choices(overrides: Sequence[str]) -> tuple[list[str], str]:
-    """Returns the overrides that set choices, and the generator's kind."""
+    """Returns the overrides that set choices, and the generator's kind or ``shipped:NAME``."""
     words, kind = [], ""
     for word in overrides:
         key, given, value = word.partition("=")
         if key == "generator.path":
-            kind = value.removeprefix("trained:").removeprefix(PLACEHOLDER)
+            kind = value.removeprefix(trained_gans.TRAINED).removeprefix(PLACEHOLDER)
         elif given and key.split(".")[0] not in NO_CHOICES and word != "generator=checkpoint":
             words.append(word)
     return words, kind

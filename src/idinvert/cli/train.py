@@ -13,9 +13,10 @@ from idinvert.checkpoints.release import read_header
 from idinvert.cli.assemble import Parts, assemble, batch_norm_group
 from idinvert.cli.callbacks import callbacks_for
 from idinvert.cli.devices import accelerate, check_devices, set_up
-from idinvert.cli.run_defaults import stored_config, with_trained_generator
+from idinvert.cli.run_defaults import stored_config
 from idinvert.cli.run_log import kept_in, print_tree
 from idinvert.cli.slurm import queue_again, requeued_on_signal
+from idinvert.cli.trained_gans import with_trained_generator
 from idinvert.cli.wandb_reporting import check_account, track_training
 from idinvert.config import run_folder
 from idinvert.config.compose import usual_targets
