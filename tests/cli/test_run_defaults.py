@@ -11,6 +11,7 @@ from idinvert.checkpoints.release import save_network
 from idinvert.cli.evaluate import run_task
 from idinvert.cli.run_defaults import with_run
 from idinvert.cli.trained_gans import KINDS, gan_command, with_trained_generator
+from idinvert.config.argv import from_shell
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
 from idinvert.networks.stylegan import StyleGANGenerator
@@ -79,6 +80,21 @@ def test_it_is_the_one_of_the_kind_that_saw_the_most_images(outputs, gan):
     assert found(outputs, "stylegan2_multi_w") == "two"
     data = {"_target_": "x", "name": "towers_mini", "resolution": 8}
     assert found(outputs, data=data) == "towers"
+
+
+def test_it_has_the_sizes_of_the_scale(outputs, gan):
+    gan("narrow", nimg=10)
+    sizes = {"name": "miniature", "mapping_depth": 1, "channels": [4, 4]}
+    assert found(outputs, scale={**sizes, "w_dim": 4}) == "narrow"
+    for size in ({"w_dim": 8}, {"w_dim": 4, "channels": [8, 8]}, {"w_dim": 4, "mapping_depth": 2}):
+        with pytest.raises(ConfigError) as caught:
+            found(outputs, scale={**sizes, **size})
+        message = str(caught.value)
+        (key,) = {key for key, value in size.items() if value != {**sizes, "w_dim": 4}.get(key)}
+        assert f"or take the one with scale.{key}=" in message and "narrow" in message
+        command = message.split("python train.py ")[1].split(";")[0]
+        plain = compose_plain("train", from_shell(command, key="x"))
+        assert plain["scale"][key] == size[key] and plain["generator"][key] == size[key]
 
 
 def test_one_that_is_still_in_training_or_half_written_is_left_alone(outputs, gan):
