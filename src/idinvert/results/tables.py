@@ -235,11 +235,12 @@ def data_line(records: Sequence[Record], group: Group) -> str:
     """Describe the images on which a group's values were measured."""
     if not records:
         return f"{group.data}: nothing measured yet"
+    unit = "rows of the log" if records[0].task == "training_curves" else "images"
     parts = [
         f"{_several(record.data.get('resolution') for record in records)} px",
         f"split {_several(record.data.get('split') for record in records)}",
         f"fingerprint {_several(str(record.data.get('fingerprint'))[:12] for record in records)}",
-        f"n = {_several(f'{record.n:,}' for record in records)} images",
+        f"n = {_several(f'{record.n:,}' for record in records)} {unit}",
     ]
     return f"{group.data}, {', '.join(parts)}"
 
