@@ -4,7 +4,6 @@ import functools
 import re
 import shlex
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from idinvert.checkpoints.bundle import assets_folder
+from idinvert.cli import trained_gans
 from idinvert.cli.train import train
 from idinvert.cli.trained_gans import TRAINED, gan_command
 from idinvert.config.compose import compose_plain
@@ -74,9 +74,7 @@ class World:
     def before(self, *, table: str | None) -> None:
         """A table shows runs of this folder alone: to evaluate what is shipped takes minutes."""
         folder = SHIPPED if table is None else Path("nothing shipped")
-        for name, module in list(sys.modules.items()):
-            if name.startswith("idinvert.") and hasattr(module, "assets_folder"):
-                self.patch.setattr(module, "assets_folder", lambda: folder)
+        self.patch.setattr(trained_gans, "assets_folder", lambda: folder)
 
     def gans(self, configs: Iterable[dict[str, Any]]) -> None:
         """Gives this folder the GANs that configurations ask for with ``trained:KIND``.

@@ -6,7 +6,7 @@ import torch
 from idinvert.checkpoints import bundle
 from idinvert.checkpoints.bundle import assets_folder, find_weights
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
-from idinvert.cli import run_defaults
+from idinvert.cli import trained_gans
 from idinvert.cli.evaluate import evaluate
 from idinvert.cli.run_defaults import shipped_bundle, with_run
 from idinvert.config.compose import compose_plain
@@ -154,7 +154,7 @@ def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(tmp_path, monk
     ):
         provenance = {**facts, "data": data, "run": run}
         save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
-    for module in (run_defaults, bundle):
+    for module in (trained_gans, bundle):
         monkeypatch.setattr(module, "assets_folder", lambda: tmp_path)
     given = {"run": ["run"]}
     config = with_run(compose_plain("evaluate", ["run=bbbbbbbbbb"]), given=given)

@@ -7,7 +7,7 @@ import statistics
 import pytest
 import pytorch_lightning as pl
 
-from idinvert.cli import run_defaults
+from idinvert.cli import trained_gans
 from idinvert.cli.evaluate import evaluate
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.errors import ConfigError
@@ -88,7 +88,7 @@ def quicker(table):
 @pytest.fixture(autouse=True)
 def nothing_shipped(tmp_path, monkeypatch):
     """Tables of this folder's runs alone: to evaluate what is shipped takes minutes."""
-    monkeypatch.setattr(run_defaults, "assets_folder", lambda: tmp_path / "nothing shipped")
+    monkeypatch.setattr(trained_gans, "assets_folder", lambda: tmp_path / "nothing shipped")
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_own_images_leave_their_codes_as_an_artifact(go, outputs, world, tmp_pat
     assert {f"codes-{record.run}-photos", f"record-{record.evaluation}"} <= names
 
 
-def test_a_table_is_one_run_and_its_evaluations_are_others(go, outputs, nothing_shipped):
+def test_a_table_is_one_run_and_its_evaluations_are_others(go, outputs):
     go("table=table1_methods", "logger=wandb_offline", "evaluate_missing=false")
     assert logged(outputs) == []
     (path,) = logged(outputs, "tables")
