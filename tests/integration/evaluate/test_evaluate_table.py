@@ -121,9 +121,12 @@ def test_without_runs_it_says_how_to_train_them(table1, tmp_path):
     assert all(cell.startswith("—") for cell in [*paper[0::2], *ours]), "measured"
     assert [cell.strip("*") for cell in paper[1::2]] == ["15.07", "14.92", "0.568", "0.053"]
     assert "there are no records" in text
-    more = "scale=miniature generator.path=trained:stylegan_multi_w scale.resolution=16"
-    assert f"`python train.py experiment=domain_guided data=faces_mini {more}" in text
-    assert f"`python train.py experiment=conventional data=towers_mini {more}" in text
+    for training, data, generator in (
+        ("domain_guided", "faces_mini", "trained:stylegan_multi_w"),
+        ("conventional", "towers_mini", "shipped:towers_mini"),
+    ):
+        more = f"data={data} scale=miniature generator.path={generator} scale.resolution=16"
+        assert f"`python train.py experiment={training} {more}" in text
 
 
 def test_what_is_missing_is_evaluated_once(table1, retrained, outputs, monkeypatch):
