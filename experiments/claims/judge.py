@@ -91,7 +91,7 @@ CLAIMS = [
             *("Table 2", MIDPOINTS, IN_DOMAIN, I2S, SETS),
         ),
         (
-            "the same, α from 1/6 to 5/6 as in the paper",
+            "the same, α from 1/6 to 5/6",
             *("Table 2", WEIGHTS, IN_DOMAIN, I2S, SETS),
         ),
         (
