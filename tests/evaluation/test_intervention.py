@@ -1,12 +1,14 @@
 """Without the unit that draws a class the class is gone; with it, it appears where it is set."""
 
 import csv
+from functools import partial
 
 import pytest
 import torch
 from PIL import Image
 
 from idinvert.errors import ConfigError, DataError
+from idinvert.evaluation import intervention
 from idinvert.evaluation.intervention import intervene, squares
 from idinvert.evaluation.paint import paint
 
@@ -56,6 +58,19 @@ def test_what_was_searched_is_not_searched_again(planted, tmp_path):
     assert kept.stat().st_mtime_ns == before
     intervene(planted(n=4, out=tmp_path, recompute=True), object="square", units=2, **FEW)
     assert kept.stat().st_mtime_ns > before
+
+
+def test_more_units_than_a_layer_has_are_refused_before_the_search(
+    planted, tmp_path, mask, monkeypatch
+):
+    def searched(*given, **named):
+        raise AssertionError("searched for causes")
+
+    monkeypatch.setattr(intervention, "causal_units", searched)
+    said = "task.units=9: layer 2 has 4 units, give at most that many"
+    for door in (intervene, partial(paint, mask=mask)):
+        with pytest.raises(ConfigError, match=said):
+            door(planted(n=4, out=tmp_path), object="square", units=9, layer=2, **FEW)
 
 
 @pytest.mark.parametrize("action", ["add", "remove"])

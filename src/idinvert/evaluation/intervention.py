@@ -118,8 +118,9 @@ def intervene(
     made = {"object": object, "layer": layer, "units": units, **vars(search), "n": count}
     networks = {role: context.checkpoints.get(role) for role in ("generator", "segmenter")}
     with context.task_folder("intervention", seed=context.seed, **made, **networks) as out:
-        causes = causes_of(context, subject, layer=layer, place=place, search=search, out=out)
-        require_units(causes, units, layer=layer)
+        causes = causes_of(
+            context, subject, layer=layer, place=place, search=search, units=units, out=out
+        )
         order = causes.best(len(causes.alpha))
         columns = {name: values[order] for name, values in vars(causes).items()}
         write_csv(out / "units.csv", {"unit": order, **columns})
@@ -164,19 +165,6 @@ def layer_of(generator: Any, layer: int | None) -> int:
     return checked_layers(generator, [layer], last=after, key="task.layer")[0]
 
 
-def require_units(causes: Causes, units: int, *, layer: int) -> None:
-    """Refuse more units than a layer has.
-
-    Raises:
-        ConfigError: names how many there are.
-    """
-    if units > len(causes.alpha):
-        raise ConfigError(
-            f"task.units={units}: layer {layer} has {len(causes.alpha)} units, give at most that "
-            "many."
-        )
-
-
 @torch.no_grad()
 def causes_of(
     context: EvaluationContext,
@@ -185,19 +173,22 @@ def causes_of(
     layer: int,
     place: int,
     search: Search,
+    units: int,
     out: Path,
 ) -> Causes:
     """Find the causes of a class among the units of a layer; stored in `out`.
 
     Raises:
-        ConfigError: no sample shows the class.
+        ConfigError: no sample shows the class, or the layer has fewer units than `units`.
     """
     path = out / "causes.safetensors"
     networks = {role: context.checkpoints.get(role) for role in ("generator", "segmenter")}
     identity = {**networks, **vars(search), "layer": layer, "place": place, "seed": context.seed}
     names = ("alpha", "pull", "value", "iou")
     if not context.recompute and has_part(path, identity=identity, needs=set(names)):
-        return Causes(*(read_tensor(path, name) for name in names))
+        found = Causes(*(read_tensor(path, name) for name in names))
+        _require_units(len(found.alpha), units, layer=layer)
+        return found
     path.unlink(missing_ok=True)
     begin, size = time.monotonic(), min(context.batch_size, search.samples)
     seen = [subject.look(torch.arange(*span)) for span in spans(search.samples, size=size)]
@@ -207,6 +198,7 @@ def causes_of(
             f"task.object={name}: none of {search.samples} samples shows it; raise task.samples"
         )
     value, iou = _followed(subject, seen, layer=layer, place=place)
+    _require_units(len(value), units, layer=layer)
 
     def batch(step: int) -> dict[str, Any]:
         one = seen[step % len(seen)]
@@ -237,6 +229,13 @@ def causes_of(
         device=device_in_words(value.device),
     )  # fmt: skip
     return found
+
+
+def _require_units(there: int, units: int, *, layer: int) -> None:
+    if units > there:
+        raise ConfigError(
+            f"task.units={units}: layer {layer} has {there} units, give at most that many."
+        )
 
 
 def _state(subject: Subject, seen: Seen, layer: int) -> SynthesisState:

@@ -26,7 +26,7 @@ from idinvert.errors import ConfigError
 from idinvert.evaluation import pictures
 from idinvert.evaluation.chunk_store import spans
 from idinvert.evaluation.context import WITHOUT_ENCODER, EvaluationContext
-from idinvert.evaluation.intervention import Search, causes_of, layer_of, require_units
+from idinvert.evaluation.intervention import Search, causes_of, layer_of
 from idinvert.evaluation.inversions import require_codes
 from idinvert.evaluation.own_images import KnownCodes, invert_own, open_own
 from idinvert.evaluation.provenance import device_in_words
@@ -101,8 +101,9 @@ def paint(
     networks = {role: prior.checkpoints.get(role) for role in ("generator", "segmenter")}
     made = {"object": object, "layer": layer, **vars(search)}
     with prior.task_folder("units", seed=context.seed, **made, **networks) as kept:
-        causes = causes_of(prior, subject, layer=layer, place=place, search=search, out=kept)
-    require_units(causes, units, layer=layer)
+        causes = causes_of(
+            prior, subject, layer=layer, place=place, search=search, units=units, out=kept
+        )
     chosen = causes.best(units)
     made |= {"action": action, "strength": strength, "units": chosen.tolist(), "sample": sample}
     marks = {"mask": area.flatten().nonzero().flatten().tolist(), **networks}
