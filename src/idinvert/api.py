@@ -19,7 +19,7 @@ from torch import Tensor
 from idinvert.annotations import OnCorrupt, Unit
 from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import read_header
-from idinvert.cli.run_defaults import with_run
+from idinvert.cli.run_defaults import with_run, words_of_bundle
 from idinvert.cli.trained_gans import with_trained_generator
 from idinvert.config.compose import compose_plain, given_keys
 from idinvert.config.run_folder import find_run
@@ -69,7 +69,7 @@ def open_model(
         CheckpointError: A file cannot be read, or the networks do not belong together.
     """
     given, name = given_keys(overrides), str(source)
-    shipped = [f"data={name.removeprefix(SHIPPED)}"] if name.startswith(SHIPPED) else []
+    shipped = words_of_bundle(name) if name.startswith(SHIPPED) else []
     config = compose_plain("evaluate", [*shipped, *overrides])
     if not shipped and _is_run(name, config):
         config["run"] = name

@@ -146,9 +146,10 @@ def test_pickle_is_refused_without_being_run(saved):
 
 
 def test_safetensors_of_another_kind(saved):
-    save_file({"weight": torch.zeros(2)}, saved)
-    with pytest.raises(CheckpointError, match=r"of another kind.*'idinvert-1'.*encoder\.path"):
-        load_network(saved, key=KEY)
+    for metadata in (None, {"format": "idinvert-directions-1"}):
+        save_file({"weight": torch.zeros(2)}, saved, metadata)
+        with pytest.raises(CheckpointError, match=r"of another kind.*'idinvert-1'.*encoder\.path"):
+            load_network(saved, key=KEY)
 
 
 def test_newer_format(saved):

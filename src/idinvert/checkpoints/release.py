@@ -295,7 +295,7 @@ def _check_is_file(path: Path, *, key: str) -> None:
 def _check_format(path: Path, *, found: str | None, key: str) -> None:
     if found == FORMAT:
         return
-    if found is None or not found.startswith(_PREFIX):
+    if found is None or not found.removeprefix(_PREFIX).isdigit():
         raise CheckpointError(
             f"{path}: is a safetensors file of another kind (format {found!r}), expected "
             f"{FORMAT!r}; change {key}"

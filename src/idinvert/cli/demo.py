@@ -39,10 +39,8 @@ OUT = Path("outputs/demo")
 FIRST = OUT / "first.png"
 LOG = OUT / "log.txt"
 DATA = ["data.skip=50000"]  # trains on 15,000 faces to save rendering; the test images are the same
-FACES64 = Path("experiments/gpu/networks/faces64")
-"""Networks of the first two pictures (64 px); without this folder, the shipped ones (32 px).
-
-Training and metrics use 32 px, for speed."""
+FIRST_RESOLUTION = 64
+"""R of the first two pictures, in pixels. Training and metrics use 32 px, for speed."""
 SECONDS = 180
 IMAGES = 64
 SHOWN = 8
@@ -75,7 +73,8 @@ def main(*, seconds: float = SECONDS, images: int = IMAGES) -> None:
     OUT.mkdir(parents=True)
 
     _say("1/4  a trained encoder: invert held-out images, edit them (Sec. 3)")
-    large = EvaluationContext(_evaluation(None, "in_domain", images, test=SHOWN, more=_large()))
+    more = [f"scale.resolution={FIRST_RESOLUTION}"]
+    large = EvaluationContext(_evaluation(None, "in_domain", images, test=SHOWN, more=more))
     targets = _targets(large)
     rows, codes = _reconstructed("trained", large, targets)
     _draw_first(large, targets, rows, codes)
@@ -112,15 +111,6 @@ def _training(seconds: float) -> dict[str, Any]:
     overrides = [*DATA, f"system.outputs={OUT}", f"max_seconds={seconds}"]
     often = ["logging.every_nimg=256", "logging.validate_every_nimg=4096"]
     return compose_plain("train", ["experiment=domain_guided", *overrides, *often])
-
-
-def _large() -> list[str]:
-    """The overrides that select the networks of the first two pictures."""
-    if not FACES64.is_dir():
-        return []
-    paths = {"generator": "", "attributes": "", "encoder": "/encoder.safetensors"}
-    words = [f"{key}.path={FACES64}{file}" for key, file in paths.items()]
-    return [*words, f"perceptual.network.path={FACES64}", "scale.resolution=64"]
 
 
 def _evaluation(

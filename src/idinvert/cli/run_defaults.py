@@ -13,7 +13,7 @@ from idinvert.checkpoints.bundle import SHIPPED, find_weights
 from idinvert.checkpoints.release import Header, read_header
 from idinvert.cli.trained_gans import data_name, networks, with_trained_generator
 from idinvert.config.argv import from_shell
-from idinvert.config.compose import compose_plain, given_keys
+from idinvert.config.compose import compose_plain, given_keys, shipped_for
 from idinvert.config.instantiate import targets
 from idinvert.config.run_folder import find_run, read_config, take_keys
 from idinvert.errors import CheckpointError, ConfigError, nearest
@@ -59,8 +59,9 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
         if not {"encoder", "encoder.path"} & set(given.get("encoder", ())):
             config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
     if config["run"] is not None and not given.get("segmenter") and config.get("segmenter"):
-        name = data_name(config["data"])  # of the run's images
-        path = f"{SHIPPED}{name}" if name.endswith("_mini") else ""
+        data = config["data"]  # of the run's images
+        name = shipped_for(data_name(data), data["resolution"])
+        path = f"{SHIPPED}{name}" if data_name(data).endswith("_mini") else ""
         config["segmenter"] = {**config["segmenter"], "path": path}
     typed = {
         "n": config["n"] is not None,
@@ -98,11 +99,11 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     try:
         folder = find_run(config["run"], outputs=config["system"]["outputs"])
     except ConfigError:
-        bundle = shipped_bundle(config["run"])
-        if bundle is None:
+        path = shipped_bundle(config["run"])
+        if path is None:
             raise
-        data, path = bundle
-        return compose_plain("evaluate", [f"data={data}", f"generator.path={path}"]), path
+        words = [*words_of_bundle(path), f"generator.path={path}"]
+        return compose_plain("evaluate", words), path
     stored = stored_config(folder, classes=config["classes"])
     if stored["encoder"]:
         return stored, str(folder)
@@ -134,16 +135,28 @@ def stored_config(folder: Path, *, classes: Collection[str]) -> dict[str, Any]:
     return stored
 
 
-def shipped_bundle(run: str) -> tuple[str, str] | None:
-    """The data set and the path (``shipped:NAME``) of a shipped encoder, or ``None``.
+def shipped_bundle(run: str) -> str | None:
+    """The path (``shipped:NAME``) of a shipped encoder, or ``None``.
 
     Args:
         run: The id of the run that trained it.
     """
     for place, header in networks("encoder", []):
         if header.provenance.get("run") == run:
-            return header.provenance["data"], place
+            return place
     return None
+
+
+def words_of_bundle(path: str) -> list[str]:
+    """The overrides that select the data and the resolution of ``shipped:NAME``.
+
+    Raises:
+        CheckpointError: No generator of this name is shipped.
+    """
+    key = "generator.path"
+    header = read_header(find_weights(path, role="generator", key=key), key=key)
+    resolution = header.architecture["resolution"]
+    return [f"data={header.provenance['data']}", f"scale.resolution={resolution}"]
 
 
 def _values_of_run(

@@ -107,13 +107,18 @@ def searchpath() -> list[str]:
     return [] if folder is None else [f"hydra.searchpath=['file://{folder}']"]
 
 
-def shipped_for(data: str) -> str:
-    """The name of the shipped networks for the ``_target_`` of a data set.
+def shipped_for(data: str, resolution: int | None = None) -> str:
+    """The name of the shipped networks for a data set.
 
-    The ``_target_`` of a miniature domain ends in the domain's name; any other gets ``faces_mini``.
+    Args:
+        data: The ``_target_`` of the data set. That of a miniature domain ends in the domain's
+            name; any other gets the networks of ``faces_mini``.
+        resolution: R, in pixels. Networks of that size, ``NAME_R``, take precedence over ``NAME``.
     """
     name = data.rsplit(".", 1)[-1]
-    return name if name.endswith("_mini") else "faces_mini"
+    name = name if name.endswith("_mini") else "faces_mini"
+    sized = f"{name}_{resolution}"
+    return sized if (PACKAGE / "assets" / sized).is_dir() else name
 
 
 def of_target(values: Mapping[str, Any], target: str | None, other: Any) -> Any:

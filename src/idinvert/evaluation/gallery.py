@@ -1,5 +1,6 @@
 """Task: figures of the same images under several methods, laid out as in the paper."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -147,7 +148,7 @@ def _section(
     trouble: list[str],
 ) -> Section:
     """Inverts a section's images with every method; errors are added to ``trouble``."""
-    data = context.variant({"words": section.get("words")}).config["data"]
+    data = _data(context, section, methods)
     whole = context.variant(data=data).open_images()
     domain = picked(whole, split=context.split, images=images)
     dataset = split_of(domain, context.split)
@@ -172,6 +173,17 @@ def _section(
             found.append(Shown(label, None, {}))
     inputs = [dataset[i]["image"] for i in range(len(images))]
     return Section(section["label"], inputs, found)
+
+
+def _data(
+    context: EvaluationContext, section: Mapping[str, Any], methods: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Returns a section's data, at the resolution of the first generator that can be opened."""
+    data: dict[str, Any] = context.variant({"words": section.get("words")}).config["data"]
+    for method in methods if "resolution" in data else ():
+        with contextlib.suppress(IdinvertError):
+            return data | {"resolution": context.variant(section, method).generator.resolution}
+    return data
 
 
 def picked(domain: Domain, *, split: str, images: Sequence[int]) -> Domain:

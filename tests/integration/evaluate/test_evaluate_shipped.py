@@ -8,7 +8,7 @@ from idinvert.checkpoints.bundle import assets_folder, find_weights
 from idinvert.checkpoints.release import fingerprint, load_network, read_header, save_network
 from idinvert.cli import trained_gans
 from idinvert.cli.evaluate import evaluate
-from idinvert.cli.run_defaults import shipped_bundle, with_run
+from idinvert.cli.run_defaults import shipped_bundle, with_run, words_of_bundle
 from idinvert.config.compose import compose_plain
 from idinvert.data.convert import to_float
 from idinvert.editing.directions import load_directions
@@ -20,8 +20,10 @@ from idinvert.toy.towers import TOWERS
 
 ROLES = ("generator", "discriminator", "encoder", "attributes", "segmenter")
 RENDERERS = {one.name: one for one in (FACES, TOWERS, BEDROOMS, CHURCHES)}
+BUNDLES = {folder.name: folder.name.removesuffix("_64") for folder in assets_folder().glob("*")}
 EXAMPLES = {
-    "faces_mini": {"eyeglasses", "smile", "age"},  # those that the demo shows
+    "faces_mini": {"eyeglasses", "smile", "age"},
+    "faces_mini_64": {"eyeglasses", "gender", "age", "smile", "hair_lightness"},  # the demo's
     "towers_mini": {"clouds", "sunlight", "vegetation"},  # those of the paper's figures, from here
     "bedrooms_mini": {"lighting", "wood"},
     "churches_mini": {"spire", "daylight"},
@@ -37,7 +39,7 @@ def load(role, domain):
     return load_network(path_of(role, domain), expect=role, key="path")
 
 
-@pytest.fixture(scope="module", params=RENDERERS)
+@pytest.fixture(scope="module", params=BUNDLES)
 def domain(request):
     return request.param
 
@@ -48,17 +50,23 @@ def networks(domain):
 
 
 @pytest.fixture(scope="module")
-def images(domain):
-    """16 images in [-1, 1] at 32 px that no network has seen, and their labels."""
-    renderer = RENDERERS[domain]
+def resolution(domain):
+    return 64 if domain.endswith("_64") else 32
+
+
+@pytest.fixture(scope="module")
+def images(domain, resolution):
+    """16 images in [-1, 1] that no network has seen, and their labels."""
+    renderer = RENDERERS[BUNDLES[domain]]
     labels = renderer.sample_labels(torch.arange(UNSEEN, UNSEEN + 16), seed=0)
-    return to_float(renderer.render(labels, resolution=32)[0]), labels
+    return to_float(renderer.render(labels, resolution=resolution)[0]), labels
 
 
-def test_they_fit_one_another(domain, networks, images):
+def test_they_fit_one_another(domain, resolution, networks, images):
     generator, encoder = networks["generator"], networks["encoder"]
     x, _ = images
-    assert networks["discriminator"].architecture["resolution"] == generator.resolution == 32
+    assert networks["discriminator"].architecture["resolution"] == resolution
+    assert generator.resolution == resolution
     assert networks["attributes"].resolution == generator.resolution
     codes = encoder(x)
     assert codes.shape == (16, generator.num_layers, generator.w_dim)
@@ -88,12 +96,29 @@ def test_each_says_how_it_came_about(role, domain):
     assert "train.py" in provenance["command"] or "idinvert" in provenance["command"]
     assert len(provenance["commit"].rstrip("+")) >= 7
     assert isinstance(provenance["seed"], int) and provenance["nimg"] > 0
-    assert provenance["data"] == domain
+    assert provenance["data"] == BUNDLES[domain]
+
+
+def test_data_and_resolution_select_a_bundle(domain, resolution):
+    chosen = [f"data={BUNDLES[domain]}", f"scale.resolution={resolution}"]
+    path = f"shipped:{domain}"
+    assert words_of_bundle(path) == chosen
+    for program in ("train", "evaluate"):
+        config = compose_plain(program, chosen)
+        found = [config["generator"], config["attributes"], config["perceptual"]["network"]]
+        found += [config["encoder"], config["segmenter"]] if program == "evaluate" else []
+        assert {node["path"] for node in found} == {path}
+    run = read_header(path_of("encoder", domain)).provenance["run"]
+    assert shipped_bundle(run) == path
+    config = with_run(compose_plain("evaluate", [f"run={run}"]), given={"run": ["run"]})
+    assert config["data"]["resolution"] == resolution
+    roles = ("encoder", "generator", "attributes", "segmenter")
+    assert {config[role]["path"] for role in roles} == {path}
 
 
 def test_all_together_are_small():
     sizes = [path.stat().st_size for path in assets_folder().rglob("*") if path.is_file()]
-    assert sum(sizes) < 30e6
+    assert sum(sizes) < 32e6
 
 
 def test_the_encoder_sees_more_than_the_mean_image(networks, images):
@@ -115,22 +140,17 @@ def test_the_attribute_network_reads_labels(networks, images):
     assert torch.stack(kinds).nanmean() > 0.8
 
 
-def test_the_segmenter_reads_masks(domain, networks):
-    renderer, network = RENDERERS[domain], networks["segmenter"]
+def test_the_segmenter_reads_masks(domain, resolution, networks):
+    renderer, network = RENDERERS[BUNDLES[domain]], networks["segmenter"]
     labels = renderer.sample_labels(torch.arange(UNSEEN, UNSEEN + 64), seed=0)
-    pictures, masks = renderer.render(labels, resolution=32)
+    pictures, masks = renderer.render(labels, resolution=resolution)
     assert network.classes == renderer.mask_classes
     counts = confusion(masks, network.segment(to_float(pictures)), classes=len(network.classes))
     assert iou(counts).nanmean() > 0.8 and iou(counts)[counts.sum(1) > 500].min() > 0.6
 
 
-def test_the_shipped_encoder_answers_to_its_run_id():
-    path = find_weights("shipped:faces_mini", role="encoder", key="run")
-    run = read_header(path).provenance["run"]
-    config = with_run(compose_plain("evaluate", [f"run={run}"]), given={"run": ["run"]})
-    assert config["encoder"]["path"] == "shipped:faces_mini"
-    assert shipped_bundle(run) == ("faces_mini", "shipped:faces_mini")
-    assert shipped_bundle(run[:4] + "000000") is None
+def test_no_other_run_id_is_answered_to():
+    assert shipped_bundle("nothing000") is None
 
 
 def test_a_shipped_run_brings_its_networks_to_other_images():
@@ -148,12 +168,14 @@ def test_a_shipped_run_brings_its_networks_to_other_images():
 def test_shipped_encoders_of_every_domain_answer_to_their_run_ids(tmp_path, monkeypatch):
     path = find_weights("shipped:faces_mini", role="encoder", key="run")
     encoder, facts = load_network(path, key="run"), read_header(path).provenance
+    generator = load("generator", "faces_mini")
     for folder, data, run in (
         ("faces_mini", "faces_mini", "aaaaaaaaaa"),
         ("towers", "towers_mini", "bbbbbbbbbb"),
     ):
         provenance = {**facts, "data": data, "run": run}
         save_network(encoder, tmp_path / folder / "encoder.safetensors", provenance=provenance)
+        save_network(generator, tmp_path / folder / "generator.safetensors", provenance=provenance)
     for module in (trained_gans, bundle):
         monkeypatch.setattr(module, "assets_folder", lambda: tmp_path)
     given = {"run": ["run"]}

@@ -188,10 +188,16 @@ def test_a_gallery_shows_what_can_be_shown(on_run, outputs, directions, capsys, 
 
 
 def test_a_gallery_of_an_encoder_that_was_typed(on_run, go, world, outputs, capsys):
-    """As with run=RUN: a section's clauses on networks do not count, a method's do."""
+    """As with run=RUN: a section's clauses on networks do not count, a method's do.
+
+    The section's data, which has 32 px, takes the 16 px of the generator.
+    """
     weights = world.run / "weights"
     methods = "{label: E, words: 'inversion=encoder', where: {choices.objective: OBJECTIVE}}"
-    sections = "{label: S, where: {data.name: faces_mini, choices.latent.offset: nothing}}"
+    sections = (
+        "{label: S, words: 'data=faces_mini data.train=16 data.val=4 data.test=8',"
+        " where: {data.name: faces_mini, choices.latent.offset: nothing}}"
+    )
     words = ["task=gallery", "task.images=[1,3]", f"task.sections=[{sections}]"]
     words += ["generator=checkpoint", f"generator.path={world.gan}", "data.resolution=16"]
     words += [f"encoder.path={weights / 'encoder.safetensors'}"]
