@@ -63,11 +63,12 @@ def table(tmp_path):
 def trained(tmp_path):
     """Makes a run's folder as training leaves it: status, a row of validation, a checkpoint."""
 
-    def make(name, *, state="finished", **figures):
+    def make(name, *, state="finished", stopped_by=None, **figures):
         folder = tmp_path / "outputs" / "objective" / name
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (folder / "checkpoints" / "nimg-000000008.ckpt").write_text("")
-        (folder / "status.json").write_text(json.dumps({"state": state, "nimg": 8}))
+        status = {"state": state, "nimg": 8} | ({"stopped_by": stopped_by} if stopped_by else {})
+        (folder / "status.json").write_text(json.dumps(status))
         last = {"nimg": 8} | {f"val/{name}": value for name, value in figures.items()}
         rows = [{"nimg": 4, "val/mse": 9.0}, last]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

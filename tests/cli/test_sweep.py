@@ -9,8 +9,9 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 
-from idinvert.cli.sweep import planned, probes, quoted, sweep_name
-from idinvert.config.compose import compose_plain, config_dir, register
+from idinvert.cli.sweep import planned, probes, sweep_name
+from idinvert.config.argv import for_hydra
+from idinvert.config.compose import compose_plain, config_dir, parse, register
 from idinvert.errors import ConfigError
 
 LAUNCHERS = sorted((config_dir() / "hydra" / "launcher").glob("*.yaml"))
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
     """These tests may themselves run under Slurm."""
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_ID", "WORLD_SIZE"):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -203,9 +204,10 @@ def test_a_search_takes_another_sampler_and_several_jobs_at_once():
 
 def test_a_path_stays_one_value_whatever_signs_are_in_it(tmp_path):
     outputs = tmp_path / "it's, a=b {c}"
-    plan = planned("train", ["seed=0,1", f"system.outputs={quoted(outputs)}"])
+    plan = planned("train", ["seed=0,1", for_hydra(f"system.outputs={outputs}")])
     assert plan.folder == outputs / "sweeps" / plan.folder.name
-    assert planned("train", ["seed=0,1", f"system.outputs={quoted(plan.folder)}"]).folder
+    (word,) = (word for word in plan.words if word.startswith("hydra.sweep.dir="))
+    assert parse([word])[0].value() == str(plan.folder)
 
 
 def test_every_draw_of_the_wandb_sweep_is_a_command_that_composes():

@@ -75,16 +75,16 @@ def test_control_c_ends_the_sweep_with_what_stands(command, table, trained, caps
     assert last == "to continue: python train.py -m seed=0,1,2 objective.lr=1e-3"
 
 
-@pytest.mark.parametrize(("limit", "code"), [("null", 130), ("100", 130), ("0", 0)])
+@pytest.mark.parametrize(("stopped_by", "code"), [("SIGINT", 130), ("SIGTERM", 130), (None, 0)])
 def test_a_run_that_saved_and_returned_because_of_a_signal_ends_the_sweep_too(
-    command, table, trained, limit, code
+    command, table, trained, stopped_by, code
 ):
     def work(config):
-        return trained(f"run{config['seed']}", state="stopped", mse=1.0)
+        run = f"run{config['seed']}"
+        return trained(run, state="stopped", stopped_by=stopped_by, mse=1.0)
 
-    assert command(work, "-m", "seed=0,1", f"max_seconds={limit}") == code
-    asked = ["stopped", "stopped"]
-    assert states(table) == (asked if code == 0 else ["interrupted", "not started"])
+    assert command(work, "-m", "seed=0,1") == code
+    assert states(table) == (["stopped"] * 2 if code == 0 else ["interrupted", "not started"])
 
 
 def test_each_job_works_with_its_own_command_line(command, table, trained, capsys):

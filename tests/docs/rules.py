@@ -19,7 +19,7 @@ from idinvert.checkpoints.fetch import all_entries
 from idinvert.cli import runs
 from idinvert.cli.commands import is_sweep
 from idinvert.cli.evaluate import evaluate
-from idinvert.cli.experiments import chosen_by_experiment, chosen_row, with_rows
+from idinvert.cli.experiments import chosen_by_experiment, chosen_row, every_row
 from idinvert.cli.train import train
 from idinvert.config.compose import compose_plain, expand_sweep, given_keys
 from idinvert.data import __main__ as data
@@ -90,7 +90,8 @@ def rows_of(program: str, words: list[str]) -> list[list[str]]:
     chosen = overrides(words)
     if "--cfg" in words or not is_sweep(words):
         return [chosen_row(program, chosen)]
-    return [chosen_row(program, one) for one in expand_sweep(with_rows(program, chosen))]
+    every = [*chosen, *every_row(program, chosen)]
+    return [chosen_row(program, one) for one in expand_sweep(every)]
 
 
 def check_program(command: Command, words: list[str]) -> None:

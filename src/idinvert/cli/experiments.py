@@ -66,16 +66,16 @@ def rows_of_sweep(program: str, overrides: list[str]) -> list[list[str]] | None:
     return rows
 
 
-def with_rows(program: str, overrides: list[str]) -> list[str]:
-    """Adds ``row=0,1,…`` to a multirun's overrides if its experiment is a sweep.
+def every_row(program: str, overrides: list[str]) -> list[str]:
+    """The override ``row=0,1,…`` that a multirun gets if its experiment is a sweep; else empty.
 
     Raises:
         ConfigError: As `rows_of_sweep`.
     """
     rows = rows_of_sweep(program, overrides)
     if rows is None or _value_of(ROW, overrides) is not None:
-        return overrides
-    return [*overrides, f"{ROW}={','.join(map(str, range(len(rows))))}"]
+        return []
+    return [f"{ROW}={','.join(map(str, range(len(rows))))}"]
 
 
 def chosen_row(program: str, overrides: list[str]) -> list[str]:

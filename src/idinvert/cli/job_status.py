@@ -5,6 +5,7 @@ At its end, a sweep shows them as a table and writes ``table.md`` and ``table.js
 
 import dataclasses
 import json
+import traceback
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,12 @@ def read_jobs(sweep: Path) -> dict[int, JobStatus]:
     paths = sorted((sweep / JOBS).glob("*.json"))
     found = [JobStatus(**read_json(path)) for path in paths]
     return {status.number: status for status in found}
+
+
+def with_traceback(error: Exception, path: Path) -> str:
+    """Writes the traceback of an unexpected error; returns the error in one line."""
+    durable.write(path, "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def every_job(sweep: Path, jobs: list[list[str]] | None, *, over: bool) -> list[JobStatus]:

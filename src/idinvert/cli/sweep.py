@@ -3,23 +3,30 @@
 import hashlib
 import os
 import shlex
+import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from idinvert import durable
 from idinvert.cli.commands import in_order, is_override
 from idinvert.cli.devices import devices_of
 from idinvert.cli.exit_handling import stopped_by_signals
-from idinvert.cli.experiments import chosen_row, with_rows
-from idinvert.cli.job_status import JOBS, best_trial, every_job, printed, write_table
+from idinvert.cli.experiments import chosen_row, every_row
+from idinvert.cli.job_status import (
+    JOBS,
+    best_trial,
+    every_job,
+    printed,
+    with_traceback,
+    write_table,
+)
 from idinvert.cli.sweep_job import SweepJob
 from idinvert.config.compose import (
     compose_plain,
@@ -28,7 +35,7 @@ from idinvert.config.compose import (
     parse,
     without_hydra,
 )
-from idinvert.config.run_folder import locked
+from idinvert.config.run_folder import TORCHRUN, locked
 from idinvert.errors import ConfigError, IdinvertError, as_typed
 
 OWN_SEARCH = "hydra.sweeper.params"
@@ -69,7 +76,7 @@ def planned(program: str, overrides: list[str]) -> Plan:
     Raises:
         ConfigError: A job that cannot be composed, or whose devices do not fit the launcher.
     """
-    rows = with_rows(program, overrides)[len(overrides) :]
+    rows = every_row(program, overrides)
     name = sweep_name(program, overrides)
     jobs_words = [*without_hydra(overrides), *rows]
     single = [
@@ -83,7 +90,8 @@ def planned(program: str, overrides: list[str]) -> Plan:
         compose_plain(program, chosen_row(program, probes(jobs_words)[0]))  # a clearer error
         raise
     folder = Path(config["system"]["outputs"]) / "sweeps" / name
-    words = [*rows, f"hydra.sweep.dir={quoted(folder)}", f"hydra.job.name={name}"]
+    quoted = QuotedString(text=str(folder), quote=Quote.single).with_quotes()
+    words = [*rows, f"hydra.sweep.dir={quoted}", f"hydra.job.name={name}"]
     launcher: Any = OmegaConf.to_container(hydra.launcher, resolve=True)
     sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=False)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
@@ -137,11 +145,6 @@ def probes(words: list[str]) -> list[list[str]]:
     ]
 
 
-def quoted(path: Path) -> str:
-    """Quotes a path as the value of an override, with any characters in it."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., Any]) -> None:
     """Plans and runs the sweep of this process's command line; prints and writes its table.
 
@@ -171,12 +174,11 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
         argv0=sys.argv[0],
     )
     sys.argv[1:] = in_order(arguments, plan.words)
-    trouble, interrupted, before = None, 0, os.environ.get(FULL_ERROR)
+    trouble, interrupted = None, 0
     caught: list[int] = []
     with locked(plan.folder):
         if plan.jobs is not None:
-            for path in (plan.folder / JOBS).glob("*"):
-                path.unlink()  # from an earlier call of this sweep
+            shutil.rmtree(plan.folder / JOBS, ignore_errors=True)  # of an earlier call
         os.environ[FULL_ERROR] = "1"  # Hydra then raises its errors instead of exiting
         try:
             with stopped_by_signals() as caught:
@@ -189,7 +191,6 @@ def run_sweep(program: str, work: Callable[..., Any], with_hydra: Callable[..., 
             trouble = _explained(plan, error)
         finally:
             os.environ.pop(FULL_ERROR)
-            os.environ |= {} if before is None else {FULL_ERROR: before}
         _report(plan, command, trouble=trouble, interrupted=interrupted)
 
 
@@ -220,8 +221,7 @@ def _explained(plan: Plan, error: Exception) -> str:
     if "No trials are completed" in str(error):
         return "no trial came to a value"
     path = plan.folder / "traceback.txt"
-    durable.write(path, "".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({path})"
+    return f"{with_traceback(error, path)[:300]} ({path})"
 
 
 def _last_wins(words: list[str]) -> list[str]:
@@ -243,11 +243,8 @@ def _check_ranks(program: str, command: list[str], jobs: Rows, launcher: dict[st
     Raises:
         ConfigError: Contains commands that work.
     """
-    ranks = 1
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        ranks = int(os.environ.get("WORLD_SIZE", 1))
-    elif "SLURM_STEP_ID" in os.environ:
-        ranks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    size = "WORLD_SIZE" if TORCHRUN in os.environ else "SLURM_STEP_NUM_TASKS"
+    ranks = int(os.environ.get(size, 1))
     for _, trainer in jobs:
         devices, nodes = devices_of(trainer), int(trainer.get("num_nodes") or 1)
         strategy = str(trainer.get("strategy"))

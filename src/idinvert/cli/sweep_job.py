@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from idinvert import durable
 from idinvert.cli import job_status
 from idinvert.cli.devices import prepare_process
 from idinvert.cli.exit_handling import explained
 from idinvert.cli.experiments import CHOSEN, chosen_by_experiment, chosen_row
-from idinvert.cli.job_status import JobStatus, read_jobs, write_job
+from idinvert.cli.job_status import JobStatus, read_jobs, with_traceback, write_job
 from idinvert.config.compose import compose_plain, given_keys, without_hydra
 from idinvert.config.run_folder import is_first_process
 from idinvert.errors import (
@@ -32,7 +30,7 @@ from idinvert.errors import (
     nearest,
 )
 from idinvert.results.record import now
-from idinvert.tracking.run_files import read_rows, read_status
+from idinvert.tracking.run_files import last_values, read_facts
 from idinvert.training.callbacks.checkpoint import latest_checkpoint
 
 PAUSE = 2.0
@@ -122,7 +120,7 @@ class SweepJob:
 
     def _run(self, status: JobStatus, words: list[str], config: dict[str, Any]) -> float | None:
         """Runs the work and sets the status; returns the value that a search optimises."""
-        since, moment, began = self._store(status), now(), time.monotonic()
+        since, moment = self._store(status), now()
         # The command in the job's records and weights, which its other ranks run too.
         row = [word for word in words if not word.startswith("row=")]
         sys.argv = [self.argv0, *row]
@@ -133,15 +131,13 @@ class SweepJob:
         if isinstance(result, Path):
             newest = latest_checkpoint(result / "checkpoints")
             done = newest is not None and newest.stat().st_mtime < since
-            status.folder = str(result)
-            ended = read_status(result)["state"]
-            if ended == "diverged":
+            status.folder, facts = str(result), read_facts(result)
+            if facts.get("state") == "diverged":
                 status.state, status.detail = job_status.DIVERGED, f"{result} diverged before"
                 return None
-            if ended == "stopped":
-                limit = config.get("max_seconds")
-                asked = limit is not None and time.monotonic() - began >= limit
-                status.state = job_status.STOPPED if asked else job_status.INTERRUPTED
+            if facts.get("state") == "stopped":
+                signalled = "stopped_by" in facts
+                status.state = job_status.INTERRUPTED if signalled else job_status.STOPPED
             metric = metric_of_run(result, optimized=optimized)
         else:
             done = bool(result) and all(record.created < moment for record in result)
@@ -180,8 +176,7 @@ class SweepJob:
             print(f"error: {error}", file=sys.stderr, flush=True)
             return
         path = job_status.job_path(self.sweep, status.number).with_suffix(".traceback.txt")
-        durable.write(path, "".join(traceback.format_exception(error)))
-        status.detail, status.traceback = f"{type(error).__name__}: {status.detail}", str(path)
+        status.detail, status.traceback = with_traceback(error, path), str(path)
         print(f"error: {status.detail} ({path})", file=sys.stderr, flush=True)
 
     def _store(self, status: JobStatus) -> float:
@@ -203,12 +198,8 @@ def metric_of_run(folder: Path, *, optimized: str | None) -> tuple[str, float] |
         UnknownMetricError: No such metric; names those that exist.
         ConfigError: The value is not finite.
     """
-    last = {
-        name: float(value)
-        for row in read_rows(folder / "metrics.jsonl")
-        for name, value in row.items()
-        if name.startswith(VALIDATION)
-    }
+    values = last_values(folder / "metrics.jsonl")
+    last = {name: value for name, value in values.items() if name.startswith(VALIDATION)}
     if optimized is None:
         return next(iter(last.items()), None)
     if not last:

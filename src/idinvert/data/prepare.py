@@ -36,10 +36,15 @@ from idinvert.data.progress import Progress
 from idinvert.data.source import ImageSource, LmdbSource, open_source
 from idinvert.durable import write
 from idinvert.errors import ConfigError, CorruptImageError, DataError, RunLockedError
-from idinvert.untrusted import memory_bytes, read_bounded, regular
+from idinvert.untrusted import read_json, regular
 
 Form = Literal["zip", "folder"]
 UNUSABLE = {"corrupt": "damaged", "small": "too small"}
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "--format": ("zip", "folder"),
+    "--on-corrupt": ("skip", "error"),
+    "--only": (None, *PUBLISHED),
+}
 BLOCK = 32  # images per task of a worker and per write of the journal
 
 
@@ -83,41 +88,38 @@ def prepare(
         DataError: A file cannot be read or written, or the work was begun with other settings.
         RunLockedError: Another process is preparing the same output.
     """
-    out = Path(out).expanduser()
+    source, out = Path(source).expanduser(), Path(out).expanduser()
     if form is None:
         form = "zip" if out.suffix.lower() == ".zip" else "folder"
-    counts = {"--resolution": resolution, "--workers": workers, "--limit": limit}
-    _check_arguments(source, out, counts=counts, form=form, on_corrupt=on_corrupt, only=only)
+    given: dict[str, Any]
+    given = {"--resolution": resolution, "--workers": workers, "--limit": limit}
+    given |= {"--format": form, "--on-corrupt": on_corrupt, "--only": only}
+    _check_arguments(source, out, given)
     files = open_source(source, key="SRC", megapixels=megapixels)
     images = len(files.names) if limit is None else min(limit, len(files.names))
     places = _places(files, only) if only is not None else range(images)
-    limits = {} if megapixels is None else {"megapixels": megapixels}
     settings = {
-        **limits,
+        **({} if megapixels is None else {"megapixels": megapixels}),
         "resolution": resolution,
         "format": form,
         "limit": limit,
         "only": only,
         "names": names_hash(files.names),
         "pixels": f"decoder {DECODER}, {PNG}, Pillow {PIL.__version__}",
+        **({} if only or isinstance(files, LmdbSource) else {"called": "as in SRC"}),
     }
     work = out.with_name(out.name + ".partial")
-    done = _done(out)
-    begun = work / "settings.json"
-    before = _settings(begun) if done is None else done["settings"]
-    old = before is not None and "called" not in before  # by a version that did not keep names
-    if only is None and not isinstance(files, LmdbSource) and not old:
-        settings["called"] = "as in SRC"
-    if done is not None:
-        _compare(before, settings, there=f"{out} was made", to=f"{out}")
+    if (done := _done(out)) is not None:
+        _agreed(settings, done["settings"], there=f"{out} was made", to=out)
         if work.exists():  # a process was killed during its cleanup
             shutil.rmtree(work, ignore_errors=True)
         return done
     try:
         work.mkdir(parents=True, exist_ok=True)
         with _alone(work, out):
+            begun = work / "settings.json"
             if begun.exists():
-                _compare(_settings(begun), settings, there=f"{work} was begun", to=f"{work}")
+                settings = _agreed(settings, _read(begun), there=f"{work} was begun", to=work)
             else:
                 write(begun, json.dumps(settings, indent=1) + "\n")
             report = _work(
@@ -125,6 +127,11 @@ def prepare(
                 images=images, settings=settings, workers=workers, on_corrupt=on_corrupt,
             )  # fmt: skip
             shutil.rmtree(work, ignore_errors=True)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker was killed, most likely because memory ran out; give the same command again "
+            "to continue, with a smaller --workers"
+        ) from error
     except OSError as error:
         raise DataError(
             f"cannot write {out}: {error}; give the same command again to continue"
@@ -148,52 +155,47 @@ def _work(
     workers: int,
     on_corrupt: OnCorrupt,
 ) -> dict[str, Any]:
-    output: ZipOutput | FolderOutput
-    output = (ZipOutput if settings["format"] == "zip" else FolderOutput)(work / "images")
-    journal, tally = work / "journal.jsonl", Tally()
-    kept = "called" in settings
+    kept, journal, tally = "called" in settings, work / "journal.jsonl", Tally()
     called = names_kept([files.names[p] for p in places]) if kept else names_by_place(places)
-    name_of = dict(zip(places, called, strict=True))
-    known = list[str]()
-    for line in read_journal(journal):
-        if line.stamp != files.stamp(line.name):
-            raise DataError(
-                f"{line.name} in {files.where()} has changed since {work} was begun; remove "
-                f"{work} to begin again"
-            )
-        if line.outcome in UNUSABLE and on_corrupt == "error":
-            raise _damaged(files, line)
-        tally.add(line)
-        if line.outcome == "kept":
-            known.append(name_of[line.place])
-            output.known(known[-1], size=line.size, crc=line.crc)
-    if not output.start():
-        raise DataError(f"{work} has lost images; remove it to begin again")
 
+    def counted(made: Made) -> Made:
+        if made.outcome in UNUSABLE and on_corrupt == "error":
+            raise CorruptImageError(
+                f"{made.name} in {files.where()} is {UNUSABLE[made.outcome]}: {made.detail}; mend "
+                "it and give the same command again, or add --on-corrupt skip"
+            )
+        return tally.add(made)
+
+    def known() -> Iterator[tuple[str, int, int]]:
+        for line in read_journal(journal):
+            if line.stamp != files.stamp(line.name):
+                raise DataError(
+                    f"{line.name} in {files.where()} has changed since {work} was begun; remove "
+                    f"{work} to begin again"
+                )
+            if counted(line).outcome == "kept":
+                yield called[tally.done - 1], line.size, line.crc
+
+    output: ZipOutput | FolderOutput
+    output = (ZipOutput if settings["format"] == "zip" else FolderOutput)(work / "images", known())
     progress = Progress("preparing", len(places), done=tally.done)
     todo = [(place, files.names[place]) for place in places[tally.done :]]
     blocks = [todo[i : i + BLOCK] for i in range(0, len(todo), BLOCK)]
     doing = partial(make, files, settings["resolution"])
     workers = workers if len(blocks) > 1 else 1
-    try:
-        with closing(in_order(doing, blocks, workers=workers)) as results:
-            for block in results:
-                lines: list[Made] = []
-                damaged = None
-                for made in map(tally.judged, block):
-                    if made.outcome in UNUSABLE and on_corrupt == "error":
-                        damaged = made
-                        break
-                    if made.outcome == "kept":
-                        known.append(name_of[made.place])
-                        output.add(known[-1], made.png)
-                    lines.append(made)
-                    tally.add(made)
+    with closing(output), closing(in_order(doing, blocks, workers=workers)) as results:
+        for block in results:
+            lines: list[Made] = []
+            try:
+                for made in block:
+                    line = counted(made)
+                    if line.outcome == "kept":
+                        output.add(called[tally.done - 1], made.png)
+                    lines.append(line)
+            finally:
                 output.sync()
                 add_to_journal(journal, lines)
-                progress.update(tally.done)
-                if damaged is not None:
-                    raise _damaged(files, damaged)
+            progress.update(tally.done)
         facts = tally.facts()
         if tally.kept == 0:
             shutil.rmtree(work, ignore_errors=True)
@@ -202,20 +204,16 @@ def _work(
                 f"none of the {tally.done:,} images of {files.where()} can be used: {counts}; "
                 "change SRC or --resolution"
             )
+        if kept:
+            dropped = {row["place"] for row in facts["dropped_images"]}
+            names = [n for place, n in zip(places, called, strict=True) if place not in dropped]
+            facts["called"] = names_hash(names)
         left = {"left_out": list(files.left_out)} if files.left_out else {}
-        facts |= {"called": names_hash(known)} if kept else {}
         report = {"format": FORMATS[kept], "settings": settings, "images": images, **facts, **left}
         text = json.dumps(report, indent=1) + "\n"
         output.add(MEMBER, text.encode())
         write(report_file(out), text)
         output.finish(out)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker was killed, most likely because memory ran out; give the same command again "
-            "to continue, with a smaller --workers"
-        ) from error
-    finally:
-        output.close()
     return report
 
 
@@ -231,43 +229,25 @@ def _places(files: ImageSource, only: str) -> list[int]:
     return sorted({place for part in parts for place in part})
 
 
-def _damaged(files: ImageSource, made: Made) -> CorruptImageError:
-    return CorruptImageError(
-        f"{made.name} in {files.where()} is {UNUSABLE[made.outcome]}: {made.detail}; mend it and "
-        "give the same command again, or add --on-corrupt skip"
-    )
-
-
-def _check_arguments(
-    source: str | Path,
-    out: Path,
-    *,
-    counts: Mapping[str, int | None],
-    form: str,
-    on_corrupt: str,
-    only: str | None,
-) -> None:
-    """Refuses invalid arguments; `counts` are numbers by their flags, the others as in `prepare`.
+def _check_arguments(source: Path, out: Path, given: Mapping[str, Any]) -> None:
+    """Refuses invalid arguments of `prepare`, given by their flags.
 
     Raises:
         ConfigError: An argument is invalid; the message names its flag.
         DataError: `out` is inside the source.
     """
-    if form not in ("zip", "folder"):
-        raise ConfigError(f"got {form!r}, expected zip or folder; change --format")
-    if form == "zip" and out.suffix.lower() != ".zip":
+    for flag, known in CHOICES.items():
+        if given[flag] not in known:
+            expected = " or ".join(filter(None, known))
+            raise ConfigError(f"got {given[flag]!r}, expected {expected}; change {flag}")
+    if given["--format"] == "zip" and out.suffix.lower() != ".zip":
         raise ConfigError(f"got {out}, expected a name that ends in .zip; change OUT or --format")
-    if on_corrupt not in ("skip", "error"):
-        raise ConfigError(f"got {on_corrupt!r}, expected skip or error; change --on-corrupt")
-    for flag, count in counts.items():
-        if count is not None and count < 1:
-            raise ConfigError(f"got {count}, expected 1 or more; change {flag}")
-    if only is not None and only not in PUBLISHED:
-        raise ConfigError(f"got {only!r}, expected {', '.join(PUBLISHED)}; change --only")
-    if only is not None and counts["--limit"] is not None:
+    for flag in ("--resolution", "--workers", "--limit"):
+        if given[flag] is not None and given[flag] < 1:
+            raise ConfigError(f"got {given[flag]}, expected 1 or more; change {flag}")
+    if given["--only"] and given["--limit"] is not None:
         raise ConfigError("got --only and --limit, expected one of them")
-    inside = Path(source).expanduser().resolve()
-    if inside == out.resolve() or inside in out.resolve().parents:
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
         raise DataError(f"{out} lies in {source}, whose images it would join; change OUT")
 
 
@@ -288,35 +268,41 @@ def _done(out: Path) -> dict[str, Any] | None:
     raise DataError(f"{out} is there, and no prepared data set; remove it or change OUT")
 
 
-def _settings(path: Path) -> dict[str, Any] | None:
-    """Returns the settings that work was begun with; None if it was not begun.
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the settings that work was begun with.
 
     Raises:
         DataError: They cannot be read.
     """
-    if not path.exists():
-        return None
     try:
-        return dict(json.loads(read_bounded(path, most=memory_bytes())))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot make sense of {path}; remove {path.parent}") from error
 
 
-def _compare(old: Mapping[str, Any] | None, now: Mapping[str, Any], *, there: str, to: str) -> None:
-    """Refuses different settings, naming them."""
-    before = old or {}
+def _agreed(
+    settings: dict[str, Any], before: Mapping[str, Any], *, there: str, to: Path
+) -> dict[str, Any]:
+    """Returns the settings, without `called` if an older version, which had none, began the work.
+
+    Raises:
+        DataError: Others differ from those before; names them.
+    """
+    if "called" not in before:
+        settings = {key: value for key, value in settings.items() if key != "called"}
     differences = [
         "with other source images"
         if key == "names"
-        else f"with {key} {before.get(key)!r}, got {now.get(key)!r}"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
+        else f"with {key} {before.get(key)!r}, got {settings.get(key)!r}"
+        for key in sorted({*before, *settings})
+        if before.get(key) != settings.get(key)
     ]
     if differences:
         raise DataError(
             f"{there} {'; '.join(differences)}: expected the same settings; give those, remove "
             f"{to}, or change OUT"
         )
+    return settings
 
 
 @contextmanager

@@ -140,24 +140,21 @@ class Tally:
         self._seen: dict[bytes, int] = {}
         self._source, self._content = hashlib.sha256(), hashlib.sha256()
 
-    def judged(self, made: Made) -> Made:
-        """Returns `made` unchanged, or as a duplicate of an earlier image with the same pixels."""
-        first = self._seen.get(bytes.fromhex(made.sha256)) if made.outcome == "kept" else None
-        if first is None:
-            return made
-        return made._replace(outcome="duplicate", detail=f"same pixels as place {first}")
-
-    def add(self, line: Made) -> None:
-        """Counts one more line."""
+    def add(self, line: Made) -> Made:
+        """Counts one more file; returns it, as a duplicate of an earlier image of equal pixels."""
+        if line.outcome == "kept":
+            first = self._seen.setdefault(bytes.fromhex(line.sha256), line.place)
+            if first != line.place:
+                line = line._replace(outcome="duplicate", detail=f"same pixels as place {first}")
         self.done += 1
         self._source.update(f"{line.name} {line.source_sha256}\n".encode(*_RAW))
         if line.outcome == "kept":
             self.kept += 1
-            self._seen[bytes.fromhex(line.sha256)] = line.place
             self._content.update(f"{line.place} {line.sha256}\n".encode())
         else:
             row = {"place": line.place, "name": line.name}
             self.dropped.append({**row, "why": line.outcome, "detail": line.detail})
+        return line
 
     def facts(self) -> dict[str, Any]:
         """Returns the part of the report that follows from the lines."""

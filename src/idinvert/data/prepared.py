@@ -5,10 +5,10 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from idinvert.data.formats import stems_of
 from idinvert.data.source import ImageSource, LmdbSource
@@ -117,34 +117,29 @@ class ZipOutput:
 
     Args:
         path: The unfinished archive.
+        known: Name, size and CRC-32 of each file that an earlier process added and synced to disk.
+
+    Raises:
+        DataError: Some of the known files are missing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: list[zipfile.ZipInfo] = []
-        self._end = 0  # bytes of the known files, with their headers
-        self._file: BinaryIO | None = None
-
-    def known(self, name: str, *, size: int, crc: int) -> None:
-        """Registers a file that an earlier process added and synced to disk."""
-        info = _info(name)
-        info.file_size = info.compress_size = size
-        info.CRC, info.header_offset = crc, self._end
-        self._known.append(info)
-        self._end += len(info.FileHeader()) + size
-
-    def start(self) -> bool:
-        """Continues after the known files; returns False if some of them are missing."""
-        self.path.touch()
-        if self.path.stat().st_size < self._end:
-            return False
-        os.truncate(self.path, self._end)
-        self._file = self.path.open("r+b")
-        self._file.seek(self._end)
+    def __init__(self, path: Path, known: Iterable[tuple[str, int, int]]) -> None:
+        infos, end = list[zipfile.ZipInfo](), 0
+        for name, size, crc in known:
+            info = _info(name)
+            info.file_size = info.compress_size = size
+            info.CRC, info.header_offset = crc, end
+            infos.append(info)
+            end += len(info.FileHeader()) + size
+        path.touch()
+        if path.stat().st_size < end:
+            raise _lost(path)
+        os.truncate(path, end)
+        self.path, self._file = path, path.open("r+b")
+        self._file.seek(end)
         # The library appends only to an archive with a directory, so it is given the known files.
         self._zip = zipfile.ZipFile(self._file, "w")
-        self._zip.filelist.extend(self._known)
-        return True
+        self._zip.filelist.extend(infos)
 
     def add(self, name: str, data: bytes) -> None:
         """Appends one file."""
@@ -152,7 +147,6 @@ class ZipOutput:
 
     def sync(self) -> None:
         """Syncs the added files to disk."""
-        assert self._file is not None
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -164,9 +158,8 @@ class ZipOutput:
 
     def close(self) -> None:
         """Closes the file."""
-        if self._file is not None:
-            self._zip.close()
-            self._file.close()
+        self._zip.close()
+        self._file.close()
 
 
 def _info(name: str) -> zipfile.ZipInfo:
@@ -176,26 +169,14 @@ def _info(name: str) -> zipfile.ZipInfo:
 
 
 class FolderOutput:
-    """A folder of files.
+    """A folder of files; arguments and errors are those of `ZipOutput`."""
 
-    Args:
-        path: The unfinished folder.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._whole = True
-        self._fresh: list[Path] = []
-
-    def known(self, name: str, *, size: int, crc: int) -> None:
-        """Registers a file that an earlier process added and synced to disk."""
-        file = self.path / name
-        self._whole = self._whole and file.is_file() and file.stat().st_size == size
-
-    def start(self) -> bool:
-        """Continues after the known files; returns False if some of them are missing."""
-        self.path.mkdir(exist_ok=True)
-        return self._whole
+    def __init__(self, path: Path, known: Iterable[tuple[str, int, int]]) -> None:
+        path.mkdir(exist_ok=True)
+        self.path, self._fresh = path, list[Path]()
+        for file, size in [(path / name, size) for name, size, _ in known]:
+            if not file.is_file() or file.stat().st_size != size:
+                raise _lost(path)
 
     def add(self, name: str, data: bytes) -> None:
         """Adds one file."""
@@ -220,3 +201,7 @@ class FolderOutput:
 
     def close(self) -> None:
         """Does nothing, because no file stays open."""
+
+
+def _lost(path: Path) -> DataError:
+    return DataError(f"{path.parent} has lost images; remove it to begin again")
