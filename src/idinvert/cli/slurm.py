@@ -32,7 +32,7 @@ def queue_again(stopped_by: str | None) -> None:
         return
     if SUBMITIT in os.environ:
         _through_submitit(stopped_by == "SIGTERM")
-    elif _slurm_job() is not None and is_first_process():
+    else:
         _through_slurm(asked_to_end=stopped_by == "SIGTERM")
 
 
@@ -49,8 +49,7 @@ def requeued_on_signal() -> Iterator[None]:
         return
 
     def at_once(number: int, frame: FrameType | None) -> None:
-        if is_first_process():
-            _through_slurm(asked_to_end=False)
+        _through_slurm(asked_to_end=False)
         raise SystemExit(128 + number)
 
     before = signal.signal(signal.SIGUSR1, at_once)
@@ -72,9 +71,10 @@ def _through_submitit(asked_to_end: bool) -> None:
 
 
 def _through_slurm(*, asked_to_end: bool) -> None:
+    """Requeues this process's Slurm job, unless it was cancelled or is already being requeued."""
     job = _slurm_job()
-    if job is None or (asked_to_end and not _runs(job)):
-        return  # cancelled, or already being requeued
+    if job is None or not is_first_process() or (asked_to_end and not _runs(job)):
+        return
     done, answer = _scontrol("requeue", job)
     if done:
         print(f"queued Slurm job {job} again")

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from torch.utils.data import Dataset
 
 from idinvert.annotations import Count, Name, OnCorrupt, PathText, PositiveFloat, PositiveInt
-from idinvert.data.content import default_cache_dir, files_below
+from idinvert.data.content import default_cache_dir
 from idinvert.data.decode import decode, fit, too_small
 from idinvert.data.domain import Domain
 from idinvert.data.formats import left_out
@@ -210,12 +210,9 @@ def open_without_results(
     """
     source = open_source(path, key=key, megapixels=megapixels)
     if isinstance(source, FolderSource) and not str(path).startswith("["):
-        images, folder = set(source.names), Path(path).expanduser().is_dir()
-        below = files_below(source.path) if folder and source.left_out else source.names
-        kept = _without_results(source.path, below, without)
+        images, kept = set(source.names), _without_results(source.path, source.files, without)
         source.names = tuple(name for name in kept if name in images)
-        if folder:
-            source.left_out = left_out(name for name in kept if name not in images)
+        source.left_out = left_out(name for name in kept if name not in images)
         if not source.names:
             raise DataError(f"{path} holds no image besides results; change `{key}`")
     return source

@@ -99,12 +99,10 @@ def reason(name: str, damage: str) -> str:
 
 
 def _look(source: ImageSource, name: str, stamp: str) -> Finding:
+    sha256 = ""
     try:
         data = source.read(name)
-    except DataError as error:
-        return Finding(stamp, "", 0, 0, str(error))
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
+        sha256 = hashlib.sha256(data).hexdigest()
         found = read(data, name=name, most=source.most_pixels)
     except DataError as error:
         return Finding(stamp, sha256, 0, 0, str(error))

@@ -69,10 +69,7 @@ def _open(path: Path, *, key: str) -> "ImageSource":
         if _is_lmdb(path):
             source: ImageSource = LmdbSource(path=path, key=key)
         elif path.is_dir():
-            below = files_below(path)
-            require_text(below, folder=path)
-            source = FolderSource(path=path, names=tuple(filter(_is_image, below)))
-            source.left_out = left_out(name for name in below if not _is_image(name))
+            source = FolderSource(path=path, files=files_below(path))
         elif not path.exists() and (files := chosen(path)) is not None:
             source = _several(files, path, key=key)
         elif not path.exists():
@@ -81,7 +78,8 @@ def _open(path: Path, *, key: str) -> "ImageSource":
             with open_regular(path):
                 source = ZipSource(path=path)
         elif path.suffix.lower() in SUFFIXES:
-            source = FolderSource(path=path.parent, names=(path.name,))
+            source = FolderSource(path=path.parent, files=[path.name])
+            source.names = (path.name,)  # a hidden file, too, if it is given itself
         elif advice := left_out([path.name]):
             raise DataError(f"cannot read {path}: {advice[0]}; or change `{key}`")
         else:
@@ -128,10 +126,7 @@ def _several(files: Sequence[Path], given: Path, *, key: str) -> "FolderSource":
     whole = [os.path.abspath(file) for file in files]
     top = os.path.commonpath([os.path.dirname(name) for name in whole])
     names = [os.path.relpath(name, top).replace(os.sep, "/") for name in whole]
-    require_text(names, folder=top)
-    source = FolderSource(path=Path(top), names=tuple(filter(_is_image, names)))
-    source.left_out = left_out(name for name in names if not _is_image(name))
-    return source
+    return FolderSource(path=Path(top), files=names)
 
 
 class _Source:
@@ -160,10 +155,21 @@ class _Source:
 
 
 class FolderSource(_Source):
-    """Files below a folder; names are relative to it, with forward slashes."""
+    """Files below a folder.
 
-    def __init__(self, *, path: Path, names: tuple[str, ...]) -> None:
-        self.path, self.names = path, names
+    Args:
+        path: The folder.
+        files: Names of all files, images or not, relative to the folder, with forward slashes.
+
+    Raises:
+        DataError: A name is not valid UTF-8.
+    """
+
+    def __init__(self, *, path: Path, files: Sequence[str]) -> None:
+        require_text(files, folder=path)
+        self.path, self.files = path, files
+        self.names = tuple(filter(_is_image, files))
+        self.left_out = left_out(name for name in files if not _is_image(name))
 
     def read(self, name: str) -> bytes:
         """Returns the whole file."""
