@@ -9,7 +9,7 @@ import pytest
 from idinvert.checkpoints import bundle
 from idinvert.checkpoints.release import save_network
 from idinvert.cli.evaluate import run_task
-from idinvert.cli.run_defaults import with_run
+from idinvert.cli.run_defaults import changed, with_run
 from idinvert.cli.trained_gans import KINDS, gan_command, with_trained_generator
 from idinvert.config.argv import from_shell
 from idinvert.config.compose import compose_plain, given_keys
@@ -160,3 +160,15 @@ def test_one_image_is_no_set_and_ones_own_pictures_have_no_split(outputs):
         key = word.split("=")[0]
         with pytest.raises(ConfigError, match=f"and {key} has no effect: leave {key}= out"):
             started("task=invert", "images=x", word)
+
+
+def test_data_that_an_entry_names_has_the_resolution_of_the_command():
+    for words, more, expected in (
+        ("data=towers_mini", [], 32),
+        ("data=towers_mini", ["scale.resolution=64"], 64),
+        ("data=towers_mini", ["data.resolution=64"], 64),
+        ("data=towers_mini scale.resolution=16", ["scale.resolution=64"], 16),
+        ("data=towers_mini data.resolution=16", ["scale.resolution=64"], 16),
+    ):
+        found = changed(compose_plain("evaluate", more), {"words": words})["data"]
+        assert found["_target_"].endswith("towers_mini") and found["resolution"] == expected

@@ -278,6 +278,8 @@ def check_methods(methods: Sequence[Mapping[str, Any]], *, key: str) -> None:
 def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, Any]:
     """Applies the overrides of entries to a copy of a configuration; later entries take precedence.
 
+    Data that an entry names has the resolution of the configuration, unless the entry sets another.
+
     Args:
         config: The configuration of the command, with the values of its run.
         entries: Sections and methods. A ``where`` selects, among this machine's runs and the
@@ -293,9 +295,10 @@ def changed(config: dict[str, Any], *entries: Mapping[str, Any]) -> dict[str, An
         words += _run_for(config, where)
     given = given_keys(words)
     config = copy.deepcopy(config)
-    take_keys(
-        config, compose_plain("evaluate", words), (w for below in given.values() for w in below)
-    )
+    resolution = config["data"].get("resolution", config["scale"]["resolution"])
+    sized = [] if "scale" in given else [f"scale.resolution={resolution}"]
+    composed = compose_plain("evaluate", [*sized, *words])
+    take_keys(config, composed, (word for below in given.values() for word in below))
     if "run" in given:
         config = with_run(config, given=given)
     return with_trained_generator(config)

@@ -44,7 +44,8 @@ def invert_foreign(
         shown: rows of the picture.
 
     Raises:
-        ConfigError: no methods, or `own` without a metric of sets.
+        ConfigError: no methods, `own` without a metric of sets, or images of another resolution
+            than the generator's.
         DataError: fewer than n images in `own`.
     """
     context.entries.check_methods(methods, key="task.methods")
@@ -59,6 +60,7 @@ def invert_foreign(
         wire.require_resolution(data=domain.resolution, generator=one.generator.resolution)
         contexts.append(one.replaced(domain=domain))
         if home is not None:
+            wire.require_resolution(data=home.resolution, generator=one.generator.resolution)
             require_set_metrics(contexts[-1], task="out_of_domain with task.own")
             reals = split_of(home, one.split)
             limit(reals, contexts[-1].count)
