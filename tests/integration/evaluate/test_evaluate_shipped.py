@@ -118,7 +118,7 @@ def test_data_and_resolution_select_a_bundle(domain, resolution):
 
 def test_all_together_are_small():
     sizes = [path.stat().st_size for path in assets_folder().rglob("*") if path.is_file()]
-    assert sum(sizes) < 32e6
+    assert sum(sizes) < 31e6
 
 
 def test_the_encoder_sees_more_than_the_mean_image(networks, images):
