@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import re
 import threading
 import warnings
 from typing import Any, NamedTuple
@@ -119,9 +120,15 @@ def read(data: bytes, *, name: str, most: int = LARGEST) -> Decoded:
                 f"leave it out with `data.on_corrupt=skip` {LIKEWISE}"
             ) from error
         raise CorruptImageError(
-            f"cannot decode {name}: {error or type(error).__name__}; expected a whole file of "
+            f"cannot decode {name}: {said_by(error)}; expected a whole file of "
             f"{WORDS}; mend or remove it, or set `data.on_corrupt=skip` {LIKEWISE}"
         ) from error
+
+
+def said_by(error: BaseException | None) -> str:
+    """Returns a codec's message on one line, without memory addresses, which vary."""
+    words = " ".join(str(error or "").split()) or type(error).__name__
+    return re.sub(r" ?<[^>]* at 0x[0-9a-fA-F]+>", "", words)
 
 
 @functools.cache

@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
-from idinvert.data.decode import decode, fit
+from idinvert.data.decode import decode, fit, said_by
 from idinvert.data.source import ImageSource
 from idinvert.durable import append
 from idinvert.errors import CorruptImageError, DataError
@@ -80,7 +79,7 @@ def _make_one(source: ImageSource, resolution: int, place: int, name: str) -> Ma
     try:
         image = decode(data, name=name, most=source.most_pixels)
     except CorruptImageError as error:
-        return Made(place, name, stamp, "corrupt", _why(error), digest)
+        return Made(place, name, stamp, "corrupt", said_by(error.__cause__), digest)
     if min(image.size) < resolution:
         size = f"{image.size[0]}x{image.size[1]} pixels"
         return Made(place, name, stamp, "small", size, digest)
@@ -93,13 +92,6 @@ def _make_one(source: ImageSource, resolution: int, place: int, name: str) -> Ma
     return Made(
         place, name, stamp, "kept", "", digest, sha256, len(png), zlib.crc32(png), png
     )  # fmt: skip
-
-
-def _why(error: Exception) -> str:
-    """Returns the codec's message on one line, without memory addresses, which vary."""
-    cause = error.__cause__
-    words = " ".join(str(cause or "").split()) or type(cause).__name__
-    return re.sub(r" ?<[^>]* at 0x[0-9a-fA-F]+>", "", words)
 
 
 def read_journal(path: Path) -> Iterator[Made]:
