@@ -8,6 +8,7 @@ import pytest
 
 from idinvert.checkpoints import bundle
 from idinvert.checkpoints.release import save_network
+from idinvert.cli import run_defaults
 from idinvert.cli.evaluate import run_task
 from idinvert.cli.run_defaults import changed, with_run
 from idinvert.cli.trained_gans import KINDS, gan_command, with_trained_generator
@@ -172,3 +173,13 @@ def test_data_that_an_entry_names_has_the_resolution_of_the_command():
     ):
         found = changed(compose_plain("evaluate", more), {"words": words})["data"]
         assert found["_target_"].endswith("towers_mini") and found["resolution"] == expected
+
+
+def test_a_gan_brings_the_networks_for_its_data_and_its_resolution(tmp_path, monkeypatch):
+    stored = compose_plain("train", ["experiment=gan", "scale.resolution=64"])
+    monkeypatch.setattr(run_defaults, "find_run", lambda run, outputs: tmp_path)
+    monkeypatch.setattr(run_defaults, "stored_config", lambda folder, classes: stored)
+    config = with_run(compose_plain("evaluate", ["run=gan"]), given={"run": ["run"]})
+    found = [config["attributes"], config["perceptual"]["network"], config["segmenter"]]
+    assert {node["path"] for node in found} == {"shipped:faces_mini_64"}
+    assert config["generator"] == {"path": str(tmp_path)}

@@ -60,7 +60,7 @@ def with_run(config: dict[str, Any], *, given: Mapping[str, Sequence[str]]) -> d
             config["encoder"] = {"path": encoder, "classes": _own_classes(stored["encoder"])}
     if config["run"] is not None and not given.get("segmenter") and config.get("segmenter"):
         data = config["data"]  # of the run's images
-        name = shipped_for(data_name(data), data["resolution"])
+        name = shipped_for(data_name(data), data.get("resolution"))
         path = f"{SHIPPED}{name}" if data_name(data).endswith("_mini") else ""
         config["segmenter"] = {**config["segmenter"], "path": path}
     typed = {
@@ -108,7 +108,10 @@ def _stored(config: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     if stored["encoder"]:
         return stored, str(folder)
     # For a GAN: its trained G, and the default networks for its data.
-    usual = compose_plain("evaluate", [f"data._target_={stored['data']['_target_']}"])
+    words = [f"data._target_={stored['data']['_target_']}"]
+    if resolution := stored["data"].get("resolution"):
+        words.append(f"scale.resolution={resolution}")
+    usual = compose_plain("evaluate", words)
     networks = {key: usual[key] for key in ("perceptual", "attributes")}
     return {**stored, **networks, "generator": {"path": str(folder)}}, None
 
