@@ -35,7 +35,7 @@ def wider(tmp_path_factory):
         (["perceptual.network.path={}"], SIZES),
         (["perceptual.network.path={}", "inversion=projector"], SIZES),
         (["task=manipulation", "perceptual.network.path={}"], SIZES),
-        (["data.resolution=64"], "data.resolution=64 does not fit the generator"),
+        (["data.resolution=16"], "data.resolution=16 does not fit the generator"),
         (["generator.path=shipped:towers_mini"], "8 codes of 128 numbers and the generator"),
         (["data=towers_mini", "encoder.path=shipped:bedrooms_mini"], "trained for generator"),
         (["attributes.path=shipped:towers_mini", "metric.names=[attributes]"], "does not read"),
@@ -52,7 +52,7 @@ def test_an_evaluation_that_does_not_fit_makes_no_folder(words, said, wider, tmp
     ("words", "said"),
     [
         (["perceptual.network.path={}"], SIZES),
-        (["data.resolution=64"], "data.resolution=64 does not fit the generator"),
+        (["data.resolution=16"], "data.resolution=16 does not fit the generator"),
         (["discriminator.init=scratch", "discriminator.network.resolution=64"], "64"),
         (["discriminator.init=checkpoint", "discriminator.path={}"], "attributes"),
         (["encoder.backbone.resolution=64"], "encoder.backbone.resolution=64 does not fit"),
