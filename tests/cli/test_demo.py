@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 
 from idinvert.cli import demo
-from idinvert.config.compose import config_dir
 from idinvert.results.record import read_records
 
 pytestmark = pytest.mark.slow
@@ -13,7 +12,6 @@ pytestmark = pytest.mark.slow
 def test_the_demo_leaves_what_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "DATA", ["data.skip=64936", "data.test=64", "data.val=16"])
-    monkeypatch.setattr(demo, "FACES64", config_dir().parent / demo.FACES64)
     demo.main(seconds=2, images=4)
     printed = capsys.readouterr().out
     out = tmp_path / "outputs" / "demo"
