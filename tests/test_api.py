@@ -198,6 +198,8 @@ def test_mistakes_are_named(model, inverted):
         inverted.edit("eyeglases", 3)
     with pytest.raises(ConfigError, match=r"inversion\.stps"):
         idinvert.open_model("shipped:faces_mini", "inversion.stps=3")
+    with pytest.raises(CheckpointError, match=r"source=shipped:face_mini:.*'shipped:faces_mini'"):
+        idinvert.open_model("shipped:face_mini")
     with pytest.raises(ConfigError, match="nothing_here"):
         idinvert.open_model("nothing_here")
     with pytest.raises(ConfigError, match="expected \\[N, "):

@@ -156,8 +156,7 @@ def words_of_bundle(path: str) -> list[str]:
     Raises:
         CheckpointError: No generator of this name is shipped.
     """
-    key = "generator.path"
-    header = read_header(find_weights(path, role="generator", key=key), key=key)
+    header = read_header(find_weights(path, role="generator", key="source"), key="source")
     resolution = header.architecture["resolution"]
     return [f"data={header.provenance['data']}", f"scale.resolution={resolution}"]
 
